@@ -1,0 +1,115 @@
+//! Delivery: what `/repo` serves, and the checks that keep a damaged file from being served.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{App, Error};
+use crate::blob::{self, Blob, BlobKey};
+use crate::model::{Sha256Digest, Timestamp};
+
+/// A file of the repository, ready to be served.
+pub struct Delivery {
+    /// Which file.
+    pub key: BlobKey,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its strong entity tag, in quotes (RFC 9110, 8.8.3).
+    pub etag: String,
+    /// When it was stored.
+    pub modified: Timestamp,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// The bytes of a delivery.
+pub enum Content {
+    /// In memory, and checked against their digest.
+    Bytes(Bytes),
+    /// In the store, too large to be checked on the way.
+    Blob(Blob),
+}
+
+impl App {
+    /// Opens the file that `name`, a path below `/repo/`, stands for; either name of a target in a folder.
+    ///
+    /// Small files are read and hashed before a byte is served. A large one is refused if its length is wrong;
+    /// [`super::fsck`] reads it whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], also for a name that can't be one; [`Error::Corrupt`].
+    pub async fn deliver(&self, name: &str) -> Result<Delivery, Error> {
+        for key in BlobKey::candidates(name) {
+            let opened = match &key {
+                BlobKey::Timestamp => self.deliver_timestamp(),
+                BlobKey::Metadata { version, role } => self.deliver_metadata(&key, *version, role).await,
+                BlobKey::Target { path, sha256 } => self.deliver_target(&key, path, *sha256).await,
+            };
+            match opened {
+                Err(Error::NotFound { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(Error::NotFound { code: "file_not_found", detail: "there is no such file in the repository".into() })
+    }
+
+    fn deliver_timestamp(&self) -> Result<Delivery, Error> {
+        let current = self.publisher.current_timestamp().ok_or_else(|| Error::NotFound {
+            code: "not_published",
+            detail: "nothing has been published yet".into(),
+        })?;
+        let content = Content::Bytes(current.bytes);
+        Ok(delivery(BlobKey::Timestamp, current.sha256, current.published_at, content))
+    }
+
+    async fn deliver_metadata(&self, key: &BlobKey, version: u64, role: &str) -> Result<Delivery, Error> {
+        let blob = self.blobs.open(key).await?;
+        let modified = blob.modified;
+        let bytes = read_small(&blob).await?;
+        let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
+        // Only the digests of what is published now are known; older files stand for themselves by their signatures.
+        let published = self.catalog.find_role(role).await?;
+        if published.is_some_and(|state| state.version == version && state.sha256 != sha256) {
+            return Err(self.corrupt(key));
+        }
+        Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)))
+    }
+
+    async fn deliver_target(&self, key: &BlobKey, path: &str, sha256: Sha256Digest) -> Result<Delivery, Error> {
+        let blob = self.blobs.open(key).await?;
+        let modified = blob.modified;
+        if blob.length <= MAX_CHECKED_SIZE {
+            let bytes = read_small(&blob).await?;
+            if Sha256Digest::from_bytes(Sha256::digest(&bytes).into()) != sha256 {
+                return Err(self.corrupt(key));
+            }
+            return Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)));
+        }
+        let listed = self.catalog.find_target(path).await?;
+        if listed.is_some_and(|entry| entry.sha256 == sha256 && entry.length != blob.length) {
+            return Err(self.corrupt(key));
+        }
+        Ok(delivery(key.clone(), sha256, modified, Content::Blob(blob)))
+    }
+
+    fn corrupt(&self, key: &BlobKey) -> Error {
+        self.metrics.add_corrupt_blob();
+        tracing::error!(blob = %key, "stored file is damaged and not served; run `motorcade fsck`");
+        Error::Corrupt { detail: format!("{key} is damaged on the server, which has recorded it; it is not served") }
+    }
+}
+
+fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Content) -> Delivery {
+    let length = match &content {
+        Content::Bytes(bytes) => bytes.len() as u64,
+        Content::Blob(blob) => blob.length,
+    };
+    Delivery { key, length, etag: format!("\"{sha256}\""), modified, content }
+}
+
+async fn read_small(blob: &Blob) -> Result<Bytes, Error> {
+    let read = blob.read_all(MAX_CHECKED_SIZE).await;
+    read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source }))
+}
+
+const MAX_CHECKED_SIZE: u64 = 1024 * 1024; // 1 MiB: hashed in half a millisecond

@@ -1,0 +1,113 @@
+//! Why a use case failed, by who has to do something about it.
+
+use crate::blob;
+
+/// What went wrong. `code` is stable and for programs, `detail` is for people.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is malformed; the caller has to change it.
+    #[error("{detail}")]
+    Invalid {
+        /// Stable code.
+        code: &'static str,
+        /// What is wrong and what to do.
+        detail: String,
+    },
+    /// Nobody has been recognized.
+    #[error("{detail}")]
+    Unauthenticated {
+        /// What is missing.
+        detail: String,
+    },
+    /// Somebody has been recognized who may not do this.
+    #[error("{detail}")]
+    Forbidden {
+        /// What would be needed.
+        detail: String,
+    },
+    /// There is no such thing.
+    #[error("{detail}")]
+    NotFound {
+        /// Stable code.
+        code: &'static str,
+        /// What is missing.
+        detail: String,
+    },
+    /// The request contradicts what is there.
+    #[error("{detail}")]
+    Conflict {
+        /// Stable code.
+        code: &'static str,
+        /// What it contradicts.
+        detail: String,
+    },
+    /// The request is well formed and can't be carried out as it is.
+    #[error("{detail}")]
+    Unprocessable {
+        /// Stable code.
+        code: &'static str,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// More bytes than are allowed.
+    #[error("the image is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The client sent nothing for too long.
+    #[error("nothing was received for {seconds} seconds")]
+    Stalled {
+        /// The idle timeout.
+        seconds: u64,
+    },
+    /// The client is gone; nobody reads the answer.
+    #[error("the connection broke off before the whole image was received")]
+    ClientGone,
+    /// All upload slots are taken.
+    #[error("too many uploads are running; try again later")]
+    Busy,
+    /// No room is left.
+    #[error("{detail}")]
+    Full {
+        /// For what.
+        detail: String,
+    },
+    /// A stored file isn't what it was; it is not served.
+    #[error("{detail}")]
+    Corrupt {
+        /// Which file.
+        detail: String,
+    },
+    /// The server's own failure. The caller is told nothing but that.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error that no caller can do anything about.
+    pub(crate) fn internal<E>(op: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self::Internal(Box::new(FailedTo { op, source: Box::new(source) }))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {op}")]
+struct FailedTo {
+    op: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl From<blob::Error> for Error {
+    fn from(error: blob::Error) -> Self {
+        match error {
+            blob::Error::Full { .. } => Self::Full { detail: "no space is left for blobs".into() },
+            blob::Error::NotFound(name) => Self::NotFound { code: "blob_not_found", detail: format!("there is no {name}") },
+            other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => Self::Internal(Box::new(other)),
+        }
+    }
+}

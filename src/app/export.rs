@@ -1,0 +1,80 @@
+//! Export: a static TUF repository in a folder, for any file server or a USB stick.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+
+use super::listing::{self, ListedTarget};
+use super::{Error, setup::StateDir};
+use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
+use crate::model::Sha256Digest;
+
+/// What an export has written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Metadata files.
+    pub metadata_files: usize,
+    /// Target files that were copied.
+    pub copied: usize,
+    /// Target files that were there already.
+    pub kept: usize,
+    /// Bytes that were copied.
+    pub bytes: u64,
+}
+
+/// Writes what is published in `state` to `folder`, which may hold an earlier export. Safe beside a running server; a
+/// client that reads `folder` meanwhile sees the earlier export or this one. `progress` is told of bytes copied.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if a file isn't what its metadata says, [`Error::Full`], [`Error::Internal`].
+pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)) -> Result<Exported, Error> {
+    let source = state.blobs()?;
+    let staging = folder.join(".staging");
+    let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;
+    let listing = listing::read(&source).await?;
+    if let Some(problem) = listing.problems.first() {
+        return Err(Error::Corrupt { detail: format!("nothing was exported: {problem}; run `motorcade fsck`") });
+    }
+    let total = listing.targets.iter().map(|target| target.length).sum();
+    let mut exported = Exported { metadata_files: listing.metadata.len() + 1, ..Exported::default() };
+    for target in &listing.targets {
+        if is_there(&destination, target).await {
+            exported.kept += 1;
+        } else {
+            copy(&source, &destination, target).await?;
+            exported.copied += 1;
+            exported.bytes += target.length;
+        }
+        progress(target.length, total);
+    }
+    for (key, bytes) in listing.metadata {
+        destination.put(&key, bytes).await?;
+    }
+    destination.replace(&BlobKey::Timestamp, listing.timestamp).await?;
+    destination.sweep().await?;
+    std::fs::remove_dir(staging).map_err(Error::internal("remove the staging folder"))?;
+    Ok(exported)
+}
+
+async fn is_there(store: &LocalBlobStore, target: &ListedTarget) -> bool {
+    store.open(&target.key).await.is_ok_and(|blob| blob.length == target.length)
+}
+
+async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &ListedTarget) -> Result<(), Error> {
+    let blob = source.open(&target.key).await?;
+    let mut upload = destination.begin()?;
+    let mut hasher = Sha256::new();
+    let mut pieces = blob.read(0..blob.length);
+    let read = |source| Error::from(blob::Error::Backend { verb: "read", name: target.key.name(), source });
+    while let Some(piece) = pieces.try_next().await.map_err(read)? {
+        hasher.update(&piece);
+        upload.write(&piece)?;
+    }
+    if Sha256Digest::from_bytes(hasher.finalize().into()) != target.sha256 {
+        return Err(Error::Corrupt { detail: format!("{} is damaged; run `motorcade fsck`", target.key) });
+    }
+    let staged = upload.finish()?;
+    Ok(staged.promote(&target.key)?)
+}

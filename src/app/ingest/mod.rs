@@ -1,0 +1,363 @@
+//! Ingest: from an upload's body to a published image.
+//!
+//! ```text
+//! plan    decide from the request's head alone: refuse, already there, compare, or seal
+//! seal    one pass over the body into a staged blob (see `pipeline`)
+//! commit  announce the blob names, store the blobs, insert the rows, publish
+//! ```
+//!
+//! Up to `commit` the upload lives and dies with its request, and dropping it leaves nothing. `commit` goes on when
+//! the client is gone, so that it is whole or undone. If the process is killed in between, the announced names lead
+//! [`super::maintain`] to what is left.
+
+mod body;
+mod pipeline;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use sha2::{Digest, Sha256};
+
+use super::{App, Error};
+use crate::blob::{BlobKey, StagedBlob};
+use crate::catalog::NewImage;
+use crate::envelope::jwe::{Envelope, EnvelopeError};
+use crate::envelope::key::{DataKey, RecipientKey};
+use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
+use crate::telemetry::{UploadInProgress, UploadOutcome, UploadStage};
+use crate::uptane::custom::ImageCustom;
+use body::Body;
+
+/// An upload as its head describes it.
+#[derive(Debug, Clone)]
+pub struct UploadRequest {
+    /// Where the image goes.
+    pub path: ImagePath,
+    /// What is said of it.
+    pub description: ImageDescription,
+    /// How it is to be sealed.
+    pub algorithm: SealAlgorithm,
+    /// Ids of the recipients, if not all of the hardware ids'.
+    pub recipients: Option<Vec<String>>,
+    /// Digest of the whole body, if the client sent one.
+    pub expected_sha256: Option<Sha256Digest>,
+    /// Length of the body in bytes, if the client sent it.
+    pub content_length: Option<u64>,
+    /// Id of the client's token.
+    pub uploaded_by: String,
+}
+
+/// What an upload's head leads to.
+#[derive(Debug)]
+pub enum Plan {
+    /// The image is there already, and the client has proved that it has the same bytes.
+    AlreadyStored(Box<ImageRecord>),
+    /// The path is taken; the body has to be hashed to tell whether it is the same image.
+    Compare(Box<ImageRecord>),
+    /// The image is new.
+    Seal(Vec<RecipientKey>),
+}
+
+/// What became of an upload.
+#[derive(Debug)]
+pub enum Accepted {
+    /// The image is new, and published.
+    Created(ImageRecord),
+    /// The same image was there already, and is published.
+    AlreadyStored(ImageRecord),
+}
+
+impl App {
+    /// Decides what to do with an upload before a byte of its body is read.
+    ///
+    /// # Errors
+    ///
+    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken path,
+    /// [`Error::Unprocessable`] without recipients, [`Error::Full`].
+    pub async fn plan_upload(&self, request: &UploadRequest) -> Result<Plan, Error> {
+        let limit = self.limits.max_image_size;
+        if request.content_length.is_some_and(|length| length > limit) {
+            return Err(Error::TooLarge { limit });
+        }
+        if let Some(existing) = self.catalog.find_image(&request.path).await? {
+            check_same_description(request, &existing)?;
+            return match request.expected_sha256 {
+                Some(sha256) if sha256 == existing.sealed.plaintext_sha256 => Ok(Plan::AlreadyStored(existing.into())),
+                Some(_) => Err(other_bytes(&request.path)),
+                None => Ok(Plan::Compare(existing.into())),
+            };
+        }
+        let recipients =
+            self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
+        let needed = request.content_length.unwrap_or(0).saturating_add(self.limits.reserved_space);
+        if self.blobs.free_space()?.is_some_and(|free| free < needed) {
+            return Err(Error::Full { detail: "no space is left for an image of this size".into() });
+        }
+        Ok(Plan::Seal(recipients))
+    }
+
+    /// Carries an upload out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] if the body hasn't the announced digest, [`Error::Conflict`] if the path has other bytes,
+    /// [`Error::TooLarge`], [`Error::Stalled`], [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After
+    /// the image was accepted, [`Error::Full`] and [`Error::Internal`] say that it will be published later.
+    pub async fn upload<S>(self: &Arc<Self>, request: UploadRequest, plan: Plan, body: S) -> Result<Accepted, Error>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let running = self.metrics.start_upload();
+        let accepted = match plan {
+            Plan::AlreadyStored(existing) => self.confirm(*existing).await,
+            Plan::Compare(existing) => self.compare(request, *existing, body).await,
+            Plan::Seal(recipients) => self.seal(request, recipients, body).await,
+        };
+        count_outcome(running, &accepted);
+        accepted
+    }
+
+    async fn seal<S>(
+        self: &Arc<Self>,
+        request: UploadRequest,
+        recipients: Vec<RecipientKey>,
+        body: S,
+    ) -> Result<Accepted, Error>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let _slot = self.upload_slot().await?;
+        let data_key = DataKey::generate();
+        let body = Body::new(body, &self.limits);
+        let sealed = pipeline::seal(body, &data_key, request.algorithm, self.blobs.begin()?, &self.metrics).await?;
+        check_digest(&request, sealed.image.plaintext_sha256)?;
+        self.commit_unattended(request, sealed, data_key, recipients).await
+    }
+
+    /// Runs the commit to its end, whether or not the client waits for it.
+    async fn commit_unattended(
+        self: &Arc<Self>,
+        request: UploadRequest,
+        sealed: pipeline::Sealed,
+        data_key: DataKey,
+        recipients: Vec<RecipientKey>,
+    ) -> Result<Accepted, Error> {
+        let app = Arc::clone(self);
+        let commit = async move { app.commit(request, sealed, data_key, recipients).await };
+        let commit = self.tasks.spawn_on(commit, &self.runtime);
+        commit.await.map_err(Error::internal("finish an upload"))?
+    }
+
+    async fn commit(
+        self: &Arc<Self>,
+        request: UploadRequest,
+        sealed: pipeline::Sealed,
+        data_key: DataKey,
+        recipients: Vec<RecipientKey>,
+    ) -> Result<Accepted, Error> {
+        let pipeline::Sealed { image, staged } = sealed;
+        let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
+        let (new, keys) = self.assemble(&request, image, &envelope);
+        self.catalog.announce_blobs(&new.blobs, self.clock.now()).await?;
+        let stored = self.store_and_insert(new.clone(), &keys, staged, envelope.public.into()).await;
+        match stored {
+            Ok(()) => {
+                self.metrics.add_sealed_bytes(image.plaintext_length);
+                self.count_published(1);
+                tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
+                let _timer = self.metrics.time_upload_stage(UploadStage::Publish);
+                self.publisher.publish().await?;
+                Ok(Accepted::Created(new.record))
+            }
+            Err(error) => {
+                self.discard_blobs(&keys).await;
+                self.resolve_race(&request, image, error).await
+            }
+        }
+    }
+
+    async fn seal_envelope(
+        self: &Arc<Self>,
+        data_key: DataKey,
+        algorithm: SealAlgorithm,
+        recipients: Vec<RecipientKey>,
+    ) -> Result<EnvelopeTexts, Error> {
+        let app = Arc::clone(self);
+        let sealing = tokio::task::spawn_blocking(move || {
+            let _timer = app.metrics.time_upload_stage(UploadStage::Envelope);
+            let recipients: Vec<&RecipientKey> = recipients.iter().collect();
+            let envelope = Envelope::seal(&data_key, algorithm, &recipients, Some(&app.escrow))?;
+            Ok::<_, EnvelopeError>(EnvelopeTexts {
+                public: envelope.public_json()?,
+                with_escrow: envelope.to_json_with_escrow(),
+            })
+        });
+        let sealed = sealing.await.map_err(Error::internal("seal an envelope"))?;
+        sealed.map_err(Error::internal("seal an envelope"))
+    }
+
+    fn assemble(
+        &self,
+        request: &UploadRequest,
+        sealed: SealedImage,
+        envelope: &EnvelopeTexts,
+    ) -> (NewImage, [BlobKey; 2]) {
+        let public = &envelope.public;
+        let envelope_sha256 = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
+        let (path, envelope_path) = (request.path.to_string(), request.path.envelope_path());
+        let keys =
+            [BlobKey::target(path.clone(), sealed.sha256), BlobKey::target(envelope_path.clone(), envelope_sha256)];
+        let image_target = TargetEntry {
+            path,
+            length: sealed.length,
+            sha256: sealed.sha256,
+            custom: Some(ImageCustom::new(&request.description, &sealed).to_json()),
+        };
+        let envelope_target =
+            TargetEntry { path: envelope_path, length: public.len() as u64, sha256: envelope_sha256, custom: None };
+        let new = NewImage {
+            record: ImageRecord {
+                path: request.path.clone(),
+                description: request.description.clone(),
+                sealed,
+                created_at: self.clock.now(),
+                created_by: request.uploaded_by.clone(),
+                yanked_at: None,
+            },
+            envelope: envelope.with_escrow.clone(),
+            targets: [image_target, envelope_target].map(|target| (self.publisher.bin_of(&target.path), target)).into(),
+            blobs: keys.iter().map(BlobKey::name).collect(),
+        };
+        (new, keys)
+    }
+
+    async fn store_and_insert(
+        &self,
+        new: NewImage,
+        keys: &[BlobKey; 2],
+        staged: Box<dyn StagedBlob>,
+        envelope: Bytes,
+    ) -> Result<(), Error> {
+        let image_key = keys[0].clone();
+        let promoting = tokio::task::spawn_blocking(move || staged.promote(&image_key));
+        promoting.await.map_err(Error::internal("store an image"))??;
+        self.blobs.put(&keys[1], envelope).await?;
+        Ok(self.catalog.insert_images(&[new]).await?)
+    }
+
+    async fn discard_blobs(&self, keys: &[BlobKey]) {
+        for key in keys {
+            let deleted = self.blobs.delete(key).await.map_err(Error::from);
+            let forgotten = match deleted {
+                Ok(()) => self.catalog.forget_pending_blob(&key.name()).await.map_err(Error::from),
+                failed => failed,
+            };
+            if let Err(error) = forgotten {
+                tracing::warn!(blob = %key, error = &error as &dyn std::error::Error, "a blob is left for the next start");
+            }
+        }
+    }
+
+    /// Two uploads to one path were sealed at the same time, and the other one was first: same bytes, same answer.
+    async fn resolve_race(
+        self: &Arc<Self>,
+        request: &UploadRequest,
+        sealed: SealedImage,
+        error: Error,
+    ) -> Result<Accepted, Error> {
+        if !matches!(error, Error::Conflict { .. }) {
+            return Err(error);
+        }
+        let existing = self.catalog.find_image(&request.path).await?.ok_or(error)?;
+        check_same_description(request, &existing)?;
+        if existing.sealed.plaintext_sha256 != sealed.plaintext_sha256 {
+            return Err(other_bytes(&request.path));
+        }
+        self.confirm(existing).await
+    }
+
+    async fn compare<S>(
+        self: &Arc<Self>,
+        request: UploadRequest,
+        existing: ImageRecord,
+        body: S,
+    ) -> Result<Accepted, Error>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let sha256 = Body::new(body, &self.limits).digest().await?;
+        check_digest(&request, sha256)?;
+        if sha256 != existing.sealed.plaintext_sha256 {
+            return Err(other_bytes(&request.path));
+        }
+        self.confirm(existing).await
+    }
+
+    /// A retry is answered like the upload that it repeats: once the image is published.
+    async fn confirm(&self, existing: ImageRecord) -> Result<Accepted, Error> {
+        self.publisher.publish().await?;
+        Ok(Accepted::AlreadyStored(existing))
+    }
+
+    async fn upload_slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+        let slot = tokio::time::timeout(self.limits.idle_timeout, self.upload_slots.acquire()).await;
+        slot.map_err(|_| Error::Busy)?.map_err(Error::internal("take an upload slot"))
+    }
+}
+
+fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
+    upload.finish(match accepted {
+        Ok(Accepted::Created(_)) => UploadOutcome::Created,
+        Ok(Accepted::AlreadyStored(_)) => UploadOutcome::Unchanged,
+        Err(Error::ClientGone | Error::Stalled { .. }) => UploadOutcome::Cancelled,
+        Err(Error::Full { .. } | Error::Busy | Error::Corrupt { .. } | Error::Internal(_)) => UploadOutcome::Failed,
+        Err(_) => UploadOutcome::Rejected,
+    });
+}
+
+/// An envelope as JSON, for everyone and for the catalog.
+struct EnvelopeTexts {
+    public: String,
+    with_escrow: String,
+}
+
+fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Result<(), Error> {
+    let path = &request.path;
+    if existing.yanked_at.is_some() {
+        let detail = format!("{path} was yanked, and a path is used only once: upload under another one");
+        return Err(Error::Conflict { code: "image_yanked", detail });
+    }
+    let (new, old) = (&request.description, &existing.description);
+    let different = [
+        ("name", new.name != old.name),
+        ("version", new.version != old.version),
+        ("hardware_id", new.hardware_ids != old.hardware_ids),
+        ("release_counter", new.release_counter != old.release_counter),
+        ("target_format", new.target_format != old.target_format),
+        ("algorithm", request.algorithm != existing.sealed.algorithm),
+    ];
+    match different.into_iter().find(|(_, different)| *different) {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::Conflict {
+            code: "image_exists",
+            detail: format!("{path} is there with another {field}: an image never changes, use another path"),
+        }),
+    }
+}
+
+fn check_digest(request: &UploadRequest, sha256: Sha256Digest) -> Result<(), Error> {
+    match request.expected_sha256 {
+        Some(expected) if expected != sha256 => Err(Error::Unprocessable {
+            code: "digest_mismatch",
+            detail: format!("the body's SHA-256 is {sha256}, but Repr-Digest says {expected}: nothing was kept"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn other_bytes(path: &ImagePath) -> Error {
+    let detail = format!("{path} is there with other bytes: an image never changes, use another path");
+    Error::Conflict { code: "image_exists", detail }
+}

@@ -1,0 +1,69 @@
+//! What the server does by itself: mend at the start what a crash left, and remove what nobody needs any more.
+//!
+//! Signing again what gets old is [`super::publish`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{App, Error};
+use crate::blob::BlobKey;
+
+impl App {
+    /// Brings the state directory back in order after a crash: removes half-written files and blobs whose image was
+    /// never accepted, and shows the timestamp that was published last. **Must run before uploads do.**
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub async fn recover(&self) -> Result<(), Error> {
+        let swept = self.blobs.sweep().await?;
+        let pending = self.catalog.pending_blobs().await?;
+        for name in &pending {
+            for key in BlobKey::candidates(name).into_iter().filter(|key| key.name() == *name) {
+                self.blobs.delete(&key).await?;
+            }
+            self.catalog.forget_pending_blob(name).await?;
+        }
+        if swept + pending.len() > 0 {
+            tracing::warn!(files = swept, blobs = pending.len(), "removed what unfinished uploads had left");
+        }
+        self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
+        self.publisher.recover().await
+    }
+
+    /// Removes superseded metadata every `interval`, forever.
+    pub async fn maintain(self: Arc<Self>, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        loop {
+            ticks.tick().await;
+            match self.remove_superseded_metadata().await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "removed superseded metadata"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "failed to remove superseded metadata");
+                }
+            }
+        }
+    }
+
+    /// Removes metadata files that were replaced longer ago than a vehicle's update takes. Root versions stay forever
+    /// (TUF 1.0.34, 6.2.1).
+    async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
+        let published = self.catalog.list_roles().await?;
+        let oldest_kept = self.clock.now() - SUPERSEDED_METADATA_IS_KEPT;
+        let mut removed = 0;
+        for key in self.blobs.list_metadata().await? {
+            let BlobKey::Metadata { version, role } = &key else { continue };
+            let is_superseded = published.iter().any(|state| state.name == *role && *version < state.version);
+            if role == "root" || !is_superseded || self.blobs.open(&key).await?.modified > oldest_kept {
+                continue;
+            }
+            self.blobs.delete(&key).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+/// A day: the life of a timestamp, which is the oldest file that leads a vehicle to these.
+const SUPERSEDED_METADATA_IS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);

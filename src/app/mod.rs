@@ -1,0 +1,205 @@
+//! Use cases: each method of [`App`] is something that a person, a CI job or a vehicle asks for.
+//!
+//! Nothing here knows HTTP or SQL. The blob store and the catalog come in from outside; what is signed is made in
+//! [`crate::uptane`], what is sealed in [`crate::envelope`].
+
+pub mod access;
+pub mod deliver;
+pub mod error;
+pub mod export;
+pub mod fsck;
+pub mod ingest;
+mod listing;
+pub mod maintain;
+pub mod publish;
+pub mod recipients;
+pub mod setup;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+pub use error::Error;
+
+use crate::blob::BlobStore;
+use crate::catalog::{self, Catalog, ImagePage};
+use crate::envelope::escrow::EscrowKey;
+use crate::envelope::jwe::Envelope;
+use crate::model::{Clock, ImagePath, ImageRecord};
+use crate::telemetry::Metrics;
+use publish::Publisher;
+
+/// Everything that the use cases work on.
+pub struct App {
+    catalog: Catalog,
+    blobs: Arc<dyn BlobStore>,
+    escrow: EscrowKey,
+    publisher: Publisher,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    upload_slots: Semaphore,
+    published_images: AtomicI64,
+    /// Work that goes on when the request that started it is gone runs on this runtime, and is waited for.
+    runtime: Handle,
+    tasks: TaskTracker,
+}
+
+/// What bounds the work that one request can cause.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest image in bytes of plaintext; stops an upload from filling the disk.
+    pub max_image_size: u64,
+    /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There is no limit on an
+    /// upload's whole time.
+    pub idle_timeout: Duration,
+    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the idle timeout.
+    pub max_uploads: usize,
+    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed.
+    pub reserved_space: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_image_size: 16 * 1024 * 1024 * 1024, // 16 GiB
+            idle_timeout: Duration::from_secs(60),
+            max_uploads: 16,
+            reserved_space: 64 * 1024 * 1024, // 64 MiB
+        }
+    }
+}
+
+/// What [`App`] is made of.
+pub struct Parts {
+    /// What the server knows.
+    pub catalog: Catalog,
+    /// Where blobs are.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The key that opens every envelope for the server itself.
+    pub escrow: EscrowKey,
+    /// Publishes what has changed.
+    pub publisher: Publisher,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What bounds the work.
+    pub limits: Limits,
+    /// Where work goes on when its request is gone.
+    pub runtime: Handle,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime } = parts;
+        let upload_slots = Semaphore::new(limits.max_uploads);
+        let tasks = TaskTracker::new();
+        let published_images = AtomicI64::new(0);
+        Self { catalog, blobs, escrow, publisher, clock, metrics, limits, upload_slots, published_images, runtime, tasks }
+    }
+
+    /// What bounds the work.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Waits for work that goes on without its request, at the end of the server's life.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Keeps count of published images; counting them in the catalog takes longer the more there are.
+    fn count_published(&self, change: i64) {
+        let images = self.published_images.fetch_add(change, Ordering::Relaxed) + change;
+        self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
+    }
+
+    /// Whether requests can be answered: the catalog is reachable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] or [`Error::Full`].
+    pub async fn check_ready(&self) -> Result<(), Error> {
+        Ok(self.catalog.ping().await?)
+    }
+
+    /// Shows an image, yanked ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn show_image(&self, path: &ImagePath) -> Result<ImageRecord, Error> {
+        self.catalog.find_image(path).await?.ok_or_else(|| no_image(path))
+    }
+
+    /// Lists images in the order of their paths, from the one after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn list_images(&self, after: &str, limit: u32) -> Result<ImagePage, Error> {
+        Ok(self.catalog.list_images(after, limit).await?)
+    }
+
+    /// An image's envelope without the escrow entry: for everyone, or flattened for one recipient.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is no such image, or `kid` is not among its recipients.
+    pub async fn show_envelope(&self, path: &ImagePath, kid: Option<&str>) -> Result<String, Error> {
+        let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| no_image(path))?;
+        let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal("read a stored envelope"))?;
+        let Some(kid) = kid else { return envelope.public_json().map_err(Error::internal("write an envelope")) };
+        let flattened = kid.parse().ok().and_then(|kid| envelope.for_one(&kid)).map(|json| json.to_string());
+        flattened.ok_or_else(|| Error::NotFound {
+            code: "recipient_not_found",
+            detail: format!("{path} is not sealed for the recipient {kid:.64}"),
+        })
+    }
+
+    /// Takes an image out of the published metadata. Its sealed bytes stay for vehicles that are fetching them, and
+    /// its path is never used again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none or it was yanked before; [`Error::Full`] or [`Error::Internal`] if the
+    /// metadata could not be published yet; it will be.
+    pub async fn yank_image(self: &Arc<Self>, path: &ImagePath) -> Result<(), Error> {
+        if !self.catalog.yank_image(path, self.clock.now()).await? {
+            return Err(no_image(path));
+        }
+        self.count_published(-1);
+        tracing::info!(image.path = %path, "image yanked");
+        self.publisher.publish().await
+    }
+}
+
+fn no_image(path: &ImagePath) -> Error {
+    Error::NotFound { code: "image_not_found", detail: format!("there is no image {path}") }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        match error {
+            catalog::Error::Full { .. } => Self::Full { detail: "no space is left for the catalog".into() },
+            catalog::Error::AlreadyExists(what) => {
+                Self::Conflict { code: "already_exists", detail: format!("{what} is there already") }
+            }
+            other @ (catalog::Error::Overtaken | catalog::Error::Migrate(_) | catalog::Error::Backend { .. }) => {
+                Self::Internal(Box::new(other))
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Recipients: the public keys for which images are sealed.
+
+use std::collections::BTreeMap;
+
+use super::{App, Error};
+use crate::catalog::RecipientRecord;
+use crate::envelope::key::RecipientKey;
+use crate::model::HardwareId;
+
+impl App {
+    /// Registers a public key, PEM or JWK, for hardware ids. Registering it again changes nothing. Returns whether any
+    /// of it is new, and the key's id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] if it is a private, weak, broken or signing key; it is not kept, nor repeated in the
+    /// message.
+    pub async fn register_recipient(
+        &self,
+        hardware_ids: &[HardwareId],
+        public_key: &str,
+        registered_by: &str,
+    ) -> Result<(bool, String), Error> {
+        if hardware_ids.is_empty() {
+            let detail = "name at least one hardware id that the key belongs to".into();
+            return Err(Error::Invalid { code: "hardware_ids_missing", detail });
+        }
+        let key = RecipientKey::parse(public_key)
+            .map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
+        let kid = key.kid().to_string();
+        let mut any_new = false;
+        for hardware_id in hardware_ids {
+            let record = RecipientRecord {
+                hardware_id: hardware_id.clone(),
+                kid: kid.clone(),
+                jwk: key.to_jwk().to_string(),
+                created_at: self.clock.now(),
+                created_by: registered_by.to_owned(),
+            };
+            any_new |= self.catalog.insert_recipient(&record).await?;
+        }
+        tracing::info!(recipient.kid = %kid, ?hardware_ids, "recipient registered");
+        Ok((any_new, kid))
+    }
+
+    /// All registered keys, by hardware id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn list_recipients(&self) -> Result<Vec<RecipientRecord>, Error> {
+        Ok(self.catalog.list_recipients().await?)
+    }
+
+    /// Removes a key from one hardware id or from all. Images that are sealed for it stay so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if it isn't registered there.
+    pub async fn remove_recipient(&self, kid: &str, hardware_id: Option<&HardwareId>) -> Result<(), Error> {
+        if self.catalog.delete_recipient(kid, hardware_id).await? == 0 {
+            let detail = format!("the recipient {kid:.64} is not registered there");
+            return Err(Error::NotFound { code: "recipient_not_found", detail });
+        }
+        tracing::info!(recipient.kid = %kid, "recipient removed");
+        Ok(())
+    }
+
+    /// The keys for which an image is sealed: those with the ids in `only`, or all of its hardware ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] if a hardware id has no recipient, or `only` names one that isn't registered.
+    pub(super) async fn choose_recipients(
+        &self,
+        hardware_ids: &[HardwareId],
+        only: Option<&[String]>,
+    ) -> Result<Vec<RecipientKey>, Error> {
+        let records = match only {
+            None => self.recipients_of(hardware_ids).await?,
+            Some(kids) => self.recipients_named(kids).await?,
+        };
+        let by_kid: BTreeMap<String, String> = records.into_iter().map(|record| (record.kid, record.jwk)).collect();
+        let parse = |jwk: &String| RecipientKey::parse(jwk).map_err(Error::internal("read a stored recipient"));
+        by_kid.values().map(parse).collect()
+    }
+
+    async fn recipients_of(&self, hardware_ids: &[HardwareId]) -> Result<Vec<RecipientRecord>, Error> {
+        let mut records = Vec::new();
+        for hardware_id in hardware_ids {
+            let found = self.catalog.find_recipients(hardware_id).await?;
+            if found.is_empty() {
+                let detail = format!(
+                    "no recipient is registered for the hardware id {hardware_id}: register its public key with \
+                     `motorcade recipient add --hardware-id {hardware_id} KEY.pem` or POST /api/v1/recipients"
+                );
+                return Err(Error::Unprocessable { code: "no_recipient", detail });
+            }
+            records.extend(found);
+        }
+        Ok(records)
+    }
+
+    async fn recipients_named(&self, kids: &[String]) -> Result<Vec<RecipientRecord>, Error> {
+        let all = self.catalog.list_recipients().await?;
+        if let Some(unknown) = kids.iter().find(|kid| !all.iter().any(|record| record.kid == **kid)) {
+            let detail = format!("the recipient {unknown:.64} is not registered: see GET /api/v1/recipients");
+            return Err(Error::Unprocessable { code: "unknown_recipient", detail });
+        }
+        Ok(all.into_iter().filter(|record| kids.contains(&record.kid)).collect())
+    }
+}

@@ -1,0 +1,260 @@
+//! The state directory: what `init` makes, and how a server opens it.
+//!
+//! ```text
+//! motorcade-data/
+//!   keys/       role keys and the escrow key, mode 0600
+//!   metadata/   policy.toml
+//!   catalog.sqlite
+//!   repo/       blobs: a static TUF repository
+//!   staging/    files on their way into repo/
+//!   lock        held by the one server that runs on this directory
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+
+use super::publish::{Publisher, PublisherTask};
+use super::{App, Error, Limits, Parts};
+use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
+use crate::catalog::Catalog;
+use crate::envelope::escrow::EscrowKey;
+use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::telemetry::Metrics;
+use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::keyring::{self, Keyring};
+use crate::uptane::policy::Policy;
+use crate::uptane::root;
+
+/// A state directory.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// An open state directory, and the task that publishes from it.
+pub struct Opened {
+    /// The use cases.
+    pub app: Arc<App>,
+    /// Has to be run for anything to be published.
+    pub publisher_task: PublisherTask,
+    /// Keeps other servers off the directory for as long as it lives.
+    pub lock: File,
+}
+
+impl StateDir {
+    /// Names a state directory, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the directory: keys, policy, catalog, and a first, empty publication. What is there already stays, so that
+    /// an `init` that was cut off can be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if it is complete already, or a server runs on it; [`Error::Full`]; [`Error::Internal`].
+    pub async fn init(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
+        if self.is_initialized().await? {
+            let detail = format!("{} is initialized already; nothing was changed", self.path.display());
+            return Err(Error::Conflict { code: "already_initialized", detail });
+        }
+        self.create_directories().map_err(Error::internal("create the state directory"))?;
+        let policy_file = self.policy_file();
+        if !policy_file.exists() {
+            fs::write(&policy_file, Policy::DEFAULT).map_err(Error::internal("write the metadata policy"))?;
+        }
+        let policy = self.policy()?;
+        Keyring::create(&self.keys(), &policy).map_err(Error::internal("make the role keys"))?;
+        if !self.escrow_file().exists() {
+            let jwk = EscrowKey::generate().to_jwk();
+            keyring::write_secret(&self.escrow_file(), jwk.as_bytes())
+                .map_err(Error::internal("write the escrow key"))?;
+        }
+        self.publish_first(clock).await
+    }
+
+    /// Opens the directory for a server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if it isn't initialized, [`Error::Conflict`] if another server runs on it,
+    /// [`Error::Internal`].
+    pub async fn open(
+        &self,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        runtime: Handle,
+    ) -> Result<Opened, Error> {
+        if !self.is_initialized().await? {
+            return Err(self.not_initialized());
+        }
+        let lock = self.lock()?;
+        let catalog = self.catalog().await?;
+        let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
+        let repository = self.repository()?;
+        catalog.ensure_roles(&role_names(&repository)).await?;
+        let (publisher, publisher_task) =
+            Publisher::new(catalog.clone(), Arc::clone(&blobs), repository, Arc::clone(&clock), Arc::clone(&metrics));
+        let escrow = self.escrow_key()?;
+        let app = App::new(Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime });
+        Ok(Opened { app: Arc::new(app), publisher_task, lock })
+    }
+
+    /// Opens the catalog alone, for a command that works beside a running server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Internal`].
+    pub async fn open_catalog(&self) -> Result<Catalog, Error> {
+        if !self.catalog_file().exists() {
+            return Err(self.not_initialized());
+        }
+        self.catalog().await
+    }
+
+    /// Opens the blob store alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub fn blobs(&self) -> Result<LocalBlobStore, Error> {
+        Ok(LocalBlobStore::open(&self.path)?)
+    }
+
+    /// What signs the Image repository.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if keys or policy can't be read.
+    pub fn repository(&self) -> Result<ImageRepository, Error> {
+        let policy = self.policy()?;
+        let keyring = Keyring::load(&self.keys(), &policy).map_err(Error::internal("load the role keys"))?;
+        Ok(ImageRepository::new(keyring, policy))
+    }
+
+    async fn publish_first(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let catalog = self.catalog().await?;
+        let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
+        let repository = self.repository()?;
+        catalog.ensure_roles(&role_names(&repository)).await?;
+        publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
+        let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
+        publisher.publish().await?;
+        drop(publisher);
+        running.await.map_err(Error::internal("publish"))?;
+        catalog.close().await;
+        Ok(())
+    }
+
+    /// The timestamp is the last thing that `init` makes.
+    async fn is_initialized(&self) -> Result<bool, Error> {
+        if !self.catalog_file().exists() {
+            return Ok(false);
+        }
+        let catalog = self.catalog().await?;
+        let timestamp = catalog.find_role("timestamp").await?;
+        catalog.close().await;
+        Ok(timestamp.is_some_and(|state| state.version > 0))
+    }
+
+    fn create_directories(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.path)?;
+        for (name, mode) in [("keys", 0o700), ("metadata", 0o755)] {
+            match fs::DirBuilder::new().mode(mode).create(self.path.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<File, Error> {
+        let file = File::options().create(true).truncate(false).write(true).open(self.path.join("lock"));
+        let file = file.map_err(Error::internal("open the lock file"))?;
+        file.try_lock().map_err(|_| Error::Conflict {
+            code: "locked",
+            detail: format!("another server runs on {}", self.path.display()),
+        })?;
+        Ok(file)
+    }
+
+    async fn catalog(&self) -> Result<Catalog, Error> {
+        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        let text = fs::read_to_string(self.policy_file()).map_err(Error::internal("read metadata/policy.toml"))?;
+        Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
+    }
+
+    fn escrow_key(&self) -> Result<EscrowKey, Error> {
+        let jwk = keyring::read_secret(&self.escrow_file()).map_err(Error::internal("read the escrow key"))?;
+        EscrowKey::from_jwk(&jwk).map_err(Error::internal("use the escrow key"))
+    }
+
+    fn not_initialized(&self) -> Error {
+        let path = self.path.display();
+        let detail = format!("{path} is not initialized: run `motorcade init --data-dir {path}`");
+        Error::NotFound { code: "not_initialized", detail }
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    fn escrow_file(&self) -> PathBuf {
+        self.keys().join("escrow.jwk")
+    }
+
+    fn policy_file(&self) -> PathBuf {
+        self.path.join("metadata/policy.toml")
+    }
+
+    fn catalog_file(&self) -> PathBuf {
+        self.path.join("catalog.sqlite")
+    }
+}
+
+fn role_names(repository: &ImageRepository) -> Vec<String> {
+    let top_level = ["targets", "snapshot", "timestamp"].map(String::from);
+    top_level.into_iter().chain(repository.bins()).collect()
+}
+
+/// Version 1 of the root. Its file is stored before it is recorded: if an `init` was cut off in between, the stored file
+/// is version 1, and this one is dropped.
+async fn publish_first_root(
+    catalog: &Catalog,
+    blobs: &dyn BlobStore,
+    repository: &ImageRepository,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let key = BlobKey::Metadata { version: 1, role: "root".into() };
+    let file = root::first(repository.keyring(), repository.policy(), now).await;
+    let file = file.map_err(Error::internal("sign the first root"))?;
+    let bytes = match blobs.open(&key).await {
+        Ok(stored) => stored.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read the first root"))?,
+        Err(_) => {
+            blobs.put(&key, file.bytes.clone()).await?;
+            file.bytes
+        }
+    };
+    let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
+    Ok(catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at).await?)
+}
+
+const MAX_ROOT_SIZE: u64 = 1024 * 1024; // 1 MiB

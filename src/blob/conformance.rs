@@ -1,0 +1,106 @@
+//! Each sentence of the [`BlobStore`] contract, on every implementation.
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use super::{BlobKey, BlobStore, Error, LocalBlobStore};
+use crate::model::Sha256Digest;
+
+#[tokio::test]
+async fn local_store_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    a_blob_is_visible_whole_or_not_at_all(&store).await;
+    the_same_bytes_can_be_put_again_and_others_cannot(&store).await;
+    the_timestamp_is_replaced(&store).await;
+    dropped_uploads_leave_nothing(&store).await;
+    deleting_is_idempotent_and_keeps_open_blobs(&store).await;
+    ranges_are_half_open_and_a_short_blob_fails(&store).await;
+    assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left in staging");
+}
+
+#[tokio::test]
+async fn local_store_serves_both_names_of_a_target_in_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    let key = key("gw/4.2.0/gateway.bin");
+    store.put(&key, Bytes::from_static(b"sealed")).await.unwrap();
+    for name in [key.name(), key.alias().unwrap()] {
+        assert_eq!(std::fs::read(store.repository_dir().join(name)).unwrap(), b"sealed");
+    }
+    store.delete(&key).await.unwrap();
+    assert_eq!(std::fs::read_dir(store.repository_dir()).unwrap().count(), 0, "empty folders go too");
+}
+
+#[tokio::test]
+async fn local_store_sweeps_what_a_crash_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    std::mem::forget(store.begin().unwrap()); // a process that was killed drops nothing
+    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.sweep().await.unwrap(), 0);
+}
+
+fn key(path: &str) -> BlobKey {
+    BlobKey::target(path, Sha256Digest::from_bytes([0x11; 32]))
+}
+
+async fn content(store: &dyn BlobStore, key: &BlobKey) -> Vec<u8> {
+    store.open(key).await.unwrap().read_all(u64::MAX).await.unwrap().to_vec()
+}
+
+async fn a_blob_is_visible_whole_or_not_at_all(store: &dyn BlobStore) {
+    let key = key("whole");
+    let mut upload = store.begin().unwrap();
+    upload.write(b"first ").unwrap();
+    assert!(matches!(store.open(&key).await, Err(Error::NotFound(_))));
+    upload.write(b"second").unwrap();
+    let staged = upload.finish().unwrap();
+    assert!(matches!(store.open(&key).await, Err(Error::NotFound(_))));
+    staged.promote(&key).unwrap();
+    assert_eq!(content(store, &key).await, b"first second");
+}
+
+async fn the_same_bytes_can_be_put_again_and_others_cannot(store: &dyn BlobStore) {
+    let key = BlobKey::Metadata { version: 7, role: "snapshot".into() };
+    store.put(&key, Bytes::from_static(b"one")).await.unwrap();
+    store.put(&key, Bytes::from_static(b"one")).await.unwrap();
+    assert!(matches!(store.put(&key, Bytes::from_static(b"two")).await, Err(Error::AlreadyExists(_))));
+    assert_eq!(content(store, &key).await, b"one");
+}
+
+async fn the_timestamp_is_replaced(store: &dyn BlobStore) {
+    for text in ["one", "two"] {
+        store.replace(&BlobKey::Timestamp, Bytes::from(text)).await.unwrap();
+        assert_eq!(content(store, &BlobKey::Timestamp).await, text.as_bytes());
+    }
+}
+
+async fn dropped_uploads_leave_nothing(store: &dyn BlobStore) {
+    let before = store.list().await.unwrap().len();
+    let mut upload = store.begin().unwrap();
+    upload.write(b"cut").unwrap();
+    drop(upload);
+    drop(store.begin().unwrap().finish().unwrap());
+    assert_eq!(store.list().await.unwrap().len(), before);
+}
+
+async fn deleting_is_idempotent_and_keeps_open_blobs(store: &dyn BlobStore) {
+    let key = key("folder/gone");
+    store.put(&key, Bytes::from_static(b"still here")).await.unwrap();
+    let open = store.open(&key).await.unwrap();
+    store.delete(&key).await.unwrap();
+    store.delete(&key).await.unwrap();
+    assert!(matches!(store.open(&key).await, Err(Error::NotFound(_))));
+    assert_eq!(open.read_all(100).await.unwrap(), "still here");
+}
+
+async fn ranges_are_half_open_and_a_short_blob_fails(store: &dyn BlobStore) {
+    let key = key("ranges");
+    let bytes: Vec<u8> = (0..600_000_u32).map(|i| i as u8).collect();
+    store.put(&key, bytes.clone().into()).await.unwrap();
+    let blob = store.open(&key).await.unwrap();
+    let part: Vec<Bytes> = blob.read(5..500_005).try_collect().await.unwrap();
+    assert_eq!(part.concat(), bytes[5..500_005]);
+    assert!(blob.read(599_999..600_001).try_collect::<Vec<_>>().await.is_err());
+}

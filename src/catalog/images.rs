@@ -1,0 +1,305 @@
+//! Images, their envelopes and their entries in targets metadata.
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
+
+use super::{Catalog, Error, column, number, optional_time, parsed, text, time};
+use crate::model::{
+    HardwareId, ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat, Timestamp,
+};
+
+/// An image that is about to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// The image.
+    pub record: ImageRecord,
+    /// Its envelope with the escrow entry, as JSON.
+    pub envelope: String,
+    /// Its targets, each with the role that lists it.
+    pub targets: Vec<(String, TargetEntry)>,
+    /// Names of the blobs that [`Catalog::announce_blobs`] has announced for it.
+    pub blobs: Vec<String>,
+}
+
+/// Some images in the order of their paths.
+#[derive(Debug, Clone)]
+pub struct ImagePage {
+    /// The images.
+    pub images: Vec<ImageRecord>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<String>,
+}
+
+impl Catalog {
+    /// Looks an image up, yanked ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_image(&self, path: &ImagePath) -> Result<Option<ImageRecord>, Error> {
+        const OP: &str = "find an image";
+        let row = sqlx::query("SELECT * FROM images WHERE path = $1").bind(path.as_str()).fetch_optional(&self.pool);
+        row.await.map_err(Error::backend(OP))?.as_ref().map(image).transpose()
+    }
+
+    /// An image's envelope with the escrow entry, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_envelope(&self, path: &ImagePath) -> Result<Option<String>, Error> {
+        const OP: &str = "find an envelope";
+        let row = sqlx::query("SELECT envelope FROM images WHERE path = $1").bind(path.as_str());
+        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.map(|row| text(&row, "envelope", OP)).transpose()
+    }
+
+    /// Lists at most `limit` images whose paths come after `after`, yanked ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_images(&self, after: &str, limit: u32) -> Result<ImagePage, Error> {
+        const OP: &str = "list images";
+        let rows = sqlx::query("SELECT * FROM images WHERE path > $1 ORDER BY path LIMIT $2")
+            .bind(after)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
+        let mut images = rows.iter().map(image).collect::<Result<Vec<_>, _>>()?;
+        let more = images.len() > limit as usize;
+        images.truncate(limit as usize);
+        let next = images.last().filter(|_| more).map(|image| image.path.to_string());
+        Ok(ImagePage { images, next })
+    }
+
+    /// Counts the images that are published, and those that were yanked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn count_images(&self) -> Result<u64, Error> {
+        const OP: &str = "count images";
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM images WHERE yanked_at IS NULL").fetch_one(&self.pool);
+        number(&row.await.map_err(Error::backend(OP))?, "n", OP)
+    }
+
+    /// Notes which blobs are about to be stored, so that they can be removed if their image is never accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] or [`Error::Full`].
+    pub async fn announce_blobs(&self, names: &[String], now: Timestamp) -> Result<(), Error> {
+        const OP: &str = "announce blobs";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for name in names {
+            sqlx::query("INSERT INTO pending_blobs (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(name)
+                .bind(now.as_millisecond())
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// The blobs that were announced for images which are not accepted (yet).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn pending_blobs(&self) -> Result<Vec<String>, Error> {
+        const OP: &str = "list pending blobs";
+        let rows = sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
+        rows.await.map_err(Error::backend(OP))?.iter().map(|row| text(row, "name", OP)).collect()
+    }
+
+    /// Forgets an announced blob that is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn forget_pending_blob(&self, name: &str) -> Result<(), Error> {
+        sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
+            .bind(name)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::backend("forget a pending blob"))
+    }
+
+    /// Accepts images: all of them, with their targets, and marks the roles that list them as changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if a path is taken, and then none is accepted; [`Error::Full`]; [`Error::Backend`].
+    pub async fn insert_images(&self, images: &[NewImage]) -> Result<(), Error> {
+        const OP: &str = "insert images";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for image in images {
+            insert_image(&mut transaction, image).await?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// Takes an image and its envelope out of the targets, and marks the roles that listed them as changed. Returns
+    /// whether it was there and not yanked before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn yank_image(&self, path: &ImagePath, now: Timestamp) -> Result<bool, Error> {
+        const OP: &str = "yank an image";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let yanked = sqlx::query("UPDATE images SET yanked_at = $1 WHERE path = $2 AND yanked_at IS NULL")
+            .bind(now.as_millisecond())
+            .bind(path.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+        if yanked.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for target in [path.as_str(), &path.envelope_path()] {
+            let row = sqlx::query("DELETE FROM targets WHERE path = $1 RETURNING role")
+                .bind(target)
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
+            if let Some(row) = row {
+                count_change(&mut transaction, &text(&row, "role", OP)?).await?;
+            }
+        }
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(true)
+    }
+
+    /// All targets that `role` lists, in the order of their paths.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_targets(&self, role: &str) -> Result<Vec<TargetEntry>, Error> {
+        const OP: &str = "list targets";
+        let rows = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE role = $1 ORDER BY path")
+            .bind(role)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
+        rows.iter().map(target).collect()
+    }
+
+    /// Looks one target up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_target(&self, path: &str) -> Result<Option<TargetEntry>, Error> {
+        const OP: &str = "find a target";
+        let row = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE path = $1").bind(path);
+        row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?.as_ref().map(target).transpose()
+    }
+}
+
+async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) -> Result<(), Error> {
+    const OP: &str = "insert an image";
+    let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } = &new.record;
+    let hardware_ids = serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
+    let inserted = sqlx::query(
+        "INSERT INTO images (path, name, version, hardware_ids, release_counter, target_format, algorithm, \
+         sealed_length, sealed_sha256, plaintext_length, plaintext_sha256, envelope, created_at, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (path) DO NOTHING",
+    )
+    .bind(path.as_str())
+    .bind(description.name.as_str())
+    .bind(description.version.as_str())
+    .bind(hardware_ids)
+    .bind(column(description.release_counter.value()))
+    .bind(description.target_format.as_str())
+    .bind(sealed.algorithm.as_str())
+    .bind(column(sealed.length))
+    .bind(sealed.sha256.to_string())
+    .bind(column(sealed.plaintext_length))
+    .bind(sealed.plaintext_sha256.to_string())
+    .bind(new.envelope.as_str())
+    .bind(created_at.as_millisecond())
+    .bind(created_by.as_str())
+    .execute(&mut **transaction)
+    .await
+    .map_err(Error::backend(OP))?;
+    if inserted.rows_affected() == 0 {
+        return Err(Error::AlreadyExists(path.to_string()));
+    }
+    for (role, target) in &new.targets {
+        insert_target(transaction, role, target).await?;
+    }
+    for name in &new.blobs {
+        sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
+            .bind(name)
+            .execute(&mut **transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+    }
+    Ok(())
+}
+
+async fn insert_target(transaction: &mut Transaction<'_, Any>, role: &str, target: &TargetEntry) -> Result<(), Error> {
+    sqlx::query("INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)")
+        .bind(target.path.as_str())
+        .bind(role)
+        .bind(column(target.length))
+        .bind(target.sha256.to_string())
+        .bind(target.custom.as_deref())
+        .execute(&mut **transaction)
+        .await
+        .map_err(Error::backend("insert a target"))?;
+    count_change(transaction, role).await
+}
+
+async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE roles SET changes = changes + 1 WHERE name = $1")
+        .bind(role)
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(Error::backend("mark a role as changed"))
+}
+
+fn image(row: &AnyRow) -> Result<ImageRecord, Error> {
+    const OP: &str = "read an image";
+    let hardware_ids: Vec<HardwareId> =
+        serde_json::from_str(&text(row, "hardware_ids", OP)?).map_err(|e| Error::corrupt(OP, e))?;
+    let release_counter = ReleaseCounter::try_from(number(row, "release_counter", OP)?);
+    let target_format: Result<TargetFormat, _> = text(row, "target_format", OP)?.parse();
+    Ok(ImageRecord {
+        path: parsed(row, "path", OP)?,
+        description: ImageDescription {
+            name: parsed(row, "name", OP)?,
+            version: parsed(row, "version", OP)?,
+            hardware_ids,
+            release_counter: release_counter.map_err(|e| Error::corrupt(OP, e))?,
+            target_format: target_format.map_err(|e| Error::corrupt(OP, e))?,
+        },
+        sealed: SealedImage {
+            algorithm: parsed(row, "algorithm", OP)?,
+            length: number(row, "sealed_length", OP)?,
+            sha256: parsed(row, "sealed_sha256", OP)?,
+            plaintext_length: number(row, "plaintext_length", OP)?,
+            plaintext_sha256: parsed(row, "plaintext_sha256", OP)?,
+        },
+        created_at: time(row, "created_at", OP)?,
+        created_by: text(row, "created_by", OP)?,
+        yanked_at: optional_time(row, "yanked_at", OP)?,
+    })
+}
+
+fn target(row: &AnyRow) -> Result<TargetEntry, Error> {
+    const OP: &str = "read a target";
+    Ok(TargetEntry {
+        path: text(row, "path", OP)?,
+        length: number(row, "length", OP)?,
+        sha256: parsed(row, "sha256", OP)?,
+        custom: row.try_get("custom").map_err(Error::backend(OP))?,
+    })
+}

@@ -1,0 +1,150 @@
+//! The catalog: what the server knows, in a SQL database. SQL lives here and nowhere else.
+//!
+//! Each statement runs on SQLite and on PostgreSQL alike: `$1` placeholders, `BIGINT` and `TEXT` columns, `ON CONFLICT`
+//! and `RETURNING`, times as milliseconds. A transaction starts with a statement that writes, so that SQLite takes its
+//! write lock at once and none has to be tried again.
+
+mod images;
+mod recipients;
+mod roles;
+mod tokens;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::AnyPool;
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::{Executor, Row};
+
+pub use images::{ImagePage, NewImage};
+pub use recipients::RecipientRecord;
+pub use roles::{PublishedRole, ReservedVersion, RoleState};
+pub use tokens::TokenRecord;
+
+use crate::model::Timestamp;
+
+/// A connection pool to the catalog.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pool: AnyPool,
+}
+
+impl Catalog {
+    /// Opens the SQLite catalog in `file`, creating it and bringing its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] if it can't be opened or migrated.
+    pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let pool = AnyPoolOptions::new()
+            .max_connections(SQLITE_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) }))
+            .connect(&url)
+            .await
+            .map_err(Error::backend("open the catalog"))?;
+        sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;
+        Ok(Self { pool })
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] if there is none.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(Error::backend("reach the catalog"))
+    }
+
+    /// Closes all connections once they are idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Why the catalog could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A row with that key is there.
+    #[error("already in the catalog: {0}")]
+    AlreadyExists(String),
+    /// Another publication has overtaken this one.
+    #[error("metadata was published by someone else meanwhile")]
+    Overtaken,
+    /// The disk is full.
+    #[error("no space left to {op}")]
+    Full {
+        /// What was being done.
+        op: &'static str,
+    },
+    /// The tables could not be brought up to date.
+    #[error("failed to migrate the catalog")]
+    Migrate(#[source] Box<sqlx::migrate::MigrateError>),
+    /// Anything else that the database said.
+    #[error("failed to {op}")]
+    Backend {
+        /// What was being done.
+        op: &'static str,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    fn backend(op: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| {
+            // SQLITE_FULL (13) and SQLITE_IOERR_WRITE (778), or PostgreSQL's disk_full (53100).
+            let code = source.as_database_error().and_then(|e| e.code()).unwrap_or_default();
+            if ["13", "778", "53100"].contains(&&*code) { Self::Full { op } } else { Self::corrupt(op, source) }
+        }
+    }
+
+    /// For a row that holds what nobody could have stored.
+    fn corrupt(op: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Backend { op, source: source.into() }
+    }
+}
+
+/// Reads one column of a row into one of our types.
+fn parsed<T>(row: &AnyRow, column: &'static str, op: &'static str) -> Result<T, Error>
+where
+    T: TryFrom<String>,
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.try_get(column).map_err(Error::backend(op))?;
+    T::try_from(text).map_err(|e| Error::corrupt(op, e))
+}
+
+fn number(row: &AnyRow, column: &'static str, op: &'static str) -> Result<u64, Error> {
+    let value: i64 = row.try_get(column).map_err(Error::backend(op))?;
+    u64::try_from(value).map_err(|e| Error::corrupt(op, e))
+}
+
+fn time(row: &AnyRow, column: &'static str, op: &'static str) -> Result<Timestamp, Error> {
+    let millis: i64 = row.try_get(column).map_err(Error::backend(op))?;
+    Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e))
+}
+
+fn optional_time(row: &AnyRow, column: &'static str, op: &'static str) -> Result<Option<Timestamp>, Error> {
+    let millis: Option<i64> = row.try_get(column).map_err(Error::backend(op))?;
+    millis.map(|millis| Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e))).transpose()
+}
+
+fn text(row: &AnyRow, column: &'static str, op: &'static str) -> Result<String, Error> {
+    row.try_get(column).map_err(Error::backend(op))
+}
+
+/// A length, counter or version as a column holds it; all of ours are far below 2^63.
+fn column(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+const SQLITE_CONNECTIONS: u32 = 4;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// FULL: a commit has reached the disk when it returns, which publication relies on.
+const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024; PRAGMA journal_size_limit = 16777216;";

@@ -1,0 +1,204 @@
+//! The state of each metadata role: versions, expiry, and what waits to be published.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Catalog, Error, column, number, parsed, text, time};
+use crate::model::{Sha256Digest, Timestamp};
+
+/// What is published of a role, and what is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleState {
+    /// Name of the role.
+    pub name: String,
+    /// Published version; 0 before the first.
+    pub version: u64,
+    /// Length of the published file in bytes.
+    pub length: u64,
+    /// Digest of the published file.
+    pub sha256: Sha256Digest,
+    /// When the published file expires.
+    pub expires_at: Timestamp,
+    /// Whether what it lists has changed since.
+    pub is_changed: bool,
+}
+
+/// A version number that belongs to one attempt to publish and to nothing else, ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservedVersion {
+    /// Name of the role.
+    pub name: String,
+    /// The version.
+    pub version: u64,
+    /// How many changes had been made when it was reserved; the file has at least these.
+    pub changes: u64,
+}
+
+/// A signed file that is about to become the published one of its role.
+#[derive(Debug, Clone)]
+pub struct PublishedRole {
+    /// Its reservation.
+    pub reserved: ReservedVersion,
+    /// Length of the file in bytes.
+    pub length: u64,
+    /// Digest of the file.
+    pub sha256: Sha256Digest,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// The file, for `timestamp` alone.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Catalog {
+    /// Adds roles that are not there yet, unpublished.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn ensure_roles(&self, names: &[String]) -> Result<(), Error> {
+        const OP: &str = "add roles";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for name in names {
+            sqlx::query(
+                "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
+                 VALUES ($1, 0, 0, 0, 0, 0, $2, 0) ON CONFLICT (name) DO NOTHING",
+            )
+            .bind(name)
+            .bind(Sha256Digest::from_bytes([0; 32]).to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// Adds the root role with its first version, if it isn't there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn insert_first_root(
+        &self,
+        length: u64,
+        sha256: Sha256Digest,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
+             VALUES ('root', 1, 1, 0, 0, $1, $2, $3) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(column(length))
+        .bind(sha256.to_string())
+        .bind(expires_at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(Error::backend("add the root role"))
+    }
+
+    /// The state of every role, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_roles(&self) -> Result<Vec<RoleState>, Error> {
+        let rows = sqlx::query(
+            "SELECT name, version, length, sha256, expires_at, changes - published_changes AS waiting \
+             FROM roles ORDER BY name",
+        );
+        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list roles"))?;
+        rows.iter().map(role).collect()
+    }
+
+    /// The state of one role.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_role(&self, name: &str) -> Result<Option<RoleState>, Error> {
+        let row = sqlx::query(
+            "SELECT name, version, length, sha256, expires_at, changes - published_changes AS waiting \
+             FROM roles WHERE name = $1",
+        );
+        let row = row.bind(name).fetch_optional(&self.pool).await.map_err(Error::backend("find a role"))?;
+        row.as_ref().map(role).transpose()
+    }
+
+    /// The published file of a role that keeps it here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_role_body(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        const OP: &str = "find a role's file";
+        let row = sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL").bind(name);
+        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.map(|row| row.try_get("body").map_err(Error::backend(OP))).transpose()
+    }
+
+    /// Hands out the next version number of each role. It is on disk when this returns, and no other call ever gets it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn reserve_versions(&self, names: &[String]) -> Result<Vec<ReservedVersion>, Error> {
+        const OP: &str = "reserve versions";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut reserved = Vec::with_capacity(names.len());
+        for name in names {
+            let row = sqlx::query("UPDATE roles SET reserved = reserved + 1 WHERE name = $1 RETURNING reserved, changes")
+                .bind(name)
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
+            let (version, changes) = (number(&row, "reserved", OP)?, number(&row, "changes", OP)?);
+            reserved.push(ReservedVersion { name: name.clone(), version, changes });
+        }
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(reserved)
+    }
+
+    /// Makes signed files the published ones of their roles, all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher that started later
+    /// has, or will have, everything that this one has. [`Error::Full`]; [`Error::Backend`].
+    pub async fn record_publication(&self, roles: &[PublishedRole]) -> Result<(), Error> {
+        const OP: &str = "record a publication";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for role in roles {
+            let updated = sqlx::query(
+                "UPDATE roles SET version = $1, published_changes = $2, length = $3, sha256 = $4, expires_at = $5, \
+                 body = $6 WHERE name = $7 AND reserved = $8",
+            )
+            .bind(column(role.reserved.version))
+            .bind(column(role.reserved.changes))
+            .bind(column(role.length))
+            .bind(role.sha256.to_string())
+            .bind(role.expires_at.as_millisecond())
+            .bind(role.body.as_deref())
+            .bind(role.reserved.name.as_str())
+            .bind(column(role.reserved.version))
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+            if updated.rows_affected() != 1 {
+                return Err(Error::Overtaken);
+            }
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+}
+
+fn role(row: &AnyRow) -> Result<RoleState, Error> {
+    const OP: &str = "read a role";
+    Ok(RoleState {
+        name: text(row, "name", OP)?,
+        version: number(row, "version", OP)?,
+        length: number(row, "length", OP)?,
+        sha256: parsed(row, "sha256", OP)?,
+        expires_at: time(row, "expires_at", OP)?,
+        is_changed: number(row, "waiting", OP)? > 0,
+    })
+}

@@ -1,0 +1,285 @@
+//! `motorcade demo`: the main job end to end, with the real server on a free port of this machine.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::progress;
+use crate::app::access;
+use crate::app::setup::StateDir;
+use crate::config::{ServeConfig, ServeSettings};
+use crate::envelope::key::RecipientPrivateKey;
+use crate::model::{AccessRole, Clock, SystemClock};
+use crate::server::Server;
+use crate::telemetry::TraceExport;
+use crate::uptane::client::VerifiedRepository;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Size of the made-up firmware image, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    size: u64,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let folder = tempfile::Builder::new().prefix("motorcade-demo-").tempdir()?;
+    let demo = Demo::start(folder.path()).await?;
+    let size = args.size * 1024 * 1024;
+    demo.register_recipients().await?;
+    demo.make_firmware(size)?;
+    demo.upload(size).await?;
+    demo.show_what_the_server_keeps()?;
+    demo.verify_and_open().await?;
+    demo.show_refusals().await?;
+    demo.stop().await?;
+    say("Done", "the demo's state directory is removed; README.md shows the same by hand, with curl");
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Demo {
+    folder: PathBuf,
+    url: String,
+    engineer: String,
+    uploader: String,
+    http: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Demo {
+    async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let data_dir = folder.join("motorcade-data");
+        let state = StateDir::new(&data_dir);
+        let started = Instant::now();
+        state.init(Arc::new(SystemClock)).await?;
+        say("Initialized", format!("role keys, escrow key, catalog and signed metadata in {:.1?}", started.elapsed()));
+        let catalog = state.open_catalog().await?;
+        let now = SystemClock.now();
+        let engineer = access::create_token(&catalog, AccessRole::Engineer, "demo", None, now).await?.to_string();
+        let uploader = access::create_token(&catalog, AccessRole::Uploader, "demo", None, now).await?.to_string();
+        catalog.close().await;
+        let config = ServeConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir,
+            ..ServeSettings::default().resolve()?
+        };
+        let server = Server::bind(config, TraceExport::Off).await?;
+        let url = format!("http://{}", server.address()?);
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
+        say("Serving", &url);
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { folder: folder.to_owned(), url, engineer, uploader, http, stop, serving })
+    }
+
+    async fn register_recipients(&self) -> anyhow::Result<()> {
+        let keys = [("P-256", RecipientPrivateKey::generate_p256()), ("RSA-3072", RecipientPrivateKey::generate_rsa(3072)?)];
+        for (kind, key) in keys {
+            let file = self.folder.join(format!("ecu-{kind}.pem"));
+            fs::write(file, key.to_pkcs8_pem().as_bytes())?;
+            let body = json!({ "hardware_ids": ["gw-mk3"], "public_key": key.public().to_public_pem() });
+            let request = self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
+            ensure!(request.json(&body).send().await?.status() == StatusCode::CREATED, "the recipient was refused");
+            say("Registered", format!("an ECU's {kind} public key for the hardware id gw-mk3; its private half stays outside"));
+        }
+        Ok(())
+    }
+
+    fn make_firmware(&self, size: u64) -> anyhow::Result<()> {
+        let mut file = File::create(self.folder.join("firmware.bin"))?;
+        let mut block = vec![0; 1024 * 1024];
+        let bar = progress::bytes("firmware", size);
+        let mut written = 0;
+        while written < size {
+            getrandom::fill(&mut block)?;
+            block[..MARKER.len()].copy_from_slice(MARKER);
+            file.write_all(&block)?;
+            written += block.len() as u64;
+            bar.inc(block.len() as u64);
+        }
+        bar.finish_and_clear();
+        say("Made up", format!("a firmware image of {}", progress::size(size)));
+        Ok(())
+    }
+
+    /// With curl if it is there, as CI would.
+    async fn upload(&self, size: u64) -> anyhow::Result<()> {
+        let url = format!(
+            "{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42",
+            self.url
+        );
+        let file = self.folder.join("firmware.bin");
+        let started = Instant::now();
+        let image = match self.upload_with_curl(&file, &url).await? {
+            Some(image) => image,
+            None => self.upload_without_curl(&file, &url).await?,
+        };
+        let took = started.elapsed();
+        let rate = progress::rate(size, took);
+        say("Uploaded", format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"));
+        say("", format!("memory of client and server together: at most {}", peak_memory()));
+        say("", format!("plaintext SHA-256 {}", image["plaintext"]["sha256"].as_str().unwrap_or_default()));
+        say("", format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()));
+        Ok(())
+    }
+
+    async fn upload_with_curl(&self, file: &Path, url: &str) -> anyhow::Result<Option<Value>> {
+        let (file, url) = (file.to_owned(), url.to_owned());
+        let header = format!("Authorization: Bearer {}", self.uploader);
+        let curl = move || {
+            Command::new("curl").args(["-sS", "--fail-with-body", "-H", &header, "-T"]).arg(file).arg(url).output()
+        };
+        let Ok(output) = tokio::task::spawn_blocking(curl).await? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "curl: {}{text}", String::from_utf8_lossy(&output.stderr));
+        Ok(Some(serde_json::from_str(&text)?))
+    }
+
+    async fn upload_without_curl(&self, file: &Path, url: &str) -> anyhow::Result<Value> {
+        let body = reqwest::Body::from(tokio::fs::File::open(file).await?);
+        let response = self.http.put(url).bearer_auth(&self.uploader).body(body).send().await?;
+        ensure!(response.status() == StatusCode::CREATED, "the upload was refused: {}", response.text().await?);
+        Ok(response.json().await?)
+    }
+
+    /// The marker that stands in every MiB of the firmware is in no file of the state directory.
+    fn show_what_the_server_keeps(&self) -> anyhow::Result<()> {
+        let mut folders = vec![self.folder.join("motorcade-data")];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    ensure!(!contains_marker(&path)?, "plaintext was found in {}", path.display());
+                    files += 1;
+                }
+            }
+        }
+        say("Searched", format!("{files} files of the server for plaintext: none"));
+        Ok(())
+    }
+
+    async fn verify_and_open(&self) -> anyhow::Result<()> {
+        let root = fs::read(self.folder.join("motorcade-data/repo/1.root.json"))?;
+        let repository = VerifiedRepository::load(&root, &format!("{}/repo", self.url)).await;
+        let repository = repository.map_err(anyhow::Error::from_boxed).context("the TUF client refused the repository")?;
+        let [root, timestamp, snapshot] = repository.versions();
+        say("Verified", format!("by the stock TUF client tough: root {root}, timestamp {timestamp}, snapshot {snapshot}"));
+        for target in [IMAGE.to_owned(), format!("{IMAGE}.jwe")] {
+            let file = self.folder.join(target.rsplit('/').next().unwrap_or_default());
+            repository.download(&target, &file).await.map_err(anyhow::Error::from_boxed)?;
+            say("Downloaded", format!("{target}, {}", progress::size(fs::metadata(file)?.len())));
+        }
+        let signed = repository.find(IMAGE).context("the image is not listed")?.custom;
+        let signed = signed["sealed"]["plaintext"]["hashes"]["sha256"].as_str().unwrap_or_default().to_owned();
+        for kind in ["P-256", "RSA-3072"] {
+            let started = Instant::now();
+            let opened = self.open(kind, &["--sha256", &signed])?;
+            ensure!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
+            let took = started.elapsed();
+            ensure!(same_bytes(&self.folder.join("opened.bin"), &self.folder.join("firmware.bin"))?, "bytes differ");
+            say("Opened", format!("with the {kind} private key in {took:.1?}: the same bytes as the firmware"));
+        }
+        Ok(())
+    }
+
+    async fn show_refusals(&self) -> anyhow::Result<()> {
+        let sealed = self.folder.join("gateway.bin");
+        let mut file = File::options().read(true).write(true).open(&sealed)?;
+        let middle = file.metadata()?.len() / 2;
+        let mut byte = [0];
+        file.seek(SeekFrom::Start(middle))?;
+        file.read_exact(&mut byte)?;
+        file.seek(SeekFrom::Start(middle))?;
+        file.write_all(&[byte[0] ^ 1])?;
+        fs::remove_file(self.folder.join("opened.bin"))?;
+        let opened = self.open("P-256", &[])?;
+        if opened.status.success() || self.folder.join("opened.bin").exists() {
+            bail!("a changed image was opened");
+        }
+        say("Refused", "the sealed image with one bit flipped; no plaintext was left behind");
+        let url = format!("{}/api/v1/images/gw/4.2.1/gateway.bin?hardware_id=gw-mk3&version=1&release_counter=1", self.url);
+        let refused = self.http.put(url).bearer_auth("motorcade_guess").body("x").send().await?;
+        ensure!(refused.status() == StatusCode::UNAUTHORIZED, "a guessed token was accepted");
+        say("Refused", "an upload with a guessed token");
+        let url = format!("{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42", self.url);
+        let refused = self.http.put(url).bearer_auth(&self.uploader).body("other bytes").send().await?;
+        ensure!(refused.status() == StatusCode::CONFLICT, "a published image was replaced");
+        say("Refused", "other bytes under the path of a published image");
+        Ok(())
+    }
+
+    /// Runs `motorcade open`, as an ECU's integrator would.
+    fn open(&self, kind: &str, extra: &[&str]) -> std::io::Result<std::process::Output> {
+        Command::new(std::env::current_exe()?)
+            .current_dir(&self.folder)
+            .args(["open", "--envelope", "gateway.bin.jwe", "--out", "opened.bin", "--key"])
+            .arg(format!("ecu-{kind}.pem"))
+            .args(extra)
+            .arg("gateway.bin")
+            .output()
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(());
+        self.serving.await??;
+        Ok(())
+    }
+}
+
+fn say(what: &str, detail: impl std::fmt::Display) {
+    println!("{what:>12}  {detail}");
+}
+
+fn contains_marker(path: &Path) -> std::io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut window = vec![0; 1024 * 1024 + MARKER.len()];
+    let mut kept = 0;
+    loop {
+        let count = file.read(&mut window[kept..])?;
+        if count == 0 {
+            return Ok(false);
+        }
+        let filled = kept + count;
+        if window[..filled].windows(MARKER.len()).any(|part| part == MARKER) {
+            return Ok(true);
+        }
+        kept = filled.min(MARKER.len() - 1);
+        window.copy_within(filled - kept..filled, 0);
+    }
+}
+
+fn same_bytes(one: &Path, other: &Path) -> std::io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut left, mut right) = (vec![0; 1024 * 1024], vec![0; 1024 * 1024]);
+    loop {
+        let count = one.read(&mut left)?;
+        if count == 0 {
+            return Ok(other.read(&mut right)? == 0);
+        }
+        if other.read_exact(&mut right[..count]).is_err() || left[..count] != right[..count] {
+            return Ok(false);
+        }
+    }
+}
+
+/// Peak resident memory of this process.
+fn peak_memory() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
+    peak.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const IMAGE: &str = "gw/4.2.0/gateway.bin";
+const MARKER: &[u8] = b"motorcade demo: this is plaintext, and it must never be found on the server";

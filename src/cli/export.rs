@@ -1,0 +1,38 @@
+//! `motorcade export`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{StateArgs, progress};
+use crate::app::export;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Folder to write to; may hold an earlier export
+    folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let bar = progress::bytes("exporting", 0);
+    let exported = export::export(&args.state.state(), &args.folder, |bytes, total| {
+        bar.set_length(total);
+        bar.inc(bytes);
+    })
+    .await;
+    bar.finish_and_clear();
+    let export::Exported { metadata_files, copied, kept, bytes } = exported?;
+    if args.json {
+        println!("{}", json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }));
+    } else {
+        let (folder, size) = (args.folder.display(), progress::size(bytes));
+        eprintln!("Exported {metadata_files} metadata files and {copied} targets ({size}, {kept} were there) to {folder}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

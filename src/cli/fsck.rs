@@ -1,0 +1,40 @@
+//! `motorcade fsck`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{EXIT_FAILURE, StateArgs, progress};
+use crate::app::fsck::{self, Damaged};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Move damaged files to `quarantine/` in the state directory, so that they are not served
+    #[arg(long)]
+    quarantine: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 1 if anything is wrong.
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let damaged = if args.quarantine { Damaged::Quarantine } else { Damaged::Report };
+    let bar = progress::bytes("checking", 0);
+    let findings = fsck::check(&args.state.state(), damaged, |bytes, total| {
+        bar.set_length(total);
+        bar.inc(bytes);
+    })
+    .await;
+    bar.finish_and_clear();
+    let fsck::Findings { files, bytes, problems } = findings?;
+    if args.json {
+        println!("{}", json!({ "files": files, "bytes": bytes, "problems": problems }));
+    } else {
+        problems.iter().for_each(|problem| println!("{problem}"));
+        eprintln!("Checked {files} files ({}): {} problems", progress::size(bytes), problems.len());
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
+}

@@ -1,0 +1,134 @@
+//! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
+
+mod api;
+mod demo;
+mod export;
+mod fsck;
+mod image;
+mod init;
+mod open;
+mod progress;
+mod recipient;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+use crate::app::setup::StateDir;
+use crate::config::DEFAULT_DATA_DIR;
+
+/// Something failed.
+pub const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
+
+/// OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
+#[derive(Debug, Parser)]
+#[command(name = "motorcade", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in the life of a process")]
+enum Command {
+    /// Shows the main job end to end, in a temporary state directory
+    Demo(demo::Args),
+    /// Makes a state directory: keys, policy, catalog, first metadata
+    Init(init::Args),
+    /// Serves a state directory over HTTP
+    Serve(serve::Args),
+    /// Makes, lists and revokes API tokens, in the state directory
+    Token(token::Args),
+    /// Registers public keys that images are sealed for
+    Recipient(recipient::Args),
+    /// Uploads, lists, shows and yanks images
+    Image(image::Args),
+    /// Verifies and opens a sealed image, offline
+    Open(open::Args),
+    /// Writes the published repository to a folder that any file server can serve
+    Export(export::Args),
+    /// Reads every stored byte and compares it with what was signed
+    Fsck(fsck::Args),
+}
+
+/// Where the state directory is.
+#[derive(Debug, Args)]
+struct StateArgs {
+    /// State directory
+    #[arg(long, env = "MOTORCADE_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+}
+
+impl StateArgs {
+    fn state(&self) -> StateDir {
+        StateDir::new(&self.data_dir)
+    }
+}
+
+/// Runs a command and returns the exit code: 0, or 1 after an error was printed.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Open(args) => open::run(args), // no runtime: it only reads, opens and writes
+        command => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(run_async(command))),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Init(args) => init::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Token(args) => token::run(args).await,
+        Command::Recipient(args) => recipient::run(args).await,
+        Command::Image(args) => image::run(args).await,
+        Command::Open(args) => open::run(args),
+        Command::Export(args) => export::run(args).await,
+        Command::Fsck(args) => fsck::run(args).await,
+    }
+}
+
+/// An error and its causes, each once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.is_empty() && !text.ends_with(&cause) {
+            text.push_str(": ");
+        }
+        if !text.ends_with(&cause) {
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_chain_does_not_repeat_itself() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::new(cause).context("failed to read x");
+        assert_eq!(super::chain(&error), "failed to read x: disk on fire");
+    }
+}

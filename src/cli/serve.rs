@@ -1,0 +1,54 @@
+//! `motorcade serve`
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{LogFormat, LogSettings, ServeSettings};
+use crate::server::Server;
+use crate::telemetry::{self, TelemetryConfig};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: ServeSettings,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.settings.resolve()?;
+    let telemetry = telemetry::init(&telemetry_config(&config.log))?;
+    let server = Server::bind(config, telemetry.trace_export()).await?;
+    tracing::info!(address = %server.address()?, version = env!("CARGO_PKG_VERSION"), "motorcade listens");
+    server.run(stop_signal()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn telemetry_config(log: &LogSettings) -> TelemetryConfig {
+    TelemetryConfig {
+        log_format: match log.log_format {
+            None => telemetry::LogFormat::Auto,
+            Some(LogFormat::Text) => telemetry::LogFormat::Text,
+            Some(LogFormat::Json) => telemetry::LogFormat::Json,
+        },
+        log_filter: log.log.clone().unwrap_or_else(|| "info".to_owned()),
+        otlp_endpoint: log.otlp_endpoint.clone(),
+        service_name: "motorcade".to_owned(),
+    }
+}
+
+/// SIGTERM or SIGINT. A second SIGINT ends the process at once: all state survives that.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {
+                tokio::spawn(async move {
+                    interrupt.recv().await;
+                    std::process::exit(130);
+                });
+            }
+        }
+    })
+}

@@ -1,0 +1,98 @@
+//! `motorcade token create | list | revoke`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::json;
+
+use super::StateArgs;
+use crate::app::access;
+use crate::model::{AccessRole, Clock, SystemClock};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Makes a token and prints it, and nothing else; it can't be shown again
+    Create {
+        #[command(flatten)]
+        state: StateArgs,
+        /// What its holder may do: uploader, engineer, officer or viewer
+        #[arg(long)]
+        role: AccessRole,
+        /// Who holds it, for the list
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Days after which it stops working [default: never]
+        #[arg(long, value_name = "DAYS")]
+        expires_in: Option<u32>,
+    },
+    /// Lists tokens, without their secrets
+    List {
+        #[command(flatten)]
+        state: StateArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revokes a token at once
+    Revoke {
+        #[command(flatten)]
+        state: StateArgs,
+        /// Id of the token, as listed
+        id: String,
+    },
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Create { state, role, label, expires_in } => create(&state, role, &label, expires_in).await,
+        Command::List { state, json } => list(&state, json).await,
+        Command::Revoke { state, id } => revoke(&state, &id).await,
+    }
+}
+
+async fn create(
+    state: &StateArgs,
+    role: AccessRole,
+    label: &str,
+    expires_in: Option<u32>,
+) -> anyhow::Result<ExitCode> {
+    let catalog = state.state().open_catalog().await?;
+    let now = SystemClock.now();
+    let expires_at = expires_in.map(|days| now + Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+    let token = access::create_token(&catalog, role, label, expires_at, now).await?;
+    println!("{}", *token);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(state: &StateArgs, as_json: bool) -> anyhow::Result<ExitCode> {
+    let tokens = state.state().open_catalog().await?.list_tokens().await?;
+    for token in tokens {
+        let is_revoked = token.revoked_at.is_some();
+        if as_json {
+            let row = json!({
+                "id": token.id, "role": token.role, "label": token.label, "created_at": token.created_at.to_string(),
+                "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": is_revoked,
+            });
+            println!("{row}");
+        } else {
+            let note = if is_revoked { "revoked" } else { "" };
+            println!("{}  {:8}  {}  {} {note}", token.id, token.role.as_str(), token.created_at, token.label);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {
+    if !state.state().open_catalog().await?.revoke_token(id, SystemClock.now()).await? {
+        bail!("there is no token {id} that is still valid: see `motorcade token list`");
+    }
+    eprintln!("Revoked {id}");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,35 @@
+//! Settings: flag over environment over file over default. The only place that reads the environment.
+
+mod client;
+mod serve;
+
+pub use client::{ClientConfig, ClientSettings};
+pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
+
+/// Why the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file can't be read.
+    #[error("failed to read {path}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file isn't one.
+    #[error("failed to understand {path}: {message}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Where and what.
+        message: String,
+    },
+    /// Something that is needed is set nowhere.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// Two settings exclude each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}

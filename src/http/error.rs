@@ -1,0 +1,150 @@
+//! Errors as RFC 9457 problem details. The only place that knows status codes.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use actix_web::error::{JsonPayloadError, QueryPayloadError};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+use super::request_id::RequestId;
+use crate::app;
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub struct ApiError(app::Error);
+
+/// A problem details object (RFC 9457, 3.1), with two members of ours.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// `about:blank`: the status and `code` say what kind of problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// HTTP status code.
+    status: u16,
+    /// What is wrong and what to do.
+    detail: String,
+    /// Stable, for programs.
+    code: &'static str,
+    /// For finding the server's log lines.
+    request_id: Option<String>,
+    /// The limit that was exceeded, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+impl From<app::Error> for ApiError {
+    fn from(error: app::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for ApiError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status_and_code().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, code) = self.status_and_code();
+        if let app::Error::Internal(source) = &self.0 {
+            let request_id = RequestId::current();
+            let request_id = request_id.as_ref().map(RequestId::as_str);
+            tracing::error!(request_id, error = source.as_ref() as &dyn StdError, "request failed");
+        }
+        let limit = if let app::Error::TooLarge { limit } = self.0 { Some(limit) } else { None };
+        let mut response = problem(status, code, self.0.to_string(), limit);
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        use app::Error as E;
+        match &self.0 {
+            E::Invalid { code, .. } => (StatusCode::BAD_REQUEST, code),
+            E::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            E::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            E::NotFound { code, .. } => (StatusCode::NOT_FOUND, code),
+            E::Conflict { code, .. } => (StatusCode::CONFLICT, code),
+            E::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
+            E::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            E::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "stalled"),
+            E::ClientGone => (StatusCode::BAD_REQUEST, "body_incomplete"),
+            E::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
+            E::Corrupt { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),
+            E::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
+    problem(StatusCode::NOT_FOUND, "no_route", format!("there is nothing at {:.200}", request.path()), None)
+}
+
+pub(super) async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
+    let detail = format!("{} is not possible here; /openapi.json has what is", request.method());
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None)
+}
+
+pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
+    // The parser's own message could repeat what was sent, and that may be a private key.
+    let detail = match error {
+        JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
+            format!("the body is over {limit} bytes")
+        }
+        JsonPayloadError::ContentType => "send `Content-Type: application/json`".to_owned(),
+        JsonPayloadError::Deserialize(e) => {
+            format!("the body is not the JSON that is expected here: see line {}, column {}", e.line(), e.column())
+        }
+        _ => "the body could not be read".to_owned(),
+    };
+    ApiError(app::Error::Invalid { code: "bad_json", detail }).into()
+}
+
+pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let detail = format!("the query string can't be read: {error}");
+    ApiError(app::Error::Invalid { code: "bad_query", detail }).into()
+}
+
+fn problem(status: StatusCode, code: &'static str, detail: String, limit: Option<u64>) -> HttpResponse {
+    let problem = Problem {
+        kind: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail,
+        code,
+        request_id: RequestId::current().map(|id| id.as_str().to_owned()),
+        limit,
+    };
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "application/problem+json"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(serde_json::to_vec(&problem).unwrap_or_default())
+}

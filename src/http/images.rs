@@ -1,0 +1,242 @@
+//! `/api/v1/images`.
+
+use std::io;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiError;
+use super::auth::{Access, Manage, Read, Upload};
+use super::error::Problem;
+use super::upload_head::{self, IMAGES, image_path};
+use crate::app::App;
+use crate::app::ingest::Accepted;
+use crate::blob::BlobKey;
+use crate::model::{ImagePath, ImageRecord};
+
+/// An image.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ImageBody {
+    /// Target path in both repositories.
+    path: String,
+    /// Name of the software.
+    name: String,
+    /// Version of the software.
+    version: String,
+    /// Hardware that may run it.
+    hardware_ids: Vec<String>,
+    /// Raised with each release.
+    release_counter: u64,
+    /// `BINARY` or `OSTREE`.
+    target_format: &'static str,
+    /// What is stored and served.
+    sealed: SealedBody,
+    /// What comes out when it is opened.
+    plaintext: FileBody,
+    /// RFC 3339.
+    created_at: String,
+    /// Id of the token that uploaded it.
+    created_by: String,
+    /// RFC 3339; null while it is published.
+    yanked_at: Option<String>,
+}
+
+/// A file's length and digest.
+#[derive(Debug, Serialize, ToSchema)]
+struct FileBody {
+    /// In bytes.
+    length: u64,
+    /// 64 hexadecimal digits.
+    sha256: String,
+}
+
+/// A sealed image.
+#[derive(Debug, Serialize, ToSchema)]
+struct SealedBody {
+    /// Tink key template.
+    alg: &'static str,
+    /// In bytes.
+    length: u64,
+    /// 64 hexadecimal digits.
+    sha256: String,
+    /// Where it is served.
+    url: String,
+}
+
+/// Some images, and where the next ones are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ImageList {
+    /// In the order of their paths.
+    images: Vec<ImageBody>,
+    /// Pass it as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Which images to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// `next_cursor` of the page before.
+    #[serde(default)]
+    cursor: String,
+    /// Images a page, 1 to 1000.
+    #[serde(default = "default_limit")]
+    limit: u32,
+}
+
+/// For whom to show an envelope.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnvelopeQuery {
+    /// RFC 7638 thumbprint of a recipient's key: the answer is then flattened, for this one alone.
+    kid: Option<String>,
+}
+
+fn default_limit() -> u32 {
+    100
+}
+
+/// Uploads an image: streams the body, seals it, publishes it.
+#[utoipa::path(
+    put, path = "/api/v1/images/{path}", tag = "images",
+    params(
+        ("path" = String, Path, description = "target path, such as gw/4.2.0/gateway.bin"),
+        ("hardware_id" = Vec<String>, Query, description = "hardware that may run it; repeat for more"),
+        ("version" = String, Query),
+        ("release_counter" = u64, Query),
+        ("name" = Option<String>, Query, description = "default: the file name without its extension"),
+        ("target_format" = Option<String>, Query, description = "BINARY (default) or OSTREE"),
+        ("algorithm" = Option<String>, Query, description = "AES256_GCM_HKDF_1MB (default) or AES256_GCM_HKDF_4KB"),
+        ("recipient" = Option<Vec<String>>, Query, description = "kid of a recipient; default: all of the hardware ids'"),
+        ("Repr-Digest" = Option<String>, Header, description = "RFC 9530, sha-256; checked if given"),
+    ),
+    request_body(content_type = "application/octet-stream", description = "the image, of any size"),
+    responses(
+        (status = 201, body = ImageBody, description = "sealed and published"),
+        (status = 200, body = ImageBody, description = "the same image was there already"),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, body = Problem, description = "the path has other bytes or another description"),
+        (status = 413, body = Problem), (status = 422, body = Problem), (status = 507, body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn upload_image(
+    app: web::Data<App>,
+    access: Access<Upload>,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
+    let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal.id)?;
+    let plan = app.plan_upload(&upload).await?;
+    let app = app.into_inner();
+    let (status, image) = match app.upload(upload, plan, body.map_err(io::Error::other)).await? {
+        Accepted::Created(image) => (StatusCode::CREATED, image),
+        Accepted::AlreadyStored(image) => (StatusCode::OK, image),
+    };
+    let location = format!("{IMAGES}{}", image.path);
+    Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(ImageBody::from(image)))
+}
+
+/// Lists images, yanked ones included.
+#[utoipa::path(
+    get, path = "/api/v1/images", tag = "images", params(ListQuery),
+    responses((status = 200, body = ImageList), (status = 400, body = Problem), (status = 401, body = Problem)),
+    security(("token" = []))
+)]
+pub(super) async fn list_images(
+    app: web::Data<App>,
+    _: Access<Read>,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let page = app.list_images(&query.cursor, query.limit.clamp(1, 1000)).await?;
+    let images = page.images.into_iter().map(ImageBody::from).collect();
+    Ok(HttpResponse::Ok().json(ImageList { images, next_cursor: page.next }))
+}
+
+/// Shows an image.
+#[utoipa::path(
+    get, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
+    responses((status = 200, body = ImageBody), (status = 401, body = Problem), (status = 404, body = Problem)),
+    security(("token" = []))
+)]
+pub(super) async fn show_image(
+    app: web::Data<App>,
+    _: Access<Read>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let image = app.show_image(&requested_image(&request)?).await?;
+    Ok(HttpResponse::Ok().json(ImageBody::from(image)))
+}
+
+/// Takes an image out of the published metadata.
+#[utoipa::path(
+    delete, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
+    responses(
+        (status = 204, description = "yanked"), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn yank_image(
+    app: web::Data<App>,
+    _: Access<Manage>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    app.into_inner().yank_image(&requested_image(&request)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Shows an image's envelope, a JWE.
+#[utoipa::path(
+    get, path = "/api/v1/images/{path}/envelope", tag = "images",
+    params(("path" = String, Path), EnvelopeQuery),
+    responses(
+        (status = 200, content_type = "application/jose+json", description = "general, or flattened with `kid`"),
+        (status = 401, body = Problem), (status = 404, body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn show_envelope(
+    app: web::Data<App>,
+    _: Access<Read>,
+    request: HttpRequest,
+    query: web::Query<EnvelopeQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let path = request.path().strip_prefix(IMAGES).and_then(|path| path.strip_suffix("/envelope"));
+    let envelope = app.show_envelope(&image_path(path.unwrap_or_default())?, query.kid.as_deref()).await?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
+}
+
+fn requested_image(request: &HttpRequest) -> Result<ImagePath, ApiError> {
+    Ok(image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())?)
+}
+
+impl From<ImageRecord> for ImageBody {
+    fn from(image: ImageRecord) -> Self {
+        let ImageRecord { path, description, sealed, created_at, created_by, yanked_at } = image;
+        let url = format!("/repo/{}", BlobKey::target(path.as_str(), sealed.sha256));
+        Self {
+            path: path.into(),
+            name: description.name.into(),
+            version: description.version.into(),
+            hardware_ids: description.hardware_ids.into_iter().map(String::from).collect(),
+            release_counter: description.release_counter.value(),
+            target_format: description.target_format.as_str(),
+            sealed: SealedBody {
+                alg: sealed.algorithm.as_str(),
+                length: sealed.length,
+                sha256: sealed.sha256.into(),
+                url,
+            },
+            plaintext: FileBody { length: sealed.plaintext_length, sha256: sealed.plaintext_sha256.into() },
+            created_at: created_at.to_string(),
+            created_by,
+            yanked_at: yanked_at.map(|time| time.to_string()),
+        }
+    }
+}

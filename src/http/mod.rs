@@ -1,0 +1,84 @@
+//! The HTTP surface: parse, call one use case, render. No decision is made here that another front door would repeat.
+
+pub mod auth;
+pub mod byteranges;
+pub mod conditional;
+pub mod date;
+mod error;
+mod exchange;
+mod images;
+pub mod observe;
+mod openapi;
+mod operate;
+mod preflight;
+pub mod range;
+mod recipients;
+mod repo;
+mod repr_digest;
+pub mod request_id;
+mod upload_head;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+
+pub use error::ApiError;
+pub use openapi::document as openapi_document;
+pub use preflight::check as preflight;
+pub use repo::{Carrier, ReadAccess, RepoConfig};
+
+use crate::app::App;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct HttpState {
+    /// The use cases.
+    pub app: Arc<App>,
+    /// How `/repo` is served.
+    pub repo: RepoConfig,
+}
+
+/// Every route, by who calls it.
+pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
+    let state = state.clone();
+    move |config| {
+        config
+            .app_data(web::Data::from(Arc::clone(&state.app)))
+            .app_data(web::Data::new(state.repo.clone()))
+            .app_data(web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json))
+            .app_data(web::QueryConfig::default().error_handler(error::bad_query))
+            // CI and engineers
+            .service(
+                web::scope("/api/v1")
+                    .route("/images", web::get().to(images::list_images))
+                    .route("/images/{path:.+}/envelope", web::get().to(images::show_envelope))
+                    .service(
+                        web::resource("/images/{path:.*}")
+                            .route(web::put().to(images::upload_image))
+                            .route(web::get().to(images::show_image))
+                            .route(web::delete().to(images::yank_image))
+                            .default_service(web::to(error::method_not_allowed)),
+                    )
+                    .route("/recipients", web::get().to(recipients::list_recipients))
+                    .route("/recipients", web::post().to(recipients::register_recipient))
+                    .route("/recipients/{kid}", web::delete().to(recipients::remove_recipient))
+                    .default_service(web::to(error::no_route)),
+            )
+            // Vehicles
+            .service(
+                web::resource("/repo/{name:.*}")
+                    .route(web::get().to(repo::serve_file))
+                    .route(web::head().to(repo::serve_file))
+                    .default_service(web::to(error::method_not_allowed)),
+            )
+            // Operators
+            .route("/healthz", web::get().to(operate::healthz))
+            .route("/readyz", web::get().to(operate::readyz))
+            .route("/metrics", web::get().to(operate::metrics))
+            .route("/version", web::get().to(operate::version))
+            .route("/openapi.json", web::get().to(openapi::show_openapi))
+            .default_service(web::to(error::no_route));
+    }
+}
+
+const MAX_JSON_SIZE: usize = 64 * 1024; // 64 KiB: a recipient's key is under 1 KiB

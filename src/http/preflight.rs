@@ -1,0 +1,41 @@
+//! What is answered to `Expect: 100-continue` (RFC 9110, 10.1.1): an upload that will be refused is refused before its
+//! body is sent.
+
+use actix_http::Request;
+use actix_web::HttpMessage;
+use actix_web::HttpResponse;
+use actix_web::ResponseError;
+use actix_web::body::BoxBody;
+use actix_web::http::Method;
+
+use super::auth::{Permission, Upload, bearer_token};
+use super::upload_head::{self, IMAGES};
+use super::{ApiError, HttpState};
+
+/// Passes a request on if its body is welcome.
+///
+/// # Errors
+///
+/// The response that its handler would give without reading the body.
+pub async fn check(state: HttpState, request: Request) -> Result<Request, actix_http::Response<BoxBody>> {
+    let Some(path) = request.path().strip_prefix(IMAGES).filter(|_| request.method() == Method::PUT) else {
+        return Ok(request); // other bodies are small, and their handlers authorize before they read
+    };
+    match check_upload(&state, path, &request).await {
+        Ok(()) => Ok(request),
+        Err(error) => {
+            tracing::info!(status = error.status_code().as_u16(), %error, "upload refused before its body");
+            let refused: HttpResponse = error.error_response();
+            state.app.metrics().http("/api/v1/images/{path:.*}", "PUT", refused.status().as_u16()).add_refused();
+            Err(refused.into())
+        }
+    }
+}
+
+async fn check_upload(state: &HttpState, path: &str, request: &Request) -> Result<(), ApiError> {
+    let principal = state.app.authorize(bearer_token(request.headers()), Upload::ROLES).await?;
+    let query = request.uri().query().unwrap_or_default();
+    let upload = upload_head::parse(path, query, request.headers(), &principal.id)?;
+    state.app.plan_upload(&upload).await?;
+    Ok(())
+}

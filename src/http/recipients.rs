@@ -1,0 +1,137 @@
+//! `/api/v1/recipients`.
+
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiError;
+use super::auth::{Access, Manage, Read};
+use super::error::Problem;
+use crate::app::{self, App};
+use crate::catalog::RecipientRecord;
+use crate::model::HardwareId;
+
+/// A public key and the hardware that has its private half.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRecipient {
+    /// Hardware ids that the key belongs to.
+    #[schema(value_type = Vec<String>)]
+    hardware_ids: Vec<String>,
+    /// The public key: PEM text, or a JWK object.
+    #[schema(value_type = Value)]
+    public_key: Value,
+}
+
+/// A registered key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RegisteredRecipient {
+    /// RFC 7638 thumbprint.
+    kid: String,
+}
+
+/// A registration.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecipientBody {
+    /// The hardware id.
+    hardware_id: String,
+    /// RFC 7638 thumbprint of the key.
+    kid: String,
+    /// The public key as a JWK.
+    public_key: Value,
+    /// RFC 3339.
+    created_at: String,
+    /// Id of the token that registered it.
+    created_by: String,
+}
+
+/// All registrations.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecipientList {
+    /// By hardware id.
+    recipients: Vec<RecipientBody>,
+}
+
+/// From where to remove a key.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    /// The hardware id; from all without it.
+    hardware_id: Option<String>,
+}
+
+/// Registers a public key for hardware ids.
+#[utoipa::path(
+    post, path = "/api/v1/recipients", tag = "recipients", request_body = NewRecipient,
+    responses(
+        (status = 201, body = RegisteredRecipient), (status = 200, body = RegisteredRecipient, description = "was there"),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 422, body = Problem, description = "a private, weak, broken or signing key"),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn register_recipient(
+    app: web::Data<App>,
+    access: Access<Manage>,
+    body: web::Json<NewRecipient>,
+) -> Result<HttpResponse, ApiError> {
+    let hardware_ids = body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
+    let public_key = match &body.public_key {
+        Value::String(pem) => pem.clone(),
+        jwk => jwk.to_string(),
+    };
+    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &access.principal.id).await?;
+    let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(response.json(RegisteredRecipient { kid }))
+}
+
+/// Lists all registered keys.
+#[utoipa::path(
+    get, path = "/api/v1/recipients", tag = "recipients",
+    responses((status = 200, body = RecipientList), (status = 401, body = Problem)),
+    security(("token" = []))
+)]
+pub(super) async fn list_recipients(app: web::Data<App>, _: Access<Read>) -> Result<HttpResponse, ApiError> {
+    let recipients = app.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
+    Ok(HttpResponse::Ok().json(RecipientList { recipients }))
+}
+
+/// Removes a key. Images that are sealed for it stay so.
+#[utoipa::path(
+    delete, path = "/api/v1/recipients/{kid}", tag = "recipients", params(("kid" = String, Path), RemoveQuery),
+    responses(
+        (status = 204, description = "removed"), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn remove_recipient(
+    app: web::Data<App>,
+    _: Access<Manage>,
+    kid: web::Path<String>,
+    query: web::Query<RemoveQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let hardware_id = query.hardware_id.as_deref().map(hardware_id).transpose()?;
+    app.remove_recipient(&kid, hardware_id.as_ref()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn hardware_id(text: &str) -> Result<HardwareId, ApiError> {
+    let parsed = text.parse();
+    parsed.map_err(|rule: crate::model::ParseFieldError| {
+        app::Error::Invalid { code: "bad_hardware_id", detail: rule.to_string() }.into()
+    })
+}
+
+impl From<RecipientRecord> for RecipientBody {
+    fn from(recipient: RecipientRecord) -> Self {
+        Self {
+            hardware_id: recipient.hardware_id.into(),
+            kid: recipient.kid,
+            public_key: serde_json::from_str(&recipient.jwk).unwrap_or_default(),
+            created_at: recipient.created_at.to_string(),
+            created_by: recipient.created_by,
+        }
+    }
+}

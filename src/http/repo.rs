@@ -1,0 +1,187 @@
+//! `/repo/…`: the Image repository, for vehicles.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use actix_web::body::SizedStream;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method as HttpMethod, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use percent_encoding::percent_decode_str;
+
+use super::ApiError;
+use super::auth::{Permission, Read, bearer_token};
+use super::byteranges::{Boundary, ByteRanges};
+use super::conditional::{Conditions, Method, Representation, Selection, select};
+use super::date::HttpDate;
+use super::range::{ByteRange, content_range, unsatisfied_content_range};
+use crate::app::deliver::{Content, Delivery};
+use crate::app::App;
+use crate::blob::BlobKey;
+
+/// How the repository is served.
+#[derive(Debug, Clone, Default)]
+pub struct RepoConfig {
+    /// Who may read it.
+    pub access: ReadAccess,
+    /// Who carries the bytes of targets.
+    pub carrier: Carrier,
+}
+
+/// Who may read the repository (Uptane 2.1.0, 5.3.1 leaves it open).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadAccess {
+    /// Everyone: images are sealed, metadata is signed.
+    #[default]
+    Public,
+    /// Whoever has a token of any role.
+    Token,
+}
+
+/// Who carries the bytes of targets; metadata is always served from here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Carrier {
+    /// This server.
+    #[default]
+    Direct,
+    /// Whoever serves the blob directory below this URL, by a 307.
+    Redirect(Arc<str>),
+    /// nginx in front of this server, from the internal location with this prefix, by `X-Accel-Redirect`.
+    Accel(Arc<str>),
+}
+
+pub(super) async fn serve_file(
+    app: web::Data<App>,
+    config: web::Data<RepoConfig>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    if config.access == ReadAccess::Token {
+        app.authorize(bearer_token(request.headers()), Read::ROLES).await?;
+    }
+    let encoded = request.path().strip_prefix("/repo/").unwrap_or_default();
+    let name = percent_decode_str(encoded).decode_utf8_lossy();
+    let delivery = app.deliver(&name).await?;
+    let is_target = matches!(delivery.key, BlobKey::Target { .. });
+    match &config.carrier {
+        Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
+        Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
+        _ => Ok(respond(&request, delivery, config.access)),
+    }
+}
+
+fn redirect(base: &str, key: &BlobKey) -> HttpResponse {
+    let location = format!("{}/{key}", base.trim_end_matches('/'));
+    HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish()
+}
+
+fn accelerate(prefix: &str, delivery: &Delivery, access: ReadAccess) -> HttpResponse {
+    let location = format!("{}/{}", prefix.trim_end_matches('/'), delivery.key);
+    let mut response = HttpResponse::Ok();
+    describe(&mut response, delivery, access);
+    response.insert_header(("X-Accel-Redirect", location)).finish()
+}
+
+/// Answers a `GET` or `HEAD` as RFC 9110 says, with ranges and conditions.
+fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> HttpResponse {
+    let method = if request.method() == HttpMethod::HEAD { Method::Head } else { Method::Get };
+    let selection = select_part(method, request.headers(), &delivery);
+    let mut response = HttpResponse::build(status_of(&selection));
+    describe(&mut response, &delivery, access);
+    let Delivery { length, content, key, .. } = delivery;
+    match selection {
+        Selection::NotModified | Selection::PreconditionFailed => response.finish(),
+        Selection::RangeNotSatisfiable { length } => {
+            let unsatisfied = unsatisfied_content_range(length).to_string();
+            response.insert_header((header::CONTENT_RANGE, unsatisfied)).finish()
+        }
+        Selection::Full => {
+            response.content_type(key.content_type());
+            send(method, response, content, 0..length)
+        }
+        Selection::Partial(range) => {
+            response.content_type(key.content_type());
+            response.insert_header((header::CONTENT_RANGE, content_range(range, length).to_string()));
+            send(method, response, content, half_open(range))
+        }
+        Selection::Multipart(ranges) => {
+            let framing = ByteRanges::new(&ranges, key.content_type(), length, Boundary::random());
+            response.content_type(framing.content_type());
+            response.body(SizedStream::new(framing.content_length(), multipart(&framing, &content)))
+        }
+    }
+}
+
+fn select_part(method: Method, headers: &HeaderMap, delivery: &Delivery) -> Selection {
+    // The timestamp can change twice a second, and then its date says nothing.
+    let last_modified = delivery.key.is_immutable().then(|| modified(delivery));
+    let representation = Representation { length: delivery.length, etag: &delivery.etag, last_modified };
+    select(method, &Conditions::from_headers(headers), &representation)
+}
+
+fn status_of(selection: &Selection) -> StatusCode {
+    match selection {
+        Selection::NotModified => StatusCode::NOT_MODIFIED,
+        Selection::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Selection::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        Selection::Full => StatusCode::OK,
+        Selection::Partial(_) | Selection::Multipart(_) => StatusCode::PARTIAL_CONTENT,
+    }
+}
+
+/// The fields that any answer about a file has.
+fn describe(response: &mut HttpResponseBuilder, delivery: &Delivery, access: ReadAccess) {
+    let cache = match (delivery.key.is_immutable(), access) {
+        (false, _) => "no-cache",
+        (true, ReadAccess::Public) => "public, max-age=31536000, immutable",
+        (true, ReadAccess::Token) => "private, max-age=31536000, immutable",
+    };
+    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(cache)));
+    response.insert_header((header::ETAG, delivery.etag.as_str()));
+    response.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
+    if delivery.key.is_immutable() {
+        response.insert_header((header::LAST_MODIFIED, modified(delivery).to_string()));
+    }
+}
+
+fn modified(delivery: &Delivery) -> HttpDate {
+    HttpDate::from_unix_secs(u64::try_from(delivery.modified.as_second()).unwrap_or(0))
+}
+
+fn send(method: Method, mut response: HttpResponseBuilder, content: Content, range: Range<u64>) -> HttpResponse {
+    let length = range.end - range.start;
+    match (method, content) {
+        (Method::Head, _) => response.body(SizedStream::new(length, stream::empty::<io::Result<Bytes>>())),
+        (Method::Get, Content::Bytes(bytes)) => response.body(slice(&bytes, range)),
+        (Method::Get, Content::Blob(blob)) => response.body(SizedStream::new(length, blob.read(range))),
+    }
+}
+
+fn multipart(framing: &ByteRanges, content: &Content) -> BoxStream<'static, io::Result<Bytes>> {
+    let mut pieces = Vec::with_capacity(framing.parts().len() + 1);
+    for part in framing.parts() {
+        let preamble = Bytes::from(part.preamble.clone());
+        pieces.push(stream::once(async move { Ok(preamble) }).boxed());
+        pieces.push(match content {
+            Content::Bytes(bytes) => {
+                let bytes = slice(bytes, half_open(part.range));
+                stream::once(async move { Ok(bytes) }).boxed()
+            }
+            Content::Blob(blob) => blob.read(half_open(part.range)),
+        });
+    }
+    let closing = Bytes::from(framing.closing().to_owned());
+    pieces.push(stream::once(async move { Ok(closing) }).boxed());
+    stream::iter(pieces).flatten().boxed()
+}
+
+/// Only for ranges that were clamped to the length of `bytes`, which fits in memory.
+fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {
+    bytes.slice(range.start as usize..range.end as usize)
+}
+
+fn half_open(range: ByteRange) -> Range<u64> {
+    range.start..range.end
+}

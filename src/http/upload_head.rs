@@ -1,0 +1,193 @@
+//! The head of an upload, `PUT /api/v1/images/{path}?…`, as an [`UploadRequest`].
+
+use actix_web::http::header::{self, HeaderMap};
+use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
+
+use super::repr_digest::announced_sha256;
+use crate::app::Error;
+use crate::app::ingest::UploadRequest;
+use crate::model::{HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat};
+
+/// Below which path images are.
+pub(super) const IMAGES: &str = "/api/v1/images/";
+
+/// Reads the head of an upload whose path, as sent, is `path`.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the part and the rule that it breaks.
+pub(super) fn parse(path: &str, query: &str, headers: &HeaderMap, uploaded_by: &str) -> Result<UploadRequest, Error> {
+    let path = image_path(path)?;
+    refuse_content_coding(headers)?;
+    let content_length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut request = Query::parse(query)?.into_request(path, uploaded_by)?;
+    request.expected_sha256 = announced_sha256(headers)?;
+    request.content_length = content_length;
+    Ok(request)
+}
+
+/// The image path in a request's path, which may be percent-encoded.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the rule that it breaks.
+pub(super) fn image_path(encoded: &str) -> Result<ImagePath, Error> {
+    let decoded = percent_decode_str(encoded).decode_utf8();
+    let decoded = decoded.map_err(|_| bad_path("image path must be ASCII"))?;
+    decoded.parse().map_err(bad_path)
+}
+
+fn bad_path(rule: impl ToString) -> Error {
+    Error::Invalid { code: "bad_image_path", detail: rule.to_string() }
+}
+
+fn refuse_content_coding(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => Err(Error::Invalid {
+            code: "content_coding",
+            detail: "send the image as it is, without Content-Encoding: it is hashed and sealed as it comes".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The members of the query; each once but for those that are lists.
+#[derive(Default)]
+struct Query {
+    hardware_ids: Vec<String>,
+    recipients: Vec<String>,
+    version: Option<String>,
+    release_counter: Option<String>,
+    name: Option<String>,
+    target_format: Option<String>,
+    algorithm: Option<String>,
+}
+
+impl Query {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let mut query = Self::default();
+        for (member, value) in form_urlencoded::parse(text.as_bytes()) {
+            let value = value.into_owned();
+            let single = match &*member {
+                "hardware_id" => {
+                    query.hardware_ids.push(value);
+                    continue;
+                }
+                "recipient" => {
+                    query.recipients.push(value);
+                    continue;
+                }
+                "version" => &mut query.version,
+                "release_counter" => &mut query.release_counter,
+                "name" => &mut query.name,
+                "target_format" => &mut query.target_format,
+                "algorithm" => &mut query.algorithm,
+                other => return Err(bad_query(format!("unknown query parameter {other:.40?}: use {ALLOWED}"))),
+            };
+            if single.replace(value).is_some() {
+                return Err(bad_query(format!("`{member}` is given twice")));
+            }
+        }
+        Ok(query)
+    }
+
+    fn into_request(self, path: ImagePath, uploaded_by: &str) -> Result<UploadRequest, Error> {
+        let mut hardware_ids: Vec<HardwareId> =
+            self.hardware_ids.into_iter().map(|id| id.parse().map_err(bad_query)).collect::<Result<_, _>>()?;
+        hardware_ids.sort();
+        hardware_ids.dedup();
+        if hardware_ids.is_empty() {
+            return Err(bad_query("`hardware_id` is missing: say which hardware may run the image, once for each"));
+        }
+        let name = match self.name {
+            Some(name) => name.parse().map_err(bad_query)?,
+            None => default_name(&path)?,
+        };
+        let missing = |member: &str| bad_query(format!("`{member}` is missing"));
+        let version = self.version.ok_or_else(|| missing("version"))?;
+        let release_counter = self.release_counter.ok_or_else(|| missing("release_counter"))?;
+        let target_format = self.target_format.map(|format| format.parse()).transpose().map_err(bad_query)?;
+        let algorithm = self.algorithm.map(|algorithm| algorithm.parse()).transpose().map_err(bad_query)?;
+        Ok(UploadRequest {
+            path,
+            description: ImageDescription {
+                name,
+                version: version.parse().map_err(bad_query)?,
+                hardware_ids,
+                release_counter: release_counter.parse().map_err(bad_query)?,
+                target_format: target_format.unwrap_or(TargetFormat::Binary),
+            },
+            algorithm: algorithm.unwrap_or(SealAlgorithm::Aes256GcmHkdf1Mb),
+            recipients: (!self.recipients.is_empty()).then_some(self.recipients),
+            expected_sha256: None,
+            content_length: None,
+            uploaded_by: uploaded_by.to_owned(),
+        })
+    }
+}
+
+/// The file's name without its extension.
+fn default_name(path: &ImagePath) -> Result<ImageName, Error> {
+    let file = path.as_str().rsplit('/').next().unwrap_or_default();
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    if stem.is_empty() { file } else { stem }.parse().map_err(bad_query)
+}
+
+fn bad_query(detail: impl ToString) -> Error {
+    Error::Invalid { code: "bad_query", detail: detail.to_string() }
+}
+
+const ALLOWED: &str = "hardware_id, version, release_counter, name, target_format, algorithm and recipient";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(query: &str) -> Result<UploadRequest, String> {
+        parse("gw/4.2.0/gateway.bin", query, &HeaderMap::new(), "token").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn reads_what_the_readme_shows() {
+        let request = parsed("hardware_id=gw-mk3&version=4.2.0&release_counter=42").unwrap();
+        assert_eq!(request.description.name.as_str(), "gateway");
+        assert_eq!(request.description.release_counter.value(), 42);
+        assert_eq!(request.algorithm, SealAlgorithm::Aes256GcmHkdf1Mb);
+        assert_eq!(request.recipients, None);
+    }
+
+    #[test]
+    fn lists_are_given_by_repeating_and_their_order_is_nothing() {
+        let one = parsed("hardware_id=b&hardware_id=a&hardware_id=b&version=1&release_counter=1").unwrap();
+        let ids: Vec<_> = one.description.hardware_ids.iter().map(HardwareId::as_str).collect();
+        assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[test]
+    fn names_what_is_missing_unknown_or_doubled() {
+        let all = "hardware_id=a&version=1&release_counter=1";
+        for (query, expected) in [
+            ("version=1&release_counter=1", "`hardware_id` is missing"),
+            ("hardware_id=a&release_counter=1", "`version` is missing"),
+            ("hardware_id=a&version=1", "`release_counter` is missing"),
+            (&format!("{all}&version=2"), "`version` is given twice"),
+            (&format!("{all}&hwid=2"), "unknown query parameter \"hwid\""),
+            (&format!("{all}&algorithm=AES"), "unknown sealing algorithm"),
+            (&format!("{all}&target_format=ZIP"), "`target_format` must be"),
+            ("hardware_id=a&version=1&release_counter=-1", "`release_counter` must be"),
+            ("hardware_id=a%20b&version=1&release_counter=1", "`hardware_id` must not contain"),
+        ] {
+            let error = parsed(query).unwrap_err();
+            assert!(error.starts_with(expected), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_path_meets_the_same_rules() {
+        assert_eq!(image_path("gw/4.2.0%2Bb1/x.bin").unwrap().as_str(), "gw/4.2.0+b1/x.bin");
+        for path in ["gw/%2e%2e/x", "%2Fgw/x", "gw%2F%2Fx", "gw/%00", "gw/%ff", "gw/%C3%A9", "gw/%25"] {
+            assert!(matches!(image_path(path), Err(Error::Invalid { code: "bad_image_path", .. })), "{path}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Motorcade: an OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
+//!
+//! See ARCHITECTURE.md for how the modules fit together, and docs/FORMAT.md for what is stored and served.
+
+pub mod app;
+pub mod blob;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod cpu;
+pub mod envelope;
+pub mod http;
+pub mod model;
+pub mod server;
+pub mod telemetry;
+pub mod uptane;

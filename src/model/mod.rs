@@ -1,0 +1,23 @@
+//! The nouns of Motorcade: ids, names, digests and limits, as types that can't hold a bad value.
+//!
+//! Everything here is plain data with its parser. Nothing in this module does I/O, reads a clock or knows how a
+//! value is stored, signed or served. Each parser names the field and the rule that the value broke.
+
+mod clock;
+mod digest;
+mod image;
+mod image_path;
+mod seal_algorithm;
+mod sealed_image;
+mod token;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use digest::{ParseDigestError, Sha256Digest};
+pub use image::{
+    HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat,
+};
+pub(crate) use image_path::published_names;
+pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
+pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
+pub use sealed_image::{ImageRecord, SealedImage, TargetEntry};
+pub use token::{AccessRole, ParseAccessRoleError};

@@ -1,0 +1,50 @@
+//! What the server knows of an image that it has sealed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImageDescription, ImagePath, SealAlgorithm, Sha256Digest, Timestamp};
+
+/// A sealed image's numbers: what is stored and served, and what comes out when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedImage {
+    /// How it is sealed.
+    pub algorithm: SealAlgorithm,
+    /// Length of the sealed image in bytes.
+    pub length: u64,
+    /// Digest of the sealed image.
+    pub sha256: Sha256Digest,
+    /// Length of the plaintext in bytes.
+    pub plaintext_length: u64,
+    /// Digest of the plaintext.
+    pub plaintext_sha256: Sha256Digest,
+}
+
+/// An image as the catalog holds it, without its envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// Its name everywhere.
+    pub path: ImagePath,
+    /// What its uploader said of it.
+    pub description: ImageDescription,
+    /// What sealing it gave.
+    pub sealed: SealedImage,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// Id of the token that uploaded it.
+    pub created_by: String,
+    /// When it was taken out of the metadata, if it was.
+    pub yanked_at: Option<Timestamp>,
+}
+
+/// One entry of a targets file: the image, or its envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetEntry {
+    /// Target path.
+    pub path: String,
+    /// Length of the file in bytes.
+    pub length: u64,
+    /// Digest of the file.
+    pub sha256: Sha256Digest,
+    /// The signed `custom` object as JSON text, if there is one.
+    pub custom: Option<String>,
+}

@@ -1,0 +1,158 @@
+//! The composition root: opens a state directory, mends it, and serves it until told to stop.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::HttpService;
+use actix_server::Server as ActixServer;
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::http::KeepAlive;
+use actix_web::{App as ActixApp};
+use anyhow::Context;
+use tokio::runtime::Handle;
+
+use crate::app::setup::{Opened, StateDir};
+use crate::app::{App, Limits};
+use crate::config::{RepoAccess, ServeConfig};
+use crate::http::observe::Observe;
+use crate::http::{self, Carrier, HttpState, ReadAccess, RepoConfig};
+use crate::model::{Clock, SystemClock};
+use crate::telemetry::{Metrics, TraceExport};
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    config: ServeConfig,
+    listener: TcpListener,
+    app: Arc<App>,
+    opened: Opened,
+    trace_export: TraceExport,
+}
+
+impl Server {
+    /// Opens the state directory, mends what a crash left, and binds the address.
+    ///
+    /// # Errors
+    ///
+    /// If the directory can't be opened or the address is taken.
+    pub async fn bind(config: ServeConfig, trace_export: TraceExport) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let state = StateDir::new(&config.data_dir);
+        let opened = state.open(limits(&config), clock, metrics, Handle::current()).await?;
+        opened.app.recover().await.context("failed to bring the state directory back in order")?;
+        let listener = TcpListener::bind(config.listen)
+            .with_context(|| format!("failed to listen on {}", config.listen))?;
+        listener.set_nonblocking(true).context("failed to prepare the listener")?;
+        Ok(Self { config, listener, app: Arc::clone(&opened.app), opened, trace_export })
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// If the system can't tell.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.listener.local_addr().context("failed to look at the listener")
+    }
+
+    /// Serves until `stop` is ready, then lets running requests end, for as long as the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// If the HTTP server fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { config, listener, app, opened, trace_export } = self;
+        let Opened { publisher_task, lock, app: _ } = opened;
+        let publishing = tokio::spawn(publisher_task.run(RESIGN_INTERVAL));
+        let maintaining = tokio::spawn(Arc::clone(&app).maintain(MAINTENANCE_INTERVAL));
+        let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config) };
+        let server = build_http_server(&config, listener, state, trace_export)?;
+        let handle = server.handle();
+        let mut serving = tokio::spawn(server);
+        tokio::select! {
+            ended = &mut serving => ended.context("the HTTP server panicked")?.context("the HTTP server failed")?,
+            () = stop => {
+                tracing::info!(seconds = config.shutdown_timeout.as_secs(), "stopping once running requests have ended");
+                handle.stop(true).await;
+                serving.await.context("the HTTP server panicked")?.context("the HTTP server failed")?;
+            }
+        }
+        maintaining.abort();
+        app.drain().await;
+        drop(app);
+        // The last publisher went with the application, if no worker thread is still letting go of it.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, publishing).await;
+        drop(lock);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn limits(config: &ServeConfig) -> Limits {
+    let default = Limits::default();
+    Limits {
+        max_image_size: config.max_image_size.unwrap_or(default.max_image_size),
+        idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
+        max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
+        reserved_space: config.reserved_space.unwrap_or(default.reserved_space),
+    }
+}
+
+fn repo_config(config: &ServeConfig) -> RepoConfig {
+    let access = match config.repo_access {
+        RepoAccess::Public => ReadAccess::Public,
+        RepoAccess::Token => ReadAccess::Token,
+    };
+    let carrier = match (&config.targets_url, &config.targets_accel) {
+        (Some(url), _) => Carrier::Redirect(url.as_str().into()),
+        (None, Some(location)) => Carrier::Accel(location.as_str().into()),
+        (None, None) => Carrier::Direct,
+    };
+    RepoConfig { access, carrier }
+}
+
+/// What `actix_web::HttpServer` would build, and an answer of our own to `Expect: 100-continue`, for which it has no
+/// setting.
+fn build_http_server(
+    config: &ServeConfig,
+    listener: TcpListener,
+    state: HttpState,
+    trace_export: TraceExport,
+) -> anyhow::Result<ActixServer> {
+    let address = listener.local_addr()?;
+    let builder = ActixServer::build().disable_signals().shutdown_timeout(config.shutdown_timeout.as_secs());
+    let stopping = builder.graceful_shutdown_signal();
+    let metrics = Arc::clone(state.app.metrics());
+    let service = move || {
+        let (state, stopping) = (state.clone(), stopping.clone());
+        let app = ActixApp::new()
+            .wrap(Observe::new(Arc::clone(&metrics), trace_export))
+            .configure(http::configure(&state));
+        let app = actix_service::IntoServiceFactory::into_factory(app).map_err(|error: actix_web::Error| error.error_response());
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER_TIMEOUT)
+            .tcp_nodelay(true)
+            .local_addr(address)
+            .expect(fn_service(move |request| http::preflight(state.clone(), request)))
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    };
+    let server = builder.listen("motorcade", listener, service).context("failed to start the HTTP server")?;
+    Ok(server.run())
+}
+
+const RESIGN_INTERVAL: Duration = Duration::from_secs(60);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for a request's head; stops clients that send it drop by drop
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5); // lets a client that still sends read why it was refused
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

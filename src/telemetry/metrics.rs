@@ -1,0 +1,261 @@
+//! Prometheus metrics: every family of the server, and the text that `/metrics` answers with.
+//!
+//! Handles are atomics that can be touched from any thread. Labels come from enums, route patterns and role names, so
+//! the number of series is bounded by the program and never by what clients send.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
+
+use super::families::{
+    PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter, int_counters,
+    int_gauge, int_gauges,
+};
+use super::process::ProcessMetrics;
+
+/// All metric families of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    http: HttpFamilies,
+    sealed_bytes: IntCounter,
+    uploads_in_progress: IntGauge,
+    uploads: IntCounterVec,
+    upload_stages: CounterVec,
+    publications: IntCounterVec,
+    publication_duration: Histogram,
+    published_images: IntGauge,
+    metadata_expiry: IntGaugeVec,
+    metadata_version: IntGaugeVec,
+    corrupt_blobs: IntCounter,
+    process: ProcessMetrics,
+    /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of the scrape.
+    expiries: Mutex<BTreeMap<(String, String), i64>>,
+}
+
+impl Metrics {
+    /// Creates every family, so that a scrape shows them before anything has happened.
+    pub fn new(version: &str) -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let build_info = int_gauges(r, "build_info", "Version of the running server.", &["version"]);
+        build_info.with_label_values(&[version]).set(1);
+        let until = "Seconds until signed metadata expires; negative once it has.";
+        let metrics = Self {
+            http: HttpFamilies::new(r),
+            sealed_bytes: int_counter(r, "sealed_bytes_total", "Plaintext bytes sealed."),
+            uploads_in_progress: int_gauge(r, "uploads_in_progress", "Uploads being received."),
+            uploads: int_counters(r, "uploads_total", "Uploads ended.", &["outcome"]),
+            upload_stages: counters(r, "upload_stage_seconds_total", "Time spent in each stage.", &["stage"]),
+            publications: int_counters(r, "publications_total", "Publications ended.", &["outcome"]),
+            publication_duration: histogram(
+                r,
+                "publication_duration_seconds",
+                "Time to sign and publish.",
+                &PUBLICATION_BUCKETS,
+            ),
+            published_images: int_gauge(r, "published_images", "Images in the Image repository."),
+            metadata_expiry: int_gauges(r, "metadata_expiry_seconds", until, &ROLE_LABELS),
+            metadata_version: int_gauges(r, "metadata_version", "Version of signed metadata.", &ROLE_LABELS),
+            corrupt_blobs: int_counter(r, "corrupt_blobs_total", "Blobs that differ from their digest."),
+            process: ProcessMetrics::register(r),
+            expiries: Mutex::default(),
+            registry,
+        };
+        metrics.show_zeros();
+        metrics
+    }
+
+    /// Makes each known label appear, since a rate over a series that starts at one misses its first event.
+    fn show_zeros(&self) {
+        for outcome in UploadOutcome::ALL {
+            self.uploads.with_label_values(&[outcome.label()]);
+        }
+        for stage in UploadStage::ALL {
+            self.upload_stages.with_label_values(&[stage.label()]);
+        }
+        for outcome in PublicationOutcome::ALL {
+            self.publications.with_label_values(&[outcome.label()]);
+        }
+    }
+
+    /// Handles for one kind of request; keep them, since looking them up costs more than using them.
+    ///
+    /// `route` **must** be a route's pattern and `method` one of a few names: **never** what a client sent.
+    pub fn http(&self, route: &str, method: &str, status: u16) -> HttpMetrics {
+        HttpMetrics {
+            requests: self.http.requests.with_label_values(&[route, method, &status.to_string()]),
+            durations: self.http.durations.with_label_values(&[route, method]),
+        }
+    }
+
+    /// The gauge of requests that have no response yet.
+    pub fn http_in_flight(&self) -> IntGauge {
+        self.http.in_flight.clone()
+    }
+
+    /// Adds plaintext bytes that were sealed.
+    pub fn add_sealed_bytes(&self, bytes: u64) {
+        self.sealed_bytes.inc_by(bytes);
+    }
+
+    /// Counts an upload as in progress until it is finished; dropped before that, it ends as cancelled.
+    pub fn start_upload(&self) -> UploadInProgress {
+        self.uploads_in_progress.inc();
+        UploadInProgress {
+            in_progress: self.uploads_in_progress.clone(),
+            uploads: self.uploads.clone(),
+            outcome: UploadOutcome::Cancelled,
+        }
+    }
+
+    /// Adds time spent in one stage; stages run beside each other, so their sum can exceed the wall time.
+    pub fn add_upload_stage(&self, stage: UploadStage, spent: Duration) {
+        self.upload_stages.with_label_values(&[stage.label()]).inc_by(spent.as_secs_f64());
+    }
+
+    /// Adds the time until the timer is dropped to one stage.
+    pub fn time_upload_stage(&self, stage: UploadStage) -> StageTimer {
+        let seconds = self.upload_stages.with_label_values(&[stage.label()]);
+        StageTimer { seconds, started: Instant::now() }
+    }
+
+    /// Counts a publication and how long it took.
+    pub fn add_publication(&self, outcome: PublicationOutcome, took: Duration) {
+        self.publications.with_label_values(&[outcome.label()]).inc();
+        self.publication_duration.observe(took.as_secs_f64());
+    }
+
+    /// Sets how many images the Image repository holds.
+    pub fn set_published_images(&self, images: u64) {
+        self.published_images.set(images.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Sets version and expiry of a role's newest metadata.
+    ///
+    /// `role` **must** be one of a few names: all hash bins are one, with the earliest expiry among them.
+    pub fn set_metadata(&self, repository: &str, role: &str, version: u64, expires: SystemTime) {
+        let version = version.try_into().unwrap_or(i64::MAX);
+        self.metadata_version.with_label_values(&[repository, role]).set(version);
+        self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));
+    }
+
+    /// Counts a blob that was found to differ from its digest.
+    pub fn add_corrupt_blob(&self) {
+        self.corrupt_blobs.inc();
+    }
+
+    /// The text exposition, version 0.0.4, with every expiry counted from `now`.
+    pub fn render(&self, now: SystemTime) -> String {
+        let now = unix_secs(now);
+        for ((repository, role), expires) in self.expiries().iter() {
+            let left = expires.saturating_sub(now);
+            self.metadata_expiry.with_label_values(&[repository, role]).set(left);
+        }
+        self.process.refresh();
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("every family that is gathered has a name and a sample")
+    }
+
+    fn expiries(&self) -> MutexGuard<'_, BTreeMap<(String, String), i64>> {
+        self.expiries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one kind of request, by route, method and status, is counted in.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    requests: IntCounter,
+    durations: Histogram,
+}
+
+impl HttpMetrics {
+    /// Counts one request.
+    pub fn add(&self, took: Duration) {
+        self.requests.inc();
+        self.durations.observe(took.as_secs_f64());
+    }
+
+    /// Counts one request that was refused by its head alone; it took no time worth a sample.
+    pub fn add_refused(&self) {
+        self.requests.inc();
+    }
+}
+
+/// A stage of an upload that is being timed.
+#[must_use = "dropping it ends the stage"]
+#[derive(Debug)]
+pub struct StageTimer {
+    seconds: Counter,
+    started: Instant,
+}
+
+impl Drop for StageTimer {
+    fn drop(&mut self) {
+        self.seconds.inc_by(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// An upload that counts as in progress.
+#[must_use = "dropping it counts the upload as cancelled"]
+#[derive(Debug)]
+pub struct UploadInProgress {
+    in_progress: IntGauge,
+    uploads: IntCounterVec,
+    outcome: UploadOutcome,
+}
+
+impl UploadInProgress {
+    /// Ends the upload.
+    pub fn finish(mut self, outcome: UploadOutcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for UploadInProgress {
+    fn drop(&mut self) {
+        self.in_progress.dec();
+        self.uploads.with_label_values(&[self.outcome.label()]).inc();
+    }
+}
+
+#[derive(Debug)]
+struct HttpFamilies {
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    in_flight: IntGauge,
+}
+
+impl HttpFamilies {
+    fn new(r: &Registry) -> Self {
+        let labels = ["route", "method"];
+        let time = "Time from a request's head to its response's head; bodies stream on after that.";
+        Self {
+            requests: int_counters(r, "http_requests_total", "Requests answered.", &["route", "method", "status"]),
+            durations: histograms(r, "http_request_duration_seconds", time, &HTTP_BUCKETS, &labels),
+            in_flight: int_gauge(r, "http_requests_in_flight", "Requests without a response yet."),
+        }
+    }
+}
+
+/// Seconds since 1970; an expiry before that is as expired as one in 1970.
+fn unix_secs(time: SystemTime) -> i64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_secs().try_into().unwrap_or(i64::MAX)
+}
+
+const ROLE_LABELS: [&str; 2] = ["repository", "role"];
+/// Seconds: metadata is answered in tenths of a millisecond, a large upload in many minutes.
+const HTTP_BUCKETS: [f64; 13] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0];
+/// Seconds.
+const PUBLICATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! The signed `custom` object of an image (docs/FORMAT.md), the same in both repositories.
+//!
+//! All of it is what Uptane 2.1.0 (5.2.3.1.1) calls information that SHALL match between the repositories.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    HardwareId, ImageDescription, ImageName, ImageVersion, ReleaseCounter, SealAlgorithm, SealedImage, Sha256Digest,
+    TargetFormat,
+};
+
+/// What is signed about an image besides the length and the digest of its sealed bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageCustom {
+    /// Name of the software.
+    pub name: ImageName,
+    /// Version of the software.
+    pub version: ImageVersion,
+    /// Hardware that may run it.
+    pub hardware_ids: Vec<HardwareId>,
+    /// Raised with each release.
+    pub release_counter: ReleaseCounter,
+    /// How it is installed.
+    pub target_format: TargetFormat,
+    /// How it is sealed, and what comes out.
+    pub sealed: SealedCustom,
+}
+
+/// `custom.sealed`: says unmistakably that the target is sealed, and binds its plaintext.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedCustom {
+    /// The sealing algorithm.
+    pub alg: SealAlgorithm,
+    /// What must come out when it is opened.
+    pub plaintext: PlaintextCustom,
+}
+
+/// `custom.sealed.plaintext`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaintextCustom {
+    /// Length in bytes.
+    pub length: u64,
+    /// Digests, by algorithm.
+    pub hashes: PlaintextHashes,
+}
+
+/// `custom.sealed.plaintext.hashes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaintextHashes {
+    /// SHA-256 of the plaintext.
+    pub sha256: Sha256Digest,
+}
+
+impl ImageCustom {
+    /// Puts together what is signed about an image.
+    pub fn new(description: &ImageDescription, sealed: &SealedImage) -> Self {
+        Self {
+            name: description.name.clone(),
+            version: description.version.clone(),
+            hardware_ids: description.hardware_ids.clone(),
+            release_counter: description.release_counter,
+            target_format: description.target_format,
+            sealed: SealedCustom {
+                alg: sealed.algorithm,
+                plaintext: PlaintextCustom {
+                    length: sealed.plaintext_length,
+                    hashes: PlaintextHashes { sha256: sealed.plaintext_sha256 },
+                },
+            },
+        }
+    }
+
+    /// The object as JSON text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers are always JSON")
+    }
+}

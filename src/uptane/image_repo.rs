@@ -1,0 +1,260 @@
+//! Metadata of the Image repository: hash bins, targets, snapshot, timestamp (TUF 1.0.34, 4.4 to 4.6).
+//!
+//! The top-level targets role lists nothing and delegates to hash bins by `path_hash_prefixes`, so that an image
+//! touches its bin, its envelope's bin, snapshot and timestamp, however many images there are.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use tough::TargetName;
+use tough::schema::{
+    DelegatedRole, DelegatedTargets, Delegations, Hashes, Metafile, PathHashPrefix, PathSet, Snapshot, Target, Targets,
+    Timestamp as TimestampRole,
+};
+
+use super::Error;
+use super::keyring::Keyring;
+use super::policy::{Policy, RolePolicy};
+use super::root::role_keys;
+use super::signing::{self, SPEC_VERSION, SignedFile, build_error};
+use crate::model::{Sha256Digest, TargetEntry, Timestamp};
+
+/// Signs the Image repository's metadata.
+#[derive(Debug)]
+pub struct ImageRepository {
+    keyring: Keyring,
+    policy: Policy,
+}
+
+/// What a snapshot or a timestamp says of another metadata file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataFile {
+    /// Name of the role.
+    pub role: String,
+    /// Version of the file.
+    pub version: u64,
+    /// Length of the file in bytes.
+    pub length: u64,
+    /// Digest of the file.
+    pub sha256: Sha256Digest,
+}
+
+impl ImageRepository {
+    /// Starts from the role keys and the policy.
+    pub fn new(keyring: Keyring, policy: Policy) -> Self {
+        Self { keyring, policy }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The role keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Names of all bins, in order.
+    pub fn bins(&self) -> Vec<String> {
+        let digits = usize::from(self.policy.bins.prefix_digits);
+        (0..1_u32 << (4 * digits)).map(|number| format!("bin-{number:0digits$x}")).collect()
+    }
+
+    /// Name of the bin that lists a target: the bin whose prefix starts the path's digest.
+    pub fn bin_of(&self, target: &str) -> String {
+        let digest = hex::encode(Sha256::digest(target.as_bytes()));
+        format!("bin-{}", &digest[..usize::from(self.policy.bins.prefix_digits)])
+    }
+
+    /// The policy of a role of this repository, bins included.
+    pub fn role_policy(&self, role: &str) -> RolePolicy {
+        match role {
+            "root" => self.policy.root,
+            "targets" => self.policy.targets,
+            "snapshot" => self.policy.snapshot,
+            "timestamp" => self.policy.timestamp,
+            _ => self.policy.bins.role(),
+        }
+    }
+
+    /// Signs a bin.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] if an entry is no target, [`Error::Sign`].
+    pub async fn sign_bin(
+        &self,
+        bin: &str,
+        version: u64,
+        entries: Vec<TargetEntry>,
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
+        let mut targets = self.empty_targets(bin, version, now)?;
+        for entry in entries {
+            let name = TargetName::new(entry.path.as_str()).map_err(|e| build_error(bin, e))?;
+            targets.add_target(name, target(bin, &entry)?);
+        }
+        let content = DelegatedTargets { name: bin.to_owned(), targets };
+        signing::sign(bin, content, self.keyring.keys("bins")).await
+    }
+
+    /// Signs the top-level targets role, which delegates to the bins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] or [`Error::Sign`].
+    pub async fn sign_targets(&self, version: u64, now: Timestamp) -> Result<SignedFile, Error> {
+        let keys = self.keyring.keys("bins");
+        let shared = role_keys(keys, self.policy.bins.threshold)?;
+        let delegate = |bin: String| {
+            let prefix = PathHashPrefix::new(&bin["bin-".len()..]).map_err(|e| build_error("targets", e))?;
+            Ok(DelegatedRole {
+                name: bin,
+                keyids: shared.keyids.clone(),
+                threshold: shared.threshold,
+                paths: PathSet::PathHashPrefixes(vec![prefix]),
+                terminating: true, // no other bin may list what belongs here
+                targets: None,
+            })
+        };
+        let mut targets = self.empty_targets("targets", version, now)?;
+        targets.delegations = Some(Delegations {
+            keys: keys.iter().map(|key| (key.id().clone(), key.public().clone())).collect(),
+            roles: self.bins().into_iter().map(delegate).collect::<Result<_, Error>>()?,
+        });
+        signing::sign("targets", targets, self.keyring.keys("targets")).await
+    }
+
+    /// Signs a snapshot of `files`: the targets role and all bins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] or [`Error::Sign`].
+    pub async fn sign_snapshot(&self, version: u64, files: &[MetadataFile], now: Timestamp) -> Result<SignedFile, Error> {
+        let expires = now + self.policy.snapshot.lifetime();
+        let mut snapshot = Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
+        for file in files {
+            snapshot.meta.insert(format!("{}.json", file.role), metafile(file)?);
+        }
+        signing::sign("snapshot", snapshot, self.keyring.keys("snapshot")).await
+    }
+
+    /// Signs a timestamp for a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] or [`Error::Sign`].
+    pub async fn sign_timestamp(&self, version: u64, snapshot: &MetadataFile, now: Timestamp) -> Result<SignedFile, Error> {
+        let expires = now + self.policy.timestamp.lifetime();
+        let mut timestamp = TimestampRole::new(SPEC_VERSION.to_owned(), signing::version("timestamp", version)?, expires);
+        timestamp.meta.insert("snapshot.json".to_owned(), metafile(snapshot)?);
+        signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
+    }
+
+    fn empty_targets(&self, role: &str, version: u64, now: Timestamp) -> Result<Targets, Error> {
+        let expires = now + self.role_policy(role).lifetime();
+        Ok(Targets::new(SPEC_VERSION.to_owned(), signing::version(role, version)?, expires))
+    }
+}
+
+impl From<&SignedFile> for MetadataFile {
+    fn from(file: &SignedFile) -> Self {
+        Self { role: file.role.clone(), version: file.version, length: file.bytes.len() as u64, sha256: file.sha256 }
+    }
+}
+
+fn target(role: &str, entry: &TargetEntry) -> Result<Target, Error> {
+    let custom = entry.custom.as_deref().map(serde_json::from_str).transpose();
+    Ok(Target {
+        length: entry.length,
+        hashes: hashes(entry.sha256),
+        custom: custom.map_err(|e| build_error(role, e))?.unwrap_or_default(),
+        _extra: HashMap::new(),
+    })
+}
+
+/// Length and hashes besides the version, so that no two files of one version can be mixed up (TUF 1.0.34, 4.4).
+fn metafile(file: &MetadataFile) -> Result<Metafile, Error> {
+    Ok(Metafile {
+        length: Some(file.length),
+        hashes: Some(hashes(file.sha256)),
+        version: signing::version(&file.role, file.version)?,
+        _extra: HashMap::new(),
+    })
+}
+
+fn hashes(sha256: Sha256Digest) -> Hashes {
+    Hashes { sha256: sha256.as_bytes().to_vec().into(), _extra: HashMap::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, ImageRepository) {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
+        (dir, ImageRepository::new(keyring, Policy::default()))
+    }
+
+    fn entries(count: usize) -> Vec<TargetEntry> {
+        let custom = r#"{"hardwareIds":["gw-mk3"],"name":"gateway","releaseCounter":42,"sealed":{"alg":"AES256_GCM_HKDF_1MB",
+            "plaintext":{"hashes":{"sha256":"0000000000000000000000000000000000000000000000000000000000000000"},
+            "length":1073741824}},"targetFormat":"BINARY","version":"4.2.0"}"#;
+        let entry = |number| TargetEntry {
+            path: format!("gateway/mk3/4.2.{number}/gateway-firmware.bin"),
+            length: 1 << 30,
+            sha256: Sha256Digest::from_bytes([0; 32]),
+            custom: Some(custom.into()),
+        };
+        (0..count).map(entry).collect()
+    }
+
+    #[tokio::test]
+    async fn a_bin_lists_its_targets_with_what_is_custom() {
+        let (_dir, repository) = repository();
+        let file = repository.sign_bin("bin-3f", 7, entries(3), Timestamp::UNIX_EPOCH).await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
+        assert_eq!(json["signed"]["version"], 7);
+        assert_eq!(json["signed"]["expires"], "1970-04-01T00:00:00Z");
+        let target = &json["signed"]["targets"]["gateway/mk3/4.2.1/gateway-firmware.bin"];
+        assert_eq!(target["custom"]["releaseCounter"], 42);
+    }
+
+    #[tokio::test]
+    async fn signed_files_are_canonical_json() {
+        let (_dir, repository) = repository();
+        let file = repository.sign_targets(1, Timestamp::UNIX_EPOCH).await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
+        assert_eq!(serde_json::to_vec(&json).unwrap(), file.bytes, "sorted members, no spaces");
+    }
+
+    /// The limits of issue 2 at 100,000 images: two targets each, spread over 256 bins.
+    #[tokio::test]
+    async fn no_file_grows_large_at_100_000_images() {
+        let (_dir, repository) = repository();
+        let now = Timestamp::UNIX_EPOCH;
+        let full_bin = repository.sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now).await.unwrap();
+        assert!(full_bin.bytes.len() < 512 * 1024, "{}", full_bin.bytes.len());
+        let file = |role| MetadataFile { role, version: u64::from(u32::MAX), length: 500_000, sha256: full_bin.sha256 };
+        let files: Vec<_> = repository.bins().into_iter().chain(["targets".into()]).map(file).collect();
+        let snapshot = repository.sign_snapshot(u64::from(u32::MAX), &files, now).await.unwrap();
+        assert!(snapshot.bytes.len() < 64 * 1024, "{}", snapshot.bytes.len());
+    }
+
+    #[test]
+    fn a_bin_is_chosen_by_the_digest_of_the_path() {
+        let (_dir, repository) = repository();
+        assert_eq!(repository.bins().len(), 256);
+        assert_eq!(repository.bin_of("file1.txt"), format!("bin-{}", &hex::encode(Sha256::digest("file1.txt"))[..2]));
+    }
+
+    #[tokio::test]
+    async fn version_zero_is_refused() {
+        let (_dir, repository) = repository();
+        let error = repository.sign_targets(0, Timestamp::UNIX_EPOCH).await.unwrap_err();
+        assert!(matches!(error, Error::Build { .. }), "{error}");
+    }
+}

@@ -1,0 +1,233 @@
+//! Role keys: the private keys that sign metadata, one PEM file (PKCS#8, mode 0600) each.
+//!
+//! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on. Ed25519 is what is made; P-256 and RSA are read too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tough::schema::decoded::{Decoded, Hex};
+use tough::schema::key::Key;
+use tough::sign::{Sign, parse_keypair};
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::policy::Policy;
+
+/// One private key of a role.
+pub struct RoleKey {
+    id: Decoded<Hex>,
+    public: Key,
+    signer: Box<dyn Sign>,
+}
+
+impl RoleKey {
+    /// The key id (TUF 1.0.34, 4.2.1).
+    pub fn id(&self) -> &Decoded<Hex> {
+        &self.id
+    }
+
+    /// The public key.
+    pub fn public(&self) -> &Key {
+        &self.public
+    }
+
+    /// Signs a message.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the signer says.
+    pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        self.signer.sign(message, &SystemRandom::new()).await
+    }
+}
+
+impl fmt::Debug for RoleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoleKey({})", hex::encode(&*self.id))
+    }
+}
+
+/// The keys of all roles that are on this machine.
+#[derive(Debug)]
+pub struct Keyring {
+    keys: BTreeMap<&'static str, Vec<RoleKey>>,
+}
+
+impl Keyring {
+    /// Makes the keys that `policy` asks for, in `directory`. Keys that are there already stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`].
+    pub fn create(directory: &Path, policy: &Policy) -> Result<(), Error> {
+        for (role, role_policy) in policy.roles() {
+            for number in 1..=role_policy.threshold {
+                let path = key_path(directory, role, number);
+                if !path.exists() {
+                    write_secret(&path, generate()?.as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the keys in `directory`. Those of the root role may be elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`] if a file is unreadable, open to others or not a key, [`Error::TooFewKeys`], and
+    /// [`Error::SharedKey`] if two roles have a key in common.
+    pub fn load(directory: &Path, policy: &Policy) -> Result<Self, Error> {
+        let mut keys = BTreeMap::new();
+        for (role, role_policy) in policy.roles() {
+            let present = (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
+            let found = present.filter(|path| path.exists()).map(|path| load_key(&path)).collect::<Result<Vec<_>, _>>()?;
+            if role != "root" && found.len() < usize::from(role_policy.threshold) {
+                let threshold = role_policy.threshold.into();
+                return Err(Error::TooFewKeys { role: role.into(), found: found.len(), threshold });
+            }
+            keys.insert(role, found);
+        }
+        refuse_shared_keys(&keys)?;
+        Ok(Self { keys })
+    }
+
+    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`.
+    pub fn keys(&self, role: &str) -> &[RoleKey] {
+        self.keys.get(role).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn refuse_shared_keys(keys: &BTreeMap<&'static str, Vec<RoleKey>>) -> Result<(), Error> {
+    let mut seen = BTreeMap::new();
+    for (role, role_keys) in keys {
+        for key in role_keys {
+            let key_id = hex::encode(&**key.id());
+            if let Some(first) = seen.insert(key_id.clone(), *role) {
+                return Err(Error::SharedKey { key_id, first: first.into(), second: (*role).into() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn key_path(directory: &Path, role: &str, number: u8) -> PathBuf {
+    directory.join(if number == 1 { format!("{role}.pem") } else { format!("{role}-{number}.pem") })
+}
+
+fn generate() -> Result<Zeroizing<String>, Error> {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        .map_err(|e| Error::KeyFile { verb: "make a key for", path: "a role".into(), source: e.into() })?;
+    let body = Zeroizing::new(STANDARD.encode(document.as_ref()));
+    let mut pem = Zeroizing::new(String::with_capacity(256));
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    for line in body.as_bytes().chunks(64) {
+        pem.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    Ok(pem)
+}
+
+fn load_key(path: &Path) -> Result<RoleKey, Error> {
+    let text = read_secret(path)?;
+    let error = |verb, source| Error::KeyFile { verb, path: path.display().to_string(), source };
+    // tough takes Ed25519 and P-256 keys as DER and RSA keys as PEM.
+    let der = decode_pem(&text).ok_or_else(|| error("read", "it holds no PEM `PRIVATE KEY`".into()))?;
+    let signer: Box<dyn Sign> = match parse_keypair(&der) {
+        Ok(signer) => Box::new(signer),
+        Err(_) => Box::new(parse_keypair(text.as_bytes()).map_err(|e| error("use", e.into()))?),
+    };
+    let public = signer.tuf_key();
+    let id = public.key_id().map_err(|e| error("identify", e.into()))?;
+    Ok(RoleKey { id, public, signer })
+}
+
+fn decode_pem(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let body = text.split_once("-----BEGIN PRIVATE KEY-----")?.1.split_once("-----END PRIVATE KEY-----")?.0;
+    let joined: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
+    STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// Writes a file that only its owner can read, synced, and fails if there is one.
+///
+/// # Errors
+///
+/// [`Error::KeyFile`].
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|e| Error::KeyFile { verb: "write", path: path.display().to_string(), source: e.into() })
+}
+
+/// Reads a file that only its owner can read.
+///
+/// # Errors
+///
+/// [`Error::KeyFile`], also if others can read it.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let read = fs::metadata(path).and_then(|metadata| {
+        if metadata.permissions().mode() & 0o077 != 0 {
+            let message = "others can read it: run `chmod 600` on it, and replace the key if they may have";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        fs::read_to_string(path).map(Zeroizing::new)
+    });
+    read.map_err(|e| Error::KeyFile { verb: "read", path: path.display().to_string(), source: e.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn makes_keys_once_and_reads_them_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Policy::default();
+        Keyring::create(dir.path(), &policy).unwrap();
+        let first = Keyring::load(dir.path(), &policy).unwrap();
+        Keyring::create(dir.path(), &policy).unwrap();
+        let second = Keyring::load(dir.path(), &policy).unwrap();
+        assert_eq!(first.keys("root")[0].id(), second.keys("root")[0].id());
+        assert_eq!(first.keys("bins")[0].sign(b"message").await.unwrap().len(), 64);
+    }
+
+    #[test]
+    fn refuses_a_key_file_that_others_can_read() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        fs::set_permissions(dir.path().join("bins.pem"), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
+        assert!(matches!(error, Error::KeyFile { verb: "read", .. }), "{error}");
+    }
+
+    #[test]
+    fn refuses_one_key_for_two_roles() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        fs::copy(dir.path().join("bins.pem"), dir.path().join("timestamp.pem")).unwrap();
+        let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
+        assert!(matches!(error, Error::SharedKey { .. }), "{error}");
+    }
+
+    #[test]
+    fn only_the_root_key_may_be_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        fs::remove_file(dir.path().join("root.pem")).unwrap();
+        assert!(Keyring::load(dir.path(), &Policy::default()).unwrap().keys("root").is_empty());
+        fs::remove_file(dir.path().join("snapshot.pem")).unwrap();
+        let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
+        assert!(matches!(error, Error::TooFewKeys { found: 0, .. }), "{error}");
+    }
+}

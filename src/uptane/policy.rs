@@ -1,0 +1,131 @@
+//! The metadata policy: for how long, and by how many keys, each role is signed.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Error;
+
+/// The policy of one repository; see `metadata/policy.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Root role.
+    pub root: RolePolicy,
+    /// Top-level targets role, which only delegates to the bins.
+    pub targets: RolePolicy,
+    /// The hash bins, which share their keys.
+    pub bins: BinsPolicy,
+    /// Snapshot role.
+    pub snapshot: RolePolicy,
+    /// Timestamp role.
+    pub timestamp: RolePolicy,
+}
+
+/// How one role is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolePolicy {
+    /// Days for which a signed file is valid.
+    pub expires_days: u16,
+    /// How many different keys sign it.
+    pub threshold: u8,
+}
+
+/// How the bins are signed, and how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinsPolicy {
+    /// Days for which a signed file is valid.
+    pub expires_days: u16,
+    /// How many different keys sign it.
+    pub threshold: u8,
+    /// Hexadecimal digits of a path's digest that choose its bin: 1 or 2.
+    pub prefix_digits: u8,
+}
+
+impl BinsPolicy {
+    /// The part that bins have in common with other roles.
+    pub fn role(self) -> RolePolicy {
+        RolePolicy { expires_days: self.expires_days, threshold: self.threshold }
+    }
+}
+
+impl RolePolicy {
+    /// How long a signed file is valid.
+    pub fn lifetime(self) -> Duration {
+        Duration::from_secs(u64::from(self.expires_days) * 24 * 60 * 60)
+    }
+}
+
+impl Policy {
+    /// The policy that is built in, as text.
+    pub const DEFAULT: &str = include_str!("../../metadata/policy.toml");
+
+    /// Reads a policy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Policy`] names what is wrong: unknown or missing members, no days or keys (TUF 1.0.34, 4.3: a threshold
+    /// is at least 1), too many digits.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let policy: Self = toml::from_str(text).map_err(|e| Error::Policy(e.to_string()))?;
+        for (name, role) in policy.roles() {
+            if !(1..=3650).contains(&role.expires_days) {
+                return Err(Error::Policy(format!("[{name}] expires_days must be 1 to 3650")));
+            }
+            if !(1..=16).contains(&role.threshold) {
+                return Err(Error::Policy(format!("[{name}] threshold must be 1 to 16")));
+            }
+        }
+        // Three digits would be 4096 bins, too many for a snapshot of 64 KiB.
+        if !(1..=2).contains(&policy.bins.prefix_digits) {
+            return Err(Error::Policy("[bins] prefix_digits must be 1 or 2".into()));
+        }
+        Ok(policy)
+    }
+
+    /// Each role's name in key files, and its policy.
+    pub fn roles(&self) -> [(&'static str, RolePolicy); 5] {
+        [
+            ("root", self.root),
+            ("targets", self.targets),
+            ("bins", self.bins.role()),
+            ("snapshot", self.snapshot),
+            ("timestamp", self.timestamp),
+        ]
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::parse(Self::DEFAULT).expect("a test parses the built-in policy")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(from: &str, to: &str) -> String {
+        let text = Policy::DEFAULT.replacen(from, to, 1);
+        assert_ne!(text, Policy::DEFAULT);
+        match Policy::parse(&text) {
+            Err(Error::Policy(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_built_in_policy_is_valid() {
+        assert_eq!(Policy::default().timestamp.lifetime(), Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn refuses_what_would_sign_nothing_or_forever() {
+        assert_eq!(changed("threshold = 1", "threshold = 0"), "[root] threshold must be 1 to 16");
+        assert_eq!(changed("expires_days = 365", "expires_days = 0"), "[root] expires_days must be 1 to 3650");
+        assert_eq!(changed("prefix_digits = 2", "prefix_digits = 3"), "[bins] prefix_digits must be 1 or 2");
+        assert!(changed("threshold = 1", "treshold = 1").contains("unknown field `treshold`"));
+    }
+}
