@@ -15,7 +15,7 @@ use anyhow::Context;
 use tokio::runtime::Handle;
 
 use crate::app::setup::{Opened, StateDir};
-use crate::app::{App, Limits};
+use crate::app::Limits;
 use crate::config::{RepoAccess, ServeConfig};
 use crate::http::observe::Observe;
 use crate::http::{self, Carrier, HttpState, ReadAccess, RepoConfig};
@@ -26,7 +26,6 @@ use crate::telemetry::{Metrics, TraceExport};
 pub struct Server {
     config: ServeConfig,
     listener: TcpListener,
-    app: Arc<App>,
     opened: Opened,
     trace_export: TraceExport,
 }
@@ -46,7 +45,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .with_context(|| format!("failed to listen on {}", config.listen))?;
         listener.set_nonblocking(true).context("failed to prepare the listener")?;
-        Ok(Self { config, listener, app: Arc::clone(&opened.app), opened, trace_export })
+        Ok(Self { config, listener, opened, trace_export })
     }
 
     /// The address that is listened on.
@@ -64,8 +63,8 @@ impl Server {
     ///
     /// If the HTTP server fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, listener, app, opened, trace_export } = self;
-        let Opened { publisher_task, lock, app: _ } = opened;
+        let Self { config, listener, opened, trace_export } = self;
+        let Opened { app, publisher_task, lock } = opened;
         let publishing = tokio::spawn(publisher_task.run(RESIGN_INTERVAL));
         let maintaining = tokio::spawn(Arc::clone(&app).maintain(MAINTENANCE_INTERVAL));
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config) };

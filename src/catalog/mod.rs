@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::AnyPool;
-use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{Executor, Row};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::{ConnectOptions, Executor, Row};
 
 pub use images::{ImagePage, NewImage};
 pub use recipients::RecipientRecord;
@@ -38,11 +38,12 @@ impl Catalog {
     pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite://{}?mode=rwc", file.display());
+        let options: AnyConnectOptions = url.parse().map_err(Error::backend("open the catalog"))?;
         let pool = AnyPoolOptions::new()
             .max_connections(SQLITE_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) }))
-            .connect(&url)
+            .connect_with(options.disable_statement_logging())
             .await
             .map_err(Error::backend("open the catalog"))?;
         sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;

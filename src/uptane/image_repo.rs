@@ -132,7 +132,7 @@ impl ImageRepository {
     ///
     /// [`Error::Build`] or [`Error::Sign`].
     pub async fn sign_snapshot(&self, version: u64, files: &[MetadataFile], now: Timestamp) -> Result<SignedFile, Error> {
-        let expires = now + self.policy.snapshot.lifetime();
+        let expires = signing::expiry(now, self.policy.snapshot);
         let mut snapshot = Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
         for file in files {
             snapshot.meta.insert(format!("{}.json", file.role), metafile(file)?);
@@ -146,14 +146,14 @@ impl ImageRepository {
     ///
     /// [`Error::Build`] or [`Error::Sign`].
     pub async fn sign_timestamp(&self, version: u64, snapshot: &MetadataFile, now: Timestamp) -> Result<SignedFile, Error> {
-        let expires = now + self.policy.timestamp.lifetime();
+        let expires = signing::expiry(now, self.policy.timestamp);
         let mut timestamp = TimestampRole::new(SPEC_VERSION.to_owned(), signing::version("timestamp", version)?, expires);
         timestamp.meta.insert("snapshot.json".to_owned(), metafile(snapshot)?);
         signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
     }
 
     fn empty_targets(&self, role: &str, version: u64, now: Timestamp) -> Result<Targets, Error> {
-        let expires = now + self.role_policy(role).lifetime();
+        let expires = signing::expiry(now, self.role_policy(role));
         Ok(Targets::new(SPEC_VERSION.to_owned(), signing::version(role, version)?, expires))
     }
 }

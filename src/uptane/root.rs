@@ -20,7 +20,7 @@ pub async fn first(keyring: &Keyring, policy: &Policy, now: Timestamp) -> Result
         spec_version: SPEC_VERSION.to_owned(),
         consistent_snapshot: true, // compulsory for Uptane (5.2.7)
         version: signing::version("root", 1)?,
-        expires: now + policy.root.lifetime(),
+        expires: signing::expiry(now, policy.root),
         keys: HashMap::new(),
         roles: HashMap::new(),
         _extra: HashMap::new(),
@@ -56,7 +56,7 @@ pub async fn renewed(
     let current: Signed<Root> = serde_json::from_slice(current).map_err(|e| Error::Root(e.into()))?;
     let mut root = current.signed;
     root.version = signing::version("root", version)?;
-    root.expires = now + policy.root.lifetime();
+    root.expires = signing::expiry(now, policy.root);
     let threshold = root.roles.get(&RoleType::Root).map_or(1, |role| role.threshold.get());
     let ours = keyring.keys("root").iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
     let found = ours.count();

@@ -10,6 +10,7 @@ use tough::schema::{Role, Signature, Signed};
 
 use super::Error;
 use super::keyring::RoleKey;
+use super::policy::RolePolicy;
 use crate::model::{Sha256Digest, Timestamp};
 
 /// The TUF version that our metadata follows.
@@ -63,6 +64,12 @@ pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<S
 /// [`Error::Build`] for 0, which TUF doesn't have.
 pub fn version(role: &str, version: u64) -> Result<NonZeroU64, Error> {
     NonZeroU64::new(version).ok_or_else(|| build_error(role, "metadata versions start at 1"))
+}
+
+/// When a file that is signed at `now` expires: whole seconds, as clients expect (TUF 1.0.34, 4.2.3).
+pub fn expiry(now: Timestamp, policy: RolePolicy) -> Timestamp {
+    let expires = now + policy.lifetime();
+    Timestamp::from_second(expires.as_second()).unwrap_or(expires)
 }
 
 pub(super) fn build_error(role: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -1,0 +1,88 @@
+//! Makes a state directory with many published images, for benchmarks: real metadata and envelopes, and sealed images of
+//! which only the digests are real.
+//!
+//! `cargo run --release --example seed -- --data-dir DIR --images 100000`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use motorcade::app::setup::StateDir;
+use motorcade::catalog::NewImage;
+use motorcade::envelope::escrow::EscrowKey;
+use motorcade::envelope::jwe::Envelope;
+use motorcade::envelope::key::{DataKey, RecipientPrivateKey};
+use motorcade::model::{
+    Clock, ImageDescription, ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, SystemClock, TargetEntry,
+};
+use motorcade::uptane::custom::ImageCustom;
+use sha2::{Digest, Sha256};
+
+#[derive(Parser)]
+struct Args {
+    /// State directory to make
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// Images to put into it
+    #[arg(long)]
+    images: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let state = StateDir::new(&args.data_dir);
+    let clock = Arc::new(SystemClock);
+    state.init(clock.clone()).await?;
+    let repository = state.repository()?;
+    let recipient = RecipientPrivateKey::generate_p256();
+    let envelope = Envelope::seal(
+        &DataKey::generate(),
+        SealAlgorithm::Aes256GcmHkdf1Mb,
+        &[recipient.public()],
+        Some(&EscrowKey::generate()),
+    )?;
+    let (with_escrow, public) = (envelope.to_json_with_escrow(), envelope.public_json()?);
+    let catalog = state.open_catalog().await?;
+    for first in (0..args.images).step_by(1000) {
+        let numbers = first..args.images.min(first + 1000);
+        let images = numbers.map(|number| {
+            let mut image = image(number, &public, clock.now())?;
+            image.envelope.clone_from(&with_escrow);
+            for (role, target) in &mut image.targets {
+                *role = repository.bin_of(&target.path);
+            }
+            Ok(image)
+        });
+        catalog.insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?).await?;
+    }
+    catalog.close().await;
+    Ok(()) // the server publishes what has changed when it starts
+}
+
+fn image(number: u64, envelope: &str, now: motorcade::model::Timestamp) -> anyhow::Result<NewImage> {
+    let path: ImagePath = format!("seeded/ecu-{:04}/{}.0.0/firmware.bin", number % 1000, number / 1000).parse()?;
+    let digest = |text: &str| Sha256Digest::from_bytes(Sha256::digest(text).into());
+    let description = ImageDescription {
+        name: "firmware".parse()?,
+        version: format!("{}.0.0", number / 1000).parse()?,
+        hardware_ids: vec![format!("ecu-{:04}", number % 1000).parse()?],
+        release_counter: (number / 1000).try_into()?,
+        target_format: Default::default(),
+    };
+    let sealed = SealedImage {
+        algorithm: SealAlgorithm::Aes256GcmHkdf1Mb,
+        length: 1_073_758_760,
+        sha256: digest(&format!("sealed {number}")),
+        plaintext_length: 1 << 30,
+        plaintext_sha256: digest(&format!("plaintext {number}")),
+    };
+    let custom = Some(ImageCustom::new(&description, &sealed).to_json());
+    let image = TargetEntry { path: path.to_string(), length: sealed.length, sha256: sealed.sha256, custom };
+    let envelope =
+        TargetEntry { path: path.envelope_path(), length: envelope.len() as u64, sha256: digest(envelope), custom: None };
+    let record =
+        ImageRecord { path, description, sealed, created_at: now, created_by: "seed".into(), yanked_at: None };
+    let targets = vec![(String::new(), image), (String::new(), envelope)];
+    Ok(NewImage { record, envelope: String::new(), targets, blobs: Vec::new() })
+}
