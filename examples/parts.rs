@@ -36,7 +36,8 @@ fn main() -> std::io::Result<()> {
     })?;
     std::hint::black_box(hasher.finalize());
 
-    let mut sealer = SegmentSealer::new(&DataKey::generate(), SealAlgorithm::Aes256GcmHkdf1Mb).map_err(std::io::Error::other)?;
+    let mut sealer =
+        SegmentSealer::new(&DataKey::generate(), SealAlgorithm::Aes256GcmHkdf1Mb).map_err(std::io::Error::other)?;
     let aes_gcm = cpu_seconds(|| {
         for _ in 0..blocks {
             block.truncate(sealer.next_capacity());

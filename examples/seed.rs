@@ -79,10 +79,13 @@ fn image(number: u64, envelope: &str, now: motorcade::model::Timestamp) -> anyho
     };
     let custom = Some(ImageCustom::new(&description, &sealed).to_json());
     let image = TargetEntry { path: path.to_string(), length: sealed.length, sha256: sealed.sha256, custom };
-    let envelope =
-        TargetEntry { path: path.envelope_path(), length: envelope.len() as u64, sha256: digest(envelope), custom: None };
-    let record =
-        ImageRecord { path, description, sealed, created_at: now, created_by: "seed".into(), yanked_at: None };
+    let envelope = TargetEntry {
+        path: path.envelope_path(),
+        length: envelope.len() as u64,
+        sha256: digest(envelope),
+        custom: None,
+    };
+    let record = ImageRecord { path, description, sealed, created_at: now, created_by: "seed".into(), yanked_at: None };
     let targets = vec![(String::new(), image), (String::new(), envelope)];
     Ok(NewImage { record, envelope: String::new(), targets, blobs: Vec::new() })
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use actix_http::HttpService;
 use actix_server::Server as ActixServer;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::App as ActixApp;
 use actix_web::dev::AppConfig;
 use actix_web::http::KeepAlive;
-use actix_web::{App as ActixApp};
 use anyhow::Context;
 use tokio::runtime::Handle;
 
-use crate::app::setup::{Opened, StateDir};
 use crate::app::Limits;
+use crate::app::setup::{Opened, StateDir};
 use crate::config::{RepoAccess, ServeConfig};
 use crate::http::observe::Observe;
 use crate::http::{self, Carrier, HttpState, ReadAccess, RepoConfig};
@@ -42,8 +42,8 @@ impl Server {
         let state = StateDir::new(&config.data_dir);
         let opened = state.open(limits(&config), clock, metrics, Handle::current()).await?;
         opened.app.recover().await.context("failed to bring the state directory back in order")?;
-        let listener = TcpListener::bind(config.listen)
-            .with_context(|| format!("failed to listen on {}", config.listen))?;
+        let listener =
+            TcpListener::bind(config.listen).with_context(|| format!("failed to listen on {}", config.listen))?;
         listener.set_nonblocking(true).context("failed to prepare the listener")?;
         Ok(Self { config, listener, opened, trace_export })
     }
@@ -127,10 +127,10 @@ fn build_http_server(
     let metrics = Arc::clone(state.app.metrics());
     let service = move || {
         let (state, stopping) = (state.clone(), stopping.clone());
-        let app = ActixApp::new()
-            .wrap(Observe::new(Arc::clone(&metrics), trace_export))
-            .configure(http::configure(&state));
-        let app = actix_service::IntoServiceFactory::into_factory(app).map_err(|error: actix_web::Error| error.error_response());
+        let app =
+            ActixApp::new().wrap(Observe::new(Arc::clone(&metrics), trace_export)).configure(http::configure(&state));
+        let app = actix_service::IntoServiceFactory::into_factory(app)
+            .map_err(|error: actix_web::Error| error.error_response());
         HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();

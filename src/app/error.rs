@@ -106,7 +106,9 @@ impl From<blob::Error> for Error {
     fn from(error: blob::Error) -> Self {
         match error {
             blob::Error::Full { .. } => Self::Full { detail: "no space is left for blobs".into() },
-            blob::Error::NotFound(name) => Self::NotFound { code: "blob_not_found", detail: format!("there is no {name}") },
+            blob::Error::NotFound(name) => {
+                Self::NotFound { code: "blob_not_found", detail: format!("there is no {name}") }
+            }
             other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => Self::Internal(Box::new(other)),
         }
     }

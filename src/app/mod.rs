@@ -101,7 +101,19 @@ impl App {
         let upload_slots = Semaphore::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);
-        Self { catalog, blobs, escrow, publisher, clock, metrics, limits, upload_slots, published_images, runtime, tasks }
+        Self {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            clock,
+            metrics,
+            limits,
+            upload_slots,
+            published_images,
+            runtime,
+            tasks,
+        }
     }
 
     /// What bounds the work.

@@ -99,7 +99,9 @@ impl Publisher {
             Err(Failed::Full) => Err(Error::Full {
                 detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
             }),
-            Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other("see the round's own log line"))),
+            Err(Failed::Other) => {
+                Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
+            }
         }
     }
 

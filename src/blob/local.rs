@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -66,12 +67,13 @@ impl LocalBlobStore {
 #[async_trait]
 impl BlobStore for LocalBlobStore {
     fn begin(&self) -> Result<Box<dyn BlobUpload>, Error> {
-        Ok(Box::new(Upload(self.directories.stage()?)))
+        Ok(Box::new(Upload::new(self.directories.stage()?)))
     }
 
     fn free_space(&self) -> Result<Option<u64>, Error> {
         let staging = &self.directories.staging;
-        let stats = rustix::fs::statvfs(staging).map_err(|e| Error::new("look at", staging.to_string_lossy(), e.into()))?;
+        let stats =
+            rustix::fs::statvfs(staging).map_err(|e| Error::new("look at", staging.to_string_lossy(), e.into()))?;
         Ok(Some(stats.f_bavail.saturating_mul(stats.f_frsize)))
     }
 
@@ -120,7 +122,8 @@ impl BlobStore for LocalBlobStore {
 
     async fn delete(&self, key: &BlobKey) -> Result<(), Error> {
         let (directories, key) = (Arc::clone(&self.directories), key.clone());
-        blocking(move || key.alias().into_iter().chain([key.name()]).try_for_each(|name| directories.unlink(&name))).await
+        blocking(move || key.alias().into_iter().chain([key.name()]).try_for_each(|name| directories.unlink(&name)))
+            .await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {
@@ -157,9 +160,8 @@ impl BlobStore for LocalBlobStore {
 
 /// The key whose name or alias `name` is, and no other spelling of it.
 fn identify(name: String) -> (String, Option<BlobKey>) {
-    let key = BlobKey::candidates(&name)
-        .into_iter()
-        .find(|key| key.name() == name || key.alias().as_ref() == Some(&name));
+    let key =
+        BlobKey::candidates(&name).into_iter().find(|key| key.name() == name || key.alias().as_ref() == Some(&name));
     (name, key)
 }
 
@@ -282,23 +284,59 @@ impl Drop for Staged {
     }
 }
 
-struct Upload(Staged);
+/// A large file on its way. Every [`FLUSH_EVERY`] bytes another thread is told to bring them to the disk, so that the
+/// disk works while the image comes in and little is left for the sync at the end.
+struct Upload {
+    staged: Staged,
+    unflushed: u64,
+    flusher: Option<mpsc::SyncSender<()>>,
+}
 
-impl BlobUpload for Upload {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.0.write(bytes)
+impl Upload {
+    fn new(staged: Staged) -> Self {
+        Self { staged, unflushed: 0, flusher: None }
     }
 
-    fn finish(self: Box<Self>) -> Result<Box<dyn StagedBlob>, Error> {
-        self.0.sync()?;
-        Ok(self)
+    /// Only ever speeds the later sync up, which reports what goes wrong.
+    fn flush_beside(&mut self) {
+        if self.flusher.is_none() {
+            self.flusher = self.staged.file.try_clone().and_then(start_flusher).ok();
+        }
+        if let Some(flusher) = &self.flusher {
+            let _ = flusher.try_send(()); // one that is still busy takes these bytes along the next time
+        }
     }
 }
 
-impl StagedBlob for Upload {
-    fn promote(self: Box<Self>, key: &BlobKey) -> Result<(), Error> {
-        self.0.link(key)
+impl BlobUpload for Upload {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.staged.write(bytes)?;
+        self.unflushed += bytes.len() as u64;
+        if self.unflushed >= FLUSH_EVERY {
+            self.unflushed = 0;
+            self.flush_beside();
+        }
+        Ok(())
     }
+
+    fn finish(mut self: Box<Self>) -> Result<Box<dyn StagedBlob>, Error> {
+        self.flusher = None;
+        self.staged.sync()?;
+        Ok(Box::new(self.staged))
+    }
+}
+
+impl StagedBlob for Staged {
+    fn promote(self: Box<Self>, key: &BlobKey) -> Result<(), Error> {
+        self.link(key)
+    }
+}
+
+fn start_flusher(file: File) -> io::Result<mpsc::SyncSender<()>> {
+    let (sender, told) = mpsc::sync_channel(1);
+    let work = move || told.iter().for_each(|()| drop(file.sync_data()));
+    std::thread::Builder::new().name("flush".to_owned()).stack_size(64 * 1024).spawn(work)?;
+    Ok(sender)
 }
 
 /// Creates `folder` and what is missing above it, each entry synced, down from `root`.
@@ -342,4 +380,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     }
 }
 
+const FLUSH_EVERY: u64 = 16 * 1024 * 1024; // 16 MiB
 const READ_SIZE: u64 = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory

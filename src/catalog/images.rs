@@ -5,7 +5,8 @@ use sqlx::{Any, Row, Transaction};
 
 use super::{Catalog, Error, column, number, optional_time, parsed, text, time};
 use crate::model::{
-    HardwareId, ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat, Timestamp,
+    HardwareId, ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat,
+    Timestamp,
 };
 
 /// An image that is about to be accepted.

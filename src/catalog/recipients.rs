@@ -58,7 +58,8 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn find_recipients(&self, hardware_id: &HardwareId) -> Result<Vec<RecipientRecord>, Error> {
-        let rows = sqlx::query("SELECT * FROM recipients WHERE hardware_id = $1 ORDER BY kid").bind(hardware_id.as_str());
+        let rows =
+            sqlx::query("SELECT * FROM recipients WHERE hardware_id = $1 ORDER BY kid").bind(hardware_id.as_str());
         let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("find recipients"))?;
         rows.iter().map(recipient).collect()
     }

@@ -146,11 +146,12 @@ impl Catalog {
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let mut reserved = Vec::with_capacity(names.len());
         for name in names {
-            let row = sqlx::query("UPDATE roles SET reserved = reserved + 1 WHERE name = $1 RETURNING reserved, changes")
-                .bind(name)
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(Error::backend(OP))?;
+            let row =
+                sqlx::query("UPDATE roles SET reserved = reserved + 1 WHERE name = $1 RETURNING reserved, changes")
+                    .bind(name)
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .map_err(Error::backend(OP))?;
             let (version, changes) = (number(&row, "reserved", OP)?, number(&row, "changes", OP)?);
             reserved.push(ReservedVersion { name: name.clone(), version, changes });
         }

@@ -82,14 +82,18 @@ impl Demo {
     }
 
     async fn register_recipients(&self) -> anyhow::Result<()> {
-        let keys = [("P-256", RecipientPrivateKey::generate_p256()), ("RSA-3072", RecipientPrivateKey::generate_rsa(3072)?)];
+        let keys =
+            [("P-256", RecipientPrivateKey::generate_p256()), ("RSA-3072", RecipientPrivateKey::generate_rsa(3072)?)];
         for (kind, key) in keys {
             let file = self.folder.join(format!("ecu-{kind}.pem"));
             fs::write(file, key.to_pkcs8_pem().as_bytes())?;
             let body = json!({ "hardware_ids": ["gw-mk3"], "public_key": key.public().to_public_pem() });
             let request = self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
             ensure!(request.json(&body).send().await?.status() == StatusCode::CREATED, "the recipient was refused");
-            say("Registered", format!("an ECU's {kind} public key for the hardware id gw-mk3; its private half stays outside"));
+            say(
+                "Registered",
+                format!("an ECU's {kind} public key for the hardware id gw-mk3; its private half stays outside"),
+            );
         }
         Ok(())
     }
@@ -113,10 +117,7 @@ impl Demo {
 
     /// With curl if it is there, as CI would.
     async fn upload(&self, size: u64) -> anyhow::Result<()> {
-        let url = format!(
-            "{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42",
-            self.url
-        );
+        let url = format!("{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42", self.url);
         let file = self.folder.join("firmware.bin");
         let started = Instant::now();
         let image = match self.upload_with_curl(&file, &url).await? {
@@ -173,9 +174,13 @@ impl Demo {
     async fn verify_and_open(&self) -> anyhow::Result<()> {
         let root = fs::read(self.folder.join("motorcade-data/repo/1.root.json"))?;
         let repository = VerifiedRepository::load(&root, &format!("{}/repo", self.url)).await;
-        let repository = repository.map_err(anyhow::Error::from_boxed).context("the TUF client refused the repository")?;
+        let repository =
+            repository.map_err(anyhow::Error::from_boxed).context("the TUF client refused the repository")?;
         let [root, timestamp, snapshot] = repository.versions();
-        say("Verified", format!("by the stock TUF client tough: root {root}, timestamp {timestamp}, snapshot {snapshot}"));
+        say(
+            "Verified",
+            format!("by the stock TUF client tough: root {root}, timestamp {timestamp}, snapshot {snapshot}"),
+        );
         for target in [IMAGE.to_owned(), format!("{IMAGE}.jwe")] {
             let file = self.folder.join(target.rsplit('/').next().unwrap_or_default());
             repository.download(&target, &file).await.map_err(anyhow::Error::from_boxed)?;
@@ -209,7 +214,8 @@ impl Demo {
             bail!("a changed image was opened");
         }
         say("Refused", "the sealed image with one bit flipped; no plaintext was left behind");
-        let url = format!("{}/api/v1/images/gw/4.2.1/gateway.bin?hardware_id=gw-mk3&version=1&release_counter=1", self.url);
+        let url =
+            format!("{}/api/v1/images/gw/4.2.1/gateway.bin?hardware_id=gw-mk3&version=1&release_counter=1", self.url);
         let refused = self.http.put(url).bearer_auth("motorcade_guess").body("x").send().await?;
         ensure!(refused.status() == StatusCode::UNAUTHORIZED, "a guessed token was accepted");
         say("Refused", "an upload with a guessed token");

@@ -32,7 +32,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }));
     } else {
         let (folder, size) = (args.folder.display(), progress::size(bytes));
-        eprintln!("Exported {metadata_files} metadata files and {copied} targets ({size}, {kept} were there) to {folder}");
+        eprintln!(
+            "Exported {metadata_files} metadata files and {copied} targets ({size}, {kept} were there) to {folder}"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", json!({ "length": length, "sha256": sha256, "alg": algorithm }));
     } else {
-        eprintln!("Opened {} ({}, {})", args.out.display(), progress::size(length), progress::rate(length, started.elapsed()));
+        eprintln!(
+            "Opened {} ({}, {})",
+            args.out.display(),
+            progress::size(length),
+            progress::rate(length, started.elapsed())
+        );
         println!("{sha256}");
     }
     Ok(ExitCode::SUCCESS)

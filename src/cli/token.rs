@@ -57,12 +57,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn create(
-    state: &StateArgs,
-    role: AccessRole,
-    label: &str,
-    expires_in: Option<u32>,
-) -> anyhow::Result<ExitCode> {
+async fn create(state: &StateArgs, role: AccessRole, label: &str, expires_in: Option<u32>) -> anyhow::Result<ExitCode> {
     let catalog = state.state().open_catalog().await?;
     let now = SystemClock.now();
     let expires_at = expires_in.map(|days| now + Duration::from_secs(u64::from(days) * 24 * 60 * 60));

@@ -18,8 +18,8 @@ use super::byteranges::{Boundary, ByteRanges};
 use super::conditional::{Conditions, Method, Representation, Selection, select};
 use super::date::HttpDate;
 use super::range::{ByteRange, content_range, unsatisfied_content_range};
-use crate::app::deliver::{Content, Delivery};
 use crate::app::App;
+use crate::app::deliver::{Content, Delivery};
 use crate::blob::BlobKey;
 
 /// How the repository is served.

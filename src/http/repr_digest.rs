@@ -33,7 +33,8 @@ pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Diges
 fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
     let member = text.split(',').map(str::trim).find_map(|member| member.strip_prefix("sha-256="));
     let value = member.ok_or("it has no sha-256, the one algorithm that is checked here")?;
-    let encoded = value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or("write it as sha-256=:BASE64:")?;
+    let encoded =
+        value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or("write it as sha-256=:BASE64:")?;
     let bytes = STANDARD.decode(encoded).map_err(|_| "its value is not base64")?;
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| "a SHA-256 has 32 bytes")?;
     Ok(Sha256Digest::from_bytes(bytes))

@@ -111,9 +111,7 @@ fn check_part(part: &str) -> Result<(), ParseImagePathError> {
     match part {
         "" => Err(E::EmptyPart),
         "." | ".." => Err(E::DotPart),
-        _ if part.len() > MAX_PART_BYTES => {
-            Err(E::PartTooLong { part: part.to_owned(), limit: MAX_PART_BYTES })
-        }
+        _ if part.len() > MAX_PART_BYTES => Err(E::PartTooLong { part: part.to_owned(), limit: MAX_PART_BYTES }),
         _ => Ok(()),
     }
 }

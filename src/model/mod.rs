@@ -13,9 +13,7 @@ mod token;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use digest::{ParseDigestError, Sha256Digest};
-pub use image::{
-    HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat,
-};
+pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
 pub(crate) use image_path::published_names;
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};

@@ -131,7 +131,12 @@ impl ImageRepository {
     /// # Errors
     ///
     /// [`Error::Build`] or [`Error::Sign`].
-    pub async fn sign_snapshot(&self, version: u64, files: &[MetadataFile], now: Timestamp) -> Result<SignedFile, Error> {
+    pub async fn sign_snapshot(
+        &self,
+        version: u64,
+        files: &[MetadataFile],
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
         let expires = signing::expiry(now, self.policy.snapshot);
         let mut snapshot = Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
         for file in files {
@@ -145,9 +150,15 @@ impl ImageRepository {
     /// # Errors
     ///
     /// [`Error::Build`] or [`Error::Sign`].
-    pub async fn sign_timestamp(&self, version: u64, snapshot: &MetadataFile, now: Timestamp) -> Result<SignedFile, Error> {
+    pub async fn sign_timestamp(
+        &self,
+        version: u64,
+        snapshot: &MetadataFile,
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
         let expires = signing::expiry(now, self.policy.timestamp);
-        let mut timestamp = TimestampRole::new(SPEC_VERSION.to_owned(), signing::version("timestamp", version)?, expires);
+        let mut timestamp =
+            TimestampRole::new(SPEC_VERSION.to_owned(), signing::version("timestamp", version)?, expires);
         timestamp.meta.insert("snapshot.json".to_owned(), metafile(snapshot)?);
         signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
     }
@@ -236,7 +247,8 @@ mod tests {
     async fn no_file_grows_large_at_100_000_images() {
         let (_dir, repository) = repository();
         let now = Timestamp::UNIX_EPOCH;
-        let full_bin = repository.sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now).await.unwrap();
+        let full_bin =
+            repository.sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now).await.unwrap();
         assert!(full_bin.bytes.len() < 512 * 1024, "{}", full_bin.bytes.len());
         let file = |role| MetadataFile { role, version: u64::from(u32::MAX), length: 500_000, sha256: full_bin.sha256 };
         let files: Vec<_> = repository.bins().into_iter().chain(["targets".into()]).map(file).collect();

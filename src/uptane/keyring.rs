@@ -89,7 +89,8 @@ impl Keyring {
         let mut keys = BTreeMap::new();
         for (role, role_policy) in policy.roles() {
             let present = (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
-            let found = present.filter(|path| path.exists()).map(|path| load_key(&path)).collect::<Result<Vec<_>, _>>()?;
+            let found =
+                present.filter(|path| path.exists()).map(|path| load_key(&path)).collect::<Result<Vec<_>, _>>()?;
             if role != "root" && found.len() < usize::from(role_policy.threshold) {
                 let threshold = role_policy.threshold.into();
                 return Err(Error::TooFewKeys { role: role.into(), found: found.len(), threshold });
@@ -124,8 +125,11 @@ fn key_path(directory: &Path, role: &str, number: u8) -> PathBuf {
 }
 
 fn generate() -> Result<Zeroizing<String>, Error> {
-    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-        .map_err(|e| Error::KeyFile { verb: "make a key for", path: "a role".into(), source: e.into() })?;
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|e| Error::KeyFile {
+        verb: "make a key for",
+        path: "a role".into(),
+        source: e.into(),
+    })?;
     let body = Zeroizing::new(STANDARD.encode(document.as_ref()));
     let mut pem = Zeroizing::new(String::with_capacity(256));
     pem.push_str("-----BEGIN PRIVATE KEY-----\n");
