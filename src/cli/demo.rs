@@ -127,7 +127,7 @@ impl Demo {
         let took = started.elapsed();
         let rate = progress::rate(size, took);
         say("Uploaded", format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"));
-        say("", format!("memory of client and server together: at most {}", peak_memory()));
+        say("", format!("memory of the whole server: at most {}", peak_memory()));
         say("", format!("plaintext SHA-256 {}", image["plaintext"]["sha256"].as_str().unwrap_or_default()));
         say("", format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()));
         Ok(())

@@ -18,7 +18,7 @@ pub struct ApiError(app::Error);
 
 /// A problem details object (RFC 9457, 3.1), with two members of ours.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     /// `about:blank`: the status and `code` say what kind of problem it is.
     #[serde(rename = "type")]
     kind: &'static str,
