@@ -2,7 +2,8 @@
 
 /// Checks that this processor has what the code was compiled to use.
 ///
-/// Has to run before anything else does: the compiler may use these instructions anywhere.
+/// Has to run before anything else does: the compiler may use these instructions anywhere. It asks the processor itself,
+/// because `is_x86_feature_detected!` is always true for features that are compiled in.
 ///
 /// # Errors
 ///
@@ -10,14 +11,20 @@
 pub fn check() -> Result<(), MissingFeature> {
     #[cfg(target_arch = "x86_64")]
     {
+        let cpuid = raw_cpuid::CpuId::new();
+        let basic = cpuid.get_feature_info();
+        let basic = |has: fn(&raw_cpuid::FeatureInfo) -> bool| basic.as_ref().is_some_and(has);
+        let extended = cpuid.get_extended_feature_info();
+        let extended = |has: fn(&raw_cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(has);
         let wanted = [
-            (cfg!(target_feature = "aes"), is_x86_feature_detected!("aes"), "AES-NI"),
-            (cfg!(target_feature = "pclmulqdq"), is_x86_feature_detected!("pclmulqdq"), "PCLMULQDQ"),
-            (cfg!(target_feature = "avx2"), is_x86_feature_detected!("avx2"), "AVX2"),
-            (cfg!(target_feature = "bmi2"), is_x86_feature_detected!("bmi2"), "BMI2"),
-            (cfg!(target_feature = "fma"), is_x86_feature_detected!("fma"), "FMA"),
+            (cfg!(target_feature = "aes"), basic(|info| info.has_aesni()), "AES-NI"),
+            (cfg!(target_feature = "pclmulqdq"), basic(|info| info.has_pclmulqdq()), "PCLMULQDQ"),
+            (cfg!(target_feature = "avx"), basic(|info| info.has_avx() && info.has_oxsave()), "AVX"),
+            (cfg!(target_feature = "fma"), basic(|info| info.has_fma()), "FMA"),
+            (cfg!(target_feature = "avx2"), extended(|info| info.has_avx2()), "AVX2"),
+            (cfg!(target_feature = "bmi2"), extended(|info| info.has_bmi2()), "BMI2"),
         ];
-        return first_missing(&wanted);
+        first_missing(&wanted)
     }
     #[cfg(not(target_arch = "x86_64"))]
     Ok(())

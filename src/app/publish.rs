@@ -119,6 +119,11 @@ impl Publisher {
         self.shared.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Whether a public key signs metadata here.
+    pub fn is_role_key(&self, public_pem: &str) -> bool {
+        self.shared.repository.keyring().has_public_pem(public_pem)
+    }
+
     /// Name of the role that lists a target.
     pub fn bin_of(&self, target: &str) -> String {
         self.shared.repository.bin_of(target)

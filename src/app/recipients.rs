@@ -27,6 +27,11 @@ impl App {
         }
         let key = RecipientKey::parse(public_key)
             .map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
+        if self.publisher.is_role_key(&key.to_public_pem()) {
+            let detail =
+                "this key signs metadata here, and a signing key is never a recipient: make another one".into();
+            return Err(Error::Unprocessable { code: "key_refused", detail });
+        }
         let kid = key.kid().to_string();
         let mut any_new = false;
         for hardware_id in hardware_ids {

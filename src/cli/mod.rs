@@ -25,7 +25,7 @@ pub const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be unde
 
 /// OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
 #[derive(Debug, Parser)]
-#[command(name = "motorcade", version, about, propagate_version = true)]
+#[command(name = "motorcade", version, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -30,7 +30,7 @@ fn telemetry_config(log: &LogSettings) -> TelemetryConfig {
             Some(LogFormat::Text) => telemetry::LogFormat::Text,
             Some(LogFormat::Json) => telemetry::LogFormat::Json,
         },
-        log_filter: log.log.clone().unwrap_or_else(|| "info".to_owned()),
+        log_filter: log.log.clone().unwrap_or_else(|| "motorcade=info,warn".to_owned()),
         otlp_endpoint: log.otlp_endpoint.clone(),
         service_name: "motorcade".to_owned(),
     }

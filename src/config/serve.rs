@@ -69,7 +69,7 @@ pub struct ServeSettings {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default)]
 pub struct LogSettings {
-    /// Which log lines to write, such as `info` or `motorcade=debug,warn` [default: info]
+    /// Which log lines to write, such as `info` or `motorcade=debug,warn` [default: motorcade=info,warn]
     #[arg(long, env = "MOTORCADE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 

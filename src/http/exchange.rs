@@ -76,9 +76,7 @@ enum Volume {
 impl Exchange {
     /// Starts the clock and opens the span.
     pub(super) fn begin(worker: &Rc<Worker>, request: &ServiceRequest) -> Self {
-        let asked_for = request.headers().get(X_REQUEST_ID);
-        let request_id =
-            asked_for.and_then(|value| RequestId::parse(value.as_bytes())).unwrap_or_else(RequestId::random);
+        let request_id = RequestId::of(request.headers());
         let volume = volume_of(request.path());
         // For a quiet request the pattern is looked up after routing, which has found it by then.
         let route = match volume {

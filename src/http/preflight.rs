@@ -9,6 +9,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::Method;
 
 use super::auth::{Permission, Upload, bearer_token};
+use super::request_id::{RequestId, X_REQUEST_ID};
 use super::upload_head::{self, IMAGES};
 use super::{ApiError, HttpState};
 
@@ -21,15 +22,14 @@ pub async fn check(state: HttpState, request: Request) -> Result<Request, actix_
     let Some(path) = request.path().strip_prefix(IMAGES).filter(|_| request.method() == Method::PUT) else {
         return Ok(request); // other bodies are small, and their handlers authorize before they read
     };
-    match check_upload(&state, path, &request).await {
-        Ok(()) => Ok(request),
-        Err(error) => {
-            tracing::info!(status = error.status_code().as_u16(), %error, "upload refused before its body");
-            let refused: HttpResponse = error.error_response();
-            state.app.metrics().http("/api/v1/images/{path:.*}", "PUT", refused.status().as_u16()).add_refused();
-            Err(refused.into())
-        }
-    }
+    let Err(error) = check_upload(&state, path, &request).await else { return Ok(request) };
+    let request_id = RequestId::of(request.headers());
+    let mut refused: HttpResponse = request_id.enter(|| error.error_response());
+    refused.headers_mut().insert(X_REQUEST_ID, request_id.to_header_value());
+    let status = refused.status().as_u16();
+    tracing::info!(request_id = request_id.as_str(), http.status = status, %error, "upload refused before its body");
+    state.app.metrics().http("/api/v1/images/{path:.*}", "PUT", status).add_refused();
+    Err(refused.into())
 }
 
 async fn check_upload(state: &HttpState, path: &str, request: &Request) -> Result<(), ApiError> {

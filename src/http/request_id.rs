@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use rand::RngExt;
 
 /// An id of 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, so that it is safe in a header and in a log.
@@ -24,6 +24,12 @@ impl RequestId {
         text.get_mut(..value.len())?.copy_from_slice(value);
         let length = u8::try_from(value.len()).ok()?;
         Some(Self { text, length })
+    }
+
+    /// The id that a request came with, if it is fit to be repeated, or else a new one.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let asked_for = headers.get(X_REQUEST_ID);
+        asked_for.and_then(|value| Self::parse(value.as_bytes())).unwrap_or_else(Self::random)
     }
 
     /// Makes an id of 128 random bits.

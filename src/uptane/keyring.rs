@@ -101,6 +101,14 @@ impl Keyring {
         Ok(Self { keys })
     }
 
+    /// Whether a public key, as PEM, is one of these: a key that signs must not decrypt too (DESIGN.md section 4).
+    pub fn has_public_pem(&self, pem: &str) -> bool {
+        let public =
+            |key: &RoleKey| serde_json::to_value(key.public()).ok()?["keyval"]["public"].as_str().map(pem_body);
+        let wanted = pem_body(pem);
+        self.keys.values().flatten().any(|key| public(key).as_ref() == Some(&wanted))
+    }
+
     /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`.
     pub fn keys(&self, role: &str) -> &[RoleKey] {
         self.keys.get(role).map_or(&[], Vec::as_slice)
@@ -153,6 +161,11 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
     let public = signer.tuf_key();
     let id = public.key_id().map_err(|e| error("identify", e.into()))?;
     Ok(RoleKey { id, public, signer })
+}
+
+/// The base64 text between a PEM's first and last line.
+fn pem_body(pem: &str) -> String {
+    pem.lines().filter(|line| !line.starts_with("-----")).flat_map(|line| line.trim().chars()).collect()
 }
 
 fn decode_pem(text: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::{App, Error};
 use crate::blob::{BlobKey, StagedBlob};
@@ -76,6 +77,7 @@ impl App {
     ///
     /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken path,
     /// [`Error::Unprocessable`] without recipients, [`Error::Full`].
+    #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn plan_upload(&self, request: &UploadRequest) -> Result<Plan, Error> {
         let limit = self.limits.max_image_size;
         if request.content_length.is_some_and(|length| length > limit) {
@@ -105,6 +107,7 @@ impl App {
     /// [`Error::Unprocessable`] if the body hasn't the announced digest, [`Error::Conflict`] if the path has other bytes,
     /// [`Error::TooLarge`], [`Error::Stalled`], [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After
     /// the image was accepted, [`Error::Full`] and [`Error::Internal`] say that it will be published later.
+    #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn upload<S>(self: &Arc<Self>, request: UploadRequest, plan: Plan, body: S) -> Result<Accepted, Error>
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
@@ -145,11 +148,12 @@ impl App {
         recipients: Vec<RecipientKey>,
     ) -> Result<Accepted, Error> {
         let app = Arc::clone(self);
-        let commit = async move { app.commit(request, sealed, data_key, recipients).await };
+        let commit = async move { app.commit(request, sealed, data_key, recipients).await }.in_current_span();
         let commit = self.tasks.spawn_on(commit, &self.runtime);
         commit.await.map_err(Error::internal("finish an upload"))?
     }
 
+    #[tracing::instrument(skip_all)]
     async fn commit(
         self: &Arc<Self>,
         request: UploadRequest,

@@ -120,7 +120,7 @@ struct Steps {
     plaintext: oneshot::Receiver<Option<Hashed>>,
     sealing: oneshot::Receiver<Result<Timed<()>, SealError>>,
     sealed: oneshot::Receiver<Option<Hashed>>,
-    written: oneshot::Receiver<Result<Option<Timed<Box<dyn StagedBlob>>>, blob::Error>>,
+    written: oneshot::Receiver<Result<Option<Written>, blob::Error>>,
 }
 
 struct Timed<T> {
@@ -129,6 +129,7 @@ struct Timed<T> {
 }
 
 type Hashed = Timed<(u64, Sha256Digest)>;
+type Written = Timed<Box<dyn StagedBlob>>;
 
 fn start(
     sealer: SegmentSealer,
@@ -268,7 +269,7 @@ fn write(
     mut blocks: mpsc::Receiver<Block>,
     mut upload: Box<dyn BlobUpload>,
     give_back: mpsc::UnboundedSender<Vec<u8>>,
-) -> Result<Option<Timed<Box<dyn StagedBlob>>>, blob::Error> {
+) -> Result<Option<Written>, blob::Error> {
     let mut busy = std::time::Duration::ZERO;
     upload.write(&header)?;
     while let Some(mut block) = blocks.blocking_recv() {
