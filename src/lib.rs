@@ -7,7 +7,6 @@ pub mod blob;
 pub mod catalog;
 pub mod cli;
 pub mod config;
-pub mod cpu;
 pub mod envelope;
 pub mod http;
 pub mod model;

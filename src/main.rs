@@ -3,12 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use motorcade::{cli, cpu};
+use motorcade::cli;
 
 fn main() -> ExitCode {
-    if let Err(missing) = cpu::check() {
-        eprintln!("error: {missing}");
-        return ExitCode::from(cli::EXIT_FAILURE);
-    }
     cli::run(cli::Cli::parse())
 }

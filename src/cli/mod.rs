@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use crate::app::setup::StateDir;
 use crate::config::DEFAULT_DATA_DIR;
 
-/// Something failed.
-pub const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
+/// The exit code of a command that failed.
+const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
 
 /// OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
 #[derive(Debug, Parser)]
