@@ -11,6 +11,7 @@
 //! [`super::maintain`] to what is left.
 
 mod body;
+mod commit;
 mod pipeline;
 
 use std::io;
@@ -18,17 +19,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use sha2::{Digest, Sha256};
-use tracing::Instrument;
 
 use super::{App, Error};
-use crate::blob::{BlobKey, StagedBlob};
-use crate::catalog::NewImage;
-use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
-use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
-use crate::telemetry::{UploadInProgress, UploadOutcome, UploadStage};
-use crate::uptane::custom::ImageCustom;
+use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
+use crate::telemetry::{UploadInProgress, UploadOutcome};
 use body::Body;
 
 /// An upload as its head describes it.
@@ -139,149 +134,6 @@ impl App {
         self.commit_unattended(request, sealed, data_key, recipients).await
     }
 
-    /// Runs the commit to its end, whether or not the client waits for it.
-    async fn commit_unattended(
-        self: &Arc<Self>,
-        request: UploadRequest,
-        sealed: pipeline::Sealed,
-        data_key: DataKey,
-        recipients: Vec<RecipientKey>,
-    ) -> Result<Accepted, Error> {
-        let app = Arc::clone(self);
-        let commit = async move { app.commit(request, sealed, data_key, recipients).await }.in_current_span();
-        let commit = self.tasks.spawn_on(commit, &self.runtime);
-        commit.await.map_err(Error::internal("finish an upload"))?
-    }
-
-    #[tracing::instrument(skip_all)]
-    async fn commit(
-        self: &Arc<Self>,
-        request: UploadRequest,
-        sealed: pipeline::Sealed,
-        data_key: DataKey,
-        recipients: Vec<RecipientKey>,
-    ) -> Result<Accepted, Error> {
-        let pipeline::Sealed { image, staged } = sealed;
-        let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
-        let (new, keys) = self.assemble(&request, image, &envelope);
-        self.catalog.announce_blobs(&new.blobs, self.clock.now()).await?;
-        let stored = self.store_and_insert(new.clone(), &keys, staged, envelope.public.into()).await;
-        match stored {
-            Ok(()) => {
-                self.metrics.add_sealed_bytes(image.plaintext_length);
-                self.count_published(1);
-                tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
-                let _timer = self.metrics.time_upload_stage(UploadStage::Publish);
-                self.publisher.publish().await?;
-                Ok(Accepted::Created(new.record))
-            }
-            Err(error) => {
-                self.discard_blobs(&keys).await;
-                self.resolve_race(&request, image, error).await
-            }
-        }
-    }
-
-    async fn seal_envelope(
-        self: &Arc<Self>,
-        data_key: DataKey,
-        algorithm: SealAlgorithm,
-        recipients: Vec<RecipientKey>,
-    ) -> Result<EnvelopeTexts, Error> {
-        let app = Arc::clone(self);
-        let sealing = tokio::task::spawn_blocking(move || {
-            let _timer = app.metrics.time_upload_stage(UploadStage::Envelope);
-            let recipients: Vec<&RecipientKey> = recipients.iter().collect();
-            let envelope = Envelope::seal(&data_key, algorithm, &recipients, Some(&app.escrow))?;
-            Ok::<_, EnvelopeError>(EnvelopeTexts {
-                public: envelope.public_json()?,
-                with_escrow: envelope.to_json_with_escrow(),
-            })
-        });
-        let sealed = sealing.await.map_err(Error::internal("seal an envelope"))?;
-        sealed.map_err(Error::internal("seal an envelope"))
-    }
-
-    fn assemble(
-        &self,
-        request: &UploadRequest,
-        sealed: SealedImage,
-        envelope: &EnvelopeTexts,
-    ) -> (NewImage, [BlobKey; 2]) {
-        let public = &envelope.public;
-        let envelope_sha256 = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
-        let (path, envelope_path) = (request.path.to_string(), request.path.envelope_path());
-        let keys =
-            [BlobKey::target(path.clone(), sealed.sha256), BlobKey::target(envelope_path.clone(), envelope_sha256)];
-        let image_target = TargetEntry {
-            path,
-            length: sealed.length,
-            sha256: sealed.sha256,
-            custom: Some(ImageCustom::new(&request.description, &sealed).to_json()),
-        };
-        let envelope_target =
-            TargetEntry { path: envelope_path, length: public.len() as u64, sha256: envelope_sha256, custom: None };
-        let new = NewImage {
-            record: ImageRecord {
-                path: request.path.clone(),
-                description: request.description.clone(),
-                sealed,
-                created_at: self.clock.now(),
-                created_by: request.uploaded_by.clone(),
-                yanked_at: None,
-            },
-            envelope: envelope.with_escrow.clone(),
-            targets: [image_target, envelope_target].map(|target| (self.publisher.bin_of(&target.path), target)).into(),
-            blobs: keys.iter().map(BlobKey::name).collect(),
-        };
-        (new, keys)
-    }
-
-    async fn store_and_insert(
-        &self,
-        new: NewImage,
-        keys: &[BlobKey; 2],
-        staged: Box<dyn StagedBlob>,
-        envelope: Bytes,
-    ) -> Result<(), Error> {
-        let image_key = keys[0].clone();
-        let promoting = tokio::task::spawn_blocking(move || staged.promote(&image_key));
-        promoting.await.map_err(Error::internal("store an image"))??;
-        self.blobs.put(&keys[1], envelope).await?;
-        Ok(self.catalog.insert_images(&[new]).await?)
-    }
-
-    async fn discard_blobs(&self, keys: &[BlobKey]) {
-        for key in keys {
-            let deleted = self.blobs.delete(key).await.map_err(Error::from);
-            let forgotten = match deleted {
-                Ok(()) => self.catalog.forget_pending_blob(&key.name()).await.map_err(Error::from),
-                failed => failed,
-            };
-            if let Err(error) = forgotten {
-                tracing::warn!(blob = %key, error = &error as &dyn std::error::Error, "a blob is left for the next start");
-            }
-        }
-    }
-
-    /// Two uploads to one path were sealed at the same time, and the other one was first: same bytes, same answer.
-    async fn resolve_race(
-        self: &Arc<Self>,
-        request: &UploadRequest,
-        sealed: SealedImage,
-        error: Error,
-    ) -> Result<Accepted, Error> {
-        if !matches!(error, Error::Conflict { .. }) {
-            return Err(error);
-        }
-        let existing = self.catalog.find_image(&request.path).await?.ok_or(error)?;
-        check_same_description(request, &existing)?;
-        if existing.sealed.plaintext_sha256 != sealed.plaintext_sha256 {
-            return Err(other_bytes(&request.path));
-        }
-        self.confirm(existing).await
-    }
-
     async fn compare<S>(
         self: &Arc<Self>,
         request: UploadRequest,
@@ -319,12 +171,6 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
         Err(Error::Full { .. } | Error::Busy | Error::Corrupt { .. } | Error::Internal(_)) => UploadOutcome::Failed,
         Err(_) => UploadOutcome::Rejected,
     });
-}
-
-/// An envelope as JSON, for everyone and for the catalog.
-struct EnvelopeTexts {
-    public: String,
-    with_escrow: String,
 }
 
 fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Result<(), Error> {

@@ -1,24 +1,12 @@
-//! Publication: from what has changed in the catalog to a new timestamp.
-//!
-//! One task publishes. Requests that come while it works are answered together by its next round, so that a hundred
-//! uploads that end at once lead to one or two new snapshots. A round is
-//!
-//! 1. find the roles whose content changed or whose file is past half its life;
-//! 2. reserve their next versions, on disk, so that no crash leads to two files of one version;
-//! 3. sign and store bins, targets, then the snapshot (TUF 1.0.34, 6.3);
-//! 4. record all of them and the signed timestamp in one transaction, which is the moment of publication;
-//! 5. replace `timestamp.json`.
-//!
-//! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
-//! mended by [`Publisher::recover`], which repeats step 5.
+//! One round of publication: which files are due, how they are signed, and in which order they become visible.
 
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 
-use super::Error;
+use super::{CurrentTimestamp, Failed, Outcome};
+use crate::app::Error;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
 use crate::model::{Clock, Sha256Digest, Timestamp};
@@ -27,25 +15,8 @@ use crate::uptane::image_repo::{ImageRepository, MetadataFile};
 use crate::uptane::root;
 use crate::uptane::signing::SignedFile;
 
-/// Signs and publishes the Image repository's metadata.
-#[derive(Clone)]
-pub struct Publisher {
-    requests: mpsc::UnboundedSender<oneshot::Sender<Outcome>>,
-    shared: Arc<Shared>,
-}
-
-/// The signed timestamp as it is served.
-#[derive(Debug, Clone)]
-pub struct CurrentTimestamp {
-    /// The file.
-    pub bytes: Bytes,
-    /// Its digest.
-    pub sha256: Sha256Digest,
-    /// When it was published.
-    pub published_at: Timestamp,
-}
-
-struct Shared {
+/// What a round works on, and what the last one has published.
+pub(super) struct Rounds {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
     repository: ImageRepository,
@@ -54,113 +25,27 @@ struct Shared {
     current: RwLock<Option<CurrentTimestamp>>,
 }
 
-/// What a round tells everyone who waits for it.
-type Outcome = Result<(), Failed>;
-
-/// The kinds of failure that a waiting request answers differently; the cause is logged once, by the round.
-#[derive(Debug, Clone, Copy)]
-enum Failed {
-    Full,
-    Other,
-}
-
-/// The other end of [`Publisher`]: the task that publishes.
-pub struct PublisherTask {
-    requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
-    shared: Arc<Shared>,
-}
-
-impl Publisher {
-    /// Makes a publisher and its task, which has to be run.
-    pub fn new(
+impl Rounds {
+    pub(super) fn new(
         catalog: Catalog,
         blobs: Arc<dyn BlobStore>,
         repository: ImageRepository,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> (Self, PublisherTask) {
-        let (sender, requests) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { catalog, blobs, repository, clock, metrics, current: RwLock::new(None) });
-        (Self { requests: sender, shared: Arc::clone(&shared) }, PublisherTask { requests, shared })
+    ) -> Self {
+        Self { catalog, blobs, repository, clock, metrics, current: RwLock::new(None) }
     }
 
-    /// Publishes whatever has changed and signs again what gets old; returns once that is visible.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is tried again.
-    pub async fn publish(&self) -> Result<(), Error> {
-        let (answer, outcome) = oneshot::channel();
-        // Both fail only when the task is gone, at the end of the process.
-        let stopped = || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
-        self.requests.send(answer).map_err(|_| stopped())?;
-        match outcome.await.map_err(|_| stopped())? {
-            Ok(()) => Ok(()),
-            Err(Failed::Full) => Err(Error::Full {
-                detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
-            }),
-            Err(Failed::Other) => {
-                Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
-            }
-        }
-    }
-
-    /// Makes the visible timestamp the one that was last recorded, after a crash between the two.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Internal`].
-    pub async fn recover(&self) -> Result<(), Error> {
-        self.shared.recover().await
+    pub(super) fn repository(&self) -> &ImageRepository {
+        &self.repository
     }
 
     /// The timestamp that is published now.
-    pub fn current_timestamp(&self) -> Option<CurrentTimestamp> {
-        self.shared.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    pub(super) fn current(&self) -> Option<CurrentTimestamp> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a public key signs metadata here.
-    pub fn is_role_key(&self, public_pem: &str) -> bool {
-        self.shared.repository.keyring().has_public_pem(public_pem)
-    }
-
-    /// Name of the role that lists a target.
-    pub fn bin_of(&self, target: &str) -> String {
-        self.shared.repository.bin_of(target)
-    }
-}
-
-impl PublisherTask {
-    /// Publishes on request, and looks every `interval` for files that get old, until every [`Publisher`] is gone.
-    pub async fn run(mut self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let mut waiting = Vec::new();
-            tokio::select! {
-                biased;
-                request = self.requests.recv() => match request {
-                    Some(request) => waiting.push(request),
-                    None => return,
-                },
-                _ = ticks.tick() => {}
-            }
-            while let Ok(request) = self.requests.try_recv() {
-                waiting.push(request);
-            }
-            let outcome = self.shared.round().await;
-            if outcome.is_err() {
-                ticks.reset_after(RETRY_PAUSE.min(interval));
-            }
-            for request in waiting {
-                let _ = request.send(outcome); // whoever asked may be gone
-            }
-        }
-    }
-}
-
-impl Shared {
-    async fn round(&self) -> Outcome {
+    pub(super) async fn round(&self) -> Outcome {
         let started = Instant::now();
         let outcome = self.publish_changes().await;
         match outcome {
@@ -293,7 +178,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn recover(&self) -> Result<(), Error> {
+    pub(super) async fn recover(&self) -> Result<(), Error> {
         let Some(recorded) = self.catalog.find_role_body("timestamp").await? else { return Ok(()) };
         let recorded = Bytes::from(recorded);
         let visible = match self.blobs.open(&BlobKey::Timestamp).await {
@@ -331,7 +216,7 @@ impl Shared {
 
     fn set_current(&self, bytes: Bytes, sha256: Sha256Digest, published_at: Timestamp) {
         let current = CurrentTimestamp { bytes, sha256, published_at };
-        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(current);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
 
     /// Vehicles refuse files above their limits, so an operator hears of it before that.
@@ -381,5 +266,4 @@ fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<Pu
     reserved.iter().filter_map(published).collect()
 }
 
-const RETRY_PAUSE: Duration = Duration::from_secs(5);
 const MAX_ROOT_SIZE: u64 = 1024 * 1024; // 1 MiB

@@ -1,0 +1,154 @@
+//! Publication: from what has changed in the catalog to a new timestamp.
+//!
+//! One task publishes. Requests that come while it works are answered together by its next round, so that a hundred
+//! uploads that end at once lead to one or two new snapshots. A round is
+//!
+//! 1. find the roles whose content changed or whose file is past half its life;
+//! 2. reserve their next versions, on disk, so that no crash leads to two files of one version;
+//! 3. sign and store bins, targets, then the snapshot (TUF 1.0.34, 6.3);
+//! 4. record all of them and the signed timestamp in one transaction, which is the moment of publication;
+//! 5. replace `timestamp.json`.
+//!
+//! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
+//! mended by [`Publisher::recover`], which repeats step 5.
+
+mod round;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Error;
+use crate::blob::BlobStore;
+use crate::catalog::Catalog;
+use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::telemetry::Metrics;
+use crate::uptane::image_repo::ImageRepository;
+use round::Rounds;
+
+/// Signs and publishes the Image repository's metadata.
+#[derive(Clone)]
+pub struct Publisher {
+    requests: mpsc::UnboundedSender<oneshot::Sender<Outcome>>,
+    rounds: Arc<Rounds>,
+}
+
+/// The signed timestamp as it is served.
+#[derive(Debug, Clone)]
+pub struct CurrentTimestamp {
+    /// The file.
+    pub bytes: Bytes,
+    /// Its digest.
+    pub sha256: Sha256Digest,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+/// What a round tells everyone who waits for it.
+type Outcome = Result<(), Failed>;
+
+/// The kinds of failure that a waiting request answers differently; the cause is logged once, by the round.
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    Full,
+    Other,
+}
+
+/// The other end of [`Publisher`]: the task that publishes.
+pub struct PublisherTask {
+    requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
+    rounds: Arc<Rounds>,
+}
+
+impl Publisher {
+    /// Makes a publisher and its task, which has to be run.
+    pub fn new(
+        catalog: Catalog,
+        blobs: Arc<dyn BlobStore>,
+        repository: ImageRepository,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, PublisherTask) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let rounds = Arc::new(Rounds::new(catalog, blobs, repository, clock, metrics));
+        (Self { requests: sender, rounds: Arc::clone(&rounds) }, PublisherTask { requests, rounds })
+    }
+
+    /// Publishes whatever has changed and signs again what gets old; returns once that is visible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is tried again.
+    pub async fn publish(&self) -> Result<(), Error> {
+        let (answer, outcome) = oneshot::channel();
+        // Both fail only when the task is gone, at the end of the process.
+        let stopped = || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
+        self.requests.send(answer).map_err(|_| stopped())?;
+        match outcome.await.map_err(|_| stopped())? {
+            Ok(()) => Ok(()),
+            Err(Failed::Full) => Err(Error::Full {
+                detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
+            }),
+            Err(Failed::Other) => {
+                Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
+            }
+        }
+    }
+
+    /// Makes the visible timestamp the one that was last recorded, after a crash between the two.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub async fn recover(&self) -> Result<(), Error> {
+        self.rounds.recover().await
+    }
+
+    /// The timestamp that is published now.
+    pub fn current_timestamp(&self) -> Option<CurrentTimestamp> {
+        self.rounds.current()
+    }
+
+    /// Whether a public key signs metadata here.
+    pub fn is_role_key(&self, public_pem: &str) -> bool {
+        self.rounds.repository().keyring().has_public_pem(public_pem)
+    }
+
+    /// Name of the role that lists a target.
+    pub fn bin_of(&self, target: &str) -> String {
+        self.rounds.repository().bin_of(target)
+    }
+}
+
+impl PublisherTask {
+    /// Publishes on request, and looks every `interval` for files that get old, until every [`Publisher`] is gone.
+    pub async fn run(mut self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                biased;
+                request = self.requests.recv() => match request {
+                    Some(request) => waiting.push(request),
+                    None => return,
+                },
+                _ = ticks.tick() => {}
+            }
+            while let Ok(request) = self.requests.try_recv() {
+                waiting.push(request);
+            }
+            let outcome = self.rounds.round().await;
+            if outcome.is_err() {
+                ticks.reset_after(RETRY_PAUSE.min(interval));
+            }
+            for request in waiting {
+                let _ = request.send(outcome); // whoever asked may be gone
+            }
+        }
+    }
+}
+
+const RETRY_PAUSE: Duration = Duration::from_secs(5);

@@ -1,0 +1,151 @@
+//! The two directories of a local store, and how a file gets its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::blob::{BlobKey, Error};
+
+#[derive(Debug)]
+pub(super) struct Directories {
+    pub(super) repo: PathBuf,
+    pub(super) staging: PathBuf,
+    next: AtomicU64,
+}
+
+impl Directories {
+    pub(super) fn create(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
+        for path in [&repo, &staging] {
+            fs::create_dir_all(path).map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
+        }
+        Ok(Self { repo, staging, next: AtomicU64::new(0) })
+    }
+
+    pub(super) fn set_aside(&self, key: &BlobKey) -> Result<PathBuf, Error> {
+        let folder = self.staging.with_file_name("quarantine");
+        let file = folder.join(key.name().replace('/', "_"));
+        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(self.repo.join(key.name()), &file));
+        moved.map_err(|e| Error::new("set aside", key.name(), e))?;
+        key.alias().map_or(Ok(()), |alias| self.unlink(&alias))?;
+        Ok(file)
+    }
+
+    pub(super) fn stage(self: &Arc<Self>) -> Result<Staged, Error> {
+        // Unique in this process; sweep() has removed those of processes before it.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.staging.join(format!("{}-{number}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
+        Ok(Staged { directories: Arc::clone(self), path, file })
+    }
+
+    pub(super) fn holds(&self, key: &BlobKey, bytes: &[u8]) -> Result<bool, Error> {
+        let stored = fs::read(self.repo.join(key.name())).map_err(|e| Error::new("read", key.name(), e))?;
+        Ok(stored == bytes)
+    }
+
+    pub(super) fn link_alias(&self, key: &BlobKey) -> Result<(), Error> {
+        let Some(alias) = key.alias() else { return Ok(()) };
+        match self.link(&self.repo.join(key.name()), &alias) {
+            Err(Error::AlreadyExists(_)) | Ok(()) => Ok(()), // the digest in the name says that it is the same
+            other => other,
+        }
+    }
+
+    fn link(&self, from: &Path, name: &str) -> Result<(), Error> {
+        let to = self.repo.join(name);
+        let folder = to.parent().unwrap_or(&self.repo);
+        create_directories(&self.repo, folder).map_err(|e| Error::new("create the folder of", name, e))?;
+        match fs::hard_link(from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::AlreadyExists(name.to_owned())),
+            linked => linked.map_err(|e| Error::new("link", name, e))?,
+        }
+        sync_directory(folder).map_err(|e| Error::new("sync the folder of", name, e))
+    }
+
+    pub(super) fn unlink(&self, name: &str) -> Result<(), Error> {
+        let path = self.repo.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|e| Error::new("remove", name, e)),
+        }?;
+        // A folder that other blobs still use refuses to go, and that is meant.
+        let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.repo);
+        let _ = folders.map(fs::remove_dir).take_while(Result::is_ok).count();
+        Ok(())
+    }
+}
+
+/// A file in `staging/`, removed when dropped.
+#[derive(Debug)]
+pub(super) struct Staged {
+    directories: Arc<Directories>,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
+
+impl Staged {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(|e| self.error("write", e))
+    }
+
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(|e| self.error("sync", e))
+    }
+
+    pub(super) fn link(&self, key: &BlobKey) -> Result<(), Error> {
+        self.directories.link(&self.path, &key.name())?;
+        self.directories.link_alias(key)
+    }
+
+    fn error(&self, verb: &'static str, source: io::Error) -> Error {
+        Error::new(verb, self.path.to_string_lossy(), source)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "failed to remove a staged file; the next start will");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Creates `folder` and what is missing above it, each entry synced, down from `root`.
+fn create_directories(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder == root || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(root);
+    create_directories(root, parent)?;
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => sync_directory(parent),
+    }
+}
+
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Names of all files below `root`, relative to it.
+pub(super) fn files_below(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if let Ok(name) = entry.path().strip_prefix(root) {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(names)
+}
