@@ -215,7 +215,6 @@ impl Error {
         use io::ErrorKind as K;
         let name = name.into();
         match source.kind() {
-            K::NotFound => Self::NotFound(name),
             K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Self::Full { verb, name },
             _ => Self::Backend { verb, name, source },
         }

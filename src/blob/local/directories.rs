@@ -25,8 +25,9 @@ impl Directories {
 
     pub(super) fn set_aside(&self, key: &BlobKey) -> Result<PathBuf, Error> {
         let folder = self.staging.with_file_name("quarantine");
-        let file = folder.join(key.name().replace('/', "_"));
-        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(self.repo.join(key.name()), &file));
+        let name = key.name();
+        let file = folder.join(name.rsplit('/').next().unwrap_or(&name)); // its digest makes it unique
+        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(self.repo.join(&name), &file));
         moved.map_err(|e| Error::new("set aside", key.name(), e))?;
         key.alias().map_or(Ok(()), |alias| self.unlink(&alias))?;
         Ok(file)
@@ -57,10 +58,17 @@ impl Directories {
     fn link(&self, from: &Path, name: &str) -> Result<(), Error> {
         let to = self.repo.join(name);
         let folder = to.parent().unwrap_or(&self.repo);
-        create_directories(&self.repo, folder).map_err(|e| Error::new("create the folder of", name, e))?;
-        match fs::hard_link(from, &to) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::AlreadyExists(name.to_owned())),
-            linked => linked.map_err(|e| Error::new("link", name, e))?,
+        let mut attempts = 1;
+        loop {
+            match create_directories(&self.repo, folder).and_then(|()| fs::hard_link(from, &to)) {
+                Ok(()) => break,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(Error::AlreadyExists(name.to_owned()));
+                }
+                // Whoever removes the last other blob of a folder removes the folder too.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && attempts < LINK_ATTEMPTS => attempts += 1,
+                Err(e) => return Err(Error::new("link", name, e)),
+            }
         }
         sync_directory(folder).map_err(|e| Error::new("sync the folder of", name, e))
     }
@@ -149,3 +157,5 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<String>> {
     }
     Ok(names)
 }
+
+const LINK_ATTEMPTS: u32 = 8;

@@ -112,7 +112,10 @@ impl BlobStore for LocalBlobStore {
             let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
             Ok((file, metadata, modified))
         });
-        let (file, metadata, modified) = opened.map_err(|e| Error::new("open", &name, e))?;
+        let (file, metadata, modified) = match opened {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(name)),
+            opened => opened.map_err(|e| Error::new("open", &name, e))?,
+        };
         if !metadata.is_file() {
             return Err(Error::NotFound(name));
         }
