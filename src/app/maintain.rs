@@ -2,6 +2,7 @@
 //!
 //! Signing again what gets old is [`super::publish`]'s.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,17 +50,26 @@ impl App {
     /// Removes metadata files that were replaced longer ago than a vehicle's update takes. Root versions stay forever
     /// (TUF 1.0.34, 6.2.1).
     async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
-        let published = self.catalog.list_roles().await?;
         let oldest_kept = self.clock.now() - SUPERSEDED_METADATA_IS_KEPT;
-        let mut removed = 0;
+        let mut stored: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for key in self.blobs.list_metadata().await? {
-            let BlobKey::Metadata { version, role } = &key else { continue };
-            let is_superseded = published.iter().any(|state| state.name == *role && *version < state.version);
-            if role == "root" || !is_superseded || self.blobs.open(&key).await?.modified > oldest_kept {
-                continue;
+            if let BlobKey::Metadata { version, role } = key {
+                stored.entry(role).or_default().insert(version);
             }
-            self.blobs.delete(&key).await?;
-            removed += 1;
+        }
+        let mut removed = 0;
+        for state in self.catalog.list_roles().await?.into_iter().filter(|state| state.name != "root") {
+            let versions = stored.remove(&state.name).unwrap_or_default();
+            let published: Vec<u64> = versions.into_iter().filter(|version| *version <= state.version).collect();
+            for pair in published.windows(2) {
+                // A file is superseded when the next one is stored.
+                let [old, next] =
+                    [pair[0], pair[1]].map(|version| BlobKey::Metadata { version, role: state.name.clone() });
+                if self.blobs.open(&next).await?.modified < oldest_kept {
+                    self.blobs.delete(&old).await?;
+                    removed += 1;
+                }
+            }
         }
         Ok(removed)
     }
