@@ -111,16 +111,20 @@ fn default_limit() -> u32 {
         ("name" = Option<String>, Query, description = "default: the file name without its extension"),
         ("target_format" = Option<String>, Query, description = "BINARY (default) or OSTREE"),
         ("algorithm" = Option<String>, Query, description = "AES256_GCM_HKDF_1MB (default) or AES256_GCM_HKDF_4KB"),
-        ("recipient" = Option<Vec<String>>, Query, description = "kid of a recipient; default: all of the hardware ids'"),
+        ("recipient" = Option<Vec<String>>, Query, description = "kid; default: all recipients of the hardware ids"),
         ("Repr-Digest" = Option<String>, Header, description = "RFC 9530, sha-256; checked if given"),
     ),
     request_body(content_type = "application/octet-stream", description = "the image, of any size"),
     responses(
         (status = 201, body = ImageBody, description = "sealed and published"),
         (status = 200, body = ImageBody, description = "the same image was there already"),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 409, body = Problem, description = "the path has other bytes or another description"),
-        (status = 413, body = Problem), (status = 422, body = Problem), (status = 507, body = Problem),
+        (status = 413, body = Problem, description = "larger than the limit, which is in `limit`"),
+        (status = 422, body = Problem, description = "no recipient, or another digest than was announced"),
+        (status = 507, body = Problem, description = "no space is left"),
     ),
     security(("token" = []))
 )]
@@ -145,7 +149,11 @@ pub(super) async fn upload_image(
 /// Lists images, yanked ones included.
 #[utoipa::path(
     get, path = "/api/v1/images", tag = "images", params(ListQuery),
-    responses((status = 200, body = ImageList), (status = 400, body = Problem), (status = 401, body = Problem)),
+    responses(
+        (status = 200, body = ImageList, description = "a page of images"),
+        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
+        (status = 401, body = Problem, description = "no valid token"),
+    ),
     security(("token" = []))
 )]
 pub(super) async fn list_images(
@@ -161,7 +169,11 @@ pub(super) async fn list_images(
 /// Shows an image.
 #[utoipa::path(
     get, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
-    responses((status = 200, body = ImageBody), (status = 401, body = Problem), (status = 404, body = Problem)),
+    responses(
+        (status = 200, body = ImageBody, description = "the image"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 404, body = Problem, description = "there is none"),
+    ),
     security(("token" = []))
 )]
 pub(super) async fn show_image(
@@ -177,8 +189,10 @@ pub(super) async fn show_image(
 #[utoipa::path(
     delete, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
     responses(
-        (status = 204, description = "yanked"), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem),
+        (status = 204, description = "yanked"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+        (status = 404, body = Problem, description = "there is none"),
     ),
     security(("token" = []))
 )]
@@ -197,7 +211,8 @@ pub(super) async fn yank_image(
     params(("path" = String, Path), EnvelopeQuery),
     responses(
         (status = 200, content_type = "application/jose+json", description = "general, or flattened with `kid`"),
-        (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 404, body = Problem, description = "there is none"),
     ),
     security(("token" = []))
 )]

@@ -65,8 +65,11 @@ pub(super) struct RemoveQuery {
 #[utoipa::path(
     post, path = "/api/v1/recipients", tag = "recipients", request_body = NewRecipient,
     responses(
-        (status = 201, body = RegisteredRecipient), (status = 200, body = RegisteredRecipient, description = "was there"),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 201, body = RegisteredRecipient, description = "registered"),
+        (status = 200, body = RegisteredRecipient, description = "was there"),
+        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 422, body = Problem, description = "a private, weak, broken or signing key"),
     ),
     security(("token" = []))
@@ -89,7 +92,10 @@ pub(super) async fn register_recipient(
 /// Lists all registered keys.
 #[utoipa::path(
     get, path = "/api/v1/recipients", tag = "recipients",
-    responses((status = 200, body = RecipientList), (status = 401, body = Problem)),
+    responses(
+        (status = 200, body = RecipientList, description = "all registrations"),
+        (status = 401, body = Problem, description = "no valid token"),
+    ),
     security(("token" = []))
 )]
 pub(super) async fn list_recipients(app: web::Data<App>, _: Access<Read>) -> Result<HttpResponse, ApiError> {
@@ -101,8 +107,10 @@ pub(super) async fn list_recipients(app: web::Data<App>, _: Access<Read>) -> Res
 #[utoipa::path(
     delete, path = "/api/v1/recipients/{kid}", tag = "recipients", params(("kid" = String, Path), RemoveQuery),
     responses(
-        (status = 204, description = "removed"), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem),
+        (status = 204, description = "removed"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+        (status = 404, body = Problem, description = "there is none"),
     ),
     security(("token" = []))
 )]
