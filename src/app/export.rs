@@ -1,4 +1,4 @@
-//! Export: a static TUF repository in a folder, for any file server or a USB stick.
+//! Export: a static TUF repository in a folder, for any file server.
 
 use std::path::Path;
 
@@ -30,6 +30,7 @@ pub struct Exported {
 ///
 /// [`Error::Corrupt`] if a file isn't what its metadata says, [`Error::Full`], [`Error::Internal`].
 pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)) -> Result<Exported, Error> {
+    state.open_catalog().await?.close().await; // refuses a folder that is no state directory before anything is written
     let source = state.blobs()?;
     let staging = folder.join(".staging");
     let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;

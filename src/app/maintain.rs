@@ -37,6 +37,7 @@ impl App {
         let mut ticks = tokio::time::interval(interval);
         loop {
             ticks.tick().await;
+            self.publisher.warn_of_expiry().await;
             match self.remove_superseded_metadata().await {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "removed superseded metadata"),
@@ -50,7 +51,9 @@ impl App {
     /// Removes metadata files that were replaced longer ago than a vehicle's update takes. Root versions stay forever
     /// (TUF 1.0.34, 6.2.1).
     async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
-        let oldest_kept = self.clock.now() - SUPERSEDED_METADATA_IS_KEPT;
+        // As long as a timestamp lives, which is the oldest file that leads a vehicle to these, and at least a day.
+        let kept_for = self.publisher.timestamp_lifetime().max(Duration::from_secs(24 * 60 * 60));
+        let oldest_kept = self.clock.now() - kept_for;
         let mut stored: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for key in self.blobs.list_metadata().await? {
             if let BlobKey::Metadata { version, role } = key {
@@ -74,6 +77,3 @@ impl App {
         Ok(removed)
     }
 }
-
-/// A day: the life of a timestamp, which is the oldest file that leads a vehicle to these.
-const SUPERSEDED_METADATA_IS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -186,14 +186,15 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none or it was yanked before; [`Error::Full`] or [`Error::Internal`] if the
+    /// [`Error::NotFound`] if there is none; [`Error::Full`] or [`Error::Internal`] if the
     /// metadata could not be published yet; it will be.
     pub async fn yank_image(self: &Arc<Self>, path: &ImagePath) -> Result<(), Error> {
-        if !self.catalog.yank_image(path, self.clock.now()).await? {
-            return Err(no_image(path));
+        if self.catalog.yank_image(path, self.clock.now()).await? {
+            self.count_published(-1);
+            tracing::info!(image.path = %path, "image yanked");
+        } else {
+            self.show_image(path).await?; // yanked before, or never there
         }
-        self.count_published(-1);
-        tracing::info!(image.path = %path, "image yanked");
         self.publisher.publish().await
     }
 }

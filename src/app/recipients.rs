@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{App, Error};
 use crate::catalog::RecipientRecord;
+use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::HardwareId;
 
@@ -86,6 +87,11 @@ impl App {
             Some(kids) => self.recipients_named(kids).await?,
         };
         let by_kid: BTreeMap<String, String> = records.into_iter().map(|record| (record.kid, record.jwk)).collect();
+        let limit = Envelope::MAX_RECIPIENTS - 1; // the escrow key is one more
+        if by_kid.len() > limit {
+            let detail = format!("the image would have {} recipients; an envelope holds {limit}", by_kid.len());
+            return Err(Error::Unprocessable { code: "too_many_recipients", detail });
+        }
         let parse = |jwk: &String| RecipientKey::parse(jwk).map_err(Error::internal("read a stored recipient"));
         by_kid.values().map(parse).collect()
     }

@@ -12,7 +12,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -194,6 +194,9 @@ impl StateDir {
     }
 
     async fn catalog(&self) -> Result<Catalog, Error> {
+        // SQLite would make it for all to read; what it makes beside it has the same mode.
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(self.catalog_file());
+        file.map_err(Error::internal("create the catalog"))?;
         Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
     }
 

@@ -28,7 +28,8 @@ impl Api {
 
     /// Sends a request; an answer that is an error becomes one, in the server's words.
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.with_context(|| format!("failed to reach {}", self.config.server))?;
+        let response = request.send().await.map_err(reqwest::Error::without_url);
+        let response = response.with_context(|| format!("failed to reach {}", self.config.server))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::progress;
+use super::output;
 use crate::app::access;
 use crate::app::setup::StateDir;
 use crate::config::{ServeConfig, ServeSettings};
@@ -101,7 +101,7 @@ impl Demo {
     fn make_firmware(&self, size: u64) -> anyhow::Result<()> {
         let mut file = File::create(self.folder.join("firmware.bin"))?;
         let mut block = vec![0; 1024 * 1024];
-        let bar = progress::bytes("firmware", size);
+        let bar = output::bytes("firmware", size);
         let mut written = 0;
         while written < size {
             getrandom::fill(&mut block)?;
@@ -111,7 +111,7 @@ impl Demo {
             bar.inc(block.len() as u64);
         }
         bar.finish_and_clear();
-        say("Made up", format!("a firmware image of {}", progress::size(size)));
+        say("Made up", format!("a firmware image of {}", output::size(size)));
         Ok(())
     }
 
@@ -125,9 +125,9 @@ impl Demo {
             None => self.upload_without_curl(&file, &url).await?,
         };
         let took = started.elapsed();
-        let rate = progress::rate(size, took);
+        let rate = output::rate(size, took);
         say("Uploaded", format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"));
-        say("", format!("memory of the whole server: at most {}", peak_memory()));
+        say("", format!("memory of the process that serves: at most {}", peak_memory()));
         say("", format!("plaintext SHA-256 {}", image["plaintext"]["sha256"].as_str().unwrap_or_default()));
         say("", format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()));
         Ok(())
@@ -184,7 +184,7 @@ impl Demo {
         for target in [IMAGE.to_owned(), format!("{IMAGE}.jwe")] {
             let file = self.folder.join(target.rsplit('/').next().unwrap_or_default());
             repository.download(&target, &file).await.map_err(anyhow::Error::from_boxed)?;
-            say("Downloaded", format!("{target}, {}", progress::size(fs::metadata(file)?.len())));
+            say("Downloaded", format!("{target}, {}", output::size(fs::metadata(file)?.len())));
         }
         let signed = repository.find(IMAGE).context("the image is not listed")?.custom;
         let signed = signed["sealed"]["plaintext"]["hashes"]["sha256"].as_str().unwrap_or_default().to_owned();

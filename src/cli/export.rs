@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{StateArgs, progress};
+use super::StateArgs;
+use super::output::{self, print_line};
 use crate::app::export;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let bar = progress::bytes("exporting", 0);
+    let bar = output::bytes("exporting", 0);
     let exported = export::export(&args.state.state(), &args.folder, |bytes, total| {
         bar.set_length(total);
         bar.inc(bytes);
@@ -29,9 +30,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let export::Exported { metadata_files, copied, kept, bytes } = exported?;
     if args.json {
-        println!("{}", json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }));
+        print_line(json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }))?;
     } else {
-        let (folder, size) = (args.folder.display(), progress::size(bytes));
+        let (folder, size) = (args.folder.display(), output::size(bytes));
         eprintln!(
             "Exported {metadata_files} metadata files and {copied} targets ({size}, {kept} were there) to {folder}"
         );

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{EXIT_FAILURE, StateArgs, progress};
+use super::output::{self, print_line};
+use super::{EXIT_FAILURE, StateArgs};
 use crate::app::fsck::{self, Damaged};
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ pub(super) struct Args {
 /// Exits with 1 if anything is wrong.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let damaged = if args.quarantine { Damaged::Quarantine } else { Damaged::Report };
-    let bar = progress::bytes("checking", 0);
+    let bar = output::bytes("checking", 0);
     let findings = fsck::check(&args.state.state(), damaged, |bytes, total| {
         bar.set_length(total);
         bar.inc(bytes);
@@ -31,10 +32,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let fsck::Findings { files, bytes, problems } = findings?;
     if args.json {
-        println!("{}", json!({ "files": files, "bytes": bytes, "problems": problems }));
+        print_line(json!({ "files": files, "bytes": bytes, "problems": problems }))?;
     } else {
-        problems.iter().for_each(|problem| println!("{problem}"));
-        eprintln!("Checked {files} files ({}): {} problems", progress::size(bytes), problems.len());
+        problems.iter().try_for_each(print_line)?;
+        eprintln!("Checked {files} files ({}): {} problems", output::size(bytes), problems.len());
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
 }

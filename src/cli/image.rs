@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::api::Api;
-use super::progress;
+use super::output::{self, print_line};
 use crate::config::ClientSettings;
 use crate::model::{HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm};
 
@@ -108,7 +108,7 @@ async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let api = Api::new(args.client.clone())?;
     let (length, sha256) = hash(&args.file).await.with_context(|| format!("failed to read {}", args.file.display()))?;
     let started = Instant::now();
-    let bar = progress::bytes("uploading", length);
+    let bar = output::bytes("uploading", length);
     let file = File::open(&args.file).await.with_context(|| format!("failed to open {}", args.file.display()))?;
     let pieces = ReaderStream::with_capacity(file, PIECE_SIZE).inspect_ok({
         let bar = bar.clone();
@@ -126,12 +126,12 @@ async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let was_there = response.status() == StatusCode::OK;
     let image: Value = response.json().await.context("failed to read the server's answer")?;
     if args.json {
-        println!("{image}");
+        print_line(&image)?;
     } else if was_there {
         eprintln!("{} was there already, with the same bytes", args.path);
     } else {
-        let rate = progress::rate(length, started.elapsed());
-        eprintln!("Sealed and published {} ({}, {rate})", args.path, progress::size(length));
+        let rate = output::rate(length, started.elapsed());
+        eprintln!("Sealed and published {} ({}, {rate})", args.path, output::size(length));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,7 +152,7 @@ fn query(args: &PushArgs) -> Vec<(&'static str, String)> {
 /// is answered without sending the image again.
 async fn hash(path: &Path) -> anyhow::Result<(u64, [u8; 32])> {
     let mut file = File::open(path).await?;
-    let bar = progress::bytes("hashing", file.metadata().await?.len());
+    let bar = output::bytes("hashing", file.metadata().await?.len());
     let mut hasher = Sha256::new();
     let mut length = 0;
     let mut piece = vec![0; PIECE_SIZE];
@@ -175,9 +175,9 @@ async fn list(api: &Api, as_json: bool) -> anyhow::Result<ExitCode> {
         let page = api.json(request).await?;
         for image in page["images"].as_array().into_iter().flatten() {
             if as_json {
-                println!("{image}");
+                print_line(image)?;
             } else {
-                println!("{}", line(image));
+                print_line(line(image))?;
             }
         }
         match page["next_cursor"].as_str() {
@@ -190,14 +190,14 @@ async fn list(api: &Api, as_json: bool) -> anyhow::Result<ExitCode> {
 fn line(image: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let hardware: Vec<String> = image["hardware_ids"].as_array().into_iter().flatten().map(text).collect();
-    let size = progress::size(image["plaintext"]["length"].as_u64().unwrap_or(0));
+    let size = output::size(image["plaintext"]["length"].as_u64().unwrap_or(0));
     let note = if image["yanked_at"].is_null() { "" } else { "  yanked" };
     format!("{}  {}  {}  {size}{note}", text(&image["path"]), text(&image["version"]), hardware.join(","))
 }
 
 async fn show(api: &Api, path: &ImagePath, as_json: bool) -> anyhow::Result<ExitCode> {
     let image = api.json(api.request(Method::GET, &format!("images/{path}"))).await?;
-    println!("{}", if as_json { image.to_string() } else { serde_json::to_string_pretty(&image)? });
+    print_line(if as_json { image.to_string() } else { serde_json::to_string_pretty(&image)? })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ mod fsck;
 mod image;
 mod init;
 mod open;
-mod progress;
+mod output;
 mod recipient;
 mod serve;
 mod token;
@@ -81,6 +81,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // `motorcade image list | head`
         Err(error) => {
             eprintln!("error: {}", chain(&error));
             ExitCode::from(EXIT_FAILURE)
@@ -102,10 +103,17 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// An error and its causes, each once.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// An error and its causes, each once. That a failure is an internal one is for API clients, who are told no more.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    let is_internal = |cause: &&(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(crate::app::Error::Internal(_)))
+    };
+    for cause in error.chain().filter(|cause| !is_internal(cause)).map(ToString::to_string) {
         if !text.is_empty() && !text.ends_with(&cause) {
             text.push_str(": ");
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::progress;
+use super::output::{self, print_line};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, RecipientPrivateKey};
 use crate::envelope::stream::SegmentReader;
@@ -58,15 +58,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     plaintext.persist(&args.out).with_context(|| format!("failed to write {}", args.out.display()))?;
     if args.json {
-        println!("{}", json!({ "length": length, "sha256": sha256, "alg": algorithm }));
+        print_line(json!({ "length": length, "sha256": sha256, "alg": algorithm }))?;
     } else {
         eprintln!(
             "Opened {} ({}, {})",
             args.out.display(),
-            progress::size(length),
-            progress::rate(length, started.elapsed())
+            output::size(length),
+            output::rate(length, started.elapsed())
         );
-        println!("{sha256}");
+        print_line(sha256)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -92,7 +92,7 @@ fn open_into(
     data_key: &DataKey,
     algorithm: SealAlgorithm,
 ) -> anyhow::Result<Opened> {
-    let bar = progress::bytes("opening", sealed.metadata()?.len());
+    let bar = output::bytes("opening", sealed.metadata()?.len());
     let (to_write, opened) = mpsc::sync_channel::<Vec<u8>>(2);
     let (give_back, empty) = mpsc::channel::<Vec<u8>>();
     std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::api::Api;
+use super::output::print_line;
 use crate::config::ClientSettings;
 use crate::envelope::key::RecipientKey;
 use crate::model::HardwareId;
@@ -81,9 +82,9 @@ async fn add(
     let body = json!({ "hardware_ids": hardware_ids, "public_key": text });
     let registered = api.json(api.request(Method::POST, "recipients").json(&body)).await?;
     if as_json {
-        println!("{registered}");
+        print_line(&registered)?;
     } else {
-        println!("{}", registered["kid"].as_str().unwrap_or_default());
+        print_line(registered["kid"].as_str().unwrap_or_default())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -92,13 +93,13 @@ async fn list(client: ClientSettings, as_json: bool) -> anyhow::Result<ExitCode>
     let api = Api::new(client)?;
     let list = api.json(api.request(Method::GET, "recipients")).await?;
     if as_json {
-        println!("{list}");
+        print_line(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
     for recipient in list["recipients"].as_array().into_iter().flatten() {
         let field = |name: &str| recipient[name].as_str().unwrap_or_default();
         let kind = recipient["public_key"]["kty"].as_str().unwrap_or_default();
-        println!("{}  {:3}  {}", field("kid"), kind, field("hardware_id"));
+        print_line(format_args!("{}  {kind:3}  {}", field("kid"), field("hardware_id")))?;
     }
     Ok(ExitCode::SUCCESS)
 }

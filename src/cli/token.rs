@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::StateArgs;
+use super::output::print_line;
 use crate::app::access;
 use crate::model::{AccessRole, Clock, SystemClock};
 
@@ -62,7 +63,7 @@ async fn create(state: &StateArgs, role: AccessRole, label: &str, expires_in: Op
     let now = SystemClock.now();
     let expires_at = expires_in.map(|days| now + Duration::from_secs(u64::from(days) * 24 * 60 * 60));
     let token = access::create_token(&catalog, role, label, expires_at, now).await?;
-    println!("{}", *token);
+    print_line(&*token)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,10 +76,15 @@ async fn list(state: &StateArgs, as_json: bool) -> anyhow::Result<ExitCode> {
                 "id": token.id, "role": token.role, "label": token.label, "created_at": token.created_at.to_string(),
                 "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": is_revoked,
             });
-            println!("{row}");
+            print_line(row)?;
         } else {
-            let note = if is_revoked { "revoked" } else { "" };
-            println!("{}  {:8}  {}  {} {note}", token.id, token.role.as_str(), token.created_at, token.label);
+            let validity = match token.expires_at {
+                _ if is_revoked => "revoked".to_owned(),
+                Some(time) => format!("expires {time}"),
+                None => "no expiry".to_owned(),
+            };
+            let (role, created_at) = (token.role.as_str(), token.created_at);
+            print_line(format_args!("{}  {role:8}  {created_at}  {validity}  {:?}", token.id, token.label))?;
         }
     }
     Ok(ExitCode::SUCCESS)

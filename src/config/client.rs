@@ -40,17 +40,20 @@ impl ClientSettings {
     /// [`Error::Missing`] if there is none, [`Error::File`].
     pub fn resolve(self) -> Result<ClientConfig, Error> {
         let token = match (self.token, self.token_file) {
-            (Some(token), _) => token,
-            (None, Some(path)) => {
+            (Some(token), _) if !token.trim().is_empty() => token,
+            (_, Some(path)) => {
                 fs::read_to_string(&path).map_err(|source| Error::File { path: path.display().to_string(), source })?
             }
-            (None, None) => {
+            (_, None) => {
                 return Err(Error::Missing(
                     "no API token: set MOTORCADE_TOKEN, which `motorcade token create` prints on the server",
                 ));
             }
         };
         let token = Zeroizing::new(token.trim().to_owned());
+        if !self.server.starts_with("http://") && !self.server.starts_with("https://") {
+            return Err(Error::Unusable("the server must be a URL, such as http://127.0.0.1:8080"));
+        }
         Ok(ClientConfig { server: self.server.trim_end_matches('/').to_owned(), token })
     }
 }

@@ -29,7 +29,7 @@ pub enum Error {
     /// Something that is needed is set nowhere.
     #[error("{0}")]
     Missing(&'static str),
-    /// Two settings exclude each other.
+    /// A setting that can't be used, alone or with another one.
     #[error("{0}")]
-    Contradiction(&'static str),
+    Unusable(&'static str),
 }

@@ -20,7 +20,7 @@ pub struct ServeSettings {
     config: Option<PathBuf>,
 
     /// Address to listen on [default: 127.0.0.1:8080]
-    #[arg(long, env = "MOTORCADE_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "MOTORCADE_LISTEN", value_name = "ADDRESS:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
 
     /// State directory [default: ./motorcade-data]
@@ -44,7 +44,7 @@ pub struct ServeSettings {
     reserved_space: Option<u64>,
 
     /// Who may read /repo [default: public]
-    #[arg(long, env = "MOTORCADE_REPO_ACCESS")]
+    #[arg(long, env = "MOTORCADE_REPO_ACCESS", value_name = "WHO")]
     repo_access: Option<RepoAccess>,
 
     /// Answer requests for targets with a redirect to this base URL, which serves the blob directory
@@ -74,7 +74,7 @@ pub struct LogSettings {
     pub log: Option<String>,
 
     /// Shape of log lines [default: text on a terminal, json otherwise]
-    #[arg(long, env = "MOTORCADE_LOG_FORMAT")]
+    #[arg(long, env = "MOTORCADE_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
     /// Send traces to this OTLP/HTTP collector, such as http://localhost:4318
@@ -143,7 +143,7 @@ impl ServeSettings {
         let targets_url = self.targets_url.or(file.targets_url);
         let targets_accel = self.targets_accel.or(file.targets_accel);
         if targets_url.is_some() && targets_accel.is_some() {
-            return Err(Error::Contradiction("targets-url and targets-accel exclude each other: set one of them"));
+            return Err(Error::Unusable("targets-url and targets-accel exclude each other: set one of them"));
         }
         Ok(ServeConfig {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -163,6 +163,10 @@ impl ServeSettings {
             },
         })
     }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "use an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
 fn read_file(path: &PathBuf) -> Result<ServeSettings, Error> {
@@ -206,7 +210,7 @@ mod tests {
     fn contradictions_and_missing_files_are_errors() {
         let both = "targets_url = 'http://cdn'\ntargets_accel = '/blobs'\n";
         let settings = |path: &std::path::Path| ServeSettings { config: Some(path.into()), ..Default::default() };
-        assert!(matches!(settings(file(both).path()).resolve(), Err(Error::Contradiction(_))));
+        assert!(matches!(settings(file(both).path()).resolve(), Err(Error::Unusable(_))));
         assert!(matches!(settings("/nowhere/motorcade.toml".as_ref()).resolve(), Err(Error::File { .. })));
         assert!(matches!(settings(file("listen = 5").path()).resolve(), Err(Error::Syntax { .. })));
     }

@@ -109,7 +109,7 @@ pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
 }
 
 pub(super) async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
-    let detail = format!("{} is not possible here; /openapi.json has what is", request.method());
+    let detail = format!("{} is not possible here", request.method());
     problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None)
 }
 

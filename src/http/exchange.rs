@@ -157,15 +157,16 @@ impl Exchange {
         let error = error.map(display);
         macro_rules! log_at {
             ($level:ident) => {
-                $level!(parent: &span, http.status = status, duration_ms, error, "{method} {route} answered {status}")
+                $level!(http.status = status, duration_ms, error, "{method} {route} answered {status}")
             };
         }
         let volume = if status >= 500 { Volume::Failure } else { self.volume };
-        match volume {
+        // Within the span, not only with it as a parent: the JSON format lists the spans that are entered.
+        span.in_scope(|| match volume {
             Volume::Quiet => log_at!(debug),
             Volume::Normal => log_at!(info),
             Volume::Failure => log_at!(error),
-        }
+        });
     }
 }
 

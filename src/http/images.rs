@@ -122,8 +122,10 @@ fn default_limit() -> u32 {
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 409, body = Problem, description = "the path has other bytes or another description"),
+        (status = 408, body = Problem, description = "nothing was received for too long"),
         (status = 413, body = Problem, description = "larger than the limit, which is in `limit`"),
         (status = 422, body = Problem, description = "no recipient, or another digest than was announced"),
+        (status = 503, body = Problem, description = "too many uploads are running"),
         (status = 507, body = Problem, description = "no space is left"),
     ),
     security(("token" = []))

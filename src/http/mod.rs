@@ -21,6 +21,7 @@ mod upload_head;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{Resource, Route, guard};
 
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
@@ -50,35 +51,44 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             // CI and engineers
             .service(
                 web::scope("/api/v1")
-                    .route("/images", web::get().to(images::list_images))
-                    .route("/images/{path:.+}/envelope", web::get().to(images::show_envelope))
+                    .service(only("/images").route(web::get().to(images::list_images)))
+                    .service(only("/images/{path:.+}/envelope").route(web::get().to(images::show_envelope)))
                     .service(
-                        web::resource("/images/{path:.*}")
+                        only("/images/{path:.*}")
                             .route(web::put().to(images::upload_image))
                             .route(web::get().to(images::show_image))
-                            .route(web::delete().to(images::yank_image))
-                            .default_service(web::to(error::method_not_allowed)),
+                            .route(web::delete().to(images::yank_image)),
                     )
-                    .route("/recipients", web::get().to(recipients::list_recipients))
-                    .route("/recipients", web::post().to(recipients::register_recipient))
-                    .route("/recipients/{kid}", web::delete().to(recipients::remove_recipient))
+                    .service(
+                        only("/recipients")
+                            .route(web::get().to(recipients::list_recipients))
+                            .route(web::post().to(recipients::register_recipient)),
+                    )
+                    .service(only("/recipients/{kid}").route(web::delete().to(recipients::remove_recipient)))
                     .default_service(web::to(error::no_route)),
             )
             // Vehicles
             .service(
-                web::resource("/repo/{name:.*}")
-                    .route(web::get().to(repo::serve_file))
-                    .route(web::head().to(repo::serve_file))
-                    .default_service(web::to(error::method_not_allowed)),
+                only("/repo/{name:.*}").route(web::get().to(repo::serve_file)).route(web::head().to(repo::serve_file)),
             )
             // Operators
-            .route("/healthz", web::get().to(operate::healthz))
-            .route("/readyz", web::get().to(operate::readyz))
-            .route("/metrics", web::get().to(operate::metrics))
-            .route("/version", web::get().to(operate::version))
-            .route("/openapi.json", web::get().to(openapi::show_openapi))
+            .service(only("/healthz").route(get_or_head().to(operate::healthz)))
+            .service(only("/readyz").route(get_or_head().to(operate::readyz)))
+            .service(only("/metrics").route(web::get().to(operate::metrics)))
+            .service(only("/version").route(web::get().to(operate::version)))
+            .service(only("/openapi.json").route(web::get().to(openapi::show_openapi)))
             .default_service(web::to(error::no_route));
     }
+}
+
+/// A resource that answers other methods than its own with 405.
+fn only(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(error::method_not_allowed))
+}
+
+/// Load balancers probe with either.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 const MAX_JSON_SIZE: usize = 64 * 1024; // 64 KiB: a recipient's key is under 1 KiB

@@ -81,6 +81,7 @@ fn accelerate(prefix: &str, delivery: &Delivery, access: ReadAccess) -> HttpResp
     let location = format!("{}/{}", prefix.trim_end_matches('/'), delivery.key);
     let mut response = HttpResponse::Ok();
     describe(&mut response, delivery, access);
+    response.content_type(delivery.key.content_type());
     response.insert_header(("X-Accel-Redirect", location)).finish()
 }
 

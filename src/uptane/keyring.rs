@@ -133,7 +133,8 @@ fn key_path(directory: &Path, role: &str, number: u8) -> PathBuf {
 }
 
 fn generate() -> Result<Zeroizing<String>, Error> {
-    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|e| Error::KeyFile {
+    // PKCS#8 version 1: OpenSSL 3.0 reads no other.
+    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(|e| Error::KeyFile {
         verb: "make a key for",
         path: "a role".into(),
         source: e.into(),

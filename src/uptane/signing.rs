@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
-use olpc_cjson::CanonicalFormatter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tough::schema::{Role, Signature, Signed};
@@ -34,8 +33,8 @@ pub struct SignedFile {
 
 /// Signs `content` with every key of `keys`.
 ///
-/// The file is OLPC canonical JSON throughout (TUF 1.0.34, 4.2), not only its signed part: then clients that hash what
-/// they parsed and clients that hash what they fetched agree.
+/// What is signed is OLPC canonical JSON (TUF 1.0.34, 4.2). What is published is JSON with sorted members and no spaces:
+/// the same bytes, but for the line breaks in PEM keys, which canonical JSON leaves as they are and no JSON parser takes.
 ///
 /// # Errors
 ///
@@ -52,7 +51,7 @@ pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<S
         signatures.push(Signature { keyid: key.id().clone(), sig });
     }
     let (version, expires_at) = (content.version().get(), content.expires());
-    let bytes = canonical(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
+    let bytes = sorted_json(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
 }
@@ -76,8 +75,41 @@ pub(super) fn build_error(role: &str, source: impl Into<Box<dyn std::error::Erro
     Error::Build { role: role.to_owned(), source: source.into() }
 }
 
-fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, CanonicalFormatter::new()))?;
-    Ok(bytes)
+/// A `serde_json::Value` keeps its members sorted.
+fn sorted_json(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&serde_json::to_value(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    use tough::schema::{Root, Signed};
+
+    use crate::model::Timestamp;
+    use crate::uptane::keyring::{Keyring, write_secret};
+    use crate::uptane::policy::Policy;
+    use crate::uptane::root;
+
+    fn pem(der: &[u8]) -> String {
+        use base64::Engine;
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    }
+
+    #[tokio::test]
+    async fn p256_and_rsa_role_keys_give_json_that_verifies() {
+        let dir = tempfile::tempdir().unwrap();
+        let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        write_secret(&dir.path().join("root.pem"), pem(p256.as_ref()).as_bytes()).unwrap();
+        let rsa = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let rsa = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'static>>::as_der(&rsa).unwrap();
+        write_secret(&dir.path().join("timestamp.pem"), pem(rsa.as_ref()).as_bytes()).unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
+        let file = root::first(&keyring, &Policy::default(), Timestamp::now()).await.unwrap();
+        let parsed: Signed<Root> = serde_json::from_slice(&file.bytes).unwrap();
+        parsed.signed.verify_role(&parsed).unwrap();
+    }
 }

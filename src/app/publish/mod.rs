@@ -111,6 +111,17 @@ impl Publisher {
         self.rounds.current()
     }
 
+    /// Logs which files are past three quarters of their life: a role that is not signed again by itself, such as a root
+    /// whose keys are elsewhere, or one that could not be.
+    pub async fn warn_of_expiry(&self) {
+        self.rounds.warn_of_expiry().await;
+    }
+
+    /// How long a signed timestamp is valid.
+    pub fn timestamp_lifetime(&self) -> Duration {
+        self.rounds.repository().role_policy("timestamp").lifetime()
+    }
+
     /// Whether a public key signs metadata here.
     pub fn is_role_key(&self, public_pem: &str) -> bool {
         self.rounds.repository().keyring().has_public_pem(public_pem)

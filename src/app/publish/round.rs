@@ -52,7 +52,7 @@ impl Rounds {
             Ok(0) => Ok(()),
             Ok(files) => {
                 self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
-                tracing::info!(files, duration_ms = started.elapsed().as_millis(), "metadata published");
+                tracing::info!(files, duration_ms = started.elapsed().as_secs_f64() * 1000.0, "metadata published");
                 Ok(())
             }
             Err(error) => {
@@ -196,6 +196,18 @@ impl Rounds {
         }
         self.report(states.iter().map(|state| (state.name.as_str(), state.version, state.expires_at)));
         Ok(())
+    }
+
+    pub(super) async fn warn_of_expiry(&self) {
+        let Ok(states) = self.catalog.list_roles().await else { return }; // whoever needs the catalog reports it
+        let now = self.clock.now();
+        for state in states {
+            let quarter_life = self.repository.role_policy(&state.name).lifetime() / 4;
+            if state.expires_at < now + quarter_life {
+                let (role, expires_at) = (&state.name, state.expires_at);
+                tracing::warn!(role, %expires_at, "metadata expires soon and has not been signed again");
+            }
+        }
     }
 
     /// Tells the metrics when each role expires; all bins together are one role, which expires with the first of them.

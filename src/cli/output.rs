@@ -13,6 +13,16 @@ pub(super) fn bytes(label: &str, total: u64) -> ProgressBar {
     bar
 }
 
+/// Writes a line to stdout.
+///
+/// # Errors
+///
+/// Also when whoever reads it has gone, which `println!` would panic on; [`super::run`] ends quietly then.
+pub(super) fn print_line(line: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}")
+}
+
 /// A size for people, in the units of the progress bars.
 pub(super) fn size(bytes: u64) -> impl std::fmt::Display {
     indicatif::BinaryBytes(bytes)

@@ -1,0 +1,45 @@
+# syntax=docker/dockerfile:1
+#
+#     docker build -t motorcade .
+#     docker run --rm -v motorcade:/data motorcade init
+#     docker run -d --name motorcade -p 8080:8080 -v motorcade:/data motorcade
+#     docker exec motorcade motorcade token create --role uploader
+#
+# No key, token or state is ever in the image: all of it is made in the volume by `motorcade init`.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+
+# The packages first, against an empty crate: this layer is built again only when Cargo.toml or Cargo.lock changes.
+COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+RUN mkdir src benches \
+    && echo 'fn main() {}' > src/main.rs \
+    && touch src/lib.rs benches/envelope.rs \
+    && cargo build --release --locked --bin motorcade \
+    && rm -r src
+
+COPY metadata metadata
+COPY migrations migrations
+COPY build.rs build.rs
+COPY src src
+# The copied files can be older than what the empty crate was built from, and cargo compares times.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin motorcade
+
+# The binary needs the C library, libm and libgcc_s, and this image has all three.
+FROM debian:bookworm-slim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/target/release/motorcade /usr/local/bin/motorcade
+# Numeric, so that Kubernetes' runAsNonRoot can check it. A new volume takes owner and mode from this folder.
+RUN install -d -o 10001 -g 10001 -m 0750 /data
+USER 10001:10001
+VOLUME /data
+# Settings rather than flags, so that every subcommand has them and `-e` can change them.
+ENV MOTORCADE_DATA_DIR=/data MOTORCADE_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+# There is no curl here. Kubernetes does not read this: give it httpGet probes on /healthz and /readyz.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '200 OK' <&3"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["motorcade"]
+CMD ["serve"]

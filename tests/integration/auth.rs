@@ -1,0 +1,190 @@
+//! Who may call what, and that nobody else gets further than that.
+
+use motorcade::app::access;
+use motorcade::model::{AccessRole, Clock, SystemClock};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{DESCRIPTION, TestServer, send};
+
+use AccessRole::{Engineer, Officer, Uploader, Viewer};
+
+/// A call's method and path, who may make it, and the status and code that those get.
+type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
+
+/// Every call, about nothing that is there, so that none changes anything.
+const CALLS: [Call; 9] = [
+    ("GET", "/api/v1/images", &AccessRole::ALL, (200, "")),
+    ("GET", "/api/v1/images/no/such.bin", &AccessRole::ALL, (404, "image_not_found")),
+    ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::ALL, (404, "image_not_found")),
+    ("PUT", "/api/v1/images/no/such.bin", &[Uploader, Engineer], (400, "bad_query")),
+    ("DELETE", "/api/v1/images/no/such.bin", &[Engineer, Officer], (404, "image_not_found")),
+    ("GET", "/api/v1/recipients", &AccessRole::ALL, (200, "")),
+    ("POST", "/api/v1/recipients", &[Engineer, Officer], (400, "bad_json")),
+    ("DELETE", "/api/v1/recipients/nobody", &[Engineer, Officer], (404, "recipient_not_found")),
+    ("DELETE", "/api/v1/recipients/nobody?hardware_id=gw-mk3", &[Engineer, Officer], (404, "recipient_not_found")),
+];
+
+#[tokio::test]
+async fn each_call_is_open_to_its_roles_and_to_no_other() {
+    let server = TestServer::start().await;
+    for (method, path, allowed, (status, code)) in CALLS {
+        for role in [Uploader, Engineer, Officer, Viewer] {
+            let answer = send(server.request_as(role, method.parse().unwrap(), path)).await;
+            if !allowed.contains(&role) {
+                let detail = answer.refused(403, "forbidden");
+                assert!(detail.contains(role.as_str()), "{method} {path} {role}: {detail}");
+            } else if status >= 400 {
+                answer.refused(status, code);
+            } else {
+                answer.expect(status);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_path_of_the_openapi_document_is_401_without_a_token() {
+    let server = TestServer::start().await;
+    let document: Value = send(server.request(Method::GET, "/openapi.json")).await.json();
+    let mut calls = 0;
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        let path = template.replace("{path}", "gw/1/a.bin").replace("{kid}", "nobody");
+        assert!(path.starts_with("/api/v1/") && !path.contains('{'), "{template}");
+        for (method, call) in methods.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let answer = send(server.request(method.clone(), &path)).await;
+            answer.refused(401, "unauthenticated");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{method} {path}");
+            assert_eq!(call["security"], json!([{ "token": [] }]), "{method} {path}");
+            assert!(call["responses"].get("401").is_some(), "{method} {path}");
+            calls += 1;
+        }
+    }
+    let documented: std::collections::BTreeSet<_> =
+        CALLS.map(|call| (call.0, call.1.split('?').next().unwrap())).into();
+    assert_eq!(calls, documented.len(), "the table above has every call of the document");
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_one_is_401() {
+    let server = TestServer::start().await;
+    let good = &server.state.tokens.viewer;
+    let values = [
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        "Bearer motorcade_guess".to_owned(),
+        format!("Bearer {good}x"),
+        format!("Bearer {}", &good[..good.len() - 1]),
+        format!("Bearer {}", good.to_uppercase()),
+        format!("Bearer {good} {good}"),
+        format!("Basic {good}"),
+        good.to_owned(),
+        format!("Bearer '{good}' OR 1=1"),
+        format!("Bearer {}", "a".repeat(8000)),
+    ];
+    for value in &values {
+        let request = server.request(Method::GET, "/api/v1/images").header("authorization", value);
+        send(request).await.refused(401, "unauthenticated");
+    }
+    let request = format!("GET /api/v1/images HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {good}\u{e9}\r\n\r\n");
+    server.raw(request).await.refused(401, "unauthenticated");
+    let any_case = server.request(Method::GET, "/api/v1/images").header("authorization", format!("bearer {good}"));
+    send(any_case).await.expect(200);
+}
+
+#[tokio::test]
+async fn revoked_and_expired_tokens_are_401_at_once() {
+    let server = TestServer::start().await;
+    let catalog = server.state.dir().open_catalog().await.unwrap();
+    let now = SystemClock.now();
+    let create = async |label: &str, expires_at| {
+        access::create_token(&catalog, Engineer, label, expires_at, now).await.unwrap().to_string()
+    };
+    let (revoked, expired) = (create("revoked", None).await, create("expired", Some(now)).await);
+    let lasting = create("lasting", Some(now + std::time::Duration::from_secs(3600))).await;
+    let ask = async |token: &str| send(server.request(Method::GET, "/api/v1/images").bearer_auth(token)).await;
+    ask(&lasting).await.expect(200);
+    ask(&revoked).await.expect(200);
+    let records = catalog.list_tokens().await.unwrap();
+    let id = &records.iter().find(|record| record.label == "revoked").unwrap().id;
+    assert!(catalog.revoke_token(id, now).await.unwrap());
+    catalog.close().await;
+    let detail = ask(&revoked).await.refused(401, "unauthenticated");
+    assert!(detail.contains("revoked"), "{detail}");
+    let detail = ask(&expired).await.refused(401, "unauthenticated");
+    assert!(detail.contains("expired"), "{detail}");
+}
+
+#[tokio::test]
+async fn who_is_calling_is_asked_before_what_is_sent() {
+    let server = TestServer::start().await;
+    let viewer = server.state.tokens.viewer.as_str();
+    for (token, status, code) in [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")] {
+        let bad_json = server.request(Method::POST, "/api/v1/recipients").header("content-type", "application/json");
+        send(bad_json.bearer_auth(token).body("{")).await.refused(status, code);
+        let bad_type = server.request(Method::POST, "/api/v1/recipients");
+        send(bad_type.bearer_auth(token).body("{}")).await.refused(status, code);
+        let bad_query = server.request(Method::DELETE, "/api/v1/recipients/nobody?x=1");
+        send(bad_query.bearer_auth(token)).await.refused(status, code);
+        let bad_path = server.request(Method::DELETE, "/api/v1/images/a%20b");
+        send(bad_path.bearer_auth(token)).await.refused(status, code);
+        let bad_upload = server.request(Method::PUT, "/api/v1/images/a%20b?x=1");
+        send(bad_upload.bearer_auth(token)).await.refused(status, code);
+    }
+    let bad_query = server.request(Method::GET, "/api/v1/images?limit=x").bearer_auth("motorcade_guess");
+    send(bad_query).await.refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_bad_token_is_answered_before_the_body_was_sent() {
+    let server = TestServer::start().await;
+    let viewer = &server.state.tokens.viewer;
+    for (token, status, code) in [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")] {
+        for target in [format!("PUT /api/v1/images/gw/1/a.bin?{DESCRIPTION}"), "POST /api/v1/recipients".to_owned()] {
+            let mut raw = server.connect().await;
+            raw.send(format!(
+                "{target} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+            ))
+            .await;
+            raw.answer().await.refused(status, code);
+        }
+    }
+    server.state.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_can_still_read_why_it_was_refused() {
+    let server = TestServer::start().await;
+    let mut raw = server.connect().await;
+    raw.send(crate::client::upload_head("gw/1/a.bin", "motorcade_guess", "Content-Length: 8000000\r\n")).await;
+    let block = vec![0; 100_000];
+    for _ in 0..80 {
+        if raw.try_send(&block).await.is_err() {
+            break; // the server has closed, which it may
+        }
+    }
+    raw.answer().await.refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn operators_pages_need_no_token() {
+    let server = TestServer::start().await;
+    for path in ["/healthz", "/readyz", "/metrics", "/version", "/openapi.json", "/repo/timestamp.json"] {
+        send(server.request(Method::GET, path)).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let server = TestServer::start().await;
+    for path in ["/", "/api/v1/nothing", "/api/v2/images", "/repositories", "/healthz/x"] {
+        send(server.request(Method::GET, path)).await.refused(404, "no_route");
+    }
+    for (method, path) in [("POST", "/repo/timestamp.json"), ("POST", "/api/v1/images/a"), ("PATCH", "/repo/x")] {
+        let answer = send(server.request_as(Engineer, method.parse().unwrap(), path)).await;
+        answer.refused(405, "method_not_allowed");
+        assert!(answer.header("allow").is_some_and(|allowed| allowed.contains("GET")), "RFC 9110, 15.5.6: {answer:?}");
+    }
+}

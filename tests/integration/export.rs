@@ -1,0 +1,108 @@
+//! `motorcade export`: a folder that any file server can serve.
+
+use std::fs;
+
+use motorcade::app::export::{Exported, export};
+use motorcade::app::{Error, setup::StateDir};
+use motorcade::model::AccessRole;
+use reqwest::Method;
+
+use crate::app::{TestServer, pattern, send};
+use crate::client::{published_alias, published_name};
+use crate::state::{BINS, files_below};
+use crate::static_files::StaticFiles;
+
+async fn run(state: &StateDir, folder: &std::path::Path) -> Result<Exported, Error> {
+    export(state, folder, |_, _| ()).await
+}
+
+#[tokio::test]
+async fn an_export_is_a_repository_and_the_next_one_adds_what_is_new() {
+    let server = TestServer::start().await;
+    let large = server.upload("gw/1/a.bin", pattern(2_500_000, 1)).await.json();
+    server.upload("gw/2/a.bin", "small").await.expect(201);
+    let folder = tempfile::tempdir().unwrap();
+    let (state, target) = (server.state.dir(), folder.path().join("exported"));
+
+    let first = run(&state, &target).await.unwrap();
+    assert_eq!((first.copied, first.kept, first.metadata_files), (4, 0, 1 + BINS + 3));
+    assert!(first.bytes > 2_500_000);
+    assert_eq!(files_below(&target).len(), first.metadata_files + 2 * first.copied, "each target has two names");
+    let files = StaticFiles::serve(&target).await;
+    let repository = files.repository().await;
+    assert_eq!(repository.versions(), server.repository().await.versions());
+    let sha256 = large["sealed"]["sha256"].as_str().unwrap();
+    let downloaded = folder.path().join("downloaded");
+    repository.download("gw/1/a.bin", &downloaded).await.unwrap();
+    for name in [published_name("gw/1/a.bin", sha256), published_alias("gw/1/a.bin", sha256)] {
+        assert!(fs::read(target.join(&name)).unwrap() == fs::read(&downloaded).unwrap(), "{name}");
+    }
+
+    let again = run(&state, &target).await.unwrap();
+    assert_eq!(again, Exported { copied: 0, kept: 4, bytes: 0, ..first });
+
+    server.upload("gw/3/a.bin", "new").await.expect(201);
+    send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin")).await.expect(204);
+    let third = run(&state, &target).await.unwrap();
+    assert_eq!((third.copied, third.kept), (2, 2));
+    assert!(third.bytes < 10_000, "{third:?}");
+    let repository = files.repository().await;
+    assert!(repository.find("gw/1/a.bin").is_none());
+    for path in ["gw/2/a.bin", "gw/3/a.bin", "gw/3/a.bin.jwe"] {
+        repository.download(path, &downloaded).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_state_directory_s_own_folder_is_a_repository_too() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let files = StaticFiles::serve(&server.state.blob("")).await;
+    let repository = files.repository().await;
+    let file = server.state.path().join("downloaded");
+    for target in ["gw/1/a.bin", "gw/1/a.bin.jwe"] {
+        repository.download(target, &file).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_damaged_is_exported() {
+    let server = TestServer::start().await;
+    let image = server.upload("gw/1/a.bin", "firmware").await.json();
+    let folder = tempfile::tempdir().unwrap();
+    let (state, target) = (server.state.dir(), folder.path().join("exported"));
+    let blob = server.state.blob(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let bytes = fs::read(&blob).unwrap();
+    for damaged in [&bytes[..bytes.len() - 1], &[&bytes[1..], &[0]].concat()] {
+        fs::write(&blob, damaged).unwrap();
+        let error = run(&state, &target).await.unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        assert!(!target.join("timestamp.json").exists(), "what is not whole is not shown");
+    }
+    fs::write(&blob, &bytes).unwrap();
+    let snapshot = server.state.blob("2.snapshot.json");
+    let text = fs::read_to_string(&snapshot).unwrap();
+    fs::write(&snapshot, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
+    let error = run(&state, &target).await.unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("2.snapshot.json is damaged")), "{error}");
+    fs::write(&snapshot, text).unwrap();
+    run(&state, &target).await.unwrap();
+    assert!(StaticFiles::serve(&target).await.repository().await.find("gw/1/a.bin").is_some());
+}
+
+/// A copy that was cut short has the wrong length, and one that rotted has the right one.
+#[tokio::test]
+async fn a_damaged_copy_from_an_earlier_export_is_mended() {
+    let server = TestServer::start().await;
+    let image = server.upload("gw/1/a.bin", pattern(100_000, 1)).await.json();
+    let folder = tempfile::tempdir().unwrap();
+    let state = server.state.dir();
+    run(&state, folder.path()).await.unwrap();
+    let copy = folder.path().join(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let bytes = fs::read(&copy).unwrap();
+    fs::write(&copy, &bytes[..1000]).unwrap();
+    run(&state, folder.path()).await.unwrap();
+    assert!(fs::read(&copy).unwrap() == bytes);
+    let downloaded = folder.path().join("downloaded");
+    StaticFiles::serve(folder.path()).await.repository().await.download("gw/1/a.bin", &downloaded).await.unwrap();
+}

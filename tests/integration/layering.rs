@@ -1,0 +1,202 @@
+//! The import table of ARCHITECTURE.md, and other rules that a review would have to look for in every file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Which modules each module may import from; `*` is all. Every one may import `telemetry`.
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
+    ("model", &[]),
+    ("telemetry", &[]),
+    ("envelope", &["model"]),
+    ("blob", &["model"]),
+    ("catalog", &["model"]),
+    ("config", &["model"]),
+    ("uptane", &["model", "envelope"]),
+    ("app", &["model", "envelope", "uptane", "blob", "catalog"]),
+    ("http", &["app", "model", "blob::BlobKey"]), // the names of blobs are the paths of /repo
+    ("server", &["*"]),
+    ("cli", &["*"]),
+];
+
+/// Which crates have one place, so that they can be replaced there.
+const HOMES: [(&str, &[&str]); 14] = [
+    ("actix_web", &["http/", "server.rs"]),
+    ("actix_http", &["http/", "server.rs"]),
+    ("actix_server", &["server.rs"]),
+    ("actix_service", &["server.rs"]),
+    ("tough", &["uptane/"]),
+    ("aws_lc_rs", &["uptane/"]),
+    ("sqlx", &["catalog/"]),
+    ("aes_gcm", &["envelope/"]),
+    ("aes_kw", &["envelope/"]),
+    ("p256", &["envelope/"]),
+    ("rsa", &["envelope/"]),
+    ("clap", &["cli/", "config/", "main.rs"]),
+    ("reqwest", &["cli/", "uptane/client.rs"]),
+    ("std::env", &["config/", "cli/demo.rs"]), // the demo runs itself
+];
+
+/// A source file without its tests and comments; line numbers stay.
+struct Source {
+    name: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    fn module(&self) -> &str {
+        self.name.split(['/', '.']).next().unwrap()
+    }
+
+    /// Where `needle` begins a path, as line numbers and what follows it.
+    fn paths<'a>(&'a self, needle: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+        let starts_word =
+            |line: &str, at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+        self.lines.iter().enumerate().flat_map(move |(number, line)| {
+            let found = line.match_indices(needle).filter(move |(at, _)| starts_word(line, *at));
+            found.map(move |(at, _)| (number + 1, &line[at + needle.len()..]))
+        })
+    }
+
+    /// What it imports of this crate: line numbers, and paths such as `blob::BlobKey`.
+    fn imports(&self) -> Vec<(usize, String)> {
+        let mut imports = Vec::new();
+        for (number, rest) in self.paths("crate::") {
+            let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap());
+            let members = group.map_or_else(|| vec![rest], |group| group.split(',').map(str::trim).collect());
+            for member in members.into_iter().filter(|member| !member.is_empty()) {
+                let end = member.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c)).unwrap_or(member.len());
+                imports.push((number, member[..end].trim_end_matches(':').to_owned()));
+            }
+        }
+        imports
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `folder`; nothing that isn't part of the project.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        for path in fs::read_dir(current).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let is_foreign = ["target", ".git", "node_modules"].contains(&name) || name.starts_with("motorcade-data");
+            match path.is_dir() {
+                true if !is_foreign => folders.push(path),
+                false => files.push(path),
+                true => {}
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// What is compiled into the binary.
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let mut sources = Vec::new();
+    for path in files(&src).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        if ["_tests.rs", "/conformance.rs", "/snakeoil.rs", "/tests.rs"].iter().any(|end| name.ends_with(end)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().take_while(|line| !line.starts_with("mod tests"));
+        let without_comment = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned();
+        sources.push(Source { name, lines: code.map(without_comment).collect() });
+    }
+    assert!(sources.len() > 50, "the sources were found");
+    sources
+}
+
+#[test]
+fn modules_import_only_what_the_table_allows() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        let module = source.module();
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
+            assert!(["lib", "main"].contains(&module), "{} is in no row of the table", source.name);
+            continue;
+        };
+        for (line, import) in source.imports() {
+            let target = import.split("::").next().unwrap();
+            let is_allowed = |allowed: &&str| ["*", target, import.as_str()].contains(allowed);
+            if target != module && target != "telemetry" && !allowed.iter().any(is_allowed) {
+                violations.push(format!("src/{}:{line} imports crate::{import}", source.name));
+            }
+        }
+    }
+    assert_eq!(violations, Vec::<String>::new(), "{violations:#?}");
+}
+
+#[test]
+fn each_library_stays_in_its_place() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (library, homes) in HOMES {
+            if homes.iter().any(|home| source.name.starts_with(home)) {
+                continue;
+            }
+            let uses = source.paths(library).filter(|(_, rest)| rest.starts_with("::") || rest.starts_with(';'));
+            violations.extend(uses.map(|(line, _)| format!("src/{}:{line} uses {library}", source.name)));
+        }
+    }
+    assert_eq!(violations, Vec::<String>::new(), "{violations:#?}");
+}
+
+#[test]
+fn no_file_is_over_500_lines_before_its_tests() {
+    let long = |source: &Source| source.lines.len() > 500;
+    let long: Vec<_> = sources().into_iter().filter(long).map(|source| (source.name, source.lines.len())).collect();
+    assert_eq!(long, []);
+}
+
+#[test]
+fn every_call_of_the_api_says_in_its_type_who_may_make_it() {
+    let document: Value = serde_json::from_str(&motorcade::http::openapi_document()).unwrap();
+    let calls =
+        document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
+    let documented: BTreeSet<String> = calls.map(|call| call["operationId"].as_str().unwrap().to_owned()).collect();
+    let routes = fs::read_to_string(root().join("src/http/mod.rs")).unwrap();
+    let api = routes.split_once("scope(\"/api/v1\")").unwrap().1.split_once("// Vehicles").unwrap().0;
+    let mut routed = BTreeSet::new();
+    for handler in api.split(".to(").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        let (module, name) = handler.split_once("::").unwrap();
+        let code = fs::read_to_string(root().join(format!("src/http/{module}.rs"))).unwrap();
+        let function = code.split_once(&format!("async fn {name}(")).unwrap().1;
+        let signature = function.split_once(") ->").unwrap().0;
+        assert!(signature.contains("Access<"), "{handler} is open to everyone: {signature}");
+        routed.insert(name.to_owned());
+    }
+    assert_eq!(routed, documented, "each route is documented");
+}
+
+/// Keys for tests are in one folder, under a name that says what they are worth.
+#[test]
+fn no_private_key_lies_about() {
+    let mut found = BTreeSet::new();
+    for path in files(root()) {
+        let bytes = fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let is_head = line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----");
+            let is_key =
+                |next: &str| next.len() >= 48 && next.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+            if is_head && lines.next().is_some_and(is_key) {
+                found.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let (test_keys, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|name| name.starts_with("tests/vectors/keys/snakeoil_"));
+    assert_eq!(others, Vec::<String>::new());
+    assert!(!test_keys.is_empty(), "what finds nothing has to be able to find something");
+}

@@ -1,0 +1,24 @@
+//! Everything that can be tested in one process: a real server on a free port, real clients, a temporary state directory.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod answer;
+mod app;
+mod auth;
+mod client;
+mod damage;
+mod expect;
+mod export;
+mod layering;
+mod lifecycle;
+mod observe;
+mod paths;
+mod publication;
+mod recipients;
+mod repo;
+mod repo_ranges;
+mod state;
+mod static_files;
+mod upload;
+mod upload_bodies;
+mod upload_races;

@@ -1,0 +1,261 @@
+//! What is in the signed metadata and for how long: re-signing by a clock that tests move, yanks, superseded files.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use motorcade::app::ingest::{Accepted, UploadRequest};
+use motorcade::app::setup::Opened;
+use motorcade::app::{App, Limits};
+use motorcade::model::{AccessRole, Clock, ImageDescription, Sha256Digest, Timestamp};
+use motorcade::telemetry::Metrics;
+use reqwest::Method;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::app::{TestServer, eventually, send};
+use crate::state::{BINS, HARDWARE_ID, ManualClock, TestState};
+use crate::static_files::StaticFiles;
+
+/// The use cases on a state directory, under a clock that stands still; no HTTP.
+struct Node {
+    state: TestState,
+    clock: Arc<ManualClock>,
+    app: Arc<App>,
+    publishing: JoinHandle<()>,
+    _lock: fs::File,
+}
+
+impl Node {
+    async fn open(state: TestState, interval: Duration) -> Self {
+        let clock = ManualClock::starting_now();
+        let metrics = Arc::new(Metrics::new("0"));
+        let opened = state.dir().open(Limits::default(), clock.clone(), metrics, Handle::current()).await.unwrap();
+        let Opened { app, publisher_task, lock } = opened;
+        app.recover().await.unwrap();
+        Self { state, clock, app, publishing: tokio::spawn(publisher_task.run(interval)), _lock: lock }
+    }
+
+    /// Uploads one and the same image: new, or again. Either way a round of publication is over when this returns.
+    async fn upload(&self, path: &str) -> Accepted {
+        let request = UploadRequest {
+            path: path.parse().unwrap(),
+            description: ImageDescription {
+                name: "firmware".parse().unwrap(),
+                version: "1".parse().unwrap(),
+                hardware_ids: vec![HARDWARE_ID.parse().unwrap()],
+                release_counter: 1.try_into().unwrap(),
+                target_format: Default::default(),
+            },
+            algorithm: Default::default(),
+            recipients: None,
+            expected_sha256: Some(Sha256Digest::from_bytes(Sha256::digest(b"firmware").into())),
+            content_length: None,
+            uploaded_by: "test".into(),
+        };
+        let plan = self.app.plan_upload(&request).await.unwrap();
+        let body = stream::iter([Ok(Bytes::from_static(b"firmware"))]);
+        self.app.upload(request, plan, body).await.unwrap()
+    }
+
+    /// Lets time pass and a round of publication come.
+    async fn after_hours(&self, hours: u64) -> Versions {
+        self.clock.advance_hours(hours);
+        self.upload("gw/1/a.bin").await;
+        self.versions()
+    }
+
+    fn read(&self, name: &str) -> Value {
+        let file = serde_json::from_slice::<Value>(&fs::read(self.state.blob(name)).unwrap()).unwrap();
+        let expires: Timestamp = file["signed"]["expires"].as_str().unwrap().parse().unwrap();
+        assert!(expires > self.clock.now(), "{name} has expired");
+        file["signed"].clone()
+    }
+
+    /// The versions of what is published now.
+    fn versions(&self) -> Versions {
+        let timestamp = self.read("timestamp.json");
+        let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+        let listed = self.read(&format!("{snapshot}.snapshot.json"));
+        let of = |role: &str| listed["meta"][format!("{role}.json")]["version"].as_u64().unwrap();
+        let untouched = of("bin-0"); // no test's path is in it
+        self.read(&format!("{untouched}.bin-0.json"));
+        self.read(&format!("{}.targets.json", of("targets")));
+        let root = (1..).take_while(|version| self.state.blob(&format!("{version}.root.json")).exists()).count();
+        Versions {
+            timestamp: timestamp["version"].as_u64().unwrap(),
+            snapshot,
+            targets: of("targets"),
+            bin: untouched,
+            root: root as u64,
+        }
+    }
+
+    async fn close(self) -> TestState {
+        let Self { state, app, publishing, .. } = self;
+        app.drain().await;
+        drop(app);
+        publishing.await.unwrap();
+        state
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Versions {
+    timestamp: u64,
+    snapshot: u64,
+    targets: u64,
+    bin: u64,
+    root: u64,
+}
+
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn each_role_is_signed_again_past_half_its_life_and_not_before() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    node.upload("gw/1/a.bin").await;
+    let first = node.versions();
+    assert_eq!(node.after_hours(11).await, first, "the timestamp is good for a day");
+    let second = Versions { timestamp: first.timestamp + 1, ..first };
+    assert_eq!(node.after_hours(2).await, second);
+    assert_eq!(node.after_hours(1).await, second);
+    let third = Versions { timestamp: second.timestamp + 1, snapshot: first.snapshot + 1, ..second };
+    assert_eq!(node.after_hours(4 * 24).await, third, "the snapshot is good for a week");
+    let fourth = node.after_hours(42 * 24).await;
+    let expected = Versions {
+        timestamp: third.timestamp + 1,
+        snapshot: third.snapshot + 1,
+        targets: third.targets + 1,
+        bin: third.bin + 1,
+        root: 1,
+    };
+    assert_eq!(fourth, expected, "targets and bins are good for 90 days");
+    let files = StaticFiles::serve(&node.state.blob("")).await;
+    assert_eq!(files.repository().await.versions(), [1, fourth.timestamp, fourth.snapshot]);
+    node.close().await.assert_clean().await;
+}
+
+#[tokio::test]
+async fn signing_again_needs_nobody_to_ask() {
+    let node = Node::open(TestState::new(), Duration::from_millis(10)).await;
+    let first = node.versions();
+    node.clock.advance_hours(13);
+    eventually("the timestamp is signed again", async || node.versions().timestamp > first.timestamp).await;
+    let second = node.versions();
+    assert_eq!(second, Versions { timestamp: first.timestamp + 1, ..first });
+    node.close().await;
+}
+
+#[tokio::test]
+async fn root_is_renewed_while_its_key_is_there() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    let first_root = node.read("1.root.json");
+    let versions = node.after_hours(183 * 24).await;
+    assert_eq!(versions.root, 2);
+    let second_root = node.read("2.root.json");
+    assert_eq!(second_root["version"], 2);
+    assert_eq!((&second_root["keys"], &second_root["roles"]), (&first_root["keys"], &first_root["roles"]));
+    let files = StaticFiles::serve(&node.state.blob("")).await;
+    let repository = files.repository().await;
+    assert_eq!(repository.versions(), [2, versions.timestamp, versions.snapshot]);
+    assert!(repository.find("gw/1/a.bin").is_some());
+    assert_eq!(node.after_hours(1).await.root, 2, "once is enough");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn without_its_key_root_stays_and_the_others_are_signed_again() {
+    let state = TestState::new();
+    fs::remove_file(state.path().join("keys/root.pem")).unwrap();
+    let node = Node::open(state, NEVER).await;
+    let first = node.versions();
+    let second = node.after_hours(183 * 24).await;
+    assert_eq!(second.root, 1);
+    assert!(second.timestamp > first.timestamp && second.targets > first.targets, "{second:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    node.after_hours(183 * 24).await; // root 2, and everything else anew
+    node.after_hours(24).await;
+    let current = node.versions();
+    let before = node.state.stored_files();
+    assert!(before.contains("1.snapshot.json") && before.contains("1.bin-0.json"));
+    let maintaining = tokio::spawn(Arc::clone(&node.app).maintain(NEVER));
+    let is_metadata = |name: &&String| !name.starts_with("targets/") && !name.ends_with(".root.json");
+    // the bins, targets, snapshot and timestamp
+    let count = || node.state.stored_files().iter().filter(is_metadata).count();
+    eventually("only one version of each role is left", async || count() == BINS + 3).await;
+    maintaining.abort();
+    let _ = maintaining.await; // it holds the application
+    let after = node.state.stored_files();
+    assert!(after.contains("1.root.json") && after.contains("2.root.json"));
+    assert!(after.contains(&format!("{}.snapshot.json", current.snapshot)));
+    let targets =
+        |files: &std::collections::BTreeSet<String>| files.iter().filter(|f| f.starts_with("targets/")).count();
+    assert_eq!(targets(&after), targets(&before));
+    let files = StaticFiles::serve(&node.state.blob("")).await;
+    assert_eq!(files.repository().await.versions(), [2, current.timestamp, current.snapshot]);
+    node.close().await.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_was_just_superseded_is_still_served() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        server.upload(path, path).await.expect(201);
+    }
+    let server = TestServer::on(server.stop(), |_| ()).await; // removes superseded files as it starts
+    for name in ["1.snapshot.json", "2.snapshot.json", "3.snapshot.json"] {
+        server.download(name).await;
+    }
+}
+
+#[tokio::test]
+async fn a_yanked_image_leaves_the_metadata_with_its_envelope() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        server.upload(path, path).await.expect(201);
+    }
+    let before = server.repository().await;
+    let sealed = server.image("gw/1/a.bin").await["sealed"]["url"].as_str().unwrap().to_owned();
+    let yank = || server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin");
+    send(yank()).await.expect(204);
+    let after = server.repository().await;
+    for target in ["gw/1/a.bin", "gw/1/a.bin.jwe"] {
+        assert!(before.find(target).is_some() && after.find(target).is_none(), "{target}");
+    }
+    assert!(after.find("gw/2/a.bin").is_some() && after.find("gw/2/a.bin.jwe").is_some());
+    assert!(after.versions()[2] > before.versions()[2]);
+
+    send(server.request(Method::GET, &sealed)).await.expect(200); // for vehicles that are at it
+    assert!(server.image("gw/1/a.bin").await["yanked_at"].is_string());
+    assert_eq!(server.get("/api/v1/images").await.json()["images"].as_array().unwrap().len(), 2);
+    send(yank()).await.expect(204); // again is no mistake
+    assert_eq!(server.repository().await.versions(), after.versions());
+    let other = server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/9/a.bin");
+    send(other).await.refused(404, "image_not_found");
+    server.state.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_yank_while_uploads_run_loses_neither() {
+    let server = TestServer::start().await;
+    server.upload("gw/0/a.bin", "old").await.expect(201);
+    let paths: Vec<String> = (1..=8).map(|number| format!("gw/{number}/a.bin")).collect();
+    let uploads = futures_util::future::join_all(paths.iter().map(|path| server.upload(path, path.clone())));
+    let yank = send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/0/a.bin"));
+    let (uploads, yank) = tokio::join!(uploads, yank);
+    yank.expect(204);
+    uploads.into_iter().for_each(|answer| drop(answer.expect(201)));
+    let repository = server.repository().await;
+    assert!(repository.find("gw/0/a.bin").is_none());
+    assert!(paths.iter().all(|path| repository.find(path).is_some()));
+}

@@ -1,0 +1,189 @@
+//! `/repo/…`: names, headers, who may read, and who carries the bytes.
+
+use std::fs;
+
+use motorcade::config::RepoAccess;
+use motorcade::model::AccessRole;
+use reqwest::Method;
+
+use crate::answer::Answer;
+use crate::app::{TestServer, pattern, send, sha256_hex};
+use crate::client::{published_alias, published_name};
+
+pub(crate) const IMAGE: &str = "gw/4.2.0/gateway+b1.bin";
+
+/// The names under /repo/ of an image and of its envelope.
+pub(crate) struct Published {
+    pub(crate) image: String,
+    pub(crate) image_alias: String,
+    pub(crate) envelope: String,
+}
+
+/// Uploads an image whose sealed bytes are too many to be checked while they are served.
+pub(crate) async fn publish_large(server: &TestServer) -> Published {
+    let image = server.upload(IMAGE, pattern(3_000_000, 1)).await;
+    let sha256 = image.json()["sealed"]["sha256"].as_str().unwrap().to_owned();
+    let envelope = server.get(&format!("/api/v1/images/{IMAGE}/envelope")).await.expect(200);
+    Published {
+        image: published_name(IMAGE, &sha256),
+        image_alias: published_alias(IMAGE, &sha256),
+        envelope: published_name(&format!("{IMAGE}.jwe"), &sha256_hex(&envelope)),
+    }
+}
+
+pub(crate) async fn get(server: &TestServer, name: &str) -> Answer {
+    send(server.request(Method::GET, &format!("/repo/{name}"))).await
+}
+
+#[tokio::test]
+async fn files_have_the_headers_that_caches_need() {
+    let server = TestServer::start().await;
+    let published = publish_large(&server).await;
+    for (name, content_type, cache_control) in [
+        ("timestamp.json", "application/json", "no-cache"),
+        ("1.root.json", "application/json", "public, max-age=31536000, immutable"),
+        ("2.snapshot.json", "application/json", "public, max-age=31536000, immutable"),
+        (&published.image, "application/octet-stream", "public, max-age=31536000, immutable"),
+        (&published.image_alias, "application/octet-stream", "public, max-age=31536000, immutable"),
+        (&published.envelope, "application/jose+json", "public, max-age=31536000, immutable"),
+    ] {
+        let answer = get(&server, name).await;
+        assert_eq!(answer.status, 200, "{name}");
+        assert_eq!(answer.header("content-type"), Some(content_type), "{name}");
+        assert_eq!(answer.header("cache-control"), Some(cache_control), "{name}");
+        assert_eq!(answer.header("accept-ranges"), Some("bytes"), "{name}");
+        assert_eq!(answer.header("etag"), Some(&*format!("\"{}\"", sha256_hex(&answer.body))), "{name}");
+        assert_eq!(answer.header("last-modified").is_some(), name != "timestamp.json", "{name}");
+        assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()), "{name}");
+
+        let head = send(server.request(Method::HEAD, &format!("/repo/{name}"))).await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{name}");
+        for header in ["content-type", "cache-control", "accept-ranges", "etag", "last-modified", "content-length"] {
+            assert_eq!(head.header(header), answer.header(header), "HEAD {name}: {header}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_published_is_404() {
+    let server = TestServer::start().await;
+    let published = publish_large(&server).await;
+    let zeros = "0".repeat(64);
+    for name in [
+        "2.root.json",
+        "root.json",
+        "01.root.json",
+        "snapshot.json",
+        "9.snapshot.json",
+        "1.nothing.json",
+        "18446744073709551616.root.json",
+        "timestamp.json/",
+        "Timestamp.json",
+        "targets",
+        "targets/",
+        "",
+        &published_name(IMAGE, &zeros),
+        &published.image.to_uppercase(),
+        &format!("targets/{IMAGE}"),
+        &format!("{}/", published.image),
+        &format!("{}x", published.image),
+    ] {
+        get(&server, name).await.refused(404, "file_not_found");
+        let head = send(server.request(Method::HEAD, &format!("/repo/{name}"))).await;
+        assert_eq!(head.status, 404, "HEAD {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_may_be_percent_encoded() {
+    let server = TestServer::start().await;
+    let published = publish_large(&server).await;
+    let sealed = server.download(&published.image).await;
+    for encoded in
+        [published.image.replace('+', "%2B"), published.image.replace('/', "%2F"), every_byte(&published.image)]
+    {
+        assert!(server.download(&encoded).await == sealed, "{encoded}");
+    }
+    assert_eq!(server.download("%74imestamp%2Ejson").await, server.download("timestamp.json").await);
+}
+
+fn every_byte(name: &str) -> String {
+    name.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn nothing_outside_the_repository_is_served() {
+    let server = TestServer::start().await;
+    fs::write(server.state.path().join("repo/secret.txt"), "not a blob").unwrap();
+    for path in [
+        "/repo/../keys/root.pem",
+        "/repo/../catalog.sqlite",
+        "/repo/..%2fkeys%2froot.pem",
+        "/repo/%2e%2e/keys/root.pem",
+        "/repo/targets/../../keys/root.pem",
+        "/repo/targets/..%2f..%2fkeys/root.pem",
+        "/repo/targets/%2e%2e/timestamp.json",
+        "/repo/./timestamp.json",
+        "/repo//timestamp.json",
+        "/repo//etc/passwd",
+        "/repo/%2Fetc%2Fpasswd",
+        "/repo/targets//etc/passwd",
+        "/repo/..\\keys\\root.pem",
+        "/repo/timestamp.json%00",
+        "/repo/1.root.json%00.json",
+        "/repo/1...%2f..%2fkeys%2froot.json",
+        "/repo/%FF%FE",
+        "/repo/secret.txt",
+    ] {
+        server.raw(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await.refused(404, "file_not_found");
+    }
+}
+
+#[tokio::test]
+async fn reading_can_be_made_to_take_a_token() {
+    let server = TestServer::configured(|config| config.repo_access = RepoAccess::Token).await;
+    let image = server.upload("gw/1/a.bin", "firmware").await.json();
+    let url = image["sealed"]["url"].as_str().unwrap();
+    for path in ["/repo/timestamp.json", "/repo/1.root.json", "/repo/nothing", url] {
+        send(server.request(Method::GET, path)).await.refused(401, "unauthenticated");
+        send(server.request(Method::GET, path).bearer_auth("motorcade_guess")).await.refused(401, "unauthenticated");
+        assert_eq!(send(server.request(Method::HEAD, path)).await.status, 401);
+    }
+    for role in AccessRole::ALL {
+        let answer = send(server.request_as(role, Method::GET, url)).await;
+        assert_eq!(answer.status, 200, "{role}");
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000, immutable"));
+    }
+}
+
+#[tokio::test]
+async fn targets_can_be_redirected() {
+    let base = "https://cdn.example/blobs/";
+    let server = TestServer::configured(|config| config.targets_url = Some(base.into())).await;
+    let published = publish_large(&server).await;
+    for name in [&published.image, &published.image_alias] {
+        let answer = get(&server, name).await;
+        assert_eq!(answer.status, 307, "{answer:?}");
+        let location = format!("https://cdn.example/blobs/{}", published.image);
+        assert_eq!(answer.header("location"), Some(&*location), "the name that the blob directory has");
+    }
+    get(&server, &published_name(IMAGE, &"0".repeat(64))).await.refused(404, "file_not_found");
+    get(&server, "timestamp.json").await.expect(200);
+    get(&server, "1.root.json").await.expect(200);
+}
+
+#[tokio::test]
+async fn nginx_can_be_told_to_carry_targets() {
+    let server = TestServer::configured(|config| config.targets_accel = Some("/blobs/".into())).await;
+    let published = publish_large(&server).await;
+    for name in [&published.image, &published.image_alias] {
+        let answer = get(&server, name).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
+        assert_eq!(answer.header("x-accel-redirect"), Some(&*format!("/blobs/{}", published.image)));
+        let sha256 = name.split(['/', '.']).find(|part| part.len() == 64).unwrap();
+        assert_eq!(answer.header("etag"), Some(&*format!("\"{sha256}\"")));
+        assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
+    }
+    assert!(!get(&server, "timestamp.json").await.expect(200).is_empty());
+}

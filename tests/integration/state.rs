@@ -1,0 +1,217 @@
+//! State directories: one is made the slow way for all tests, and each test gets a copy of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use motorcade::app::access;
+use motorcade::app::setup::StateDir;
+use motorcade::catalog::RecipientRecord;
+use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
+use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
+use motorcade::uptane::policy::Policy;
+use tempfile::TempDir;
+
+/// The hardware id that has recipients.
+pub(crate) const HARDWARE_ID: &str = "gw-mk3";
+
+/// Hash bins of the repository: fewer than by default, since each is a file that has to reach the disk.
+pub(crate) const BINS: usize = 16;
+
+/// A token of each role.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    pub(crate) uploader: String,
+    pub(crate) engineer: String,
+    pub(crate) officer: String,
+    pub(crate) viewer: String,
+}
+
+impl Tokens {
+    pub(crate) fn of(&self, role: AccessRole) -> &str {
+        match role {
+            AccessRole::Uploader => &self.uploader,
+            AccessRole::Engineer => &self.engineer,
+            AccessRole::Officer => &self.officer,
+            AccessRole::Viewer => &self.viewer,
+        }
+    }
+}
+
+/// A state directory with tokens of every role and two recipients for [`HARDWARE_ID`]; removed when dropped.
+pub(crate) struct TestState {
+    pub(crate) folder: TempDir,
+    pub(crate) tokens: Tokens,
+}
+
+impl TestState {
+    pub(crate) fn new() -> Self {
+        static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::make);
+        let folder = tempfile::tempdir().unwrap();
+        for (name, mode, bytes) in &TEMPLATE.files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        Self { folder, tokens: TEMPLATE.tokens.clone() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn dir(&self) -> StateDir {
+        StateDir::new(self.path())
+    }
+
+    /// Where the blob called `name` is.
+    pub(crate) fn blob(&self, name: &str) -> PathBuf {
+        self.path().join("repo").join(name)
+    }
+
+    /// Names of everything that the repository serves.
+    pub(crate) fn stored_files(&self) -> BTreeSet<String> {
+        files_below(&self.path().join("repo"))
+    }
+
+    /// The targets among [`Self::stored_files`].
+    pub(crate) fn stored_targets(&self) -> BTreeSet<String> {
+        self.stored_files().into_iter().filter(|name| name.starts_with("targets/")).collect()
+    }
+
+    /// Names of files on their way into the repository.
+    pub(crate) fn staged_files(&self) -> BTreeSet<String> {
+        files_below(&self.path().join("staging"))
+    }
+
+    /// The files of the state directory, the database's own included, that hold `needle`.
+    pub(crate) fn files_with(&self, needle: &[u8]) -> Vec<String> {
+        let holds = |name: &String| {
+            // A staged file can be gone by now.
+            let bytes = fs::read(self.path().join(name)).unwrap_or_default();
+            bytes.windows(needle.len()).any(|window| window == needle)
+        };
+        files_below(self.path()).into_iter().filter(holds).collect()
+    }
+
+    /// The trust anchor.
+    pub(crate) fn first_root(&self) -> Vec<u8> {
+        fs::read(self.blob("1.root.json")).unwrap()
+    }
+
+    /// Asserts that the catalog knows no blob that waits for its image, and that fsck finds nothing.
+    pub(crate) async fn assert_clean(&self) {
+        let catalog = self.dir().open_catalog().await.unwrap();
+        let pending = catalog.pending_blobs().await.unwrap();
+        catalog.close().await;
+        assert_eq!(pending, Vec::<String>::new());
+        assert_eq!(self.staged_files(), BTreeSet::new());
+        let findings = motorcade::app::fsck::check(&self.dir(), motorcade::app::fsck::Damaged::Report, |_, _| ()).await;
+        assert_eq!(findings.unwrap().problems, Vec::<String>::new());
+    }
+}
+
+/// The files of a state directory that was initialized.
+struct Template {
+    files: Vec<(String, u32, Vec<u8>)>,
+    tokens: Tokens,
+}
+
+impl Template {
+    fn make() -> Self {
+        // A runtime can't be started within another one, and tests run in theirs.
+        let making = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(Self::make_async())
+        });
+        making.join().unwrap()
+    }
+
+    async fn make_async() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let policy = Policy::DEFAULT.replace("prefix_digits = 2", "prefix_digits = 1");
+        fs::create_dir(folder.path().join("metadata")).unwrap();
+        fs::write(folder.path().join("metadata/policy.toml"), policy).unwrap(); // which init leaves as it is
+        state.init(Arc::new(SystemClock)).await.unwrap();
+        let catalog = state.open_catalog().await.unwrap();
+        let now = SystemClock.now();
+        let create = async |role| access::create_token(&catalog, role, "test", None, now).await.unwrap().to_string();
+        let tokens = Tokens {
+            uploader: create(AccessRole::Uploader).await,
+            engineer: create(AccessRole::Engineer).await,
+            officer: create(AccessRole::Officer).await,
+            viewer: create(AccessRole::Viewer).await,
+        };
+        for key in ["snakeoil_p256", "snakeoil_rsa2048"] {
+            let key = RecipientKey::parse(&key_file(&format!("{key}.pub.pem"))).unwrap();
+            let record = RecipientRecord {
+                hardware_id: HARDWARE_ID.parse().unwrap(),
+                kid: key.kid().to_string(),
+                jwk: key.to_jwk().to_string(),
+                created_at: now,
+                created_by: "template".into(),
+            };
+            assert!(catalog.insert_recipient(&record).await.unwrap());
+        }
+        catalog.close().await;
+        let read = |name: String| {
+            let path = folder.path().join(&name);
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            (name, mode, fs::read(path).unwrap())
+        };
+        Self { files: files_below(folder.path()).into_iter().map(read).collect(), tokens }
+    }
+}
+
+/// A file of tests/vectors/keys.
+pub(crate) fn key_file(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/keys");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// A private key of tests/vectors/keys, such as `snakeoil_p256`.
+pub(crate) fn private_key(name: &str) -> RecipientPrivateKey {
+    RecipientPrivateKey::parse(&key_file(&format!("{name}.pem"))).unwrap()
+}
+
+/// Names of all files below `folder`, relative to it.
+pub(crate) fn files_below(folder: &Path) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&current) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files
+}
+
+/// A clock that stands still until it is told to go on.
+pub(crate) struct ManualClock(Mutex<Timestamp>);
+
+impl ManualClock {
+    /// A clock that starts at the time of now, which is when the template was signed.
+    pub(crate) fn starting_now() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(SystemClock.now())))
+    }
+
+    pub(crate) fn advance_hours(&self, hours: u64) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now += std::time::Duration::from_secs(hours * 3600);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
