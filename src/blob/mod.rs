@@ -1,7 +1,7 @@
 //! Blobs: sealed images, envelopes and metadata files, under the names that `/repo` serves.
 //!
 //! [`BlobStore`] is the contract; [`local`] keeps blobs in a directory that any file server can serve as it is.
-//! [`conformance`] tests each sentence of the contract on every implementation.
+//! `conformance` tests each sentence of the contract on every implementation.
 
 pub mod key;
 pub mod local;
