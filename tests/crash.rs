@@ -568,7 +568,11 @@ async fn a_disk_that_fills_up_at_any_step_of_a_publication_stops_it_whole() {
         fs::remove_file(filler).unwrap();
         let again = image.send(&client).await;
         let again = again.unwrap_or_else(|| panic!("{free} bytes free: {status}, then no answer\n{}", server.log()));
-        assert!([StatusCode::OK, StatusCode::CREATED].contains(&again), "{free} bytes free: {status}, then {again}\n{}", server.log());
+        assert!(
+            [StatusCode::OK, StatusCode::CREATED].contains(&again),
+            "{free} bytes free: {status}, then {again}\n{}",
+            server.log()
+        );
         let repository = site.check_after_start(&server).await;
         let is_there = repository.find(&image.path).is_some();
         assert!(is_there, "{free} bytes free: {status}, then {again}, but it is not published\n{}", server.log());

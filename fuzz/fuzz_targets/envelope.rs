@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use motorcade::envelope::jwe::Envelope;
-use motorcade::envelope::key::RecipientPrivateKey;
+use motorcade_fuzz::envelope::jwe::Envelope;
+use motorcade_fuzz::envelope::key::RecipientPrivateKey;
 
 static KEY: LazyLock<RecipientPrivateKey> = LazyLock::new(|| {
     RecipientPrivateKey::parse(include_str!("../../tests/vectors/keys/snakeoil_p256.pem")).expect("it is a key")

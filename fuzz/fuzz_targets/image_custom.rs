@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use motorcade::uptane::custom::ImageCustom;
+use motorcade_fuzz::custom::ImageCustom;
 
 fuzz_target!(|input: &[u8]| {
     let Ok(custom) = serde_json::from_slice::<ImageCustom>(input) else { return };

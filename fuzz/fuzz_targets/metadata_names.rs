@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use motorcade::blob::BlobKey;
-use motorcade::model::{ImagePath, Sha256Digest};
+use motorcade_fuzz::key::BlobKey;
+use motorcade_fuzz::model::{ImagePath, Sha256Digest};
 
 fuzz_target!(|name: &str| {
     for key in BlobKey::candidates(name) {

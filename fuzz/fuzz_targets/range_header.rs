@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use motorcade::http::range::{MAX_RANGES, RangeRequest, parse_range};
+use motorcade_fuzz::range::{MAX_RANGES, RangeRequest, parse_range};
 
 fuzz_target!(|input: &[u8]| {
     let Some((length, header)) = input.split_first_chunk::<8>() else { return };

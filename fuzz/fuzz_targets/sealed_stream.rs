@@ -4,10 +4,10 @@
 use std::io::{Cursor, Read};
 
 use libfuzzer_sys::fuzz_target;
-use motorcade::envelope::key::DataKey;
-use motorcade::envelope::segment::OpenError;
-use motorcade::envelope::stream::{RandomReader, SegmentReader};
-use motorcade::model::SealAlgorithm;
+use motorcade_fuzz::envelope::key::DataKey;
+use motorcade_fuzz::envelope::segment::OpenError;
+use motorcade_fuzz::envelope::stream::{RandomReader, SegmentReader};
+use motorcade_fuzz::model::SealAlgorithm;
 
 fuzz_target!(|input: &[u8]| {
     let Some((key, sealed)) = input.split_first_chunk::<32>() else { return };

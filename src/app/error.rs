@@ -50,7 +50,7 @@ pub enum Error {
         detail: String,
     },
     /// More bytes than are allowed.
-    #[error("the image is larger than the limit of {limit} bytes")]
+    #[error("the body is larger than the limit of {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,

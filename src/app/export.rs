@@ -23,7 +23,8 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Writes what is published in `state` to `folder`, which may hold an earlier export. Safe beside a running server; a
+/// Writes what is published in `state` to `folder`, which may hold an earlier export: what is there with the right name and
+/// length is kept. Safe beside a running server; a
 /// client that reads `folder` meanwhile sees the earlier export or this one. `progress` is told of bytes copied.
 ///
 /// # Errors
@@ -77,5 +78,6 @@ async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &Li
         return Err(Error::Corrupt { detail: format!("{} is damaged; run `motorcade fsck`", target.key) });
     }
     let staged = upload.finish()?;
+    destination.delete(&target.key).await?; // what is there has the wrong length
     Ok(staged.promote(&target.key)?)
 }

@@ -78,8 +78,10 @@ async fn check_target(store: &LocalBlobStore, target: &ListedTarget) -> Result<O
             Err(_) => return Ok(Some("can't be read")),
         }
     }
-    let is_intact = Sha256Digest::from_bytes(hasher.finalize().into()) == target.sha256;
-    Ok((!is_intact).then_some("is damaged"))
+    if Sha256Digest::from_bytes(hasher.finalize().into()) != target.sha256 {
+        return Ok(Some("is damaged"));
+    }
+    Ok((!store.has_both_names(&target.key)?).then_some(WITHOUT_ALIAS))
 }
 
 fn set_aside(
@@ -89,6 +91,9 @@ fn set_aside(
     damaged: Damaged,
 ) -> Result<String, Error> {
     let key = &target.key;
+    if problem == WITHOUT_ALIAS {
+        return Ok(format!("{key} {problem} {}", key.alias().unwrap_or_default()));
+    }
     if damaged == Damaged::Report || problem == "is missing" {
         return Ok(format!("{key} {problem}"));
     }
@@ -116,3 +121,5 @@ async fn check_stray(
     let is_pending = catalog.pending_blobs().await?.contains(&key.name());
     Ok((!known && !is_pending).then(|| format!("{name} belongs to no image")))
 }
+
+const WITHOUT_ALIAS: &str = "is intact, but some clients won't find it: link it again as";

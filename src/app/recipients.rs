@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{App, Error};
-use crate::catalog::RecipientRecord;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
-use crate::model::HardwareId;
+use crate::model::{HardwareId, RecipientRecord};
 
 impl App {
     /// Registers a public key, PEM or JWK, for hardware ids. Registering it again changes nothing. Returns whether any

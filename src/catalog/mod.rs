@@ -17,7 +17,6 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{ConnectOptions, Executor, Row};
 
 pub use images::{ImagePage, NewImage};
-pub use recipients::RecipientRecord;
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use tokens::TokenRecord;
 

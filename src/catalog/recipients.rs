@@ -3,22 +3,7 @@
 use sqlx::any::AnyRow;
 
 use super::{Catalog, Error, parsed, text, time};
-use crate::model::{HardwareId, Timestamp};
-
-/// A public key that belongs to a hardware id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipientRecord {
-    /// The hardware id.
-    pub hardware_id: HardwareId,
-    /// RFC 7638 thumbprint of the key.
-    pub kid: String,
-    /// The key as a JWK with public members only.
-    pub jwk: String,
-    /// When it was registered.
-    pub created_at: Timestamp,
-    /// Id of the token that registered it.
-    pub created_by: String,
-}
+use crate::model::{HardwareId, RecipientRecord};
 
 impl Catalog {
     /// Registers a key for a hardware id; registering it again changes nothing. Returns whether it is new there.

@@ -38,23 +38,34 @@ impl Permission for Manage {
     const ROLES: &'static [AccessRole] = &[AccessRole::Engineer, AccessRole::Officer];
 }
 
-/// A caller whose token has a permission. It is checked before a byte of the body is read.
-pub struct Access<P> {
+/// A caller whose token has a permission `P`, and what else the route takes from the request, `T`.
+///
+/// The caller comes first: extractors beside each other race, and then a stranger's body would be read, and answered,
+/// before the stranger is turned away.
+pub struct Access<P, T = ()> {
     /// The caller.
     pub principal: Principal,
+    /// What comes with the request.
+    pub input: T,
     permission: PhantomData<P>,
 }
 
-impl<P: Permission> FromRequest for Access<P> {
-    type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+impl<P, T> FromRequest for Access<P, T>
+where
+    P: Permission,
+    T: FromRequest + 'static,
+{
+    type Error = actix_web::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, actix_web::Error>>>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
-        let token = bearer_token(request.headers()).map(str::to_owned);
+        let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let principal = app.authorize(token.as_deref(), P::ROLES).await?;
-            Ok(Self { principal, permission: PhantomData })
+            let authorized = app.authorize(bearer_token(request.headers()), P::ROLES).await;
+            let principal = authorized.map_err(ApiError::from)?;
+            let input = T::from_request(&request, &mut payload).await.map_err(Into::into)?;
+            Ok(Self { principal, input, permission: PhantomData })
         })
     }
 }

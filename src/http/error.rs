@@ -108,16 +108,19 @@ pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
     problem(StatusCode::NOT_FOUND, "no_route", format!("there is nothing at {:.200}", request.path()), None)
 }
 
-pub(super) async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
+/// 405, with the methods that are possible (RFC 9110, 15.5.6).
+pub(super) fn method_not_allowed(request: &HttpRequest, allow: &'static str) -> HttpResponse {
     let detail = format!("{} is not possible here", request.method());
-    problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None)
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
     // The parser's own message could repeat what was sent, and that may be a private key.
     let detail = match error {
         JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
-            format!("the body is over {limit} bytes")
+            return ApiError(app::Error::TooLarge { limit: limit as u64 }).into();
         }
         JsonPayloadError::ContentType => "send `Content-Type: application/json`".to_owned(),
         JsonPayloadError::Deserialize(e) => {

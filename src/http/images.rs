@@ -132,15 +132,14 @@ fn default_limit() -> u32 {
 )]
 pub(super) async fn upload_image(
     app: web::Data<App>,
-    access: Access<Upload>,
+    access: Access<Upload, web::Payload>,
     request: HttpRequest,
-    body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
     let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal.id)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
-    let (status, image) = match app.upload(upload, plan, body.map_err(io::Error::other)).await? {
+    let (status, image) = match app.upload(upload, plan, access.input.map_err(io::Error::other)).await? {
         Accepted::Created(image) => (StatusCode::CREATED, image),
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
@@ -160,9 +159,9 @@ pub(super) async fn upload_image(
 )]
 pub(super) async fn list_images(
     app: web::Data<App>,
-    _: Access<Read>,
-    query: web::Query<ListQuery>,
+    access: Access<Read, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
+    let query = access.input;
     let page = app.list_images(&query.cursor, query.limit.clamp(1, 1000)).await?;
     let images = page.images.into_iter().map(ImageBody::from).collect();
     Ok(HttpResponse::Ok().json(ImageList { images, next_cursor: page.next }))
@@ -220,12 +219,11 @@ pub(super) async fn yank_image(
 )]
 pub(super) async fn show_envelope(
     app: web::Data<App>,
-    _: Access<Read>,
+    access: Access<Read, web::Query<EnvelopeQuery>>,
     request: HttpRequest,
-    query: web::Query<EnvelopeQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).and_then(|path| path.strip_suffix("/envelope"));
-    let envelope = app.show_envelope(&image_path(path.unwrap_or_default())?, query.kid.as_deref()).await?;
+    let envelope = app.show_envelope(&image_path(path.unwrap_or_default())?, access.input.kid.as_deref()).await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
 }
 

@@ -21,7 +21,7 @@ mod upload_head;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{Resource, Route, guard};
+use actix_web::{HttpRequest, Resource, Route, guard};
 
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
@@ -51,39 +51,42 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             // CI and engineers
             .service(
                 web::scope("/api/v1")
-                    .service(only("/images").route(web::get().to(images::list_images)))
-                    .service(only("/images/{path:.+}/envelope").route(web::get().to(images::show_envelope)))
+                    .service(only("/images", "GET").route(web::get().to(images::list_images)))
+                    .service(only("/images/{path:.+}/envelope", "GET").route(web::get().to(images::show_envelope)))
                     .service(
-                        only("/images/{path:.*}")
+                        only("/images/{path:.*}", "GET, PUT, DELETE")
                             .route(web::put().to(images::upload_image))
                             .route(web::get().to(images::show_image))
                             .route(web::delete().to(images::yank_image)),
                     )
                     .service(
-                        only("/recipients")
+                        only("/recipients", "GET, POST")
                             .route(web::get().to(recipients::list_recipients))
                             .route(web::post().to(recipients::register_recipient)),
                     )
-                    .service(only("/recipients/{kid}").route(web::delete().to(recipients::remove_recipient)))
+                    .service(only("/recipients/{kid}", "DELETE").route(web::delete().to(recipients::remove_recipient)))
                     .default_service(web::to(error::no_route)),
             )
             // Vehicles
             .service(
-                only("/repo/{name:.*}").route(web::get().to(repo::serve_file)).route(web::head().to(repo::serve_file)),
+                only("/repo/{name:.*}", "GET, HEAD")
+                    .route(web::get().to(repo::serve_file))
+                    .route(web::head().to(repo::serve_file)),
             )
             // Operators
-            .service(only("/healthz").route(get_or_head().to(operate::healthz)))
-            .service(only("/readyz").route(get_or_head().to(operate::readyz)))
-            .service(only("/metrics").route(web::get().to(operate::metrics)))
-            .service(only("/version").route(web::get().to(operate::version)))
-            .service(only("/openapi.json").route(web::get().to(openapi::show_openapi)))
+            .service(only("/healthz", "GET, HEAD").route(get_or_head().to(operate::healthz)))
+            .service(only("/readyz", "GET, HEAD").route(get_or_head().to(operate::readyz)))
+            .service(only("/metrics", "GET").route(web::get().to(operate::metrics)))
+            .service(only("/version", "GET").route(web::get().to(operate::version)))
+            .service(only("/openapi.json", "GET").route(web::get().to(openapi::show_openapi)))
             .default_service(web::to(error::no_route));
     }
 }
 
-/// A resource that answers other methods than its own with 405.
-fn only(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(error::method_not_allowed))
+/// A resource that answers other methods than `allow` with 405.
+fn only(path: &str, allow: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| async move { error::method_not_allowed(&request, allow) };
+    web::resource(path).default_service(web::to(refuse))
 }
 
 /// Load balancers probe with either.

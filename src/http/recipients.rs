@@ -3,14 +3,14 @@
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::auth::{Access, Manage, Read};
 use super::error::Problem;
 use crate::app::{self, App};
-use crate::catalog::RecipientRecord;
-use crate::model::HardwareId;
+use crate::model::{HardwareId, RecipientRecord};
 
 /// A public key and the hardware that has its private half.
 #[derive(Deserialize, ToSchema)]
@@ -21,7 +21,7 @@ pub(super) struct NewRecipient {
     hardware_ids: Vec<String>,
     /// The public key: PEM text, or a JWK object.
     #[schema(value_type = Value)]
-    public_key: Value,
+    public_key: Box<RawValue>,
 }
 
 /// A registered key.
@@ -76,15 +76,14 @@ pub(super) struct RemoveQuery {
 )]
 pub(super) async fn register_recipient(
     app: web::Data<App>,
-    access: Access<Manage>,
-    body: web::Json<NewRecipient>,
+    access: Access<Manage, web::Json<NewRecipient>>,
 ) -> Result<HttpResponse, ApiError> {
+    let Access { principal, input: body, .. } = access;
     let hardware_ids = body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
-    let public_key = match &body.public_key {
-        Value::String(pem) => pem.clone(),
-        jwk => jwk.to_string(),
-    };
-    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &access.principal.id).await?;
+    // A JWK goes on as it was sent: reading it into a value would hide members that stand in it twice.
+    let sent = body.public_key.get();
+    let public_key = serde_json::from_str(sent).unwrap_or_else(|_| sent.to_owned());
+    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal.id).await?;
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(RegisteredRecipient { kid }))
 }
@@ -116,11 +115,10 @@ pub(super) async fn list_recipients(app: web::Data<App>, _: Access<Read>) -> Res
 )]
 pub(super) async fn remove_recipient(
     app: web::Data<App>,
-    _: Access<Manage>,
+    access: Access<Manage, web::Query<RemoveQuery>>,
     kid: web::Path<String>,
-    query: web::Query<RemoveQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let hardware_id = query.hardware_id.as_deref().map(hardware_id).transpose()?;
+    let hardware_id = access.input.hardware_id.as_deref().map(hardware_id).transpose()?;
     app.remove_recipient(&kid, hardware_id.as_ref()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -127,11 +127,12 @@ impl Query {
     }
 }
 
-/// The file's name without its extension.
+/// The file's name without its extension, as much of it as a name may have.
 fn default_name(path: &ImagePath) -> Result<ImageName, Error> {
     let file = path.as_str().rsplit('/').next().unwrap_or_default();
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    if stem.is_empty() { file } else { stem }.parse().map_err(bad_query)
+    let name = if stem.is_empty() { file } else { stem };
+    name.get(..ImageName::MAX_LENGTH).unwrap_or(name).parse().map_err(bad_query)
 }
 
 fn bad_query(detail: impl ToString) -> Error {

@@ -29,6 +29,9 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
+            /// Longest value, in characters.
+            pub const MAX_LENGTH: usize = $max;
+
             /// The value as text.
             pub fn as_str(&self) -> &str {
                 &self.0

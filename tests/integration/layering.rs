@@ -64,6 +64,7 @@ impl Source {
     fn imports(&self) -> Vec<(usize, String)> {
         let mut imports = Vec::new();
         for (number, rest) in self.paths("crate::") {
+            assert!(!rest.starts_with('{') || rest.contains('}'), "{}:{number}: one `use` a module", self.name);
             let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap());
             let members = group.map_or_else(|| vec![rest], |group| group.split(',').map(str::trim).collect());
             for member in members.into_iter().filter(|member| !member.is_empty()) {

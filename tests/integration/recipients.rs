@@ -247,7 +247,7 @@ async fn hardware_ids_are_checked() {
 async fn a_body_over_64_kib_is_refused() {
     let server = TestServer::start().await;
     let answer = register(&server, &["gw-mk3"], "x".repeat(70_000).into()).await;
-    assert!(answer.refused(400, "bad_json").contains("65536"), "{answer:?}");
+    assert!(answer.refused(413, "too_large").contains("65536"), "{answer:?}");
 }
 
 /// A key that signs metadata must not receive, too (Uptane 2.1.0, 5.2.2: each role has keys of its own).

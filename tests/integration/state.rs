@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use motorcade::app::access;
 use motorcade::app::setup::StateDir;
-use motorcade::catalog::RecipientRecord;
 use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
+use motorcade::model::RecipientRecord;
 use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
 use motorcade::uptane::policy::Policy;
 use tempfile::TempDir;

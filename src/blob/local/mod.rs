@@ -10,7 +10,7 @@ mod upload;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +55,20 @@ impl LocalBlobStore {
     /// [`Error::NotFound`] or [`Error::Backend`].
     pub fn quarantine(&self, key: &BlobKey) -> Result<PathBuf, Error> {
         self.directories.set_aside(key)
+    }
+
+    /// Whether a blob's second name, if it has one, stands for the same file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub fn has_both_names(&self, key: &BlobKey) -> Result<bool, Error> {
+        let Some(alias) = key.alias() else { return Ok(true) };
+        let inode = |name: &str| match fs::symlink_metadata(self.directories.repo.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(|metadata| Some(metadata.ino())).map_err(|e| Error::new("look at", name, e)),
+        };
+        Ok(inode(&alias)? == inode(&key.name())?)
     }
 
     /// The directory that is a static repository.
