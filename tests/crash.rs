@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{Cursor, ErrorKind, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -413,6 +414,41 @@ async fn an_init_killed_at_any_moment_can_be_repeated() {
         VerifiedRepository::load(&trusted, &server.repo_url()).await.unwrap();
         assert_eq!(fsck(&data_dir), [""; 0]);
     }
+}
+
+/// Ends the process at its first write to a file: the file is there by then, and empty.
+fn init_without_writing(data_dir: &Path) {
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 0 -c 0; exec \"$0\" init --data-dir \"$1\"", env!("CARGO_BIN_EXE_motorcade")]);
+    let output = command.arg(data_dir).output().unwrap();
+    assert_eq!(output.status.signal(), Some(Signal::XFSZ.as_raw()), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_init_killed_between_making_a_file_and_filling_it_can_be_repeated() {
+    let complete = tempfile::tempdir().unwrap();
+    init(complete.path());
+    let files = ["metadata/policy.toml", "keys/root.pem", "keys/targets.pem", "keys/timestamp.pem", "keys/escrow.jwk"];
+    let made = files_below(complete.path());
+    assert!(files.iter().all(|file| made.contains(&(*file).to_owned())), "{made:?}");
+    let mut wrong = Vec::new();
+    for missing in files {
+        let dir = tempfile::tempdir().unwrap();
+        for file in made.iter().filter(|file| *file != missing) {
+            if file.starts_with("keys/") || file.starts_with("metadata/") {
+                fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+                fs::copy(complete.path().join(file), dir.path().join(file)).unwrap();
+            }
+        }
+        init_without_writing(dir.path());
+        let output = motorcade(["init", "--data-dir"]).arg(dir.path()).output().unwrap();
+        if !output.status.success() {
+            wrong.push(format!("killed at {missing}: {}", String::from_utf8_lossy(&output.stderr)));
+        } else if !fsck(dir.path()).is_empty() {
+            wrong.push(format!("killed at {missing}: {:?}", fsck(dir.path())));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// An upload whose body comes when the test says so.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{App, Error};
 use crate::blob::BlobKey;
+use crate::telemetry::Chain;
 
 impl App {
     /// Brings the state directory back in order after a crash: removes half-written files and blobs whose image was
@@ -42,7 +43,7 @@ impl App {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "removed superseded metadata"),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "failed to remove superseded metadata");
+                    tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata");
                 }
             }
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{ConnectOptions, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 pub use images::{ImagePage, NewImage};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
@@ -41,6 +41,14 @@ impl Catalog {
         let pool = AnyPoolOptions::new()
             .max_connections(SQLITE_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // When the disk is full, SQLite may end a transaction itself. Rolling it back fails then, and sqlx takes
+                    // the connection to be in that transaction for ever: what is committed there next is not.
+                    connection.execute("SELECT 1").await?; // after the rollback, which was only started
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .after_connect(|connection, _| Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) }))
             .connect_with(options.disable_statement_logging())
             .await

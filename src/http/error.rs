@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::request_id::RequestId;
 use crate::app;
+use crate::telemetry::Chain;
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl ResponseError for ApiError {
         if let app::Error::Internal(source) = &self.0 {
             let request_id = RequestId::current();
             let request_id = request_id.as_ref().map(RequestId::as_str);
-            tracing::error!(request_id, error = source.as_ref() as &dyn StdError, "request failed");
+            tracing::error!(request_id, error = %Chain(source.as_ref()), "request failed");
         }
         let limit = if let app::Error::TooLarge { limit } = self.0 { Some(limit) } else { None };
         let mut response = problem(status, code, self.0.to_string(), limit);

@@ -14,3 +14,23 @@ pub use families::{PublicationOutcome, UploadOutcome, UploadStage};
 pub use logging::{Error, LogFormat, TelemetryConfig, TelemetryGuard, init};
 pub use metrics::{HttpMetrics, Metrics, StageTimer, UploadInProgress};
 pub use trace::{ParseTraceparentError, TraceContext, TraceExport, describe_request};
+
+/// An error and its causes on one line, each once: what a log needs of it.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -3,14 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::{Body, Response, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -305,16 +303,4 @@ impl Client {
         let response = response.and_then(Response::error_for_status).expect("it is there");
         response.bytes().await.expect("it comes whole")
     }
-}
-
-/// The value of `Repr-Digest` for a body (RFC 9530).
-pub(crate) fn repr_digest(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
-}
-
-/// What is left in a pipe.
-pub(crate) fn rest(mut pipe: impl Read) -> String {
-    let mut text = String::new();
-    let _ = pipe.read_to_string(&mut text);
-    text
 }

@@ -17,7 +17,7 @@ use crate::catalog::NewImage;
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::model::{ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
-use crate::telemetry::UploadStage;
+use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
 impl App {
@@ -141,7 +141,7 @@ impl App {
                 failed => failed,
             };
             if let Err(error) = forgotten {
-                tracing::warn!(blob = %key, error = &error as &dyn std::error::Error, "a blob is left for the next start");
+                tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
             }
         }
     }

@@ -10,7 +10,7 @@
 //! 5. replace `timestamp.json`.
 //!
 //! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
-//! mended by [`Publisher::recover`], which repeats step 5.
+//! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
 
 mod round;
 

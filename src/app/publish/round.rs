@@ -1,5 +1,6 @@
 //! One round of publication: which files are due, how they are signed, and in which order they become visible.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use crate::app::Error;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
 use crate::model::{Clock, Sha256Digest, Timestamp};
-use crate::telemetry::{Metrics, PublicationOutcome};
+use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
 use crate::uptane::root;
 use crate::uptane::signing::SignedFile;
@@ -23,6 +24,8 @@ pub(super) struct Rounds {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     current: RwLock<Option<CurrentTimestamp>>,
+    /// Whether the timestamp that was recorded last is the visible one, as far as this process knows.
+    is_shown: AtomicBool,
 }
 
 impl Rounds {
@@ -33,7 +36,15 @@ impl Rounds {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { catalog, blobs, repository, clock, metrics, current: RwLock::new(None) }
+        Self {
+            catalog,
+            blobs,
+            repository,
+            clock,
+            metrics,
+            current: RwLock::new(None),
+            is_shown: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn repository(&self) -> &ImageRepository {
@@ -57,7 +68,7 @@ impl Rounds {
             }
             Err(error) => {
                 self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
-                tracing::error!(error = &error as &dyn std::error::Error, "failed to publish metadata; will try again");
+                tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
                 Err(if matches!(error, Error::Full { .. }) { Failed::Full } else { Failed::Other })
             }
         }
@@ -65,6 +76,9 @@ impl Rounds {
 
     /// One round; returns how many files it published.
     async fn publish_changes(&self) -> Result<usize, Error> {
+        if !self.is_shown.load(Ordering::Relaxed) {
+            self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
+        }
         let now = self.clock.now();
         let states = self.catalog.list_roles().await?;
         let due = self.due_roles(&states, now);
@@ -80,6 +94,7 @@ impl Rounds {
         for file in files.iter().filter(|file| file.role != "timestamp") {
             self.blobs.put(&key_of(file), file.bytes.clone()).await?;
         }
+        self.is_shown.store(false, Ordering::Relaxed);
         match self.catalog.record_publication(&published_roles(&reserved, &files)).await {
             // Another replica, which started after this one, publishes all that this one would have.
             Err(catalog::Error::Overtaken) => return Ok(0),
@@ -172,6 +187,7 @@ impl Rounds {
             self.blobs.replace(&BlobKey::Timestamp, timestamp.bytes.clone()).await?;
             self.set_current(timestamp.bytes.clone(), timestamp.sha256, now);
         }
+        self.is_shown.store(true, Ordering::Relaxed);
         let unchanged = states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
         let unchanged = unchanged.map(|state| (state.name.as_str(), state.version, state.expires_at));
         self.report(unchanged.chain(files.iter().map(|file| (file.role.as_str(), file.version, file.expires_at))));
@@ -179,7 +195,10 @@ impl Rounds {
     }
 
     pub(super) async fn recover(&self) -> Result<(), Error> {
-        let Some(recorded) = self.catalog.find_role_body("timestamp").await? else { return Ok(()) };
+        let Some(recorded) = self.catalog.find_role_body("timestamp").await? else {
+            self.is_shown.store(true, Ordering::Relaxed); // nothing has been published yet
+            return Ok(());
+        };
         let recorded = Bytes::from(recorded);
         let visible = match self.blobs.open(&BlobKey::Timestamp).await {
             Ok(blob) => blob.read_all(MAX_ROOT_SIZE).await.ok(),
@@ -189,6 +208,7 @@ impl Rounds {
             tracing::warn!("timestamp.json was not the one that was published last; it is now");
             self.blobs.replace(&BlobKey::Timestamp, recorded.clone()).await?;
         }
+        self.is_shown.store(true, Ordering::Relaxed);
         let states = self.catalog.list_roles().await?;
         if let Some(state) = states.iter().find(|state| state.name == "timestamp") {
             let lifetime = self.repository.role_policy("timestamp").lifetime();
