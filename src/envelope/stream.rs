@@ -5,7 +5,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::key::DataKey;
-use super::segment::{HEADER_SIZE, Layout, OpenError, Position, SealError, SegmentOpener, SegmentSealer};
+use super::segment::{HEADER_SIZE, Layout, OpenError, Position, SealError, SegmentOpener, SegmentSealer, TAG_SIZE};
 use crate::model::SealAlgorithm;
 
 /// Seals what is written to it.
@@ -123,6 +123,9 @@ impl<R: Read> SegmentReader<R> {
         let capacity = self.opener.layout().sealed_capacity(index);
         segment.extend(self.ahead.take());
         read_up_to(&mut self.source, capacity - segment.len(), segment)?;
+        if segment.len() < TAG_SIZE {
+            return Err(OpenError::Truncated);
+        }
         let position = if segment.len() == capacity { self.look_ahead()? } else { Position::Last };
         self.opener.open(index, position, segment)?;
         self.index = index.checked_add(1);
@@ -298,7 +301,10 @@ mod tests {
         for extra in [1, 16, 4096] {
             let mut extended = sealed.clone();
             extended.resize(sealed.len() + extra, 0);
-            assert!(matches!(open(&extended), Err(OpenError::Authentication)), "extended by {extra}");
+            assert!(
+                matches!(open(&extended), Err(OpenError::Authentication | OpenError::Truncated)),
+                "extended by {extra}"
+            );
         }
     }
 

@@ -71,8 +71,16 @@ impl<'a> Json<'a> {
         };
         shared.check_disjoint(&protected, "the shared header")?;
         let mut entries = Vec::new();
+        let mut passed_over = None;
         for (index, recipient) in self.recipients()?.into_iter().enumerate() {
-            entries.push(recipient.entry(index, &protected, &shared)?);
+            match recipient.entry(index, &protected, &shared) {
+                // Others may be served in ways that we don't know; one entry that we can open is enough (RFC 7516, 5.2).
+                Err(unknown @ EnvelopeError::UnsupportedAlg { .. }) => passed_over = passed_over.or(Some(unknown)),
+                entry => entries.push(entry?),
+            }
+        }
+        if let (true, Some(unknown)) = (entries.is_empty(), passed_over) {
+            return Err(unknown);
         }
         Ok(Envelope { entries, content: self.content()?, protected: self.protected(&protected)? })
     }
