@@ -446,6 +446,8 @@ fn an_init_killed_between_making_a_file_and_filling_it_can_be_repeated() {
             wrong.push(format!("killed at {missing}: {}", String::from_utf8_lossy(&output.stderr)));
         } else if !fsck(dir.path()).is_empty() {
             wrong.push(format!("killed at {missing}: {:?}", fsck(dir.path())));
+        } else {
+            Server::start(dir.path(), &[]);
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -11,7 +11,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl StateDir {
         self.create_directories().map_err(Error::internal("create the state directory"))?;
         let policy_file = self.policy_file();
         if !policy_file.exists() {
-            fs::write(&policy_file, Policy::DEFAULT).map_err(Error::internal("write the metadata policy"))?;
+            write_policy(&policy_file).map_err(Error::internal("write the metadata policy"))?;
         }
         let policy = self.policy()?;
         Keyring::create(&self.keys(), &policy).map_err(Error::internal("make the role keys"))?;
@@ -231,6 +231,15 @@ impl StateDir {
     fn catalog_file(&self) -> PathBuf {
         self.path.join("catalog.sqlite")
     }
+}
+
+/// There whole, or not at all.
+fn write_policy(path: &Path) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(Policy::DEFAULT.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
 }
 
 fn role_names(repository: &ImageRepository) -> Vec<String> {

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -68,6 +68,11 @@ impl Keyring {
     ///
     /// [`Error::KeyFile`].
     pub fn create(directory: &Path, policy: &Policy) -> Result<(), Error> {
+        remove_unfinished(directory).map_err(|e| Error::KeyFile {
+            verb: "clean up beside",
+            path: directory.display().to_string(),
+            source: e.into(),
+        })?;
         for (role, role_policy) in policy.roles() {
             for number in 1..=role_policy.threshold {
                 let path = key_path(directory, role, number);
@@ -175,17 +180,33 @@ fn decode_pem(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// Writes a file that only its owner can read, synced, and fails if there is one.
+/// Writes a file that only its owner can read, and fails if there is one. The file is there whole and synced, or not at
+/// all, so that an `init` that was cut off can be repeated.
 ///
 /// # Errors
 ///
 /// [`Error::KeyFile`].
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A temporary file has mode 0600.
+    let written = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path)?;
+        File::open(folder)?.sync_all()
     });
     written.map_err(|e| Error::KeyFile { verb: "write", path: path.display().to_string(), source: e.into() })
+}
+
+/// Removes what a cut-off [`write_secret`] has left.
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file that only its owner can read.
@@ -203,6 +224,8 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     });
     read.map_err(|e| Error::KeyFile { verb: "read", path: path.display().to_string(), source: e.into() })
 }
+
+const UNFINISHED: &str = ".unfinished-";
 
 #[cfg(test)]
 mod tests {
