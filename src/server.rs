@@ -122,7 +122,10 @@ fn build_http_server(
     trace_export: TraceExport,
 ) -> anyhow::Result<ActixServer> {
     let address = listener.local_addr()?;
-    let builder = ActixServer::build().disable_signals().shutdown_timeout(config.shutdown_timeout.as_secs());
+    let builder = ActixServer::build()
+        .max_concurrent_connections(MAX_CONNECTIONS)
+        .disable_signals()
+        .shutdown_timeout(config.shutdown_timeout.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     let metrics = Arc::clone(state.app.metrics());
     let service = move || {
@@ -152,6 +155,7 @@ fn build_http_server(
 const RESIGN_INTERVAL: Duration = Duration::from_secs(60);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for a request's head; stops clients that send it drop by drop
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for a connection's first head, drop by drop; docs/OPERATIONS.md
+const MAX_CONNECTIONS: usize = 4096; // a worker thread; what a client can make one hold is at most about 2 MiB
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5); // lets a client that still sends read why it was refused
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

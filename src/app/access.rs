@@ -61,18 +61,33 @@ impl App {
         // The digest is looked up, not compared, so timing tells nothing about a token.
         let record = self.catalog.find_token(&digest(token)).await?;
         let record = record.ok_or_else(|| unauthenticated("this token is not known here"))?;
-        if record.revoked_at.is_some() {
-            return Err(unauthenticated("this token was revoked"));
-        }
-        if record.expires_at.is_some_and(|expires_at| expires_at <= self.clock.now()) {
-            return Err(unauthenticated("this token has expired"));
-        }
+        self.check_validity(&record)?;
         if !allowed.contains(&record.role) {
             let names: Vec<_> = allowed.iter().map(|role| role.as_str()).collect();
             let detail = format!("a token of role {} may not do this; it takes {}", record.role, names.join(" or "));
             return Err(Error::Forbidden { detail });
         }
         Ok(Principal { id: record.id, role: record.role })
+    }
+
+    /// Checks again a token that was valid when a long request began.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthenticated`] if it has been revoked or has expired.
+    pub(super) async fn check_token_still_valid(&self, id: &str) -> Result<(), Error> {
+        // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses the library itself.
+        self.catalog.find_token_by_id(id).await?.map_or(Ok(()), |record| self.check_validity(&record))
+    }
+
+    fn check_validity(&self, record: &TokenRecord) -> Result<(), Error> {
+        if record.revoked_at.is_some() {
+            return Err(Error::Unauthenticated { detail: "this token was revoked".into() });
+        }
+        if record.expires_at.is_some_and(|expires_at| expires_at <= self.clock.now()) {
+            return Err(Error::Unauthenticated { detail: "this token has expired".into() });
+        }
+        Ok(())
     }
 }
 

@@ -66,7 +66,7 @@ async fn is_there(store: &LocalBlobStore, target: &ListedTarget) -> bool {
 
 async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &ListedTarget) -> Result<(), Error> {
     let blob = source.open(&target.key).await?;
-    let mut upload = destination.begin()?;
+    let mut upload = destination.begin(0)?;
     let mut hasher = Sha256::new();
     let mut pieces = blob.read(0..blob.length);
     let read = |source| Error::from(blob::Error::Backend { verb: "read", name: target.key.name(), source });

@@ -21,16 +21,23 @@ impl App {
         let swept = self.blobs.sweep().await?;
         let pending = self.catalog.pending_blobs().await?;
         for name in &pending {
-            for key in BlobKey::candidates(name).into_iter().filter(|key| key.name() == *name) {
-                self.blobs.delete(&key).await?;
+            // One blob that can't be removed must not keep the server from starting; the next start tries again.
+            if let Err(error) = self.remove_pending_blob(name).await {
+                tracing::warn!(blob = name, error = %Chain(&error), "failed to remove what an unfinished upload had left");
             }
-            self.catalog.forget_pending_blob(name).await?;
         }
         if swept + pending.len() > 0 {
             tracing::warn!(files = swept, blobs = pending.len(), "removed what unfinished uploads had left");
         }
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.publisher.recover().await
+    }
+
+    async fn remove_pending_blob(&self, name: &str) -> Result<(), Error> {
+        for key in BlobKey::candidates(name).into_iter().filter(|key| key.name() == name) {
+            self.blobs.delete(&key).await?;
+        }
+        Ok(self.catalog.forget_pending_blob(name).await?)
     }
 
     /// Removes superseded metadata every `interval`, forever.

@@ -36,7 +36,7 @@ async fn local_store_serves_both_names_of_a_target_in_a_folder() {
 async fn local_store_sweeps_what_a_crash_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = LocalBlobStore::open(dir.path()).unwrap();
-    std::mem::forget(store.begin().unwrap()); // a process that was killed drops nothing
+    std::mem::forget(store.begin(0).unwrap()); // a process that was killed drops nothing
     assert_eq!(store.sweep().await.unwrap(), 1);
     assert_eq!(store.sweep().await.unwrap(), 0);
 }
@@ -51,7 +51,7 @@ async fn content(store: &dyn BlobStore, key: &BlobKey) -> Vec<u8> {
 
 async fn a_blob_is_visible_whole_or_not_at_all(store: &dyn BlobStore) {
     let key = key("whole");
-    let mut upload = store.begin().unwrap();
+    let mut upload = store.begin(0).unwrap();
     upload.write(b"first ").unwrap();
     assert!(matches!(store.open(&key).await, Err(Error::NotFound(_))));
     upload.write(b"second").unwrap();
@@ -78,10 +78,10 @@ async fn the_timestamp_is_replaced(store: &dyn BlobStore) {
 
 async fn dropped_uploads_leave_nothing(store: &dyn BlobStore) {
     let before = store.list().await.unwrap().len();
-    let mut upload = store.begin().unwrap();
+    let mut upload = store.begin(0).unwrap();
     upload.write(b"cut").unwrap();
     drop(upload);
-    drop(store.begin().unwrap().finish().unwrap());
+    drop(store.begin(0).unwrap().finish().unwrap());
     assert_eq!(store.list().await.unwrap().len(), before);
 }
 

@@ -34,12 +34,13 @@ use crate::model::Timestamp;
 /// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Starts an upload whose key is not known yet.
+    /// Starts an upload whose key is not known yet. It fails as on a full disk when less than `keep_free` bytes are left,
+    /// looked at every few MiB.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    fn begin(&self) -> Result<Box<dyn BlobUpload>, Error>;
+    fn begin(&self, keep_free: u64) -> Result<Box<dyn BlobUpload>, Error>;
 
     /// Bytes that can still be stored, where there is such a limit.
     ///

@@ -57,6 +57,16 @@ impl Catalog {
         row.as_ref().map(token).transpose()
     }
 
+    /// Looks a token up by its id, revoked and expired ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_token_by_id(&self, id: &str) -> Result<Option<TokenRecord>, Error> {
+        let row = sqlx::query("SELECT * FROM tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
+        row.await.map_err(Error::backend("find a token"))?.as_ref().map(token).transpose()
+    }
+
     /// All tokens, the oldest first.
     ///
     /// # Errors

@@ -213,5 +213,6 @@ mod tests {
         assert!(matches!(settings(file(both).path()).resolve(), Err(Error::Unusable(_))));
         assert!(matches!(settings("/nowhere/motorcade.toml".as_ref()).resolve(), Err(Error::File { .. })));
         assert!(matches!(settings(file("listen = 5").path()).resolve(), Err(Error::Syntax { .. })));
+        assert!(matches!(settings(file("lisen = '127.0.0.1:1'").path()).resolve(), Err(Error::Syntax { .. })));
     }
 }

@@ -93,6 +93,10 @@ impl FromStr for ImagePath {
         for part in &parts {
             check_part(part)?;
         }
+        // Such a folder could be the published name of another image, which is a file.
+        if let Some(folder) = parts[..parts.len() - 1].iter().find(|part| starts_with_digest(part)) {
+            return Err(E::Reserved((*folder).to_owned()));
+        }
         for end in [parts[0], parts[parts.len() - 1]] {
             if end.len() > MAX_PREFIXED_PART_BYTES {
                 return Err(E::PartTooLong { part: end.to_owned(), limit: MAX_PREFIXED_PART_BYTES });
@@ -114,6 +118,10 @@ fn check_part(part: &str) -> Result<(), ParseImagePathError> {
         _ if part.len() > MAX_PART_BYTES => Err(E::PartTooLong { part: part.to_owned(), limit: MAX_PART_BYTES }),
         _ => Ok(()),
     }
+}
+
+fn starts_with_digest(part: &str) -> bool {
+    part.split_once('.').is_some_and(|(digest, _)| digest.parse::<Sha256Digest>().is_ok())
 }
 
 /// RFC 3986's unreserved characters and four more that appear in version numbers; none needs quoting in a URL path,
@@ -157,9 +165,10 @@ pub enum ParseImagePathError {
     /// Too many folders.
     #[error("image path has more than 16 parts")]
     TooManyParts,
-    /// A file name that means something else here.
+    /// A name that means something else here.
     #[error(
-        "image path must not end in {0:?}: a name with .jwe is an image's envelope, and `envelope` and `reseal` are API calls"
+        "image path must not have {0:?}: a file with .jwe is an image's envelope, `envelope` and `reseal` are API calls, and a \
+         folder that starts with a digest and a dot is a published name"
     )]
     Reserved(String),
 }
@@ -222,6 +231,9 @@ mod tests {
             check(&format!("gw/{file}"), Err(E::Reserved(file.into())));
         }
         check("envelope/x", Ok(()));
+        let published = format!("{}.gateway.bin", "ab".repeat(32));
+        check(&format!("gw/{published}/x"), Err(E::Reserved(published.clone())));
+        check(&format!("gw/{published}"), Ok(()));
     }
 
     #[test]

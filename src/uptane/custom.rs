@@ -71,8 +71,9 @@ impl ImageCustom {
         }
     }
 
-    /// The object as JSON text.
+    /// The object as canonical JSON text: members in order, no spaces.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("strings and numbers are always JSON")
+        let sorted = serde_json::to_value(self).expect("strings and numbers are always JSON");
+        sorted.to_string()
     }
 }

@@ -40,20 +40,43 @@ pub struct SignedFile {
 ///
 /// [`Error::TooFewKeys`] if there is none, [`Error::Sign`] if a signer refuses.
 pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<SignedFile, Error> {
-    let sign_error = |source| Error::Sign { role: role.to_owned(), source };
-    if keys.is_empty() {
-        return Err(Error::TooFewKeys { role: role.to_owned(), found: 0, threshold: 1 });
-    }
     let message = content.canonical_form().map_err(|e| build_error(role, e))?;
-    let mut signatures = Vec::with_capacity(keys.len());
-    for key in keys {
-        let sig = key.sign(&message).await.map_err(sign_error)?.into();
-        signatures.push(Signature { keyid: key.id().clone(), sig });
-    }
+    let signatures = sign_message(role, &message, keys).await?;
     let (version, expires_at) = (content.version().get(), content.expires());
     let bytes = sorted_json(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
+}
+
+/// Signs a role whose canonical form is known, and is JSON too: it has no control characters.
+///
+/// # Errors
+///
+/// As [`sign`].
+pub async fn sign_canonical(
+    role: &str,
+    version: u64,
+    expires_at: Timestamp,
+    message: &[u8],
+    keys: &[RoleKey],
+) -> Result<SignedFile, Error> {
+    let signatures = sign_message(role, message, keys).await?;
+    let signatures = sorted_json(&signatures).map_err(|e| build_error(role, e))?;
+    let bytes = [b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", message, b"}"].concat();
+    let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
+    Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
+}
+
+async fn sign_message(role: &str, message: &[u8], keys: &[RoleKey]) -> Result<Vec<Signature>, Error> {
+    if keys.is_empty() {
+        return Err(Error::TooFewKeys { role: role.to_owned(), found: 0, threshold: 1 });
+    }
+    let mut signatures = Vec::with_capacity(keys.len());
+    for key in keys {
+        let sig = key.sign(message).await.map_err(|source| Error::Sign { role: role.to_owned(), source })?;
+        signatures.push(Signature { keyid: key.id().clone(), sig: sig.into() });
+    }
+    Ok(signatures)
 }
 
 /// The version of a role's next file.

@@ -11,7 +11,7 @@ async fn metrics_tell_of_an_upload() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", pattern(1_500_000, 1)).await.expect(201);
     server.upload("gw/1/a.bin", pattern(1_500_000, 1)).await.expect(200);
-    server.upload("gw/1/a.bin", "other").await.refused(409, "image_exists");
+    server.upload("gw/1/a.bin", "x".repeat(1_500_000)).await.refused(409, "image_exists"); // as long, so it is read
     let metrics = server.metrics().await;
     for line in [
         "motorcade_sealed_bytes_total 1500000",

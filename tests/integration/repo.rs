@@ -87,6 +87,9 @@ async fn what_is_not_published_is_404() {
         &format!("targets/{IMAGE}"),
         &format!("{}/", published.image),
         &format!("{}x", published.image),
+        &format!("1.{}.json", "a".repeat(300)),
+        &format!("targets/{}/{zeros}.x", "a".repeat(300)),
+        &format!("{}/{zeros}.x", published.image),
     ] {
         get(&server, name).await.refused(404, "file_not_found");
         let head = send(server.request(Method::HEAD, &format!("/repo/{name}"))).await;

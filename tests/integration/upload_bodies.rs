@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream;
-use motorcade::model::AccessRole;
+use motorcade::model::{AccessRole, Clock, SystemClock};
 use reqwest::{Body, Method};
 
 use crate::app::{TestServer, eventually, pattern, send};
@@ -161,6 +161,30 @@ async fn a_slow_client_is_not_cut_off() {
         raw.send([*byte]).await;
     }
     raw.answer().await.expect(201);
+}
+
+/// However long an upload takes, what was taken back meanwhile doesn't count any more.
+#[tokio::test]
+async fn a_token_and_a_recipient_are_looked_at_again_once_the_body_is_in() {
+    for is_the_token in [true, false] {
+        let server = TestServer::start().await;
+        let mut raw = send_a_part(&server, "gw/1/a.bin", b"x").await;
+        let catalog = server.state.dir().open_catalog().await.unwrap();
+        if is_the_token {
+            for token in catalog.list_tokens().await.unwrap() {
+                catalog.revoke_token(&token.id, SystemClock.now()).await.unwrap();
+            }
+        } else {
+            for recipient in catalog.list_recipients().await.unwrap() {
+                catalog.delete_recipient(&recipient.kid, None).await.unwrap();
+            }
+        }
+        catalog.close().await;
+        raw.send(vec![b'x'; 6_000_000]).await;
+        let (status, code) = if is_the_token { (401, "unauthenticated") } else { (422, "no_recipient") };
+        raw.answer().await.refused(status, code);
+        server.state.assert_clean().await;
+    }
 }
 
 #[tokio::test]

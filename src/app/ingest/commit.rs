@@ -16,7 +16,7 @@ use crate::blob::{BlobKey, StagedBlob};
 use crate::catalog::NewImage;
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
-use crate::model::{ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
+use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
@@ -27,10 +27,9 @@ impl App {
         request: UploadRequest,
         sealed: pipeline::Sealed,
         data_key: DataKey,
-        recipients: Vec<RecipientKey>,
     ) -> Result<Accepted, Error> {
         let app = Arc::clone(self);
-        let commit = async move { app.commit(request, sealed, data_key, recipients).await }.in_current_span();
+        let commit = async move { app.commit(request, sealed, data_key).await }.in_current_span();
         let commit = self.tasks.spawn_on(commit, &self.runtime);
         commit.await.map_err(Error::internal("finish an upload"))?
     }
@@ -41,15 +40,29 @@ impl App {
         request: UploadRequest,
         sealed: pipeline::Sealed,
         data_key: DataKey,
-        recipients: Vec<RecipientKey>,
     ) -> Result<Accepted, Error> {
         let pipeline::Sealed { image, staged } = sealed;
+        // An upload may take hours: its token may have been revoked, and a recipient removed, since it was planned.
+        self.check_token_still_valid(&request.uploaded_by).await?;
+        let recipients =
+            self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
         let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
         self.catalog.announce_blobs(&new.blobs, self.clock.now()).await?;
         let stored = self.store_and_insert(new.clone(), &keys, staged, envelope.public.into()).await;
+        // A commit that failed may have taken place all the same; the catalog knows.
+        let accepted = match &stored {
+            Ok(()) => Some(true),
+            Err(_) => self.has_accepted(&request.path, &image).await,
+        };
         match stored {
-            Ok(()) => {
+            Err(error) if accepted != Some(true) => {
+                if accepted == Some(false) {
+                    self.discard_blobs(&keys).await;
+                } // if nobody knows, their announcement leads the next start to them
+                self.resolve_race(&request, image, error).await
+            }
+            _ => {
                 self.metrics.add_sealed_bytes(image.plaintext_length);
                 self.count_published(1);
                 tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
@@ -57,11 +70,13 @@ impl App {
                 self.publisher.publish().await?;
                 Ok(Accepted::Created(new.record))
             }
-            Err(error) => {
-                self.discard_blobs(&keys).await;
-                self.resolve_race(&request, image, error).await
-            }
         }
+    }
+
+    /// Whether the catalog has this very image; none if it can't be asked.
+    async fn has_accepted(&self, path: &ImagePath, image: &SealedImage) -> Option<bool> {
+        let found = self.catalog.find_image(path).await.ok()?;
+        Some(found.is_some_and(|record| record.sealed.sha256 == image.sha256))
     }
 
     async fn seal_envelope(
@@ -161,7 +176,7 @@ impl App {
         if existing.sealed.plaintext_sha256 != sealed.plaintext_sha256 {
             return Err(other_bytes(&request.path));
         }
-        self.confirm(existing).await
+        self.confirm(request).await
     }
 }
 

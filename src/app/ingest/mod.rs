@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{App, Error};
-use crate::envelope::key::{DataKey, RecipientKey};
+use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
 use body::Body;
@@ -52,8 +52,8 @@ pub enum Plan {
     AlreadyStored(Box<ImageRecord>),
     /// The path is taken; the body has to be hashed to tell whether it is the same image.
     Compare(Box<ImageRecord>),
-    /// The image is new.
-    Seal(Vec<RecipientKey>),
+    /// The image is new, and there are recipients to seal it for.
+    Seal,
 }
 
 /// What became of an upload.
@@ -80,19 +80,21 @@ impl App {
         }
         if let Some(existing) = self.catalog.find_image(&request.path).await? {
             check_same_description(request, &existing)?;
+            if request.content_length.is_some_and(|length| length != existing.sealed.plaintext_length) {
+                return Err(other_bytes(&request.path));
+            }
             return match request.expected_sha256 {
                 Some(sha256) if sha256 == existing.sealed.plaintext_sha256 => Ok(Plan::AlreadyStored(existing.into())),
                 Some(_) => Err(other_bytes(&request.path)),
                 None => Ok(Plan::Compare(existing.into())),
             };
         }
-        let recipients =
-            self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
+        self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
         let needed = request.content_length.unwrap_or(0).saturating_add(self.limits.reserved_space);
         if self.blobs.free_space()?.is_some_and(|free| free < needed) {
             return Err(Error::Full { detail: "no space is left for an image of this size".into() });
         }
-        Ok(Plan::Seal(recipients))
+        Ok(Plan::Seal)
     }
 
     /// Carries an upload out.
@@ -109,29 +111,31 @@ impl App {
     {
         let running = self.metrics.start_upload();
         let accepted = match plan {
-            Plan::AlreadyStored(existing) => self.confirm(*existing).await,
+            Plan::AlreadyStored(_) => self.confirm(&request).await,
             Plan::Compare(existing) => self.compare(request, *existing, body).await,
-            Plan::Seal(recipients) => self.seal(request, recipients, body).await,
+            Plan::Seal => self.seal(request, body).await,
         };
         count_outcome(running, &accepted);
         accepted
     }
 
-    async fn seal<S>(
-        self: &Arc<Self>,
-        request: UploadRequest,
-        recipients: Vec<RecipientKey>,
-        body: S,
-    ) -> Result<Accepted, Error>
+    async fn seal<S>(self: &Arc<Self>, request: UploadRequest, body: S) -> Result<Accepted, Error>
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
         let _slot = self.upload_slot().await?;
         let data_key = DataKey::generate();
         let body = Body::new(body, &self.limits);
-        let sealed = pipeline::seal(body, &data_key, request.algorithm, self.blobs.begin()?, &self.metrics).await?;
+        let sealed = pipeline::seal(
+            body,
+            &data_key,
+            request.algorithm,
+            self.blobs.begin(self.limits.reserved_space)?,
+            &self.metrics,
+        )
+        .await?;
         check_digest(&request, sealed.image.plaintext_sha256)?;
-        self.commit_unattended(request, sealed, data_key, recipients).await
+        self.commit_unattended(request, sealed, data_key).await
     }
 
     async fn compare<S>(
@@ -143,17 +147,21 @@ impl App {
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
+        let _slot = self.upload_slot().await?;
         let sha256 = Body::new(body, &self.limits).digest().await?;
         check_digest(&request, sha256)?;
         if sha256 != existing.sealed.plaintext_sha256 {
             return Err(other_bytes(&request.path));
         }
-        self.confirm(existing).await
+        self.confirm(&request).await
     }
 
-    /// A retry is answered like the upload that it repeats: once the image is published.
-    async fn confirm(&self, existing: ImageRecord) -> Result<Accepted, Error> {
+    /// A retry is answered like the upload that it repeats: once the image is published. It may have been yanked while
+    /// the body came in.
+    async fn confirm(&self, request: &UploadRequest) -> Result<Accepted, Error> {
         self.publisher.publish().await?;
+        let existing = self.show_image(&request.path).await?;
+        check_same_description(request, &existing)?;
         Ok(Accepted::AlreadyStored(existing))
     }
 

@@ -8,12 +8,14 @@
 //!
 //! Each arrow is a bounded channel and each step after `receive` a thread of its own, so that the steps run beside each
 //! other on several cores. A fixed number of blocks goes round: when the slowest step holds them all, the socket is not
-//! read, and the client waits. Plaintext exists only in these blocks, which are overwritten by their own ciphertext.
+//! read, and the client waits. Plaintext exists only in these blocks, which are overwritten by their own ciphertext or, if
+//! an upload breaks off, with zeros.
 
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroize;
 
 use super::body::Body;
 use crate::app::Error;
@@ -64,6 +66,13 @@ struct Block {
     position: Position,
 }
 
+/// A block that never got to the end may still be plaintext.
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
 /// The end of the pipeline that bytes are put into.
 struct Intake {
     to_hash: mpsc::Sender<Block>,
@@ -74,6 +83,12 @@ struct Intake {
     capacity: usize,
     layout: Layout,
     segments_per_block: usize,
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.block.zeroize();
+    }
 }
 
 /// A step has stopped.
@@ -225,7 +240,7 @@ fn seal_blocks(
     next: mpsc::Sender<Block>,
 ) -> Result<Timed<()>, SealError> {
     let mut busy = std::time::Duration::ZERO;
-    let mut spare = Spare::default();
+    let mut spare = Spare { segment: Vec::with_capacity(4096), sealed: Vec::new() };
     while let Some(mut block) = blocks.blocking_recv() {
         let started = Instant::now();
         seal_block(&mut sealer, &mut block, &mut spare)?;
@@ -238,7 +253,6 @@ fn seal_blocks(
 }
 
 /// Buffers for blocks of several segments.
-#[derive(Default)]
 struct Spare {
     segment: Vec<u8>,
     sealed: Vec<u8>,
@@ -260,6 +274,7 @@ fn seal_block(sealer: &mut SegmentSealer, block: &mut Block, spare: &mut Spare) 
         rest = later;
     }
     std::mem::swap(&mut block.bytes, &mut spare.sealed);
+    spare.sealed.zeroize(); // the plaintext, whose place the sealed block has taken
     Ok(())
 }
 
@@ -280,8 +295,9 @@ fn write(
             return Ok(Some(Timed { value, busy: busy + started.elapsed() }));
         }
         busy += started.elapsed();
-        block.bytes.clear();
-        let _ = give_back.send(block.bytes); // the intake may be done already
+        let mut bytes = std::mem::take(&mut block.bytes);
+        bytes.clear();
+        let _ = give_back.send(bytes); // the intake may be done already
     }
     Ok(None)
 }

@@ -3,8 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::blob::{BlobKey, Error};
 
@@ -13,6 +13,7 @@ pub(super) struct Directories {
     pub(super) repo: PathBuf,
     pub(super) staging: PathBuf,
     next: AtomicU64,
+    creating: Mutex<()>,
 }
 
 impl Directories {
@@ -20,7 +21,13 @@ impl Directories {
         for path in [&repo, &staging] {
             fs::create_dir_all(path).map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         }
-        Ok(Self { repo, staging, next: AtomicU64::new(0) })
+        Ok(Self { repo, staging, next: AtomicU64::new(0), creating: Mutex::new(()) })
+    }
+
+    pub(super) fn free_space(&self) -> Result<u64, Error> {
+        let staging = self.staging.to_string_lossy();
+        let stats = rustix::fs::statvfs(&self.staging).map_err(|e| Error::new("look at", staging, e.into()))?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
     }
 
     pub(super) fn set_aside(&self, key: &BlobKey) -> Result<PathBuf, Error> {
@@ -60,7 +67,7 @@ impl Directories {
         let folder = to.parent().unwrap_or(&self.repo);
         let mut attempts = 1;
         loop {
-            match create_directories(&self.repo, folder).and_then(|()| fs::hard_link(from, &to)) {
+            match self.create_folder(folder).and_then(|()| fs::hard_link(from, &to)) {
                 Ok(()) => break,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::AlreadyExists(name.to_owned()));
@@ -73,10 +80,16 @@ impl Directories {
         sync_directory(folder).map_err(|e| Error::new("sync the folder of", name, e))
     }
 
+    /// Creates `folder` if it is missing. One at a time: whoever finds a folder there must find it synced too.
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        create_directories(&self.repo, folder)
+    }
+
     pub(super) fn unlink(&self, name: &str) -> Result<(), Error> {
         let path = self.repo.join(name);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) if is_absence(&e) => Ok(()),
             removed => removed.map_err(|e| Error::new("remove", name, e)),
         }?;
         // A folder that other blobs still use refuses to go, and that is meant.
@@ -89,7 +102,7 @@ impl Directories {
 /// A file in `staging/`, removed when dropped.
 #[derive(Debug)]
 pub(super) struct Staged {
-    directories: Arc<Directories>,
+    pub(super) directories: Arc<Directories>,
     pub(super) path: PathBuf,
     pub(super) file: File,
 }
@@ -135,6 +148,11 @@ fn create_directories(root: &Path, folder: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => sync_directory(parent),
     }
+}
+
+/// Whether an error says that there is no such file, also because there can't be one of that name.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
 }
 
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Blob, BlobKey, BlobStore, BlobUpload, Error};
 use crate::model::Timestamp;
-use directories::{Directories, files_below, sync_directory};
+use directories::{Directories, files_below, is_absence, sync_directory};
 use upload::Upload;
 
 /// A [`BlobStore`] in a directory.
@@ -79,15 +79,12 @@ impl LocalBlobStore {
 
 #[async_trait]
 impl BlobStore for LocalBlobStore {
-    fn begin(&self) -> Result<Box<dyn BlobUpload>, Error> {
-        Ok(Box::new(Upload::new(self.directories.stage()?)))
+    fn begin(&self, keep_free: u64) -> Result<Box<dyn BlobUpload>, Error> {
+        Ok(Box::new(Upload::new(self.directories.stage()?, keep_free)))
     }
 
     fn free_space(&self) -> Result<Option<u64>, Error> {
-        let staging = &self.directories.staging;
-        let stats =
-            rustix::fs::statvfs(staging).map_err(|e| Error::new("look at", staging.to_string_lossy(), e.into()))?;
-        Ok(Some(stats.f_bavail.saturating_mul(stats.f_frsize)))
+        self.directories.free_space().map(Some)
     }
 
     async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error> {
@@ -127,7 +124,7 @@ impl BlobStore for LocalBlobStore {
             Ok((file, metadata, modified))
         });
         let (file, metadata, modified) = match opened {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(name)),
+            Err(e) if is_absence(&e) => return Err(Error::NotFound(name)),
             opened => opened.map_err(|e| Error::new("open", &name, e))?,
         };
         if !metadata.is_file() {
@@ -181,22 +178,19 @@ fn identify(name: String) -> (String, Option<BlobKey>) {
     (name, key)
 }
 
-/// The bytes of `range`, read ahead on a thread that may block.
+/// The bytes of `range`, read ahead on threads that may block: the next piece is read while one is sent.
 pub(in crate::blob) fn read(file: Arc<File>, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
-    Box::pin(stream::try_unfold((file, range), |(file, range)| async move {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        let size = (range.end - range.start).min(READ_SIZE);
-        let (file, piece) = tokio::task::spawn_blocking(move || {
-            let mut piece = BytesMut::zeroed(size as usize);
-            file.read_exact_at(&mut piece, range.start)?;
-            io::Result::Ok((file, piece.freeze()))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        Ok(Some((piece, (file, range.start + size..range.end))))
-    }))
+    let pieces = range.clone().step_by(READ_SIZE).map(move |start| (Arc::clone(&file), start..range.end));
+    let read = |(file, rest): (Arc<File>, Range<u64>)| async move {
+        let size = (rest.end - rest.start).min(READ_SIZE as u64) as usize;
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut piece = BytesMut::zeroed(size);
+            file.read_exact_at(&mut piece, rest.start)?;
+            io::Result::Ok(piece.freeze())
+        });
+        reading.await.map_err(io::Error::other)?
+    };
+    stream::iter(pieces).map(read).buffered(READ_AHEAD).boxed()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
@@ -206,4 +200,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     }
 }
 
-const READ_SIZE: u64 = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory
+const READ_AHEAD: usize = 2; // pieces
+const READ_SIZE: usize = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory

@@ -11,13 +11,14 @@ use crate::blob::{BlobKey, BlobUpload, Error, StagedBlob};
 /// disk works while the image comes in and little is left for the sync at the end.
 pub(super) struct Upload {
     staged: Staged,
+    keep_free: u64,
     unflushed: u64,
     flusher: Option<mpsc::SyncSender<()>>,
 }
 
 impl Upload {
-    pub(super) fn new(staged: Staged) -> Self {
-        Self { staged, unflushed: 0, flusher: None }
+    pub(super) fn new(staged: Staged, keep_free: u64) -> Self {
+        Self { staged, keep_free, unflushed: 0, flusher: None }
     }
 
     /// Only ever speeds the later sync up, which reports what goes wrong.
@@ -37,6 +38,9 @@ impl BlobUpload for Upload {
         self.unflushed += bytes.len() as u64;
         if self.unflushed >= FLUSH_EVERY {
             self.unflushed = 0;
+            if self.staged.directories.free_space()? < self.keep_free {
+                return Err(Error::Full { verb: "write", name: self.staged.path.to_string_lossy().into_owned() });
+            }
             self.flush_beside();
         }
         Ok(())
