@@ -69,6 +69,8 @@ fn image(number: u64, envelope: &str, now: motorcade::model::Timestamp) -> anyho
         hardware_ids: vec![format!("ecu-{:04}", number % 1000).parse()?],
         release_counter: (number / 1000).try_into()?,
         target_format: Default::default(),
+        requires: Vec::new(),
+        conflicts: Vec::new(),
     };
     let sealed = SealedImage {
         algorithm: SealAlgorithm::Aes256GcmHkdf1Mb,

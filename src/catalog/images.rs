@@ -3,10 +3,9 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Catalog, Error, column, number, optional_time, parsed, text, time};
+use super::{Catalog, Error, column, json, number, optional_time, parsed, text, time};
 use crate::model::{
-    HardwareId, ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat,
-    Timestamp,
+    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat, Timestamp,
 };
 
 /// An image that is about to be accepted.
@@ -207,10 +206,13 @@ async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) ->
     const OP: &str = "insert an image";
     let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } = &new.record;
     let hardware_ids = serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
+    let requires = serde_json::to_string(&description.requires).map_err(|e| Error::corrupt(OP, e))?;
+    let conflicts = serde_json::to_string(&description.conflicts).map_err(|e| Error::corrupt(OP, e))?;
     let inserted = sqlx::query(
         "INSERT INTO images (path, name, version, hardware_ids, release_counter, target_format, algorithm, \
-         sealed_length, sealed_sha256, plaintext_length, plaintext_sha256, envelope, created_at, created_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (path) DO NOTHING",
+         sealed_length, sealed_sha256, plaintext_length, plaintext_sha256, envelope, created_at, created_by, \
+         requires, conflicts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (path) DO NOTHING",
     )
     .bind(path.as_str())
     .bind(description.name.as_str())
@@ -226,6 +228,8 @@ async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) ->
     .bind(new.envelope.as_str())
     .bind(created_at.as_millisecond())
     .bind(created_by.as_str())
+    .bind(requires)
+    .bind(conflicts)
     .execute(&mut **transaction)
     .await
     .map_err(Error::backend(OP))?;
@@ -269,8 +273,7 @@ async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Res
 
 fn image(row: &AnyRow) -> Result<ImageRecord, Error> {
     const OP: &str = "read an image";
-    let hardware_ids: Vec<HardwareId> =
-        serde_json::from_str(&text(row, "hardware_ids", OP)?).map_err(|e| Error::corrupt(OP, e))?;
+    let hardware_ids = json(row, "hardware_ids", OP)?;
     let release_counter = ReleaseCounter::try_from(number(row, "release_counter", OP)?);
     let target_format: Result<TargetFormat, _> = text(row, "target_format", OP)?.parse();
     Ok(ImageRecord {
@@ -281,6 +284,8 @@ fn image(row: &AnyRow) -> Result<ImageRecord, Error> {
             hardware_ids,
             release_counter: release_counter.map_err(|e| Error::corrupt(OP, e))?,
             target_format: target_format.map_err(|e| Error::corrupt(OP, e))?,
+            requires: json(row, "requires", OP)?,
+            conflicts: json(row, "conflicts", OP)?,
         },
         sealed: SealedImage {
             algorithm: parsed(row, "algorithm", OP)?,

@@ -126,6 +126,11 @@ where
     T::try_from(text).map_err(|e| Error::corrupt(op, e))
 }
 
+/// Reads a column that holds JSON.
+fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &'static str, op: &'static str) -> Result<T, Error> {
+    serde_json::from_str(&text(row, column, op)?).map_err(|e| Error::corrupt(op, e))
+}
+
 fn number(row: &AnyRow, column: &'static str, op: &'static str) -> Result<u64, Error> {
     let value: i64 = row.try_get(column).map_err(Error::backend(op))?;
     u64::try_from(value).map_err(|e| Error::corrupt(op, e))

@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 use super::api::Api;
 use super::output::{self, print_line};
 use crate::config::ClientSettings;
-use crate::model::{HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm};
+use crate::model::{Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -78,6 +78,12 @@ struct PushArgs {
     /// Name of the software [default: the path's file name without its extension]
     #[arg(long)]
     name: Option<ImageName>,
+    /// What has to be in the same vehicle, as in `gateway>=42`; repeat for more
+    #[arg(long, value_name = "CONSTRAINT")]
+    requires: Vec<Constraint>,
+    /// What must not be in the same vehicle, as in `brake-*<7`; repeat for more
+    #[arg(long, value_name = "CONSTRAINT")]
+    conflicts: Vec<Constraint>,
     /// Sealing algorithm; AES256_GCM_HKDF_4KB is for ECUs with little memory
     #[arg(long, default_value_t)]
     algorithm: SealAlgorithm,
@@ -144,6 +150,8 @@ fn query(args: &PushArgs) -> Vec<(&'static str, String)> {
     ];
     query.extend(args.hardware_id.iter().map(|id| ("hardware_id", id.to_string())));
     query.extend(args.name.iter().map(|name| ("name", name.to_string())));
+    query.extend(args.requires.iter().map(|constraint| ("requires", constraint.to_string())));
+    query.extend(args.conflicts.iter().map(|constraint| ("conflicts", constraint.to_string())));
     query.extend(args.recipient.iter().map(|kid| ("recipient", kid.clone())));
     query
 }

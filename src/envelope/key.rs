@@ -12,7 +12,6 @@ mod private;
 mod recipient;
 #[cfg(test)]
 pub(in crate::envelope) mod snakeoil;
-mod strict_json;
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,11 +25,10 @@ pub use error::KeyError;
 pub use private::RecipientPrivateKey;
 pub use recipient::RecipientKey;
 
+pub(in crate::envelope) use crate::model::strict_json::{JsonFault, check_json, printable};
 pub(in crate::envelope) use base64url::{decode, decode_array, decode_secret, encode, push_encoded};
-pub(in crate::envelope) use error::printable;
 pub(in crate::envelope) use private::PrivateMaterial;
 pub(in crate::envelope) use recipient::{PublicMaterial, p256_jwk, p256_point};
-pub(in crate::envelope) use strict_json::{JsonFault, check_json};
 
 /// The 256-bit secret that seals one image, and one image only.
 pub struct DataKey(Zeroizing<[u8; 32]>);

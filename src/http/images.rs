@@ -33,6 +33,10 @@ pub(super) struct ImageBody {
     release_counter: u64,
     /// `BINARY` or `OSTREE`.
     target_format: &'static str,
+    /// What has to be in the same vehicle.
+    requires: Vec<String>,
+    /// What must not be in the same vehicle.
+    conflicts: Vec<String>,
     /// What is stored and served.
     sealed: SealedBody,
     /// What comes out when it is opened.
@@ -110,6 +114,8 @@ fn default_limit() -> u32 {
         ("release_counter" = u64, Query),
         ("name" = Option<String>, Query, description = "default: the file name without its extension"),
         ("target_format" = Option<String>, Query, description = "BINARY (default) or OSTREE"),
+        ("requires" = Option<Vec<String>>, Query, description = "what has to be in the same vehicle, as in `gateway>=42`; repeat for more"),
+        ("conflicts" = Option<Vec<String>>, Query, description = "what must not be in the same vehicle, as in `brake-*<7`; repeat for more"),
         ("algorithm" = Option<String>, Query, description = "AES256_GCM_HKDF_1MB (default) or AES256_GCM_HKDF_4KB"),
         ("recipient" = Option<Vec<String>>, Query, description = "kid; default: all recipients of the hardware ids"),
         ("Repr-Digest" = Option<String>, Header, description = "RFC 9530, sha-256; checked if given"),
@@ -242,6 +248,8 @@ impl From<ImageRecord> for ImageBody {
             hardware_ids: description.hardware_ids.into_iter().map(String::from).collect(),
             release_counter: description.release_counter.value(),
             target_format: description.target_format.as_str(),
+            requires: description.requires.into_iter().map(String::from).collect(),
+            conflicts: description.conflicts.into_iter().map(String::from).collect(),
             sealed: SealedBody {
                 alg: sealed.algorithm.as_str(),
                 length: sealed.length,

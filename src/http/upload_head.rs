@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::repr_digest::announced_sha256;
 use crate::app::Error;
 use crate::app::ingest::UploadRequest;
-use crate::model::{HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat};
+use crate::model::{Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat};
 
 /// Below which path images are.
 pub(super) const IMAGES: &str = "/api/v1/images/";
@@ -62,6 +62,8 @@ struct Query {
     name: Option<String>,
     target_format: Option<String>,
     algorithm: Option<String>,
+    requires: Vec<String>,
+    conflicts: Vec<String>,
 }
 
 impl Query {
@@ -76,6 +78,14 @@ impl Query {
                 }
                 "recipient" => {
                     query.recipients.push(value);
+                    continue;
+                }
+                "requires" => {
+                    query.requires.push(value);
+                    continue;
+                }
+                "conflicts" => {
+                    query.conflicts.push(value);
                     continue;
                 }
                 "version" => &mut query.version,
@@ -117,6 +127,8 @@ impl Query {
                 hardware_ids,
                 release_counter: release_counter.parse().map_err(bad_query)?,
                 target_format: target_format.unwrap_or(TargetFormat::Binary),
+                requires: constraints(self.requires)?,
+                conflicts: constraints(self.conflicts)?,
             },
             algorithm: algorithm.unwrap_or(SealAlgorithm::Aes256GcmHkdf1Mb),
             recipients: (!self.recipients.is_empty()).then_some(self.recipients),
@@ -125,6 +137,17 @@ impl Query {
             uploaded_by: uploaded_by.to_owned(),
         })
     }
+}
+
+fn constraints(texts: Vec<String>) -> Result<Vec<Constraint>, Error> {
+    if texts.len() > MAX_CONSTRAINTS {
+        return Err(bad_query(format!("an image can require and conflict with {MAX_CONSTRAINTS} others each")));
+    }
+    let mut constraints: Vec<Constraint> =
+        texts.into_iter().map(|text| text.parse().map_err(bad_query)).collect::<Result<_, _>>()?;
+    constraints.sort();
+    constraints.dedup();
+    Ok(constraints)
 }
 
 /// The file's name without its extension, as much of it as a name may have.
@@ -139,7 +162,9 @@ fn bad_query(detail: impl ToString) -> Error {
     Error::Invalid { code: "bad_query", detail: detail.to_string() }
 }
 
-const ALLOWED: &str = "hardware_id, version, release_counter, name, target_format, algorithm and recipient";
+const ALLOWED: &str =
+    "hardware_id, version, release_counter, name, target_format, algorithm, recipient, requires and conflicts";
+const MAX_CONSTRAINTS: usize = 32; // they are in signed metadata, and checked with each assignment
 
 #[cfg(test)]
 mod tests {
@@ -176,6 +201,7 @@ mod tests {
             (&format!("{all}&hwid=2"), "unknown query parameter \"hwid\""),
             (&format!("{all}&algorithm=AES"), "unknown sealing algorithm"),
             (&format!("{all}&target_format=ZIP"), "`target_format` must be"),
+            (&format!("{all}&requires=gw%3E%3Dx"), "\"gw>=x\" is no constraint"),
             ("hardware_id=a&version=1&release_counter=-1", "`release_counter` must be"),
             ("hardware_id=a%20b&version=1&release_counter=1", "`hardware_id` must not contain"),
         ] {

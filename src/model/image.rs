@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Constraint;
+
 /// What is signed about an image besides its bytes (DESIGN.md section 3, `custom`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageDescription {
@@ -18,6 +20,10 @@ pub struct ImageDescription {
     pub release_counter: ReleaseCounter,
     /// How the ECU installs it.
     pub target_format: TargetFormat,
+    /// What has to be in the same vehicle.
+    pub requires: Vec<Constraint>,
+    /// What must not be in the same vehicle.
+    pub conflicts: Vec<Constraint>,
 }
 
 /// Defines a short printable-ASCII name with a parser.
@@ -93,14 +99,26 @@ name_type!(
     64
 );
 
-fn parse_name(field: &'static str, text: &str, max: usize) -> Result<String, ParseFieldError> {
+pub(super) use name_type;
+
+pub(super) fn parse_name(field: &'static str, text: &str, max: usize) -> Result<String, ParseFieldError> {
     if text.is_empty() || text.len() > max {
         return Err(ParseFieldError::Length { field, max });
     }
     // Only ASCII: jsoncpp and OLPC canonical JSON disagree on everything else (shared signatures would break).
-    match text.chars().find(|c| !c.is_ascii_graphic() && (field == "hardware_id" || *c != ' ')) {
+    match text.chars().find(|c| !is_allowed(field, *c)) {
         Some(character) => Err(ParseFieldError::Character { field, character }),
         None => Ok(text.to_owned()),
+    }
+}
+
+/// Ids of vehicles and ECUs are parts of URLs and of file names, and appear in globs and CSV: none of their characters may
+/// mean anything there.
+fn is_allowed(field: &str, c: char) -> bool {
+    match field {
+        "vin" | "ecu_serial" => c.is_ascii_alphanumeric() || "-._".contains(c),
+        "hardware_id" => c.is_ascii_graphic(),
+        _ => c.is_ascii_graphic() || c == ' ',
     }
 }
 
@@ -190,7 +208,7 @@ pub enum ParseFieldError {
         max: usize,
     },
     /// A character that clients would not agree on.
-    #[error("`{field}` must not contain {character:?}: use printable ASCII")]
+    #[error("`{field}` must not contain {character:?}: use {}", allowed(field))]
     Character {
         /// The field.
         field: &'static str,
@@ -203,6 +221,16 @@ pub enum ParseFieldError {
     /// No such format.
     #[error("`target_format` must be BINARY or OSTREE")]
     TargetFormat,
+    /// No such role.
+    #[error("`role` must be primary or secondary")]
+    EcuRole,
+}
+
+fn allowed(field: &str) -> &'static str {
+    match field {
+        "vin" | "ecu_serial" => "letters, digits, `-`, `.` and `_`",
+        _ => "printable ASCII",
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ impl ImagePath {
 ///
 /// python-tuf puts the digest before the file name, tough before the whole path; TUF 1.0.34 (6.2.1) can be read
 /// both ways. They are one name where the target isn't in a folder.
+#[cfg(feature = "server")]
 pub(crate) fn published_names(target: &str, digest: &Sha256Digest) -> (String, Option<String>) {
     match target.rsplit_once('/') {
         Some((folder, file)) => (format!("{folder}/{digest}.{file}"), Some(format!("{digest}.{target}"))),

@@ -4,20 +4,26 @@
 //! value is stored, signed or served. Each parser names the field and the rule that the value broke.
 
 mod clock;
+mod constraint;
 mod digest;
 mod image;
 mod image_path;
 mod recipient;
 mod seal_algorithm;
 mod sealed_image;
+pub mod strict_json;
 mod token;
+mod vehicle;
 
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
+#[cfg(feature = "server")]
 pub(crate) use image_path::published_names;
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
 pub use recipient::RecipientRecord;
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
 pub use sealed_image::{ImageRecord, SealedImage, TargetEntry};
 pub use token::{AccessRole, ParseAccessRoleError};
+pub use vehicle::{EcuRole, EcuSerial, InstalledImage, VehicleId};

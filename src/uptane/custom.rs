@@ -2,11 +2,14 @@
 //!
 //! All of it is what Uptane 2.1.0 (5.2.3.1.1) calls information that SHALL match between the repositories.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::{
-    HardwareId, ImageDescription, ImageName, ImageVersion, ReleaseCounter, SealAlgorithm, SealedImage, Sha256Digest,
-    TargetFormat,
+    Constraint, EcuSerial, HardwareId, ImageDescription, ImageName, ImageVersion, ReleaseCounter, SealAlgorithm,
+    SealedImage, Sha256Digest, TargetFormat,
 };
 
 /// What is signed about an image besides the length and the digest of its sealed bytes.
@@ -25,6 +28,12 @@ pub struct ImageCustom {
     pub target_format: TargetFormat,
     /// How it is sealed, and what comes out.
     pub sealed: SealedCustom,
+    /// Each of these must match an image in the same vehicle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Constraint>,
+    /// None of these may match an image in the same vehicle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Constraint>,
 }
 
 /// `custom.sealed`: says unmistakably that the target is sealed, and binds its plaintext.
@@ -52,6 +61,30 @@ pub struct PlaintextHashes {
     pub sha256: Sha256Digest,
 }
 
+/// What the Director's Targets add to an image's `custom`, for this vehicle alone (Uptane 2.1.0, 5.2.3.1.1): the rest of
+/// `custom` SHALL match the Image repository's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectorCustom {
+    /// The image's own fields.
+    #[serde(flatten)]
+    pub image: ImageCustom,
+    /// Who is to install it, by ECU serial.
+    pub ecu_identifiers: BTreeMap<EcuSerial, EcuCustom>,
+}
+
+/// `custom.ecuIdentifiers.<serial>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EcuCustom {
+    /// The ECU's hardware id.
+    pub hardware_id: HardwareId,
+    /// The data key, wrapped to the ECU's own key: a flattened JWE. Absent for an ECU without an encryption key, which opens
+    /// the envelope of its hardware id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Value>,
+}
+
 impl ImageCustom {
     /// Puts together what is signed about an image.
     pub fn new(description: &ImageDescription, sealed: &SealedImage) -> Self {
@@ -68,6 +101,8 @@ impl ImageCustom {
                     hashes: PlaintextHashes { sha256: sealed.plaintext_sha256 },
                 },
             },
+            requires: description.requires.clone(),
+            conflicts: description.conflicts.clone(),
         }
     }
 

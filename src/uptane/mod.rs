@@ -1,14 +1,24 @@
-//! What is signed: roles, their keys, and the Image repository's metadata (TUF 1.0.34, Uptane 2.1.0).
+//! What is signed: roles, their keys, the metadata of both repositories, manifests (TUF 1.0.34, Uptane 2.1.0).
 //!
-//! The only user of `tough`, whose schema types are what is written. Nothing here stores, serves or decides when to
-//! publish; [`crate::app::publish`] does.
+//! Two halves that share no code but the formats of [`canonical`], [`key`], [`custom`] and [`manifest`]. One writes: it is
+//! the only user of `tough`, whose schema types are what is written, and is in the server alone. The other reads and
+//! verifies, and is the vehicle's. Nothing here stores, serves or decides when to publish; `app::publish` does.
 
+pub mod canonical;
+#[cfg(feature = "server")]
 pub mod client;
 pub mod custom;
+#[cfg(feature = "server")]
 pub mod image_repo;
+pub mod key;
+#[cfg(feature = "server")]
 pub mod keyring;
+pub mod manifest;
+#[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
 pub mod root;
+#[cfg(feature = "server")]
 pub mod signing;
 
 /// Why metadata could not be made.

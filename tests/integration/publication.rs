@@ -50,6 +50,8 @@ impl Node {
                 hardware_ids: vec![HARDWARE_ID.parse().unwrap()],
                 release_counter: 1.try_into().unwrap(),
                 target_format: Default::default(),
+                requires: Vec::new(),
+                conflicts: Vec::new(),
             },
             algorithm: Default::default(),
             recipients: None,

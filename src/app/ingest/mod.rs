@@ -194,6 +194,8 @@ fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Re
         ("hardware_id", new.hardware_ids != old.hardware_ids),
         ("release_counter", new.release_counter != old.release_counter),
         ("target_format", new.target_format != old.target_format),
+        ("requires", new.requires != old.requires),
+        ("conflicts", new.conflicts != old.conflicts),
         ("algorithm", request.algorithm != existing.sealed.algorithm),
     ];
     match different.into_iter().find(|(_, different)| *different) {

@@ -136,14 +136,3 @@ pub enum KeyError {
     #[error("the private key is damaged: its parts do not belong together")]
     Inconsistent,
 }
-
-/// Makes a name from someone's input fit to be shown: a short token of plain characters, or no more than a hint.
-///
-/// A secret pasted into the wrong member of a JWK must not come back in an error.
-pub(in crate::envelope) fn printable(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+. #".contains(c);
-    if name.len() <= MAX_PRINTABLE && name.chars().all(plain) { name.to_owned() } else { "(unprintable)".to_owned() }
-}
-
-/// Shorter than the shortest secret in base64url that this module handles (32 bytes are 43 characters).
-const MAX_PRINTABLE: usize = 32;

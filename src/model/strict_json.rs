@@ -11,12 +11,22 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// What is wrong with a JSON text.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::envelope) enum JsonFault {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
     /// Not JSON, nested too deep, or of another shape.
-    Syntax { line: usize, column: usize },
+    #[error("not the JSON that is expected: see line {line}, column {column}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
     /// One object has this member twice.
-    Duplicate { member: String },
+    #[error("the member `{member}` is there twice in one object")]
+    Duplicate {
+        /// Its name, if it can be shown.
+        member: String,
+    },
 }
 
 impl From<serde_json::Error> for JsonFault {
@@ -27,7 +37,11 @@ impl From<serde_json::Error> for JsonFault {
 }
 
 /// Checks that `text` is one JSON value in which no object has a member twice.
-pub(in crate::envelope) fn check_json(text: &str) -> Result<(), JsonFault> {
+///
+/// # Errors
+///
+/// [`JsonFault`]: the first fault.
+pub fn check_json(text: &str) -> Result<(), JsonFault> {
     let duplicate = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outcome = Walk(&duplicate).deserialize(&mut deserializer).and_then(|()| deserializer.end());
@@ -60,7 +74,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut names = HashSet::new();
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             if let Some(name) = names.replace(name) {
-                *self.0.borrow_mut() = Some(super::printable(&name));
+                *self.0.borrow_mut() = Some(printable(&name));
                 return Err(A::Error::custom("duplicate member"));
             }
             map.next_value_seed(self)?;
@@ -101,6 +115,17 @@ impl<'de> Visitor<'de> for Walk<'_> {
 /// A member name, borrowed from the text unless it has escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Makes a name from someone's input fit to be shown: a short token of plain characters, or no more than a hint.
+///
+/// A secret pasted into the wrong member of a JWK must not come back in an error.
+pub fn printable(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+. #".contains(c);
+    if name.len() <= MAX_PRINTABLE && name.chars().all(plain) { name.to_owned() } else { "(unprintable)".to_owned() }
+}
+
+/// Shorter than the shortest secret in base64url (32 bytes are 43 characters).
+const MAX_PRINTABLE: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,3 @@
+//! The `motorcade-vehicle` binary.
+
+fn main() {}

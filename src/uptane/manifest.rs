@@ -1,0 +1,309 @@
+//! What a vehicle says of itself: the vehicle version manifest and its ECU version reports (Uptane 2.1.0, 5.4.2.1.1 and
+//! 5.4.2.1.2), as docs/POUF.md writes them.
+//!
+//! ```json
+//! {"signatures": [{"keyid": "…", "sig": "…"}],
+//!  "signed": {"vin": "…", "primary_ecu_serial": "…", "targets_version": 17,
+//!             "ecu_version_reports": {"<serial>": {"signatures": […], "signed": {
+//!                 "ecu_serial": "…", "counter": 12, "time": "2026-11-24T10:00:00Z", "attacks_detected": "",
+//!                 "installed_image": {"filepath": "…", "fileinfo": {"length": 1, "hashes": {"sha256": "…"}}}}}}}}
+//! ```
+//!
+//! Signatures are over the canonical form of `signed`. The Primary signs the whole and each ECU its own report, so that a
+//! Primary can't speak for a Secondary. Reading is strict: the server reads these from strangers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::canonical::{NotCanonical, canonical};
+use super::key::{KeyId, PublicKey, SigningKey};
+use crate::model::strict_json::{JsonFault, check_json};
+use crate::model::{EcuSerial, InstalledImage, Sha256Digest, Timestamp, VehicleId};
+
+/// Most bytes of a manifest: 64 ECUs with RSA signatures fit.
+pub const MAX_MANIFEST_SIZE: usize = 128 * 1024; // 128 KiB
+/// Most ECUs of one vehicle.
+pub const MAX_ECUS: usize = 64;
+
+/// What an ECU says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcuReport {
+    /// Which attacks it has noticed since its last report, separated by commas; empty if none.
+    pub attacks_detected: String,
+    /// Rises with every report of this ECU, so that none can be replayed.
+    pub counter: u64,
+    /// Who it is.
+    pub ecu_serial: EcuSerial,
+    /// What it runs.
+    #[serde(with = "installed_image")]
+    pub installed_image: InstalledImage,
+    /// The latest time that it can vouch for.
+    pub time: Timestamp,
+}
+
+impl EcuReport {
+    /// Signs the report with the ECU's own key.
+    pub fn sign(&self, key: &SigningKey) -> Value {
+        sign(serde_json::to_value(self).expect("a report is always JSON"), key)
+    }
+}
+
+/// What a Primary says of its vehicle.
+#[derive(Debug, Clone)]
+pub struct VehicleManifest {
+    /// Which vehicle.
+    pub vin: VehicleId,
+    /// The Primary that sent it.
+    pub primary: EcuSerial,
+    /// Version of the newest Director Targets that the Primary has verified, 0 before the first. Not in the Standard: tells
+    /// the Director which of its bundles can no longer be installed (Deployment Best Practices 8.0.6.2).
+    pub targets_version: Option<u64>,
+    /// The signed reports, by the serial under which the Primary lists them.
+    pub reports: BTreeMap<EcuSerial, Signed<EcuReport>>,
+}
+
+impl VehicleManifest {
+    /// Signs a manifest with the Primary's key. `reports` are as [`EcuReport::sign`] made them.
+    pub fn sign(
+        vin: &VehicleId,
+        primary: &EcuSerial,
+        targets_version: u64,
+        reports: BTreeMap<EcuSerial, Value>,
+        key: &SigningKey,
+    ) -> Value {
+        let signed = ManifestBody {
+            ecu_version_reports: reports,
+            primary_ecu_serial: primary.clone(),
+            targets_version: Some(targets_version),
+            vin: vin.clone(),
+        };
+        sign(serde_json::to_value(signed).expect("a manifest is always JSON"), key)
+    }
+
+    /// Reads a manifest. No signature is checked: [`Signed::verify`] does, for it and for each report.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`] says what is malformed. The input may be hostile; the work is bounded by its size.
+    pub fn parse(bytes: &[u8]) -> Result<Signed<Self>, ManifestError> {
+        if bytes.len() > MAX_MANIFEST_SIZE {
+            return Err(ManifestError::TooLarge);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::NotUtf8)?;
+        check_json(text)?;
+        let value: Value = serde_json::from_str(text).map_err(JsonFault::from)?;
+        let outer: Signed<ManifestBody> = Signed::from_value(value, "the manifest")?;
+        let Signed { content: body, signatures, message } = outer;
+        if body.ecu_version_reports.len() > MAX_ECUS {
+            return Err(ManifestError::TooManyEcus);
+        }
+        let mut reports = BTreeMap::new();
+        for (serial, report) in body.ecu_version_reports {
+            let report = Signed::from_value(report, "an ECU version report")?;
+            reports.insert(serial, report);
+        }
+        let content =
+            Self { vin: body.vin, primary: body.primary_ecu_serial, targets_version: body.targets_version, reports };
+        Ok(Signed { content, signatures, message })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ManifestBody {
+    ecu_version_reports: BTreeMap<EcuSerial, Value>,
+    primary_ecu_serial: EcuSerial,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    targets_version: Option<u64>,
+    vin: VehicleId,
+}
+
+/// Something that came with signatures, which are not checked yet.
+#[derive(Debug, Clone)]
+pub struct Signed<T> {
+    /// What was signed, **not to be believed** before [`Self::verify`].
+    pub content: T,
+    signatures: Vec<Signature>,
+    message: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Signature {
+    keyid: String,
+    sig: String,
+}
+
+impl<T> Signed<T> {
+    /// Whether `key` has signed it. One good signature is enough, beside whatever others there are.
+    pub fn verify(&self, key: &PublicKey) -> bool {
+        let id = key.id().to_string();
+        let ours = self.signatures.iter().find(|signature| signature.keyid == id);
+        let signature = ours.and_then(|signature| hex::decode(&signature.sig).ok());
+        signature.is_some_and(|signature| key.verifies(&self.message, &signature))
+    }
+
+    /// Ids of the keys that are said to have signed it.
+    pub fn key_ids(&self) -> impl Iterator<Item = KeyId> {
+        self.signatures.iter().filter_map(|signature| signature.keyid.parse().ok())
+    }
+}
+
+impl<T: for<'de> Deserialize<'de>> Signed<T> {
+    fn from_value(value: Value, what: &'static str) -> Result<Self, ManifestError> {
+        let shape = |error: serde_json::Error| ManifestError::Shape { what, fault: error.to_string() };
+        let Value::Object(mut members) = value else {
+            return Err(ManifestError::Shape { what, fault: "it is not an object".into() });
+        };
+        let missing = |member: &str| ManifestError::Shape { what, fault: format!("`{member}` is missing") };
+        let signatures = members.remove("signatures").ok_or_else(|| missing("signatures"))?;
+        let signatures: Vec<Signature> = serde_json::from_value(signatures).map_err(shape)?;
+        if signatures.len() > MAX_SIGNATURES {
+            return Err(ManifestError::Shape { what, fault: "it has too many signatures".into() });
+        }
+        let signed = members.remove("signed").ok_or_else(|| missing("signed"))?;
+        let message = canonical(&signed)?;
+        let content = T::deserialize(signed).map_err(shape)?;
+        Ok(Self { content, signatures, message })
+    }
+}
+
+fn sign(signed: Value, key: &SigningKey) -> Value {
+    let message = canonical(&signed).expect("what we sign has whole numbers only");
+    let signature = Signature { keyid: key.public().id().to_string(), sig: hex::encode(key.sign(&message)) };
+    serde_json::json!({ "signatures": [signature], "signed": signed })
+}
+
+/// Why something is not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Over [`MAX_MANIFEST_SIZE`].
+    #[error("the manifest has more than {MAX_MANIFEST_SIZE} bytes")]
+    TooLarge,
+    /// Not text.
+    #[error("the manifest is not UTF-8")]
+    NotUtf8,
+    /// Not JSON, nested too deep, or with a member twice.
+    #[error("the manifest is refused: {0}")]
+    Json(#[from] JsonFault),
+    /// A fraction among the numbers.
+    #[error("the manifest is refused: {0}")]
+    Number(#[from] NotCanonical),
+    /// Not the members that belong here.
+    #[error("{what} is malformed: {fault}")]
+    Shape {
+        /// Which part.
+        what: &'static str,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Over [`MAX_ECUS`].
+    #[error("the manifest has reports of more than {MAX_ECUS} ECUs")]
+    TooManyEcus,
+}
+
+/// `{"filepath": …, "fileinfo": {"length": …, "hashes": {"sha256": …}}}`
+mod installed_image {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{InstalledImage, Sha256Digest};
+
+    #[derive(Serialize, Deserialize)]
+    struct Shape {
+        fileinfo: FileInfo,
+        filepath: String,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct FileInfo {
+        hashes: Hashes,
+        length: u64,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Hashes {
+        sha256: Sha256Digest,
+    }
+
+    pub(super) fn serialize<S: Serializer>(image: &InstalledImage, serializer: S) -> Result<S::Ok, S::Error> {
+        let fileinfo = FileInfo { hashes: Hashes { sha256: image.sha256 }, length: image.length };
+        Shape { fileinfo, filepath: image.path.clone() }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InstalledImage, D::Error> {
+        let Shape { fileinfo, filepath } = Shape::deserialize(deserializer)?;
+        if filepath.is_empty() || filepath.len() > 1024 || !filepath.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            return Err(serde::de::Error::custom("`filepath` must be 1 to 1024 printable ASCII characters"));
+        }
+        Ok(InstalledImage { path: filepath, length: fileinfo.length, sha256: fileinfo.hashes.sha256 })
+    }
+}
+
+const MAX_SIGNATURES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uptane::key::Scheme;
+
+    fn key() -> SigningKey {
+        SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap()
+    }
+
+    fn report(serial: &str) -> EcuReport {
+        let sha256 = Sha256Digest::from_bytes([7; 32]);
+        EcuReport {
+            attacks_detected: String::new(),
+            counter: 3,
+            ecu_serial: serial.parse().unwrap(),
+            installed_image: InstalledImage { path: "gw/1/gw.bin".into(), length: 5, sha256 },
+            time: "2026-11-24T10:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn manifest(primary: &SigningKey, secondary: &SigningKey) -> Value {
+        let reports = [("p-1", primary), ("s-1", secondary)];
+        let reports = reports.map(|(serial, key)| (serial.parse().unwrap(), report(serial).sign(key)));
+        VehicleManifest::sign(&"VIN1".parse().unwrap(), &"p-1".parse().unwrap(), 17, reports.into(), primary)
+    }
+
+    #[test]
+    fn a_manifest_verifies_under_the_keys_that_signed_it_and_no_other() {
+        let (primary, secondary) = (key(), key());
+        let parsed = VehicleManifest::parse(manifest(&primary, &secondary).to_string().as_bytes()).unwrap();
+        assert!(parsed.verify(primary.public()) && !parsed.verify(secondary.public()));
+        let theirs = &parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()];
+        assert!(theirs.verify(secondary.public()) && !theirs.verify(primary.public()));
+        assert_eq!(theirs.content, report("s-1"));
+        assert_eq!(parsed.content.targets_version, Some(17));
+    }
+
+    /// AT-42: a Primary that changes what a Secondary said.
+    #[test]
+    fn a_changed_report_no_longer_verifies() {
+        let (primary, secondary) = (key(), key());
+        let mut value = manifest(&primary, &secondary);
+        value["signed"]["ecu_version_reports"]["s-1"]["signed"]["counter"] = 4.into();
+        let parsed = VehicleManifest::parse(value.to_string().as_bytes()).unwrap();
+        assert!(!parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()].verify(secondary.public()));
+        assert!(!parsed.verify(primary.public()), "the Primary's signature covers the reports");
+    }
+
+    #[test]
+    fn hostile_input_is_refused_with_a_reason() {
+        let text = manifest(&key(), &key()).to_string();
+        let check = |input: &[u8], expected: &str| {
+            let error = VehicleManifest::parse(input).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(b"", "line 1, column 0");
+        check(b"\xff{}", "not UTF-8");
+        check("[".repeat(10_000).as_bytes(), "not the JSON");
+        check(&vec![b' '; MAX_MANIFEST_SIZE + 1], "more than 131072 bytes");
+        check(text.replacen("\"vin\"", "\"vin\":\"X\",\"vin\"", 1).as_bytes(), "`vin` is there twice");
+        check(text.replace("\"counter\":3", "\"counter\":3.5").as_bytes(), "must be whole");
+        check(text.replace("\"counter\":3", "\"counter\":-3").as_bytes(), "an ECU version report is malformed");
+        check(text.replace("gw/1/gw.bin", "").as_bytes(), "`filepath` must be");
+        check(text.replacen("signatures", "signaturez", 1).as_bytes(), "missing");
+    }
+}
