@@ -1,5 +1,7 @@
 //! The composition root: opens a state directory, mends it, and serves it until told to stop.
 
+mod tls;
+
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,9 +18,9 @@ use tokio::runtime::Handle;
 
 use crate::app::Limits;
 use crate::app::setup::{Opened, StateDir};
-use crate::config::{RepoAccess, ServeConfig};
+use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::http::observe::Observe;
-use crate::http::{self, Carrier, HttpState, ReadAccess, RepoConfig};
+use crate::http::{self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig, TrustedProxy};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry::{Metrics, TraceExport};
 
@@ -26,6 +28,8 @@ use crate::telemetry::{Metrics, TraceExport};
 pub struct Server {
     config: ServeConfig,
     listener: TcpListener,
+    tls: Option<(TcpListener, rustls::ServerConfig)>,
+    identity: IdentityConfig,
     opened: Opened,
     trace_export: TraceExport,
 }
@@ -42,10 +46,13 @@ impl Server {
         let state = StateDir::new(&config.data_dir);
         let opened = state.open(limits(&config), clock, metrics, Handle::current()).await?;
         opened.app.recover().await.context("failed to bring the state directory back in order")?;
-        let listener =
-            TcpListener::bind(config.listen).with_context(|| format!("failed to listen on {}", config.listen))?;
-        listener.set_nonblocking(true).context("failed to prepare the listener")?;
-        Ok(Self { config, listener, opened, trace_export })
+        let listener = listen(config.listen)?;
+        let tls = match &config.vehicles.tls {
+            Some(tls) => Some((listen(tls.listen)?, tls::load(tls)?)),
+            None => None,
+        };
+        let identity = identity_config(&config.vehicles)?;
+        Ok(Self { config, listener, tls, identity, opened, trace_export })
     }
 
     /// The address that is listened on.
@@ -57,18 +64,28 @@ impl Server {
         self.listener.local_addr().context("failed to look at the listener")
     }
 
+    /// The address that is listened on for TLS, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the system can't tell.
+    pub fn tls_address(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let address = self.tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose();
+        address.context("failed to look at the TLS listener")
+    }
+
     /// Serves until `stop` is ready, then lets running requests end, for as long as the configuration says.
     ///
     /// # Errors
     ///
     /// If the HTTP server fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, listener, opened, trace_export } = self;
+        let Self { config, listener, tls, identity, opened, trace_export } = self;
         let Opened { app, publisher_task, lock } = opened;
         let publishing = tokio::spawn(publisher_task.run(RESIGN_INTERVAL));
         let maintaining = tokio::spawn(Arc::clone(&app).maintain(MAINTENANCE_INTERVAL));
-        let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config) };
-        let server = build_http_server(&config, listener, state, trace_export)?;
+        let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
+        let server = build_http_server(&config, listener, tls, state, trace_export)?;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         tokio::select! {
@@ -90,6 +107,25 @@ impl Server {
     }
 }
 
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))?;
+    listener.set_nonblocking(true).context("failed to prepare the listener")?;
+    Ok(listener)
+}
+
+fn identity_config(config: &VehicleConfig) -> anyhow::Result<IdentityConfig> {
+    let certificate_field = match config.id_from {
+        VehicleIdFrom::Cn => CertificateField::CommonName,
+        VehicleIdFrom::Dns => CertificateField::DnsName,
+        VehicleIdFrom::Uri => CertificateField::Uri,
+    };
+    let proxy = config.proxy.as_ref().map(|(header, addresses)| {
+        let header = header.parse().with_context(|| format!("{header:?} is no name of a header"))?;
+        anyhow::Ok(TrustedProxy { header, addresses: addresses.clone() })
+    });
+    Ok(IdentityConfig { certificate_field, proxy: proxy.transpose()? })
+}
+
 fn limits(config: &ServeConfig) -> Limits {
     let default = Limits::default();
     Limits {
@@ -97,6 +133,7 @@ fn limits(config: &ServeConfig) -> Limits {
         idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
         max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
         reserved_space: config.reserved_space.unwrap_or(default.reserved_space),
+        silent_after: config.vehicles.silent_after.unwrap_or(default.silent_after),
     }
 }
 
@@ -118,38 +155,53 @@ fn repo_config(config: &ServeConfig) -> RepoConfig {
 fn build_http_server(
     config: &ServeConfig,
     listener: TcpListener,
+    tls: Option<(TcpListener, rustls::ServerConfig)>,
     state: HttpState,
     trace_export: TraceExport,
 ) -> anyhow::Result<ActixServer> {
-    let address = listener.local_addr()?;
     let builder = ActixServer::build()
         .max_concurrent_connections(MAX_CONNECTIONS)
         .disable_signals()
         .shutdown_timeout(config.shutdown_timeout.as_secs());
-    let stopping = builder.graceful_shutdown_signal();
-    let metrics = Arc::clone(state.app.metrics());
-    let service = move || {
-        let (state, stopping) = (state.clone(), stopping.clone());
-        let app =
-            ActixApp::new().wrap(Observe::new(Arc::clone(&metrics), trace_export)).configure(http::configure(&state));
-        let app = actix_service::IntoServiceFactory::into_factory(app)
-            .map_err(|error: actix_web::Error| error.error_response());
-        HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(LINGER_TIMEOUT)
-            .tcp_nodelay(true)
-            .local_addr(address)
-            .expect(fn_service(move |request| http::preflight(state.clone(), request)))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+    let shared = (state, builder.graceful_shutdown_signal());
+    // The two services differ in the type of their connections, and in nothing else.
+    macro_rules! http_service {
+        ($shared:expr, $builder:expr, $address:expr) => {{
+            let (state, stopping) = $shared.clone();
+            let app = ActixApp::new()
+                .wrap(Observe::new(Arc::clone(state.app.metrics()), trace_export))
+                .configure(http::configure(&state));
+            let app = actix_service::IntoServiceFactory::into_factory(app)
+                .map_err(|error: actix_web::Error| error.error_response());
+            $builder
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+                .client_request_timeout(HEAD_TIMEOUT)
+                .client_disconnect_timeout(LINGER_TIMEOUT)
+                .tcp_nodelay(true)
+                .local_addr($address)
+                .expect(fn_service(move |request| http::preflight(state.clone(), request)))
+                .finish(map_config(app, |()| AppConfig::default()))
+        }};
+    }
+    let address = listener.local_addr()?;
+    let plain = {
+        let shared = shared.clone();
+        move || http_service!(shared, HttpService::build(), address).tcp()
     };
-    let server = builder.listen("motorcade", listener, service).context("failed to start the HTTP server")?;
-    Ok(server.run())
+    let mut builder = builder.listen("motorcade", listener, plain).context("failed to start the HTTP server")?;
+    if let Some((listener, tls)) = tls {
+        let address = listener.local_addr()?;
+        let secure = move || {
+            let builder = HttpService::build().secure().on_connect_ext(http::remember_certificate);
+            http_service!(shared, builder, address).rustls_0_23(tls.clone())
+        };
+        builder = builder.listen("motorcade-tls", listener, secure).context("failed to start the HTTPS server")?;
+    }
+    Ok(builder.run())
 }
 
 const RESIGN_INTERVAL: Duration = Duration::from_secs(60);

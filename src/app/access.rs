@@ -30,12 +30,9 @@ pub async fn create_token(
     expires_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Zeroizing<String>, Error> {
-    let mut secret = Zeroizing::new([0; 32]);
     let mut id = [0; 6];
-    getrandom::fill(secret.as_mut()).map_err(Error::internal("make a token"))?;
     getrandom::fill(&mut id).map_err(Error::internal("make a token"))?;
-    // The prefix lets secret scanners find a token that was committed by mistake.
-    let token = Zeroizing::new(format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(*secret)));
+    let token = random_token(TOKEN_PREFIX)?;
     let record = TokenRecord {
         id: hex::encode(id),
         sha256: digest(&token),
@@ -91,7 +88,14 @@ impl App {
     }
 }
 
-fn digest(token: &str) -> Sha256Digest {
+/// Makes a token of 256 random bits. The prefix lets secret scanners find one that was committed by mistake.
+pub(super) fn random_token(prefix: &str) -> Result<Zeroizing<String>, Error> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut()).map_err(Error::internal("make a token"))?;
+    Ok(Zeroizing::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(*secret))))
+}
+
+pub(super) fn digest(token: &str) -> Sha256Digest {
     Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into())
 }
 

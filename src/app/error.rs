@@ -41,6 +41,12 @@ pub enum Error {
         /// What it contradicts.
         detail: String,
     },
+    /// Several things speak against the request.
+    #[error("{}", join(problems))]
+    Refused {
+        /// Each of them; at least one.
+        problems: Vec<Problem>,
+    },
     /// The request is well formed and can't be carried out as it is.
     #[error("{detail}")]
     Unprocessable {
@@ -82,6 +88,19 @@ pub enum Error {
     /// The server's own failure. The caller is told nothing but that.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One of several things that speak against a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
+fn join(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| problem.detail.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {

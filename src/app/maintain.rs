@@ -30,6 +30,9 @@ impl App {
             tracing::warn!(files = swept, blobs = pending.len(), "removed what unfinished uploads had left");
         }
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
+        self.metrics.show_manifest_outcomes(&["accepted"]);
+        self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
+        self.director_roots.keep_fresh().await?;
         self.publisher.recover().await
     }
 
@@ -46,6 +49,9 @@ impl App {
         loop {
             ticks.tick().await;
             self.publisher.warn_of_expiry().await;
+            if let Err(error) = self.maintain_fleet().await {
+                tracing::warn!(error = %Chain(&error), "failed to look after the Director's root and the fleet");
+            }
             match self.remove_superseded_metadata().await {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "removed superseded metadata"),
@@ -54,6 +60,16 @@ impl App {
                 }
             }
         }
+    }
+
+    async fn maintain_fleet(&self) -> Result<(), Error> {
+        self.director_roots.keep_fresh().await?;
+        let counts = self.count_fleet(self.limits.silent_after).await?;
+        self.metrics.set_vehicles(counts.registered, counts.quarantined, counts.silent);
+        if counts.silent > 0 {
+            tracing::warn!(vehicles = counts.silent, "vehicles have not been heard of for long (docs/OPERATIONS.md)");
+        }
+        Ok(())
     }
 
     /// Removes metadata files that were replaced longer ago than a vehicle's update takes. Root versions stay forever

@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod deliver;
+pub mod direct;
 pub mod error;
 pub mod export;
+pub mod fleet;
 pub mod fsck;
 pub mod ingest;
 mod listing;
@@ -23,14 +25,18 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub use error::Error;
+pub use error::{Error, Problem};
 
 use crate::blob::BlobStore;
+pub use crate::catalog::VehicleFilter;
 use crate::catalog::{self, Catalog, ImagePage};
 use crate::envelope::escrow::EscrowKey;
 use crate::envelope::jwe::Envelope;
 use crate::model::{Clock, ImagePath, ImageRecord};
 use crate::telemetry::Metrics;
+use crate::uptane::director::DirectorRepository;
+use direct::{DirectorRoots, ListedImages};
+use fleet::Fleet;
 use publish::Publisher;
 
 /// Everything that the use cases work on.
@@ -39,6 +45,10 @@ pub struct App {
     blobs: Arc<dyn BlobStore>,
     escrow: EscrowKey,
     publisher: Publisher,
+    fleet: Fleet,
+    director: DirectorRepository,
+    director_roots: DirectorRoots,
+    listed: ListedImages,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -61,6 +71,8 @@ pub struct Limits {
     pub max_uploads: usize,
     /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed.
     pub reserved_space: u64,
+    /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
+    pub silent_after: Duration,
 }
 
 impl Default for Limits {
@@ -70,6 +82,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             max_uploads: 16,
             reserved_space: 64 * 1024 * 1024, // 64 MiB
+            silent_after: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }
@@ -84,6 +97,8 @@ pub struct Parts {
     pub escrow: EscrowKey,
     /// Publishes what has changed.
     pub publisher: Publisher,
+    /// Signs for vehicles.
+    pub director: DirectorRepository,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -97,7 +112,11 @@ pub struct Parts {
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime } = parts;
+        let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } = parts;
+        let fleet = Fleet::new(catalog.clone(), &runtime);
+        let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
+        let director_roots =
+            DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let upload_slots = Semaphore::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);
@@ -106,6 +125,10 @@ impl App {
             blobs,
             escrow,
             publisher,
+            fleet,
+            director,
+            director_roots,
+            listed,
             clock,
             metrics,
             limits,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+use super::direct::DirectorRoots;
 use super::publish::{Publisher, PublisherTask};
 use super::{App, Error, Limits, Parts};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
@@ -26,10 +27,11 @@ use crate::catalog::Catalog;
 use crate::envelope::escrow::EscrowKey;
 use crate::model::{Clock, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
+use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::keyring::{self, Keyring};
 use crate::uptane::policy::Policy;
-use crate::uptane::root;
+use crate::uptane::root::{self, Repository};
 
 /// A state directory.
 #[derive(Debug, Clone)]
@@ -103,12 +105,13 @@ impl StateDir {
         let lock = self.lock()?;
         let catalog = self.catalog().await?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        let repository = self.repository()?;
+        self.ensure_director_keys(&catalog).await?;
+        let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         let (publisher, publisher_task) =
             Publisher::new(catalog.clone(), Arc::clone(&blobs), repository, Arc::clone(&clock), Arc::clone(&metrics));
         let escrow = self.escrow_key()?;
-        let app = App::new(Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime });
+        let app = App::new(Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
 
@@ -133,25 +136,36 @@ impl StateDir {
         Ok(LocalBlobStore::open(&self.path)?)
     }
 
-    /// What signs the Image repository.
+    /// What signs the Image repository, and what signs for vehicles.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`] if keys or policy can't be read.
-    pub fn repository(&self) -> Result<ImageRepository, Error> {
+    pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
         let policy = self.policy()?;
         let keyring = Keyring::load(&self.keys(), &policy).map_err(Error::internal("load the role keys"))?;
-        Ok(ImageRepository::new(keyring, policy))
+        let keyring = Arc::new(keyring);
+        Ok((ImageRepository::new(Arc::clone(&keyring), policy.clone()), DirectorRepository::new(keyring, policy)))
+    }
+
+    /// A state directory of a version without a Director has no keys for one yet.
+    async fn ensure_director_keys(&self, catalog: &Catalog) -> Result<(), Error> {
+        if catalog.find_director_root(None).await?.is_none() {
+            Keyring::create_director(&self.keys(), &self.policy()?)
+                .map_err(Error::internal("make the Director's keys"))?;
+        }
+        Ok(())
     }
 
     async fn publish_first(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         let _lock = self.lock()?;
         let catalog = self.catalog().await?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        let repository = self.repository()?;
+        let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        DirectorRoots::new(catalog.clone(), director, Arc::clone(&clock), Arc::clone(&metrics)).keep_fresh().await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
         let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
         publisher.publish().await?;
@@ -256,7 +270,7 @@ async fn publish_first_root(
     now: Timestamp,
 ) -> Result<(), Error> {
     let key = BlobKey::Metadata { version: 1, role: "root".into() };
-    let file = root::first(repository.keyring(), repository.policy(), now).await;
+    let file = root::first(Repository::Image, repository.keyring(), repository.policy(), now).await;
     let file = file.map_err(Error::internal("sign the first root"))?;
     let bytes = match blobs.open(&key).await {
         Ok(stored) => stored.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read the first root"))?,

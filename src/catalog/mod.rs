@@ -4,10 +4,14 @@
 //! and `RETURNING`, times as milliseconds. A transaction starts with a statement that writes, so that SQLite takes its
 //! write lock at once and none has to be tried again.
 
+mod director;
+mod fleet_log;
 mod images;
 mod recipients;
 mod roles;
+mod status;
 mod tokens;
+mod vehicles;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,9 +20,12 @@ use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 
+pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
+pub use status::{MoreChanges, StatusChange};
 pub use tokens::TokenRecord;
+pub use vehicles::{Registration, VehicleFilter, VehiclePage};
 
 use crate::model::Timestamp;
 
@@ -148,6 +155,15 @@ fn optional_time(row: &AnyRow, column: &'static str, op: &'static str) -> Result
 
 fn text(row: &AnyRow, column: &'static str, op: &'static str) -> Result<String, Error> {
     row.try_get(column).map_err(Error::backend(op))
+}
+
+/// The placeholders of `rows` rows of `columns` values: `($1, $2), ($3, $4)`.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let numbers: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", numbers.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// A length, counter or version as a column holds it; all of ours are far below 2^63.

@@ -19,6 +19,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let telemetry = telemetry::init(&telemetry_config(&config.log))?;
     let server = Server::bind(config, telemetry.trace_export()).await?;
     tracing::info!(address = %server.address()?, version = env!("CARGO_PKG_VERSION"), "motorcade listens");
+    if let Some(address) = server.tls_address()? {
+        tracing::info!(%address, "motorcade listens for TLS");
+    }
     server.run(stop_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,9 +2,11 @@
 
 mod client;
 mod serve;
+mod vehicles;
 
 pub use client::{ClientConfig, ClientSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
+pub use vehicles::{TlsConfig, VehicleConfig, VehicleIdFrom, VehicleSettings};
 
 /// Why the settings can't be used.
 #[derive(Debug, thiserror::Error)]

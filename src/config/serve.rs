@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::Error;
+use super::vehicles::{VehicleConfig, VehicleSettings};
 
 /// What can be set, as flags, in the environment, or in a TOML file under the same names with underscores.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -58,6 +59,11 @@ pub struct ServeSettings {
     /// How long running uploads may go on after a signal to stop, in seconds [default: 30]
     #[arg(long, env = "MOTORCADE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
     shutdown_timeout: Option<u64>,
+
+    /// TLS, and how vehicles are recognized.
+    #[command(flatten)]
+    #[serde(flatten)]
+    vehicles: VehicleSettings,
 
     /// Logs and traces.
     #[command(flatten)]
@@ -125,6 +131,8 @@ pub struct ServeConfig {
     pub targets_accel: Option<String>,
     /// How long running uploads may go on after a signal to stop.
     pub shutdown_timeout: Duration,
+    /// TLS, and how vehicles are recognized.
+    pub vehicles: VehicleConfig,
     /// Logs and traces.
     pub log: LogSettings,
 }
@@ -156,6 +164,7 @@ impl ServeSettings {
             targets_url,
             targets_accel,
             shutdown_timeout: Duration::from_secs(self.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(30)),
+            vehicles: self.vehicles.resolve(file.vehicles)?,
             log: LogSettings {
                 log: self.log.log.or(file.log.log),
                 log_format: self.log.log_format.or(file.log.log_format),

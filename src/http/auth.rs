@@ -23,11 +23,11 @@ pub trait Permission {
 pub struct Read;
 /// Uploading images.
 pub struct Upload;
-/// Changing what is published and for whom: recipients, yanks.
+/// Changing what is published and for whom: recipients, yanks, vehicles, assignments.
 pub struct Manage;
 
 impl Permission for Read {
-    const ROLES: &'static [AccessRole] = &AccessRole::ALL;
+    const ROLES: &'static [AccessRole] = &AccessRole::READERS;
 }
 
 impl Permission for Upload {

@@ -36,6 +36,18 @@ pub(super) struct Problem {
     /// The limit that was exceeded, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    /// Each thing that speaks against the request, if there can be several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<ProblemItem>,
+}
+
+/// One of several things that speak against a request.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ProblemItem {
+    /// Stable, for programs.
+    code: &'static str,
+    /// What is wrong and what to do.
+    detail: String,
 }
 
 impl From<app::Error> for ApiError {
@@ -69,7 +81,11 @@ impl ResponseError for ApiError {
             tracing::error!(request_id, error = %Chain(source.as_ref()), "request failed");
         }
         let limit = if let app::Error::TooLarge { limit } = self.0 { Some(limit) } else { None };
-        let mut response = problem(status, code, self.0.to_string(), limit);
+        let several = match &self.0 {
+            app::Error::Refused { problems } => problems.as_slice(),
+            _ => &[],
+        };
+        let mut response = problem_with(status, code, self.0.to_string(), limit, several);
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
@@ -93,6 +109,9 @@ impl ApiError {
             E::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             E::NotFound { code, .. } => (StatusCode::NOT_FOUND, code),
             E::Conflict { code, .. } => (StatusCode::CONFLICT, code),
+            E::Refused { problems } => {
+                (StatusCode::CONFLICT, problems.first().map_or("refused", |problem| problem.code))
+            }
             E::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
             E::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             E::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "stalled"),
@@ -138,6 +157,17 @@ pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web:
 }
 
 fn problem(status: StatusCode, code: &'static str, detail: String, limit: Option<u64>) -> HttpResponse {
+    problem_with(status, code, detail, limit, &[])
+}
+
+fn problem_with(
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    limit: Option<u64>,
+    several: &[app::Problem],
+) -> HttpResponse {
+    let item = |problem: &app::Problem| ProblemItem { code: problem.code, detail: problem.detail.clone() };
     let problem = Problem {
         kind: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),
@@ -146,6 +176,7 @@ fn problem(status: StatusCode, code: &'static str, detail: String, limit: Option
         code,
         request_id: RequestId::current().map(|id| id.as_str().to_owned()),
         limit,
+        problems: several.iter().map(item).collect(),
     };
     HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, "application/problem+json"))

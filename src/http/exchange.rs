@@ -1,7 +1,7 @@
 //! One request as it is reported: its id, its span, its log line, its metrics.
 //!
 //! The time reported is that to the head of the response; bodies stream on after that. Requests
-//! for `/repo` are told of at debug level, so that serving a fleet costs no span and no log line
+//! for `/repo` and `/director` are told of at debug level, so that serving a fleet costs no span and no log line
 //! unless asked for; their server errors are told of all the same. Routes appear by their
 //! pattern, **never** by the path: a path can name a person's vehicle, and anybody can make up new ones.
 
@@ -180,7 +180,7 @@ impl Drop for Exchange {
 }
 
 fn volume_of(path: &str) -> Volume {
-    if path.starts_with("/repo/") { Volume::Quiet } else { Volume::Normal }
+    if path.starts_with("/repo/") || path.starts_with("/director/") { Volume::Quiet } else { Volume::Normal }
 }
 
 /// A client can make up methods, and each would be a series of its own.

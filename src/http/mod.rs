@@ -1,11 +1,14 @@
 //! The HTTP surface: parse, call one use case, render. No decision is made here that another front door would repeat.
 
+mod assignments;
 pub mod auth;
 pub mod byteranges;
 pub mod conditional;
 pub mod date;
+mod director;
 mod error;
 mod exchange;
+pub mod identity;
 mod images;
 pub mod observe;
 mod openapi;
@@ -17,6 +20,7 @@ mod repo;
 mod repr_digest;
 pub mod request_id;
 mod upload_head;
+mod vehicles;
 
 use std::sync::Arc;
 
@@ -24,6 +28,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Resource, Route, guard};
 
 pub use error::ApiError;
+pub use identity::{CertificateField, IdentityConfig, TrustedProxy, remember_certificate};
 pub use openapi::document as openapi_document;
 pub use preflight::check as preflight;
 pub use repo::{Carrier, ReadAccess, RepoConfig};
@@ -37,6 +42,8 @@ pub struct HttpState {
     pub app: Arc<App>,
     /// How `/repo` is served.
     pub repo: RepoConfig,
+    /// How vehicles are recognized.
+    pub identity: IdentityConfig,
 }
 
 /// Every route, by who calls it.
@@ -46,6 +53,8 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
         config
             .app_data(web::Data::from(Arc::clone(&state.app)))
             .app_data(web::Data::new(state.repo.clone()))
+            .app_data(web::Data::new(state.identity.clone()))
+            .app_data(web::PayloadConfig::new(MAX_ENROLMENT_SIZE))
             .app_data(web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json))
             .app_data(web::QueryConfig::default().error_handler(error::bad_query))
             // CI and engineers
@@ -65,9 +74,41 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                             .route(web::post().to(recipients::register_recipient)),
                     )
                     .service(only("/recipients/{kid}", "DELETE").route(web::delete().to(recipients::remove_recipient)))
+                    .service(
+                        only("/vehicles", "GET, POST")
+                            .route(web::get().to(vehicles::list_vehicles))
+                            .route(web::post().to(vehicles::register_vehicles)),
+                    )
+                    .service(only("/vehicles/{vin}", "GET").route(web::get().to(vehicles::show_vehicle)))
+                    .service(only("/vehicles/{vin}/ecus", "GET").route(web::get().to(vehicles::list_ecus)))
+                    .service(
+                        only("/vehicles/{vin}/ecus/{serial}/replacement", "POST")
+                            .route(web::post().to(vehicles::approve_replacement)),
+                    )
+                    .service(
+                        only("/vehicles/{vin}/assignments", "GET, POST")
+                            .route(web::get().to(assignments::list_assignments))
+                            .route(web::post().to(assignments::assign)),
+                    )
+                    .service(
+                        only("/vehicles/{vin}/assignments/{id}", "DELETE")
+                            .route(web::delete().to(assignments::cancel_assignment)),
+                    )
+                    .service(only("/vehicles/{vin}/history", "GET").route(web::get().to(vehicles::list_history)))
+                    .service(
+                        only("/vehicles/{vin}/quarantine", "DELETE")
+                            .route(web::delete().to(vehicles::clear_quarantine)),
+                    )
+                    .service(only("/vehicles/{vin}/token", "POST").route(web::post().to(vehicles::issue_token)))
                     .default_service(web::to(error::no_route)),
             )
             // Vehicles
+            .service(only("/director/manifest", "PUT").route(web::put().to(director::submit_manifest)))
+            .service(only("/director/ecus", "POST").route(web::post().to(director::enrol)))
+            .service(
+                only("/director/{name:([1-9][0-9]*[.])?root[.]json}", "GET").route(web::get().to(director::serve_root)),
+            )
+            .service(only("/director/{name}", "GET").route(web::get().to(director::serve_file)))
             .service(
                 only("/repo/{name:.*}", "GET, HEAD")
                     .route(web::get().to(repo::serve_file))
@@ -94,4 +135,5 @@ fn get_or_head() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
+const MAX_ENROLMENT_SIZE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys
 const MAX_JSON_SIZE: usize = 64 * 1024; // 64 KiB: a recipient's key is under 1 KiB

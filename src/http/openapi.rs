@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{images, recipients};
+use super::{assignments, images, recipients, vehicles};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,18 @@ use super::{images, recipients};
         images::show_envelope,
         recipients::register_recipient,
         recipients::list_recipients,
-        recipients::remove_recipient
+        recipients::remove_recipient,
+        vehicles::register_vehicles,
+        vehicles::list_vehicles,
+        vehicles::show_vehicle,
+        vehicles::list_ecus,
+        vehicles::approve_replacement,
+        vehicles::list_history,
+        vehicles::clear_quarantine,
+        vehicles::issue_token,
+        assignments::assign,
+        assignments::list_assignments,
+        assignments::cancel_assignment
     ),
     modifiers(&TokenSecurity)
 )]

@@ -17,6 +17,7 @@ use super::auth::{Permission, Read, bearer_token};
 use super::byteranges::{Boundary, ByteRanges};
 use super::conditional::{Conditions, Method, Representation, Selection, select};
 use super::date::HttpDate;
+use super::identity::claims_of;
 use super::range::{ByteRange, content_range, unsatisfied_content_range};
 use crate::app::App;
 use crate::app::deliver::{Content, Delivery};
@@ -37,7 +38,7 @@ pub enum ReadAccess {
     /// Everyone: images are sealed, metadata is signed.
     #[default]
     Public,
-    /// Whoever has a token of any role.
+    /// Vehicles, and whoever has a token of any role that may read.
     Token,
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn serve_file(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     if config.access == ReadAccess::Token {
-        app.authorize(bearer_token(request.headers()), Read::ROLES).await?;
+        authorize(&app, &request).await?;
     }
     let encoded = request.path().strip_prefix("/repo/").unwrap_or_default();
     let name = percent_decode_str(encoded).decode_utf8_lossy();
@@ -70,6 +71,15 @@ pub(super) async fn serve_file(
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
         _ => Ok(respond(&request, delivery, config.access)),
     }
+}
+
+/// A vehicle that is known, or whoever has a token.
+async fn authorize(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
+    if app.identify_vehicle(&claims_of(request)).await.is_ok() {
+        return Ok(());
+    }
+    app.authorize(bearer_token(request.headers()), Read::ROLES).await?;
+    Ok(())
 }
 
 fn redirect(base: &str, key: &BlobKey) -> HttpResponse {

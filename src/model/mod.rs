@@ -6,6 +6,8 @@
 mod clock;
 mod constraint;
 mod digest;
+#[cfg(feature = "server")]
+mod fleet;
 mod image;
 mod image_path;
 mod recipient;
@@ -18,6 +20,11 @@ mod vehicle;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
+#[cfg(feature = "server")]
+pub use fleet::{
+    AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuRecord, EcuStatus, EventKind, Listing, NewEvent,
+    NewVehicle, Offer, Quarantine, VehicleEvent, VehicleRecord, VehicleStatus,
+};
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
 #[cfg(feature = "server")]
 pub(crate) use image_path::published_names;

@@ -21,11 +21,15 @@ pub enum AccessRole {
     Officer,
     /// Reads what the API shows.
     Viewer,
+    /// A factory: registers vehicles that were never seen, and sees nothing.
+    Enroller,
 }
 
 impl AccessRole {
     /// Every role, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer];
+    pub const ALL: [Self; 5] = [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer, Self::Enroller];
+    /// The roles that may see what the API shows.
+    pub const READERS: [Self; 4] = [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer];
 
     /// The role's name in the API, the command line and the catalog.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +38,7 @@ impl AccessRole {
             Self::Engineer => "engineer",
             Self::Officer => "officer",
             Self::Viewer => "viewer",
+            Self::Enroller => "enroller",
         }
     }
 }
@@ -57,5 +62,5 @@ impl FromStr for AccessRole {
 
 /// No such role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role {0:?}: use uploader, engineer, officer or viewer")]
+#[error("unknown role {0:?}: use uploader, engineer, officer, viewer or enroller")]
 pub struct ParseAccessRoleError(String);

@@ -33,6 +33,10 @@ pub struct Metrics {
     metadata_expiry: IntGaugeVec,
     metadata_version: IntGaugeVec,
     corrupt_blobs: IntCounter,
+    manifests: IntCounterVec,
+    attack_reports: IntCounter,
+    director_bundles: IntCounter,
+    vehicles: IntGaugeVec,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of the scrape.
     expiries: Mutex<BTreeMap<(String, String), i64>>,
@@ -63,6 +67,15 @@ impl Metrics {
             metadata_expiry: int_gauges(r, "metadata_expiry_seconds", until, &ROLE_LABELS),
             metadata_version: int_gauges(r, "metadata_version", "Version of signed metadata.", &ROLE_LABELS),
             corrupt_blobs: int_counter(r, "corrupt_blobs_total", "Blobs that differ from their digest."),
+            manifests: int_counters(
+                r,
+                "manifests_total",
+                "Vehicle version manifests, by what came of them.",
+                &["outcome"],
+            ),
+            attack_reports: int_counter(r, "attack_reports_total", "ECU reports that tell of an attack."),
+            director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
+            vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
             process: ProcessMetrics::register(r),
             expiries: Mutex::default(),
             registry,
@@ -143,6 +156,33 @@ impl Metrics {
         let version = version.try_into().unwrap_or(i64::MAX);
         self.metadata_version.with_label_values(&[repository, role]).set(version);
         self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));
+    }
+
+    /// Counts a manifest; `outcome` **must** be `accepted` or the code of a refusal, **never** what a client sent.
+    pub fn add_manifest(&self, outcome: &'static str) {
+        self.manifests.with_label_values(&[outcome]).inc();
+    }
+
+    /// Makes the outcomes of manifests appear before there is one.
+    pub fn show_manifest_outcomes(&self, outcomes: &[&'static str]) {
+        outcomes.iter().for_each(|outcome| drop(self.manifests.with_label_values(&[outcome])));
+    }
+
+    /// Counts an ECU report that tells of an attack.
+    pub fn add_attack_report(&self) {
+        self.attack_reports.inc();
+    }
+
+    /// Counts metadata that was signed for a vehicle.
+    pub fn add_director_bundle(&self) {
+        self.director_bundles.inc();
+    }
+
+    /// Sets how many vehicles there are: all, in quarantine, and silent for longer than they should be.
+    pub fn set_vehicles(&self, registered: u64, quarantined: u64, silent: u64) {
+        for (state, count) in [("registered", registered), ("quarantined", quarantined), ("silent", silent)] {
+            self.vehicles.with_label_values(&[state]).set(count.try_into().unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a blob that was found to differ from its digest.

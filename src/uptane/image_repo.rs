@@ -4,6 +4,7 @@
 //! touches its bin, its envelope's bin, snapshot and timestamp, however many images there are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -23,7 +24,7 @@ use crate::model::{Sha256Digest, TargetEntry, Timestamp};
 /// Signs the Image repository's metadata.
 #[derive(Debug)]
 pub struct ImageRepository {
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     policy: Policy,
 }
 
@@ -42,7 +43,7 @@ pub struct MetadataFile {
 
 impl ImageRepository {
     /// Starts from the role keys and the policy.
-    pub fn new(keyring: Keyring, policy: Policy) -> Self {
+    pub fn new(keyring: Arc<Keyring>, policy: Policy) -> Self {
         Self { keyring, policy }
     }
 
@@ -234,7 +235,7 @@ mod tests {
     fn repository() -> (tempfile::TempDir, ImageRepository) {
         let dir = tempfile::tempdir().unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
-        let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
+        let keyring = Arc::new(Keyring::load(dir.path(), &Policy::default()).unwrap());
         (dir, ImageRepository::new(keyring, Policy::default()))
     }
 

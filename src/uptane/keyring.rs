@@ -73,18 +73,19 @@ impl Keyring {
             path: directory.display().to_string(),
             source: e.into(),
         })?;
-        for (role, role_policy) in policy.roles() {
-            for number in 1..=role_policy.threshold {
-                let path = key_path(directory, role, number);
-                if !path.exists() {
-                    write_secret(&path, generate()?.as_bytes())?;
-                }
-            }
-        }
-        Ok(())
+        create_missing(directory, policy, |_| true)
     }
 
-    /// Reads the keys in `directory`. Those of the root role may be elsewhere.
+    /// Makes the keys of the Director's roles alone, for a state directory that has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`].
+    pub fn create_director(directory: &Path, policy: &Policy) -> Result<(), Error> {
+        create_missing(directory, policy, |role| role.starts_with("director-"))
+    }
+
+    /// Reads the keys in `directory`. Those of the root roles may be elsewhere.
     ///
     /// # Errors
     ///
@@ -96,7 +97,8 @@ impl Keyring {
             let present = (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
             let found =
                 present.filter(|path| path.exists()).map(|path| load_key(&path)).collect::<Result<Vec<_>, _>>()?;
-            if role != "root" && found.len() < usize::from(role_policy.threshold) {
+            let is_root = matches!(role, "root" | "director-root");
+            if !is_root && found.len() < usize::from(role_policy.threshold) {
                 let threshold = role_policy.threshold.into();
                 return Err(Error::TooFewKeys { role: role.into(), found: found.len(), threshold });
             }
@@ -114,10 +116,22 @@ impl Keyring {
         self.keys.values().flatten().any(|key| public(key).as_ref() == Some(&wanted))
     }
 
-    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`.
+    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`, or one of the Director's.
     pub fn keys(&self, role: &str) -> &[RoleKey] {
         self.keys.get(role).map_or(&[], Vec::as_slice)
     }
+}
+
+fn create_missing(directory: &Path, policy: &Policy, is_wanted: fn(&str) -> bool) -> Result<(), Error> {
+    for (role, role_policy) in policy.roles().into_iter().filter(|(role, _)| is_wanted(role)) {
+        for number in 1..=role_policy.threshold {
+            let path = key_path(directory, role, number);
+            if !path.exists() {
+                write_secret(&path, generate()?.as_bytes())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refuse_shared_keys(keys: &BTreeMap<&'static str, Vec<RoleKey>>) -> Result<(), Error> {

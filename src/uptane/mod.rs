@@ -9,6 +9,8 @@ pub mod canonical;
 pub mod client;
 pub mod custom;
 #[cfg(feature = "server")]
+pub mod director;
+#[cfg(feature = "server")]
 pub mod image_repo;
 pub mod key;
 #[cfg(feature = "server")]

@@ -20,6 +20,29 @@ pub struct Policy {
     pub snapshot: RolePolicy,
     /// Timestamp role.
     pub timestamp: RolePolicy,
+    /// The Director repository.
+    #[serde(default)]
+    pub director: DirectorPolicy,
+}
+
+/// The policy of the Director repository (Deployment Best Practices 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectorPolicy {
+    /// Root role.
+    pub root: RolePolicy,
+    /// Targets, snapshot and timestamp, which are signed together for each vehicle.
+    pub bundle: RolePolicy,
+}
+
+impl Default for DirectorPolicy {
+    /// What a policy file of a version without a Director means.
+    fn default() -> Self {
+        Self {
+            root: RolePolicy { expires_days: 365, threshold: 1 },
+            bundle: RolePolicy { expires_days: 1, threshold: 1 },
+        }
+    }
 }
 
 /// How one role is signed.
@@ -86,13 +109,17 @@ impl Policy {
     }
 
     /// Each role's name in key files, and its policy.
-    pub fn roles(&self) -> [(&'static str, RolePolicy); 5] {
+    pub fn roles(&self) -> [(&'static str, RolePolicy); 9] {
         [
             ("root", self.root),
             ("targets", self.targets),
             ("bins", self.bins.role()),
             ("snapshot", self.snapshot),
             ("timestamp", self.timestamp),
+            ("director-root", self.director.root),
+            ("director-targets", self.director.bundle),
+            ("director-snapshot", self.director.bundle),
+            ("director-timestamp", self.director.bundle),
         ]
     }
 }

@@ -6,31 +6,76 @@ use tough::schema::{RoleKeys, RoleType, Root, Signed};
 
 use super::Error;
 use super::keyring::{Keyring, RoleKey};
-use super::policy::Policy;
+use super::policy::{Policy, RolePolicy};
 use super::signing::{self, SPEC_VERSION, SignedFile};
 use crate::model::Timestamp;
 
-/// Signs version 1 of the Image repository's root.
+/// Whose root: its four top-level roles, by the names of their keys in the keyring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repository {
+    /// The Image repository.
+    Image,
+    /// The Director repository.
+    Director,
+}
+
+impl Repository {
+    /// Name of the root role's keys.
+    pub fn root_keys(self) -> &'static str {
+        match self {
+            Self::Image => "root",
+            Self::Director => "director-root",
+        }
+    }
+
+    /// How its root is signed.
+    pub fn root_policy(self, policy: &Policy) -> RolePolicy {
+        match self {
+            Self::Image => policy.root,
+            Self::Director => policy.director.root,
+        }
+    }
+
+    fn roles(self, policy: &Policy) -> [(RoleType, &'static str, u8); 4] {
+        let threshold = self.root_policy(policy).threshold;
+        match self {
+            Self::Image => [
+                (RoleType::Root, "root", threshold),
+                (RoleType::Targets, "targets", policy.targets.threshold),
+                (RoleType::Snapshot, "snapshot", policy.snapshot.threshold),
+                (RoleType::Timestamp, "timestamp", policy.timestamp.threshold),
+            ],
+            Self::Director => [
+                (RoleType::Root, "director-root", threshold),
+                (RoleType::Targets, "director-targets", policy.director.bundle.threshold),
+                (RoleType::Snapshot, "director-snapshot", policy.director.bundle.threshold),
+                (RoleType::Timestamp, "director-timestamp", policy.director.bundle.threshold),
+            ],
+        }
+    }
+}
+
+/// Signs version 1 of a repository's root.
 ///
 /// # Errors
 ///
 /// [`Error::TooFewKeys`] if a key is missing, [`Error::Sign`].
-pub async fn first(keyring: &Keyring, policy: &Policy, now: Timestamp) -> Result<SignedFile, Error> {
+pub async fn first(
+    repository: Repository,
+    keyring: &Keyring,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<SignedFile, Error> {
     let mut root = Root {
         spec_version: SPEC_VERSION.to_owned(),
         consistent_snapshot: true, // compulsory for Uptane (5.2.7)
         version: signing::version("root", 1)?,
-        expires: signing::expiry(now, policy.root),
+        expires: signing::expiry(now, repository.root_policy(policy)),
         keys: HashMap::new(),
         roles: HashMap::new(),
         _extra: HashMap::new(),
     };
-    for (role_type, role, threshold) in [
-        (RoleType::Root, "root", policy.root.threshold),
-        (RoleType::Targets, "targets", policy.targets.threshold),
-        (RoleType::Snapshot, "snapshot", policy.snapshot.threshold),
-        (RoleType::Timestamp, "timestamp", policy.timestamp.threshold),
-    ] {
+    for (role_type, role, threshold) in repository.roles(policy) {
         let keys = keyring.keys(role);
         if keys.len() < usize::from(threshold) {
             return Err(Error::TooFewKeys { role: role.into(), found: keys.len(), threshold: threshold.into() });
@@ -38,7 +83,7 @@ pub async fn first(keyring: &Keyring, policy: &Policy, now: Timestamp) -> Result
         root.keys.extend(keys.iter().map(|key| (key.id().clone(), key.public().clone())));
         root.roles.insert(role_type, role_keys(keys, threshold)?);
     }
-    signing::sign("root", root, keyring.keys("root")).await
+    signing::sign("root", root, keyring.keys(repository.root_keys())).await
 }
 
 /// Signs the next version of a root: the same keys and roles, valid for longer.
@@ -47,6 +92,7 @@ pub async fn first(keyring: &Keyring, policy: &Policy, now: Timestamp) -> Result
 ///
 /// [`Error::Root`] if `current` isn't a root, [`Error::TooFewKeys`] if its keys aren't here, [`Error::Sign`].
 pub async fn renewed(
+    repository: Repository,
     current: &[u8],
     version: u64,
     keyring: &Keyring,
@@ -56,14 +102,15 @@ pub async fn renewed(
     let current: Signed<Root> = serde_json::from_slice(current).map_err(|e| Error::Root(e.into()))?;
     let mut root = current.signed;
     root.version = signing::version("root", version)?;
-    root.expires = signing::expiry(now, policy.root);
+    root.expires = signing::expiry(now, repository.root_policy(policy));
     let threshold = root.roles.get(&RoleType::Root).map_or(1, |role| role.threshold.get());
-    let ours = keyring.keys("root").iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
+    let keys = keyring.keys(repository.root_keys());
+    let ours = keys.iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
     let found = ours.count();
     if (found as u64) < threshold {
         return Err(Error::TooFewKeys { role: "root".into(), found, threshold });
     }
-    signing::sign("root", root, keyring.keys("root")).await
+    signing::sign("root", root, keys).await
 }
 
 /// A role's entry in root, or in a delegation.

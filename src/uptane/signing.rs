@@ -131,7 +131,7 @@ mod tests {
         write_secret(&dir.path().join("timestamp.pem"), pem(rsa.as_ref()).as_bytes()).unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
         let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
-        let file = root::first(&keyring, &Policy::default(), Timestamp::now()).await.unwrap();
+        let file = root::first(root::Repository::Image, &keyring, &Policy::default(), Timestamp::now()).await.unwrap();
         let parsed: Signed<Root> = serde_json::from_slice(&file.bytes).unwrap();
         parsed.signed.verify_role(&parsed).unwrap();
     }

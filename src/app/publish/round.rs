@@ -13,7 +13,7 @@ use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
 use crate::model::{Clock, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
-use crate::uptane::root;
+use crate::uptane::root::{self, Repository};
 use crate::uptane::signing::SignedFile;
 
 /// What a round works on, and what the last one has published.
@@ -144,7 +144,7 @@ impl Rounds {
                 let current = self.blobs.open(&key).await?.read_all(MAX_ROOT_SIZE).await;
                 let current = current.map_err(Error::internal("read root metadata"))?;
                 let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
-                root::renewed(&current, *version, keyring, policy, now).await
+                root::renewed(Repository::Image, &current, *version, keyring, policy, now).await
             }
             bin => self.repository.sign_bin(bin, *version, self.catalog.list_targets(bin).await?, now).await,
         };

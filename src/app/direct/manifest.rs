@@ -1,0 +1,349 @@
+//! Vehicle version manifests: the order and the checks of Uptane 2.1.0, 5.3.2.1.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::app::fleet::Vehicle;
+use crate::app::fleet::view::TRIES;
+use crate::app::{App, Error};
+use crate::catalog::{self, MoreChanges, StatusChange};
+use crate::model::{
+    AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, InstalledImage, NewEvent, Quarantine, Timestamp,
+    VehicleId,
+};
+use crate::telemetry::Chain;
+use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
+
+/// Why a manifest was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is no manifest.
+    #[error(transparent)]
+    Malformed(#[from] ManifestError),
+    /// It is about another vehicle than the one that sent it (DIR-14).
+    #[error("the manifest is about another vehicle than the one that sent it")]
+    WrongVehicle,
+    /// The vehicle is not in the inventory.
+    #[error("this vehicle is not registered")]
+    UnknownVehicle,
+    /// The ECU that sent it is not the vehicle's Primary.
+    #[error("{0} is not this vehicle's Primary")]
+    WrongPrimary(EcuSerial),
+    /// An ECU of the inventory says nothing (DIR-16a).
+    #[error("the report of {0} is missing: every ECU of the vehicle has to report")]
+    MissingEcu(EcuSerial),
+    /// An ECU that is not in the inventory.
+    #[error("{0} is not an ECU of this vehicle: if it was replaced, that takes an approval")]
+    UnknownEcu(EcuSerial),
+    /// A report is listed under another ECU's serial.
+    #[error("the report of {listed} is about {reported}")]
+    WrongSerial {
+        /// Where it is.
+        listed: EcuSerial,
+        /// What it says.
+        reported: EcuSerial,
+    },
+    /// The manifest is not signed by the Primary's key (DIR-16b).
+    #[error("the manifest is not signed by the Primary's key of the inventory")]
+    WrongSignature,
+    /// A report is not signed by its ECU's own key (DIR-16c).
+    #[error("the report of {0} is not signed by that ECU's key of the inventory")]
+    WrongReportSignature(EcuSerial),
+    /// A counter that does not rise (DIR-17).
+    #[error("the report of {serial} has counter {counter}, and {last} was accepted before: it is a replay")]
+    Replayed {
+        /// The ECU.
+        serial: EcuSerial,
+        /// Its counter.
+        counter: u64,
+        /// The one before.
+        last: u64,
+    },
+    /// An image that the ECU did not have and was not offered.
+    #[error("{serial} reports {path}, which it was never offered")]
+    NeverOffered {
+        /// The ECU.
+        serial: EcuSerial,
+        /// What it reports.
+        path: String,
+    },
+    /// An image with other bytes than those that were offered.
+    #[error("{serial} reports other bytes of {path} than those that it was offered")]
+    OtherBytes {
+        /// The ECU.
+        serial: EcuSerial,
+        /// What it reports.
+        path: String,
+    },
+}
+
+impl Refusal {
+    /// Every code, for metrics.
+    pub const CODES: [&'static str; 12] = [
+        "manifest_malformed",
+        "wrong_vehicle",
+        "vehicle_not_found",
+        "wrong_primary",
+        "ecu_missing",
+        "ecu_unknown",
+        "wrong_serial",
+        "wrong_signature",
+        "wrong_report_signature",
+        "counter_replayed",
+        "image_never_offered",
+        "image_differs",
+    ];
+
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "manifest_malformed",
+            Self::WrongVehicle => "wrong_vehicle",
+            Self::UnknownVehicle => "vehicle_not_found",
+            Self::WrongPrimary(_) => "wrong_primary",
+            Self::MissingEcu(_) => "ecu_missing",
+            Self::UnknownEcu(_) => "ecu_unknown",
+            Self::WrongSerial { .. } => "wrong_serial",
+            Self::WrongSignature => "wrong_signature",
+            Self::WrongReportSignature(_) => "wrong_report_signature",
+            Self::Replayed { .. } => "counter_replayed",
+            Self::NeverOffered { .. } => "image_never_offered",
+            Self::OtherBytes { .. } => "image_differs",
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let (code, detail) = (refusal.code(), refusal.to_string());
+        match refusal {
+            Refusal::Malformed(_) => Self::Invalid { code, detail },
+            Refusal::WrongVehicle => Self::Forbidden { detail },
+            Refusal::UnknownVehicle => Self::NotFound { code, detail },
+            Refusal::Replayed { .. } => Self::Conflict { code, detail },
+            Refusal::WrongPrimary(_)
+            | Refusal::MissingEcu(_)
+            | Refusal::UnknownEcu(_)
+            | Refusal::WrongSerial { .. }
+            | Refusal::WrongSignature
+            | Refusal::WrongReportSignature(_)
+            | Refusal::NeverOffered { .. }
+            | Refusal::OtherBytes { .. } => Self::Unprocessable { code, detail },
+        }
+    }
+}
+
+/// Refused, or failed.
+enum Rejected {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+impl<R: Into<Refusal>> From<R> for Rejected {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl App {
+    /// Takes a manifest from a vehicle that has identified itself. One that is refused changes nothing, and is recorded
+    /// with the reason.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says, or [`Error::Full`] and [`Error::Internal`].
+    pub async fn submit_manifest(&self, vin: &VehicleId, body: &[u8]) -> Result<(), Error> {
+        match self.accept_manifest(vin, body).await {
+            Ok(()) => {
+                self.metrics.add_manifest("accepted");
+                Ok(())
+            }
+            Err(Rejected::Failed(error)) => Err(error),
+            Err(Rejected::Refused(refusal)) => {
+                self.metrics.add_manifest(refusal.code());
+                tracing::info!(reason = refusal.code(), "manifest refused");
+                self.record_refusal(vin, &refusal).await;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    async fn accept_manifest(&self, vin: &VehicleId, body: &[u8]) -> Result<(), Rejected> {
+        let manifest = VehicleManifest::parse(body)?;
+        if manifest.content.vin != *vin {
+            return Err(Refusal::WrongVehicle.into());
+        }
+        for _ in 0..TRIES {
+            let found = self.fleet.find(vin).await.map_err(Rejected::Failed)?;
+            let vehicle = found.ok_or(Refusal::UnknownVehicle)?;
+            check_ecus(&vehicle, &manifest.content)?;
+            check_signatures(&vehicle, &manifest)?;
+            check_counters(&vehicle, &manifest.content)?;
+            let change = self.decide(&vehicle, &manifest.content).await?;
+            if self.fleet.change(&vehicle, change).await.map_err(Rejected::Failed)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Rejected::Failed(Error::Busy))
+    }
+
+    /// What an accepted manifest changes.
+    async fn decide(&self, vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<StatusChange, Rejected> {
+        let (status, now) = (&vehicle.record.status, self.clock.now());
+        let mut change = StatusChange::of(vehicle.record.id, status);
+        change.seen_at = Some(now);
+        let mut more = MoreChanges::keeping(status, now);
+        for report in manifest.reports.values().map(|report| &report.content) {
+            let ecu = change.ecus.entry(report.ecu_serial.clone()).or_default();
+            self.check_installed(report, ecu).await?;
+            self.take_report(vehicle, report, ecu, &mut more);
+            settle_offers(ecu, report, manifest.targets_version);
+        }
+        // A poll that finds nothing new is one of many in a statement of its own.
+        let is_news = !more.events.is_empty() || !more.ended.is_empty() || more.quarantine != status.quarantine;
+        change.more = is_news.then(|| Box::new(more));
+        Ok(change)
+    }
+
+    fn take_report(&self, vehicle: &Vehicle, report: &EcuReport, ecu: &mut EcuStatus, more: &mut MoreChanges) {
+        let (vin, serial, now) = (&vehicle.record.vin, &report.ecu_serial, self.clock.now());
+        ecu.counter = Some(report.counter);
+        if ecu.installed.as_ref() != Some(&report.installed_image) {
+            let detail = report.installed_image.path.clone();
+            more.events.push(self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle"));
+            let before = ecu.installed.replace(report.installed_image.clone());
+            if ecu.factory.is_none() {
+                ecu.factory = before;
+            }
+        }
+        if let Some(done) = ecu.assigned.take_if(|assigned| assigned.path.as_str() == report.installed_image.path) {
+            more.ended.push((done.id, AssignmentOutcome::Installed));
+        }
+        if !report.attacks_detected.is_empty() {
+            let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
+            let alike = format!("{vin} attack {serial} {attacks} {}", hour(now));
+            let event = self.event(vin, EventKind::AttackReported, Some(serial), attacks.clone(), "vehicle");
+            more.events.push(NewEvent { alike: Some(alike), ..event });
+            let reason = format!("{serial} reported: {attacks}");
+            more.quarantine.get_or_insert(Quarantine { since: now, reason });
+            self.metrics.add_attack_report();
+            tracing::warn!(vehicle.id = vehicle.record.id, "a vehicle reports an attack and is in quarantine");
+        }
+        // DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
+        if now.duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
+            let alike = format!("{vin} clock {serial} {}", hour(now) / 24);
+            let detail = format!("it says {}", report.time);
+            let event = self.event(vin, EventKind::ClockOff, Some(serial), detail, "vehicle");
+            more.events.push(NewEvent { alike: Some(alike), ..event });
+        }
+    }
+
+    /// Refuses an image that the ECU neither had nor was offered. What it had when it was seen first is believed, and it
+    /// may fall back to that, or to what it was ever assigned.
+    async fn check_installed(&self, report: &EcuReport, ecu: &EcuStatus) -> Result<(), Rejected> {
+        let (serial, image) = (report.ecu_serial.clone(), &report.installed_image);
+        let Some(before) = &ecu.installed else { return Ok(()) };
+        if before == image || ecu.factory.as_ref() == Some(image) {
+            return Ok(());
+        }
+        let path = image.path.clone();
+        let failed = |error: catalog::Error| Rejected::Failed(error.into());
+        if !self.catalog.was_assigned(&serial, &path).await.map_err(failed)? {
+            return Err(Refusal::NeverOffered { serial, path }.into());
+        }
+        let found = match path.parse() {
+            Ok(known) => self.catalog.find_image(&known).await.map_err(failed)?,
+            Err(_) => None,
+        };
+        let is_right = found.is_some_and(|known| {
+            let InstalledImage { length, sha256, .. } = image;
+            known.sealed.length == *length && known.sealed.sha256 == *sha256
+        });
+        if is_right { Ok(()) } else { Err(Refusal::OtherBytes { serial, path }.into()) }
+    }
+
+    /// A refused manifest is an event with the reason; those that are alike are counted once an hour.
+    async fn record_refusal(&self, vin: &VehicleId, refusal: &Refusal) {
+        let alike = format!("{vin} refused {} {}", refusal.code(), hour(self.clock.now()));
+        let detail = format!("{}: {refusal}", refusal.code());
+        let event = self.event(vin, EventKind::ManifestRefused, None, detail, "vehicle");
+        let event = NewEvent { alike: Some(alike), ..event };
+        // The vehicle is told the reason of the refusal, whatever becomes of the record.
+        if let Err(error) = self.catalog.insert_events(&[event]).await {
+            tracing::error!(error = %Chain(&error), "failed to record a refused manifest");
+        }
+    }
+}
+
+/// Every ECU of the inventory is there, no other, and the sender is the Primary (DIR-16a).
+fn check_ecus(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
+    let is_primary = vehicle.record.ecu(&manifest.primary).is_some_and(|ecu| ecu.role == EcuRole::Primary);
+    if !is_primary {
+        return Err(Refusal::WrongPrimary(manifest.primary.clone()));
+    }
+    if let Some(missing) = vehicle.record.ecus.iter().find(|ecu| !manifest.reports.contains_key(&ecu.serial)) {
+        return Err(Refusal::MissingEcu(missing.serial.clone()));
+    }
+    if let Some(unknown) = manifest.reports.keys().find(|serial| vehicle.record.ecu(serial).is_none()) {
+        return Err(Refusal::UnknownEcu(unknown.clone()));
+    }
+    let wrong = |(listed, report): (&EcuSerial, &Signed<EcuReport>)| {
+        let reported = &report.content.ecu_serial;
+        (listed != reported).then(|| Refusal::WrongSerial { listed: listed.clone(), reported: reported.clone() })
+    };
+    manifest.reports.iter().find_map(wrong).map_or(Ok(()), Err)
+}
+
+/// The Primary's signature over the whole, and each ECU's own over its report (DIR-16b, DIR-16c).
+fn check_signatures(vehicle: &Vehicle, manifest: &Signed<VehicleManifest>) -> Result<(), Refusal> {
+    let is_signed = vehicle.signing_key(&manifest.content.primary).is_some_and(|key| manifest.verify(key));
+    if !is_signed {
+        return Err(Refusal::WrongSignature);
+    }
+    let is_forged = |(serial, report): &(&EcuSerial, &Signed<EcuReport>)| {
+        !vehicle.signing_key(serial).is_some_and(|key| report.verify(key))
+    };
+    match manifest.content.reports.iter().find(is_forged) {
+        Some((serial, _)) => Err(Refusal::WrongReportSignature(serial.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Counters rise strictly (DIR-17). That of two manifests with one counter only the first is accepted, whoever checks them
+/// at the same time, is up to the revision on which the change is made.
+fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
+    let states: &BTreeMap<EcuSerial, EcuStatus> = &vehicle.record.status.ecus;
+    for (serial, report) in &manifest.reports {
+        let counter = report.content.counter;
+        if let Some(last) = states.get(serial).and_then(|state| state.counter)
+            && counter <= last
+        {
+            return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
+        }
+        if counter > MAX_COUNTER {
+            let fault = format!("the counter of {serial} is over {MAX_COUNTER}");
+            return Err(ManifestError::Shape { what: "an ECU version report", fault }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what an ECU was offered and can't be running any more (Deployment Best Practices 8.0.6.2): whatever was offered
+/// before the image that it now runs, and what is not listed by the Targets that its Primary has verified since.
+fn settle_offers(ecu: &mut EcuStatus, report: &EcuReport, targets_version: Option<u64>) {
+    let runs = report.installed_image.path.as_str();
+    if let Some(newest) = ecu.offered.iter().rposition(|offer| offer.path.as_str() == runs) {
+        ecu.offered.drain(..=newest);
+    }
+    if let Some(version) = targets_version {
+        ecu.offered.retain(|offer| offer.last_version >= version);
+    }
+}
+
+fn hour(time: Timestamp) -> i64 {
+    time.as_second() / 3600
+}
+
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_ATTACKS_SHOWN: usize = 200;
+const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly

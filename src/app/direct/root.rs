@@ -1,0 +1,73 @@
+//! The Director's root: made by `init`, or when a server of this version first opens an older state directory, and signed
+//! again at half its life if its keys are here.
+
+use std::sync::Arc;
+
+use crate::app::Error;
+use crate::catalog::{Catalog, DirectorRoot};
+use crate::model::{Clock, Timestamp};
+use crate::telemetry::Metrics;
+use crate::uptane::director::DirectorRepository;
+use crate::uptane::root::{self, Repository};
+
+/// Keeps the Director's root chain.
+pub(in crate::app) struct DirectorRoots {
+    catalog: Catalog,
+    repository: DirectorRepository,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl DirectorRoots {
+    pub(in crate::app) fn new(
+        catalog: Catalog,
+        repository: DirectorRepository,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { catalog, repository, clock, metrics }
+    }
+
+    /// A version of the root, or the newest.
+    pub(in crate::app) async fn find(&self, version: Option<u64>) -> Result<Option<DirectorRoot>, Error> {
+        Ok(self.catalog.find_director_root(version).await?)
+    }
+
+    /// Makes the first version if there is none, and the next one if the newest is past half its life.
+    pub(in crate::app) async fn keep_fresh(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let newest = match self.catalog.find_director_root(None).await? {
+            None => {
+                let signed =
+                    root::first(Repository::Director, self.repository.keyring(), self.repository.policy(), now).await;
+                self.add(signed.map_err(Error::internal("sign the Director's first root"))?).await?
+            }
+            Some(newest) if self.is_due(&newest, now) => {
+                let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
+                let version = newest.version + 1;
+                let signed = root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
+                self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?
+            }
+            Some(newest) => newest,
+        };
+        let lifetime = self.repository.policy().director.root.lifetime();
+        if newest.expires_at < now + lifetime / 4 {
+            tracing::warn!(expires_at = %newest.expires_at, "the Director's root expires soon and was not signed again");
+        }
+        self.metrics.set_metadata("director", "root", newest.version, newest.expires_at.into());
+        Ok(())
+    }
+
+    fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
+        let policy = self.repository.policy().director.root;
+        let has_keys = self.repository.keyring().keys("director-root").len() >= usize::from(policy.threshold);
+        has_keys && newest.expires_at < now + policy.lifetime() / 2
+    }
+
+    async fn add(&self, file: crate::uptane::signing::SignedFile) -> Result<DirectorRoot, Error> {
+        let root = DirectorRoot { version: file.version, body: file.bytes.to_vec(), expires_at: file.expires_at };
+        self.catalog.insert_director_root(&root).await?;
+        // Somebody else may have been first: what is in the catalog counts.
+        Ok(self.catalog.find_director_root(Some(root.version)).await?.unwrap_or(root))
+    }
+}

@@ -1,0 +1,156 @@
+//! The fleet: the inventory of vehicles, and the status that changes as they are served.
+//!
+//! [`Fleet`] is the one way to a vehicle's status. It keeps the vehicles that were served last in memory, so that the
+//! requests of one poll read the catalog once, and writes the changes of many polls in one transaction. A change is made only
+//! if the vehicle is still at the revision on which it was decided; whoever decided it tries again otherwise.
+//!
+//! What is in memory is right because one server runs on a catalog. Replicas would have to compare revisions before they
+//! serve metadata from here.
+
+mod bulk;
+mod identity;
+mod register;
+mod replace;
+pub(super) mod view;
+mod writer;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use tokio::runtime::Handle;
+
+pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
+pub use identity::IdentityClaims;
+pub use register::{EcuInput, KeyInput, VehicleInput};
+pub use replace::Enrolment;
+pub(super) use replace::not_registered;
+pub use view::FleetCounts;
+use writer::Writer;
+
+use super::Error;
+use crate::catalog::{Catalog, StatusChange};
+use crate::model::{EcuSerial, Sha256Digest, VehicleId, VehicleRecord, VehicleStatus};
+use crate::uptane::key::PublicKey;
+
+/// The vehicles, their status, and the one queue of its changes.
+pub(super) struct Fleet {
+    catalog: Catalog,
+    recent: Mutex<Recent>,
+    writer: Writer,
+}
+
+/// A vehicle with the keys of its ECUs read.
+#[derive(Debug, Clone)]
+pub(super) struct Vehicle {
+    pub(super) record: VehicleRecord,
+    keys: Arc<HashMap<EcuSerial, PublicKey>>,
+}
+
+struct Recent {
+    vehicles: LruCache<VehicleId, Arc<Vehicle>>,
+    by_token: LruCache<Sha256Digest, VehicleId>,
+}
+
+impl Fleet {
+    pub(super) fn new(catalog: Catalog, runtime: &Handle) -> Self {
+        let recent = Recent { vehicles: LruCache::new(KEPT_IN_MEMORY), by_token: LruCache::new(KEPT_IN_MEMORY) };
+        let writer = Writer::start(catalog.clone(), runtime);
+        Self { catalog, recent: Mutex::new(recent), writer }
+    }
+
+    /// A vehicle, if it is registered.
+    pub(super) async fn find(&self, vin: &VehicleId) -> Result<Option<Arc<Vehicle>>, Error> {
+        if let Some(vehicle) = self.recent().vehicles.get(vin) {
+            return Ok(Some(Arc::clone(vehicle)));
+        }
+        let Some(record) = self.catalog.find_vehicle(vin).await? else { return Ok(None) };
+        self.keep(record).map(Some)
+    }
+
+    /// The vehicle to which a bearer token belongs.
+    pub(super) async fn find_by_token(&self, token: &Sha256Digest) -> Result<Option<VehicleId>, Error> {
+        if let Some(vin) = self.recent().by_token.get(token) {
+            return Ok(Some(vin.clone()));
+        }
+        let Some(record) = self.catalog.find_vehicle_of_token(token).await? else { return Ok(None) };
+        let vin = record.vin.clone();
+        self.keep(record)?;
+        self.recent().by_token.put(*token, vin.clone());
+        Ok(Some(vin))
+    }
+
+    /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle as it is then.
+    pub(super) async fn change(&self, vehicle: &Vehicle, change: StatusChange) -> Result<Option<Arc<Vehicle>>, Error> {
+        let made = self.writer.change(change.clone()).await;
+        if !matches!(made, Ok(true)) {
+            self.forget(&vehicle.record.vin); // it is not what it was, or nobody knows
+            return made.map(|_| None);
+        }
+        let mut record = vehicle.record.clone();
+        let before = record.status;
+        let (quarantine, bundle) = match change.more {
+            Some(more) => (more.quarantine, more.bundle),
+            None => (before.quarantine, before.bundle),
+        };
+        let StatusChange { revision, ecus, seen_at, .. } = change;
+        record.status = VehicleStatus { revision: revision + 1, ecus, seen_at, quarantine, bundle };
+        let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
+        self.recent().vehicles.put(vehicle.record.vin.clone(), Arc::clone(&changed));
+        Ok(Some(changed))
+    }
+
+    /// A number of the Director's sequence that nothing else ever gets.
+    pub(super) async fn reserve_version(&self) -> Result<u64, Error> {
+        self.writer.reserve_version().await
+    }
+
+    /// Drops what is in memory of a vehicle, after a change of its inventory.
+    pub(super) fn forget(&self, vin: &VehicleId) {
+        let mut recent = self.recent();
+        recent.vehicles.pop(vin);
+        let tokens: Vec<Sha256Digest> =
+            recent.by_token.iter().filter(|(_, owner)| *owner == vin).map(|(token, _)| *token).collect();
+        for token in tokens {
+            recent.by_token.pop(&token);
+        }
+    }
+
+    fn keep(&self, record: VehicleRecord) -> Result<Arc<Vehicle>, Error> {
+        let vin = record.vin.clone();
+        let vehicle = Arc::new(Vehicle::new(record)?);
+        let mut recent = self.recent();
+        // A change may have been made since this was read.
+        if let Some(known) = recent.vehicles.get(&vin)
+            && known.record.status.revision >= vehicle.record.status.revision
+        {
+            return Ok(Arc::clone(known));
+        }
+        recent.vehicles.put(vin, Arc::clone(&vehicle));
+        Ok(vehicle)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vehicle {
+    fn new(record: VehicleRecord) -> Result<Self, Error> {
+        let key = |ecu: &crate::model::EcuRecord| {
+            let key = PublicKey::from_object(ecu.signing_key.clone()).map_err(Error::internal("read a stored key"))?;
+            Ok((ecu.serial.clone(), key))
+        };
+        let keys = record.ecus.iter().map(key).collect::<Result<_, Error>>()?;
+        Ok(Self { record, keys: Arc::new(keys) })
+    }
+
+    /// The key under which an ECU signs.
+    pub(super) fn signing_key(&self, serial: &EcuSerial) -> Option<&PublicKey> {
+        self.keys.get(serial)
+    }
+}
+
+/// Vehicles of which the requests of a poll find the status in memory; about 4 KiB each.
+const KEPT_IN_MEMORY: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not 0");

@@ -1,0 +1,173 @@
+//! Registration: from what an engineer or a factory says of a vehicle to its place in the inventory.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::app::access::Principal;
+use crate::app::{App, Error};
+use crate::catalog::Registration;
+use crate::envelope::key::RecipientKey;
+use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewEvent, NewVehicle, Sha256Digest, VehicleId};
+use crate::uptane::key::PublicKey;
+use crate::uptane::manifest::MAX_ECUS;
+
+/// A vehicle as it is described from outside.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VehicleInput {
+    /// Its id.
+    pub vin: String,
+    /// Its ECUs, one of them the Primary.
+    pub ecus: Vec<EcuInput>,
+    /// SHA-256, in hexadecimal digits, of the bearer token with which it will identify itself.
+    #[serde(default)]
+    pub token_sha256: Option<String>,
+}
+
+/// An ECU as it is described from outside.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EcuInput {
+    /// Its identifier.
+    pub ecu_serial: String,
+    /// Its hardware identifier.
+    pub hardware_id: String,
+    /// `primary` or `secondary`.
+    pub role: String,
+    /// Public key that signs: PEM text, or a TUF key object.
+    pub signing_key: KeyInput,
+    /// Public key that data keys are wrapped for: PEM text, or a JWK object.
+    #[serde(default)]
+    pub encryption_key: Option<KeyInput>,
+}
+
+/// A key: text in a string, or an object, of which the text is kept so that a member that is there twice is seen.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct KeyInput(Box<RawValue>);
+
+impl KeyInput {
+    /// The PEM text or the object's text.
+    pub fn text(&self) -> String {
+        serde_json::from_str::<String>(self.0.get()).unwrap_or_else(|_| self.0.get().to_owned())
+    }
+
+    /// A key that came as text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let json = if text.trim_start().starts_with('{') { text.to_owned() } else { Value::from(text).to_string() };
+        RawValue::from_string(json).ok().map(Self)
+    }
+}
+
+impl App {
+    /// Registers one vehicle; returns whether it is new. Registering it again with the same ECUs and keys changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] or [`Error::Unprocessable`] for what can't be registered, [`Error::Conflict`] if the vehicle or
+    /// one of its ECUs is registered otherwise: the first registration stands.
+    pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<bool, Error> {
+        let vehicle = self.check_vehicle(input)?;
+        let vin = vehicle.vin.clone();
+        let mut outcomes = self.catalog.register_vehicles(&[vehicle], &by.id, self.clock.now()).await?;
+        match outcomes.pop().unwrap_or(Registration::Different) {
+            Registration::Registered => {
+                self.record_registered(std::slice::from_ref(&vin), &by.id).await?;
+                Ok(true)
+            }
+            Registration::Unchanged => Ok(false),
+            other => Err(refused_registration(&vin, &other)),
+        }
+    }
+
+    pub(super) async fn record_registered(&self, vins: &[VehicleId], by: &str) -> Result<(), Error> {
+        let event = |vin: &VehicleId| NewEvent {
+            vin: vin.clone(),
+            kind: EventKind::Registered,
+            ecu_serial: None,
+            detail: String::new(),
+            actor: by.to_owned(),
+            at: self.clock.now(),
+            alike: None,
+        };
+        let events: Vec<NewEvent> = vins.iter().map(event).collect();
+        Ok(self.catalog.insert_events(&events).await?)
+    }
+
+    /// Turns a description into what can be registered.
+    pub(super) fn check_vehicle(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+        let vin: VehicleId = input.vin.parse().map_err(invalid)?;
+        let token_sha256 = input.token_sha256.map(|digest| digest.parse::<Sha256Digest>()).transpose();
+        let token_sha256 = token_sha256.map_err(|error| invalid(format!("`token_sha256`: {error}")))?;
+        if input.ecus.is_empty() || input.ecus.len() > MAX_ECUS {
+            return Err(invalid(format!("a vehicle has 1 to {MAX_ECUS} ECUs")));
+        }
+        let mut ecus = input.ecus.into_iter().map(|ecu| self.check_ecu(ecu)).collect::<Result<Vec<_>, _>>()?;
+        ecus.sort_by(|a, b| (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial)));
+        check_together(&ecus)?;
+        Ok(NewVehicle { vin, ecus, token_sha256 })
+    }
+
+    /// Turns the description of an ECU into what can be registered.
+    pub(super) fn check_ecu(&self, input: EcuInput) -> Result<EcuRecord, Error> {
+        let serial: EcuSerial = input.ecu_serial.parse().map_err(invalid)?;
+        let refuse = |what: &str, error: &dyn std::fmt::Display| Error::Unprocessable {
+            code: "key_refused",
+            detail: format!("the {what} key of {serial} is refused: {error}"),
+        };
+        let signing_key = PublicKey::parse(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
+        let encryption_key = input.encryption_key.map(|key| RecipientKey::parse(&key.text())).transpose();
+        let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;
+        if let Some(key) = &encryption_key
+            && (signing_key.is_same_as_pem(&key.to_public_pem()) || self.publisher.is_role_key(&key.to_public_pem()))
+        {
+            return Err(refuse("encryption", &"it signs, too, and a signing key never decrypts: make another one"));
+        }
+        Ok(EcuRecord {
+            serial: serial.clone(),
+            hardware_id: input.hardware_id.parse().map_err(invalid)?,
+            role: input.role.parse().map_err(invalid)?,
+            signing_key: signing_key.object().clone(),
+            encryption_key: encryption_key.map(|key| key.to_jwk()),
+        })
+    }
+}
+
+/// What the ECUs of one vehicle have to be together.
+pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
+    let primaries = ecus.iter().filter(|ecu| ecu.role == EcuRole::Primary).count();
+    if primaries != 1 {
+        return Err(invalid(format!("a vehicle has one Primary; this one has {primaries}")));
+    }
+    let (mut serials, mut keys) = (HashSet::new(), HashSet::new());
+    for ecu in ecus {
+        if !serials.insert(&ecu.serial) {
+            return Err(invalid(format!("the ECU {} is there twice", ecu.serial)));
+        }
+        // One key for two ECUs would let one report for the other.
+        if !keys.insert(ecu.signing_key["keyval"]["public"].as_str().unwrap_or_default()) {
+            let detail = format!("{} has the signing key of another ECU: each ECU has one of its own", ecu.serial);
+            return Err(Error::Unprocessable { code: "key_refused", detail });
+        }
+    }
+    Ok(())
+}
+
+/// What is said of a vehicle that was not registered.
+pub(super) fn refused_registration(vin: &VehicleId, outcome: &Registration) -> Error {
+    let detail = match outcome {
+        Registration::EcuTaken(serial) => format!("the ECU {serial} of {vin} is, or was, in another vehicle"),
+        Registration::Registered | Registration::Unchanged | Registration::Different => format!(
+            "{vin} is registered with other ECUs, keys or another token; the first registration stands, and an ECU is \
+             replaced with an engineer's approval"
+        ),
+    };
+    Error::Conflict { code: "already_registered", detail }
+}
+
+pub(super) fn invalid(detail: impl ToString) -> Error {
+    Error::Invalid { code: "bad_vehicle", detail: detail.to_string() }
+}

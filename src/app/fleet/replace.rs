@@ -1,0 +1,178 @@
+//! Enrolment by the vehicle itself, and the replacement of ECUs.
+//!
+//! The first registration of a vehicle stands. An ECU that was replaced in a workshop looks like an attack (Deployment Best
+//! Practices 6.2): it is taken over only if a person has approved it, and the approval is for one ECU, for a while, and
+//! once.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Vehicle;
+use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid};
+use crate::app::access::Principal;
+use crate::app::{App, Error};
+use crate::catalog::{self, MoreChanges, StatusChange};
+use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EventKind, NewEvent, Timestamp, VehicleId};
+
+/// What a vehicle says when it enrols: all of its ECUs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// Its id.
+    pub vin: String,
+    /// Which ECU is the Primary.
+    pub primary_ecu_serial: String,
+    /// All ECUs.
+    pub ecus: Vec<EnrolledEcu>,
+    /// SHA-256, in hexadecimal digits, of the bearer token with which it will identify itself.
+    #[serde(default)]
+    pub token_sha256: Option<String>,
+}
+
+/// An ECU of an enrolment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolledEcu {
+    /// Its identifier.
+    pub ecu_serial: String,
+    /// Its hardware identifier.
+    pub hardware_id: String,
+    /// Public key that signs.
+    pub signing_key: KeyInput,
+    /// Public key that data keys are wrapped for.
+    #[serde(default)]
+    pub encryption_key: Option<KeyInput>,
+}
+
+impl Enrolment {
+    /// The same as a registration.
+    pub fn into_input(self) -> VehicleInput {
+        let Self { vin, primary_ecu_serial, ecus, token_sha256 } = self;
+        let ecu = |ecu: EnrolledEcu| EcuInput {
+            role: if ecu.ecu_serial == primary_ecu_serial { "primary" } else { "secondary" }.to_owned(),
+            ecu_serial: ecu.ecu_serial,
+            hardware_id: ecu.hardware_id,
+            signing_key: ecu.signing_key,
+            encryption_key: ecu.encryption_key,
+        };
+        VehicleInput { vin, ecus: ecus.into_iter().map(ecu).collect(), token_sha256 }
+    }
+}
+
+impl App {
+    /// Takes over the ECUs that a known vehicle says it has now: nothing if they are those of the inventory, or the one
+    /// replacement that was approved. Returns whether anything changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if more than one ECU differs, or its replacement is not approved; [`Error::Invalid`],
+    /// [`Error::Unprocessable`].
+    pub async fn update_ecus(&self, vin: &VehicleId, enrolment: Enrolment) -> Result<bool, Error> {
+        let claimed = self.check_vehicle(enrolment.into_input())?;
+        if claimed.vin != *vin {
+            return Err(Error::Forbidden { detail: "this is another vehicle's registration".into() });
+        }
+        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        let known = &vehicle.record.ecus;
+        let gone: Vec<&EcuRecord> = known.iter().filter(|ecu| !claimed.ecus.contains(ecu)).collect();
+        let come: Vec<&EcuRecord> = claimed.ecus.iter().filter(|ecu| !known.contains(ecu)).collect();
+        let (old, new) = match (gone.as_slice(), come.as_slice()) {
+            ([], []) => return Ok(false),
+            ([old], [new]) if old.role == new.role => (*old, *new),
+            _ => {
+                let detail = "one ECU can be replaced at a time, by one of the same role".into();
+                return Err(Error::Conflict { code: "not_a_replacement", detail });
+            }
+        };
+        self.replace(&vehicle, old, new, &claimed.ecus).await.map(|()| true)
+    }
+
+    async fn replace(
+        &self,
+        vehicle: &Vehicle,
+        old: &EcuRecord,
+        new: &EcuRecord,
+        ecus: &[EcuRecord],
+    ) -> Result<(), Error> {
+        check_together(ecus)?;
+        let (vin, now) = (&vehicle.record.vin, self.clock.now());
+        let change = self.without_ecu(vehicle, &old.serial);
+        let replaced = self.catalog.replace_ecu(&old.serial, new, ecus, &change, now).await;
+        self.fleet.forget(vin);
+        let approved_by = match replaced {
+            Ok(Some(approved_by)) => approved_by,
+            Ok(None) => {
+                let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
+                let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
+                self.catalog.insert_events(&[NewEvent { alike: Some(alike(vin, &old.serial, now)), ..event }]).await?;
+                let detail = format!(
+                    "the replacement of {} is not approved: an engineer approves it with \
+                     `motorcade vehicle approve-replacement`",
+                    old.serial
+                );
+                return Err(Error::Conflict { code: "replacement_not_approved", detail });
+            }
+            Err(catalog::Error::AlreadyExists(serial)) => {
+                let detail = format!("the ECU {serial} is, or was, in a vehicle");
+                return Err(Error::Conflict { code: "already_registered", detail });
+            }
+            Err(catalog::Error::Overtaken) => return Err(Error::Busy),
+            Err(error) => return Err(error.into()),
+        };
+        let detail = format!("{} took the place of {}, approved by {approved_by}", new.serial, old.serial);
+        let event = self.event(vin, EventKind::EcuReplaced, Some(&new.serial), detail, "vehicle");
+        Ok(self.catalog.insert_events(&[event]).await?)
+    }
+
+    /// Counter, images and assignment of an ECU end with it; the bundle is signed again.
+    fn without_ecu(&self, vehicle: &Vehicle, serial: &EcuSerial) -> StatusChange {
+        let status = &vehicle.record.status;
+        let mut change = StatusChange::of(vehicle.record.id, status);
+        let mut more = MoreChanges::keeping(status, self.clock.now());
+        more.bundle = None;
+        let gone = change.ecus.remove(serial).and_then(|ecu| ecu.assigned);
+        more.ended.extend(gone.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
+        change.more = Some(Box::new(more));
+        change
+    }
+
+    /// Approves that an ECU is replaced within `valid_for`. What it was to run, and its counter, end with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the vehicle or the ECU is not there; [`Error::Invalid`] for a time of over 30 days.
+    pub async fn approve_replacement(
+        &self,
+        vin: &VehicleId,
+        serial: &EcuSerial,
+        valid_for: Duration,
+        by: &Principal,
+    ) -> Result<Timestamp, Error> {
+        if valid_for.is_zero() || valid_for > LONGEST_APPROVAL {
+            return Err(invalid("an approval is valid for 1 second to 30 days"));
+        }
+        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        if vehicle.record.ecu(serial).is_none() {
+            let detail = format!("{vin} has no ECU {serial}");
+            return Err(Error::NotFound { code: "ecu_not_found", detail });
+        }
+        let now = self.clock.now();
+        let expires_at = now + valid_for;
+        self.catalog.approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at).await?;
+        let detail = format!("until {expires_at}");
+        let event = self.event(vin, EventKind::ReplacementApproved, Some(serial), detail, &by.id);
+        self.catalog.insert_events(&[event]).await?;
+        Ok(expires_at)
+    }
+}
+
+pub(in crate::app) fn not_registered(vin: &VehicleId) -> Error {
+    Error::NotFound { code: "vehicle_not_found", detail: format!("there is no vehicle {vin}") }
+}
+
+fn alike(vin: &VehicleId, serial: &EcuSerial, now: Timestamp) -> String {
+    format!("{vin} replacement {serial} {}", now.as_second() / 3600)
+}
+
+const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -1,0 +1,153 @@
+//! What people see of the fleet, and what they change by hand.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::Vehicle;
+use super::replace::not_registered;
+use crate::app::access::{Principal, random_token};
+use crate::app::{App, Error};
+use crate::catalog::{MoreChanges, StatusChange, VehicleFilter, VehiclePage};
+use crate::model::{
+    AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
+};
+
+/// How many vehicles there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetCounts {
+    /// All.
+    pub registered: u64,
+    /// Those in quarantine.
+    pub quarantined: u64,
+    /// Those that were heard of, but not for a while (AT-4).
+    pub silent: u64,
+}
+
+impl App {
+    /// Shows a vehicle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn show_vehicle(&self, vin: &VehicleId) -> Result<VehicleRecord, Error> {
+        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        Ok(vehicle.record.clone())
+    }
+
+    /// Lists vehicles in the order of their ids, from the one after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn list_vehicles(&self, after: &str, limit: u32, filter: VehicleFilter) -> Result<VehiclePage, Error> {
+        Ok(self.catalog.list_vehicles(after, limit, filter).await?)
+    }
+
+    /// Lists the newest assignments of a vehicle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn list_assignments(&self, vin: &VehicleId, limit: u32) -> Result<Vec<AssignmentRecord>, Error> {
+        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        Ok(self.catalog.list_assignments(vehicle.record.id, limit).await?)
+    }
+
+    /// Lists what happened to a vehicle, the newest first; also to one that is not registered and tried to report.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn list_history(&self, vin: &VehicleId, before: i64, limit: u32) -> Result<Vec<VehicleEvent>, Error> {
+        Ok(self.catalog.list_events(vin, before, limit).await?)
+    }
+
+    /// Lets a vehicle have new assignments again, after a person has looked into what it reported.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is no such vehicle, or it is not in quarantine.
+    pub async fn clear_quarantine(&self, vin: &VehicleId, reason: &str, by: &Principal) -> Result<(), Error> {
+        self.change_vehicle(vin, |vehicle| {
+            let Some(quarantine) = &vehicle.record.status.quarantine else {
+                let detail = format!("{vin} is not in quarantine");
+                return Err(Error::NotFound { code: "not_quarantined", detail });
+            };
+            let detail = format!("{reason} (it was: {})", quarantine.reason);
+            let event = self.event(vin, EventKind::QuarantineCleared, None, detail, &by.id);
+            let mut change = StatusChange::of(vehicle.record.id, &vehicle.record.status);
+            let mut more = MoreChanges::keeping(&vehicle.record.status, self.clock.now());
+            more.quarantine = None;
+            more.events.push(event);
+            change.more = Some(Box::new(more));
+            Ok(change)
+        })
+        .await
+    }
+
+    /// Makes a bearer token for a vehicle; the one before stops working. Only its digest is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn issue_vehicle_token(&self, vin: &VehicleId, by: &Principal) -> Result<Zeroizing<String>, Error> {
+        let token = random_token("motorcade_vehicle_")?;
+        let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
+        if !self.catalog.set_vehicle_token(vin, &sha256).await? {
+            return Err(not_registered(vin));
+        }
+        self.fleet.forget(vin);
+        let event = self.event(vin, EventKind::TokenIssued, None, String::new(), &by.id);
+        self.catalog.insert_events(&[event]).await?;
+        Ok(token)
+    }
+
+    /// Counts the fleet; `silent_after` is how long a vehicle that was heard of may say nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn count_fleet(&self, silent_after: Duration) -> Result<FleetCounts, Error> {
+        let [registered, quarantined, silent] = self.catalog.count_vehicles(self.clock.now() - silent_after).await?;
+        Ok(FleetCounts { registered, quarantined, silent })
+    }
+
+    /// Decides on a change of a vehicle and makes it; decides again if the vehicle has changed meanwhile.
+    pub(in crate::app) async fn change_vehicle(
+        &self,
+        vin: &VehicleId,
+        decide: impl Fn(&Vehicle) -> Result<StatusChange, Error>,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+            if self.fleet.change(&vehicle, decide(&vehicle)?).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    pub(in crate::app) fn event(
+        &self,
+        vin: &VehicleId,
+        kind: EventKind,
+        serial: Option<&EcuSerial>,
+        detail: String,
+        actor: &str,
+    ) -> NewEvent {
+        NewEvent {
+            vin: vin.clone(),
+            kind,
+            ecu_serial: serial.cloned(),
+            detail,
+            actor: actor.to_owned(),
+            at: self.clock.now(),
+            alike: None,
+        }
+    }
+}
+
+/// How often a change is decided again. Each time somebody else's has been made.
+pub(in crate::app) const TRIES: usize = 8;

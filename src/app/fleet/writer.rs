@@ -1,0 +1,98 @@
+//! The queue of status changes: many polls, one transaction.
+//!
+//! A commit has to reach the disk, which takes as long for one poll as for hundreds. So whatever comes while one
+//! transaction is written goes into the next one.
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::app::Error;
+use crate::catalog::{self, Catalog, StatusChange};
+use crate::telemetry::Chain;
+
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Change(Box<StatusChange>, oneshot::Sender<Result<bool, Failed>>),
+    Version(oneshot::Sender<Result<u64, Failed>>),
+}
+
+/// What everybody in a transaction that failed is told; its cause is logged once.
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    Full,
+    Other,
+}
+
+impl Writer {
+    /// Starts the task that writes; it ends with the last writer.
+    pub(super) fn start(catalog: Catalog, runtime: &Handle) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
+        runtime.spawn(write_all(catalog, queue));
+        Self { jobs }
+    }
+
+    /// Makes a change, if its vehicle is still at its revision; returns whether it was.
+    pub(super) async fn change(&self, change: StatusChange) -> Result<bool, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.run(Job::Change(Box::new(change), answer), outcome).await
+    }
+
+    /// Hands out a number of the Director's sequence.
+    pub(super) async fn reserve_version(&self) -> Result<u64, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.run(Job::Version(answer), outcome).await
+    }
+
+    async fn run<T>(&self, job: Job, outcome: oneshot::Receiver<Result<T, Failed>>) -> Result<T, Error> {
+        let internal = |text| Error::internal("change a vehicle's status")(std::io::Error::other(text));
+        self.jobs.send(job).await.map_err(|_| internal("the writer has stopped"))?;
+        match outcome.await.map_err(|_| internal("the writer has stopped"))? {
+            Ok(done) => Ok(done),
+            Err(Failed::Full) => Err(Error::Full { detail: "no space is left for the catalog".into() }),
+            Err(Failed::Other) => Err(internal("see the writer's own log line")),
+        }
+    }
+}
+
+async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::with_capacity(WRITTEN_AT_ONCE);
+    while queue.recv_many(&mut jobs, WRITTEN_AT_ONCE).await > 0 {
+        let (mut changes, mut answers, mut versions) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Change(change, answer) => {
+                    changes.push(*change);
+                    answers.push(answer);
+                }
+                Job::Version(answer) => versions.push(answer),
+            }
+        }
+        // Whoever asked may be gone; then nobody takes the answer.
+        match catalog.apply_status_changes(&changes, versions.len() as u64).await {
+            Ok((made, first_version)) => {
+                for (answer, made) in answers.into_iter().zip(made) {
+                    let _ = answer.send(Ok(made));
+                }
+                for (answer, version) in versions.into_iter().zip(first_version..) {
+                    let _ = answer.send(Ok(version));
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), changes = changes.len(), "failed to change the status of vehicles");
+                let failed = if matches!(error, catalog::Error::Full { .. }) { Failed::Full } else { Failed::Other };
+                for answer in answers {
+                    let _ = answer.send(Err(failed));
+                }
+                for answer in versions {
+                    let _ = answer.send(Err(failed));
+                }
+            }
+        }
+    }
+}
+
+const QUEUE_LENGTH: usize = 4096;
+const WRITTEN_AT_ONCE: usize = 1024;

@@ -1,0 +1,60 @@
+//! The Director's root chain.
+
+use sqlx::Row;
+
+use super::{Catalog, Error, column, number, time};
+use crate::model::Timestamp;
+
+/// A version of the Director's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectorRoot {
+    /// Its version.
+    pub version: u64,
+    /// The file.
+    pub body: Vec<u8>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl Catalog {
+    /// Adds a version of the Director's root, unless there is one; returns whether it was added.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn insert_director_root(&self, root: &DirectorRoot) -> Result<bool, Error> {
+        let inserted = sqlx::query(
+            "INSERT INTO director_roots (version, body, expires_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING",
+        )
+        .bind(column(root.version))
+        .bind(root.body.as_slice())
+        .bind(root.expires_at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map_err(Error::backend("add a Director root"))?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// A version of the Director's root, or the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_director_root(&self, version: Option<u64>) -> Result<Option<DirectorRoot>, Error> {
+        const OP: &str = "find a Director root";
+        let query = match version {
+            Some(version) => sqlx::query("SELECT version, body, expires_at FROM director_roots WHERE version = $1")
+                .bind(column(version)),
+            None => sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version DESC LIMIT 1"),
+        };
+        let row = query.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.map(|row| {
+            Ok(DirectorRoot {
+                version: number(&row, "version", OP)?,
+                body: row.try_get("body").map_err(Error::backend(OP))?,
+                expires_at: time(&row, "expires_at", OP)?,
+            })
+        })
+        .transpose()
+    }
+}

@@ -1,0 +1,171 @@
+//! What changes as vehicles are served: one row a vehicle, changed only from the revision on which a change was decided.
+
+use std::collections::{BTreeMap, HashSet};
+
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+
+use super::{Catalog, Error, column};
+use crate::model::{
+    AssignmentOutcome, AssignmentRecord, Bundle, EcuSerial, EcuStatus, NewEvent, Quarantine, Timestamp, VehicleStatus,
+};
+/// A change of one vehicle's status, with everything that has to be recorded with it or not at all.
+#[derive(Debug, Clone)]
+pub struct StatusChange {
+    /// Number of the vehicle.
+    pub vehicle_id: i64,
+    /// The revision on which it was decided.
+    pub revision: i64,
+    /// The new state of all ECUs.
+    pub ecus: BTreeMap<EcuSerial, EcuStatus>,
+    /// When a manifest was accepted last.
+    pub seen_at: Option<Timestamp>,
+    /// The rest, of which a poll that finds nothing new has nothing.
+    pub more: Option<Box<MoreChanges>>,
+}
+
+/// What is seldom changed.
+#[derive(Debug, Clone, Default)]
+pub struct MoreChanges {
+    /// The quarantine from now on.
+    pub quarantine: Option<Quarantine>,
+    /// The bundle from now on.
+    pub bundle: Option<Bundle>,
+    /// New assignments.
+    pub assigned: Vec<AssignmentRecord>,
+    /// Assignments that have ended, by id.
+    pub ended: Vec<(String, AssignmentOutcome)>,
+    /// What happened.
+    pub events: Vec<NewEvent>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl MoreChanges {
+    /// What leaves quarantine and bundle as they are.
+    pub fn keeping(status: &VehicleStatus, at: Timestamp) -> Self {
+        Self { quarantine: status.quarantine.clone(), bundle: status.bundle.clone(), at, ..Self::default() }
+    }
+}
+
+impl StatusChange {
+    /// A change of `status` that changes nothing yet.
+    pub fn of(vehicle_id: i64, status: &VehicleStatus) -> Self {
+        let VehicleStatus { revision, ecus, seen_at, .. } = status;
+        Self { vehicle_id, revision: *revision, ecus: ecus.clone(), seen_at: *seen_at, more: None }
+    }
+}
+
+impl Catalog {
+    /// Makes changes, in one transaction; each only if its vehicle is still at its revision. Returns which were made, and
+    /// `versions` numbers of the Director's sequence, the first of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`], and then none was made.
+    pub async fn apply_status_changes(
+        &self,
+        changes: &[StatusChange],
+        versions: u64,
+    ) -> Result<(Vec<bool>, u64), Error> {
+        const OP: &str = "change the status of vehicles";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let first_version = if versions > 0 { reserve_versions(&mut transaction, versions).await? } else { 0 };
+        // Of two changes of one vehicle only the first can be at its revision.
+        let mut seen = HashSet::new();
+        let is_first: Vec<bool> = changes.iter().map(|change| seen.insert(change.vehicle_id)).collect();
+        let first: Vec<&StatusChange> =
+            changes.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(change, _)| change).collect();
+        let mut made = HashSet::new();
+        let polls: Vec<&StatusChange> = first.iter().copied().filter(|change| change.more.is_none()).collect();
+        for polls in polls.chunks(POLLS_AT_ONCE) {
+            made.extend(apply_polls(&mut transaction, polls).await?);
+        }
+        for change in first {
+            let Some(more) = &change.more else { continue };
+            if apply_one(&mut transaction, change, more).await? {
+                made.insert(change.vehicle_id);
+            }
+        }
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        let was_made = changes.iter().zip(is_first).map(|(change, first)| first && made.contains(&change.vehicle_id));
+        Ok((was_made.collect(), first_version))
+    }
+}
+
+/// Hands out numbers of the Director's sequence. No other call ever gets them.
+async fn reserve_versions(transaction: &mut Transaction<'_, Any>, count: u64) -> Result<u64, Error> {
+    const OP: &str = "reserve Director versions";
+    let row = sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'director' RETURNING value");
+    let row = row.bind(column(count)).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+    Ok(super::number(&row, "value", OP)? + 1 - count)
+}
+
+/// What polls change, in one statement: at a fleet's size each statement's own cost is what counts.
+async fn apply_polls(transaction: &mut Transaction<'_, Any>, polls: &[&StatusChange]) -> Result<HashSet<i64>, Error> {
+    const OP: &str = "record polls";
+    // The casts are for PostgreSQL, which would take parameters of VALUES for text.
+    let rows: Vec<String> = (0..polls.len())
+        .map(|row| {
+            let [a, b, c, d] = [1, 2, 3, 4].map(|column| row * 4 + column);
+            format!("(CAST(${a} AS BIGINT), CAST(${b} AS BIGINT), CAST(${c} AS TEXT), CAST(${d} AS BIGINT))")
+        })
+        .collect();
+    let sql = format!(
+        "WITH polls (vehicle_id, revision, state, seen_at) AS (VALUES {}) \
+         UPDATE vehicle_status SET state = polls.state, seen_at = polls.seen_at, revision = polls.revision + 1 \
+         FROM polls WHERE vehicle_status.vehicle_id = polls.vehicle_id AND vehicle_status.revision = polls.revision \
+         RETURNING vehicle_status.vehicle_id AS id",
+        rows.join(", ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for poll in polls {
+        let state = serde_json::to_string(&poll.ecus).map_err(|e| Error::corrupt(OP, e))?;
+        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(state);
+        query = query.bind(poll.seen_at.map(Timestamp::as_millisecond));
+    }
+    let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
+    rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>().map_err(Error::backend(OP))
+}
+
+pub(super) async fn apply_one(
+    transaction: &mut Transaction<'_, Any>,
+    change: &StatusChange,
+    more: &MoreChanges,
+) -> Result<bool, Error> {
+    const OP: &str = "change a vehicle's status";
+    let state = serde_json::to_string(&change.ecus).map_err(|e| Error::corrupt(OP, e))?;
+    let bundle = more.bundle.as_ref().map(serde_json::to_string).transpose().map_err(|e| Error::corrupt(OP, e))?;
+    let updated = sqlx::query(
+        "UPDATE vehicle_status SET revision = revision + 1, state = $1, seen_at = $2, quarantined_at = $3, \
+         quarantine_reason = $4, bundle = $5 WHERE vehicle_id = $6 AND revision = $7",
+    )
+    .bind(state)
+    .bind(change.seen_at.map(Timestamp::as_millisecond))
+    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
+    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
+    .bind(bundle)
+    .bind(change.vehicle_id)
+    .bind(change.revision)
+    .execute(&mut **transaction)
+    .await
+    .map_err(Error::backend(OP))?;
+    if updated.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for (id, outcome) in &more.ended {
+        sqlx::query("UPDATE assignments SET ended_at = $1, outcome = $2 WHERE id = $3 AND ended_at IS NULL")
+            .bind(more.at.as_millisecond())
+            .bind(outcome.as_str())
+            .bind(id.as_str())
+            .execute(&mut **transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+    }
+    for assignment in &more.assigned {
+        super::fleet_log::insert_assignment(transaction, change.vehicle_id, assignment).await?;
+    }
+    super::fleet_log::insert_events(transaction, &more.events).await?;
+    Ok(true)
+}
+
+const POLLS_AT_ONCE: usize = 200;

@@ -1,0 +1,398 @@
+//! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+
+use super::{Catalog, Error, StatusChange, json, optional_time, parsed, placeholders, status, text, time};
+use crate::model::{
+    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord, VehicleStatus,
+};
+
+/// What came of registering one vehicle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registration {
+    /// It is new.
+    Registered,
+    /// It was registered before, with the same ECUs and keys.
+    Unchanged,
+    /// It was registered before, with others: the first registration stands.
+    Different,
+    /// An ECU of it is, or was, in another vehicle.
+    EcuTaken(EcuSerial),
+}
+
+/// Some vehicles in the order of their ids.
+#[derive(Debug, Clone)]
+pub struct VehiclePage {
+    /// The vehicles.
+    pub vehicles: Vec<VehicleRecord>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<String>,
+}
+
+/// Which vehicles to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VehicleFilter {
+    /// Only those in quarantine.
+    pub quarantined: bool,
+    /// Only those that have sent no manifest since.
+    pub silent_since: Option<Timestamp>,
+}
+
+impl Catalog {
+    /// Registers vehicles, each whole or not at all; the first registration of an id or a serial stands. The outcomes are in
+    /// the order of `vehicles`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`], and then none is registered.
+    pub async fn register_vehicles(
+        &self,
+        vehicles: &[NewVehicle],
+        created_by: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Registration>, Error> {
+        const OP: &str = "register vehicles";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut outcomes = Vec::with_capacity(vehicles.len());
+        for chunk in vehicles.chunks(REGISTERED_AT_ONCE) {
+            outcomes.extend(register_chunk(&mut transaction, chunk, created_by, now).await?);
+        }
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(outcomes)
+    }
+
+    /// Looks a vehicle up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
+        const OP: &str = "find a vehicle";
+        let row = sqlx::query(
+            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
+             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id WHERE v.vin = $1",
+        );
+        let row = row.bind(vin.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.as_ref().map(vehicle).transpose()
+    }
+
+    /// The vehicle that a bearer token belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_vehicle_of_token(&self, sha256: &Sha256Digest) -> Result<Option<VehicleRecord>, Error> {
+        const OP: &str = "find a vehicle by its token";
+        let row = sqlx::query(
+            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
+             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id \
+             WHERE v.token_sha256 = $1",
+        );
+        let row = row.bind(sha256.to_string()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.as_ref().map(vehicle).transpose()
+    }
+
+    /// Gives a vehicle another bearer token; the one before stops working. Returns whether there is such a vehicle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn set_vehicle_token(&self, vin: &VehicleId, sha256: &Sha256Digest) -> Result<bool, Error> {
+        let updated = sqlx::query("UPDATE vehicles SET token_sha256 = $1 WHERE vin = $2")
+            .bind(sha256.to_string())
+            .bind(vin.as_str())
+            .execute(&self.pool)
+            .await
+            .map_err(Error::backend("set a vehicle's token"))?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Lists at most `limit` vehicles whose ids come after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_vehicles(&self, after: &str, limit: u32, filter: VehicleFilter) -> Result<VehiclePage, Error> {
+        const OP: &str = "list vehicles";
+        let rows = sqlx::query(
+            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
+             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id \
+             WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
+             AND ($3 < 0 OR s.seen_at IS NULL OR s.seen_at < $4) ORDER BY v.vin LIMIT $5",
+        )
+        .bind(after)
+        .bind(i64::from(filter.quarantined))
+        .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
+        .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::backend(OP))?;
+        let mut vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
+        let more = vehicles.len() > limit as usize;
+        vehicles.truncate(limit as usize);
+        let next = vehicles.last().filter(|_| more).map(|vehicle| vehicle.vin.to_string());
+        Ok(VehiclePage { vehicles, next })
+    }
+
+    /// Counts all vehicles, those in quarantine, and those that were heard of once but not since `silent_since`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 3], Error> {
+        const OP: &str = "count vehicles";
+        let mut counts = [0; 3];
+        for (count, sql) in counts.iter_mut().zip([
+            "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE seen_at < $1",
+        ]) {
+            let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
+            *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
+        }
+        Ok(counts)
+    }
+
+    /// Approves that an ECU is replaced until `expires_at`; a second approval takes the place of the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn approve_replacement(
+        &self,
+        vehicle_id: i64,
+        serial: &EcuSerial,
+        approved_by: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO ecu_replacements (vehicle_id, ecu_serial, approved_at, approved_by, expires_at) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (vehicle_id, ecu_serial) DO UPDATE SET approved_at = excluded.approved_at, \
+             approved_by = excluded.approved_by, expires_at = excluded.expires_at, used_at = NULL",
+        )
+        .bind(vehicle_id)
+        .bind(serial.as_str())
+        .bind(now.as_millisecond())
+        .bind(approved_by)
+        .bind(expires_at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(Error::backend("approve a replacement"))
+    }
+
+    /// Replaces an ECU, if that was approved and the approval has neither expired nor been used, and makes `change` with it.
+    /// `ecus` is the vehicle's whole new list. The new serial must be new, or that of the old ECU with other keys.
+    ///
+    /// Returns who approved it, or none if nobody did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if the new serial is, or was, in use; [`Error::Overtaken`] if the vehicle's status has
+    /// changed since; [`Error::Full`]; [`Error::Backend`].
+    pub async fn replace_ecu(
+        &self,
+        old: &EcuSerial,
+        new: &EcuRecord,
+        ecus: &[EcuRecord],
+        change: &StatusChange,
+        now: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        const OP: &str = "replace an ECU";
+        let vehicle_id = change.vehicle_id;
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let approval = sqlx::query(
+            "UPDATE ecu_replacements SET used_at = $1 WHERE vehicle_id = $2 AND ecu_serial = $3 AND used_at IS NULL \
+             AND expires_at > $4 RETURNING approved_by",
+        )
+        .bind(now.as_millisecond())
+        .bind(vehicle_id)
+        .bind(old.as_str())
+        .bind(now.as_millisecond())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(Error::backend(OP))?;
+        let Some(approval) = approval else { return Ok(None) };
+        if new.serial != *old {
+            let inserted = sqlx::query(
+                "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
+            );
+            let inserted = inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
+            if inserted.execute(&mut *transaction).await.map_err(Error::backend(OP))?.rows_affected() == 0 {
+                return Err(Error::AlreadyExists(new.serial.to_string()));
+            }
+            let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
+            let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
+            retired.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
+        }
+        let ecus = serde_json::to_string(ecus).map_err(|e| Error::corrupt(OP, e))?;
+        let updated = sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
+        updated.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let more = change.more.as_deref().cloned().unwrap_or_default();
+        if !status::apply_one(&mut transaction, change, &more).await? {
+            return Err(Error::Overtaken);
+        }
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(Some(text(&approval, "approved_by", OP)?))
+    }
+}
+
+async fn register_chunk(
+    transaction: &mut Transaction<'_, Any>,
+    vehicles: &[NewVehicle],
+    created_by: &str,
+    now: Timestamp,
+) -> Result<Vec<Registration>, Error> {
+    let ids = insert_vehicles(transaction, vehicles, created_by, now).await?;
+    let mut taken = insert_ecus(transaction, vehicles, &ids).await?;
+    let mut outcomes = Vec::with_capacity(vehicles.len());
+    let mut seen = HashSet::new();
+    for vehicle in vehicles {
+        let is_first = seen.insert(&vehicle.vin);
+        let outcome = match (ids.get(&vehicle.vin).filter(|_| is_first), taken.remove(&vehicle.vin)) {
+            (Some(_), None) => Registration::Registered,
+            (Some(id), Some(serial)) => {
+                remove_vehicle(transaction, *id).await?;
+                Registration::EcuTaken(serial)
+            }
+            (None, _) => compare(transaction, vehicle).await?,
+        };
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Inserts those whose id is new, and returns their numbers.
+async fn insert_vehicles(
+    transaction: &mut Transaction<'_, Any>,
+    vehicles: &[NewVehicle],
+    created_by: &str,
+    now: Timestamp,
+) -> Result<HashMap<VehicleId, i64>, Error> {
+    const OP: &str = "insert vehicles";
+    let mut seen = HashSet::new();
+    let vehicles: Vec<&NewVehicle> = vehicles.iter().filter(|vehicle| seen.insert(&vehicle.vin)).collect();
+    let sql = format!(
+        "INSERT INTO vehicles (vin, ecus, token_sha256, created_at, created_by) VALUES {} \
+         ON CONFLICT DO NOTHING RETURNING vin, id",
+        placeholders(vehicles.len(), 5)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for vehicle in vehicles {
+        let ecus = serde_json::to_string(&vehicle.ecus).map_err(|e| Error::corrupt(OP, e))?;
+        query =
+            query.bind(vehicle.vin.to_string()).bind(ecus).bind(vehicle.token_sha256.map(|digest| digest.to_string()));
+        query = query.bind(now.as_millisecond()).bind(created_by.to_owned());
+    }
+    let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let number = |row: &AnyRow| Ok((parsed(row, "vin", OP)?, row.try_get("id").map_err(Error::backend(OP))?));
+    let ids = rows.iter().map(number).collect::<Result<HashMap<VehicleId, i64>, Error>>()?;
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let sql = format!("INSERT INTO vehicle_status (vehicle_id, revision, state) VALUES {}", placeholders(ids.len(), 3));
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in ids.values() {
+        query = query.bind(*id).bind(0_i64).bind("{}");
+    }
+    query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+    Ok(ids)
+}
+
+/// Inserts the ECUs of new vehicles, and returns the vehicles of which one was taken.
+async fn insert_ecus(
+    transaction: &mut Transaction<'_, Any>,
+    vehicles: &[NewVehicle],
+    ids: &HashMap<VehicleId, i64>,
+) -> Result<HashMap<VehicleId, EcuSerial>, Error> {
+    const OP: &str = "insert ECUs";
+    let mut seen = HashSet::new();
+    let mut taken = HashMap::new();
+    let mut rows = Vec::new();
+    let mut done = HashSet::new();
+    for vehicle in vehicles.iter().filter(|vehicle| done.insert(&vehicle.vin)) {
+        let Some(id) = ids.get(&vehicle.vin) else { continue };
+        for ecu in &vehicle.ecus {
+            if seen.insert(&ecu.serial) {
+                rows.push((ecu, *id));
+            } else {
+                taken.insert(vehicle.vin.clone(), ecu.serial.clone()); // twice in one batch
+            }
+        }
+    }
+    for rows in rows.chunks(ECUS_AT_ONCE) {
+        let sql = format!(
+            "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES {} ON CONFLICT (serial) DO NOTHING RETURNING serial",
+            placeholders(rows.len(), 3)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (ecu, id) in rows {
+            query = query.bind(ecu.serial.to_string()).bind(*id).bind(ecu.hardware_id.to_string());
+        }
+        let inserted = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
+        let inserted = inserted.iter().map(|row| text(row, "serial", OP)).collect::<Result<HashSet<_>, _>>()?;
+        for (ecu, id) in rows.iter().filter(|(ecu, _)| !inserted.contains(ecu.serial.as_str())) {
+            if let Some((vin, _)) = ids.iter().find(|(_, number)| *number == id) {
+                taken.insert(vin.clone(), ecu.serial.clone());
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// Takes back a vehicle that was inserted in this transaction.
+async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i64) -> Result<(), Error> {
+    for sql in [
+        "DELETE FROM ecus WHERE vehicle_id = $1",
+        "DELETE FROM vehicle_status WHERE vehicle_id = $1",
+        "DELETE FROM vehicles WHERE id = $1",
+    ] {
+        let removed = sqlx::query(sql).bind(id).execute(&mut **transaction).await;
+        removed.map_err(Error::backend("take a vehicle back"))?;
+    }
+    Ok(())
+}
+
+async fn compare(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Result<Registration, Error> {
+    const OP: &str = "compare vehicles";
+    let row = sqlx::query("SELECT ecus, token_sha256 FROM vehicles WHERE vin = $1").bind(new.vin.as_str());
+    let Some(row) = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))? else {
+        return Ok(Registration::Different); // its token is another vehicle's
+    };
+    let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
+    let token: Option<String> = row.try_get("token_sha256").map_err(Error::backend(OP))?;
+    let same_token = new.token_sha256.is_none_or(|digest| token == Some(digest.to_string()));
+    Ok(if ecus == new.ecus && same_token { Registration::Unchanged } else { Registration::Different })
+}
+
+fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
+    const OP: &str = "read a vehicle";
+    let quarantine = match optional_time(row, "quarantined_at", OP)? {
+        Some(since) => Some(Quarantine { since, reason: text(row, "quarantine_reason", OP)? }),
+        None => None,
+    };
+    let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
+    let bundle = bundle.map(|bundle| serde_json::from_str(&bundle)).transpose().map_err(|e| Error::corrupt(OP, e))?;
+    Ok(VehicleRecord {
+        id: row.try_get("id").map_err(Error::backend(OP))?,
+        vin: parsed(row, "vin", OP)?,
+        ecus: json(row, "ecus", OP)?,
+        created_at: time(row, "created_at", OP)?,
+        created_by: text(row, "created_by", OP)?,
+        status: VehicleStatus {
+            revision: row.try_get("revision").map_err(Error::backend(OP))?,
+            ecus: json(row, "state", OP)?,
+            seen_at: optional_time(row, "seen_at", OP)?,
+            quarantine,
+            bundle,
+        },
+    })
+}
+
+const REGISTERED_AT_ONCE: usize = 500;
+const ECUS_AT_ONCE: usize = 2000; // three parameters each; SQLite takes 32,766

@@ -1,0 +1,127 @@
+//! Settings of what vehicles are served with: TLS, and how they are recognized.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::Error;
+
+/// TLS, and how vehicles are recognized.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default)]
+pub struct VehicleSettings {
+    /// Address to listen on for TLS [default: 127.0.0.1:8443, if there is a certificate]
+    #[arg(long, env = "MOTORCADE_TLS_LISTEN", value_name = "ADDRESS:PORT")]
+    tls_listen: Option<SocketAddr>,
+
+    /// The server's certificate and whatever leads to its CA, in PEM
+    #[arg(long, env = "MOTORCADE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "MOTORCADE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// CAs whose client certificates identify vehicles, in PEM
+    #[arg(long, env = "MOTORCADE_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+
+    /// Revocation lists of these CAs, in PEM; read when the server starts
+    #[arg(long, env = "MOTORCADE_CLIENT_CRL", value_name = "FILE")]
+    client_crl: Option<PathBuf>,
+
+    /// Where in a client certificate the vehicle's id is [default: cn]
+    #[arg(long, env = "MOTORCADE_VEHICLE_ID_FROM", value_name = "FIELD")]
+    vehicle_id_from: Option<VehicleIdFrom>,
+
+    /// Header in which a trusted proxy names the vehicle whose certificate it has checked
+    #[arg(long, env = "MOTORCADE_VEHICLE_HEADER", value_name = "NAME")]
+    vehicle_header: Option<String>,
+
+    /// Address of a trusted proxy; repeat for more, or separate them by commas
+    #[arg(long, env = "MOTORCADE_TRUSTED_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxy: Vec<IpAddr>,
+
+    /// Hours without a manifest after which a vehicle counts as silent [default: 168]
+    #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=87_600))]
+    silent_after: Option<u64>,
+}
+
+/// Where in a client certificate a vehicle's id is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VehicleIdFrom {
+    /// Common name of the subject.
+    Cn,
+    /// First DNS name of the subject alternative names.
+    Dns,
+    /// Last part of the first URI of the subject alternative names.
+    Uri,
+}
+
+/// Settings with their defaults filled in.
+#[derive(Debug, Clone)]
+pub struct VehicleConfig {
+    /// TLS, if there is a certificate.
+    pub tls: Option<TlsConfig>,
+    /// Where in a client certificate the vehicle's id is.
+    pub id_from: VehicleIdFrom,
+    /// Header of a trusted proxy, and the addresses that it may come from.
+    pub proxy: Option<(String, Vec<IpAddr>)>,
+    /// How long a vehicle may say nothing; none for the built-in time.
+    pub silent_after: Option<Duration>,
+}
+
+/// How TLS is served.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// The server's certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// CAs of client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Revocation lists of these CAs.
+    pub client_crl: Option<PathBuf>,
+}
+
+impl VehicleSettings {
+    /// Adds the file's settings and the defaults.
+    pub(super) fn resolve(self, file: Self) -> Result<VehicleConfig, Error> {
+        let certificate = self.tls_cert.or(file.tls_cert);
+        let key = self.tls_key.or(file.tls_key);
+        let client_ca = self.client_ca.or(file.client_ca);
+        let client_crl = self.client_crl.or(file.client_crl);
+        let listen = self.tls_listen.or(file.tls_listen);
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8443)));
+                Some(TlsConfig { listen, certificate, key, client_ca, client_crl })
+            }
+            (None, None) if listen.is_none() && client_ca.is_none() && client_crl.is_none() => None,
+            _ => return Err(Error::Unusable("TLS needs both tls-cert and tls-key")),
+        };
+        if tls.as_ref().is_some_and(|tls| tls.client_crl.is_some() && tls.client_ca.is_none()) {
+            return Err(Error::Unusable("client-crl needs client-ca"));
+        }
+        let addresses = if self.trusted_proxy.is_empty() { file.trusted_proxy } else { self.trusted_proxy };
+        let proxy = match (self.vehicle_header.or(file.vehicle_header), addresses.is_empty()) {
+            (Some(header), false) => Some((header, addresses)),
+            (None, true) => None,
+            // Without the addresses anybody could say to be any vehicle.
+            _ => return Err(Error::Unusable("vehicle-header and trusted-proxy need each other")),
+        };
+        let silent_after = self.silent_after.or(file.silent_after);
+        Ok(VehicleConfig {
+            tls,
+            id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
+            proxy,
+            silent_after: silent_after.map(|hours| Duration::from_secs(hours * 60 * 60)),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! `/director`: what a vehicle sends and gets, for itself alone.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use actix_web::{HttpRequest, HttpResponse, web};
+use sha2::{Digest, Sha256};
+
+use super::ApiError;
+use super::auth::bearer_token;
+use super::identity::{FromVehicle, claims_of};
+use crate::app::direct::{DirectorFile, DirectorRole};
+use crate::app::fleet::Enrolment;
+use crate::app::{App, Error};
+use crate::model::AccessRole;
+use crate::uptane::manifest::MAX_MANIFEST_SIZE;
+
+/// `PUT /director/manifest`
+pub(super) async fn submit_manifest(
+    app: web::Data<App>,
+    vehicle: FromVehicle,
+    body: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    // One byte more tells a manifest that is too large.
+    let read = body.to_bytes_limited(MAX_MANIFEST_SIZE + 1).await;
+    let body = match read {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Err(Error::ClientGone.into()),
+        Err(_) => vec![b' '; MAX_MANIFEST_SIZE + 1].into(),
+    };
+    app.submit_manifest(&vehicle.vin, &body).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle itself may have one ECU
+/// replaced, with an engineer's approval.
+pub(super) async fn enrol(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let by_factory = app.authorize(bearer_token(request.headers()), ENROLLERS).await;
+    let vehicle = match &by_factory {
+        Ok(_) => None,
+        Err(_) => Some(app.identify_vehicle(&claims_of(&request)).await?),
+    };
+    let enrolment: Enrolment = serde_json::from_slice(&body).map_err(|error| Error::Invalid {
+        code: "bad_json",
+        detail: format!("the body is not an enrolment: see line {}, column {}", error.line(), error.column()),
+    })?;
+    let is_new = match (by_factory, vehicle) {
+        (Ok(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?,
+        (Err(_), Some(vin)) => app.update_ecus(&vin, enrolment).await?,
+        (Err(error), None) => return Err(error.into()),
+    };
+    Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
+}
+
+/// `GET /director/{N.}root.json`: the same for all, and open to everyone.
+pub(super) async fn serve_root(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (_, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
+    let root = app.director_root(version).await?;
+    let caching = if version.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    Ok(answer(&request, root, caching))
+}
+
+/// `GET /director/{timestamp,N.snapshot,N.targets}.json`
+pub(super) async fn serve_file(
+    app: web::Data<App>,
+    vehicle: FromVehicle,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (name, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
+    let role = match name {
+        "timestamp" if version.is_none() => DirectorRole::Timestamp,
+        "snapshot" => DirectorRole::Snapshot,
+        "targets" => DirectorRole::Targets,
+        _ => return Err(no_file().into()),
+    };
+    let body = app.director_file(&vehicle.vin, DirectorFile { role, version }).await?;
+    Ok(answer(&request, body, "private, no-cache")) // one vehicle's; no shared cache may keep it
+}
+
+/// Role and version of `17.targets.json` or `targets.json`.
+fn parse_name(name: &str) -> Option<(&str, Option<u64>)> {
+    let stem = name.strip_suffix(".json")?;
+    match stem.split_once('.') {
+        None => Some((stem, None)),
+        Some((version, role)) if !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((role, Some(version.parse().ok()?)))
+        }
+        Some(_) => None,
+    }
+}
+
+fn no_file() -> Error {
+    Error::NotFound { code: "file_not_found", detail: "there is no such file in the Director repository".into() }
+}
+
+fn answer(request: &HttpRequest, body: web::Bytes, caching: &'static str) -> HttpResponse {
+    let etag = format!("\"{}\"", hex::encode(Sha256::digest(&body)));
+    let is_known = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, caching));
+    if is_known {
+        return response.finish();
+    }
+    response.insert_header((CONTENT_TYPE, "application/json")).body(body)
+}
+
+const ENROLLERS: &[AccessRole] = &[AccessRole::Enroller, AccessRole::Engineer];
+
+#[cfg(test)]
+mod tests {
+    use super::parse_name;
+
+    #[test]
+    fn reads_names_with_and_without_a_version() {
+        assert_eq!(parse_name("timestamp.json"), Some(("timestamp", None)));
+        assert_eq!(parse_name("17.root.json"), Some(("root", Some(17))));
+        for name in ["root", "x17.root.json", "01.root.json", "+1.root.json", ".root.json", "1.2.root.json "] {
+            assert!(!matches!(parse_name(name), Some(("root", _))), "{name}");
+        }
+    }
+}

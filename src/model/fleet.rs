@@ -1,0 +1,351 @@
+//! What the server knows of a vehicle: its inventory, what it runs, and what it is to run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, Sha256Digest, Timestamp, VehicleId};
+
+/// An ECU in the inventory (Uptane 2.1.0, 5.3.2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcuRecord {
+    /// Its identifier.
+    pub serial: EcuSerial,
+    /// Its hardware identifier.
+    pub hardware_id: HardwareId,
+    /// What it does in the vehicle.
+    pub role: EcuRole,
+    /// The public key under which it signs its reports, as a TUF key object.
+    pub signing_key: Value,
+    /// The public key for which data keys are wrapped, as a JWK. An ECU without one opens the envelopes of its hardware id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<Value>,
+}
+
+/// A vehicle that is about to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVehicle {
+    /// Its id.
+    pub vin: VehicleId,
+    /// Its ECUs, the Primary first and then by serial.
+    pub ecus: Vec<EcuRecord>,
+    /// Digest of the bearer token with which it identifies itself, if it has one.
+    pub token_sha256: Option<Sha256Digest>,
+}
+
+/// A vehicle as the catalog holds it.
+#[derive(Debug, Clone)]
+pub struct VehicleRecord {
+    /// Its number, for logs.
+    pub id: i64,
+    /// Its id.
+    pub vin: VehicleId,
+    /// Its ECUs, the Primary first and then by serial.
+    pub ecus: Vec<EcuRecord>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// Id of the token that registered it.
+    pub created_by: String,
+    /// What changes as it is served.
+    pub status: VehicleStatus,
+}
+
+impl VehicleRecord {
+    /// Looks an ECU up.
+    pub fn ecu(&self, serial: &EcuSerial) -> Option<&EcuRecord> {
+        self.ecus.iter().find(|ecu| ecu.serial == *serial)
+    }
+}
+
+/// What changes as a vehicle is served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VehicleStatus {
+    /// Rises with every change.
+    pub revision: i64,
+    /// What each ECU runs and is to run. An ECU that never reported may be missing.
+    pub ecus: BTreeMap<EcuSerial, EcuStatus>,
+    /// When a manifest was accepted last.
+    pub seen_at: Option<Timestamp>,
+    /// Whether it is kept from new assignments, since when, and why.
+    pub quarantine: Option<Quarantine>,
+    /// The metadata that is signed for it.
+    pub bundle: Option<Bundle>,
+}
+
+impl VehicleStatus {
+    /// What is known of an ECU.
+    pub fn ecu(&self, serial: &EcuSerial) -> EcuStatus {
+        self.ecus.get(serial).cloned().unwrap_or_default()
+    }
+}
+
+/// What one ECU runs and is to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcuStatus {
+    /// Counter of its last accepted report; the next one has to be higher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<u64>,
+    /// What it last said it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
+    pub installed: Option<InstalledImage>,
+    /// What the factory had installed, once it is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
+    pub factory: Option<InstalledImage>,
+    /// What it was offered and may be running since, oldest first (Deployment Best Practices 8.0.6.2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offered: Vec<Offer>,
+    /// What it is to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<CurrentAssignment>,
+}
+
+/// An image that was listed for an ECU in signed metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The image.
+    pub path: ImagePath,
+    /// The newest Targets that listed it.
+    pub last_version: u64,
+}
+
+/// The assignment that an ECU has now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrentAssignment {
+    /// Its id.
+    pub id: String,
+    /// The image.
+    pub path: ImagePath,
+}
+
+/// A vehicle that has reported an attack gets no new assignments until a person has cleared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Since when.
+    pub since: Timestamp,
+    /// What was reported.
+    pub reason: String,
+}
+
+/// The Director's metadata for one vehicle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Version of all three files.
+    pub version: u64,
+    /// When the first of them expires.
+    pub expires_at: Timestamp,
+    /// What it lists: a bundle is made again when this changes.
+    pub lists: Vec<Listing>,
+    /// `targets.json`
+    pub targets: String,
+    /// `snapshot.json`
+    pub snapshot: String,
+    /// `timestamp.json`
+    pub timestamp: String,
+}
+
+/// An image that a bundle lists for one ECU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The ECU.
+    pub ecu_serial: EcuSerial,
+    /// The image.
+    pub path: ImagePath,
+    /// Id of the key that the data key is wrapped for, if the ECU has one.
+    pub kid: Option<String>,
+}
+
+/// An assignment, past or present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssignmentRecord {
+    /// Its id.
+    pub id: String,
+    /// Which ECU.
+    pub ecu_serial: EcuSerial,
+    /// Which image.
+    pub image_path: ImagePath,
+    /// Why the release counter was allowed to go down.
+    pub rollback_reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Id of the token that made it.
+    pub created_by: String,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Option<AssignmentOutcome>,
+}
+
+/// How an assignment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssignmentOutcome {
+    /// The ECU reported that it runs the image.
+    Installed,
+    /// A person cancelled it.
+    Cancelled,
+    /// Another assignment took its place.
+    Superseded,
+    /// The image is no longer in the Image repository.
+    Withdrawn,
+}
+
+impl AssignmentOutcome {
+    const ALL: [Self; 4] = [Self::Installed, Self::Cancelled, Self::Superseded, Self::Withdrawn];
+
+    /// Its name in the API and in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    /// The outcome of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == name)
+    }
+}
+
+/// Something that happened to a vehicle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VehicleEvent {
+    /// Number, rising.
+    pub id: i64,
+    /// What happened.
+    pub event: NewEvent,
+    /// How often the like of it happened.
+    pub count: u64,
+    /// When it happened last.
+    pub last_at: Timestamp,
+}
+
+/// Something that has just happened to a vehicle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// To which vehicle; it need not be registered.
+    pub vin: VehicleId,
+    /// What.
+    pub kind: EventKind,
+    /// To which of its ECUs.
+    pub ecu_serial: Option<EcuSerial>,
+    /// For people.
+    pub detail: String,
+    /// Id of a token, `vehicle` or `server`.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+    /// Events of an hour with the same text here are counted as one, so that nobody can fill the catalog.
+    pub alike: Option<String>,
+}
+
+/// What can happen to a vehicle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// It was registered.
+    Registered,
+    /// A manifest was refused.
+    ManifestRefused,
+    /// An ECU reported an image that it had not reported before.
+    Installed,
+    /// An ECU reported an attack.
+    AttackReported,
+    /// A person cleared the quarantine.
+    QuarantineCleared,
+    /// An image was assigned to an ECU.
+    Assigned,
+    /// An assignment was cancelled.
+    AssignmentCancelled,
+    /// An assigned image could not be offered.
+    AssignmentBlocked,
+    /// The replacement of an ECU was approved.
+    ReplacementApproved,
+    /// An ECU that nobody approved tried to take another one's place.
+    ReplacementRefused,
+    /// An ECU was replaced.
+    EcuReplaced,
+    /// A bearer token was issued to it.
+    TokenIssued,
+    /// An ECU's time is far from the server's.
+    ClockOff,
+}
+
+impl EventKind {
+    const ALL: [Self; 13] = [
+        Self::Registered,
+        Self::ManifestRefused,
+        Self::Installed,
+        Self::AttackReported,
+        Self::QuarantineCleared,
+        Self::Assigned,
+        Self::AssignmentCancelled,
+        Self::AssignmentBlocked,
+        Self::ReplacementApproved,
+        Self::ReplacementRefused,
+        Self::EcuReplaced,
+        Self::TokenIssued,
+        Self::ClockOff,
+    ];
+
+    /// Its name in the API and in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::ManifestRefused => "manifest_refused",
+            Self::Installed => "installed",
+            Self::AttackReported => "attack_reported",
+            Self::QuarantineCleared => "quarantine_cleared",
+            Self::Assigned => "assigned",
+            Self::AssignmentCancelled => "assignment_cancelled",
+            Self::AssignmentBlocked => "assignment_blocked",
+            Self::ReplacementApproved => "replacement_approved",
+            Self::ReplacementRefused => "replacement_refused",
+            Self::EcuReplaced => "ecu_replaced",
+            Self::TokenIssued => "token_issued",
+            Self::ClockOff => "clock_off",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// An installed image as three members, as short as can be: it is read and written with every manifest.
+mod installed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{InstalledImage, Sha256Digest};
+
+    #[derive(Serialize, Deserialize)]
+    struct Shape(String, u64, Sha256Digest);
+
+    pub(super) fn serialize<S: Serializer>(image: &Option<InstalledImage>, serializer: S) -> Result<S::Ok, S::Error> {
+        image.as_ref().map(|image| Shape(image.path.clone(), image.length, image.sha256)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InstalledImage>, D::Error> {
+        let shape = Option::<Shape>::deserialize(deserializer)?;
+        Ok(shape.map(|Shape(path, length, sha256)| InstalledImage { path, length, sha256 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_an_idle_ecu_is_short_and_reads_back() {
+        let status = EcuStatus {
+            counter: Some(7),
+            installed: Some(InstalledImage { path: "gw".into(), length: 1, sha256: Sha256Digest::from_bytes([1; 32]) }),
+            ..EcuStatus::default()
+        };
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(text, format!("{{\"counter\":7,\"installed\":[\"gw\",1,\"{}\"]}}", "01".repeat(32)));
+        assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
+        assert_eq!(serde_json::from_str::<EcuStatus>("{}").unwrap(), EcuStatus::default());
+    }
+}
