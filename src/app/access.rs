@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{App, Error};
 use crate::catalog::{Catalog, TokenRecord};
-use crate::model::{AccessRole, Sha256Digest, Timestamp};
+use crate::model::{AccessRole, ImagePath, Sha256Digest, Timestamp};
 
 /// Whoever sent a request, as its token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,44 @@ pub struct Principal {
     pub id: String,
     /// What its holder may do.
     pub role: AccessRole,
+    /// Where its holder may upload; everywhere without it.
+    pub path_prefix: Option<String>,
+}
+
+impl Principal {
+    /// Checks that an image may be uploaded under `path`: a supplier has a folder of its own (Uptane 2.1.0, 5.3.1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`].
+    pub fn check_upload(&self, path: &ImagePath) -> Result<(), Error> {
+        match &self.path_prefix {
+            Some(prefix) if !path.as_str().starts_with(prefix) => {
+                Err(Error::Forbidden { detail: format!("this token may upload below {prefix} only") })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A token that is about to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken<'a> {
+    /// What its holder may do.
+    pub role: AccessRole,
+    /// Who holds it.
+    pub label: &'a str,
+    /// When it stops working, if ever.
+    pub expires_at: Option<Timestamp>,
+    /// Where its holder may upload, as a folder with a slash at its end; everywhere without it.
+    pub path_prefix: Option<&'a str>,
+}
+
+impl<'a> NewToken<'a> {
+    /// A token that works for ever and everywhere.
+    pub fn of(role: AccessRole, label: &'a str) -> Self {
+        Self { role, label, expires_at: None, path_prefix: None }
+    }
 }
 
 /// Makes a token and returns it; only its hash is kept.
@@ -23,23 +61,18 @@ pub struct Principal {
 /// # Errors
 ///
 /// [`Error::Full`] or [`Error::Internal`].
-pub async fn create_token(
-    catalog: &Catalog,
-    role: AccessRole,
-    label: &str,
-    expires_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Zeroizing<String>, Error> {
+pub async fn create_token(catalog: &Catalog, new: NewToken<'_>, now: Timestamp) -> Result<Zeroizing<String>, Error> {
     let mut id = [0; 6];
     getrandom::fill(&mut id).map_err(Error::internal("make a token"))?;
     let token = random_token(TOKEN_PREFIX)?;
     let record = TokenRecord {
         id: hex::encode(id),
         sha256: digest(&token),
-        role,
-        label: label.to_owned(),
+        role: new.role,
+        label: new.label.to_owned(),
+        path_prefix: new.path_prefix.map(str::to_owned),
         created_at: now,
-        expires_at,
+        expires_at: new.expires_at,
         revoked_at: None,
     };
     catalog.insert_token(&record).await?;
@@ -64,7 +97,7 @@ impl App {
             let detail = format!("a token of role {} may not do this; it takes {}", record.role, names.join(" or "));
             return Err(Error::Forbidden { detail });
         }
-        Ok(Principal { id: record.id, role: record.role })
+        Ok(Principal { id: record.id, role: record.role, path_prefix: record.path_prefix })
     }
 
     /// Checks again a token that was valid when a long request began.

@@ -1,5 +1,6 @@
 //! API tokens, by their hash.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Catalog, Error, optional_time, text, time};
@@ -16,6 +17,8 @@ pub struct TokenRecord {
     pub role: AccessRole,
     /// Who holds it, as its maker said.
     pub label: String,
+    /// Where its holder may upload; everywhere without it.
+    pub path_prefix: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops working, if ever.
@@ -32,7 +35,8 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn insert_token(&self, token: &TokenRecord) -> Result<(), Error> {
         sqlx::query(
-            "INSERT INTO tokens (id, sha256, role, label, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO tokens (id, sha256, role, label, created_at, expires_at, path_prefix) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(token.id.as_str())
         .bind(token.sha256.to_string())
@@ -40,6 +44,7 @@ impl Catalog {
         .bind(token.label.as_str())
         .bind(token.created_at.as_millisecond())
         .bind(token.expires_at.map(Timestamp::as_millisecond))
+        .bind(token.path_prefix.as_deref())
         .execute(&self.pool)
         .await
         .map(drop)
@@ -102,6 +107,7 @@ fn token(row: &AnyRow) -> Result<TokenRecord, Error> {
         sha256: sha256.map_err(|e| Error::corrupt(OP, e))?,
         role: role.map_err(|e| Error::corrupt(OP, e))?,
         label: text(row, "label", OP)?,
+        path_prefix: row.try_get("path_prefix").map_err(Error::backend(OP))?,
         created_at: time(row, "created_at", OP)?,
         expires_at: optional_time(row, "expires_at", OP)?,
         revoked_at: optional_time(row, "revoked_at", OP)?,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::output;
-use crate::app::access;
+use crate::app::access::{self, NewToken};
 use crate::app::setup::StateDir;
 use crate::config::{ServeConfig, ServeSettings};
 use crate::envelope::key::RecipientPrivateKey;
@@ -64,8 +64,10 @@ impl Demo {
         say("Initialized", format!("role keys, escrow key, catalog and signed metadata in {:.1?}", started.elapsed()));
         let catalog = state.open_catalog().await?;
         let now = SystemClock.now();
-        let engineer = access::create_token(&catalog, AccessRole::Engineer, "demo", None, now).await?.to_string();
-        let uploader = access::create_token(&catalog, AccessRole::Uploader, "demo", None, now).await?.to_string();
+        let engineer =
+            access::create_token(&catalog, NewToken::of(AccessRole::Engineer, "demo"), now).await?.to_string();
+        let uploader =
+            access::create_token(&catalog, NewToken::of(AccessRole::Uploader, "demo"), now).await?.to_string();
         catalog.close().await;
         let config = ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

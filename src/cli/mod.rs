@@ -11,6 +11,7 @@ mod output;
 mod recipient;
 mod serve;
 mod token;
+mod vehicle;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Recipient(recipient::Args),
     /// Uploads, lists, shows and yanks images
     Image(image::Args),
+    /// Registers vehicles, shows what they run, assigns images to their ECUs
+    Vehicle(vehicle::Args),
     /// Verifies and opens a sealed image, offline
     Open(open::Args),
     /// Writes the published repository to a folder that any file server can serve
@@ -97,6 +100,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => token::run(args).await,
         Command::Recipient(args) => recipient::run(args).await,
         Command::Image(args) => image::run(args).await,
+        Command::Vehicle(args) => vehicle::run(args).await,
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,

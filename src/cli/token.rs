@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use serde_json::json;
 
 use super::StateArgs;
 use super::output::print_line;
-use crate::app::access;
-use crate::model::{AccessRole, Clock, SystemClock};
+use crate::app::access::{self, NewToken};
+use crate::model::{AccessRole, Clock, ImagePath, SystemClock};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,7 +23,7 @@ enum Command {
     Create {
         #[command(flatten)]
         state: StateArgs,
-        /// What its holder may do: uploader, engineer, officer or viewer
+        /// What its holder may do: uploader, engineer, officer, viewer or enroller
         #[arg(long)]
         role: AccessRole,
         /// Who holds it, for the list
@@ -32,6 +32,9 @@ enum Command {
         /// Days after which it stops working [default: never]
         #[arg(long, value_name = "DAYS")]
         expires_in: Option<u32>,
+        /// An uploader may upload below this folder only, such as supplier-a/
+        #[arg(long, value_name = "FOLDER/")]
+        path_prefix: Option<String>,
     },
     /// Lists tokens, without their secrets
     List {
@@ -52,17 +55,33 @@ enum Command {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Create { state, role, label, expires_in } => create(&state, role, &label, expires_in).await,
+        Command::Create { state, role, label, expires_in, path_prefix } => {
+            let prefix = path_prefix.map(|prefix| check_prefix(role, prefix)).transpose()?;
+            create(&state, role, &label, expires_in, prefix.as_deref()).await
+        }
         Command::List { state, json } => list(&state, json).await,
         Command::Revoke { state, id } => revoke(&state, &id).await,
     }
 }
 
-async fn create(state: &StateArgs, role: AccessRole, label: &str, expires_in: Option<u32>) -> anyhow::Result<ExitCode> {
+fn check_prefix(role: AccessRole, prefix: String) -> anyhow::Result<String> {
+    ensure!(role == AccessRole::Uploader, "--path-prefix is for uploaders; an {role}'s token works everywhere");
+    let is_folder = prefix.strip_suffix('/').is_some_and(|folder| folder.parse::<ImagePath>().is_ok());
+    ensure!(is_folder, "--path-prefix takes a folder with a slash at its end, such as supplier-a/");
+    Ok(prefix)
+}
+
+async fn create(
+    state: &StateArgs,
+    role: AccessRole,
+    label: &str,
+    expires_in: Option<u32>,
+    path_prefix: Option<&str>,
+) -> anyhow::Result<ExitCode> {
     let catalog = state.state().open_catalog().await?;
     let now = SystemClock.now();
     let expires_at = expires_in.map(|days| now + Duration::from_secs(u64::from(days) * 24 * 60 * 60));
-    let token = access::create_token(&catalog, role, label, expires_at, now).await?;
+    let token = access::create_token(&catalog, NewToken { role, label, expires_at, path_prefix }, now).await?;
     print_line(&*token)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +92,8 @@ async fn list(state: &StateArgs, as_json: bool) -> anyhow::Result<ExitCode> {
         let is_revoked = token.revoked_at.is_some();
         if as_json {
             let row = json!({
-                "id": token.id, "role": token.role, "label": token.label, "created_at": token.created_at.to_string(),
+                "id": token.id, "role": token.role, "label": token.label, "path_prefix": token.path_prefix,
+                "created_at": token.created_at.to_string(),
                 "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": is_revoked,
             });
             print_line(row)?;

@@ -47,7 +47,7 @@ pub(super) async fn enrol(
         detail: format!("the body is not an enrolment: see line {}, column {}", error.line(), error.column()),
     })?;
     let is_new = match (by_factory, vehicle) {
-        (Ok(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?,
+        (Ok(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?.0,
         (Err(_), Some(vin)) => app.update_ecus(&vin, enrolment).await?,
         (Err(error), None) => return Err(error.into()),
     };

@@ -143,6 +143,7 @@ pub(super) async fn upload_image(
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
     let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal.id)?;
+    access.principal.check_upload(&upload.path)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
     let (status, image) = match app.upload(upload, plan, access.input.map_err(io::Error::other)).await? {

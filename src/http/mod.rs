@@ -20,6 +20,7 @@ mod repo;
 mod repr_digest;
 pub mod request_id;
 mod upload_head;
+mod vehicle_bodies;
 mod vehicles;
 
 use std::sync::Arc;

@@ -36,6 +36,7 @@ async fn check_upload(state: &HttpState, path: &str, request: &Request) -> Resul
     let principal = state.app.authorize(bearer_token(request.headers()), Upload::ROLES).await?;
     let query = request.uri().query().unwrap_or_default();
     let upload = upload_head::parse(path, query, request.headers(), &principal.id)?;
+    principal.check_upload(&upload.path)?;
     state.app.plan_upload(&upload).await?;
     Ok(())
 }

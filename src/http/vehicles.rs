@@ -2,233 +2,20 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
-
 use super::ApiError;
 use super::auth::{Access, Manage, Read};
 use super::error::Problem;
+use super::vehicle_bodies::{
+    ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken, ListQuery,
+    NewVehicleBody, VehicleBody, VehicleList,
+};
 use crate::app::access::Principal;
-use crate::app::fleet::{BulkFormat, BulkReport, VehicleInput};
+use crate::app::fleet::{BulkFormat, VehicleInput};
 use crate::app::{App, Error, VehicleFilter};
-use crate::model::{EcuSerial, EcuStatus, InstalledImage, VehicleEvent, VehicleId, VehicleRecord};
-
-/// A vehicle in the inventory.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct VehicleBody {
-    /// VIN, or whatever id the fleet uses.
-    vin: String,
-    /// Number of the vehicle, as the server's log shows it.
-    id: i64,
-    /// The Primary first.
-    ecus: Vec<EcuBody>,
-    /// RFC 3339; null if it was never heard of.
-    seen_at: Option<String>,
-    /// Why it gets no new assignments; null if it does.
-    quarantine: Option<QuarantineBody>,
-    /// Version of the metadata that was signed for it last.
-    targets_version: Option<u64>,
-    /// RFC 3339.
-    created_at: String,
-    /// Id of the token that registered it.
-    created_by: String,
-}
-
-/// A quarantine.
-#[derive(Debug, Serialize, ToSchema)]
-struct QuarantineBody {
-    /// RFC 3339.
-    since: String,
-    /// What was reported.
-    reason: String,
-}
-
-/// An ECU and what it runs.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EcuBody {
-    /// Its identifier.
-    ecu_serial: String,
-    /// Its hardware identifier.
-    hardware_id: String,
-    /// `primary` or `secondary`.
-    role: &'static str,
-    /// TUF key object.
-    signing_key: Value,
-    /// JWK; null for an ECU that opens the envelopes of its hardware id.
-    encryption_key: Option<Value>,
-    /// What it last reported.
-    installed: Option<InstalledBody>,
-    /// Target path of what it is to run.
-    assigned: Option<String>,
-    /// Target paths of what it was offered and may be running.
-    offered: Vec<String>,
-    /// Counter of its last report.
-    counter: Option<u64>,
-}
-
-/// An installed image.
-#[derive(Debug, Serialize, ToSchema)]
-struct InstalledBody {
-    /// Target path.
-    path: String,
-    /// Of the sealed image, in bytes.
-    length: u64,
-    /// Of the sealed image, 64 hexadecimal digits.
-    sha256: String,
-}
-
-/// Some vehicles, and where the next ones are.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct VehicleList {
-    /// In the order of their ids.
-    vehicles: Vec<VehicleBody>,
-    /// Pass it as `cursor` for the next page; null on the last one.
-    next_cursor: Option<String>,
-}
-
-/// Which vehicles to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    /// `next_cursor` of the page before.
-    #[serde(default)]
-    cursor: String,
-    /// Vehicles a page, 1 to 1000.
-    #[serde(default = "default_limit")]
-    limit: u32,
-    /// Only those in quarantine.
-    #[serde(default)]
-    quarantined: bool,
-    /// Only those that have sent no manifest since; RFC 3339.
-    silent_since: Option<String>,
-}
-
-/// A vehicle to register.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes `VehicleInput` in the OpenAPI document")]
-pub(super) struct NewVehicleBody {
-    /// VIN, or whatever id the fleet uses: letters, digits and `-._`.
-    vin: String,
-    /// Its ECUs, one of them the Primary.
-    ecus: Vec<NewEcuBody>,
-    /// SHA-256 of the bearer token with which it will identify itself.
-    token_sha256: Option<String>,
-}
-
-/// An ECU to register.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes `EcuInput` in the OpenAPI document")]
-pub(super) struct NewEcuBody {
-    /// Unique among all ECUs.
-    ecu_serial: String,
-    /// Its hardware identifier.
-    hardware_id: String,
-    /// `primary` or `secondary`.
-    role: String,
-    /// Public key: PEM text or TUF key object; Ed25519, P-256 or RSA.
-    signing_key: Value,
-    /// Public key: PEM text or JWK; P-256 or RSA, another one than the signing key.
-    encryption_key: Option<Value>,
-}
-
-/// What came of a bulk registration.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BulkBody {
-    /// Vehicles that are new.
-    registered: u64,
-    /// Vehicles that were registered before, the same.
-    unchanged: u64,
-    /// Vehicles that were refused.
-    refused: u64,
-    /// Why, for the first 1000.
-    faults: Vec<FaultBody>,
-}
-
-/// Why a vehicle was not registered.
-#[derive(Debug, Serialize, ToSchema)]
-struct FaultBody {
-    /// Line of the body, from 1.
-    line: u64,
-    /// Stable, for programs.
-    code: &'static str,
-    /// For people.
-    detail: String,
-}
-
-/// Something that happened to a vehicle.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EventBody {
-    /// Number, rising.
-    id: i64,
-    /// What happened.
-    kind: &'static str,
-    /// To which ECU.
-    ecu_serial: Option<String>,
-    /// For people.
-    detail: String,
-    /// Id of a token, `vehicle` or `server`.
-    actor: String,
-    /// RFC 3339.
-    at: String,
-    /// How often the like of it happened within the hour.
-    count: u64,
-    /// RFC 3339; the last time.
-    last_at: String,
-}
-
-/// What happened to a vehicle, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct History {
-    /// The events.
-    events: Vec<EventBody>,
-    /// Pass it as `before` for older ones; null if there are none.
-    next_before: Option<i64>,
-}
-
-/// Which events to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HistoryQuery {
-    /// `next_before` of the page before.
-    before: Option<i64>,
-    /// Events a page, 1 to 1000.
-    #[serde(default = "default_limit")]
-    limit: u32,
-}
-
-/// Why a quarantine is cleared.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClearBody {
-    /// For the record.
-    reason: String,
-}
-
-/// For how long a replacement is approved.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ApprovalBody {
-    /// 1 second to 30 days.
-    expires_in_seconds: u64,
-}
-
-/// An approval.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Approved {
-    /// RFC 3339.
-    expires_at: String,
-}
-
-/// A token of a vehicle's own.
-#[derive(Serialize, ToSchema)]
-pub(super) struct IssuedToken {
-    /// Shown once.
-    token: String,
-}
+use crate::model::{EcuSerial, VehicleId};
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::StreamExt;
 
 /// Registers a vehicle, or as many as there are in JSON Lines or CSV.
 #[utoipa::path(
@@ -281,8 +68,7 @@ async fn register_one(app: &App, by: &Principal, body: web::Payload) -> Result<H
         let detail = format!("the body is not a vehicle: see line {}, column {}", error.line(), error.column());
         Error::Invalid { code: "bad_json", detail }
     })?;
-    let vin: VehicleId = vehicle_id(&input.vin)?;
-    let is_new = app.register_vehicle(input, by).await?;
+    let (is_new, vin) = app.register_vehicle(input, by).await?;
     let body = VehicleBody::from(app.show_vehicle(&vin).await?);
     Ok(if is_new { HttpResponse::Created() } else { HttpResponse::Ok() }.json(body))
 }
@@ -481,79 +267,8 @@ pub(super) fn check_limit(limit: u32) -> Result<u32, ApiError> {
     if (1..=1000).contains(&limit) { Ok(limit) } else { Err(bad_query("`limit` must be 1 to 1000")) }
 }
 
-fn default_limit() -> u32 {
+pub(super) fn default_limit() -> u32 {
     100
-}
-
-impl From<VehicleRecord> for VehicleBody {
-    fn from(vehicle: VehicleRecord) -> Self {
-        let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
-        let ecu = |ecu: crate::model::EcuRecord| {
-            let EcuStatus { counter, installed, offered, assigned, factory: _ } = status.ecu(&ecu.serial);
-            EcuBody {
-                ecu_serial: ecu.serial.into(),
-                hardware_id: ecu.hardware_id.into(),
-                role: ecu.role.as_str(),
-                signing_key: ecu.signing_key,
-                encryption_key: ecu.encryption_key,
-                installed: installed.map(InstalledBody::from),
-                assigned: assigned.map(|assigned| assigned.path.into()),
-                offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
-                counter,
-            }
-        };
-        Self {
-            vin: vin.into(),
-            id,
-            ecus: ecus.into_iter().map(ecu).collect(),
-            seen_at: status.seen_at.map(|time| time.to_string()),
-            quarantine: status.quarantine.as_ref().map(|quarantine| QuarantineBody {
-                since: quarantine.since.to_string(),
-                reason: quarantine.reason.clone(),
-            }),
-            targets_version: status.bundle.as_ref().map(|bundle| bundle.version),
-            created_at: created_at.to_string(),
-            created_by,
-        }
-    }
-}
-
-impl From<InstalledImage> for InstalledBody {
-    fn from(image: InstalledImage) -> Self {
-        Self { path: image.path, length: image.length, sha256: image.sha256.into() }
-    }
-}
-
-impl From<VehicleEvent> for EventBody {
-    fn from(event: VehicleEvent) -> Self {
-        let VehicleEvent { id, event, count, last_at } = event;
-        Self {
-            id,
-            kind: event.kind.as_str(),
-            ecu_serial: event.ecu_serial.map(String::from),
-            detail: event.detail,
-            actor: event.actor,
-            at: event.at.to_string(),
-            count,
-            last_at: last_at.to_string(),
-        }
-    }
-}
-
-impl From<BulkReport> for BulkBody {
-    fn from(report: BulkReport) -> Self {
-        let fault = |fault: crate::app::fleet::LineFault| FaultBody {
-            line: fault.line,
-            code: fault.code,
-            detail: fault.detail,
-        };
-        Self {
-            registered: report.registered,
-            unchanged: report.unchanged,
-            refused: report.refused,
-            faults: report.faults.into_iter().map(fault).collect(),
-        }
-    }
 }
 
 const MAX_VEHICLE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys

@@ -1,35 +1,47 @@
 //! Who may call what, and that nobody else gets further than that.
 
-use motorcade::app::access;
+use motorcade::app::access::{self, NewToken};
 use motorcade::model::{AccessRole, Clock, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{DESCRIPTION, TestServer, send};
 
-use AccessRole::{Engineer, Officer, Uploader, Viewer};
+use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 
 /// A call's method and path, who may make it, and the status and code that those get.
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 9] = [
-    ("GET", "/api/v1/images", &AccessRole::ALL, (200, "")),
-    ("GET", "/api/v1/images/no/such.bin", &AccessRole::ALL, (404, "image_not_found")),
-    ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::ALL, (404, "image_not_found")),
+const CALLS: [Call; 21] = [
+    ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
+    ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
+    ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
     ("PUT", "/api/v1/images/no/such.bin", &[Uploader, Engineer], (400, "bad_query")),
     ("DELETE", "/api/v1/images/no/such.bin", &[Engineer, Officer], (404, "image_not_found")),
-    ("GET", "/api/v1/recipients", &AccessRole::ALL, (200, "")),
+    ("GET", "/api/v1/recipients", &AccessRole::READERS, (200, "")),
     ("POST", "/api/v1/recipients", &[Engineer, Officer], (400, "bad_json")),
     ("DELETE", "/api/v1/recipients/nobody", &[Engineer, Officer], (404, "recipient_not_found")),
     ("DELETE", "/api/v1/recipients/nobody?hardware_id=gw-mk3", &[Engineer, Officer], (404, "recipient_not_found")),
+    ("GET", "/api/v1/vehicles", &AccessRole::READERS, (200, "")),
+    ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),
+    ("GET", "/api/v1/vehicles/NONE", &AccessRole::READERS, (404, "vehicle_not_found")),
+    ("GET", "/api/v1/vehicles/NONE/ecus", &AccessRole::READERS, (404, "vehicle_not_found")),
+    ("GET", "/api/v1/vehicles/NONE/history", &AccessRole::READERS, (200, "")),
+    ("GET", "/api/v1/vehicles/NONE/assignments", &AccessRole::READERS, (404, "vehicle_not_found")),
+    ("POST", "/api/v1/vehicles/NONE/assignments", &[Engineer, Officer], (400, "bad_json")),
+    ("DELETE", "/api/v1/vehicles/NONE/assignments/x", &[Engineer, Officer], (404, "vehicle_not_found")),
+    ("DELETE", "/api/v1/vehicles/NONE/quarantine", &[Engineer, Officer], (400, "bad_json")),
+    ("POST", "/api/v1/vehicles/NONE/ecus/x/replacement", &[Engineer, Officer], (400, "bad_json")),
+    ("POST", "/api/v1/vehicles/NONE/token", &[Engineer, Officer], (404, "vehicle_not_found")),
+    ("GET", "/api/v1/vehicles?limit=0", &AccessRole::READERS, (400, "bad_query")),
 ];
 
 #[tokio::test]
 async fn each_call_is_open_to_its_roles_and_to_no_other() {
     let server = TestServer::start().await;
     for (method, path, allowed, (status, code)) in CALLS {
-        for role in [Uploader, Engineer, Officer, Viewer] {
+        for role in [Uploader, Engineer, Officer, Viewer, Enroller] {
             let answer = send(server.request_as(role, method.parse().unwrap(), path)).await;
             if !allowed.contains(&role) {
                 let detail = answer.refused(403, "forbidden");
@@ -50,6 +62,7 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
     let mut calls = 0;
     for (template, methods) in document["paths"].as_object().unwrap() {
         let path = template.replace("{path}", "gw/1/a.bin").replace("{kid}", "nobody");
+        let path = path.replace("{vin}", "NONE").replace("{serial}", "x").replace("{id}", "x");
         assert!(path.starts_with("/api/v1/") && !path.contains('{'), "{template}");
         for (method, call) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
@@ -99,7 +112,10 @@ async fn revoked_and_expired_tokens_are_401_at_once() {
     let catalog = server.state.dir().open_catalog().await.unwrap();
     let now = SystemClock.now();
     let create = async |label: &str, expires_at| {
-        access::create_token(&catalog, Engineer, label, expires_at, now).await.unwrap().to_string()
+        access::create_token(&catalog, NewToken { expires_at, ..NewToken::of(Engineer, label) }, now)
+            .await
+            .unwrap()
+            .to_string()
     };
     let (revoked, expired) = (create("revoked", None).await, create("expired", Some(now)).await);
     let lasting = create("lasting", Some(now + std::time::Duration::from_secs(3600))).await;

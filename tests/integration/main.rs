@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod client;
 mod damage;
+mod director;
 mod expect;
 mod export;
 mod layering;

@@ -152,7 +152,8 @@ async fn reading_can_be_made_to_take_a_token() {
         send(server.request(Method::GET, path).bearer_auth("motorcade_guess")).await.refused(401, "unauthenticated");
         assert_eq!(send(server.request(Method::HEAD, path)).await.status, 401);
     }
-    for role in AccessRole::ALL {
+    send(server.request_as(AccessRole::Enroller, Method::GET, url)).await.refused(403, "forbidden");
+    for role in AccessRole::READERS {
         let answer = send(server.request_as(role, Method::GET, url)).await;
         assert_eq!(answer.status, 200, "{role}");
         assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000, immutable"));

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use motorcade::app::access;
+use motorcade::app::access::{self, NewToken};
 use motorcade::app::setup::StateDir;
 use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
 use motorcade::model::RecipientRecord;
@@ -27,6 +27,7 @@ pub(crate) struct Tokens {
     pub(crate) engineer: String,
     pub(crate) officer: String,
     pub(crate) viewer: String,
+    pub(crate) enroller: String,
 }
 
 impl Tokens {
@@ -36,6 +37,7 @@ impl Tokens {
             AccessRole::Engineer => &self.engineer,
             AccessRole::Officer => &self.officer,
             AccessRole::Viewer => &self.viewer,
+            AccessRole::Enroller => &self.enroller,
         }
     }
 }
@@ -139,12 +141,14 @@ impl Template {
         state.init(Arc::new(SystemClock)).await.unwrap();
         let catalog = state.open_catalog().await.unwrap();
         let now = SystemClock.now();
-        let create = async |role| access::create_token(&catalog, role, "test", None, now).await.unwrap().to_string();
+        let create =
+            async |role| access::create_token(&catalog, NewToken::of(role, "test"), now).await.unwrap().to_string();
         let tokens = Tokens {
             uploader: create(AccessRole::Uploader).await,
             engineer: create(AccessRole::Engineer).await,
             officer: create(AccessRole::Officer).await,
             viewer: create(AccessRole::Viewer).await,
+            enroller: create(AccessRole::Enroller).await,
         };
         for key in ["snakeoil_p256", "snakeoil_rsa2048"] {
             let key = RecipientKey::parse(&key_file(&format!("{key}.pub.pem"))).unwrap();

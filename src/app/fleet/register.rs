@@ -63,22 +63,22 @@ impl KeyInput {
 }
 
 impl App {
-    /// Registers one vehicle; returns whether it is new. Registering it again with the same ECUs and keys changes nothing.
+    /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the same ECUs and keys changes nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] or [`Error::Unprocessable`] for what can't be registered, [`Error::Conflict`] if the vehicle or
     /// one of its ECUs is registered otherwise: the first registration stands.
-    pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<bool, Error> {
+    pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<(bool, VehicleId), Error> {
         let vehicle = self.check_vehicle(input)?;
         let vin = vehicle.vin.clone();
         let mut outcomes = self.catalog.register_vehicles(&[vehicle], &by.id, self.clock.now()).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
             Registration::Registered => {
                 self.record_registered(std::slice::from_ref(&vin), &by.id).await?;
-                Ok(true)
+                Ok((true, vin))
             }
-            Registration::Unchanged => Ok(false),
+            Registration::Unchanged => Ok((false, vin)),
             other => Err(refused_registration(&vin, &other)),
         }
     }

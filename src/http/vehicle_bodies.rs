@@ -1,0 +1,288 @@
+//! What `/api/v1/vehicles` sends and takes, as JSON.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::app::fleet::{BulkReport, LineFault};
+use crate::model::{EcuRecord, EcuStatus, InstalledImage, VehicleEvent, VehicleRecord};
+
+/// A vehicle in the inventory.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VehicleBody {
+    /// VIN, or whatever id the fleet uses.
+    pub(super) vin: String,
+    /// Number of the vehicle, as the server's log shows it.
+    pub(super) id: i64,
+    /// The Primary first.
+    pub(super) ecus: Vec<EcuBody>,
+    /// RFC 3339; null if it was never heard of.
+    pub(super) seen_at: Option<String>,
+    /// Why it gets no new assignments; null if it does.
+    pub(super) quarantine: Option<QuarantineBody>,
+    /// Version of the metadata that was signed for it last.
+    pub(super) targets_version: Option<u64>,
+    /// RFC 3339.
+    pub(super) created_at: String,
+    /// Id of the token that registered it.
+    pub(super) created_by: String,
+}
+
+/// A quarantine.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct QuarantineBody {
+    /// RFC 3339.
+    pub(super) since: String,
+    /// What was reported.
+    pub(super) reason: String,
+}
+
+/// An ECU and what it runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EcuBody {
+    /// Its identifier.
+    pub(super) ecu_serial: String,
+    /// Its hardware identifier.
+    pub(super) hardware_id: String,
+    /// `primary` or `secondary`.
+    pub(super) role: &'static str,
+    /// TUF key object.
+    pub(super) signing_key: Value,
+    /// JWK; null for an ECU that opens the envelopes of its hardware id.
+    pub(super) encryption_key: Option<Value>,
+    /// What it last reported.
+    pub(super) installed: Option<InstalledBody>,
+    /// Target path of what it is to run.
+    pub(super) assigned: Option<String>,
+    /// Target paths of what it was offered and may be running.
+    pub(super) offered: Vec<String>,
+    /// Counter of its last report.
+    pub(super) counter: Option<u64>,
+}
+
+/// An installed image.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InstalledBody {
+    /// Target path.
+    pub(super) path: String,
+    /// Of the sealed image, in bytes.
+    pub(super) length: u64,
+    /// Of the sealed image, 64 hexadecimal digits.
+    pub(super) sha256: String,
+}
+
+/// Some vehicles, and where the next ones are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VehicleList {
+    /// In the order of their ids.
+    pub(super) vehicles: Vec<VehicleBody>,
+    /// Pass it as `cursor` for the next page; null on the last one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// Which vehicles to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// `next_cursor` of the page before.
+    #[serde(default)]
+    pub(super) cursor: String,
+    /// Vehicles a page, 1 to 1000.
+    #[serde(default = "super::vehicles::default_limit")]
+    pub(super) limit: u32,
+    /// Only those in quarantine.
+    #[serde(default)]
+    pub(super) quarantined: bool,
+    /// Only those that have sent no manifest since; RFC 3339.
+    pub(super) silent_since: Option<String>,
+}
+
+/// A vehicle to register.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes `VehicleInput` in the OpenAPI document")]
+pub(super) struct NewVehicleBody {
+    /// VIN, or whatever id the fleet uses: letters, digits and `-._`.
+    pub(super) vin: String,
+    /// Its ECUs, one of them the Primary.
+    pub(super) ecus: Vec<NewEcuBody>,
+    /// SHA-256 of the bearer token with which it will identify itself.
+    pub(super) token_sha256: Option<String>,
+}
+
+/// An ECU to register.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes `EcuInput` in the OpenAPI document")]
+pub(super) struct NewEcuBody {
+    /// Unique among all ECUs.
+    pub(super) ecu_serial: String,
+    /// Its hardware identifier.
+    pub(super) hardware_id: String,
+    /// `primary` or `secondary`.
+    pub(super) role: String,
+    /// Public key: PEM text or TUF key object; Ed25519, P-256 or RSA.
+    pub(super) signing_key: Value,
+    /// Public key: PEM text or JWK; P-256 or RSA, another one than the signing key.
+    pub(super) encryption_key: Option<Value>,
+}
+
+/// What came of a bulk registration.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BulkBody {
+    /// Vehicles that are new.
+    pub(super) registered: u64,
+    /// Vehicles that were registered before, the same.
+    pub(super) unchanged: u64,
+    /// Vehicles that were refused.
+    pub(super) refused: u64,
+    /// Why, for the first 1000.
+    pub(super) faults: Vec<FaultBody>,
+}
+
+/// Why a vehicle was not registered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FaultBody {
+    /// Line of the body, from 1.
+    pub(super) line: u64,
+    /// Stable, for programs.
+    pub(super) code: &'static str,
+    /// For people.
+    pub(super) detail: String,
+}
+
+/// Something that happened to a vehicle.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventBody {
+    /// Number, rising.
+    pub(super) id: i64,
+    /// What happened.
+    pub(super) kind: &'static str,
+    /// To which ECU.
+    pub(super) ecu_serial: Option<String>,
+    /// For people.
+    pub(super) detail: String,
+    /// Id of a token, `vehicle` or `server`.
+    pub(super) actor: String,
+    /// RFC 3339.
+    pub(super) at: String,
+    /// How often the like of it happened within the hour.
+    pub(super) count: u64,
+    /// RFC 3339; the last time.
+    pub(super) last_at: String,
+}
+
+/// What happened to a vehicle, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct History {
+    /// The events.
+    pub(super) events: Vec<EventBody>,
+    /// Pass it as `before` for older ones; null if there are none.
+    pub(super) next_before: Option<i64>,
+}
+
+/// Which events to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    /// `next_before` of the page before.
+    pub(super) before: Option<i64>,
+    /// Events a page, 1 to 1000.
+    #[serde(default = "super::vehicles::default_limit")]
+    pub(super) limit: u32,
+}
+
+/// Why a quarantine is cleared.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClearBody {
+    /// For the record.
+    pub(super) reason: String,
+}
+
+/// For how long a replacement is approved.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalBody {
+    /// 1 second to 30 days.
+    pub(super) expires_in_seconds: u64,
+}
+
+/// An approval.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Approved {
+    /// RFC 3339.
+    pub(super) expires_at: String,
+}
+
+/// A token of a vehicle's own.
+#[derive(Serialize, ToSchema)]
+pub(super) struct IssuedToken {
+    /// Shown once.
+    pub(super) token: String,
+}
+
+impl From<VehicleRecord> for VehicleBody {
+    fn from(vehicle: VehicleRecord) -> Self {
+        let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
+        let ecu = |ecu: EcuRecord| {
+            let EcuStatus { counter, installed, offered, assigned, factory: _ } = status.ecu(&ecu.serial);
+            EcuBody {
+                ecu_serial: ecu.serial.into(),
+                hardware_id: ecu.hardware_id.into(),
+                role: ecu.role.as_str(),
+                signing_key: ecu.signing_key,
+                encryption_key: ecu.encryption_key,
+                installed: installed.map(InstalledBody::from),
+                assigned: assigned.map(|assigned| assigned.path.into()),
+                offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
+                counter,
+            }
+        };
+        Self {
+            vin: vin.into(),
+            id,
+            ecus: ecus.into_iter().map(ecu).collect(),
+            seen_at: status.seen_at.map(|time| time.to_string()),
+            quarantine: status.quarantine.as_ref().map(|quarantine| QuarantineBody {
+                since: quarantine.since.to_string(),
+                reason: quarantine.reason.clone(),
+            }),
+            targets_version: status.bundle.as_ref().map(|bundle| bundle.version),
+            created_at: created_at.to_string(),
+            created_by,
+        }
+    }
+}
+
+impl From<InstalledImage> for InstalledBody {
+    fn from(image: InstalledImage) -> Self {
+        Self { path: image.path, length: image.length, sha256: image.sha256.into() }
+    }
+}
+
+impl From<VehicleEvent> for EventBody {
+    fn from(event: VehicleEvent) -> Self {
+        let VehicleEvent { id, event, count, last_at } = event;
+        Self {
+            id,
+            kind: event.kind.as_str(),
+            ecu_serial: event.ecu_serial.map(String::from),
+            detail: event.detail,
+            actor: event.actor,
+            at: event.at.to_string(),
+            count,
+            last_at: last_at.to_string(),
+        }
+    }
+}
+
+impl From<BulkReport> for BulkBody {
+    fn from(report: BulkReport) -> Self {
+        let fault = |fault: LineFault| FaultBody { line: fault.line, code: fault.code, detail: fault.detail };
+        Self {
+            registered: report.registered,
+            unchanged: report.unchanged,
+            refused: report.refused,
+            faults: report.faults.into_iter().map(fault).collect(),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Assignments, and everything that speaks against one.
+
+use motorcade::model::AccessRole::Engineer;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::vehicle::TestVehicle;
+use crate::app::{TestServer, send};
+
+fn codes(answer: &Value) -> Vec<&str> {
+    answer["problems"].as_array().unwrap().iter().map(|problem| problem["code"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn everything_that_speaks_against_an_assignment_is_named() {
+    let server = TestServer::start().await;
+    let vehicle = TestVehicle::registered(&server, "VIN1").await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    server.upload_for("gw-mk3", "gw/yanked", 1, "").await;
+    send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/yanked")).await.expect(204);
+
+    let answer = vehicle.assign(&server, &[(0, "gw/none"), (1, "gw/1")]).await;
+    assert_eq!((answer.status, codes(&answer.json())), (409, vec!["image_not_found", "wrong_hardware"]));
+    vehicle.assign(&server, &[(0, "gw/yanked")]).await.refused(409, "image_yanked");
+    vehicle.assign(&server, &[]).await.refused(400, "bad_assignment");
+    vehicle.assign(&server, &[(0, "gw/1"), (0, "gw/1")]).await.refused(400, "bad_assignment");
+    let body = json!({ "assignments": [{ "ecu_serial": "nobody", "image": "gw/1" }] });
+    let path = "/api/v1/vehicles/VIN1/assignments";
+    send(server.request_as(Engineer, Method::POST, path).json(&body)).await.refused(409, "ecu_not_found");
+    assert!(vehicle.shown(&server).await["ecus"][0]["assigned"].is_null());
+}
+
+#[tokio::test]
+async fn an_assignment_ends_when_the_ecu_reports_the_image() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    for (path, counter) in [("gw/1", 1), ("gw/2", 2), ("gw/3", 3)] {
+        server.upload_for("gw-mk3", path, counter, "").await;
+    }
+    vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
+    vehicle.assign(&server, &[(0, "gw/2")]).await.expect(201);
+    vehicle.targets(&server).await;
+    vehicle.runs(&server, 0, "gw/2").await;
+    let third = vehicle.assign(&server, &[(0, "gw/3")]).await.json();
+    let id = third["assignments"][0]["id"].as_str().unwrap();
+    let cancel = || server.request_as(Engineer, Method::DELETE, &format!("/api/v1/vehicles/VIN1/assignments/{id}"));
+    send(cancel()).await.expect(204);
+    send(cancel()).await.refused(404, "assignment_not_found");
+    let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
+    let mut outcomes: Vec<(String, String)> = Vec::new();
+    for assignment in list["assignments"].as_array().unwrap() {
+        let text = |name: &str| assignment[name].as_str().unwrap().to_owned();
+        outcomes.push((text("image"), text("outcome")));
+    }
+    outcomes.sort();
+    let expected = [("gw/1", "superseded"), ("gw/2", "installed"), ("gw/3", "cancelled")];
+    assert_eq!(outcomes, expected.map(|(image, outcome)| (image.to_owned(), outcome.to_owned())));
+}
+
+#[tokio::test]
+async fn a_release_counter_goes_down_only_with_a_reason_that_is_recorded() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("gw-mk3", "gw/5", 5, "").await;
+    server.upload_for("gw-mk3", "gw/4", 4, "").await;
+    vehicle.assign(&server, &[(0, "gw/5")]).await.expect(201);
+    let detail = vehicle.assign(&server, &[(0, "gw/4")]).await.refused(409, "release_counter_rollback");
+    assert!(detail.contains("release counter 4") && detail.contains("with 5"), "{detail}");
+    vehicle
+        .assign_with(&server, &[(0, "gw/4")], json!({ "rollback_reason": " " }))
+        .await
+        .refused(400, "bad_assignment");
+    vehicle.assign_with(&server, &[(0, "gw/4")], json!({ "rollback_reason": "5 overheats" })).await.expect(201);
+    let (_, detail) = vehicle.history(&server).await.into_iter().find(|(kind, _)| kind == "assigned").unwrap();
+    assert!(detail.contains("5 overheats"), "{detail}");
+}
+
+/// AT-11, AT-19 and Deployment Best Practices 8.0.6.2: the Director assumes nothing about what it has not been told.
+#[tokio::test]
+async fn dependencies_hold_in_every_state_that_the_vehicle_may_be_in() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("gw-mk3", "gw/1", 1, "&name=gateway").await;
+    server.upload_for("gw-mk3", "gw/2", 2, "&name=gateway").await;
+    server.upload_for("brake-2", "brake/8", 8, "&name=brake&requires=gateway%3E%3D2").await;
+    server.upload_for("brake-2", "brake/9", 9, "&name=brake&conflicts=gateway%3C2").await;
+
+    vehicle.assign(&server, &[(1, "brake/8")]).await.refused(409, "constraint_violated");
+    vehicle.assign(&server, &[(0, "gw/2"), (1, "brake/8")]).await.expect(201); // whole in itself
+    vehicle.targets(&server).await;
+    vehicle.runs(&server, 0, "gw/2").await; // brake/8 was offered and has not been confirmed
+    let shown = vehicle.shown(&server).await;
+    assert_eq!(shown["ecus"][1]["offered"], json!(["brake/8"]));
+    let detail = vehicle
+        .assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" }))
+        .await
+        .refused(409, "constraint_violated");
+    assert!(detail.contains("brake 8 on VIN1-brake requires gateway>=2"), "{detail}");
+    vehicle.runs(&server, 1, "brake/8").await;
+    vehicle.assign(&server, &[(1, "brake/9")]).await.expect(201);
+    let answer = vehicle.assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" })).await;
+    let problems = answer.json();
+    assert_eq!(codes(&problems), ["constraint_violated", "constraint_violated"], "{problems}");
+}
+
+#[tokio::test]
+async fn an_offer_counts_until_newer_targets_are_verified_or_the_image_runs() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    let assigned = vehicle.assign(&server, &[(0, "gw/1")]).await.json();
+    vehicle.targets(&server).await; // the vehicle has verified it, and may install it at any time
+    let id = assigned["assignments"][0]["id"].as_str().unwrap();
+    let path = format!("/api/v1/vehicles/VIN1/assignments/{id}");
+    send(server.request_as(Engineer, Method::DELETE, &path)).await.expect(204);
+    vehicle.report(&server).await;
+    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!(["gw/1"]));
+    vehicle.targets(&server).await; // without it
+    vehicle.report(&server).await;
+    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]));
+}
+
+#[tokio::test]
+async fn an_image_that_is_yanked_is_withdrawn_and_raised() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
+    send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/1")).await.expect(204);
+    assert_eq!(vehicle.targets(&server).await["targets"], json!({}));
+    let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
+    assert_eq!(list["assignments"][0]["outcome"], "withdrawn");
+    assert!(vehicle.history(&server).await.iter().any(|(kind, _)| kind == "assignment_blocked"));
+}

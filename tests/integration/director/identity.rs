@@ -1,0 +1,177 @@
+//! Who a vehicle is: tokens, client certificates, a trusted proxy; and that each sees its own metadata only.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use motorcade::config::{TlsConfig, VehicleIdFrom};
+use motorcade::model::AccessRole::Engineer;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use reqwest::{Certificate, Identity, Method};
+
+use super::vehicle::TestVehicle;
+use crate::answer::Answer;
+use crate::app::{TIMEOUT, TestServer, send};
+
+/// An OEM's certificate authority.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Ca {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key in one PEM.
+    fn issue(&self, common_name: &str, uri: Option<&str>) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
+        params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// A server with TLS, and where it listens.
+async fn tls_server(folder: &Path, ca: &Ca, id_from: VehicleIdFrom) -> (TestServer, SocketAddr) {
+    let (certificate, key) = ca.issue("server", None);
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tls = TlsConfig {
+        listen: address,
+        certificate: file("server.pem", &certificate),
+        key: file("server.key", &key),
+        client_ca: Some(file("ca.pem", &ca.pem)),
+        client_crl: None,
+    };
+    let server = TestServer::configured(|config| {
+        config.vehicles.tls = Some(tls);
+        config.vehicles.id_from = id_from;
+    })
+    .await;
+    (server, address)
+}
+
+fn client(ca: &Ca, identity: Option<(String, String)>) -> reqwest::Client {
+    let mut builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+    builder = builder.tls_certs_only([Certificate::from_pem(ca.pem.as_bytes()).unwrap()]);
+    if let Some((certificate, key)) = identity {
+        builder = builder.identity(Identity::from_pem((certificate + &key).as_bytes()).unwrap());
+    }
+    builder.build().unwrap()
+}
+
+async fn get(client: &reqwest::Client, address: SocketAddr, path: &str) -> Answer {
+    send(client.get(format!("https://{address}{path}"))).await
+}
+
+#[tokio::test]
+async fn a_client_certificate_says_which_vehicle_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("OEM");
+    let (server, address) = tls_server(folder.path(), &ca, VehicleIdFrom::Cn).await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let other = TestVehicle::registered(&server, "VIN2").await;
+    let ours = client(&ca, Some(ca.issue("VIN1", None)));
+
+    let timestamp = get(&ours, address, "/director/timestamp.json").await.json();
+    assert_eq!(timestamp["signed"]["vin"], "VIN1");
+    let put = |body: String| ours.put(format!("https://{address}/director/manifest")).body(body);
+    send(put(vehicle.next_manifest().to_string())).await.expect(204);
+    // AT-43: what another vehicle has signed, through our channel.
+    send(put(other.manifest().to_string())).await.refused(403, "forbidden");
+    // A certificate and another vehicle's token.
+    let both = ours.get(format!("https://{address}/director/timestamp.json")).bearer_auth(&other.token);
+    send(both).await.refused(403, "forbidden");
+    // Certificates that name nobody, or nobody that is registered.
+    let unknown = client(&ca, Some(ca.issue("VIN3", None)));
+    get(&unknown, address, "/director/timestamp.json").await.refused(404, "vehicle_not_found");
+    let nameless = client(&ca, Some(ca.issue("no vehicle", None)));
+    get(&nameless, address, "/director/timestamp.json").await.refused(403, "forbidden");
+    // Without one: known by a token, or not at all. The API works here, too.
+    let anonymous = client(&ca, None);
+    get(&anonymous, address, "/director/timestamp.json").await.refused(401, "unauthenticated");
+    let api = anonymous.get(format!("https://{address}/api/v1/vehicles")).bearer_auth(server.state.tokens.of(Engineer));
+    send(api).await.expect(200);
+    get(&anonymous, address, "/director/1.root.json").await.expect(200);
+    // Another CA's certificate gets no connection.
+    let stranger = client(&ca, Some(Ca::new("OEM").issue("VIN1", None)));
+    assert!(stranger.get(format!("https://{address}/director/timestamp.json")).send().await.is_err());
+}
+
+#[tokio::test]
+async fn the_id_can_be_in_an_alternative_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("OEM");
+    let (server, address) = tls_server(folder.path(), &ca, VehicleIdFrom::Uri).await;
+    TestVehicle::registered(&server, "VIN1").await;
+    let ours = client(&ca, Some(ca.issue("gateway", Some("urn:oem:vin:VIN1"))));
+    assert_eq!(get(&ours, address, "/director/timestamp.json").await.json()["signed"]["vin"], "VIN1");
+}
+
+#[tokio::test]
+async fn a_vehicle_sees_its_own_metadata_only() {
+    let server = TestServer::start().await;
+    let vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let other = TestVehicle::registered(&server, "VIN2").await;
+    assert_eq!(vehicle.fetch(&server, "targets.json").await.json()["signed"]["vin"], "VIN1");
+    assert_eq!(other.fetch(&server, "targets.json").await.json()["signed"]["vin"], "VIN2");
+    for token in ["guess", "", server.state.tokens.of(Engineer)] {
+        let request = server.request(Method::GET, "/director/targets.json").bearer_auth(token);
+        send(request).await.refused(401, "unauthenticated");
+    }
+    // The header of a proxy means nothing unless it was configured.
+    let request = server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
+    send(request).await.refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_token_is_issued_anew_and_the_old_one_stops_working() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.fetch(&server, "timestamp.json").await.expect(200);
+    let issued = send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/token")).await.json();
+    vehicle.fetch(&server, "timestamp.json").await.refused(401, "unauthenticated");
+    vehicle.token = issued["token"].as_str().unwrap().to_owned();
+    vehicle.fetch(&server, "timestamp.json").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_the_vehicle_and_nobody_else_does() {
+    let from = |address: &str| (Some("X-Vehicle-Id".to_owned()), address.parse().unwrap());
+    for (address, works) in [("127.0.0.1", true), ("192.0.2.1", false)] {
+        let (header, address): (Option<String>, std::net::IpAddr) = from(address);
+        let server = TestServer::configured(|config| {
+            config.vehicles.proxy = header.map(|header| (header, vec![address]));
+        })
+        .await;
+        TestVehicle::registered(&server, "VIN1").await;
+        let request = server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
+        let answer = send(request).await;
+        if works {
+            assert_eq!(answer.json()["signed"]["vin"], "VIN1");
+        } else {
+            answer.refused(401, "unauthenticated");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_vehicle_reads_a_repository_that_takes_a_token() {
+    let server = TestServer::configured(|config| config.repo_access = motorcade::config::RepoAccess::Token).await;
+    let vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let request = server.request(Method::GET, "/repo/timestamp.json");
+    send(request.bearer_auth(&vehicle.token)).await.expect(200);
+    send(server.request(Method::GET, "/repo/timestamp.json")).await.refused(401, "unauthenticated");
+}
