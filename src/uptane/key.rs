@@ -120,8 +120,8 @@ impl PublicKey {
         }
         let der = pem_body(text, "PUBLIC KEY").ok_or(KeyError::Malformed)?;
         let key = match der.as_slice() {
-            [prefix @ ..] if prefix.len() == 44 && prefix.starts_with(&ED25519_SPKI) => {
-                Self::from_raw(Scheme::Ed25519, &prefix[ED25519_SPKI.len()..])
+            der if der.len() == 44 && der.starts_with(&ED25519_SPKI) => {
+                Self::from_raw(Scheme::Ed25519, &der[ED25519_SPKI.len()..])
             }
             der if contains(der, &OID_P256) => Self::from_raw(Scheme::EcdsaSha2Nistp256, der),
             der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),
@@ -164,6 +164,11 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes).verify(message, signature).is_ok()
+    }
+
+    /// Whether it is the same key, whatever else their key objects say: counted once for a threshold (TUF 1.0.34, 5.3.4).
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.bytes == other.bytes
     }
 
     /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md section 4).
