@@ -26,6 +26,17 @@ impl Api {
         self.http.request(method, url).bearer_auth(&*self.config.token)
     }
 
+    /// Starts a request to a path of the server, without this client's token.
+    pub(super) fn to_server(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.config.server))
+    }
+
+    /// Fetches what is open to everyone.
+    pub(super) async fn fetch(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let response = self.send(self.to_server(Method::GET, path)).await?;
+        Ok(response.bytes().await.context("failed to read the server's answer")?.to_vec())
+    }
+
     /// Sends a request; an answer that is an error becomes one, in the server's words.
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(reqwest::Error::without_url);

@@ -1,5 +1,7 @@
 //! `motorcade demo`: the main job end to end, with the real server on a free port of this machine.
 
+mod vehicle;
+
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
@@ -40,6 +42,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     demo.show_what_the_server_keeps()?;
     demo.verify_and_open().await?;
     demo.show_refusals().await?;
+    demo.drive_a_vehicle().await?;
     demo.stop().await?;
     say("Done", "the demo's state directory is removed; README.md shows the same by hand, with curl");
     Ok(ExitCode::SUCCESS)
@@ -50,6 +53,7 @@ struct Demo {
     url: String,
     engineer: String,
     uploader: String,
+    enroller: String,
     http: reqwest::Client,
     stop: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -68,6 +72,8 @@ impl Demo {
             access::create_token(&catalog, NewToken::of(AccessRole::Engineer, "demo"), now).await?.to_string();
         let uploader =
             access::create_token(&catalog, NewToken::of(AccessRole::Uploader, "demo"), now).await?.to_string();
+        let enroller =
+            access::create_token(&catalog, NewToken::of(AccessRole::Enroller, "demo"), now).await?.to_string();
         catalog.close().await;
         let config = ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -80,7 +86,7 @@ impl Demo {
         let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
         say("Serving", &url);
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { folder: folder.to_owned(), url, engineer, uploader, http, stop, serving })
+        Ok(Self { folder: folder.to_owned(), url, engineer, uploader, enroller, http, stop, serving })
     }
 
     async fn register_recipients(&self) -> anyhow::Result<()> {
@@ -230,7 +236,7 @@ impl Demo {
 
     /// Runs `motorcade open`, as an ECU's integrator would.
     fn open(&self, kind: &str, extra: &[&str]) -> std::io::Result<std::process::Output> {
-        Command::new(std::env::current_exe()?)
+        Command::new(this_program())
             .current_dir(&self.folder)
             .args(["open", "--envelope", "gateway.bin.jwe", "--out", "opened.bin", "--key"])
             .arg(format!("ecu-{kind}.pem"))
@@ -244,6 +250,11 @@ impl Demo {
         self.serving.await??;
         Ok(())
     }
+}
+
+/// The demo runs other commands of the program that it is in.
+fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "motorcade".into())
 }
 
 fn say(what: &str, detail: impl std::fmt::Display) {

@@ -3,6 +3,7 @@
 mod api;
 mod demo;
 mod export;
+mod fleet;
 mod fsck;
 mod image;
 mod init;
@@ -49,12 +50,17 @@ enum Command {
     Image(image::Args),
     /// Registers vehicles, shows what they run, assigns images to their ECUs
     Vehicle(vehicle::Args),
+    /// Drives virtual vehicles against a server
+    Fleet(fleet::Args),
     /// Verifies and opens a sealed image, offline
     Open(open::Args),
     /// Writes the published repository to a folder that any file server can serve
     Export(export::Args),
     /// Reads every stored byte and compares it with what was signed
     Fsck(fsck::Args),
+    /// What the motorcade-vehicle binary does, for the demo
+    #[command(name = "motorcade-vehicle", hide = true)]
+    MotorcadeVehicle(crate::vehicle::cli::Cli),
 }
 
 /// Where the state directory is.
@@ -75,6 +81,7 @@ impl StateArgs {
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Open(args) => open::run(args), // no runtime: it only reads, opens and writes
+        Command::MotorcadeVehicle(cli) => return crate::vehicle::cli::run(cli), // it has a runtime of its own
         command => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -101,9 +108,11 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Recipient(args) => recipient::run(args).await,
         Command::Image(args) => image::run(args).await,
         Command::Vehicle(args) => vehicle::run(args).await,
+        Command::Fleet(args) => fleet::run(args).await,
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
+        Command::MotorcadeVehicle(cli) => Ok(crate::vehicle::cli::run(cli)),
     }
 }
 

@@ -13,6 +13,15 @@ pub(super) fn bytes(label: &str, total: u64) -> ProgressBar {
     bar
 }
 
+/// A bar for `total` seconds, likewise.
+pub(super) fn seconds(label: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
+    let template = "{prefix:>12} [{bar:30}] {pos}/{len} s";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "));
+    bar.set_prefix(label.to_owned());
+    bar
+}
+
 /// Writes a line to stdout.
 ///
 /// # Errors

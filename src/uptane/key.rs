@@ -221,6 +221,14 @@ impl SigningKey {
         Ok(to_pem("PRIVATE KEY", &Zeroizing::new(der)))
     }
 
+    /// The Ed25519 key of a seed (RFC 8032, 5.1.5), which **must** be as secret as the key.
+    #[cfg(feature = "server")]
+    pub fn ed25519_from_seed(seed: &[u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
+        let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref());
+        Self { pair: Pair::Ed25519(Box::new(pair)), public }
+    }
+
     /// Reads a PEM `PRIVATE KEY` (PKCS#8): Ed25519, P-256 or RSA of 2048 bits or more.
     ///
     /// # Errors

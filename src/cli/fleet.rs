@@ -1,0 +1,355 @@
+//! `motorcade fleet simulate`: virtual vehicles with real keys, against a running server.
+//!
+//! A vehicle is made from its number and the seed: its signing keys, its token, its id. So a fleet that was registered once
+//! can be driven again, and by several processes. Counters are the time in microseconds, which rises by itself.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use futures_util::stream;
+use reqwest::{Body, Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::api::Api;
+use super::output::{self, print_line};
+use crate::config::ClientSettings;
+use crate::envelope::key::RecipientPrivateKey;
+use crate::model::{Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId};
+use crate::uptane::canonical::canonical;
+use crate::uptane::key::{PublicKey, SigningKey};
+use crate::uptane::manifest::{EcuReport, VehicleManifest};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Drives virtual vehicles against a server, and reports polls a second and latencies
+    Simulate(SimulateArgs),
+}
+
+#[derive(clap::Args)]
+struct SimulateArgs {
+    #[command(flatten)]
+    client: ClientSettings,
+    /// Vehicles in the fleet
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    vehicles: u64,
+    /// ECUs of each vehicle, the Primary included
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
+    ecus: u64,
+    /// Vehicles that poll at one time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    concurrency: u64,
+    /// Seconds to poll for; 0 registers and does nothing else
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// What the vehicles are made from: another seed, another fleet
+    #[arg(long, default_value = "simulated")]
+    seed: String,
+    /// The fleet is registered already
+    #[arg(long)]
+    registered: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("fleet::Args") // it may hold a token
+    }
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Command::Simulate(args) = args.command;
+    let api = Api::new(args.client.clone())?;
+    let fleet = Arc::new(Fleet { seed: args.seed, vehicles: args.vehicles, ecus: args.ecus });
+    if !args.registered {
+        let report = fleet.register(&api).await?;
+        if args.seconds == 0 {
+            print_line(report)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("{report}");
+    }
+    let director = Director::find(&api).await?;
+    let results = poll_all(&api, &fleet, &director, args.concurrency, Duration::from_secs(args.seconds)).await?;
+    print_line(if args.json { results.to_json().to_string() } else { results.to_text() })?;
+    Ok(if results.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How vehicles are made.
+struct Fleet {
+    seed: String,
+    vehicles: u64,
+    ecus: u64,
+}
+
+struct Virtual {
+    vin: VehicleId,
+    token: String,
+    ecus: Vec<(EcuSerial, SigningKey)>,
+}
+
+impl Fleet {
+    fn derive(&self, what: &str) -> [u8; 32] {
+        Sha256::digest(format!("{}\n{what}", self.seed)).into()
+    }
+
+    fn vehicle(&self, number: u64) -> anyhow::Result<Virtual> {
+        let name = hex::encode(&self.derive("fleet")[..3]);
+        let vin: VehicleId = format!("SIM{name}-{number:07}").parse()?;
+        let token = hex::encode(self.derive(&format!("token of {vin}")));
+        let ecu = |index: u64| {
+            let serial: EcuSerial = format!("{vin}-{index}").parse()?;
+            let key = SigningKey::ed25519_from_seed(&self.derive(&format!("key of {serial}")));
+            anyhow::Ok((serial, key))
+        };
+        let ecus = (0..self.ecus).map(ecu).collect::<Result<_, _>>()?;
+        Ok(Virtual { vin, token, ecus })
+    }
+
+    fn record(&self, number: u64) -> anyhow::Result<String> {
+        let Virtual { vin, token, ecus } = self.vehicle(number)?;
+        let ecu = |(index, (serial, key)): (usize, &(EcuSerial, SigningKey))| {
+            json!({
+                "ecu_serial": serial,
+                "hardware_id": format!("sim-hw-{index}"),
+                "role": if index == 0 { "primary" } else { "secondary" },
+                "signing_key": key.public().object(),
+                "encryption_key": RecipientPrivateKey::generate_p256().public().to_jwk(),
+            })
+        };
+        let ecus: Vec<Value> = ecus.iter().enumerate().map(ecu).collect();
+        let token_sha256 = hex::encode(Sha256::digest(token.as_bytes()));
+        Ok(format!("{}\n", json!({ "vin": vin, "ecus": ecus, "token_sha256": token_sha256 })))
+    }
+
+    /// Registers all of them in one request.
+    async fn register(self: &Arc<Self>, api: &Api) -> anyhow::Result<String> {
+        let started = Instant::now();
+        let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<String>>(8);
+        let fleet = Arc::clone(self);
+        let making = tokio::task::spawn_blocking(move || {
+            for first in (0..fleet.vehicles).step_by(RECORDS_A_PIECE) {
+                let last = (first + RECORDS_A_PIECE as u64).min(fleet.vehicles);
+                let piece: anyhow::Result<String> = (first..last).map(|number| fleet.record(number)).collect();
+                if sender.blocking_send(piece.map_err(std::io::Error::other)).is_err() {
+                    return;
+                }
+            }
+        });
+        let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+        let request = api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
+        let report = api.json(request.body(Body::wrap_stream(pieces))).await?;
+        making.await?;
+        ensure!(report["refused"] == 0, "the server refused vehicles, for instance: {}", report["faults"][0]);
+        let took = started.elapsed();
+        let rate = self.vehicles as f64 / took.as_secs_f64();
+        Ok(format!("registered {} vehicles in {:.1} s, {rate:.0} a second", self.vehicles, took.as_secs_f64()))
+    }
+}
+
+/// The Director's keys, by the role that they sign.
+struct Director {
+    timestamp: PublicKey,
+    targets: PublicKey,
+}
+
+impl Director {
+    async fn find(api: &Api) -> anyhow::Result<Self> {
+        let root = api.fetch("/director/root.json").await?;
+        let root: Value = serde_json::from_slice(&root).context("the Director's root is no JSON")?;
+        let key = |role: &str| {
+            let id = root["signed"]["roles"][role]["keyids"][0].as_str().unwrap_or_default();
+            PublicKey::from_object(root["signed"]["keys"][id].clone()).with_context(|| format!("no key of {role}"))
+        };
+        Ok(Self { timestamp: key("timestamp")?, targets: key("targets")? })
+    }
+}
+
+#[derive(Default)]
+struct Results {
+    latencies: Vec<Duration>,
+    requests: Vec<Duration>,
+    bytes_sent: u64,
+    bytes_received: u64,
+    errors: u64,
+    took: Duration,
+    first_error: Option<String>,
+}
+
+/// Vehicles chosen at random poll, `concurrency` at a time, each over a connection that is kept.
+async fn poll_all(
+    api: &Api,
+    fleet: &Arc<Fleet>,
+    director: &Director,
+    concurrency: u64,
+    time: Duration,
+) -> anyhow::Result<Results> {
+    let started = Instant::now();
+    let polled = AtomicU64::new(0);
+    let bar = output::seconds("polling", time.as_secs());
+    let worker = |_| async {
+        let mut results = Results::default();
+        while started.elapsed() < time {
+            let number = rand::random_range(0..fleet.vehicles);
+            if let Err(error) = poll(api, &fleet.vehicle(number)?, director, &mut results).await {
+                results.errors += 1;
+                results.first_error.get_or_insert_with(|| format!("{error:#}"));
+            }
+            polled.fetch_add(1, Ordering::Relaxed);
+            bar.set_position(started.elapsed().as_secs());
+        }
+        anyhow::Ok(results)
+    };
+    let workers = futures_util::future::try_join_all((0..concurrency).map(worker)).await?;
+    bar.finish_and_clear();
+    let mut all = Results { took: started.elapsed(), ..Results::default() };
+    for results in workers {
+        all.latencies.extend(results.latencies);
+        all.requests.extend(results.requests);
+        all.bytes_sent += results.bytes_sent;
+        all.bytes_received += results.bytes_received;
+        all.errors += results.errors;
+        all.first_error = all.first_error.or(results.first_error);
+    }
+    all.latencies.sort_unstable();
+    all.requests.sort_unstable();
+    Ok(all)
+}
+
+/// A poll of a vehicle that has nothing to do: its manifest, and the timestamp and targets that are signed for it.
+async fn poll(api: &Api, vehicle: &Virtual, director: &Director, results: &mut Results) -> anyhow::Result<()> {
+    let manifest = manifest(vehicle)?.to_string();
+    let started = Instant::now();
+    results.bytes_sent += manifest.len() as u64;
+    let request = api.to_server(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token).body(manifest);
+    let response = request.send().await?;
+    results.requests.push(started.elapsed());
+    if response.status() != StatusCode::NO_CONTENT {
+        bail!("the manifest was refused: {}", response.text().await?);
+    }
+    for (name, key) in [("timestamp.json", &director.timestamp), ("targets.json", &director.targets)] {
+        let asked = Instant::now();
+        let request = api.to_server(Method::GET, &format!("/director/{name}")).bearer_auth(&vehicle.token);
+        let file = request.send().await?.error_for_status()?.bytes().await?;
+        results.requests.push(asked.elapsed());
+        results.bytes_received += file.len() as u64;
+        verify(&file, key, &vehicle.vin).with_context(|| format!("{name} is not what it should be"))?;
+    }
+    results.latencies.push(started.elapsed());
+    Ok(())
+}
+
+fn manifest(vehicle: &Virtual) -> anyhow::Result<Value> {
+    let now = SystemClock.now();
+    let counter = u64::try_from(crate::model::Timestamp::now().as_microsecond())?;
+    let report = |(serial, key): &(EcuSerial, SigningKey)| {
+        let installed_image = InstalledImage {
+            path: "simulated".into(),
+            length: 1,
+            sha256: Sha256Digest::from_bytes(Sha256::digest(b"simulated").into()),
+        };
+        let ecu_serial = serial.clone();
+        let report = EcuReport { attacks_detected: String::new(), counter, ecu_serial, installed_image, time: now };
+        (serial.clone(), report.sign(key))
+    };
+    let (primary, key) = vehicle.ecus.first().context("a vehicle has a Primary")?;
+    let reports = vehicle.ecus.iter().map(report).collect();
+    Ok(VehicleManifest::sign(&vehicle.vin, primary, 0, reports, key))
+}
+
+fn verify(file: &[u8], key: &PublicKey, vin: &VehicleId) -> anyhow::Result<()> {
+    let file: Value = serde_json::from_slice(file)?;
+    let message = canonical(&file["signed"])?;
+    let signature = hex::decode(file["signatures"][0]["sig"].as_str().unwrap_or_default())?;
+    ensure!(key.verifies(&message, &signature), "its signature does not verify");
+    ensure!(file["signed"]["vin"] == vin.as_str(), "it is another vehicle's");
+    Ok(())
+}
+
+impl Results {
+    fn polls_a_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.took.as_secs_f64()
+    }
+
+    fn bytes_a_poll(&self) -> (u64, u64) {
+        let polls = (self.latencies.len() as u64).max(1);
+        (self.bytes_sent / polls, self.bytes_received / polls)
+    }
+
+    fn to_json(&self) -> Value {
+        let (sent, received) = self.bytes_a_poll();
+        json!({
+            "polls": self.latencies.len(), "errors": self.errors, "first_error": self.first_error,
+            "seconds": self.took.as_secs_f64(), "polls_per_second": self.polls_a_second(),
+            "poll_ms": percentiles(&self.latencies), "request_ms": percentiles(&self.requests),
+            "bytes_sent_per_poll": sent, "bytes_received_per_poll": received,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let (sent, received) = self.bytes_a_poll();
+        let line = |name: &str, times: &[Duration]| {
+            let p = percentiles(times);
+            format!("{name} ms: p50 {}, p90 {}, p99 {}, max {}", p["p50"], p["p90"], p["p99"], p["max"])
+        };
+        let mut text = format!(
+            "{} polls in {:.1} s, {:.0} a second, {} errors\n{}\n{}\nbytes a poll, headers aside: {sent} sent, {received} received",
+            self.latencies.len(),
+            self.took.as_secs_f64(),
+            self.polls_a_second(),
+            self.errors,
+            line("poll", &self.latencies),
+            line("request", &self.requests),
+        );
+        if let Some(error) = &self.first_error {
+            text.push_str(&format!("\nfirst error: {error}"));
+        }
+        text
+    }
+}
+
+/// Milliseconds with two digits behind the point.
+fn percentiles(sorted: &[Duration]) -> Value {
+    let at = |share: f64| {
+        let index = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
+        let time = sorted.get(index).copied().unwrap_or_default();
+        (time.as_secs_f64() * 100_000.0).round() / 100.0
+    };
+    json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0) })
+}
+
+const RECORDS_A_PIECE: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_is_made_again_from_its_seed() {
+        let fleet = |seed: &str| Fleet { seed: seed.into(), vehicles: 2, ecus: 2 };
+        let (one, same, other) =
+            (fleet("a").vehicle(1).unwrap(), fleet("a").vehicle(1).unwrap(), fleet("b").vehicle(1).unwrap());
+        assert_eq!((&one.vin, &one.token), (&same.vin, &same.token));
+        assert_eq!(one.ecus[1].1.public(), same.ecus[1].1.public());
+        assert!(one.vin != other.vin && one.ecus[0].1.public() != other.ecus[0].1.public());
+        assert_ne!(one.ecus[0].1.public(), one.ecus[1].1.public());
+    }
+
+    #[test]
+    fn percentiles_are_those_of_a_sorted_list() {
+        let times: Vec<Duration> = (1..=101).map(Duration::from_millis).collect();
+        assert_eq!(percentiles(&times), json!({ "p50": 51.0, "p90": 91.0, "p99": 100.0, "max": 101.0 }));
+        assert_eq!(percentiles(&[]), json!({ "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0 }));
+    }
+}
