@@ -18,7 +18,6 @@ mod token;
 mod vehicle;
 
 pub use clock::{Clock, SystemClock, Timestamp};
-pub(crate) use constraint::glob_matches;
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
 #[cfg(feature = "server")]

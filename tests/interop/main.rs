@@ -9,6 +9,7 @@ mod support;
 mod formats;
 mod real_input;
 mod repository;
+mod vehicle_tuf;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ pub(crate) mod fixture;
 mod hashes;
 mod keys;
 mod metadata;
+mod pattern;
 mod search;
 mod trusted;
 #[cfg(test)]
