@@ -23,7 +23,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
-pub use status::{MoreChanges, StatusChange};
+pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;
 pub use vehicles::{Registration, VehicleFilter, VehiclePage};
 

@@ -1,8 +1,10 @@
 //! What changes as vehicles are served: one row a vehicle, changed only from the revision on which a change was decided.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
 use super::{Catalog, Error, column};
 use crate::model::{
@@ -29,7 +31,7 @@ pub struct MoreChanges {
     /// The quarantine from now on.
     pub quarantine: Option<Quarantine>,
     /// The bundle from now on.
-    pub bundle: Option<Bundle>,
+    pub bundle: Option<Arc<Bundle>>,
     /// New assignments.
     pub assigned: Vec<AssignmentRecord>,
     /// Assignments that have ended, by id.
@@ -55,41 +57,72 @@ impl StatusChange {
     }
 }
 
-impl Catalog {
+/// Makes changes of status, over a connection that it keeps.
+#[derive(Debug)]
+pub struct StatusWriter {
+    catalog: Catalog,
+    connection: Option<PoolConnection<Any>>,
+}
+
+impl StatusWriter {
+    /// A writer without a connection yet.
+    pub fn new(catalog: Catalog) -> Self {
+        Self { catalog, connection: None }
+    }
+
     /// Makes changes, in one transaction; each only if its vehicle is still at its revision. Returns which were made, and
     /// `versions` numbers of the Director's sequence, the first of them.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`], and then none was made.
-    pub async fn apply_status_changes(
-        &self,
-        changes: &[StatusChange],
-        versions: u64,
-    ) -> Result<(Vec<bool>, u64), Error> {
-        const OP: &str = "change the status of vehicles";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let first_version = if versions > 0 { reserve_versions(&mut transaction, versions).await? } else { 0 };
-        // Of two changes of one vehicle only the first can be at its revision.
-        let mut seen = HashSet::new();
-        let is_first: Vec<bool> = changes.iter().map(|change| seen.insert(change.vehicle_id)).collect();
-        let first: Vec<&StatusChange> =
-            changes.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(change, _)| change).collect();
-        let mut made = HashSet::new();
-        let polls: Vec<&StatusChange> = first.iter().copied().filter(|change| change.more.is_none()).collect();
+    pub async fn apply(&mut self, changes: &[Arc<StatusChange>], versions: u64) -> Result<(Vec<bool>, u64), Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.catalog.pool.acquire().await.map_err(Error::backend("reach the catalog"))?,
+        };
+        let applied = apply(&mut connection, changes, versions).await;
+        if applied.is_ok() {
+            self.connection = Some(connection);
+        } // after a failure nobody knows in what state it is; the pool looks at it
+        applied
+    }
+}
+
+async fn apply(
+    connection: &mut AnyConnection,
+    changes: &[Arc<StatusChange>],
+    versions: u64,
+) -> Result<(Vec<bool>, u64), Error> {
+    const OP: &str = "change the status of vehicles";
+    // Of two changes of one vehicle only the first can be at its revision.
+    let mut seen = HashSet::new();
+    let is_first: Vec<bool> = changes.iter().map(|change| seen.insert(change.vehicle_id)).collect();
+    let first = || changes.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(change, _)| &**change);
+    let polls: Vec<&StatusChange> = first().filter(|change| change.more.is_none()).collect();
+    let mut first_version = 0;
+    let mut made;
+    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| change.more.is_none()) {
+        made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
+    } else {
+        let mut transaction = connection.begin().await.map_err(Error::backend(OP))?;
+        if versions > 0 {
+            first_version = reserve_versions(&mut transaction, versions).await?;
+        }
+        made = HashSet::new();
         for polls in polls.chunks(POLLS_AT_ONCE) {
             made.extend(apply_polls(&mut transaction, polls).await?);
         }
-        for change in first {
+        for change in first() {
             let Some(more) = &change.more else { continue };
             if apply_one(&mut transaction, change, more).await? {
                 made.insert(change.vehicle_id);
             }
         }
         transaction.commit().await.map_err(Error::backend(OP))?;
-        let was_made = changes.iter().zip(is_first).map(|(change, first)| first && made.contains(&change.vehicle_id));
-        Ok((was_made.collect(), first_version))
     }
+    let was_made = changes.iter().zip(is_first).map(|(change, first)| first && made.contains(&change.vehicle_id));
+    Ok((was_made.collect(), first_version))
 }
 
 /// Hands out numbers of the Director's sequence. No other call ever gets them.
@@ -101,7 +134,7 @@ async fn reserve_versions(transaction: &mut Transaction<'_, Any>, count: u64) ->
 }
 
 /// What polls change, in one statement: at a fleet's size each statement's own cost is what counts.
-async fn apply_polls(transaction: &mut Transaction<'_, Any>, polls: &[&StatusChange]) -> Result<HashSet<i64>, Error> {
+async fn apply_polls(connection: &mut AnyConnection, polls: &[&StatusChange]) -> Result<HashSet<i64>, Error> {
     const OP: &str = "record polls";
     // The casts are for PostgreSQL, which would take parameters of VALUES for text.
     let rows: Vec<String> = (0..polls.len())
@@ -123,7 +156,7 @@ async fn apply_polls(transaction: &mut Transaction<'_, Any>, polls: &[&StatusCha
         query = query.bind(poll.vehicle_id).bind(poll.revision).bind(state);
         query = query.bind(poll.seen_at.map(Timestamp::as_millisecond));
     }
-    let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let rows = query.fetch_all(connection).await.map_err(Error::backend(OP))?;
     rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>().map_err(Error::backend(OP))
 }
 
@@ -134,7 +167,7 @@ pub(super) async fn apply_one(
 ) -> Result<bool, Error> {
     const OP: &str = "change a vehicle's status";
     let state = serde_json::to_string(&change.ecus).map_err(|e| Error::corrupt(OP, e))?;
-    let bundle = more.bundle.as_ref().map(serde_json::to_string).transpose().map_err(|e| Error::corrupt(OP, e))?;
+    let bundle = more.bundle.as_deref().map(serde_json::to_string).transpose().map_err(|e| Error::corrupt(OP, e))?;
     let updated = sqlx::query(
         "UPDATE vehicle_status SET revision = revision + 1, state = $1, seen_at = $2, quarantined_at = $3, \
          quarantine_reason = $4, bundle = $5 WHERE vehicle_id = $6 AND revision = $7",

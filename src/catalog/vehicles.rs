@@ -1,6 +1,7 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
@@ -377,11 +378,12 @@ fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
         None => None,
     };
     let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
-    let bundle = bundle.map(|bundle| serde_json::from_str(&bundle)).transpose().map_err(|e| Error::corrupt(OP, e))?;
+    let bundle = bundle.map(|bundle| serde_json::from_str(&bundle).map(Arc::new)).transpose();
+    let bundle = bundle.map_err(|e| Error::corrupt(OP, e))?;
     Ok(VehicleRecord {
         id: row.try_get("id").map_err(Error::backend(OP))?,
         vin: parsed(row, "vin", OP)?,
-        ecus: json(row, "ecus", OP)?,
+        ecus: json::<Vec<EcuRecord>>(row, "ecus", OP)?.into(),
         created_at: time(row, "created_at", OP)?,
         created_by: text(row, "created_by", OP)?,
         status: VehicleStatus {

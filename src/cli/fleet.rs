@@ -5,7 +5,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -196,18 +195,20 @@ async fn poll_all(
     time: Duration,
 ) -> anyhow::Result<Results> {
     let started = Instant::now();
-    let polled = AtomicU64::new(0);
     let bar = output::seconds("polling", time.as_secs());
-    let worker = |_| async {
+    // Each worker has vehicles of its own: a vehicle does not poll twice at a time.
+    let concurrency = concurrency.min(fleet.vehicles);
+    let (time, bar_ref) = (&time, &bar);
+    let worker = |worker: u64| async move {
         let mut results = Results::default();
-        while started.elapsed() < time {
-            let number = rand::random_range(0..fleet.vehicles);
+        while started.elapsed() < *time {
+            let number = rand::random_range(0..fleet.vehicles.div_ceil(concurrency)) * concurrency + worker;
+            let number = number.min(fleet.vehicles / concurrency * concurrency - concurrency + worker);
             if let Err(error) = poll(api, &fleet.vehicle(number)?, director, &mut results).await {
                 results.errors += 1;
                 results.first_error.get_or_insert_with(|| format!("{error:#}"));
             }
-            polled.fetch_add(1, Ordering::Relaxed);
-            bar.set_position(started.elapsed().as_secs());
+            bar_ref.set_position(started.elapsed().as_secs());
         }
         anyhow::Ok(results)
     };

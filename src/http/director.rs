@@ -7,11 +7,10 @@ use sha2::{Digest, Sha256};
 use super::ApiError;
 use super::auth::bearer_token;
 use super::identity::{FromVehicle, claims_of};
-use crate::app::direct::{DirectorFile, DirectorRole};
+use crate::app::direct::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
 use crate::model::AccessRole;
-use crate::uptane::manifest::MAX_MANIFEST_SIZE;
 
 /// `PUT /director/manifest`
 pub(super) async fn submit_manifest(

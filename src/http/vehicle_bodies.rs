@@ -223,14 +223,14 @@ pub(super) struct IssuedToken {
 impl From<VehicleRecord> for VehicleBody {
     fn from(vehicle: VehicleRecord) -> Self {
         let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
-        let ecu = |ecu: EcuRecord| {
+        let ecu = |ecu: &EcuRecord| {
             let EcuStatus { counter, installed, offered, assigned, factory: _ } = status.ecu(&ecu.serial);
             EcuBody {
-                ecu_serial: ecu.serial.into(),
-                hardware_id: ecu.hardware_id.into(),
+                ecu_serial: ecu.serial.to_string(),
+                hardware_id: ecu.hardware_id.to_string(),
                 role: ecu.role.as_str(),
-                signing_key: ecu.signing_key,
-                encryption_key: ecu.encryption_key,
+                signing_key: ecu.signing_key.clone(),
+                encryption_key: ecu.encryption_key.clone(),
                 installed: installed.map(InstalledBody::from),
                 assigned: assigned.map(|assigned| assigned.path.into()),
                 offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
@@ -240,7 +240,7 @@ impl From<VehicleRecord> for VehicleBody {
         Self {
             vin: vin.into(),
             id,
-            ecus: ecus.into_iter().map(ecu).collect(),
+            ecus: ecus.iter().map(ecu).collect(),
             seen_at: status.seen_at.map(|time| time.to_string()),
             quarantine: status.quarantine.as_ref().map(|quarantine| QuarantineBody {
                 since: quarantine.since.to_string(),

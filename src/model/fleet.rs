@@ -1,6 +1,7 @@
 //! What the server knows of a vehicle: its inventory, what it runs, and what it is to run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,8 +42,8 @@ pub struct VehicleRecord {
     pub id: i64,
     /// Its id.
     pub vin: VehicleId,
-    /// Its ECUs, the Primary first and then by serial.
-    pub ecus: Vec<EcuRecord>,
+    /// Its ECUs, the Primary first and then by serial. Shared: a record is copied with every poll.
+    pub ecus: Arc<[EcuRecord]>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// Id of the token that registered it.
@@ -70,7 +71,7 @@ pub struct VehicleStatus {
     /// Whether it is kept from new assignments, since when, and why.
     pub quarantine: Option<Quarantine>,
     /// The metadata that is signed for it.
-    pub bundle: Option<Bundle>,
+    pub bundle: Option<Arc<Bundle>>,
 }
 
 impl VehicleStatus {

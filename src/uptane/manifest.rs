@@ -27,7 +27,7 @@ pub const MAX_MANIFEST_SIZE: usize = 128 * 1024; // 128 KiB
 /// Most ECUs of one vehicle.
 pub const MAX_ECUS: usize = 64;
 
-/// What an ECU says of itself.
+/// What an ECU says of itself. Members are in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuReport {
     /// Which attacks it has noticed since its last report, separated by commas; empty if none.
@@ -92,6 +92,9 @@ impl VehicleManifest {
             return Err(ManifestError::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::NotUtf8)?;
+        if let Some(canonical) = parse_canonical(text) {
+            return Ok(canonical);
+        }
         check_json(text)?;
         let value: Value = serde_json::from_str(text).map_err(JsonFault::from)?;
         let outer: Signed<ManifestBody> = Signed::from_value(value, "the manifest")?;
@@ -110,9 +113,40 @@ impl VehicleManifest {
     }
 }
 
+/// A manifest as most vehicles send it: in canonical form, with the members that are known here and no others.
+///
+/// If writing it again gives the same bytes, and nothing is escaped, which canonical form does otherwise, then these are
+/// canonical, no member is there twice, and the parts that were signed are parts of them: the way over a [`Value`] takes several times as long, and a fleet polls all day.
+fn parse_canonical(text: &str) -> Option<Signed<VehicleManifest>> {
+    let parsed: Sent<ManifestBody<Sent<EcuReport>>> = serde_json::from_str(text).ok()?;
+    let is_in_bounds = parsed.signed.ecu_version_reports.len() <= MAX_ECUS
+        && parsed.signed.ecu_version_reports.values().all(|report| report.signatures.len() <= MAX_SIGNATURES)
+        && parsed.signatures.len() <= MAX_SIGNATURES;
+    if !is_in_bounds || serde_json::to_string(&parsed).ok()? != text || text.contains('\\') {
+        return None;
+    }
+    let message = serde_json::to_vec(&parsed.signed).ok()?;
+    let ManifestBody { ecu_version_reports, primary_ecu_serial, targets_version, vin } = parsed.signed;
+    let mut reports = BTreeMap::new();
+    for (serial, Sent { signatures, signed }) in ecu_version_reports {
+        let message = serde_json::to_vec(&signed).ok()?;
+        reports.insert(serial, Signed { content: signed, signatures, message });
+    }
+    let content = VehicleManifest { vin, primary: primary_ecu_serial, targets_version, reports };
+    Some(Signed { content, signatures: parsed.signatures, message })
+}
+
+/// What is sent, with members in canonical order.
 #[derive(Serialize, Deserialize)]
-struct ManifestBody {
-    ecu_version_reports: BTreeMap<EcuSerial, Value>,
+struct Sent<T> {
+    signatures: Vec<Signature>,
+    signed: T,
+}
+
+/// Members in canonical order.
+#[derive(Serialize, Deserialize)]
+struct ManifestBody<R = Value> {
+    ecu_version_reports: BTreeMap<EcuSerial, R>,
     primary_ecu_serial: EcuSerial,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     targets_version: Option<u64>,
@@ -276,6 +310,27 @@ mod tests {
         assert!(theirs.verify(secondary.public()) && !theirs.verify(primary.public()));
         assert_eq!(theirs.content, report("s-1"));
         assert_eq!(parsed.content.targets_version, Some(17));
+    }
+
+    /// What is read the short way is what is read the long way.
+    #[test]
+    fn both_ways_of_reading_agree() {
+        let (primary, secondary) = (key(), key());
+        let value = manifest(&primary, &secondary);
+        let short = parse_canonical(&value.to_string()).expect("what we write is canonical");
+        let spaced = serde_json::to_string_pretty(&value).unwrap();
+        assert!(parse_canonical(&spaced).is_none());
+        let long = VehicleManifest::parse(spaced.as_bytes()).unwrap();
+        assert_eq!(short.message, long.message);
+        for (serial, report) in &short.content.reports {
+            assert_eq!(report.message, long.content.reports[serial].message);
+            assert_eq!(report.content, long.content.reports[serial].content);
+        }
+        let mut more = value.clone();
+        more["signed"]["weather"] = "fine".into();
+        assert!(parse_canonical(&more.to_string()).is_none(), "an unknown member is signed, too");
+        let twice = value.to_string().replacen("\"vin\"", "\"vin\":\"VIN1\",\"vin\"", 1);
+        assert!(parse_canonical(&twice).is_none());
     }
 
     /// AT-42: a Primary that changes what a Secondary said.

@@ -216,7 +216,7 @@ impl App {
         bundle: &BTreeMap<EcuSerial, Candidate>,
     ) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
         let mut possible = BTreeMap::new();
-        for ecu in &vehicle.record.ecus {
+        for ecu in vehicle.record.ecus.iter() {
             let assigned = vehicle.record.status.ecu(&ecu.serial).assigned;
             let replaced =
                 assigned.filter(|_| bundle.contains_key(&ecu.serial)).map(|assigned| assigned.path.to_string());

@@ -76,7 +76,7 @@ impl App {
 
     fn is_current(&self, vehicle: &Vehicle) -> bool {
         let half_life = self.director.policy().director.bundle.lifetime() / 2;
-        let is_fresh = |bundle: &&Bundle| bundle.expires_at >= self.clock.now() + half_life;
+        let is_fresh = |bundle: &&Arc<Bundle>| bundle.expires_at >= self.clock.now() + half_life;
         vehicle.record.status.bundle.as_ref().filter(is_fresh).is_some_and(|bundle| bundle.lists == wanted(vehicle))
     }
 
@@ -101,7 +101,7 @@ impl App {
         for Listing { ecu_serial, path, .. } in &lists {
             offer(change.ecus.entry(ecu_serial.clone()).or_default(), path, version);
         }
-        more.bundle = Some(bundle_of(version, lists, &signed)?);
+        more.bundle = Some(Arc::new(bundle_of(version, lists, &signed)?));
         change.more = Some(Box::new(more));
         self.fleet.change(vehicle, change).await
     }

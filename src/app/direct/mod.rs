@@ -16,4 +16,7 @@ pub use assign::{AssignmentRequest, EcuAssignment};
 pub use bundle::{DirectorFile, DirectorRole};
 pub(super) use listed::ListedImages;
 pub use manifest::Refusal;
+
+/// Most bytes of a manifest.
+pub const MAX_MANIFEST_SIZE: usize = crate::uptane::manifest::MAX_MANIFEST_SIZE;
 pub(super) use root::DirectorRoots;

@@ -83,18 +83,19 @@ impl Fleet {
 
     /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle as it is then.
     pub(super) async fn change(&self, vehicle: &Vehicle, change: StatusChange) -> Result<Option<Arc<Vehicle>>, Error> {
-        let made = self.writer.change(change.clone()).await;
+        let change = Arc::new(change);
+        let made = self.writer.change(Arc::clone(&change)).await;
         if !matches!(made, Ok(true)) {
             self.forget(&vehicle.record.vin); // it is not what it was, or nobody knows
             return made.map(|_| None);
         }
         let mut record = vehicle.record.clone();
         let before = record.status;
-        let (quarantine, bundle) = match change.more {
+        let StatusChange { revision, ecus, seen_at, more, .. } = Arc::unwrap_or_clone(change);
+        let (quarantine, bundle) = match more {
             Some(more) => (more.quarantine, more.bundle),
             None => (before.quarantine, before.bundle),
         };
-        let StatusChange { revision, ecus, seen_at, .. } = change;
         record.status = VehicleStatus { revision: revision + 1, ecus, seen_at, quarantine, bundle };
         let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
         self.recent().vehicles.put(vehicle.record.vin.clone(), Arc::clone(&changed));

@@ -3,11 +3,13 @@
 //! A commit has to reach the disk, which takes as long for one poll as for hundreds. So whatever comes while one
 //! transaction is written goes into the next one.
 
+use std::sync::Arc;
+
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::Error;
-use crate::catalog::{self, Catalog, StatusChange};
+use crate::catalog::{self, Catalog, StatusChange, StatusWriter};
 use crate::telemetry::Chain;
 
 pub(super) struct Writer {
@@ -15,7 +17,7 @@ pub(super) struct Writer {
 }
 
 enum Job {
-    Change(Box<StatusChange>, oneshot::Sender<Result<bool, Failed>>),
+    Change(Arc<StatusChange>, oneshot::Sender<Result<bool, Failed>>),
     Version(oneshot::Sender<Result<u64, Failed>>),
 }
 
@@ -35,9 +37,9 @@ impl Writer {
     }
 
     /// Makes a change, if its vehicle is still at its revision; returns whether it was.
-    pub(super) async fn change(&self, change: StatusChange) -> Result<bool, Error> {
+    pub(super) async fn change(&self, change: Arc<StatusChange>) -> Result<bool, Error> {
         let (answer, outcome) = oneshot::channel();
-        self.run(Job::Change(Box::new(change), answer), outcome).await
+        self.run(Job::Change(change, answer), outcome).await
     }
 
     /// Hands out a number of the Director's sequence.
@@ -58,20 +60,21 @@ impl Writer {
 }
 
 async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
+    let mut connection = StatusWriter::new(catalog);
     let mut jobs = Vec::with_capacity(WRITTEN_AT_ONCE);
     while queue.recv_many(&mut jobs, WRITTEN_AT_ONCE).await > 0 {
         let (mut changes, mut answers, mut versions) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs.drain(..) {
             match job {
                 Job::Change(change, answer) => {
-                    changes.push(*change);
+                    changes.push(change);
                     answers.push(answer);
                 }
                 Job::Version(answer) => versions.push(answer),
             }
         }
         // Whoever asked may be gone; then nobody takes the answer.
-        match catalog.apply_status_changes(&changes, versions.len() as u64).await {
+        match connection.apply(&changes, versions.len() as u64).await {
             Ok((made, first_version)) => {
                 for (answer, made) in answers.into_iter().zip(made) {
                     let _ = answer.send(Ok(made));
