@@ -4,11 +4,14 @@
 
 mod answer;
 mod app;
+mod attacks;
 mod auth;
 mod client;
 mod damage;
 mod expect;
 mod export;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod layering;
 mod lifecycle;
 mod observe;

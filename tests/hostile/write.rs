@@ -1,0 +1,97 @@
+//! Attacks as plain files, for any client.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::attack::{Attack, Behaviour, Expect, Step};
+use super::image::sha256_hex;
+use super::repository::{Side, Tree};
+use super::vehicle::{Ecu, EcuKeys};
+use super::world::Lab;
+
+/// Writes `attack` to a folder of its own below `folder`.
+pub(crate) fn write(folder: &Path, lab: &Lab, keys: &[EcuKeys], attack: &Attack) -> io::Result<()> {
+    let folder = folder.join(attack.id());
+    fs::create_dir_all(folder.join("trusted"))?;
+    for side in Side::BOTH {
+        fs::write(folder.join(format!("trusted/{}-root.json", side.as_str())), &*lab.keys.first_root(side))?;
+    }
+    fs::create_dir_all(folder.join("keys"))?;
+    for ecu in keys {
+        fs::write(folder.join(format!("keys/snakeoil_{}_signing.pem", ecu.serial)), &ecu.signing)?;
+        fs::write(folder.join(format!("keys/snakeoil_{}_encryption.pem", ecu.serial)), &ecu.encryption)?;
+    }
+    for (number, step) in (1..).zip(&attack.steps) {
+        let folder = folder.join(number.to_string());
+        write_tree(&folder.join("director"), &step.site.director)?;
+        write_tree(&folder.join("repo"), &step.site.repo)?;
+    }
+    let description = format!("{:#}\n", describe(lab, attack));
+    fs::write(folder.join("attack.json"), description)
+}
+
+/// A file whose name would lead out of its folder is left out: no client may ask for it.
+fn write_tree(folder: &Path, tree: &Tree) -> io::Result<()> {
+    for (name, bytes) in tree {
+        if name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part.starts_with("..")) {
+            continue;
+        }
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(path, &**bytes)?;
+    }
+    Ok(())
+}
+
+fn describe(lab: &Lab, attack: &Attack) -> Value {
+    let ecu = |ecu: &Ecu| json!({ "hardware_id": ecu.hardware_id, "role": ecu.role, "serial": ecu.serial });
+    json!({
+        "description": attack.description,
+        "ecus": lab.vehicle.ecus.iter().map(ecu).collect::<Vec<_>>(),
+        "id": attack.id(),
+        "name": attack.name,
+        "row": attack.row,
+        "steps": (1..).zip(&attack.steps).map(|(number, step)| describe_step(number, step)).collect::<Vec<_>>(),
+        "vin": lab.vehicle.vin,
+    })
+}
+
+fn describe_step(number: u32, step: &Step) -> Value {
+    let mut object = json!({ "dir": number.to_string() });
+    match step.expect {
+        Expect::Updated => {
+            let installed = step.site.installed.iter();
+            let installed = installed.map(|(serial, image)| (serial.clone(), json!(sha256_hex(image))));
+            object["expect"] = json!("accept");
+            object["installed"] = installed.collect::<Map<_, _>>().into();
+        }
+        Expect::UpToDate => object["expect"] = json!("accept"),
+        Expect::Refused(name) => {
+            object["expect"] = json!("refuse");
+            object["attack"] = json!(name);
+        }
+    }
+    if let Some(clock) = step.clock {
+        object["clock"] = json!(clock);
+    }
+    if !step.serve.is_empty() {
+        let serve = step.serve.iter().map(|(path, behaviour)| (path.clone(), describe_behaviour(behaviour)));
+        object["serve"] = serve.collect::<Map<_, _>>().into();
+    }
+    object
+}
+
+fn describe_behaviour(behaviour: &Behaviour) -> Value {
+    match behaviour {
+        Behaviour::Endless => json!("endless"),
+        Behaviour::Drip => json!("drip"),
+        Behaviour::Stall => json!("stall"),
+        Behaviour::Cut(bytes) => json!({ "cut": bytes }),
+        Behaviour::Missing => json!("missing"),
+        Behaviour::IgnoreRange => json!("ignore-range"),
+        Behaviour::Redirect(location) => json!({ "redirect": location }),
+    }
+}
