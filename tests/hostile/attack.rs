@@ -39,6 +39,8 @@ pub(crate) enum Expect {
     Updated,
     /// Nothing is refused and nothing is installed.
     UpToDate,
+    /// Not all is installed, and what is not stays as it was.
+    Partial,
     /// Nothing is installed, and this is reported.
     Refused(&'static str),
 }

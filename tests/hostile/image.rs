@@ -23,10 +23,11 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Seals an image of some 20 segments.
+    /// Seals an image of some 6 segments.
     pub(crate) fn seal(name: &str, hardware_id: &str, counter: u64) -> Self {
         let line = format!("{name} {counter} for {hardware_id}\n");
-        Self::seal_bytes(name, hardware_id, counter, line.repeat(80_000 / line.len()).into_bytes())
+        let plaintext = line.bytes().cycle().take(PLAINTEXT_LENGTH).collect();
+        Self::seal_bytes(name, hardware_id, counter, plaintext)
     }
 
     pub(crate) fn seal_bytes(name: &str, hardware_id: &str, counter: u64, plaintext: Vec<u8>) -> Self {
@@ -113,4 +114,5 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+const PLAINTEXT_LENGTH: usize = 24_000; // some 6 segments
 const ALGORITHM: SealAlgorithm = SealAlgorithm::Aes256GcmHkdf4Kb;

@@ -196,9 +196,12 @@ impl Repository {
     pub(crate) fn publish_root(&mut self, edits: &[(&str, Edit)]) {
         let version = self.bump("root");
         let keys = &self.roles["root"];
-        let mut signers = self.root_keys_before.iter().flat_map(RoleKeys::signers).collect::<Vec<_>>();
-        let known: Vec<_> = signers.iter().map(|key| key.id.clone()).collect();
-        signers.extend(keys.signers().into_iter().filter(|key| !known.contains(&key.id)));
+        let mut signers: Vec<Key> = Vec::new();
+        for key in self.root_keys_before.iter().flat_map(RoleKeys::signers).chain(keys.signers()) {
+            if signers.iter().all(|other| other.id != key.id) {
+                signers.push(key);
+            }
+        }
         self.root_keys_before = Some(keys.clone());
         let role = |role: &&str| ((*role).to_owned(), self.keys(role).role_object());
         let signed = json!({

@@ -36,7 +36,8 @@ pub(crate) fn write(folder: &Path, lab: &Lab, keys: &[EcuKeys], attack: &Attack)
 /// A file whose name would lead out of its folder is left out: no client may ask for it.
 fn write_tree(folder: &Path, tree: &Tree) -> io::Result<()> {
     for (name, bytes) in tree {
-        if name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part.starts_with("..")) {
+        let is_inside = |part: &str| !part.is_empty() && !part.starts_with("..") && !part.contains('\0');
+        if !name.split('/').all(is_inside) {
             continue;
         }
         let path = folder.join(name);
@@ -68,6 +69,7 @@ fn describe_step(number: u32, step: &Step) -> Value {
             object["expect"] = json!("accept");
             object["installed"] = installed.collect::<Map<_, _>>().into();
         }
+        Expect::Partial => object["expect"] = json!("partial"),
         Expect::UpToDate => object["expect"] = json!("accept"),
         Expect::Refused(name) => {
             object["expect"] = json!("refuse");

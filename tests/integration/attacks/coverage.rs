@@ -18,9 +18,9 @@ fn every_row_of_the_attack_matrix_has_a_test() {
         }
     }
     let missing: Vec<u32> = (1..=ROW_COUNT).filter(|row| !rows.contains(row) && !ELSEWHERE.contains(row)).collect();
-    assert_eq!(missing, [], "rows without a test");
+    assert_eq!(missing, Vec::<u32>::new(), "rows without a test");
     let twice: Vec<u32> = ELSEWHERE.into_iter().filter(|row| rows.contains(row)).collect();
-    assert_eq!(twice, [], "rows that have a test by now");
+    assert_eq!(twice, Vec::<u32>::new(), "rows that have a test by now");
 }
 
 #[test]
