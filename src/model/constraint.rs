@@ -55,7 +55,7 @@ impl Constraint {
 }
 
 /// Linear in time and space for each star, whatever the pattern: both sides may come from a stranger.
-fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {

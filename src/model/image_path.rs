@@ -237,6 +237,7 @@ mod tests {
         check(&format!("gw/{published}"), Ok(()));
     }
 
+    #[cfg(feature = "server")]
     #[test]
     fn publishes_a_target_in_a_folder_under_both_names() {
         let digest = Sha256Digest::from_bytes([0; 32]);

@@ -16,6 +16,7 @@ mod token;
 mod vehicle;
 
 pub use clock::{Clock, SystemClock, Timestamp};
+pub(crate) use constraint::glob_matches;
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};

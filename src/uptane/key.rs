@@ -166,6 +166,11 @@ impl PublicKey {
         UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes).verify(message, signature).is_ok()
     }
 
+    /// Whether it is the same key, whatever else their key objects say: counted once for a threshold (TUF 1.0.34, 5.3.4).
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.bytes == other.bytes
+    }
+
     /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md section 4).
     pub fn is_same_as_pem(&self, pem: &str) -> bool {
         self.scheme != Scheme::Ed25519 && pem_body(pem, "PUBLIC KEY").is_some_and(|der| der == self.bytes)

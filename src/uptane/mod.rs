@@ -20,6 +20,7 @@ pub mod policy;
 pub mod root;
 #[cfg(feature = "server")]
 pub mod signing;
+pub mod verify;
 
 /// Why metadata could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,1 +1,18 @@
-//! The vehicle's side: a reference Primary with its Secondaries (Uptane 2.1.0, 5.4).
+//! The vehicle's side: a reference Primary with its Secondaries (Uptane 2.1.0, 5.4), and the same verifier as a plain TUF
+//! client.
+//!
+//! It shares no code with the server but [`crate::model`], [`crate::envelope`] and the formats and the verifier of
+//! [`crate::uptane`]. Everything is synchronous; the one runtime is inside [`http`]. Files are replaced whole or not at all,
+//! and what was trusted before a failure is trusted after it (FV-23).
+
+pub mod cli;
+mod download;
+mod error;
+mod files;
+mod http;
+mod names;
+mod source;
+mod store;
+mod updater;
+
+pub use error::Error;

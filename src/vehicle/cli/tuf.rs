@@ -1,0 +1,135 @@
+//! `motorcade-vehicle tuf`: a plain TUF client with the command line that TUF's conformance suite drives.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Subcommand};
+
+use super::Cli;
+use crate::model::{Clock, SystemClock};
+use crate::uptane::verify::{Repository, TargetFile};
+use crate::vehicle::Error;
+use crate::vehicle::download::{self, Wanted};
+use crate::vehicle::files::{TEMPORARY, folder_of, sync_folder};
+use crate::vehicle::http::{Http, Patience, Tls};
+use crate::vehicle::names::{quote, target_path};
+use crate::vehicle::source::HttpSource;
+use crate::vehicle::store::Store;
+use crate::vehicle::updater::Updater;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder of trusted metadata
+    #[arg(long, global = true, value_name = "DIR")]
+    metadata_dir: Option<PathBuf>,
+    /// Where the repository's metadata is
+    #[arg(long, global = true, value_name = "URL")]
+    metadata_url: Option<String>,
+    /// Target to download; can be given more than once
+    #[arg(long, global = true, value_name = "PATH")]
+    target_name: Vec<String>,
+    /// Where the repository's targets are
+    #[arg(long, global = true, value_name = "URL")]
+    target_base_url: Option<String>,
+    /// Folder for downloaded targets
+    #[arg(long, global = true, value_name = "DIR")]
+    target_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts to trust a root
+    Init {
+        /// Root metadata
+        root: PathBuf,
+    },
+    /// Brings trusted metadata up to date
+    Refresh,
+    /// Brings trusted metadata up to date and downloads targets
+    Download,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let store = Store::new(&required(&args.metadata_dir, "--metadata-dir"));
+    match &args.command {
+        Command::Init { root } => {
+            store.init(&fs::read(root).with_context(|| format!("failed to read {}", root.display()))?)?;
+        }
+        Command::Refresh => with_updater(&args, &store, |_, _| Ok(()))?,
+        Command::Download => {
+            let base = required(&args.target_base_url, "--target-base-url");
+            let folder = required(&args.target_dir, "--target-dir");
+            if args.target_name.is_empty() {
+                missing("--target-name");
+            }
+            with_updater(&args, &store, |http, updater| {
+                args.target_name.iter().try_for_each(|name| fetch(http, updater, name, &base, &folder))
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn required<T: Clone>(value: &Option<T>, option: &str) -> T {
+    value.clone().unwrap_or_else(|| missing(option))
+}
+
+fn missing(option: &str) -> ! {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{option} is needed here")).exit()
+}
+
+fn with_updater(
+    args: &Args,
+    store: &Store,
+    then: impl FnOnce(&Http, &mut Updater<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let url = required(&args.metadata_url, "--metadata-url");
+    let http = Http::new(Tls::default(), Patience::default())?;
+    let source = HttpSource::new(&http, &url, None);
+    let mut updater = Updater::start(store, &source, Repository::Tuf, SystemClock.now())?;
+    updater.refresh()?;
+    then(&http, &mut updater)
+}
+
+fn fetch(http: &Http, updater: &mut Updater<'_>, name: &str, base: &str, folder: &Path) -> anyhow::Result<()> {
+    let Some(target) = updater.find_target(name, &[])? else { bail!("the repository has no target {name}") };
+    let path = folder.join(quote(name));
+    if is_there(&path, &target) {
+        return Ok(());
+    }
+    let hash = target.hashes.name().with_context(|| format!("{name} has no SHA-256 or SHA-512 digest"))?;
+    let hash = updater.set().has_consistent_snapshot().then_some(hash);
+    let below = target_path(name, hash).ok_or_else(|| Error::TargetName { name: name.to_owned() })?;
+    let url = format!("{}/{below}", base.trim_end_matches('/'));
+    let wanted = Wanted { name, url: &url, token: None, length: target.length, hashes: &target.hashes };
+    let partial = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(folder)?;
+    let file = partial.path().join("target");
+    download::fetch(http, &wanted, &file)?;
+    fs::rename(&file, &path).and_then(|()| sync_folder(folder_of(&path))).map_err(Error::file("write", &path))?;
+    Ok(())
+}
+
+/// Whether an earlier download is what is wanted.
+fn is_there(path: &Path, target: &TargetFile) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    if file.metadata().is_ok_and(|metadata| metadata.len() != target.length) {
+        return false;
+    }
+    let mut hasher = target.hashes.hasher();
+    let mut block = vec![0; BLOCK_SIZE];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return target.hashes.match_hasher(hasher),
+            Ok(read) => hasher.update(&block[..read]),
+            Err(_) => return false,
+        }
+    }
+}
+
+const BLOCK_SIZE: usize = 256 * 1024; // 256 KiB

@@ -1,0 +1,107 @@
+//! What can go wrong in a vehicle, and which attack it looks like.
+
+use std::path::{Path, PathBuf};
+
+use super::http::HttpError;
+use crate::uptane::verify::{Attack, VerifyError};
+
+/// Why an update, or a part of one, has failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Metadata, or what it says, is refused.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A server could not be reached, or did not answer as it should.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A file that has to be there is not.
+    #[error("the repository has no {name}")]
+    NotFound {
+        /// Which file.
+        name: String,
+    },
+    /// The file system refused.
+    #[error("failed to {verb} {path}")]
+    File {
+        /// What was being done.
+        verb: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The clock is before a time that was verified earlier (TIM-6; AT-7).
+    #[error("the clock is behind: it says {now}, and {latest} has been verified before; correct the time source")]
+    ClockBehind {
+        /// What it says.
+        now: crate::model::Timestamp,
+        /// What was seen before.
+        latest: crate::model::Timestamp,
+    },
+    /// The time source has no time.
+    #[error("{path} has no RFC 3339 time")]
+    TimeSource {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A downloaded target does not have its length or hashes (Uptane 2.1.0, 5.4.2.4; AT-21, AT-37).
+    #[error("{name} is not the file that was signed")]
+    WrongTarget {
+        /// Which target.
+        name: String,
+    },
+    /// What is in the sealed image, or the envelope, is not what was signed (Uptane 2.1.0, 5.4.3.4; AT-3).
+    #[error("{path} does not open to the image that was signed")]
+    WrongImage {
+        /// Target path.
+        path: String,
+        /// What went wrong, if opening did.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The target was not written, or the command did not take it.
+    #[error("failed to install on the ECU {ecu}: {reason}")]
+    Install {
+        /// Which ECU.
+        ecu: crate::model::EcuSerial,
+        /// What happened.
+        reason: String,
+    },
+    /// A target name that leads out of its folder (AT-40).
+    #[error("the target name {name:?} can't be fetched")]
+    TargetName {
+        /// The name.
+        name: String,
+    },
+    /// A setting, key or state file that can't be used.
+    #[error("{path} can't be used: {fault}")]
+    Setting {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+}
+
+impl Error {
+    /// Says what was being done to a file; for `map_err`.
+    pub(super) fn file(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { verb, path, source }
+    }
+
+    /// The attack that it looks like, if it looks like one.
+    pub fn attack(&self) -> Option<Attack> {
+        match self {
+            Self::Verify(error) => Some(error.attack()),
+            Self::Http(error) => error.attack(),
+            Self::ClockBehind { .. } => Some(Attack::Freeze),
+            Self::WrongTarget { .. } | Self::TargetName { .. } => Some(Attack::ArbitrarySoftware),
+            Self::WrongImage { .. } => Some(Attack::WrongSoftware),
+            Self::NotFound { .. } | Self::File { .. } | Self::TimeSource { .. } => None,
+            Self::Install { .. } | Self::Setting { .. } => None,
+        }
+    }
+}
