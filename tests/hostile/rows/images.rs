@@ -132,7 +132,7 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             world.publish();
         });
         let description = format!("On its way, a sealed image gets {what}.");
-        let attack = if variant == "extended" { "endless-data" } else { "wrong-software" };
+        let attack = if variant == "extended" { "endless-data" } else { "arbitrary-software" };
         if variant != "truncated" {
             row.refuse_keyless(attack, format!("on-the-way-{variant}"), description, |world| {
                 world.update();
@@ -222,7 +222,7 @@ pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
         });
     }
     let description = "The file of one image is served under the name of another of the same length.";
-    row.refuse_keyless("wrong-software", "files", description, |world| {
+    row.refuse_keyless("arbitrary-software", "files", description, |world| {
         world.update();
         let image = &world.assigned[PRIMARY];
         let other = Image::seal_bytes("gateway", PRIMARY_HARDWARE, 9, vec![9; image.plaintext.len()]);
@@ -230,7 +230,7 @@ pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
         world.image.store(&file, other.sealed.to_vec());
     });
     let description = "The files of two ECUs are served under each other's names.";
-    row.refuse_keyless("wrong-software", "ecus", description, |world| {
+    row.refuse_keyless("arbitrary-software", "ecus", description, |world| {
         world.update();
         let (first, second) = (world.assigned[PRIMARY].clone(), world.assigned[SECONDARY].clone());
         world.image.store(&first.file(), second.sealed.to_vec());

@@ -61,6 +61,7 @@ impl Rig {
         let (expected, attack) = match step.expect {
             Expect::Updated => ("updated", None),
             Expect::UpToDate => ("up_to_date", None),
+            Expect::Partial => return self.check_partial(step, outcome),
             Expect::Refused(attack) => ("refused", Some(attack)),
         };
         if outcome.outcome != expected || outcome.attack.as_deref() != attack {
@@ -71,6 +72,28 @@ impl Rig {
         }
         self.check_installed()?;
         attack.map_or(Ok(()), |attack| self.check_report(attack))
+    }
+
+    /// Each ECU runs what it ran or what it was to run, whole, and the Director hears which.
+    fn check_partial(&mut self, step: &Step, outcome: &Outcome) -> Result<(), String> {
+        if outcome.outcome == "updated" {
+            return Err("not all can be installed".into());
+        }
+        let manifest = self.server.last_manifest().ok_or("there is no manifest")?;
+        for (serial, image) in self.vehicle.images() {
+            let image = image.ok_or_else(|| format!("{serial} has lost its image"))?;
+            let possible = [self.installed.get(&serial), step.site.installed.get(&serial)];
+            let known = possible.into_iter().flatten().find(|known| ***known == image);
+            let known = known.ok_or_else(|| format!("{serial} runs what nobody assigned"))?.clone();
+            self.installed.insert(serial.clone(), known);
+            let text = String::from_utf8_lossy(&image);
+            let words: Vec<_> = text.split(' ').take(2).collect();
+            let reported = &manifest.report_of(&serial)["installed_image"]["filepath"];
+            if *reported != format!("{0}/{1}/{0}.bin", words[0], words[1]) {
+                return Err(format!("{serial} runs {words:?} and reports {reported}"));
+            }
+        }
+        self.vehicle.check_contained()
     }
 
     /// Each ECU runs what it should, to the byte.
