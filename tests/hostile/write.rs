@@ -1,8 +1,10 @@
 //! Attacks as plain files, for any client.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -24,17 +26,23 @@ pub(crate) fn write(folder: &Path, lab: &Lab, keys: &[EcuKeys], attack: &Attack)
         fs::write(folder.join(format!("keys/snakeoil_{}_signing.pem", ecu.serial)), &ecu.signing)?;
         fs::write(folder.join(format!("keys/snakeoil_{}_encryption.pem", ecu.serial)), &ecu.encryption)?;
     }
+    let mut written = Written::new();
     for (number, step) in (1..).zip(&attack.steps) {
         let folder = folder.join(number.to_string());
-        write_tree(&folder.join("director"), &step.site.director)?;
-        write_tree(&folder.join("repo"), &step.site.repo)?;
+        write_tree(&folder.join("director"), &step.site.director, &mut written)?;
+        write_tree(&folder.join("repo"), &step.site.repo, &mut written)?;
     }
     let description = format!("{:#}\n", describe(lab, attack));
     fs::write(folder.join("attack.json"), description)
 }
 
+/// Where a file has been written already, by where it is in memory.
+type Written = BTreeMap<*const Vec<u8>, PathBuf>;
+
+/// What several steps serve is one file with several names, where the file system can.
+///
 /// A file whose name would lead out of its folder is left out: no client may ask for it.
-fn write_tree(folder: &Path, tree: &Tree) -> io::Result<()> {
+fn write_tree(folder: &Path, tree: &Tree, written: &mut Written) -> io::Result<()> {
     for (name, bytes) in tree {
         let is_inside = |part: &str| !part.is_empty() && !part.starts_with("..") && !part.contains('\0');
         if !name.split('/').all(is_inside) {
@@ -42,7 +50,10 @@ fn write_tree(folder: &Path, tree: &Tree) -> io::Result<()> {
         }
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        fs::write(path, &**bytes)?;
+        let before = written.insert(Arc::as_ptr(bytes), path.clone());
+        if before.is_none_or(|before| fs::hard_link(before, &path).is_err()) {
+            fs::write(path, &**bytes)?;
+        }
     }
     Ok(())
 }
