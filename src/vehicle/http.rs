@@ -3,12 +3,15 @@
 //! A server may be hostile or a link bad. No answer takes more memory than it may have bytes, and none takes longer than its
 //! bytes are worth (Uptane 2.1.0, 5.4: a vehicle watches the speed of its downloads; AT-5, AT-16).
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Identity, Method, StatusCode};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::Error;
@@ -61,6 +64,13 @@ pub(super) struct Http {
     client: reqwest::Client,
     runtime: Runtime,
     patience: Patience,
+    stop: RefCell<Option<Stop>>,
+}
+
+/// Whether the process is to end.
+struct Stop {
+    signal: Signal,
+    is_asked: bool,
 }
 
 /// One request.
@@ -104,7 +114,39 @@ impl Http {
             builder = builder.identity(Identity::from_pem(&pem).map_err(unusable(path))?);
         }
         let client = builder.build().map_err(|source| HttpError::Client { source: Box::new(source) })?;
-        Ok(Self { client, runtime, patience })
+        Ok(Self { client, runtime, patience, stop: RefCell::new(None) })
+    }
+
+    /// From now on SIGTERM ends what waits here, with [`HttpError::Stopped`], and not the process.
+    pub(super) fn stop_on_sigterm(&self) -> Result<(), HttpError> {
+        let _context = self.runtime.enter();
+        let signal =
+            signal(SignalKind::terminate()).map_err(|source| HttpError::Client { source: Box::new(source) })?;
+        *self.stop.borrow_mut() = Some(Stop { signal, is_asked: false });
+        Ok(())
+    }
+
+    /// Waits, or is stopped.
+    pub(super) fn sleep(&self, time: Duration) -> Result<(), HttpError> {
+        self.wait(async { tokio::time::sleep(time).await })
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, HttpError> {
+        let mut stop = self.stop.borrow_mut();
+        let Some(stop) = stop.as_mut() else { return Ok(self.runtime.block_on(future)) };
+        if stop.is_asked {
+            return Err(HttpError::Stopped);
+        }
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = stop.signal.recv() => {
+                    stop.is_asked = true;
+                    Err(HttpError::Stopped)
+                }
+                done = future => Ok(done),
+            }
+        })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -123,7 +165,7 @@ impl Http {
             builder = builder.header("content-type", "application/json").body(body);
         }
         let sent = async { tokio::time::timeout(self.patience.answer, builder.send()).await };
-        let answered = self.runtime.block_on(sent).map_err(|_| HttpError::TooSlow { url: url.to_owned() })?;
+        let answered = self.wait(sent)?.map_err(|_| HttpError::TooSlow { url: url.to_owned() })?;
         let response = answered.map_err(|error| network(url, error))?;
         Ok(Answer { http: self, response, url: url.to_owned(), window_start: Instant::now(), window_bytes: 0 })
     }
@@ -176,7 +218,7 @@ impl Answer<'_> {
         let patience = self.http.patience;
         let response = &mut self.response;
         let next = async { tokio::time::timeout(patience.stall, response.chunk()).await };
-        let next = self.http.runtime.block_on(next);
+        let next = self.http.wait(next)?;
         let next = next.map_err(|_| HttpError::TooSlow { url: self.url.clone() })?;
         let next = next.map_err(|error| network(&self.url, error))?;
         self.window_bytes += next.as_ref().map_or(0, |chunk| chunk.len() as u64);
@@ -221,6 +263,9 @@ pub enum HttpError {
         /// What the server says about it, after a colon.
         detail: String,
     },
+    /// The process is to end.
+    #[error("stopped")]
+    Stopped,
     /// More bytes than the file may have (Uptane 2.1.0, 5.4.3.3; AT-16).
     #[error("{url} sends more than {limit} bytes")]
     TooLarge {
@@ -243,7 +288,7 @@ impl HttpError {
         match self {
             Self::TooLarge { .. } => Some(Attack::EndlessData),
             Self::TooSlow { .. } => Some(Attack::SlowRetrieval),
-            Self::Client { .. } | Self::Network { .. } | Self::Status { .. } => None,
+            Self::Client { .. } | Self::Network { .. } | Self::Status { .. } | Self::Stopped => None,
         }
     }
 }

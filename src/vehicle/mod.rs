@@ -5,13 +5,24 @@
 //! [`crate::uptane`]. Everything is synchronous; the one runtime is inside [`http`]. Files are replaced whole or not at all,
 //! and what was trusted before a failure is trusted after it (FV-23).
 
+mod bundle;
 pub mod cli;
+mod config;
+mod cycle;
 mod download;
+mod ecu;
 mod error;
 mod files;
 mod http;
+mod install;
 mod names;
+mod pipeline;
+mod provision;
+mod report;
+mod secondary;
+mod setup;
 mod source;
+mod state;
 mod store;
 mod updater;
 

@@ -37,6 +37,11 @@ impl Store {
         find(&self.path(role), Limits::TARGETS).ok().flatten()
     }
 
+    /// The same, by the name of the role as it is in file names.
+    pub(super) fn find_file(&self, quoted: &str) -> Option<Vec<u8>> {
+        find(&self.folder.join(format!("{quoted}.json")), Limits::TARGETS).ok().flatten()
+    }
+
     /// Stores what has been verified.
     pub(super) fn put(&self, role: &str, version: u64, bytes: &[u8]) -> Result<(), Error> {
         if self.keeps_roots && role == "root" {

@@ -174,7 +174,7 @@ pub fn check_constraints(installed: &VehicleImages, assignments: &[Assignment]) 
     };
     let bundle: BTreeMap<_, _> = assignments.iter().map(|each| (each.ecu.clone(), candidate(each))).collect();
     match violations(installed, &bundle).into_iter().next() {
-        Some(violation) => Err(VerifyError::ConstraintViolated(violation)),
+        Some(violation) => Err(VerifyError::ConstraintViolated(Box::new(violation))),
         None => Ok(()),
     }
 }

@@ -305,7 +305,7 @@ pub enum VerifyError {
     },
     /// The images do not fit together (Deployment Best Practices 8.0.6; AT-19).
     #[error("the images do not fit together: {0}")]
-    ConstraintViolated(Violation),
+    ConstraintViolated(Box<Violation>),
     /// Not sealed, or in a way that is not known (ENC-12, ENC-18; AT-2).
     #[error("{path} is not sealed in a way that is known here")]
     EncryptionDowngrade {

@@ -1,7 +1,12 @@
 //! The command line of `motorcade-vehicle`. Data goes to stdout, everything else to stderr.
 
+mod provision;
 mod tuf;
+mod update;
 
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,38 +20,59 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in the life of a process")]
 enum Command {
+    /// Makes a vehicle's state directory: keys, settings, trusted roots; and enrols the vehicle
+    Provision(provision::Args),
+    /// Runs one update: report, verify, download, install, report
+    Update(update::UpdateArgs),
+    /// Updates again and again
+    Run(update::RunArgs),
     /// Keeps the metadata of any TUF repository up to date, and downloads from it
     Tuf(tuf::Args),
+}
+
+/// Where the state directory is.
+#[derive(Debug, clap::Args)]
+struct StateArgs {
+    /// State directory of the vehicle
+    #[arg(long, env = "MOTORCADE_VEHICLE_DIR", value_name = "DIR", default_value = "motorcade-vehicle")]
+    dir: PathBuf,
 }
 
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments that can't be understood.
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Provision(args) => provision::run(args),
+        Command::Update(args) => update::update(args),
+        Command::Run(args) => update::run(args),
         Command::Tuf(args) => tuf::run(args),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
 /// An error and its causes, each once.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.ends_with(&cause) {
-            continue;
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
         }
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause);
+        cause = error.source();
     }
     text
+}
+
+fn print_line(line: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 #[cfg(test)]

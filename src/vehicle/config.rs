@@ -1,0 +1,225 @@
+//! `vehicle.toml`: what a vehicle is, and where its repositories are.
+//!
+//! `director_url` and `image_url` are the repository mapping of Uptane 2.1.0, 5.2.6 in its base case (MAP-3): every image
+//! needs both. It is never fetched from a repository (MAP-5).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::files::find;
+use super::http::Patience;
+use crate::model::{EcuRole, EcuSerial, HardwareId, VehicleId};
+
+/// The settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub(super) vin: VehicleId,
+    /// Both repositories, below `director/` and `repo/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) server: Option<String>,
+    /// The Director, if it is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) director_url: Option<String>,
+    /// The Image repository, if it is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) image_url: Option<String>,
+    /// A file in which a secure source keeps the time (TIM-1). Without one the system's clock counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) time_file: Option<PathBuf>,
+    /// Bytes a second below which a server is too slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_speed: Option<u64>,
+    /// Over how long that is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    speed_window_seconds: Option<u64>,
+    /// How long an answer, or the next byte of one, may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stall_timeout_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "TlsConfig::is_empty")]
+    pub(super) tls: TlsConfig,
+    pub(super) ecus: Vec<EcuConfig>,
+}
+
+/// Files in PEM, relative to the state directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client_cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client_key: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One ECU.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EcuConfig {
+    pub(super) serial: EcuSerial,
+    pub(super) hardware_id: HardwareId,
+    pub(super) role: EcuRole,
+    /// How a Secondary verifies. A Primary verifies fully, always.
+    #[serde(default)]
+    pub(super) verification: Verification,
+    /// Its private encryption key, if that is not `keys/<serial>.encryption.pem`, such as one that all ECUs of a hardware id
+    /// share (Uptane 2.1.0, 5.4.1 step 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) encryption_key: Option<PathBuf>,
+    pub(super) install: InstallTarget,
+}
+
+/// How an ECU verifies (Uptane 2.1.0, 5.4.4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verification {
+    /// Both repositories.
+    #[default]
+    Full,
+    /// The Director's Targets alone.
+    Partial,
+}
+
+/// Where an image goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum InstallTarget {
+    /// A file, replaced whole.
+    File(PathBuf),
+    /// A block device, or a file that is there and is written from its start.
+    Device(PathBuf),
+    /// A program that reads the image from its standard input and ends with 0 once it runs.
+    Command(Vec<String>),
+}
+
+impl Config {
+    /// Settings that `provision` writes.
+    pub(super) fn new(vin: VehicleId, server: &str, tls: TlsConfig, ecus: Vec<EcuConfig>) -> Self {
+        let server = Some(server.trim_end_matches('/').to_owned());
+        let (director_url, image_url, time_file) = (None, None, None);
+        let (min_speed, speed_window_seconds, stall_timeout_seconds) = (None, None, None);
+        Self {
+            vin,
+            server,
+            director_url,
+            image_url,
+            time_file,
+            min_speed,
+            speed_window_seconds,
+            stall_timeout_seconds,
+            tls,
+            ecus,
+        }
+    }
+
+    /// Reads and checks the file.
+    pub(super) fn load(path: &Path) -> Result<Self, Error> {
+        let unusable = |fault: String| Error::Setting { path: path.to_owned(), fault };
+        let bytes = find(path, MAX_SIZE)?.ok_or_else(|| unusable("it is not there; run `provision` first".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
+        let config: Self = toml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+        config.check().map_err(|fault| unusable(fault.into()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let serials: std::collections::BTreeSet<_> = self.ecus.iter().map(|ecu| &ecu.serial).collect();
+        if serials.len() < self.ecus.len() {
+            return Err("two ECUs have one serial");
+        }
+        if self.ecus.iter().filter(|ecu| ecu.role == EcuRole::Primary).count() != 1 {
+            return Err("exactly one ECU must be the primary");
+        }
+        let empty = |ecu: &EcuConfig| matches!(&ecu.install, InstallTarget::Command(command) if command.is_empty());
+        if self.ecus.iter().any(empty) {
+            return Err("a command needs a program");
+        }
+        if self.server.is_none() && (self.director_url.is_none() || self.image_url.is_none()) {
+            return Err("`server` is missing, or both `director_url` and `image_url`");
+        }
+        Ok(())
+    }
+
+    /// The Primary.
+    pub(super) fn primary(&self) -> &EcuConfig {
+        self.ecus.iter().find(|ecu| ecu.role == EcuRole::Primary).expect("a checked configuration has one")
+    }
+
+    /// Where the Director is.
+    pub(super) fn director(&self) -> String {
+        self.url(&self.director_url, "director")
+    }
+
+    /// Where the Image repository is.
+    pub(super) fn image(&self) -> String {
+        self.url(&self.image_url, "repo")
+    }
+
+    fn url(&self, own: &Option<String>, below: &str) -> String {
+        let own = own.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+        let server = self.server.as_deref().unwrap_or_default().trim_end_matches('/');
+        own.unwrap_or_else(|| format!("{server}/{below}"))
+    }
+
+    /// How long to wait for servers.
+    pub(super) fn patience(&self) -> Patience {
+        let mut patience = Patience::default();
+        if let Some(seconds) = self.stall_timeout_seconds {
+            patience.stall = Duration::from_secs(seconds.max(1));
+            patience.answer = patience.stall;
+        }
+        if let Some(seconds) = self.speed_window_seconds {
+            patience.window = Duration::from_secs(seconds.max(1));
+        }
+        patience.min_speed = self.min_speed.unwrap_or(patience.min_speed);
+        patience
+    }
+}
+
+const MAX_SIZE: u64 = 1024 * 1024; // 1 MiB
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vehicle.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    const ECU: &str =
+        "[[ecus]]\nserial = \"p-1\"\nhardware_id = \"gw\"\nrole = \"primary\"\ninstall = { file = \"x\" }\n";
+
+    #[test]
+    fn urls_are_below_the_server_or_elsewhere() {
+        let config =
+            load(&format!("vin = \"V\"\nserver = \"https://s/\"\nimage_url = \"https://cdn/x/\"\n{ECU}")).unwrap();
+        assert_eq!((config.director().as_str(), config.image().as_str()), ("https://s/director", "https://cdn/x"));
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_said() {
+        for (text, expected) in [
+            (format!("vin = \"V\"\n{ECU}"), "`server` is missing"),
+            ("vin = \"V\"\nserver = \"s\"\necus = []\n".into(), "exactly one ECU"),
+            (format!("vin = \"V\"\nserver = \"s\"\n{ECU}{ECU}"), "one serial"),
+            (format!("vin = \"V\"\nservr = \"s\"\n{ECU}"), "unknown field"),
+            (format!("vin = \"V/\"\nserver = \"s\"\n{ECU}"), "must not contain"),
+        ] {
+            let error = load(&text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

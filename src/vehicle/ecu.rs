@@ -1,0 +1,85 @@
+//! The keys of a vehicle's ECUs: one for reports and one for images each (Uptane 2.1.0, 5.4.1 step 3).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::config::EcuConfig;
+use super::files::replace;
+use crate::envelope::key::RecipientPrivateKey;
+use crate::uptane::key::{Scheme, SigningKey};
+
+/// Where the keys of an ECU are.
+#[derive(Debug)]
+pub(super) struct KeyFiles {
+    signing: PathBuf,
+    encryption: PathBuf,
+}
+
+/// What kind of encryption key an ECU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EncryptionKind {
+    /// P-256.
+    P256,
+    /// RSA of 3072 bits.
+    Rsa,
+}
+
+impl KeyFiles {
+    /// In a state directory.
+    pub(super) fn new(folder: &Path, ecu: &EcuConfig) -> Self {
+        let keys = folder.join("keys");
+        let own = ecu.encryption_key.as_ref().map(|path| folder.join(path));
+        Self {
+            signing: keys.join(format!("{}.signing.pem", ecu.serial)),
+            encryption: own.unwrap_or_else(|| keys.join(format!("{}.encryption.pem", ecu.serial))),
+        }
+    }
+
+    /// Makes what is missing, so that a provisioning that was cut off can be repeated.
+    pub(super) fn make(&self, signing: Scheme, encryption: EncryptionKind) -> Result<(), Error> {
+        if !self.signing.exists() {
+            let pem = SigningKey::generate_pem(signing).map_err(|error| unusable(&self.signing, &error))?;
+            replace(&self.signing, pem.as_bytes())?;
+        }
+        if !self.encryption.exists() {
+            let key = match encryption {
+                EncryptionKind::P256 => RecipientPrivateKey::generate_p256(),
+                EncryptionKind::Rsa => {
+                    RecipientPrivateKey::generate_rsa(RSA_BITS).map_err(|error| unusable(&self.encryption, &error))?
+                }
+            };
+            replace(&self.encryption, key.to_pkcs8_pem().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The key for reports.
+    pub(super) fn signing(&self) -> Result<SigningKey, Error> {
+        SigningKey::from_pem(&read(&self.signing)?).map_err(|error| unusable(&self.signing, &error))
+    }
+
+    /// The key for images.
+    pub(super) fn encryption(&self) -> Result<RecipientPrivateKey, Error> {
+        RecipientPrivateKey::parse(&read(&self.encryption)?).map_err(|error| unusable(&self.encryption, &error))
+    }
+}
+
+/// Reads a secret that nobody else can read.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let fault = "others can read it; give it the mode 0600".to_owned();
+        return Err(Error::Setting { path: path.to_owned(), fault });
+    }
+    fs::read_to_string(path).map(Zeroizing::new).map_err(Error::file("read", path))
+}
+
+fn unusable(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::Setting { path: path.to_owned(), fault: error.to_string() }
+}
+
+const RSA_BITS: usize = 3072;

@@ -1,0 +1,186 @@
+//! Puts an image on an ECU (Uptane 2.1.0, 5.4.3.4 and 5.4.3.5).
+//!
+//! The plaintext goes straight to where it is installed and nowhere else. Each kind of target has its own way to keep an
+//! image from being used before it is known to be whole and the one that was signed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::Error;
+use super::config::InstallTarget;
+use super::files::{TEMPORARY, folder_of, make_folder, sync_folder};
+use super::pipeline;
+use crate::envelope::jwe::Envelope;
+use crate::envelope::key::RecipientPrivateKey;
+use crate::uptane::custom::PlaintextCustom;
+use crate::uptane::verify::Assignment;
+
+/// Takes plaintext. What was written counts only after [`Self::commit`].
+pub(super) trait Sink {
+    /// Takes the next part.
+    fn write(&mut self, block: &[u8]) -> io::Result<()>;
+
+    /// All of it is there and right: puts it into effect, for good.
+    fn commit(self: Box<Self>, expected: &PlaintextCustom) -> io::Result<()>;
+}
+
+/// Whether an interrupted installation leaves the old image in place.
+pub(super) fn is_atomic(target: &InstallTarget) -> bool {
+    match target {
+        InstallTarget::File(_) => true,
+        InstallTarget::Device(_) | InstallTarget::Command(_) => false,
+    }
+}
+
+/// Opens the envelope with the ECU's key and the image into the ECU's target.
+pub(super) fn install(
+    folder: &Path,
+    target: &InstallTarget,
+    assignment: &Assignment,
+    envelope: &[u8],
+    key: &RecipientPrivateKey,
+    sealed: &Path,
+) -> Result<(), Error> {
+    let wrong = |source: Option<Box<dyn std::error::Error + Send + Sync>>| {
+        let path = assignment.path.clone();
+        Error::WrongImage { path, source }
+    };
+    let opened = Envelope::parse(envelope).and_then(|envelope| envelope.open(key));
+    let (data_key, algorithm) = opened.map_err(|error| wrong(Some(Box::new(error))))?;
+    let signed = &assignment.custom.image.sealed;
+    if algorithm != signed.alg {
+        return Err(wrong(Some("the envelope names another algorithm".into())));
+    }
+    let file = File::open(sealed).map_err(Error::file("read", sealed))?;
+    let failed = |error: io::Error| Error::Install { ecu: assignment.ecu.clone(), reason: error.to_string() };
+    let mut sink = sink(folder, target, assignment).map_err(failed)?;
+    let opened = pipeline::open_into(file, &data_key, algorithm, &signed.plaintext, &mut *sink);
+    opened.map_err(|failure| failure.into_error(&assignment.path, failed))?;
+    sink.commit(&signed.plaintext).map_err(failed)
+}
+
+fn sink(folder: &Path, target: &InstallTarget, assignment: &Assignment) -> io::Result<Box<dyn Sink>> {
+    Ok(match target {
+        InstallTarget::File(path) => Box::new(FileSink::new(folder.join(path))?),
+        InstallTarget::Device(path) => Box::new(DeviceSink::new(&folder.join(path))?),
+        InstallTarget::Command(command) => Box::new(CommandSink::new(folder, command, assignment)?),
+    })
+}
+
+/// A file that is replaced whole.
+struct FileSink {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl FileSink {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let folder = folder_of(&path);
+        make_folder(folder).map_err(io::Error::other)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all(block)
+    }
+
+    fn commit(self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        sync_folder(folder_of(&self.path))
+    }
+}
+
+/// A block device. There is no way back once the first byte is written, so the state says `installing` meanwhile.
+struct DeviceSink {
+    file: File,
+}
+
+impl DeviceSink {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: OpenOptions::new().read(true).write(true).open(path)? })
+    }
+}
+
+impl Sink for DeviceSink {
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all(block)
+    }
+
+    /// Reads back what the device has, and not what the system remembers of it.
+    fn commit(self: Box<Self>, expected: &PlaintextCustom) -> io::Result<()> {
+        let Self { mut file } = *self;
+        file.sync_all()?;
+        let _ = fadvise(&file, 0, None, Advice::DontNeed); // some file systems can't; then memory is compared
+        file.seek(SeekFrom::Start(0))?;
+        let mut device = file.take(expected.length);
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; BLOCK_SIZE];
+        loop {
+            match device.read(&mut block)? {
+                0 => break,
+                read => hasher.update(&block[..read]),
+            }
+        }
+        match hasher.finalize()[..] == *expected.hashes.sha256.as_bytes() {
+            true => Ok(()),
+            false => Err(io::Error::other("the device does not have what was written to it")),
+        }
+    }
+}
+
+/// A program. It must not take the end of its input for the end of the image unless it is: it is killed before its input is
+/// closed on anything else.
+struct CommandSink {
+    child: Child,
+    is_done: bool,
+}
+
+impl CommandSink {
+    fn new(folder: &Path, command: &[String], assignment: &Assignment) -> io::Result<Self> {
+        let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .env("MOTORCADE_ECU_SERIAL", assignment.ecu.as_str())
+            .env("MOTORCADE_IMAGE_LENGTH", assignment.custom.image.sealed.plaintext.length.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null()) // ours is for results
+            .spawn()?;
+        Ok(Self { child, is_done: false })
+    }
+}
+
+impl Sink for CommandSink {
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(block)
+    }
+
+    fn commit(mut self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        self.is_done = true;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("the command ended with {status}"))) }
+    }
+}
+
+impl Drop for CommandSink {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let _ = self.child.kill(); // it may have ended by itself
+            let _ = self.child.wait();
+        }
+    }
+}
+
+const BLOCK_SIZE: usize = 1024 * 1024; // 1 MiB

@@ -1,0 +1,74 @@
+//! What a vehicle says of itself to the Director (Uptane 2.1.0, 5.4.2.1).
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Error;
+use super::http::{Answer, HttpError, Request};
+use super::setup::Vehicle;
+use crate::model::Timestamp;
+use crate::uptane::manifest::{EcuReport, VehicleManifest};
+
+/// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and not before.
+///
+/// Counters are on disk before they are used: after a crash none is used twice, and a report is never taken for a replay
+/// of an earlier one (DIR-17).
+pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
+    let serials: Vec<_> = vehicle.config.ecus.iter().map(|ecu| ecu.serial.clone()).collect();
+    for serial in &serials {
+        vehicle.state.ecu(serial).counter += 1;
+    }
+    vehicle.state.save()?;
+    let body = manifest(vehicle, now)?.to_string().into_bytes();
+    let url = format!("{}/manifest", vehicle.config.director());
+    let token = vehicle.token_for(&url);
+    let request = Request { method: Method::PUT, token, body: Some(body), ..Request::default() };
+    let mut answer = vehicle.http.send(&url, request)?;
+    if !answer.status().is_success() {
+        let (status, detail) = (answer.status().as_u16(), problem(&mut answer));
+        return Err(HttpError::Status { url, status, detail }.into());
+    }
+    for serial in &serials {
+        vehicle.state.ecu(serial).attacks.clear();
+    }
+    vehicle.state.save()
+}
+
+/// Each ECU signs its own report, the Primary all of them.
+fn manifest(vehicle: &mut Vehicle, now: Timestamp) -> Result<Value, Error> {
+    let mut reports = BTreeMap::new();
+    let time = vehicle.state.latest_time.map_or(now, |latest| latest.max(now));
+    for ecu in vehicle.config.ecus.clone() {
+        let state = vehicle.state.ecu(&ecu.serial);
+        let attacks: Vec<_> = state.attacks.iter().map(|attack| attack.as_str()).collect();
+        let report = EcuReport {
+            attacks_detected: attacks.join(","),
+            counter: state.counter,
+            ecu_serial: ecu.serial.clone(),
+            installed_image: state.report(),
+            time,
+        };
+        let key = vehicle.keys_of(&ecu).signing()?;
+        reports.insert(ecu.serial, report.sign(&key));
+    }
+    let primary = vehicle.config.primary();
+    let key = vehicle.keys_of(primary).signing()?;
+    let (vin, version) = (&vehicle.config.vin, vehicle.state.targets_version);
+    Ok(VehicleManifest::sign(vin, &primary.serial, version, reports, &key))
+}
+
+/// What an error answer says (RFC 9457), to go behind its status.
+pub(super) fn problem(answer: &mut Answer<'_>) -> String {
+    let body = answer.body(MAX_PROBLEM_SIZE).unwrap_or_default();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match (problem["detail"].as_str(), problem["code"].as_str()) {
+        (Some(detail), Some(code)) => format!(": {detail} ({code})"),
+        (Some(detail), None) => format!(": {detail}"),
+        (None, Some(code)) => format!(": {code}"),
+        (None, None) => String::new(),
+    }
+}
+
+const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB

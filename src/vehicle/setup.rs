@@ -1,0 +1,128 @@
+//! A vehicle as it is put together from its state directory.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::config::{Config, EcuConfig, TlsConfig};
+use super::ecu::{self, KeyFiles};
+use super::files::{make_folder, sweep};
+use super::http::{Http, Tls, Token};
+use super::state::State;
+use super::store::Store;
+use crate::model::{Clock, EcuSerial, SystemClock, Timestamp};
+
+/// The state directory, by the names of what is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.0.join("vehicle.toml")
+    }
+
+    pub(super) fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    pub(super) fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    pub(super) fn downloads(&self) -> PathBuf {
+        self.0.join("downloads")
+    }
+
+    /// Trusted metadata of the Primary. It keeps what its Secondaries need.
+    pub(super) fn director_store(&self) -> Store {
+        Store::keeping_roots(&self.0.join("trust/director"))
+    }
+
+    pub(super) fn image_store(&self) -> Store {
+        Store::keeping_roots(&self.0.join("trust/image"))
+    }
+
+    /// Trusted metadata of a Secondary, which is its own.
+    pub(super) fn secondary_stores(&self, serial: &EcuSerial) -> (Store, Store) {
+        let trust = self.0.join("ecus").join(serial.as_str()).join("trust");
+        (Store::new(&trust.join("director")), Store::new(&trust.join("image")))
+    }
+
+    /// Removes what a power cut left half-written.
+    fn sweep(&self, config: &Config) {
+        sweep(&self.0);
+        for below in ["trust/director", "trust/image", "trust/director/roots", "trust/image/roots", "downloads", "keys"]
+        {
+            sweep(&self.0.join(below));
+        }
+        for ecu in &config.ecus {
+            sweep(&self.0.join("ecus").join(ecu.serial.as_str()));
+        }
+    }
+}
+
+/// A vehicle that is ready to update.
+pub(super) struct Vehicle {
+    pub(super) folder: Folder,
+    pub(super) config: Config,
+    pub(super) state: State,
+    pub(super) http: Http,
+    token: Option<Token>,
+}
+
+impl Vehicle {
+    /// Reads a state directory.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let folder = Folder::new(path);
+        let config = Config::load(&folder.config())?;
+        folder.sweep(&config);
+        make_folder(&folder.downloads())?;
+        let state = State::load(&path.join("state.json"))?;
+        let http = client(&folder, &config.tls, &config)?;
+        let token = match folder.token().exists() {
+            true => Some(Token::new(&ecu::read(&folder.token())?)),
+            false => None,
+        };
+        Ok(Self { folder, config, state, http, token })
+    }
+
+    /// The token that goes with a request to a URL: the Director's server knows it, and nobody else is to.
+    pub(super) fn token_for(&self, url: &str) -> Option<&Token> {
+        let origin = |url: &str| url::Url::parse(url).ok().map(|url| url.origin());
+        let is_ours = origin(url).is_some_and(|origin_of| Some(origin_of) == origin(&self.config.director()));
+        self.token.as_ref().filter(|_| is_ours)
+    }
+
+    /// The keys of an ECU.
+    pub(super) fn keys_of(&self, ecu: &EcuConfig) -> KeyFiles {
+        KeyFiles::new(self.folder.path(), ecu)
+    }
+
+    /// The time as the source tells it, in whole seconds as metadata has it.
+    pub(super) fn now(&self) -> Result<Timestamp, Error> {
+        let Some(file) = &self.config.time_file else { return Ok(whole(SystemClock.now())) };
+        let path = self.folder.path().join(file);
+        let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        text.trim().parse().map(whole).map_err(|_| Error::TimeSource { path })
+    }
+}
+
+/// The HTTP client that the settings ask for.
+pub(super) fn client(folder: &Folder, tls: &TlsConfig, config: &Config) -> Result<Http, Error> {
+    let below = |path: &Option<PathBuf>| path.as_ref().map(|path| folder.path().join(path));
+    let (ca_file, client_cert, client_key) = (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
+    let tls =
+        Tls { ca_file: ca_file.as_deref(), client_cert: client_cert.as_deref(), client_key: client_key.as_deref() };
+    Http::new(tls, config.patience())
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
