@@ -15,6 +15,15 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
+    /// Says that it is aimed at one ECU.
+    pub(crate) fn on(&mut self, serial: &'static str) {
+        for step in &mut self.steps {
+            if let Expect::Refused(name) = step.expect {
+                step.expect = Expect::RefusedBy(name, serial);
+            }
+        }
+    }
+
     /// `AT-13-director-timestamp`
     pub(crate) fn id(&self) -> String {
         format!("{}-{}", self.row, self.variant)
@@ -43,6 +52,10 @@ pub(crate) enum Expect {
     Partial,
     /// Nothing is installed, and this is reported.
     Refused(&'static str),
+    /// This is reported, and the ECU keeps what it runs. What others get is the vehicle's choice.
+    RefusedBy(&'static str, &'static str),
+    /// Accepted or refused, but nothing gets where it must not, and the vehicle can still speak.
+    Contained,
 }
 
 /// How a server can misbehave at one path.
@@ -105,7 +118,7 @@ impl<'a> Row<'a> {
         description: impl Into<String>,
         hostile: impl FnOnce(&mut World),
     ) -> &mut Attack {
-        self.refuse_step(name, variant, description, 2, |world| {
+        self.refuse_step(name, variant, description, 3, |world| {
             hostile(world);
             world.step(Expect::Refused(name))
         })
@@ -154,6 +167,19 @@ impl<'a> Row<'a> {
         hostile(&mut world);
         let steps = vec![self.honest.step(Expect::Updated), world.step(Expect::Updated)];
         self.push(name, variant, description, steps)
+    }
+
+    /// What a vehicle may take or not.
+    pub(crate) fn contain(
+        &mut self,
+        variant: impl Into<String>,
+        description: impl Into<String>,
+        hostile: impl FnOnce(&mut World),
+    ) -> &mut Attack {
+        self.refuse_step("none", variant, description, 3, |world| {
+            hostile(world);
+            world.step(Expect::Contained)
+        })
     }
 
     pub(crate) fn push(

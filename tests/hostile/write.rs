@@ -86,6 +86,12 @@ fn describe_step(number: u32, step: &Step) -> Value {
             object["expect"] = json!("refuse");
             object["attack"] = json!(name);
         }
+        Expect::RefusedBy(name, serial) => {
+            object["expect"] = json!("refuse");
+            object["attack"] = json!(name);
+            object["ecu"] = json!(serial);
+        }
+        Expect::Contained => object["expect"] = json!("either"),
     }
     if let Some(clock) = step.clock {
         object["clock"] = json!(clock);

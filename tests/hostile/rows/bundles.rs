@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::hostile::attack::{Attack, Behaviour, Expect, Row};
+use crate::hostile::attack::{Attack, Behaviour, Expect, Row, Step};
 use crate::hostile::draft::Draft;
 use crate::hostile::image::Image;
 use crate::hostile::keys::RoleKeys;
 use crate::hostile::repository::{Delegation, Side, TOP_ROLES};
 use crate::hostile::vehicle::{PRIMARY_HARDWARE, SECONDARY, SECONDARY_HARDWARE};
-use crate::hostile::world::{Lab, World, edit};
+use crate::hostile::world::{Lab, Site, World, edit, software_of};
 
 /// Another vehicle's metadata, signed by the same keys for the other vehicle.
 pub(crate) fn at_9(lab: &Lab) -> Vec<Attack> {
@@ -83,6 +83,24 @@ pub(crate) fn at_11(lab: &Lab) -> Vec<Attack> {
             let description = format!("The image of the {} does not arrive.", ecu.role);
             row.push("partial-bundle", format!("{variant}-{}", ecu.role), description, steps);
         }
+    }
+    // An image whose condition does not arrive must not be installed either.
+    for (missing, other) in [(0, 1), (1, 0)] {
+        let (missing, other) = (&lab.vehicle.ecus[missing], &lab.vehicle.ecus[other]);
+        let mut next = row.honest.clone();
+        next.release_next();
+        let condition = format!("{}>=3", software_of(missing));
+        let image = Image::seal(software_of(other), &other.hardware_id, 3);
+        let image = image.with_custom(|custom| custom["requires"] = json!([condition]));
+        next.release(&image);
+        next.assign(&other.serial, &image);
+        next.publish();
+        let path = format!("/repo/{}", next.assigned[&missing.serial].file());
+        let step = Step::new(Site { installed: row.honest.site().installed, ..next.site() }, Expect::Partial);
+        let steps =
+            vec![row.honest.step(Expect::Updated), step.serve(path, Behaviour::Missing), next.step(Expect::Updated)];
+        let description = format!("The {}'s image does not arrive, which the other one requires.", missing.role);
+        row.push("partial-bundle", format!("required-{}", missing.role), description, steps);
     }
     row.attacks
 }

@@ -43,10 +43,9 @@ pub(crate) fn at_40(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-40");
     for (variant, path) in TARGET_PATHS {
         let description = format!("Both repositories, by their keys, list an image at {path:?}.");
-        let name = "arbitrary-software";
-        row.refuse(name, format!("target-{variant}"), description, |world| {
+        row.contain(format!("target-{variant}"), description, |world| {
             world.release_next();
-            let evil = Image::seal("evil", PRIMARY_HARDWARE, 9).at(path);
+            let evil = Image::seal("evil", PRIMARY_HARDWARE, world.counter).at(path);
             world.release(&evil);
             world.assign(PRIMARY, &evil);
             world.publish();
@@ -54,12 +53,12 @@ pub(crate) fn at_40(lab: &Lab) -> Vec<Attack> {
     }
     for (variant, name) in ROLE_NAMES {
         let description = format!("The Image repository delegates to a role called {name:?}.");
-        row.refuse("arbitrary-software", format!("role-{variant}"), description, |world| {
+        row.contain(format!("role-{variant}"), description, |world| {
             world.release_next();
             let keys = RoleKeys::generate();
             world.image.top().delegations.insert(0, Delegation::to(name, &keys).paths(&["evil/*/*"]));
             world.image.add_role(name, TargetsRole::new(&keys));
-            let evil = Image::seal("evil", PRIMARY_HARDWARE, 9);
+            let evil = Image::seal("evil", PRIMARY_HARDWARE, world.counter);
             world.release_in(name, &evil);
             world.assign(PRIMARY, &evil);
             world.publish();

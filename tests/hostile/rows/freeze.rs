@@ -54,12 +54,17 @@ pub(crate) fn at_8(lab: &Lab) -> Vec<Attack> {
     let mut next = row.honest.clone();
     next.update();
     for clock in ["2099-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+        // What a clock has said is believed until the Director's root changes (Deployment Best Practices 3.1.1.4).
+        let mut rotated = next.clone();
+        rotated.director.publish_root(&[]);
+        rotated.update();
         let steps = vec![
             row.honest.step(Expect::Updated).at("2030-06-01T00:00:00Z"),
             next.step(Expect::Refused("freeze")).at(clock),
-            next.step(Expect::Updated).at("2030-06-02T00:00:00Z"),
+            rotated.step(Expect::Updated).at("2030-06-02T00:00:00Z"),
         ];
-        row.push("freeze", format!("year-{}", &clock[..4]), "The time is far ahead, and then right again.", steps);
+        let description = "The time is far ahead, and then right again with a new root of the Director.";
+        row.push("freeze", format!("year-{}", &clock[..4]), description, steps);
     }
     row.attacks
 }

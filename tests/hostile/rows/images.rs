@@ -41,9 +41,9 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
         });
     }
     let description = "Both repositories say that a file is sealed which is not.";
-    row.refuse("wrong-software", "plain-file", description, |world| plain_release(world, |image| image));
+    row.refuse("wrong-software", "plain-file", description, |world| plain_release(world, |image| image)).on(PRIMARY);
     let description = "The Director has no envelope for the Primary, and there is none for its hardware.";
-    row.refuse("wrong-software", "no-envelope", description, |world| {
+    row.refuse("arbitrary-software", "no-envelope", description, |world| {
         world.release_next();
         let ecu = &mut world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY];
         ecu.as_object_mut().unwrap().remove("envelope");
@@ -56,7 +56,8 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
             let envelope = &mut world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["envelope"];
             envelope["header"]["alg"] = json!(alg);
             world.publish();
-        });
+        })
+        .on(PRIMARY);
     }
     row.attacks
 }
@@ -93,7 +94,8 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
         let envelope = world.assigned[PRIMARY].envelope_for(&theirs);
         world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["envelope"] = envelope;
         world.publish();
-    });
+    })
+    .on(PRIMARY);
     for (serial, name, hardware_id) in
         [(PRIMARY, "gateway", PRIMARY_HARDWARE), (SECONDARY, "brake", SECONDARY_HARDWARE)]
     {
@@ -104,7 +106,8 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             let image = world.assigned[serial].clone().with_key_of(&other);
             world.assign(serial, &image);
             world.publish();
-        });
+        })
+        .on(serial);
     }
     type Change = (&'static str, &'static str, fn(&mut Vec<u8>));
     let changes: [Change; 5] = [
@@ -137,7 +140,8 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             row.refuse_keyless(attack, format!("on-the-way-{variant}"), description, |world| {
                 world.update();
                 change_file(world, PRIMARY, change);
-            });
+            })
+            .on(PRIMARY);
         }
     }
     type Claim = (&'static str, &'static str, fn(&mut Value));
@@ -154,7 +158,8 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             world.release(&image);
             world.assign(PRIMARY, &image);
             world.publish();
-        });
+        })
+        .on(PRIMARY);
     }
     row.attacks
 }
@@ -228,7 +233,8 @@ pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
         let other = Image::seal_bytes("gateway", PRIMARY_HARDWARE, 9, vec![9; image.plaintext.len()]);
         let file = image.file();
         world.image.store(&file, other.sealed.to_vec());
-    });
+    })
+    .on(PRIMARY);
     let description = "The files of two ECUs are served under each other's names.";
     row.refuse_keyless("arbitrary-software", "ecus", description, |world| {
         world.update();

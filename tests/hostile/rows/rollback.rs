@@ -108,7 +108,7 @@ pub(crate) fn at_15(lab: &Lab) -> Vec<Attack> {
         });
         let description = format!("The Director assigns nothing, and then the first image to the {}.", ecu.role);
         let attack = row.refuse("image-rollback", format!("forgotten-{}", ecu.role), description, |world| {
-            world.publish();
+            world.publish(); // the empty one
             world.assign(&ecu.serial, &old);
             world.publish();
         });

@@ -17,7 +17,7 @@ pub(crate) fn at_5(lab: &Lab) -> Vec<Attack> {
             row.refuse_step("slow-retrieval", format!("{variant}-{place}"), description, 1, |world| {
                 world.update();
                 let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
-                world.step(Expect::Refused("slow-retrieval")).serve(path, behaviour)
+                world.step(refused("slow-retrieval", &place)).serve(path, behaviour)
             });
         }
     }
@@ -44,6 +44,11 @@ fn places(world: &World) -> Vec<(String, String)> {
     places
 }
 
+/// Metadata stops everything, and an image its own ECU.
+fn refused(attack: &'static str, place: &str) -> Expect {
+    if place == "image" { Expect::RefusedBy(attack, PRIMARY) } else { Expect::Refused(attack) }
+}
+
 /// Endless data at each place that an update fetches.
 pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-16");
@@ -52,7 +57,7 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
         row.refuse_step("endless-data", format!("endless-{place}"), description, 1, |world| {
             world.update();
             let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
-            world.step(Expect::Refused("endless-data")).serve(path, Behaviour::Endless)
+            world.step(refused("endless-data", &place)).serve(path, Behaviour::Endless)
         });
     }
     for side in Side::BOTH {

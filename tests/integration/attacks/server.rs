@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use motorcade::uptane::manifest::VehicleManifest;
 use serde_json::Value;
 
 use crate::hostile::attack::{Behaviour, Step};
@@ -28,6 +29,8 @@ struct State {
     files: BTreeMap<String, Arc<Vec<u8>>>,
     behaviours: BTreeMap<String, Behaviour>,
     manifests: Vec<Manifest>,
+    /// Why one of them is none.
+    fault: Option<String>,
     requests: Vec<String>,
     sent: BTreeMap<String, u64>,
 }
@@ -90,6 +93,12 @@ impl FileServer {
 
     pub(crate) fn last_manifest(&self) -> Option<Manifest> {
         self.shared.state().manifests.last().cloned()
+    }
+
+    /// The Director could read every manifest.
+    pub(crate) fn check_manifests(&self) -> Result<(), String> {
+        let fault = self.shared.state().fault.clone();
+        fault.map_or(Ok(()), |fault| Err(format!("the Director can't read the manifest: {fault}")))
     }
 
     /// Paths that were asked for since the last step began.
@@ -163,7 +172,12 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     };
     if request.method == "PUT" {
         let manifest = serde_json::from_slice(&request.body).unwrap_or_default();
-        shared.state().manifests.push(Manifest(manifest));
+        let mut state = shared.state();
+        if let Err(fault) = VehicleManifest::parse(&request.body) {
+            state.fault.get_or_insert(fault.to_string());
+        }
+        state.manifests.push(Manifest(manifest));
+        drop(state);
         return head(stream, "204 No Content", None, "");
     }
     let sender = Sender { stream, shared, path: &request.path };

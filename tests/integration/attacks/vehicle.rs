@@ -40,14 +40,8 @@ pub(crate) fn lab() -> &'static Lab {
 /// Makes a vehicle's directory below `folder`, and returns the record that an inventory would get.
 fn provision(folder: &Path, server: &str, kinds: &[&str; 2]) -> Value {
     let mut command = Command::new(BINARY);
-    command.arg("--dir").arg(folder.join("vehicle")).args([
-        "provision",
-        "--no-enrol",
-        "--server",
-        server,
-        "--vin",
-        VIN,
-    ]);
+    command.arg("provision").arg("--dir").arg(folder.join("vehicle"));
+    command.args(["--no-enrol", "--server", server, "--vin", VIN]);
     command.args(["--primary", &format!("{PRIMARY}:{PRIMARY_HARDWARE}:{}", kinds[0])]);
     command.args(["--secondary", &format!("{SECONDARY}:{SECONDARY_HARDWARE}:{}", kinds[1])]);
     for side in Side::BOTH {
@@ -80,7 +74,7 @@ fn ecu_of(record: &Value) -> Ecu {
     let text = |member: &str| record[member].as_str().unwrap_or_else(|| panic!("no {member} in {record}")).to_owned();
     let role = if text("role") == "primary" { "primary" } else { "secondary" };
     let encryption = RecipientKey::parse(&text("encryption_key")).unwrap();
-    Ecu { serial: text("serial"), hardware_id: text("hardware_id"), role, encryption }
+    Ecu { serial: text("ecu_serial"), hardware_id: text("hardware_id"), role, encryption }
 }
 
 /// What `update --json` prints.
@@ -91,8 +85,6 @@ pub(crate) struct Outcome {
     pub(crate) attack: Option<String>,
     #[serde(default)]
     pub(crate) detail: Value,
-    #[serde(default)]
-    pub(crate) installed: Value,
     #[serde(skip)]
     pub(crate) stderr: String,
 }
@@ -149,9 +141,23 @@ impl TestVehicle {
     /// Runs one update cycle.
     pub(crate) fn update(&self) -> Outcome {
         let mut command = Command::new(BINARY);
-        let (outcome, stderr) = run(command.arg("--dir").arg(self.path()).args(["update", "--json"]));
+        let (outcome, stderr) = run(command.args(["update", "--json", "--dir"]).arg(self.path()));
         let outcome = outcome.unwrap_or_else(|| panic!("no result: {stderr}"));
         Outcome { stderr, ..serde_json::from_value(outcome).unwrap() }
+    }
+
+    /// Copies files of its directory elsewhere.
+    pub(crate) fn save(&self, names: &[&str], folder: &Path) {
+        for name in names {
+            copy_any(&self.path().join(name), &folder.join(name));
+        }
+    }
+
+    /// Brings them back.
+    pub(crate) fn restore(&self, names: &[&str], folder: &Path) {
+        for name in names {
+            copy_any(&folder.join(name), &self.path().join(name));
+        }
     }
 
     /// What each ECU runs.
@@ -166,6 +172,14 @@ impl TestVehicle {
         let strange: Vec<_> = names.filter(|name| name != "vehicle" && name != "time").collect();
         if strange.is_empty() { Ok(()) } else { Err(format!("{strange:?} was written outside of the directory")) }
     }
+}
+
+fn copy_any(from: &Path, to: &Path) {
+    if from.is_dir() {
+        return copy(from, to);
+    }
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(from, to).unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
