@@ -120,8 +120,8 @@ impl PublicKey {
         }
         let der = pem_body(text, "PUBLIC KEY").ok_or(KeyError::Malformed)?;
         let key = match der.as_slice() {
-            [prefix @ ..] if prefix.len() == 44 && prefix.starts_with(&ED25519_SPKI) => {
-                Self::from_raw(Scheme::Ed25519, &prefix[ED25519_SPKI.len()..])
+            der if der.len() == 44 && der.starts_with(&ED25519_SPKI) => {
+                Self::from_raw(Scheme::Ed25519, &der[ED25519_SPKI.len()..])
             }
             der if contains(der, &OID_P256) => Self::from_raw(Scheme::EcdsaSha2Nistp256, der),
             der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),

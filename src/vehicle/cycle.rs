@@ -82,10 +82,10 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
     // Images that ask for each other are installed together or not at all, as far as that can be had without going back.
     let depend =
         pending.iter().any(|each| !(each.custom.image.requires.is_empty() && each.custom.image.conflicts.is_empty()));
-    for assignment in pending {
-        let done = fetch_and_install(vehicle, &bundle, &assignment, now);
+    for assignment in &pending {
+        let done = fetch_and_install(vehicle, &bundle, assignment, now);
         match done {
-            Ok(()) => outcome.installed.push((assignment.ecu, assignment.path)),
+            Ok(()) => outcome.installed.push((assignment.ecu.clone(), assignment.path.clone())),
             Err(error) => {
                 note(vehicle, &assignment.ecu, &error);
                 let is_end = depend || matches!(error, Error::Http(super::http::HttpError::Stopped));
@@ -96,6 +96,8 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
             }
         }
     }
+    let waiting: Vec<_> = pending.into_iter().filter(|each| !vehicle.state.runs(each)).collect();
+    forget_downloads(vehicle, &waiting);
     Ok(())
 }
 

@@ -9,7 +9,11 @@ mod bundle;
 pub mod cli;
 mod config;
 mod cycle;
+#[cfg(test)]
+mod cycle_tests;
 mod download;
+#[cfg(test)]
+mod download_tests;
 mod ecu;
 mod error;
 mod files;
@@ -20,6 +24,8 @@ mod pipeline;
 mod provision;
 mod report;
 mod secondary;
+#[cfg(test)]
+mod server_tests;
 mod setup;
 mod source;
 mod state;

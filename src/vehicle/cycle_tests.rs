@@ -1,0 +1,453 @@
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::config::TlsConfig;
+use super::cycle::{self, Outcome};
+use super::ecu::EncryptionKind;
+use super::provision::{self, Plan, PlannedEcu};
+use super::server_tests::Server;
+use super::setup::{Folder, Vehicle};
+use crate::envelope::jwe::Envelope;
+use crate::envelope::key::{DataKey, RecipientKey};
+use crate::envelope::stream::SealWriter;
+use crate::model::SealAlgorithm;
+use crate::uptane::key::Scheme;
+use crate::uptane::manifest::VehicleManifest;
+use crate::uptane::verify::Attack;
+use crate::uptane::verify::fixture::{Repo, new_key, sha256};
+
+/// A vehicle with one Secondary, and its two repositories.
+struct Car {
+    server: Server,
+    dir: TempDir,
+    director: Repo,
+    image: Repo,
+    version: u64,
+}
+
+/// A sealed image: its bytes, its plaintext and its key.
+struct Image {
+    sealed: Vec<u8>,
+    plaintext: Vec<u8>,
+    key: DataKey,
+}
+
+fn image(length: usize) -> Image {
+    let plaintext: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
+    let key = DataKey::generate();
+    let mut writer = SealWriter::new(Vec::new(), &key, SealAlgorithm::Aes256GcmHkdf4Kb).unwrap();
+    std::io::Write::write_all(&mut writer, &plaintext).unwrap();
+    Image { sealed: writer.finish().unwrap(), plaintext, key }
+}
+
+impl Image {
+    fn custom(&self, name: &str, counter: u64) -> Value {
+        let plaintext = json!({ "length": self.plaintext.len(), "hashes": { "sha256": sha256(&self.plaintext) } });
+        json!({
+            "name": name, "version": "1", "hardwareIds": ["gw", "br"], "releaseCounter": counter, "targetFormat": "BINARY",
+            "sealed": { "alg": "AES256_GCM_HKDF_4KB", "plaintext": plaintext },
+        })
+    }
+
+    fn envelope_for(&self, recipient: &RecipientKey) -> Value {
+        let envelope = Envelope::seal(&self.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[recipient], None).unwrap();
+        envelope.for_one(recipient.kid()).unwrap()
+    }
+}
+
+fn target(bytes: &[u8], custom: Value) -> Value {
+    json!({ "length": bytes.len(), "hashes": { "sha256": sha256(bytes) }, "custom": custom })
+}
+
+impl Car {
+    fn new() -> Self {
+        let (director, image) = (Repo::new(Some("VIN1")), Repo::new(None));
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        let (director_root, image_root) = (dir.path().join("d.json"), dir.path().join("i.json"));
+        std::fs::write(&director_root, director.file("1.root.json")).unwrap();
+        std::fs::write(&image_root, image.file("1.root.json")).unwrap();
+        let ecu = |serial: &str, hardware: &str| PlannedEcu {
+            serial: serial.parse().unwrap(),
+            hardware_id: hardware.parse().unwrap(),
+            encryption: EncryptionKind::P256,
+        };
+        let plan = Plan {
+            vin: "VIN1".parse().unwrap(),
+            server: server.url.clone(),
+            ecus: vec![ecu("p-1", "gw"), ecu("s-1", "br")],
+            signing: Scheme::Ed25519,
+            tls: TlsConfig::default(),
+            director_root,
+            image_root,
+        };
+        let car = Self { server, dir, director, image, version: 0 };
+        let record = provision::make(&car.folder(), &plan).unwrap();
+        assert_eq!(provision::make(&car.folder(), &plan).unwrap(), record, "it can be repeated");
+        assert_eq!(record["ecus"][1]["role"], "secondary");
+        car.set_time("2030-01-01T00:00:00Z");
+        car.configure("time_file = \"time\"\nstall_timeout_seconds = 1\n");
+        car
+    }
+
+    fn folder(&self) -> Folder {
+        Folder::new(&self.dir.path().join("car"))
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder().path().join(below)
+    }
+
+    fn set_time(&self, time: &str) {
+        std::fs::write(self.path("time"), time).unwrap();
+    }
+
+    /// Adds settings in front of what is there.
+    fn configure(&self, settings: &str) {
+        let path = self.path("vehicle.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{settings}{text}")).unwrap();
+    }
+
+    fn replace_setting(&self, old: &str, new: &str) {
+        let path = self.path("vehicle.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(path, text.replace(old, new)).unwrap();
+    }
+
+    fn vehicle(&self) -> Vehicle {
+        Vehicle::open(self.folder().path()).unwrap()
+    }
+
+    fn key_of(&self, serial: &str) -> RecipientKey {
+        let vehicle = self.vehicle();
+        let ecu = vehicle.config.ecus.iter().find(|ecu| ecu.serial.as_str() == serial).unwrap();
+        vehicle.keys_of(ecu).encryption().unwrap().public().clone()
+    }
+
+    /// Lists an image on the Image repository, and serves it.
+    fn list(&mut self, path: &str, image: &Image, custom: &Value) {
+        self.image.targets["targets"][path] = target(&image.sealed, custom.clone());
+        self.serve_target(path, &image.sealed);
+    }
+
+    fn serve_target(&self, path: &str, bytes: &[u8]) {
+        let (folder, file) = path.rsplit_once('/').unwrap();
+        self.server.put(&format!("/repo/targets/{folder}/{}.{file}", sha256(bytes)), bytes);
+    }
+
+    /// What the Director lists for one ECU.
+    fn assign(&self, image: &Image, mut custom: Value, serial: &str, hardware: &str) -> Value {
+        let envelope = image.envelope_for(&self.key_of(serial));
+        custom["ecuIdentifiers"] = json!({ serial: { "hardwareId": hardware, "envelope": envelope } });
+        target(&image.sealed, custom)
+    }
+
+    /// Publishes both repositories with these targets at the Director.
+    fn publish(&mut self, targets: Value) {
+        self.version += 1;
+        self.director.targets = json!({ "targets": targets });
+        self.director.publish(self.version);
+        self.image.publish(self.version);
+        for (name, bytes) in &self.director.files {
+            self.server.put(&format!("/director/{name}"), bytes);
+        }
+        for (name, bytes) in &self.image.files {
+            self.server.put(&format!("/repo/{name}"), bytes);
+        }
+    }
+
+    fn update(&self) -> Outcome {
+        cycle::run(&mut self.vehicle())
+    }
+
+    fn refused(&self, attack: Attack) -> String {
+        let outcome = self.update();
+        let failure = outcome.failure.as_ref().expect("it is refused").to_string();
+        assert_eq!((outcome.attack(), &outcome.installed), (Some(attack), &vec![]), "{failure}");
+        failure
+    }
+
+    fn installed(&self, serial: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.path(&format!("ecus/{serial}/image.bin"))).ok()
+    }
+
+    /// What the last manifest says of an ECU: path, attacks, counter. Its signatures are checked.
+    fn reported(&self, serial: &str) -> (String, String, u64) {
+        let body = self.server.bodies().pop().expect("a manifest was sent");
+        let manifest = VehicleManifest::parse(&body).unwrap();
+        let vehicle = self.vehicle();
+        for ecu in &vehicle.config.ecus {
+            let key = vehicle.keys_of(ecu).signing().unwrap();
+            assert!(manifest.content.reports[&ecu.serial].verify(key.public()));
+        }
+        let report = manifest.content.reports[&serial.parse::<crate::model::EcuSerial>().unwrap()].content.clone();
+        (report.installed_image.path, report.attacks_detected, report.counter)
+    }
+
+    /// Lists an image for the Primary in both repositories.
+    fn offer(&mut self, path: &str, image: &Image, counter: u64) {
+        let custom = image.custom("gateway", counter);
+        self.list(path, image, &custom);
+        let assigned = self.assign(image, custom, "p-1", "gw");
+        self.publish(json!({ path: assigned }));
+    }
+}
+
+#[test]
+fn both_ecus_are_updated_once_and_say_so() {
+    let mut car = Car::new();
+    let (gateway, brake) = (image(100_000), image(0));
+    let (gateway_custom, brake_custom) = (gateway.custom("gateway", 1), brake.custom("brake", 1));
+    car.list("gw/1/gw.bin", &gateway, &gateway_custom);
+    car.list("br/1/br.bin", &brake, &brake_custom);
+    let targets = json!({
+        "gw/1/gw.bin": car.assign(&gateway, gateway_custom, "p-1", "gw"),
+        "br/1/br.bin": car.assign(&brake, brake_custom, "s-1", "br"),
+    });
+    car.publish(targets);
+    let outcome = car.update();
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(outcome.installed.len(), 2);
+    assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
+    assert_eq!(car.installed("s-1"), Some(brake.plaintext));
+    assert_eq!(car.reported("p-1"), ("gw/1/gw.bin".into(), "".into(), 2));
+    assert_eq!(std::fs::read_dir(car.path("downloads")).unwrap().count(), 0, "what is installed is not kept");
+    car.server.requests();
+    let again = car.update();
+    assert!(again.failure.is_none() && again.installed.is_empty());
+    let requests = car.server.requests();
+    assert!(requests.iter().all(|(_, path, _)| path.starts_with("/director/")), "nothing new: {requests:?}");
+    assert_eq!(car.reported("s-1"), ("br/1/br.bin".into(), "".into(), 3), "one report says it all");
+}
+
+#[test]
+fn without_an_envelope_of_its_own_an_ecu_opens_that_of_its_hardware() {
+    let mut car = Car::new();
+    let gateway = image(5000);
+    let mut custom = gateway.custom("gateway", 1);
+    car.list("gw/1/gw.bin", &gateway, &custom);
+    let recipient = car.key_of("p-1");
+    let envelope = Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
+    let envelope = envelope.public_json().unwrap();
+    car.image.targets["targets"]["gw/1/gw.bin.jwe"] = target(envelope.as_bytes(), Value::Null);
+    car.serve_target("gw/1/gw.bin.jwe", envelope.as_bytes());
+    custom["ecuIdentifiers"] = json!({ "p-1": { "hardwareId": "gw" } });
+    car.publish(json!({ "gw/1/gw.bin": target(&gateway.sealed, custom) }));
+    assert!(car.update().failure.is_none());
+    assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
+}
+
+/// FV-19 to FV-21: what a Director alone can't do, whoever has its keys. The vehicle recovers (FV-23).
+#[test]
+fn the_director_s_word_alone_is_not_enough() {
+    let mut car = Car::new();
+    let (gateway, other) = (image(5000), image(5001));
+    let custom = gateway.custom("gateway", 1);
+    car.list("gw/1/gw.bin", &gateway, &custom);
+    let run = |car: &mut Car, path: &str, image: &Image, custom: Value, hardware: &str, attack: Attack| {
+        let assigned = car.assign(image, custom, "p-1", hardware);
+        car.publish(json!({ path: assigned }));
+        let failure = car.refused(attack);
+        assert_eq!(car.reported("p-1").1, attack.as_str(), "{failure}");
+    };
+    run(&mut car, "gw/2/gw.bin", &gateway, custom.clone(), "gw", Attack::ArbitrarySoftware);
+    run(&mut car, "gw/1/gw.bin", &other, custom.clone(), "gw", Attack::ArbitrarySoftware);
+    run(&mut car, "gw/1/gw.bin", &gateway, gateway.custom("gateway", 2), "gw", Attack::ImageRollback);
+    run(&mut car, "gw/1/gw.bin", &gateway, custom.clone(), "br", Attack::WrongHardware);
+    let mut unsealed = custom.clone();
+    unsealed.as_object_mut().unwrap().remove("sealed");
+    run(&mut car, "gw/1/gw.bin", &gateway, unsealed, "gw", Attack::EncryptionDowngrade);
+    assert_eq!(car.installed("p-1"), None);
+    let assigned = car.assign(&gateway, custom, "p-1", "gw");
+    car.publish(json!({ "gw/1/gw.bin": assigned }));
+    assert!(car.update().failure.is_none());
+    assert_eq!(car.reported("p-1").1, "", "what was reported is not reported again");
+}
+
+/// FV-22, over an empty Targets file.
+#[test]
+fn a_release_counter_never_goes_back() {
+    let mut car = Car::new();
+    let (new, old) = (image(10), image(11));
+    car.offer("gw/2/gw.bin", &new, 2);
+    assert!(car.update().failure.is_none());
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    car.offer("gw/1/gw.bin", &old, 1);
+    let failure = car.refused(Attack::ImageRollback);
+    assert!(failure.contains("has accepted 2"), "{failure}");
+    car.offer("gw/3/gw.bin", &old, 2);
+    assert!(car.update().failure.is_none(), "the same counter is no step back");
+}
+
+/// AT-10.
+#[test]
+fn another_vehicle_s_metadata_does_not_lock_a_vehicle_out() {
+    let mut car = Car::new();
+    car.director.vin = Some("VIN2");
+    car.version = 900;
+    car.publish(json!({}));
+    car.refused(Attack::WrongVehicle);
+    car.director.vin = Some("VIN1");
+    car.version = 1;
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+}
+
+/// AT-19.
+#[test]
+fn images_that_do_not_fit_together_are_refused() {
+    let mut car = Car::new();
+    let gateway = image(10);
+    let mut custom = gateway.custom("gateway", 1);
+    custom["requires"] = json!(["brake>=2"]);
+    car.list("gw/1/gw.bin", &gateway, &custom);
+    let assigned = car.assign(&gateway, custom, "p-1", "gw");
+    car.publish(json!({ "gw/1/gw.bin": assigned }));
+    car.refused(Attack::MixAndMatch);
+}
+
+/// AT-3: authentic for its key, but not what was signed.
+#[test]
+fn what_opens_to_something_else_is_not_installed() {
+    let mut car = Car::new();
+    let (good, other) = (image(9000), image(9001));
+    car.offer("gw/1/gw.bin", &good, 1);
+    assert!(car.update().failure.is_none());
+    // Both repositories list the other's bytes with the good one's plaintext.
+    let mut wrong = good.custom("gateway", 2);
+    car.list("gw/2/gw.bin", &other, &wrong);
+    let assigned = car.assign(&other, wrong.clone(), "p-1", "gw");
+    car.publish(json!({ "gw/2/gw.bin": assigned }));
+    car.refused(Attack::WrongSoftware);
+    // An envelope with another data key.
+    wrong["ecuIdentifiers"] =
+        json!({ "p-1": { "hardwareId": "gw", "envelope": good.envelope_for(&car.key_of("p-1")) } });
+    car.publish(json!({ "gw/2/gw.bin": target(&other.sealed, wrong) }));
+    car.refused(Attack::WrongSoftware);
+    assert_eq!(car.installed("p-1"), Some(good.plaintext), "the old image is still there");
+    assert_eq!(car.reported("p-1").0, "gw/1/gw.bin");
+}
+
+/// AT-7, AT-8.
+#[test]
+fn the_clock_does_not_go_back_until_a_new_root_says_so() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    car.set_time("2029-06-01T00:00:00Z");
+    let failure = car.refused(Attack::Freeze);
+    assert!(failure.contains("the clock is behind"), "{failure}");
+    car.set_time("2030-01-01T00:00:01Z");
+    assert!(car.update().failure.is_none());
+    // Far ahead, everything has expired, and the right time is behind.
+    car.set_time("9999-01-01T00:00:00Z");
+    car.refused(Attack::Freeze);
+    car.set_time("2030-01-01T00:00:02Z");
+    car.refused(Attack::Freeze);
+    let root = car.director.sign("root", &car.director.root(2));
+    car.director.files.insert("2.root.json".into(), root);
+    car.publish(json!({}));
+    let outcome = car.update();
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    car.set_time("2030-01-01T00:00:01Z");
+    car.refused(Attack::Freeze);
+}
+
+/// A Secondary follows the chain of roots from where it is.
+#[test]
+fn secondaries_verify_for_themselves_fully_or_partially() {
+    for verification in ["full", "partial"] {
+        let mut car = Car::new();
+        car.replace_setting(
+            "role = \"secondary\"\nverification = \"full\"",
+            &format!("role = \"secondary\"\nverification = \"{verification}\""),
+        );
+        for version in 2..4 {
+            let old = car.director.keys.insert("root", new_key()).unwrap();
+            let root = car.director.root(version);
+            let root = crate::uptane::verify::fixture::sign(&root, &[&old, &car.director.keys["root"]]);
+            car.director.files.insert(format!("{version}.root.json"), root);
+        }
+        let brake = image(20_000);
+        let custom = brake.custom("brake", 1);
+        car.list("br/1/br.bin", &brake, &custom);
+        let assigned = car.assign(&brake, custom, "s-1", "br");
+        car.publish(json!({ "br/1/br.bin": assigned }));
+        let outcome = car.update();
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        assert_eq!(car.installed("s-1"), Some(brake.plaintext));
+        let own = car.path("ecus/s-1/trust/director");
+        assert_eq!(std::fs::read(own.join("root.json")).unwrap(), car.director.file("3.root.json"));
+        assert_eq!(own.join("snapshot.json").exists(), verification == "full");
+    }
+}
+
+/// AT-20: a Secondary whose own metadata says something else refuses, and says so itself.
+#[test]
+fn a_secondary_does_not_believe_its_primary() {
+    let mut car = Car::new();
+    let brake = image(20_000);
+    let custom = brake.custom("brake", 1);
+    car.list("br/1/br.bin", &brake, &custom);
+    let assigned = car.assign(&brake, custom, "s-1", "br");
+    car.publish(json!({ "br/1/br.bin": assigned }));
+    let stranger = Repo::new(Some("VIN1"));
+    std::fs::write(car.path("ecus/s-1/trust/director/root.json"), stranger.file("1.root.json")).unwrap();
+    car.refused(Attack::ArbitrarySoftware);
+    let body = car.server.bodies().pop().unwrap();
+    let manifest: Value = serde_json::from_slice(&body).unwrap();
+    let reports = &manifest["signed"]["ecu_version_reports"];
+    assert_eq!(reports["s-1"]["signed"]["attacks_detected"], "arbitrary-software");
+    assert_eq!(reports["p-1"]["signed"]["attacks_detected"], "");
+}
+
+#[test]
+fn a_device_is_written_and_an_interrupted_installation_is_repeated() {
+    let mut car = Car::new();
+    let device = car.path("device");
+    std::fs::write(&device, vec![9; 70_000]).unwrap();
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", "device = \"device\"");
+    let gateway = image(60_000);
+    car.offer("gw/1/gw.bin", &gateway, 1);
+    assert!(car.update().failure.is_none());
+    let written = std::fs::read(&device).unwrap();
+    assert_eq!((&written[..60_000], written.len()), (&gateway.plaintext[..], 70_000));
+    // Power was lost while the same image was written again.
+    let state = car.path("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    std::fs::write(&state, text.replace("\"installing\": null", "\"installing\": \"gw/1/gw.bin\"")).unwrap();
+    std::fs::write(&device, vec![8; 70_000]).unwrap();
+    car.server.bodies();
+    let outcome = car.update();
+    assert_eq!(outcome.installed.len(), 1);
+    assert_eq!(std::fs::read(&device).unwrap()[..60_000], gateway.plaintext);
+    let first = VehicleManifest::parse(&car.server.bodies()[0]).unwrap();
+    let first = &first.content.reports[&"p-1".parse::<crate::model::EcuSerial>().unwrap()].content;
+    assert_eq!(first.installed_image.path, "unprovisioned", "it ran nothing for sure");
+}
+
+#[test]
+fn a_command_counts_only_if_it_succeeds_and_never_sees_the_end_of_a_wrong_image() {
+    let mut car = Car::new();
+    let script = "cat > out && [ ! -e fail ] && touch done";
+    let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
+    let (gateway, other) = (image(60_000), image(60_001));
+    let wrong = gateway.custom("gateway", 1);
+    car.list("gw/1/gw.bin", &other, &wrong);
+    let assigned = car.assign(&other, wrong, "p-1", "gw");
+    car.publish(json!({ "gw/1/gw.bin": assigned }));
+    car.refused(Attack::WrongSoftware);
+    assert!(!car.path("done").exists(), "it was killed");
+    std::fs::write(car.path("fail"), "").unwrap();
+    car.offer("gw/2/gw.bin", &gateway, 2);
+    let outcome = car.update();
+    assert!(outcome.failure.is_some() && outcome.attack().is_none() && outcome.installed.is_empty());
+    std::fs::remove_file(car.path("fail")).unwrap();
+    assert_eq!(car.update().installed.len(), 1);
+    assert_eq!(std::fs::read(car.path("out")).unwrap(), gateway.plaintext);
+}

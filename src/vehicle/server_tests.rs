@@ -1,0 +1,156 @@
+//! A web server for tests that misbehaves in the ways that a bad link or a hostile server does.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// How a file is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    Well,
+    /// The connection is cut after so many bytes, once.
+    CutOnce(usize),
+    /// Nothing comes after so many bytes.
+    StallAfter(usize),
+    /// One byte, and a pause, again and again.
+    Drip,
+    /// Bytes without end.
+    Endless,
+    /// `Range` is ignored.
+    Whole,
+    /// Another file than was there before: `If-Range` does not match.
+    Replaced,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    pub(super) manners: BTreeMap<String, Manner>,
+    /// Method, path and `Range` of each request.
+    pub(super) requests: Vec<(String, String, Option<String>)>,
+    /// Bodies of `PUT` and `POST`.
+    pub(super) bodies: Vec<Vec<u8>>,
+}
+
+pub(super) struct Server {
+    pub(super) url: String,
+    pub(super) content: Arc<Mutex<Content>>,
+}
+
+impl Server {
+    pub(super) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let content = Arc::new(Mutex::new(Content::default()));
+        let shared = Arc::clone(&content);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let content = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream, &content));
+            }
+        });
+        Self { url, content }
+    }
+
+    pub(super) fn put(&self, path: &str, bytes: &[u8]) {
+        self.content.lock().unwrap().files.insert(path.to_owned(), bytes.to_vec());
+    }
+
+    pub(super) fn behave(&self, path: &str, manner: Manner) {
+        self.content.lock().unwrap().manners.insert(path.to_owned(), manner);
+    }
+
+    pub(super) fn requests(&self) -> Vec<(String, String, Option<String>)> {
+        std::mem::take(&mut self.content.lock().unwrap().requests)
+    }
+
+    pub(super) fn bodies(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.content.lock().unwrap().bodies)
+    }
+}
+
+/// One request a connection.
+fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap_or_default();
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
+    let (mut range, mut if_range, mut length) = (None, None, 0);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).unwrap_or_default();
+        let Some((name, value)) = header.trim().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => range = Some(value.to_owned()),
+            "if-range" => if_range = Some(value.to_owned()),
+            "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let (file, manner) = {
+        let mut content = content.lock().unwrap();
+        content.requests.push((method.clone(), path.clone(), range.clone()));
+        if method != "GET" {
+            content.bodies.push(body);
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            return;
+        }
+        let manner = content.manners.get(&path).copied().unwrap_or(Manner::Well);
+        if matches!(manner, Manner::CutOnce(_)) {
+            content.manners.remove(&path);
+        }
+        (content.files.get(&path).cloned(), manner)
+    };
+    let Some(file) = file else {
+        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return;
+    };
+    let _ = answer(&mut stream, &file, manner, range, if_range);
+}
+
+fn answer(
+    stream: &mut TcpStream,
+    file: &[u8],
+    manner: Manner,
+    range: Option<String>,
+    if_range: Option<String>,
+) -> std::io::Result<()> {
+    let etag = if manner == Manner::Replaced { "\"two\"" } else { "\"one\"" };
+    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let from = from.filter(|_| manner != Manner::Whole && if_range.is_none_or(|known| known == etag));
+    let body = &file[from.unwrap_or(0).min(file.len())..];
+    let head = match from {
+        Some(from) => format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", file.len() - 1, file.len()),
+        None => "200 OK".to_owned(),
+    };
+    match manner {
+        Manner::Endless => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?,
+        _ => write!(
+            stream,
+            "HTTP/1.1 {head}\r\ncontent-length: {}\r\netag: {etag}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )?,
+    }
+    match manner {
+        Manner::Well | Manner::Whole | Manner::Replaced => stream.write_all(body),
+        Manner::CutOnce(after) => stream.write_all(&body[..after.min(body.len())]),
+        Manner::StallAfter(after) => {
+            stream.write_all(&body[..after.min(body.len())])?;
+            let _ = stream.read(&mut [0]); // until the client gives up
+            Ok(())
+        }
+        Manner::Drip => body.iter().try_for_each(|byte| {
+            stream.write_all(&[*byte])?;
+            stream.flush()?;
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            Ok(())
+        }),
+        Manner::Endless => loop {
+            stream.write_all(&[b'['; 8192])?;
+        },
+    }
+}
