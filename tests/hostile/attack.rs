@@ -118,13 +118,48 @@ impl<'a> Row<'a> {
         description: impl Into<String>,
         hostile: impl FnOnce(&mut World),
     ) -> &mut Attack {
-        self.refuse_step(name, variant, description, 3, |world| {
-            hostile(world);
-            world.step(Expect::Refused(name))
-        })
+        self.stage(name, variant, description, Expect::Refused(name), hostile)
     }
 
-    /// An attack by someone who holds no key: the versions that it claimed are still free.
+    /// What a vehicle may take or not.
+    pub(crate) fn contain(
+        &mut self,
+        variant: impl Into<String>,
+        description: impl Into<String>,
+        hostile: impl FnOnce(&mut World),
+    ) -> &mut Attack {
+        self.stage("none", variant, description, Expect::Contained, hostile)
+    }
+
+    fn stage(
+        &mut self,
+        name: &'static str,
+        variant: impl Into<String>,
+        description: impl Into<String>,
+        expect: Expect,
+        hostile: impl FnOnce(&mut World),
+    ) -> &mut Attack {
+        let mut world = self.honest.clone();
+        hostile(&mut world);
+        let honest = self.recovered(&world);
+        let steps = vec![self.honest.step(Expect::Updated), world.step(expect), honest.step(Expect::Updated)];
+        self.push(name, variant, description, steps)
+    }
+
+    /// The honest repositories once somebody has noticed. Roles that a thief put into the snapshot can be taken out of it by
+    /// new keys for it alone (IMG-21).
+    fn recovered(&self, world: &World) -> World {
+        let mut honest = self.honest.clone();
+        if world.image.delegated() != honest.image.delegated() {
+            honest.image.rotate("timestamp");
+            honest.image.rotate("snapshot");
+            honest.image.publish_root(&[]);
+        }
+        (0..3).for_each(|_| honest.update());
+        honest
+    }
+
+    /// An attack by someone who holds no key: the next honest update, changed on its way. The vehicle then takes it as it is.
     pub(crate) fn refuse_keyless(
         &mut self,
         name: &'static str,
@@ -132,25 +167,23 @@ impl<'a> Row<'a> {
         description: impl Into<String>,
         hostile: impl FnOnce(&mut World),
     ) -> &mut Attack {
-        self.refuse_step(name, variant, description, 1, |world| {
+        self.refuse_step(name, variant, description, |world| {
             hostile(world);
             world.step(Expect::Refused(name))
         })
     }
 
-    /// An attack whose step is made by hand, after which the honest repositories are `ahead` versions on.
+    /// The same, with a step that is made by hand.
     pub(crate) fn refuse_step(
         &mut self,
         name: &'static str,
         variant: impl Into<String>,
         description: impl Into<String>,
-        ahead: usize,
         hostile: impl FnOnce(&mut World) -> Step,
     ) -> &mut Attack {
-        let mut world = self.honest.clone();
-        let hostile = hostile(&mut world);
         let mut honest = self.honest.clone();
-        (0..ahead).for_each(|_| honest.update());
+        honest.update();
+        let hostile = hostile(&mut honest.clone());
         let steps = vec![self.honest.step(Expect::Updated), hostile, honest.step(Expect::Updated)];
         self.push(name, variant, description, steps)
     }
@@ -167,19 +200,6 @@ impl<'a> Row<'a> {
         hostile(&mut world);
         let steps = vec![self.honest.step(Expect::Updated), world.step(Expect::Updated)];
         self.push(name, variant, description, steps)
-    }
-
-    /// What a vehicle may take or not.
-    pub(crate) fn contain(
-        &mut self,
-        variant: impl Into<String>,
-        description: impl Into<String>,
-        hostile: impl FnOnce(&mut World),
-    ) -> &mut Attack {
-        self.refuse_step("none", variant, description, 3, |world| {
-            hostile(world);
-            world.step(Expect::Contained)
-        })
     }
 
     pub(crate) fn push(

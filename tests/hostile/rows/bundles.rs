@@ -62,7 +62,6 @@ pub(crate) fn at_10(lab: &Lab) -> Vec<Attack> {
         let theirs: Vec<_> = theirs.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         let description = format!("Version 900 of another vehicle's {}, and the vehicle's own.", files.join(", "));
         row.refuse_keyless("wrong-vehicle", files.join("-"), description, |world| {
-            world.update();
             world.director.tree.extend(theirs);
         });
     }

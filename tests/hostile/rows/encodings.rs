@@ -29,7 +29,6 @@ pub(crate) fn at_32(lab: &Lab) -> Vec<Attack> {
         }
         let description = format!("The {} repository serves its snapshot as its timestamp.", side.as_str());
         row.refuse_keyless("mix-and-match", format!("{}-swapped", side.as_str()), description, |world| {
-            world.update();
             let repository = world.repository(side);
             let snapshot = repository.tree[&format!("{}.snapshot.json", repository.version("snapshot"))].to_vec();
             repository.store("timestamp.json", snapshot);

@@ -3,19 +3,33 @@
 use serde_json::json;
 
 use crate::hostile::attack::{Attack, Behaviour, Expect, Row};
+use crate::hostile::draft::Draft;
 use crate::hostile::repository::{EXPIRED, Side, file_name};
 use crate::hostile::world::Lab;
 
 /// Freeze: each role past its expiry, in each repository.
 pub(crate) fn at_6(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-6");
+    let expire = |draft: &mut Draft| draft.signed["expires"] = json!(EXPIRED);
     for side in Side::BOTH {
-        for role in side.roles() {
+        for role in side.roles().iter().filter(|role| **role != "root") {
             let description = format!("The {} repository's {role} has expired.", side.as_str());
             row.refuse("freeze", format!("expired-{}-{role}", side.as_str()), description, |world| {
-                world.update_edited(side, role, |draft| draft.signed["expires"] = json!(EXPIRED));
+                world.update_edited(side, role, expire);
             });
         }
+        let mut expired = row.honest.clone();
+        expired.update_edited(side, "root", expire);
+        let mut honest = expired.clone();
+        honest.repository(side).publish_root(&[]);
+        honest.update();
+        let steps = vec![
+            row.honest.step(Expect::Updated),
+            expired.step(Expect::Refused("freeze")),
+            honest.step(Expect::Updated),
+        ];
+        let description = format!("The {} repository's last root has expired.", side.as_str());
+        row.push("freeze", format!("expired-{}-root", side.as_str()), description, steps);
     }
     // The Image repository's own files are looked at when the Director has something new.
     for role in ["timestamp", "snapshot", "targets"] {

@@ -13,7 +13,6 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-2");
     let description = "On its way, the word `sealed` is taken out of the Director's targets.";
     row.refuse_keyless("mix-and-match", "stripped-on-the-way", description, |world| {
-        world.update();
         let file = format!("{}.targets.json", world.director.version("targets"));
         let mut targets: Value = serde_json::from_slice(&world.director.tree[&file]).unwrap();
         for target in targets["signed"]["targets"].as_object_mut().unwrap().values_mut() {
@@ -135,10 +134,9 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             world.publish();
         });
         let description = format!("On its way, a sealed image gets {what}.");
-        let attack = if variant == "extended" { "endless-data" } else { "arbitrary-software" };
+        let attack = if ["extended", "repeated"].contains(&variant) { "endless-data" } else { "arbitrary-software" };
         if variant != "truncated" {
             row.refuse_keyless(attack, format!("on-the-way-{variant}"), description, |world| {
-                world.update();
                 change_file(world, PRIMARY, change);
             })
             .on(PRIMARY);
@@ -228,7 +226,6 @@ pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
     }
     let description = "The file of one image is served under the name of another of the same length.";
     row.refuse_keyless("arbitrary-software", "files", description, |world| {
-        world.update();
         let image = &world.assigned[PRIMARY];
         let other = Image::seal_bytes("gateway", PRIMARY_HARDWARE, 9, vec![9; image.plaintext.len()]);
         let file = image.file();
@@ -237,7 +234,6 @@ pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
     .on(PRIMARY);
     let description = "The files of two ECUs are served under each other's names.";
     row.refuse_keyless("arbitrary-software", "ecus", description, |world| {
-        world.update();
         let (first, second) = (world.assigned[PRIMARY].clone(), world.assigned[SECONDARY].clone());
         world.image.store(&first.file(), second.sealed.to_vec());
         world.image.store(&second.file(), first.sealed.to_vec());

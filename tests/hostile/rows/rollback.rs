@@ -17,7 +17,6 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
         });
         let description = format!("The {name} repository's first timestamp is served again.");
         row.refuse_keyless("rollback", format!("{name}-timestamp"), description, |world| {
-            world.update();
             let old = World::new(lab).repository(side).tree["timestamp.json"].clone();
             world.repository(side).tree.insert("timestamp.json".into(), old);
         });
@@ -132,7 +131,7 @@ pub(crate) fn at_18(lab: &Lab) -> Vec<Attack> {
             let description = format!("The {name} repository's {role} is another one of its version, signed as well.");
             row.refuse("mix-and-match", format!("other-{name}-{role}"), description, |world| {
                 let mut other = world.clone();
-                other.update();
+                other.update_edited(side, role, |draft| draft.signed["other"] = json!(true));
                 world.update();
                 take_files(world, &other, side, role, 0);
             });

@@ -14,8 +14,7 @@ pub(crate) fn at_5(lab: &Lab) -> Vec<Attack> {
         for (place, path) in places(&row.honest) {
             let description = format!("{path} comes a byte a second, or not at all after the head ({variant}).");
             let behaviour = behaviour.clone();
-            row.refuse_step("slow-retrieval", format!("{variant}-{place}"), description, 1, |world| {
-                world.update();
+            row.refuse_step("slow-retrieval", format!("{variant}-{place}"), description, |world| {
                 let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
                 world.step(refused("slow-retrieval", &place)).serve(path, behaviour)
             });
@@ -54,8 +53,7 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-16");
     for (place, path) in places(&row.honest) {
         let description = format!("{path} goes on without end.");
-        row.refuse_step("endless-data", format!("endless-{place}"), description, 1, |world| {
-            world.update();
+        row.refuse_step("endless-data", format!("endless-{place}"), description, |world| {
             let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
             world.step(refused("endless-data", &place)).serve(path, Behaviour::Endless)
         });
