@@ -75,10 +75,14 @@ pub(crate) fn at_11(lab: &Lab) -> Vec<Attack> {
         let mut next = row.honest.clone();
         next.update();
         let path = format!("/repo/{}", next.assigned[&ecu.serial].file());
-        for (variant, behaviour) in [("missing", Behaviour::Missing), ("cut", Behaviour::Cut(5000))] {
+        let redirect = Behaviour::Redirect(path.clone());
+        for (variant, behaviour) in
+            [("missing", Behaviour::Missing), ("cut", Behaviour::Cut(5000)), ("redirect-loop", redirect)]
+        {
             // What is installed of the rest is the vehicle's choice; that it says so and ends whole is not.
             let step = next.step(Expect::Partial).serve(path.clone(), behaviour);
-            let steps = vec![row.honest.step(Expect::Updated), step, next.step(Expect::Updated)];
+            let last = next.step(Expect::Updated).serve(path.clone(), Behaviour::IgnoreRange);
+            let steps = vec![row.honest.step(Expect::Updated), step, last];
             let description = format!("The image of the {} does not arrive.", ecu.role);
             row.push("partial-bundle", format!("{variant}-{}", ecu.role), description, steps);
         }

@@ -141,8 +141,9 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
         ("cut", "only its first half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("empty", "nothing in it", Vec::clear),
     ];
-    for side in Side::BOTH {
-        for role in side.roles() {
+    // One parser reads them all; these come first, last and in between.
+    for (side, roles) in [(Side::Director, ["timestamp", "targets"]), (Side::Image, ["root", BINS])] {
+        for role in roles {
             for (variant, what, change) in harmless {
                 let variant = format!("{variant}-{}-{role}", side.as_str());
                 let description = format!("The {} repository's {role} has {what}.", side.as_str());
@@ -151,7 +152,7 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
                 });
             }
             for (variant, what, change) in hostile {
-                let attack = if variant == "deep" && *role == "timestamp" { "endless-data" } else { "malformed" };
+                let attack = if variant == "deep" && role == "timestamp" { "endless-data" } else { "malformed" };
                 let variant = format!("{variant}-{}-{role}", side.as_str());
                 let description = format!("The {} repository's {role} has {what}.", side.as_str());
                 row.refuse(attack, variant, description, |world| {

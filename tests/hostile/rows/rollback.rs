@@ -131,8 +131,9 @@ pub(crate) fn at_18(lab: &Lab) -> Vec<Attack> {
             let description = format!("The {name} repository's {role} is another one of its version, signed as well.");
             row.refuse("mix-and-match", format!("other-{name}-{role}"), description, |world| {
                 let mut other = world.clone();
-                other.update_edited(side, role, |draft| draft.signed["other"] = json!(true));
-                world.update();
+                // Of one length, so that it is the hash that tells.
+                other.update_edited(side, role, |draft| draft.signed["which"] = json!(2));
+                world.update_edited(side, role, |draft| draft.signed["which"] = json!(1));
                 take_files(world, &other, side, role, 0);
             });
             let description = format!("The {name} repository's {role} is a newer one, and its hash is not listed.");

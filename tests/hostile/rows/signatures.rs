@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::hostile::attack::{Attack, Row};
+use crate::hostile::attack::{Attack, Expect, Row};
 use crate::hostile::draft::Draft;
 use crate::hostile::keys::{Key, RoleKeys};
 use crate::hostile::repository::{BINS, Side};
@@ -99,15 +99,23 @@ pub(crate) fn at_27(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-27");
     for_each_role(|side, role| {
         let name = side.as_str();
+        let mut honest = row.honest.clone();
         for (variant, threshold, attack) in
             [("zero", 0, "arbitrary-software"), ("negative", -1, "malformed"), ("unmeetable", 4, "arbitrary-software")]
         {
             let description = format!("The {name} repository's {role} has the threshold {threshold} and three keys.");
-            row.refuse(attack, format!("{variant}-{name}-{role}"), description, |world| {
+            let attack = row.refuse(attack, format!("{variant}-{name}-{role}"), description, |world| {
                 let keys = RoleKeys { threshold: json!(threshold), ..RoleKeys::generate() };
                 replace_keys(world, side, role, &keys);
                 world.update();
+                honest = world.clone();
             });
+            // A root with a threshold that nobody meets is a root all the same, so it takes another one.
+            if variant == "unmeetable" && !["root", BINS].contains(&role) {
+                replace_keys(&mut honest, side, role, &RoleKeys::generate());
+                honest.update();
+                attack.steps[2] = honest.step(Expect::Updated);
+            }
         }
     });
     row.attacks

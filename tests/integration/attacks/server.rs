@@ -168,7 +168,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (file, behaviour) = {
         let mut state = shared.state();
         state.requests.push(request.path.clone());
-        (state.files.get(&request.path).cloned(), state.behaviours.get(&request.path).cloned())
+        let file = state.files.get(&request.path).or_else(|| state.files.get(&decoded(&request.path)?));
+        (file.cloned(), state.behaviours.get(&request.path).cloned())
     };
     if request.method == "PUT" {
         let manifest = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -191,7 +192,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             head(stream, "200 OK", Some(file.map_or(1000, |file| file.len())), "")?;
             sender.wait()
         }
-        (Some(Behaviour::Drip), file) => sender.drip(&file.unwrap_or_default()),
+        (Some(Behaviour::Drip), file) => sender.drip(&file.unwrap_or_else(|| Arc::new(vec![b' '; 1000]))),
         (Some(Behaviour::Cut(length)), file) => {
             let file = file.unwrap_or_default();
             head(stream, "200 OK", Some(file.len()), "")?;
@@ -209,6 +210,17 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             Some(_) => head(stream, "416 Range Not Satisfiable", Some(0), ""),
         },
     }
+}
+
+/// A path without its percent signs.
+fn decoded(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn head(mut stream: &TcpStream, status: &str, length: Option<usize>, fields: &str) -> std::io::Result<()> {
