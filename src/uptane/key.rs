@@ -1,7 +1,7 @@
 //! Signing keys of ECUs and of metadata roles, as vehicles and the Director use them: TUF 1.0.34, 4.2.2 and 4.3.
 //!
 //! [`PublicKey`] is the key object of metadata, manifests and the inventory, [`SigningKey`] an ECU's own private key. The
-//! keys that sign the repositories' metadata are the [`super::keyring`]'s.
+//! keys that sign the repositories' metadata are the keyring's.
 
 use std::fmt;
 

@@ -98,7 +98,8 @@ pub(super) enum InstallTarget {
     File(PathBuf),
     /// A block device, or a file that is there and is written from its start.
     Device(PathBuf),
-    /// A program that reads the image from its standard input and ends with 0 once it runs.
+    /// A program that reads the image from its standard input and ends with 0 once it runs. `MOTORCADE_ECU_SERIAL` says for
+    /// which ECU, `MOTORCADE_IMAGE_LENGTH` how many bytes come: fewer are what a power cut of this side leaves.
     Command(Vec<String>),
 }
 

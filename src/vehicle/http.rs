@@ -20,7 +20,7 @@ use crate::uptane::verify::Attack;
 /// How long the client waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// For a connection, and for the head of an answer.
+    /// For a connection, and as long again for the head of an answer.
     pub(super) answer: Duration,
     /// For the next byte of a body.
     pub(super) stall: Duration,
@@ -164,7 +164,8 @@ impl Http {
         if let Some(body) = request.body {
             builder = builder.header("content-type", "application/json").body(body);
         }
-        let sent = async { tokio::time::timeout(self.patience.answer, builder.send()).await };
+        // Longer than connecting may take: no connection is a bad link, and no answer to a request a slow server.
+        let sent = async { tokio::time::timeout(self.patience.answer * 2, builder.send()).await };
         let answered = self.wait(sent)?.map_err(|_| HttpError::TooSlow { url: url.to_owned() })?;
         let response = answered.map_err(|error| network(url, error))?;
         Ok(Answer { http: self, response, url: url.to_owned(), window_start: Instant::now(), window_bytes: 0 })

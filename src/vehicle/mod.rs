@@ -2,7 +2,7 @@
 //! client.
 //!
 //! It shares no code with the server but [`crate::model`], [`crate::envelope`] and the formats and the verifier of
-//! [`crate::uptane`]. Everything is synchronous; the one runtime is inside [`http`]. Files are replaced whole or not at all,
+//! [`crate::uptane`]. Everything is synchronous; the one runtime is inside `http.rs`. Files are replaced whole or not at all,
 //! and what was trusted before a failure is trusted after it (FV-23).
 
 mod bundle;

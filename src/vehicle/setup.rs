@@ -1,6 +1,9 @@
 //! A vehicle as it is put together from its state directory.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
 use super::config::{Config, EcuConfig, TlsConfig};
@@ -55,6 +58,16 @@ impl Folder {
         (Store::new(&trust.join("director")), Store::new(&trust.join("image")))
     }
 
+    /// Two processes on one directory would use report counters twice.
+    fn lock(&self) -> Result<File, Error> {
+        let path = self.0.join("lock");
+        let file = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(Error::file("write", &path))?;
+        let busy = |_| Error::Setting { path, fault: "another motorcade-vehicle runs on this directory".into() };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(busy)?;
+        Ok(file)
+    }
+
     /// Removes what a power cut left half-written.
     fn sweep(&self, config: &Config) {
         sweep(&self.0);
@@ -75,6 +88,8 @@ pub(super) struct Vehicle {
     pub(super) state: State,
     pub(super) http: Http,
     token: Option<Token>,
+    /// Held for as long as this lives.
+    _lock: File,
 }
 
 impl Vehicle {
@@ -82,6 +97,7 @@ impl Vehicle {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let folder = Folder::new(path);
         let config = Config::load(&folder.config())?;
+        let lock = folder.lock()?;
         folder.sweep(&config);
         make_folder(&folder.downloads())?;
         let state = State::load(&path.join("state.json"))?;
@@ -90,7 +106,7 @@ impl Vehicle {
             true => Some(Token::new(&ecu::read(&folder.token())?)),
             false => None,
         };
-        Ok(Self { folder, config, state, http, token })
+        Ok(Self { folder, config, state, http, token, _lock: lock })
     }
 
     /// The token that goes with a request to a URL: the Director's server knows it, and nobody else is to.

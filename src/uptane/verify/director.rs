@@ -71,7 +71,7 @@ pub struct EcuRecord {
     pub highest_counter: Option<ReleaseCounter>,
 }
 
-/// Hardware ids for which a target of the Director is searched on the Image repository (FV-18).
+/// Reads whom the Director wants to install a target. Nothing is compared with the Image repository yet.
 ///
 /// # Errors
 ///

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture::{EARLIER, Repo, id, key_objects, listed, new_key, now, sha256, sign, signed};
@@ -524,5 +525,50 @@ fn a_delegated_role_is_in_the_snapshot_and_has_a_name_of_its_own() {
         repo.targets = json!({ "targets": {}, "delegations": delegations(&[&a], odd) });
         repo.publish(2);
         assert!(matches!(load(&mut set(&repo, image()), &repo, 2), Err(E::Malformed { .. })), "{name}");
+    }
+}
+
+fn with_targets() -> &'static Repo {
+    static REPO: std::sync::OnceLock<Repo> = std::sync::OnceLock::new();
+    REPO.get_or_init(|| {
+        let mut repo = Repo::new(None);
+        repo.targets = json!({ "targets": { "a/b": listed_target(b"a") } });
+        repo.publish(1);
+        repo
+    })
+}
+
+proptest! {
+    #[test]
+    fn noise_is_refused_and_never_panics(noise in prop::collection::vec(any::<u8>(), 0..500)) {
+        let repo = with_targets();
+        prop_assert!(TrustedSet::new(&noise, image(), now()).is_err());
+        let mut set = set(repo, image());
+        prop_assert!(set.update_root(&noise).is_err() && set.update_timestamp(&noise).is_err());
+        set.update_timestamp(repo.file("timestamp.json")).unwrap();
+        prop_assert!(set.update_snapshot(&noise).is_err());
+        set.update_snapshot(repo.file("1.snapshot.json")).unwrap();
+        prop_assert!(set.update_targets(&noise).is_err());
+    }
+
+    /// A changed byte is refused, or is one that does not count, such as the case of a hexadecimal digit.
+    #[test]
+    fn a_changed_byte_changes_nothing_that_is_trusted(at in 0_usize..2000, bit in 0_u8..8) {
+        let repo = with_targets();
+        for name in ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"] {
+            let mut files = repo.files.clone();
+            let file = files.get_mut(name).unwrap();
+            let at = at % file.len();
+            file[at] ^= 1 << bit;
+            let Ok(mut set) = TrustedSet::new(&files["1.root.json"], image(), now()) else { continue };
+            let loaded = set.update_timestamp(&files["timestamp.json"])
+                .and_then(|_| set.update_snapshot(&files["1.snapshot.json"]))
+                .and_then(|()| set.update_targets(&files["1.targets.json"]));
+            if loaded.is_ok() {
+                let expected: TargetFile = serde_json::from_value(listed_target(b"a")).unwrap();
+                prop_assert_eq!(set.targets().unwrap().get("a/b"), Some(&expected));
+                prop_assert!(set.update_root(repo.file("1.root.json")).is_err());
+            }
+        }
     }
 }

@@ -39,8 +39,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
-    let mut vehicle = Vehicle::open(&args.state.dir)?;
-    let outcome = cycle::run(&mut vehicle);
+    let outcome = match Vehicle::open(&args.state.dir) {
+        Ok(mut vehicle) => cycle::run(&mut vehicle),
+        Err(error) => Outcome { failure: Some(error), ..Outcome::default() },
+    };
     show(&outcome, args.json)?;
     Ok(if outcome.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
