@@ -63,6 +63,8 @@ pub(crate) enum Expect {
 pub(crate) enum Behaviour {
     /// What should be there, and after it bytes without end.
     Endless,
+    /// Fields of a head without end.
+    EndlessHead,
     /// One byte a second.
     Drip,
     /// A head, and then nothing.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use motorcade::uptane::canonical::canonical;
 use motorcade::uptane::key::{Scheme, SigningKey};
 use serde_json::{Value, json};
@@ -33,6 +35,40 @@ impl Key {
         object["comment"] = json!("the same key");
         let id = hex::encode(Sha256::digest(canonical(&object).unwrap()));
         Self { id, object, ..self.clone() }
+    }
+
+    /// The same key in another encoding, under an id that is correct, too.
+    ///
+    /// P-256: the bare point, the same with one coordinate, and the older name of the key type. RSA: PKCS#1.
+    pub(crate) fn other_encodings(&self) -> Vec<(&'static str, Self)> {
+        let pem = self.object["keyval"]["public"].as_str().unwrap();
+        let Some(body) = pem.strip_prefix("-----BEGIN PUBLIC KEY-----") else { return Vec::new() };
+        let body: String = body.split("-----").next().unwrap().split_whitespace().collect();
+        let der = STANDARD.decode(body).unwrap();
+        let with = |change: &dyn Fn(&mut Value)| {
+            let mut object = self.object.clone();
+            change(&mut object);
+            let id = hex::encode(Sha256::digest(canonical(&object).unwrap()));
+            Self { id, object, ..self.clone() }
+        };
+        let with_der = |der: &[u8]| {
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
+            with(&|object| object["keyval"]["public"] = json!(pem))
+        };
+        let spaced = with(&|object| object["keyval"]["public"] = json!(pem.replace('\n', "\n\n")));
+        if self.object["keytype"] == "rsa" {
+            return vec![("rsa-pkcs1", with_der(&der[RSA_SPKI_HEAD..])), ("rsa-spaces", spaced)];
+        }
+        let point = &der[der.len() - 65..];
+        let sign = 2 + point[64] % 2;
+        let compressed = [&P256_COMPRESSED_HEAD[..], &[sign], &point[1..33]].concat();
+        vec![
+            ("p256-point", with_der(point)),
+            ("p256-compressed", with_der(&compressed)),
+            ("p256-compressed-point", with_der(&[&[sign], &point[1..33]].concat())),
+            ("p256-older-name", with(&|object| object["keytype"] = json!("ecdsa-sha2-nistp256"))),
+            ("p256-spaces", spaced),
+        ]
     }
 
     /// The same key under an id that is not its own.
@@ -84,3 +120,10 @@ impl RoleKeys {
 pub(crate) fn key_objects<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
     keys.into_iter().map(|key| (key.id.clone(), key.object.clone())).collect::<serde_json::Map<_, _>>().into()
 }
+
+const RSA_SPKI_HEAD: usize = 24; // of a key of 2048 bits or more: what is before the RSAPublicKey (RFC 8017)
+/// SubjectPublicKeyInfo of a P-256 key up to its point, if that has one coordinate (RFC 5480).
+const P256_COMPRESSED_HEAD: [u8; 26] = [
+    0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
+];

@@ -106,6 +106,7 @@ fn describe_step(number: u32, step: &Step) -> Value {
 fn describe_behaviour(behaviour: &Behaviour) -> Value {
     match behaviour {
         Behaviour::Endless => json!("endless"),
+        Behaviour::EndlessHead => json!("endless-head"),
         Behaviour::Drip => json!("drip"),
         Behaviour::Stall => json!("stall"),
         Behaviour::Cut(bytes) => json!({ "cut": bytes }),

@@ -160,9 +160,10 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
                 });
             }
             type Signed = fn(&mut Value);
-            let signed: [(&str, &str, Signed); 6] = [
+            let signed: [(&str, &str, Signed); 7] = [
                 ("fraction", "the version 3.5", |signed| signed["version"] = json!(3.5)),
                 ("text-version", "a version in quotes", |signed| signed["version"] = json!("3")),
+                ("huge-version", "a version over 64 bits", |signed| signed["version"] = json!(1.8446744073709552e19)),
                 ("version-0", "the version 0", |signed| signed["version"] = json!(0)),
                 ("negative", "a version below 0", |signed| signed["version"] = json!(-3)),
                 ("no-expiry", "no expiry", |signed| drop(signed.as_object_mut().unwrap().remove("expires"))),

@@ -39,6 +39,16 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
             plain_release(world, |image| image.with_custom(change));
         });
     }
+    let description = "Both repositories say that it is sealed by another algorithm that is known.";
+    row.refuse("wrong-software", "algorithm-other", description, |world| {
+        world.release_next();
+        let image = world.assigned[PRIMARY].clone();
+        let image = image.with_custom(|custom| custom["sealed"]["alg"] = json!("AES256_GCM_HKDF_1MB"));
+        world.release(&image);
+        world.assign(PRIMARY, &image);
+        world.publish();
+    })
+    .on(PRIMARY);
     let description = "Both repositories say that a file is sealed which is not.";
     row.refuse("wrong-software", "plain-file", description, |world| plain_release(world, |image| image)).on(PRIMARY);
     let description = "The Director has no envelope for the Primary, and there is none for its hardware.";

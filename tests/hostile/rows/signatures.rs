@@ -1,5 +1,6 @@
 //! Signatures that are missing, wrong, too few or too many.
 
+use motorcade::uptane::key::Scheme;
 use serde_json::json;
 
 use crate::hostile::attack::{Attack, Expect, Row};
@@ -73,6 +74,21 @@ pub(crate) fn at_26(lab: &Lab) -> Vec<Attack> {
             world.update();
         });
     });
+    // One key in two encodings: what a supplier might hand in as two.
+    for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
+        let key = Key::generate_of(scheme);
+        for (encoding, other) in key.other_encodings() {
+            for (side, role) in [(Side::Director, "targets"), (Side::Image, "root"), (Side::Image, BINS)] {
+                let name = side.as_str();
+                let description = format!("One key stands twice for the {name} repository's {role}: {encoding}.");
+                row.refuse("arbitrary-software", format!("{encoding}-{name}-{role}"), description, |world| {
+                    let keys = RoleKeys { keys: vec![key.clone(), other.clone()], threshold: json!(2) };
+                    replace_keys(world, side, role, &keys);
+                    world.update();
+                });
+            }
+        }
+    }
     row.attacks
 }
 

@@ -58,6 +58,16 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
             world.step(refused("endless-data", &place)).serve(path, Behaviour::Endless)
         });
     }
+    for place in ["director-root", "director-timestamp", "image-snapshot", "image"] {
+        let mut next = row.honest.clone();
+        next.update();
+        let path = places(&next).into_iter().find(|(name, _)| *name == place).unwrap().1;
+        let description = format!("The head before {path} goes on without end.");
+        // That the connection is of no use is all that a vehicle can say: no byte of a file has come.
+        let step = next.step(Expect::Partial).serve(path, Behaviour::EndlessHead);
+        let steps = vec![row.honest.step(Expect::Updated), step, next.step(Expect::Updated)];
+        row.push("endless-data", format!("endless-head-{place}"), description, steps);
+    }
     for side in Side::BOTH {
         let name = side.as_str();
         let description = format!("The {name} repository's timestamp, well signed, has a megabyte.");

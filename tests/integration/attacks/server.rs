@@ -188,6 +188,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             head(stream, "302 Found", Some(0), &format!("location: {location}\r\n"))
         }
         (Some(Behaviour::Endless), file) => sender.endless(&file.unwrap_or_default()),
+        (Some(Behaviour::EndlessHead), _) => sender.endless_head(),
         (Some(Behaviour::Stall), file) => {
             head(stream, "200 OK", Some(file.map_or(1000, |file| file.len())), "")?;
             sender.wait()
@@ -254,6 +255,15 @@ impl Sender<'_> {
         let more = vec![b' '; 64 * 1024];
         while !self.is_stopped() {
             self.send(&more)?;
+        }
+        Ok(())
+    }
+
+    fn endless_head(&self) -> std::io::Result<()> {
+        let mut stream = self.stream;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+        while !self.is_stopped() {
+            self.send(format!("x: {}\r\n", "x".repeat(1000)).as_bytes())?;
         }
         Ok(())
     }
