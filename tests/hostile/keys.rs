@@ -39,7 +39,8 @@ impl Key {
 
     /// The same key in another encoding, under an id that is correct, too.
     ///
-    /// P-256: the bare point, the same with one coordinate, and the older name of the key type. RSA: PKCS#1.
+    /// P-256: the bare point, the same with one coordinate, and the older name of the key type. RSA: PKCS#1. Both: bytes after
+    /// the end, and white space.
     pub(crate) fn other_encodings(&self) -> Vec<(&'static str, Self)> {
         let pem = self.object["keyval"]["public"].as_str().unwrap();
         let Some(body) = pem.strip_prefix("-----BEGIN PUBLIC KEY-----") else { return Vec::new() };
@@ -57,7 +58,12 @@ impl Key {
         };
         let spaced = with(&|object| object["keyval"]["public"] = json!(pem.replace('\n', "\n\n")));
         if self.object["keytype"] == "rsa" {
-            return vec![("rsa-pkcs1", with_der(&der[RSA_SPKI_HEAD..])), ("rsa-spaces", spaced)];
+            let trailing = with_der(&[&der[..], b"more"].concat());
+            return vec![
+                ("rsa-pkcs1", with_der(&der[RSA_SPKI_HEAD..])),
+                ("rsa-trailing", trailing),
+                ("rsa-spaces", spaced),
+            ];
         }
         let point = &der[der.len() - 65..];
         let sign = 2 + point[64] % 2;
@@ -66,6 +72,7 @@ impl Key {
             ("p256-point", with_der(point)),
             ("p256-compressed", with_der(&compressed)),
             ("p256-compressed-point", with_der(&[&[sign], &point[1..33]].concat())),
+            ("p256-trailing", with_der(&[&der[..], b"more"].concat())),
             ("p256-older-name", with(&|object| object["keytype"] = json!("ecdsa-sha2-nistp256"))),
             ("p256-spaces", spaced),
         ]
