@@ -180,7 +180,7 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
     }
     let (composed, decomposed) = ("gateway/3/\u{e9}.bin", "gateway/3/e\u{301}.bin");
     let description = "The Director lists a name in one Unicode form, and the Image repository in another.";
-    row.refuse("arbitrary-software", "unicode-forms", description, |world| {
+    row.refuse("malformed", "unicode-forms", description, |world| {
         world.release_next();
         let image = Image::seal("gateway", PRIMARY_HARDWARE, 3);
         world.release(&image.clone().at(composed));
