@@ -96,19 +96,18 @@ impl Step {
 }
 
 /// Collects the attacks of one row. All begin with the same honest update.
-pub(crate) struct Row<'a> {
-    pub(crate) lab: &'a Lab,
+pub(crate) struct Row {
     row: &'static str,
     /// The honest repositories, as the vehicle sees them first.
     pub(crate) honest: World,
     pub(crate) attacks: Vec<Attack>,
 }
 
-impl<'a> Row<'a> {
-    pub(crate) fn new(lab: &'a Lab, row: &'static str) -> Self {
+impl Row {
+    pub(crate) fn new(lab: &Lab, row: &'static str) -> Self {
         let mut honest = World::new(lab);
         honest.update(); // so that there is a version before
-        Self { lab, row, honest, attacks: Vec::new() }
+        Self { row, honest, attacks: Vec::new() }
     }
 
     /// An attack by someone who holds keys: it is refused, and the vehicle goes on with the honest repositories, whose

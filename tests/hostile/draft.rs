@@ -10,15 +10,17 @@ use super::keys::Key;
 /// A change of one file.
 pub(crate) type Edit = Rc<dyn Fn(&mut Draft)>;
 
+type Change<T> = Box<dyn FnOnce(&mut T)>;
+
 /// A metadata file before it is signed.
 pub(crate) struct Draft {
     /// What will be signed.
     pub(crate) signed: Value,
     /// Who will sign it.
     pub(crate) signers: Vec<Key>,
-    on_signatures: Vec<Box<dyn FnOnce(&mut Vec<Value>)>>,
-    on_signed: Vec<Box<dyn FnOnce(&mut Value)>>,
-    on_bytes: Vec<Box<dyn FnOnce(&mut Vec<u8>)>>,
+    on_signatures: Vec<Change<Vec<Value>>>,
+    on_signed: Vec<Change<Value>>,
+    on_bytes: Vec<Change<Vec<u8>>>,
 }
 
 impl Draft {

@@ -122,7 +122,6 @@ impl TargetsRole {
 /// A repository with all that it ever published.
 #[derive(Clone)]
 pub(crate) struct Repository {
-    pub(crate) side: Side,
     /// Named by the Director's files.
     pub(crate) vin: Option<String>,
     /// Keys of root, timestamp and snapshot; those of targets are in [`Self::targets`].
@@ -138,9 +137,8 @@ pub(crate) struct Repository {
 
 impl Repository {
     /// A repository with its first root and nothing else.
-    pub(crate) fn new(side: Side, vin: Option<&str>, keys: &BTreeMap<String, RoleKeys>) -> Self {
+    pub(crate) fn new(vin: Option<&str>, keys: &BTreeMap<String, RoleKeys>) -> Self {
         let mut repository = Self {
-            side,
             vin: vin.map(str::to_owned),
             roles: keys.clone(),
             targets: [("targets".to_owned(), TargetsRole::new(&keys["targets"]))].into(),

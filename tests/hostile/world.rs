@@ -30,7 +30,7 @@ impl LabKeys {
 
     /// The root that the vehicle is built with.
     pub(crate) fn first_root(&self, side: Side) -> Arc<Vec<u8>> {
-        Repository::new(side, None, self.of(side)).tree["1.root.json"].clone()
+        Repository::new(None, self.of(side)).tree["1.root.json"].clone()
     }
 
     fn of(&self, side: Side) -> &BTreeMap<String, RoleKeys> {
@@ -64,15 +64,6 @@ pub(crate) struct Site {
     pub(crate) installed: BTreeMap<String, Arc<Vec<u8>>>,
 }
 
-impl Site {
-    pub(crate) fn tree_mut(&mut self, side: Side) -> &mut Tree {
-        match side {
-            Side::Director => &mut self.director,
-            Side::Image => &mut self.repo,
-        }
-    }
-}
-
 /// Both repositories, in the hands of whoever holds all their keys.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -93,8 +84,8 @@ impl World {
 
     /// The same Image repository's keys, and the Director's word for this vehicle.
     pub(crate) fn of(lab: &Lab, vehicle: &Vehicle) -> Self {
-        let director = Repository::new(Side::Director, Some(&vehicle.vin), &lab.keys.director);
-        let mut image = Repository::new(Side::Image, None, &lab.keys.image);
+        let director = Repository::new(Some(&vehicle.vin), &lab.keys.director);
+        let mut image = Repository::new(None, &lab.keys.image);
         for (name, prefixes) in bins() {
             image.top().delegations.push(Delegation::to(&name, &lab.keys.bins).prefixes(&prefixes));
             image.add_role(&name, TargetsRole::new(&lab.keys.bins));
@@ -164,11 +155,6 @@ impl World {
     pub(crate) fn release_in(&mut self, role: &str, image: &Image) {
         self.image.targets.get_mut(role).unwrap().targets.insert(image.path.clone(), image.entry());
         self.image.store(&image.file(), image.sealed.to_vec());
-    }
-
-    /// Takes an image out of its bin.
-    pub(crate) fn withdraw(&mut self, image: &Image) {
-        self.image.targets.get_mut(&bin_of(&image.path)).unwrap().targets.remove(&image.path);
     }
 
     /// Lets the Director assign an image to an ECU, in place of the one before.

@@ -21,7 +21,7 @@ fn at_22_limit_partial_verification_believes_the_director() {
     let vin = lab().vehicle.vin.parse().unwrap();
     let repository = Repository::Director { vin, ecus: None };
     let set = TrustedSet::new(&director["1.root.json"], repository, SystemClock.now()).unwrap();
-    let latest = director.iter().filter(|(name, _)| name.ends_with(".targets.json")).next_back().unwrap().1;
+    let latest = director.iter().rfind(|(name, _)| name.ends_with(".targets.json")).unwrap().1;
     let (_, targets) = verify_partial(&set, 0, latest).unwrap();
     assert!(targets.contains_key("evil/9/evil.bin"), "{:?}", targets.keys());
 }
