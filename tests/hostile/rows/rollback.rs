@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::hostile::attack::{Attack, Expect, Row};
 use crate::hostile::repository::{BINS, Side, file_name};
-use crate::hostile::world::{Lab, World};
+use crate::hostile::world::{Lab, World, edit};
 
 /// Metadata rollback: an older version of each role, in each repository.
 pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
@@ -47,11 +47,13 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
 pub(crate) fn at_14(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-14");
     // What is listed under a version that the vehicle has is not fetched again, whatever it lists.
-    let mut again = row.honest.clone();
-    let version = again.director.version("timestamp");
-    again.update_edited(Side::Director, "timestamp", move |draft| draft.signed["version"] = json!(version));
     let mut honest = row.honest.clone();
     honest.update();
+    let mut again = honest.clone();
+    let version = row.honest.director.version("timestamp");
+    again.director = row.honest.director.clone();
+    again.director.targets.clone_from(&honest.director.targets);
+    again.director.publish(&[("timestamp", edit(move |draft| draft.signed["version"] = json!(version)))]);
     let steps = vec![row.honest.step(Expect::Updated), again.step(Expect::UpToDate), honest.step(Expect::Updated)];
     let description = "The Director's timestamp lists a new snapshot and keeps its version.";
     row.push("rollback", "director-timestamp", description, steps);
