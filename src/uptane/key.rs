@@ -10,7 +10,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -96,7 +96,7 @@ impl PublicKey {
         let public = text(&object["keyval"]["public"])?;
         let bytes = match scheme {
             Scheme::Ed25519 => hex::decode(&public).ok().filter(|bytes| bytes.len() == 32),
-            _ => pem_body(&public, "PUBLIC KEY"),
+            _ => pem_body(&public, "PUBLIC KEY").and_then(|der| normal_form(scheme, &der)),
         };
         let bytes = bytes.ok_or(KeyError::Malformed)?;
         let message = canonical(&object).map_err(|_| KeyError::Malformed)?;
@@ -142,7 +142,6 @@ impl PublicKey {
 
     /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is accepted.
     fn is_usable(&self) -> bool {
-        use aws_lc_rs::signature::ParsedPublicKey;
         ParsedPublicKey::new(self.scheme.algorithm(), &self.bytes).is_ok()
     }
 
@@ -298,6 +297,14 @@ pub enum KeyError {
     Generate,
 }
 
+/// The one `SubjectPublicKeyInfo` of a key, whichever way it was written. A point has several forms, RSA keys have two, and
+/// what follows the end is passed over: one key that counts as two would meet a threshold of two alone (AT-26).
+fn normal_form(scheme: Scheme, der: &[u8]) -> Option<Vec<u8>> {
+    let parsed = ParsedPublicKey::new(scheme.algorithm(), der).ok()?;
+    let spki: PublicKeyX509Der<'_> = parsed.as_der().ok()?;
+    Some(spki.as_ref().to_vec())
+}
+
 /// The DER within a PEM block.
 fn pem_body(text: &str, label: &str) -> Option<Vec<u8>> {
     let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
@@ -330,6 +337,26 @@ const MAX_OID_OFFSET: usize = 32; // the algorithm comes first
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// AT-26: a key counts once, however it is written.
+    #[test]
+    fn one_key_in_two_encodings_is_the_same_key() {
+        for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
+            let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
+            let der = key.public().bytes.clone();
+            let other = match scheme {
+                Scheme::RsassaPssSha256 => der[24..].to_vec(), // PKCS#1
+                _ => der[der.len() - 65..].to_vec(),           // the point alone
+            };
+            for other in [other, [&der[..], b"more"].concat()] {
+                let mut object = key.public().object().clone();
+                object["keyval"]["public"] = json!(to_pem("PUBLIC KEY", &other).as_str());
+                let again = PublicKey::from_object(object).unwrap();
+                assert_ne!(again.id(), key.public().id());
+                assert!(again.is_same_key(key.public()));
+            }
+        }
+    }
 
     #[test]
     fn every_scheme_signs_and_verifies_after_a_round_trip() {

@@ -236,6 +236,12 @@ pub enum ManifestError {
     TooManyEcus,
 }
 
+/// Whether a report can name an image so. A vehicle must not install what it can't name: no Director would read its reports
+/// again.
+pub fn is_reportable(path: &str) -> bool {
+    !path.is_empty() && path.len() <= 1024 && path.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}
+
 /// `{"filepath": …, "fileinfo": {"length": …, "hashes": {"sha256": …}}}`
 mod installed_image {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -266,7 +272,7 @@ mod installed_image {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InstalledImage, D::Error> {
         let Shape { fileinfo, filepath } = Shape::deserialize(deserializer)?;
-        if filepath.is_empty() || filepath.len() > 1024 || !filepath.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        if !super::is_reportable(&filepath) {
             return Err(serde::de::Error::custom("`filepath` must be 1 to 1024 printable ASCII characters"));
         }
         Ok(InstalledImage { path: filepath, length: fileinfo.length, sha256: fileinfo.hashes.sha256 })

@@ -79,9 +79,19 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
     let bundle = verify(vehicle, now)?;
     let pending: Vec<_> = bundle.assignments.iter().filter(|each| !vehicle.state.runs(each)).cloned().collect();
     forget_downloads(vehicle, &pending);
-    // Images that ask for each other are installed together or not at all, as far as that can be had without going back.
+    // Images that ask for each other are installed together or not at all, as far as that can be had without going back: none
+    // before all have arrived, so that who withholds one does not choose what runs beside the others (AT-11).
     let depend =
         pending.iter().any(|each| !(each.custom.image.requires.is_empty() && each.custom.image.conflicts.is_empty()));
+    if depend {
+        for assignment in &pending {
+            if let Err(error) = fetch_image(vehicle, &bundle, assignment) {
+                note(vehicle, &assignment.ecu, &error);
+                outcome.fail(error);
+                return Ok(());
+            }
+        }
+    }
     for assignment in &pending {
         let done = fetch_and_install(vehicle, &bundle, assignment, now);
         match done {

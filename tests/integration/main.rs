@@ -4,12 +4,15 @@
 
 mod answer;
 mod app;
+mod attacks;
 mod auth;
 mod client;
 mod damage;
 mod director;
 mod expect;
 mod export;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod layering;
 mod lifecycle;
 mod observe;

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "../hostile/mod.rs"]
+mod hostile;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod formats;
 mod real_input;
 mod repository;

@@ -10,6 +10,7 @@ use super::error::CustomField;
 use super::metadata::{TargetFile, Targets};
 use crate::model::{Candidate, EcuSerial, HardwareId, ReleaseCounter, SealAlgorithm, Sha256Digest, violations};
 use crate::uptane::custom::DirectorCustom;
+use crate::uptane::manifest::is_reportable;
 
 /// Checks the Director's Targets as such. Their `vin` is compared before (FV-15).
 pub(super) fn check_targets(
@@ -84,7 +85,10 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
     if sealed.and_then(|alg| alg.parse::<SealAlgorithm>().ok()).is_none() {
         return Err(VerifyError::EncryptionDowngrade { path: path.to_owned() });
     }
-    let fault = |fault: String| VerifyError::Malformed { role: "targets".into(), fault: format!("{path}: {fault}") };
+    let fault = |fault: String| VerifyError::Malformed { role: "targets".into(), fault: format!("{path:?}: {fault}") };
+    if !is_reportable(path) {
+        return Err(fault("no report could name it".into())); // AT-40
+    }
     let custom: DirectorCustom = serde_json::from_value(custom).map_err(|error| fault(error.to_string()))?;
     let unknown = || VerifyError::UnknownHash { role: "targets".into() };
     let sha256 = target.hashes.sha256().filter(|_| target.hashes.is_known()).ok_or_else(unknown)?;
