@@ -17,10 +17,8 @@ fn every_row_of_the_attack_matrix_has_a_test() {
             rows.extend(digits.parse::<u32>()); // without digits it is the line above
         }
     }
-    let missing: Vec<u32> = (1..=ROW_COUNT).filter(|row| !rows.contains(row) && !ELSEWHERE.contains(row)).collect();
+    let missing: Vec<u32> = (1..=ROW_COUNT).filter(|row| !rows.contains(row)).collect();
     assert_eq!(missing, Vec::<u32>::new(), "rows without a test");
-    let twice: Vec<u32> = ELSEWHERE.into_iter().filter(|row| rows.contains(row)).collect();
-    assert_eq!(twice, Vec::<u32>::new(), "rows that have a test by now");
 }
 
 #[test]
@@ -36,5 +34,3 @@ fn every_attack_that_is_written_to_files_has_a_name_of_its_own() {
 }
 
 const ROW_COUNT: u32 = 50;
-/// Rows of the server's side, which have no test yet.
-const ELSEWHERE: [u32; 8] = [1, 4, 12, 41, 42, 43, 44, 45];

@@ -6,6 +6,7 @@
 mod bundles;
 mod coverage;
 mod delegations;
+mod director;
 mod encodings;
 mod freeze;
 mod images;
