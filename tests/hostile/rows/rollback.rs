@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::hostile::attack::{Attack, Expect, Row};
+use crate::hostile::attack::{Attack, Behaviour, Expect, Row};
 use crate::hostile::repository::{BINS, Side, file_name};
 use crate::hostile::world::{Lab, World, edit};
 
@@ -20,6 +20,14 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
             let old = World::new(lab).repository(side).tree["timestamp.json"].clone();
             world.repository(side).tree.insert("timestamp.json".into(), old);
         });
+        let description =
+            format!("The {name} repository's new timestamp lists the first snapshot, which is not there.");
+        let attack = row.refuse("rollback", format!("{name}-snapshot-withheld"), description, |world| {
+            let old = world.repository(side).listing("snapshot", 1);
+            world.update_edited(side, "timestamp", move |draft| draft.signed["meta"]["snapshot.json"] = old.clone());
+        });
+        let path = format!("/{}/1.snapshot.json", side.folder());
+        attack.steps[1].serve.push((path, Behaviour::Missing));
         for (role, file) in [("snapshot", "timestamp"), ("targets", "snapshot")] {
             let description = format!("The {name} repository's new {file} lists the first {role}.");
             row.refuse("rollback", format!("{name}-{role}"), description, |world| {
