@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     let state = StateDir::new(&args.data_dir);
     let clock = Arc::new(SystemClock);
     state.init(clock.clone()).await?;
-    let repository = state.repository()?;
+    let (repository, _) = state.repositories()?;
     let recipient = RecipientPrivateKey::generate_p256();
     let envelope = Envelope::seal(
         &DataKey::generate(),

@@ -17,6 +17,7 @@ pub mod publish;
 pub mod recipients;
 pub mod setup;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Limits {
     pub reserved_space: u64,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
+    /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read the catalog no more.
+    pub vehicles_in_memory: NonZeroUsize,
 }
 
 impl Default for Limits {
@@ -83,6 +86,7 @@ impl Default for Limits {
             max_uploads: 16,
             reserved_space: 64 * 1024 * 1024, // 64 MiB
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
+            vehicles_in_memory: NonZeroUsize::new(10_000).expect("it is not 0"),
         }
     }
 }
@@ -113,7 +117,7 @@ impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } = parts;
-        let fleet = Fleet::new(catalog.clone(), &runtime);
+        let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &runtime);
         let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
         let director_roots =
             DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&clock), Arc::clone(&metrics));

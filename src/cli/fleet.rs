@@ -47,6 +47,9 @@ struct SimulateArgs {
     /// Vehicles that poll at one time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
     concurrency: u64,
+    /// Vehicles that poll, spread over the fleet [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    polling: Option<u64>,
     /// Seconds to poll for; 0 registers and does nothing else
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -70,7 +73,12 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Simulate(args) = args.command;
     let api = Api::new(args.client.clone())?;
-    let fleet = Arc::new(Fleet { seed: args.seed, vehicles: args.vehicles, ecus: args.ecus });
+    let fleet = Arc::new(Fleet {
+        polling: args.polling.unwrap_or(args.vehicles).min(args.vehicles),
+        seed: args.seed,
+        vehicles: args.vehicles,
+        ecus: args.ecus,
+    });
     if !args.registered {
         let report = fleet.register(&api).await?;
         if args.seconds == 0 {
@@ -89,6 +97,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 struct Fleet {
     seed: String,
     vehicles: u64,
+    /// How many of them poll.
+    polling: u64,
     ecus: u64,
 }
 
@@ -197,13 +207,13 @@ async fn poll_all(
     let started = Instant::now();
     let bar = output::seconds("polling", time.as_secs());
     // Each worker has vehicles of its own: a vehicle does not poll twice at a time.
-    let concurrency = concurrency.min(fleet.vehicles);
+    let concurrency = concurrency.min(fleet.polling);
+    let spread = fleet.vehicles / fleet.polling;
     let (time, bar_ref) = (&time, &bar);
     let worker = |worker: u64| async move {
         let mut results = Results::default();
         while started.elapsed() < *time {
-            let number = rand::random_range(0..fleet.vehicles.div_ceil(concurrency)) * concurrency + worker;
-            let number = number.min(fleet.vehicles / concurrency * concurrency - concurrency + worker);
+            let number = (rand::random_range(0..fleet.polling / concurrency) * concurrency + worker) * spread;
             if let Err(error) = poll(api, &fleet.vehicle(number)?, director, &mut results).await {
                 results.errors += 1;
                 results.first_error.get_or_insert_with(|| format!("{error:#}"));
@@ -338,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_fleet_is_made_again_from_its_seed() {
-        let fleet = |seed: &str| Fleet { seed: seed.into(), vehicles: 2, ecus: 2 };
+        let fleet = |seed: &str| Fleet { seed: seed.into(), vehicles: 2, polling: 2, ecus: 2 };
         let (one, same, other) =
             (fleet("a").vehicle(1).unwrap(), fleet("a").vehicle(1).unwrap(), fleet("b").vehicle(1).unwrap());
         assert_eq!((&one.vin, &one.token), (&same.vin, &same.token));

@@ -1,6 +1,7 @@
 //! Settings of what vehicles are served with: TLS, and how they are recognized.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,10 @@ pub struct VehicleSettings {
     /// Hours without a manifest after which a vehicle counts as silent [default: 168]
     #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=87_600))]
     silent_after: Option<u64>,
+
+    /// Vehicles whose state is kept in memory, about 6 KiB each [default: 10000]
+    #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N")]
+    vehicles_in_memory: Option<NonZeroUsize>,
 }
 
 /// Where in a client certificate a vehicle's id is.
@@ -73,6 +78,8 @@ pub struct VehicleConfig {
     pub proxy: Option<(String, Vec<IpAddr>)>,
     /// How long a vehicle may say nothing; none for the built-in time.
     pub silent_after: Option<Duration>,
+    /// Vehicles whose state is kept in memory; none for the built-in number.
+    pub vehicles_in_memory: Option<NonZeroUsize>,
 }
 
 /// How TLS is served.
@@ -121,6 +128,7 @@ impl VehicleSettings {
             tls,
             id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
             proxy,
+            vehicles_in_memory: self.vehicles_in_memory.or(file.vehicles_in_memory),
             silent_after: silent_after.map(|hours| Duration::from_secs(hours * 60 * 60)),
         })
     }

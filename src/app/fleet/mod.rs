@@ -54,8 +54,9 @@ struct Recent {
 }
 
 impl Fleet {
-    pub(super) fn new(catalog: Catalog, runtime: &Handle) -> Self {
-        let recent = Recent { vehicles: LruCache::new(KEPT_IN_MEMORY), by_token: LruCache::new(KEPT_IN_MEMORY) };
+    /// `kept` vehicles stay in memory.
+    pub(super) fn new(catalog: Catalog, kept: NonZeroUsize, runtime: &Handle) -> Self {
+        let recent = Recent { vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
         let writer = Writer::start(catalog.clone(), runtime);
         Self { catalog, recent: Mutex::new(recent), writer }
     }
@@ -152,6 +153,3 @@ impl Vehicle {
         self.keys.get(serial)
     }
 }
-
-/// Vehicles of which the requests of a poll find the status in memory; about 4 KiB each.
-const KEPT_IN_MEMORY: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not 0");

@@ -4,6 +4,7 @@
 //! transaction is written goes into the next one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +63,17 @@ impl Writer {
 async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
     let mut connection = StatusWriter::new(catalog);
     let mut jobs = Vec::with_capacity(WRITTEN_AT_ONCE);
+    let mut is_busy = false;
     while queue.recv_many(&mut jobs, WRITTEN_AT_ONCE).await > 0 {
+        if is_busy && jobs.len() < WRITTEN_AT_ONCE {
+            tokio::time::sleep(LINGER).await;
+            while jobs.len() < WRITTEN_AT_ONCE
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+        }
+        is_busy = jobs.len() >= BUSY;
         let (mut changes, mut answers, mut versions) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs.drain(..) {
             match job {
@@ -99,3 +110,6 @@ async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
 
 const QUEUE_LENGTH: usize = 4096;
 const WRITTEN_AT_ONCE: usize = 1024;
+/// Jobs of one transaction from which on more of them are worth waiting for.
+const BUSY: usize = 4;
+const LINGER: Duration = Duration::from_millis(2); // a commit takes about as long
