@@ -82,10 +82,10 @@ pub(super) fn claims_of(request: &HttpRequest) -> IdentityClaims {
         let value = request.headers().get(&proxy.header).filter(|_| is_trusted)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     });
-    let certificate = request.conn_data::<PeerCertificate>().and_then(|PeerCertificate(der)| {
+    let certificate = request.conn_data::<PeerCertificate>().map(|PeerCertificate(der)| {
         let field = config.map_or(CertificateField::default(), |config| config.certificate_field);
         // A certificate without an id is a claim, too: it is then refused, and does not fall back to a token.
-        Some(id_in(der, field).unwrap_or_default())
+        id_in(der, field).unwrap_or_default()
     });
     IdentityClaims { certificate, proxy, token: bearer_token(request.headers()).map(str::to_owned) }
 }

@@ -172,7 +172,7 @@ impl App {
             return Ok(None);
         }
         let listed = self.listed.find(path).await?;
-        if !listed.is_some_and(|listed| listed.sha256 == image.sealed.sha256) {
+        if listed.is_none_or(|listed| listed.sha256 != image.sealed.sha256) {
             let detail = format!("{path} is not in the published Image repository yet: try again");
             problems.push(Problem { code: "image_not_published", detail });
             return Ok(None);

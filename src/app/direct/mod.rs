@@ -1,10 +1,10 @@
 //! The Director: what a vehicle reports, what it is to run, and the metadata that is signed for it (Uptane 2.1.0, 5.3.2).
 //!
-//! - [`manifest`] accepts or refuses what a vehicle says of itself;
-//! - [`assign`] decides whether an image may go to an ECU;
-//! - [`bundle`] signs a vehicle's metadata when it asks, and keeps it until something changes;
-//! - [`listed`] asks the Image repository, as a client would, before anything of it is signed for a vehicle;
-//! - [`root`] keeps the Director's root.
+//! - `manifest` accepts or refuses what a vehicle says of itself;
+//! - `assign` decides whether an image may go to an ECU;
+//! - `bundle` signs a vehicle's metadata when it asks, and keeps it until something changes;
+//! - `listed` asks the Image repository, as a client would, before anything of it is signed for a vehicle;
+//! - `root` keeps the Director's root.
 
 mod assign;
 mod bundle;

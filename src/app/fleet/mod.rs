@@ -1,6 +1,6 @@
 //! The fleet: the inventory of vehicles, and the status that changes as they are served.
 //!
-//! [`Fleet`] is the one way to a vehicle's status. It keeps the vehicles that were served last in memory, so that the
+//! `Fleet` is the one way to a vehicle's status. It keeps the vehicles that were served last in memory, so that the
 //! requests of one poll read the catalog once, and writes the changes of many polls in one transaction. A change is made only
 //! if the vehicle is still at the revision on which it was decided; whoever decided it tries again otherwise.
 //!
