@@ -105,7 +105,7 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Unauthenticated`] if it has been revoked or has expired.
-    pub(super) async fn check_token_still_valid(&self, id: &str) -> Result<(), Error> {
+    pub(in crate::app) async fn check_token_still_valid(&self, id: &str) -> Result<(), Error> {
         // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses the library itself.
         self.catalog.find_token_by_id(id).await?.map_or(Ok(()), |record| self.check_validity(&record))
     }

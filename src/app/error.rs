@@ -70,8 +70,8 @@ pub enum Error {
     /// The client is gone; nobody reads the answer.
     #[error("the connection broke off before the whole image was received")]
     ClientGone,
-    /// All upload slots are taken.
-    #[error("too many uploads are running; try again later")]
+    /// All upload slots are taken, or somebody else was first each time that a change was tried.
+    #[error("the server is too busy for this; try again later")]
     Busy,
     /// No room is left.
     #[error("{detail}")]

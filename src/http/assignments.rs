@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
-use super::auth::{Access, Manage, Read};
+use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
 use super::vehicles::{check_limit, vehicle_id};
 use crate::app::App;
@@ -106,7 +106,7 @@ pub(super) async fn assign(
 )]
 pub(super) async fn list_assignments(
     app: web::Data<App>,
-    access: Access<Read, web::Query<ListQuery>>,
+    access: Access<ReadFleet, web::Query<ListQuery>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let limit = check_limit(access.input.limit)?;

@@ -21,6 +21,8 @@ pub trait Permission {
 
 /// Seeing what the API shows.
 pub struct Read;
+/// Seeing the fleet, which is private (Uptane 2.1.0, 5.3.2.2): a supplier's CI job is not among those who may.
+pub struct ReadFleet;
 /// Uploading images.
 pub struct Upload;
 /// Changing what is published and for whom: recipients, yanks, vehicles, assignments.
@@ -28,6 +30,10 @@ pub struct Manage;
 
 impl Permission for Read {
     const ROLES: &'static [AccessRole] = &AccessRole::READERS;
+}
+
+impl Permission for ReadFleet {
+    const ROLES: &'static [AccessRole] = &[AccessRole::Engineer, AccessRole::Officer, AccessRole::Viewer];
 }
 
 impl Permission for Upload {

@@ -19,12 +19,8 @@ pub(super) async fn submit_manifest(
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     // One byte more tells a manifest that is too large.
-    let read = body.to_bytes_limited(MAX_MANIFEST_SIZE + 1).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(Error::ClientGone.into()),
-        Err(_) => vec![b' '; MAX_MANIFEST_SIZE + 1].into(),
-    };
+    let limit = MAX_MANIFEST_SIZE + 1;
+    let body = read_body(&app, body, limit).await?.unwrap_or_else(|| vec![b' '; limit].into());
     app.submit_manifest(&vehicle.vin, &body).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -34,23 +30,44 @@ pub(super) async fn submit_manifest(
 pub(super) async fn enrol(
     app: web::Data<App>,
     request: HttpRequest,
-    body: web::Bytes,
+    body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let by_factory = app.authorize(bearer_token(request.headers()), ENROLLERS).await;
-    let vehicle = match &by_factory {
-        Ok(_) => None,
-        Err(_) => Some(app.identify_vehicle(&claims_of(&request)).await?),
+    let claims = claims_of(&request);
+    let factory = match app.authorize(bearer_token(request.headers()), ENROLLERS).await {
+        Ok(factory) => Some(factory),
+        Err(Error::Unauthenticated { .. }) => None, // it may be the vehicle's own token
+        Err(error) => return Err(error.into()),
+    };
+    // A certificate, or a proxy's word, has to be that of the vehicle, also beside a factory's token.
+    let is_named = claims.certificate.is_some() || claims.proxy.is_some();
+    let vehicle = if is_named || factory.is_none() { Some(app.identify_vehicle(&claims).await?) } else { None };
+    let Some(body) = read_body(&app, body, MAX_ENROLMENT_SIZE).await? else {
+        return Err(Error::TooLarge { limit: MAX_ENROLMENT_SIZE as u64 }.into());
     };
     let enrolment: Enrolment = serde_json::from_slice(&body).map_err(|error| Error::Invalid {
         code: "bad_json",
         detail: format!("the body is not an enrolment: see line {}, column {}", error.line(), error.column()),
     })?;
-    let is_new = match (by_factory, vehicle) {
-        (Ok(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?.0,
-        (Err(_), Some(vin)) => app.update_ecus(&vin, enrolment).await?,
-        (Err(error), None) => return Err(error.into()),
+    if vehicle.as_ref().is_some_and(|vin| vin.as_str() != enrolment.vin) {
+        return Err(Error::Forbidden { detail: "this is another vehicle's enrolment".into() }.into());
+    }
+    let is_new = match (factory, vehicle) {
+        (Some(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?.0,
+        (None, Some(vin)) => app.update_ecus(&vin, enrolment).await?,
+        (None, None) => return Err(Error::Unauthenticated { detail: "this takes a factory's token".into() }.into()),
     };
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
+}
+
+/// A small body whole, or nothing if it is larger than `limit`; not longer than an upload may pause.
+async fn read_body(app: &App, body: web::Payload, limit: usize) -> Result<Option<web::Bytes>, Error> {
+    let idle_timeout = app.limits().idle_timeout;
+    let read = tokio::time::timeout(idle_timeout, body.to_bytes_limited(limit)).await;
+    match read.map_err(|_| Error::Stalled { seconds: idle_timeout.as_secs() })? {
+        Ok(Ok(body)) => Ok(Some(body)),
+        Ok(Err(_)) => Err(Error::ClientGone),
+        Err(_) => Ok(None),
+    }
 }
 
 /// `GET /director/{N.}root.json`: the same for all, and open to everyone.
@@ -105,6 +122,7 @@ fn answer(request: &HttpRequest, body: web::Bytes, caching: &'static str) -> Htt
     response.insert_header((CONTENT_TYPE, "application/json")).body(body)
 }
 
+const MAX_ENROLMENT_SIZE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys
 const ENROLLERS: &[AccessRole] = &[AccessRole::Enroller, AccessRole::Engineer];
 
 #[cfg(test)]

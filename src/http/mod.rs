@@ -55,7 +55,6 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(&state.app)))
             .app_data(web::Data::new(state.repo.clone()))
             .app_data(web::Data::new(state.identity.clone()))
-            .app_data(web::PayloadConfig::new(MAX_ENROLMENT_SIZE))
             .app_data(web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json))
             .app_data(web::QueryConfig::default().error_handler(error::bad_query))
             // CI and engineers
@@ -136,5 +135,4 @@ fn get_or_head() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-const MAX_ENROLMENT_SIZE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys
 const MAX_JSON_SIZE: usize = 64 * 1024; // 64 KiB: a recipient's key is under 1 KiB

@@ -224,7 +224,7 @@ impl From<VehicleRecord> for VehicleBody {
     fn from(vehicle: VehicleRecord) -> Self {
         let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
         let ecu = |ecu: &EcuRecord| {
-            let EcuStatus { counter, installed, offered, assigned, factory: _ } = status.ecu(&ecu.serial);
+            let EcuStatus { counter, installed, offered, assigned, .. } = status.ecu(&ecu.serial);
             EcuBody {
                 ecu_serial: ecu.serial.to_string(),
                 hardware_id: ecu.hardware_id.to_string(),

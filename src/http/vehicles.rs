@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ApiError;
-use super::auth::{Access, Manage, Read};
+use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
 use super::vehicle_bodies::{
     ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken, ListQuery,
@@ -112,7 +112,7 @@ async fn register_in_bulk(
 )]
 pub(super) async fn list_vehicles(
     app: web::Data<App>,
-    access: Access<Read, web::Query<ListQuery>>,
+    access: Access<ReadFleet, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
     let web::Query(ListQuery { cursor, limit, quarantined, silent_since }) = access.input;
     let silent_since = silent_since.map(|time| time.parse()).transpose();
@@ -136,7 +136,7 @@ pub(super) async fn list_vehicles(
 )]
 pub(super) async fn show_vehicle(
     app: web::Data<App>,
-    _: Access<Read>,
+    _: Access<ReadFleet>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let vehicle = app.show_vehicle(&vehicle_id(&vin)?).await?;
@@ -155,7 +155,7 @@ pub(super) async fn show_vehicle(
 )]
 pub(super) async fn list_ecus(
     app: web::Data<App>,
-    _: Access<Read>,
+    _: Access<ReadFleet>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let vehicle = app.show_vehicle(&vehicle_id(&vin)?).await?;
@@ -174,7 +174,7 @@ pub(super) async fn list_ecus(
 )]
 pub(super) async fn list_history(
     app: web::Data<App>,
-    access: Access<Read, web::Query<HistoryQuery>>,
+    access: Access<ReadFleet, web::Query<HistoryQuery>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let web::Query(HistoryQuery { before, limit }) = access.input;

@@ -181,6 +181,16 @@ pub enum Violation {
     },
 }
 
+impl Violation {
+    /// The ECUs that it is about.
+    pub fn ecus(&self) -> Vec<&EcuSerial> {
+        match self {
+            Self::Missing { ecu, .. } => vec![ecu],
+            Self::Conflict { ecu, other, .. } => vec![ecu, other],
+        }
+    }
+}
+
 /// Checks a bundle against everything that the vehicle may be running by now (Deployment Best Practices 8.0.6.2).
 ///
 /// `possible` has, for each ECU, what it was last confirmed to run and whatever it was offered since; `bundle` has what it

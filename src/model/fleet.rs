@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, Sha256Digest, Timestamp, VehicleId};
+use super::{
+    EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp, VehicleId,
+};
 
 /// An ECU in the inventory (Uptane 2.1.0, 5.3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +98,9 @@ pub struct EcuStatus {
     /// What it was offered and may be running since, oldest first (Deployment Best Practices 8.0.6.2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<Offer>,
+    /// The highest release counter that it was ever offered: it refuses lower ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_counter: Option<ReleaseCounter>,
     /// What it is to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<CurrentAssignment>,

@@ -30,7 +30,8 @@ pub const MAX_ECUS: usize = 64;
 /// What an ECU says of itself. Members are in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuReport {
-    /// Which attacks it has noticed since its last report, separated by commas; empty if none.
+    /// Which attacks it has noticed since its last report, separated by commas; empty if none. Printable ASCII.
+    #[serde(deserialize_with = "attacks")]
     pub attacks_detected: String,
     /// Rises with every report of this ECU, so that none can be replayed.
     pub counter: u64,
@@ -92,9 +93,14 @@ impl VehicleManifest {
             return Err(ManifestError::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::NotUtf8)?;
-        if let Some(canonical) = parse_canonical(text) {
-            return Ok(canonical);
+        match parse_canonical(text) {
+            Some(manifest) => Ok(manifest),
+            None => Self::parse_any(text),
         }
+    }
+
+    /// Reads a manifest that may be written in any way.
+    fn parse_any(text: &str) -> Result<Signed<Self>, ManifestError> {
         check_json(text)?;
         let value: Value = serde_json::from_str(text).map_err(JsonFault::from)?;
         let outer: Signed<ManifestBody> = Signed::from_value(value, "the manifest")?;
@@ -185,7 +191,11 @@ impl<T> Signed<T> {
 
 impl<T: for<'de> Deserialize<'de>> Signed<T> {
     fn from_value(value: Value, what: &'static str) -> Result<Self, ManifestError> {
-        let shape = |error: serde_json::Error| ManifestError::Shape { what, fault: error.to_string() };
+        // The parser's message can quote what was sent.
+        let shape = |error: serde_json::Error| {
+            let fault = error.to_string().chars().filter(|c| !c.is_control()).take(MAX_FAULT).collect();
+            ManifestError::Shape { what, fault }
+        };
         let Value::Object(mut members) = value else {
             return Err(ManifestError::Shape { what, fault: "it is not an object".into() });
         };
@@ -200,6 +210,14 @@ impl<T: for<'de> Deserialize<'de>> Signed<T> {
         let content = T::deserialize(signed).map_err(shape)?;
         Ok(Self { content, signatures, message })
     }
+}
+
+fn attacks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > 1024 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(serde::de::Error::custom("`attacks_detected` must be at most 1024 printable ASCII characters"));
+    }
+    Ok(text)
 }
 
 fn sign(signed: Value, key: &SigningKey) -> Value {
@@ -280,6 +298,7 @@ mod installed_image {
 }
 
 const MAX_SIGNATURES: usize = 8;
+const MAX_FAULT: usize = 160;
 
 #[cfg(test)]
 mod tests {
@@ -337,6 +356,28 @@ mod tests {
         assert!(parse_canonical(&more.to_string()).is_none(), "an unknown member is signed, too");
         let twice = value.to_string().replacen("\"vin\"", "\"vin\":\"VIN1\",\"vin\"", 1);
         assert!(parse_canonical(&twice).is_none());
+    }
+
+    proptest::proptest! {
+        /// Whatever is changed: nothing panics, and what the short way takes, the long way takes for the same.
+        #[test]
+        fn both_ways_agree_on_changed_bytes(changes in proptest::collection::vec((0_usize..2000, 0x20_u8..0x7f), 0..4)) {
+            static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| manifest(&key(), &key()).to_string());
+            let mut bytes = TEXT.clone().into_bytes();
+            let length = bytes.len();
+            for (at, byte) in changes {
+                bytes[at % length] = byte;
+            }
+            let text = String::from_utf8(bytes).unwrap();
+            if let Some(short) = parse_canonical(&text) {
+                let long = VehicleManifest::parse_any(&text).unwrap();
+                proptest::prop_assert_eq!(short.message, long.message);
+                for (serial, report) in short.content.reports {
+                    proptest::prop_assert_eq!(&report.message, &long.content.reports[&serial].message);
+                }
+            }
+            let _ = VehicleManifest::parse(text.as_bytes());
+        }
     }
 
     /// AT-42: a Primary that changes what a Secondary said.

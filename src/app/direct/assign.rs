@@ -10,8 +10,8 @@ use crate::app::fleet::{Vehicle, not_registered};
 use crate::app::{App, Error, Problem};
 use crate::catalog::{MoreChanges, StatusChange};
 use crate::model::{
-    AssignmentOutcome, AssignmentRecord, Candidate, CurrentAssignment, EcuSerial, EventKind, ImagePath, ImageRecord,
-    VehicleId, violations,
+    AssignmentOutcome, AssignmentRecord, Candidate, CurrentAssignment, EcuSerial, EcuStatus, EventKind, ImagePath,
+    ImageRecord, VehicleId, Violation, violations,
 };
 
 /// Images for some of a vehicle's ECUs, which are to be installed together.
@@ -69,24 +69,37 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the ECU has no such assignment (any more).
+    /// [`Error::NotFound`] if the ECU has no such assignment (any more), [`Error::Refused`] if another one relies on it.
     pub async fn cancel_assignment(&self, vin: &VehicleId, id: &str, by: &Principal) -> Result<(), Error> {
-        self.change_vehicle(vin, |vehicle| {
+        for _ in 0..TRIES {
+            let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
             let status = &vehicle.record.status;
             let mut change = StatusChange::of(vehicle.record.id, status);
-            let has_it = |state: &crate::model::EcuStatus| state.assigned.as_ref().is_some_and(|known| known.id == id);
+            let has_it = |state: &EcuStatus| state.assigned.as_ref().is_some_and(|known| known.id == id);
             let Some((serial, state)) = change.ecus.iter_mut().find(|(_, state)| has_it(state)) else {
                 let detail = format!("{vin} has no assignment {id:.64} that could be cancelled");
                 return Err(Error::NotFound { code: "assignment_not_found", detail });
             };
+            let rest = outstanding(&vehicle).filter(|(other, _)| *other != serial);
+            let violated = self.violations_of(&vehicle, rest).await?;
+            if !violated.is_empty() {
+                let code = "constraint_violated";
+                let problem = |violation: &Violation| Problem {
+                    code,
+                    detail: format!("{violation}: cancel that assignment first"),
+                };
+                return Err(Error::Refused { problems: violated.iter().map(problem).collect() });
+            }
             let path = state.assigned.take().map(|assigned| assigned.path.to_string()).unwrap_or_default();
             let mut more = MoreChanges::keeping(status, self.clock.now());
             more.ended.push((id.to_owned(), AssignmentOutcome::Cancelled));
             more.events.push(self.event(vin, EventKind::AssignmentCancelled, Some(serial), path, &by.id));
             change.more = Some(Box::new(more));
-            Ok(change)
-        })
-        .await
+            if self.fleet.change(&vehicle, change).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::Busy)
     }
 
     fn decide_assignment(
@@ -143,11 +156,34 @@ impl App {
                 bundle.insert(assignment.ecu_serial.clone(), candidate(&image));
             }
         }
-        let possible = self.possible_images(vehicle, &bundle).await?;
+        // What other ECUs are to run already comes with it.
+        for (serial, path) in outstanding(vehicle) {
+            if !request.assignments.iter().any(|assignment| assignment.ecu_serial == *serial)
+                && let Some(image) = self.catalog.find_image(path).await?
+            {
+                bundle.insert(serial.clone(), candidate(&image));
+            }
+        }
+        let possible = self.possible_images(vehicle).await?;
         let code = "constraint_violated";
         let violated = violations(&possible, &bundle);
         problems.extend(violated.iter().map(|violation| Problem { code, detail: violation.to_string() }));
         Ok(problems)
+    }
+
+    /// What speaks against a vehicle's getting these images and no others.
+    pub(super) async fn violations_of<'a>(
+        &self,
+        vehicle: &Vehicle,
+        images: impl Iterator<Item = (&'a EcuSerial, &'a ImagePath)>,
+    ) -> Result<Vec<Violation>, Error> {
+        let mut bundle = BTreeMap::new();
+        for (serial, path) in images {
+            if let Some(image) = self.catalog.find_image(path).await? {
+                bundle.insert(serial.clone(), candidate(&image));
+            }
+        }
+        Ok(violations(&self.possible_images(vehicle).await?, &bundle))
     }
 
     /// The image of an assignment, if the Image repository lists it and the ECU can run it.
@@ -195,7 +231,18 @@ impl App {
     ) -> Result<Option<Problem>, Error> {
         let serial = &assignment.ecu_serial;
         let new = image.description.release_counter;
-        for (path, known) in self.images_of(vehicle, serial).await? {
+        let state = vehicle.record.status.ecu(serial);
+        if let Some(highest) = state.highest_counter.filter(|highest| *highest > new) {
+            let path = &image.path;
+            let detail = format!(
+                "{path} has release counter {new}, and {serial} was offered {highest} before: publish it again with a \
+                 higher counter, or give a rollback_reason"
+            );
+            return Ok(Some(Problem { code: "release_counter_rollback", detail }));
+        }
+        let mut paths = running(vehicle, serial);
+        paths.extend(state.assigned.map(|assigned| assigned.path.to_string()));
+        for (path, known) in self.find_images(paths).await? {
             let Some(known) = known.filter(|known| known.description.release_counter > new) else { continue };
             let old = known.description.release_counter;
             let detail = format!(
@@ -208,22 +255,14 @@ impl App {
         Ok(None)
     }
 
-    /// What every ECU may be running by now (Deployment Best Practices 8.0.6.2): what it was last confirmed to run, what it
-    /// was offered since, and what it is to run unless this bundle changes that.
-    async fn possible_images(
-        &self,
-        vehicle: &Vehicle,
-        bundle: &BTreeMap<EcuSerial, Candidate>,
-    ) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
+    /// What every ECU may be running by now (Deployment Best Practices 8.0.6.2): what it was last confirmed to run, and what
+    /// it was offered since.
+    async fn possible_images(&self, vehicle: &Vehicle) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
         let mut possible = BTreeMap::new();
         for ecu in vehicle.record.ecus.iter() {
-            let assigned = vehicle.record.status.ecu(&ecu.serial).assigned;
-            let replaced =
-                assigned.filter(|_| bundle.contains_key(&ecu.serial)).map(|assigned| assigned.path.to_string());
-            let images = self.images_of(vehicle, &ecu.serial).await?;
-            let images = images.into_iter().filter(|(path, _)| Some(path) != replaced.as_ref());
+            let images = self.find_images(running(vehicle, &ecu.serial)).await?;
             let images: Vec<Candidate> =
-                images.map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)).collect();
+                images.iter().map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)).collect();
             if !images.is_empty() {
                 possible.insert(ecu.serial.clone(), images);
             }
@@ -231,17 +270,8 @@ impl App {
         Ok(possible)
     }
 
-    /// Paths of what an ECU may be running or is to run, with the image if it was ever uploaded here.
-    async fn images_of(
-        &self,
-        vehicle: &Vehicle,
-        serial: &EcuSerial,
-    ) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
-        let state = vehicle.record.status.ecu(serial);
-        let installed = state.installed.map(|image| image.path);
-        let offered = state.offered.into_iter().map(|offer| offer.path.to_string());
-        let assigned = state.assigned.map(|assigned| assigned.path.to_string());
-        let paths: BTreeSet<String> = installed.into_iter().chain(offered).chain(assigned).collect();
+    /// Images by their paths; none for one that was never uploaded here.
+    async fn find_images(&self, paths: BTreeSet<String>) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
         let mut images = Vec::with_capacity(paths.len());
         for path in paths {
             let image = match path.parse::<ImagePath>() {
@@ -252,6 +282,19 @@ impl App {
         }
         Ok(images)
     }
+}
+
+/// Paths of what an ECU may be running.
+fn running(vehicle: &Vehicle, serial: &EcuSerial) -> BTreeSet<String> {
+    let state = vehicle.record.status.ecu(serial);
+    let offered = state.offered.into_iter().map(|offer| offer.path.to_string());
+    state.installed.into_iter().map(|image| image.path).chain(offered).collect()
+}
+
+/// What ECUs are to run and have not reported.
+fn outstanding(vehicle: &Vehicle) -> impl Iterator<Item = (&EcuSerial, &ImagePath)> {
+    let states = vehicle.record.status.ecus.iter();
+    states.filter_map(|(serial, state)| Some((serial, &state.assigned.as_ref()?.path)))
 }
 
 fn check_request(request: &AssignmentRequest) -> Result<(), Error> {

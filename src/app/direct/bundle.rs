@@ -57,7 +57,8 @@ impl App {
     pub async fn director_file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
         for _ in 0..TRIES {
             let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-            let vehicle = if self.is_current(&vehicle) { Some(vehicle) } else { self.sign_bundle(&vehicle).await? };
+            let vehicle =
+                if self.is_current(&vehicle).await? { Some(vehicle) } else { self.sign_bundle(&vehicle).await? };
             let Some(vehicle) = vehicle else { continue }; // it has changed meanwhile
             let Some(bundle) = &vehicle.record.status.bundle else { continue };
             if file.version.is_some_and(|version| version != bundle.version) {
@@ -74,10 +75,20 @@ impl App {
         Err(Error::Busy)
     }
 
-    fn is_current(&self, vehicle: &Vehicle) -> bool {
+    /// Whether the kept bundle is fresh, lists what it should, and lists nothing that was yanked since.
+    async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
         let half_life = self.director.policy().director.bundle.lifetime() / 2;
         let is_fresh = |bundle: &&Arc<Bundle>| bundle.expires_at >= self.clock.now() + half_life;
-        vehicle.record.status.bundle.as_ref().filter(is_fresh).is_some_and(|bundle| bundle.lists == wanted(vehicle))
+        let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else { return Ok(false) };
+        if bundle.lists != wanted(vehicle) {
+            return Ok(false);
+        }
+        for listing in &bundle.lists {
+            if self.listed.find(&listing.path).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Signs a vehicle's metadata and keeps it; returns nothing if the vehicle has changed meanwhile.
@@ -93,17 +104,47 @@ impl App {
                 Some(reason) => self.withdraw(vehicle, &listing, reason, &mut change, &mut more),
             }
         }
+        if !more.ended.is_empty() {
+            self.withdraw_dependents(vehicle, &mut lists, &mut images, &mut change, &mut more).await?;
+        }
         let version = self.fleet.reserve_version().await?;
         let signed = self.director.sign(&vehicle.record.vin, version, &images, now).await;
         let signed = signed.map_err(Error::internal("sign a vehicle's metadata"))?;
         self.metrics.add_director_bundle();
         // From now on the vehicle may have it, and may be running what it lists.
         for Listing { ecu_serial, path, .. } in &lists {
-            offer(change.ecus.entry(ecu_serial.clone()).or_default(), path, version);
+            let ecu = change.ecus.entry(ecu_serial.clone()).or_default();
+            offer(ecu, path, version);
+            let counter = images.get(path.as_str()).map(|image| image.custom.release_counter);
+            ecu.highest_counter = ecu.highest_counter.max(counter);
         }
         more.bundle = Some(Arc::new(bundle_of(version, lists, &signed)?));
         change.more = Some(Box::new(more));
         self.fleet.change(vehicle, change).await
+    }
+
+    /// What relied on an assignment that was withdrawn is withdrawn with it.
+    async fn withdraw_dependents(
+        &self,
+        vehicle: &Vehicle,
+        lists: &mut Vec<Listing>,
+        images: &mut BTreeMap<String, DirectedImage>,
+        change: &mut StatusChange,
+        more: &mut MoreChanges,
+    ) -> Result<(), Error> {
+        loop {
+            let violated =
+                self.violations_of(vehicle, lists.iter().map(|listing| (&listing.ecu_serial, &listing.path)));
+            let Some(violation) = violated.await?.into_iter().next() else { return Ok(()) };
+            let ecus = violation.ecus();
+            let Some(at) = lists.iter().position(|listing| ecus.contains(&&listing.ecu_serial)) else { return Ok(()) };
+            let listing = lists.remove(at);
+            if let Some(image) = images.get_mut(listing.path.as_str()) {
+                image.ecus.remove(&listing.ecu_serial);
+            }
+            images.retain(|_, image| !image.ecus.is_empty());
+            self.withdraw(vehicle, &listing, violation.to_string(), change, more);
+        }
     }
 
     /// Adds what an ECU is to install; or says why it can't be.

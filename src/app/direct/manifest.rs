@@ -8,8 +8,7 @@ use crate::app::fleet::view::TRIES;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
 use crate::model::{
-    AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, InstalledImage, NewEvent, Quarantine, Timestamp,
-    VehicleId,
+    AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, Quarantine, Timestamp, VehicleId,
 };
 use crate::telemetry::Chain;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
@@ -193,11 +192,14 @@ impl App {
         let mut change = StatusChange::of(vehicle.record.id, status);
         change.seen_at = Some(now);
         let mut more = MoreChanges::keeping(status, now);
+        // A Primary can't have verified what was not signed: it would settle its Secondaries' offers with it.
+        let signed = status.bundle.as_ref().map_or(0, |bundle| bundle.version);
+        let verified = manifest.targets_version.filter(|version| *version <= signed);
         for report in manifest.reports.values().map(|report| &report.content) {
             let ecu = change.ecus.entry(report.ecu_serial.clone()).or_default();
             self.check_installed(report, ecu).await?;
             self.take_report(vehicle, report, ecu, &mut more);
-            settle_offers(ecu, report, manifest.targets_version);
+            settle_offers(ecu, report, verified);
         }
         // A poll that finds nothing new is one of many in a statement of its own.
         let is_news = !more.events.is_empty() || !more.ended.is_empty() || more.quarantine != status.quarantine;
@@ -210,7 +212,9 @@ impl App {
         ecu.counter = Some(report.counter);
         if ecu.installed.as_ref() != Some(&report.installed_image) {
             let detail = report.installed_image.path.clone();
-            more.events.push(self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle"));
+            let alike = format!("{vin} installed {serial} {detail} {}", hour(now));
+            let event = self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle");
+            more.events.push(NewEvent { alike: Some(alike), ..event });
             let before = ecu.installed.replace(report.installed_image.clone());
             if ecu.factory.is_none() {
                 ecu.factory = before;
@@ -221,7 +225,7 @@ impl App {
         }
         if !report.attacks_detected.is_empty() {
             let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
-            let alike = format!("{vin} attack {serial} {attacks} {}", hour(now));
+            let alike = format!("{vin} attack {serial} {}", hour(now));
             let event = self.event(vin, EventKind::AttackReported, Some(serial), attacks.clone(), "vehicle");
             more.events.push(NewEvent { alike: Some(alike), ..event });
             let reason = format!("{serial} reported: {attacks}");
@@ -242,23 +246,23 @@ impl App {
     /// may fall back to that, or to what it was ever assigned.
     async fn check_installed(&self, report: &EcuReport, ecu: &EcuStatus) -> Result<(), Rejected> {
         let (serial, image) = (report.ecu_serial.clone(), &report.installed_image);
-        let Some(before) = &ecu.installed else { return Ok(()) };
-        if before == image || ecu.factory.as_ref() == Some(image) {
+        if ecu.installed.as_ref() == Some(image) || ecu.factory.as_ref() == Some(image) {
             return Ok(());
         }
         let path = image.path.clone();
         let failed = |error: catalog::Error| Rejected::Failed(error.into());
-        if !self.catalog.was_assigned(&serial, &path).await.map_err(failed)? {
+        let is_first = ecu.installed.is_none();
+        if !is_first && !self.catalog.was_assigned(&serial, &path).await.map_err(failed)? {
             return Err(Refusal::NeverOffered { serial, path }.into());
         }
         let found = match path.parse() {
             Ok(known) => self.catalog.find_image(&known).await.map_err(failed)?,
             Err(_) => None,
         };
-        let is_right = found.is_some_and(|known| {
-            let InstalledImage { length, sha256, .. } = image;
-            known.sealed.length == *length && known.sealed.sha256 == *sha256
-        });
+        let is_right = match found {
+            Some(known) => known.sealed.length == image.length && known.sealed.sha256 == image.sha256,
+            None => is_first, // only the factory knows what it is
+        };
         if is_right { Ok(()) } else { Err(Refusal::OtherBytes { serial, path }.into()) }
     }
 

@@ -15,6 +15,7 @@ use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
 use crate::model::{NewVehicle, VehicleId};
+use crate::uptane::manifest::MAX_ECUS;
 
 /// How the vehicles are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,7 @@ impl App {
                     Err(error) => report.refuse(line, &error),
                 }
             }
+            self.check_token_still_valid(&by.id).await?; // a stream can take hours
             let outcomes = self.catalog.register_vehicles(&vehicles, &by.id, self.clock.now()).await?;
             let mut registered: Vec<VehicleId> = Vec::new();
             for ((vehicle, outcome), line) in vehicles.iter().zip(outcomes).zip(lines) {
@@ -137,7 +139,9 @@ impl App {
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let vehicle = serde_json::from_slice::<VehicleInput>(&text).map_err(invalid);
+            // The parser's own message could repeat what was sent, and that may be a private key.
+            let vehicle = serde_json::from_slice::<VehicleInput>(&text)
+                .map_err(|error| invalid(format!("this is not a vehicle: see column {}", error.column())));
             batch.push(Parsed { line, vehicle: vehicle.and_then(|input| self.check_vehicle(input)) });
             send_full(&mut batch, batches, BATCH)?;
         }
@@ -149,15 +153,36 @@ impl App {
         let mut batch = Vec::with_capacity(BATCH);
         let mut vehicle: Option<(u64, VehicleInput)> = None;
         let headers = reader.headers().map_err(bad_csv)?.clone();
+        check_columns(&headers)?;
         let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(bad_csv)? {
+        loop {
+            let row = match reader.read_record(&mut record) {
+                Ok(false) => break,
+                Ok(true) => record.deserialize::<CsvRow>(Some(&headers)),
+                Err(error) if error.is_io_error() => return Err(Error::ClientGone),
+                Err(error) => Err(error),
+            };
             let line = record.position().map_or(0, csv::Position::line);
-            let row: CsvRow = record.deserialize(Some(&headers)).map_err(bad_csv)?;
+            let row = match row
+                .map_err(bad_csv)
+                .and_then(|row| Ok((row.vin.clone(), row.token_sha256.clone(), row.into_ecu()?)))
+            {
+                Ok(row) => row,
+                Err(error) => {
+                    batch.push(Parsed { line, vehicle: Err(error) });
+                    continue;
+                }
+            };
+            let (vin, token_sha256, ecu) = row;
             match &mut vehicle {
-                Some((_, known)) if known.vin == row.vin => known.ecus.push(row.into_ecu(line)?),
+                // One more than there may be is enough to refuse it.
+                Some((_, known)) if known.vin == vin => {
+                    if known.ecus.len() <= MAX_ECUS {
+                        known.ecus.push(ecu);
+                    }
+                }
                 known => {
-                    let (vin, token_sha256) = (row.vin.clone(), row.token_sha256.clone());
-                    let next = VehicleInput { vin, ecus: vec![row.into_ecu(line)?], token_sha256 };
+                    let next = VehicleInput { vin, ecus: vec![ecu], token_sha256 };
                     if let Some((line, done)) = known.replace((line, next)) {
                         batch.push(Parsed { line, vehicle: self.check_vehicle(done) });
                     }
@@ -200,8 +225,8 @@ struct CsvRow {
 }
 
 impl CsvRow {
-    fn into_ecu(self, line: u64) -> Result<EcuInput, Error> {
-        let key = |text: &str| KeyInput::from_text(text).ok_or_else(|| invalid(format!("line {line}: no key")));
+    fn into_ecu(self) -> Result<EcuInput, Error> {
+        let key = |text: &str| KeyInput::from_text(text).ok_or_else(|| invalid("a key is neither PEM nor JSON"));
         Ok(EcuInput {
             signing_key: key(&self.signing_key)?,
             encryption_key: self.encryption_key.filter(|key| !key.is_empty()).map(|text| key(&text)).transpose()?,
@@ -249,10 +274,18 @@ fn bad_csv(error: csv::Error) -> Error {
     if error.is_io_error() {
         return Error::ClientGone;
     }
-    invalid(format!(
-        "the CSV can't be read: {error}. Its first line names the columns vin, ecu_serial, hardware_id, role, signing_key, \
-         encryption_key and, if there is one, token_sha256"
-    ))
+    invalid("this line does not have the columns that the first line names")
+}
+
+fn check_columns(headers: &csv::StringRecord) -> Result<(), Error> {
+    let missing = |column: &&&str| !headers.iter().any(|known| known == **column);
+    match ["vin", "ecu_serial", "hardware_id", "role", "signing_key"].iter().find(missing) {
+        Some(column) => Err(invalid(format!(
+            "the first line does not name the column {column}: there are vin, ecu_serial, hardware_id, role, signing_key, \
+             encryption_key and, if there is one, token_sha256"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Most faults that a report tells.

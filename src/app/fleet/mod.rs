@@ -49,6 +49,8 @@ pub(super) struct Vehicle {
 }
 
 struct Recent {
+    /// Rises when something is forgotten: what was read before that must not be kept after it.
+    generation: u64,
     vehicles: LruCache<VehicleId, Arc<Vehicle>>,
     by_token: LruCache<Sha256Digest, VehicleId>,
 }
@@ -56,29 +58,36 @@ struct Recent {
 impl Fleet {
     /// `kept` vehicles stay in memory.
     pub(super) fn new(catalog: Catalog, kept: NonZeroUsize, runtime: &Handle) -> Self {
-        let recent = Recent { vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
+        let recent = Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
         let writer = Writer::start(catalog.clone(), runtime);
         Self { catalog, recent: Mutex::new(recent), writer }
     }
 
     /// A vehicle, if it is registered.
     pub(super) async fn find(&self, vin: &VehicleId) -> Result<Option<Arc<Vehicle>>, Error> {
-        if let Some(vehicle) = self.recent().vehicles.get(vin) {
-            return Ok(Some(Arc::clone(vehicle)));
-        }
+        let generation = {
+            let mut recent = self.recent();
+            if let Some(vehicle) = recent.vehicles.get(vin) {
+                return Ok(Some(Arc::clone(vehicle)));
+            }
+            recent.generation
+        };
         let Some(record) = self.catalog.find_vehicle(vin).await? else { return Ok(None) };
-        self.keep(record).map(Some)
+        self.keep(record, generation, None).map(Some)
     }
 
     /// The vehicle to which a bearer token belongs.
     pub(super) async fn find_by_token(&self, token: &Sha256Digest) -> Result<Option<VehicleId>, Error> {
-        if let Some(vin) = self.recent().by_token.get(token) {
-            return Ok(Some(vin.clone()));
-        }
+        let generation = {
+            let mut recent = self.recent();
+            if let Some(vin) = recent.by_token.get(token) {
+                return Ok(Some(vin.clone()));
+            }
+            recent.generation
+        };
         let Some(record) = self.catalog.find_vehicle_of_token(token).await? else { return Ok(None) };
         let vin = record.vin.clone();
-        self.keep(record)?;
-        self.recent().by_token.put(*token, vin.clone());
+        self.keep(record, generation, Some(*token))?;
         Ok(Some(vin))
     }
 
@@ -87,7 +96,7 @@ impl Fleet {
         let change = Arc::new(change);
         let made = self.writer.change(Arc::clone(&change)).await;
         if !matches!(made, Ok(true)) {
-            self.forget(&vehicle.record.vin); // it is not what it was, or nobody knows
+            self.recent().vehicles.pop(&vehicle.record.vin); // it is not what it was, or nobody knows
             return made.map(|_| None);
         }
         let mut record = vehicle.record.clone();
@@ -99,7 +108,7 @@ impl Fleet {
         };
         record.status = VehicleStatus { revision: revision + 1, ecus, seen_at, quarantine, bundle };
         let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
-        self.recent().vehicles.put(vehicle.record.vin.clone(), Arc::clone(&changed));
+        self.recent().put_newer(&changed);
         Ok(Some(changed))
     }
 
@@ -108,9 +117,10 @@ impl Fleet {
         self.writer.reserve_version().await
     }
 
-    /// Drops what is in memory of a vehicle, after a change of its inventory.
+    /// Drops what is in memory of a vehicle, after a change of its inventory or its token.
     pub(super) fn forget(&self, vin: &VehicleId) {
         let mut recent = self.recent();
+        recent.generation += 1;
         recent.vehicles.pop(vin);
         let tokens: Vec<Sha256Digest> =
             recent.by_token.iter().filter(|(_, owner)| *owner == vin).map(|(token, _)| *token).collect();
@@ -119,22 +129,34 @@ impl Fleet {
         }
     }
 
-    fn keep(&self, record: VehicleRecord) -> Result<Arc<Vehicle>, Error> {
-        let vin = record.vin.clone();
+    /// Keeps what was read, unless something has been forgotten since `generation`: it may be this.
+    fn keep(&self, record: VehicleRecord, generation: u64, token: Option<Sha256Digest>) -> Result<Arc<Vehicle>, Error> {
         let vehicle = Arc::new(Vehicle::new(record)?);
         let mut recent = self.recent();
-        // A change may have been made since this was read.
-        if let Some(known) = recent.vehicles.get(&vin)
-            && known.record.status.revision >= vehicle.record.status.revision
-        {
-            return Ok(Arc::clone(known));
+        if recent.generation != generation {
+            return Ok(vehicle);
         }
-        recent.vehicles.put(vin, Arc::clone(&vehicle));
-        Ok(vehicle)
+        if let Some(token) = token {
+            recent.by_token.put(token, vehicle.record.vin.clone());
+        }
+        Ok(recent.put_newer(&vehicle))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one.
+    fn put_newer(&mut self, vehicle: &Arc<Vehicle>) -> Arc<Vehicle> {
+        if let Some(known) = self.vehicles.get(&vehicle.record.vin)
+            && known.record.status.revision > vehicle.record.status.revision
+        {
+            return Arc::clone(known);
+        }
+        self.vehicles.put(vehicle.record.vin.clone(), Arc::clone(vehicle));
+        Arc::clone(vehicle)
     }
 }
 

@@ -142,14 +142,24 @@ pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
     if primaries != 1 {
         return Err(invalid(format!("a vehicle has one Primary; this one has {primaries}")));
     }
-    let (mut serials, mut keys) = (HashSet::new(), HashSet::new());
+    let mut serials = HashSet::new();
+    let mut keys: Vec<PublicKey> = Vec::new();
     for ecu in ecus {
+        let key = PublicKey::from_object(ecu.signing_key.clone()).map_err(invalid)?;
         if !serials.insert(&ecu.serial) {
             return Err(invalid(format!("the ECU {} is there twice", ecu.serial)));
         }
         // One key for two ECUs would let one report for the other.
-        if !keys.insert(ecu.signing_key["keyval"]["public"].as_str().unwrap_or_default()) {
+        if keys.iter().any(|known| known.is_same_key(&key)) {
             let detail = format!("{} has the signing key of another ECU: each ECU has one of its own", ecu.serial);
+            return Err(Error::Unprocessable { code: "key_refused", detail });
+        }
+        keys.push(key);
+    }
+    for jwk in ecus.iter().filter_map(|ecu| ecu.encryption_key.as_ref()) {
+        let pem = RecipientKey::from_jwk(jwk).map_err(invalid)?.to_public_pem();
+        if keys.iter().any(|key| key.is_same_as_pem(&pem)) {
+            let detail = "a signing key of one ECU is an encryption key of another: a key does one or the other".into();
             return Err(Error::Unprocessable { code: "key_refused", detail });
         }
     }
@@ -161,8 +171,8 @@ pub(super) fn refused_registration(vin: &VehicleId, outcome: &Registration) -> E
     let detail = match outcome {
         Registration::EcuTaken(serial) => format!("the ECU {serial} of {vin} is, or was, in another vehicle"),
         Registration::Registered | Registration::Unchanged | Registration::Different => format!(
-            "{vin} is registered with other ECUs, keys or another token; the first registration stands, and an ECU is \
-             replaced with an engineer's approval"
+            "{vin} is registered with other ECUs, keys or another token, or the token is another vehicle's; the first \
+             registration stands, and an ECU is replaced with an engineer's approval"
         ),
     };
     Error::Conflict { code: "already_registered", detail }

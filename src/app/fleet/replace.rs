@@ -13,7 +13,7 @@ use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid}
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
-use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EventKind, NewEvent, Timestamp, VehicleId};
+use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EcuStatus, EventKind, NewEvent, Timestamp, VehicleId};
 
 /// What a vehicle says when it enrols: all of its ECUs.
 #[derive(Debug, Deserialize)]
@@ -97,7 +97,7 @@ impl App {
     ) -> Result<(), Error> {
         check_together(ecus)?;
         let (vin, now) = (&vehicle.record.vin, self.clock.now());
-        let change = self.without_ecu(vehicle, &old.serial);
+        let change = self.without_ecu(vehicle, old, new);
         let replaced = self.catalog.replace_ecu(&old.serial, new, ecus, &change, now).await;
         self.fleet.forget(vin);
         let approved_by = match replaced {
@@ -125,14 +125,19 @@ impl App {
         Ok(self.catalog.insert_events(&[event]).await?)
     }
 
-    /// Counter, images and assignment of an ECU end with it; the bundle is signed again.
-    fn without_ecu(&self, vehicle: &Vehicle, serial: &EcuSerial) -> StatusChange {
+    /// Counter, images and assignment of an ECU end with it; the bundle is signed again. A key that signs on keeps its counter,
+    /// or its old reports could be sent again.
+    fn without_ecu(&self, vehicle: &Vehicle, old: &EcuRecord, new: &EcuRecord) -> StatusChange {
         let status = &vehicle.record.status;
         let mut change = StatusChange::of(vehicle.record.id, status);
         let mut more = MoreChanges::keeping(status, self.clock.now());
         more.bundle = None;
-        let gone = change.ecus.remove(serial).and_then(|ecu| ecu.assigned);
-        more.ended.extend(gone.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
+        let gone = change.ecus.remove(&old.serial).unwrap_or_default();
+        if new.serial == old.serial && new.signing_key == old.signing_key {
+            let kept = EcuStatus { counter: gone.counter, ..EcuStatus::default() };
+            change.ecus.insert(new.serial.clone(), kept);
+        }
+        more.ended.extend(gone.assigned.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
         change.more = Some(Box::new(more));
         change
     }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Vehicle;
+use super::register::invalid;
 use super::replace::not_registered;
 use crate::app::access::{Principal, random_token};
 use crate::app::{App, Error};
@@ -70,6 +71,9 @@ impl App {
     ///
     /// [`Error::NotFound`] if there is no such vehicle, or it is not in quarantine.
     pub async fn clear_quarantine(&self, vin: &VehicleId, reason: &str, by: &Principal) -> Result<(), Error> {
+        if reason.trim().is_empty() || reason.len() > MAX_REASON {
+            return Err(invalid(format!("`reason` must have 1 to {MAX_REASON} bytes")));
+        }
         self.change_vehicle(vin, |vehicle| {
             let Some(quarantine) = &vehicle.record.status.quarantine else {
                 let detail = format!("{vin} is not in quarantine");
@@ -149,5 +153,6 @@ impl App {
     }
 }
 
+const MAX_REASON: usize = 500;
 /// How often a change is decided again. Each time somebody else's has been made.
 pub(in crate::app) const TRIES: usize = 8;

@@ -130,9 +130,77 @@ async fn an_image_that_is_yanked_is_withdrawn_and_raised() {
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
+    assert_eq!(vehicle.targets(&server).await["targets"].as_object().unwrap().len(), 1, "it was signed already");
     send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/1")).await.expect(204);
     assert_eq!(vehicle.targets(&server).await["targets"], json!({}));
     let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
     assert_eq!(list["assignments"][0]["outcome"], "withdrawn");
     assert!(vehicle.history(&server).await.iter().any(|(kind, _)| kind == "assignment_blocked"));
+}
+
+/// What was offered and not confirmed counts, also if it is the very image that the new bundle takes the place of.
+#[tokio::test]
+async fn an_offer_counts_although_its_assignment_is_superseded() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("gw-mk3", "gw/43", 43, "&name=gateway").await;
+    server.upload_for("gw-mk3", "gw/44", 44, "&name=gateway").await;
+    server.upload_for("brake-2", "brake/8", 8, "&name=brake&conflicts=gateway%3D43").await;
+    vehicle.assign(&server, &[(0, "gw/43")]).await.expect(201);
+    vehicle.targets(&server).await;
+    let detail = vehicle.assign(&server, &[(0, "gw/44"), (1, "brake/8")]).await.refused(409, "constraint_violated");
+    assert!(detail.contains("may be running gateway 43"), "{detail}");
+}
+
+#[tokio::test]
+async fn what_an_assignment_relies_on_can_not_be_taken_from_under_it() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("gw-mk3", "gw/43", 43, "&name=gateway").await;
+    server.upload_for("gw-mk3", "other/50", 50, "&name=other").await;
+    server.upload_for("brake-2", "brake/8", 8, "&name=brake&requires=gateway%3E%3D43").await;
+    let assigned = vehicle.assign(&server, &[(0, "gw/43"), (1, "brake/8")]).await.json();
+    vehicle.assign(&server, &[(0, "other/50")]).await.refused(409, "constraint_violated");
+    let cancel = async |index: usize| {
+        let id = assigned["assignments"][index]["id"].as_str().unwrap();
+        send(server.request_as(Engineer, Method::DELETE, &format!("/api/v1/vehicles/VIN1/assignments/{id}"))).await
+    };
+    let detail = cancel(0).await.refused(409, "constraint_violated");
+    assert!(detail.contains("brake 8 on VIN1-brake requires gateway>=43"), "{detail}");
+    // An image that is yanked takes with it what relies on it.
+    send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/43")).await.expect(204);
+    assert_eq!(vehicle.targets(&server).await["targets"], json!({}));
+    cancel(1).await.refused(404, "assignment_not_found");
+}
+
+#[tokio::test]
+async fn a_counter_that_was_offered_stays_the_floor_after_a_fallback() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    let factory = vehicle.ecus[0].report.installed_image.clone();
+    server.upload_for("gw-mk3", "gw/50", 50, "").await;
+    server.upload_for("gw-mk3", "gw/45", 45, "").await;
+    vehicle.assign(&server, &[(0, "gw/50")]).await.expect(201);
+    vehicle.targets(&server).await;
+    vehicle.runs(&server, 0, "gw/50").await;
+    vehicle.ecus[0].report.installed_image = factory;
+    vehicle.report(&server).await;
+    vehicle.assign(&server, &[(0, "gw/45")]).await.refused(409, "release_counter_rollback");
+}
+
+/// A Primary that claims to have verified what was never signed settles nothing.
+#[tokio::test]
+async fn a_version_that_was_never_signed_settles_no_offer() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    server.upload_for("brake-2", "brake/8", 8, "").await;
+    vehicle.assign(&server, &[(1, "brake/8")]).await.expect(201);
+    vehicle.targets(&server).await;
+    vehicle.targets_version = 1 << 50;
+    vehicle.report(&server).await;
+    assert_eq!(vehicle.shown(&server).await["ecus"][1]["offered"], json!(["brake/8"]));
 }

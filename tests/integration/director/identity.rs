@@ -105,6 +105,12 @@ async fn a_client_certificate_says_which_vehicle_it_is() {
     let api = anonymous.get(format!("https://{address}/api/v1/vehicles")).bearer_auth(server.state.tokens.of(Engineer));
     send(api).await.expect(200);
     get(&anonymous, address, "/director/1.root.json").await.expect(200);
+    // A factory's token does not let one vehicle enrol as another.
+    let enrol = |vin: &str| {
+        let request = ours.post(format!("https://{address}/director/ecus")).bearer_auth(&server.state.tokens.enroller);
+        request.json(&TestVehicle::new(vin).enrolment())
+    };
+    send(enrol("VIN9")).await.refused(403, "forbidden");
     // Another CA's certificate gets no connection.
     let stranger = client(&ca, Some(Ca::new("OEM").issue("VIN1", None)));
     assert!(stranger.get(format!("https://{address}/director/timestamp.json")).send().await.is_err());

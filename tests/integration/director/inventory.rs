@@ -118,6 +118,14 @@ async fn csv_has_an_ecu_a_line() {
     assert_eq!(report["registered"], 2, "{report}");
     let shown = vehicles[1].shown(&server).await;
     assert_eq!(shown["ecus"][1]["signing_key"], *vehicles[1].ecus[1].signing.public().object());
+    // A line that can't be read keeps nobody else out.
+    let third = TestVehicle::new("VIN3");
+    let ecu = &third.ecus[0];
+    let key = ecu.signing.public().object().to_string().replace('"', "\"\"");
+    let more = format!("VIN4,too,few\nVIN3,{},gw-mk3,primary,\"{key}\",\n", ecu.serial);
+    let report = register_many(&server, "text/csv", csv.clone() + &more).await;
+    assert_eq!((&report["registered"], &report["unchanged"], &report["refused"]), (&json!(1), &json!(2), &json!(1)));
+
     let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles").header("Content-Type", "text/csv");
     let detail = send(request.body(csv.replace("hardware_id", "hwid"))).await.refused(400, "bad_vehicle");
     assert!(detail.contains("hardware_id"), "{detail}");
