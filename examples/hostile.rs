@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "an example that can't go on has failed")]
 
+use std::io::Write;
 use std::path::PathBuf;
 
 #[path = "../tests/hostile/mod.rs"]
@@ -37,7 +38,7 @@ fn main() -> std::io::Result<()> {
         }
         for attack in make(&lab).iter().filter(|attack| is_wanted(&attack.id())) {
             write(&folder, &lab, &keys, attack)?;
-            println!("{}", attack.id());
+            writeln!(std::io::stdout(), "{}", attack.id())?;
             count += 1;
         }
     }
