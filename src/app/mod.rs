@@ -58,6 +58,8 @@ pub struct App {
     /// Work that goes on when the request that started it is gone runs on this runtime, and is waited for.
     runtime: Handle,
     tasks: TaskTracker,
+    /// Uploads whose staged bytes may still be on the disk.
+    uploads: TaskTracker,
 }
 
 /// What bounds the work that one request can cause.
@@ -140,6 +142,7 @@ impl App {
             published_images,
             runtime,
             tasks,
+            uploads: TaskTracker::new(),
         }
     }
 
@@ -153,10 +156,15 @@ impl App {
         &self.metrics
     }
 
-    /// Waits for work that goes on without its request, at the end of the server's life.
+    /// Waits for work that goes on without its request, at the end of the server's life; and, not for ever, until what was
+    /// staged of uploads that were cut off is removed.
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.uploads.close();
+        if tokio::time::timeout(REMOVAL_TIMEOUT, self.uploads.wait()).await.is_err() {
+            tracing::warn!("what was staged of an upload is left for the next start");
+        }
     }
 
     /// Keeps count of published images; counting them in the catalog takes longer the more there are.
@@ -225,6 +233,8 @@ impl App {
         self.publisher.publish().await
     }
 }
+
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn no_image(path: &ImagePath) -> Error {
     Error::NotFound { code: "image_not_found", detail: format!("there is no image {path}") }

@@ -131,6 +131,7 @@ impl App {
             &data_key,
             request.algorithm,
             self.blobs.begin(self.limits.reserved_space)?,
+            self.uploads.token(),
             &self.metrics,
         )
         .await?;

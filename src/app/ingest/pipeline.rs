@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use zeroize::Zeroize;
 
 use super::body::Body;
@@ -36,19 +37,20 @@ pub(super) struct Sealed {
 /// # Errors
 ///
 /// What [`Body::next`] says, [`Error::Full`], [`Error::Internal`]. The staged bytes are gone then; so they are when the
-/// returned future is dropped.
+/// returned future is dropped, as soon as the step that writes has seen it: `until_removed` lives that long.
 pub(super) async fn seal<S>(
     mut body: Body<S>,
     data_key: &DataKey,
     algorithm: SealAlgorithm,
     upload: Box<dyn BlobUpload>,
+    until_removed: TaskTrackerToken,
     metrics: &Metrics,
 ) -> Result<Sealed, Error>
 where
     S: futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Unpin,
 {
     let sealer = SegmentSealer::new(data_key, algorithm).map_err(Error::internal("start to seal an image"))?;
-    let (mut intake, steps) = start(sealer, algorithm, upload)?;
+    let (mut intake, steps) = start(sealer, algorithm, upload, until_removed)?;
     let started = Instant::now();
     while let Some(piece) = body.next().await? {
         if intake.take(&piece).await.is_err() {
@@ -150,6 +152,7 @@ fn start(
     sealer: SegmentSealer,
     algorithm: SealAlgorithm,
     upload: Box<dyn BlobUpload>,
+    until_removed: TaskTrackerToken,
 ) -> Result<(Intake, Steps), Error> {
     let header = *sealer.header();
     let (to_hash, from_socket) = mpsc::channel(1);
@@ -161,7 +164,11 @@ fn start(
         plaintext: step("hash-plain", move || hash(Vec::new(), from_socket, to_seal))?,
         sealing: step("seal", move || seal_blocks(sealer, from_hash, to_hash_sealed))?,
         sealed: step("hash-sealed", move || hash(header.to_vec(), from_seal, to_write))?,
-        written: step("write", move || write(header, from_hash_sealed, upload, give_back))?,
+        written: step("write", move || {
+            let written = write(header, from_hash_sealed, upload, give_back);
+            drop(until_removed);
+            written
+        })?,
     };
     let layout = Layout::of(algorithm);
     let segments_per_block = BLOCK_SIZE / algorithm.segment_size();

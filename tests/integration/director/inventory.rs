@@ -157,7 +157,7 @@ async fn a_factory_enrols_vehicles_and_sees_nothing() {
     let server = TestServer::start().await;
     let vehicle = TestVehicle::new("VIN1");
     let enroller = server.state.tokens.enroller.clone();
-    enrol(&server, server.state.tokens.of(Viewer), &vehicle.enrolment()).await.refused(401, "unauthenticated");
+    enrol(&server, server.state.tokens.of(Viewer), &vehicle.enrolment()).await.refused(403, "forbidden");
     enrol(&server, &enroller, &vehicle.enrolment()).await.expect(201);
     enrol(&server, &enroller, &vehicle.enrolment()).await.expect(200);
     enrol(&server, &enroller, &TestVehicle::new("VIN1").enrolment()).await.refused(409, "already_registered");
