@@ -13,8 +13,8 @@ WORKDIR /src
 # The packages first, against an empty crate: this layer is built again only when Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir src benches \
-    && echo 'fn main() {}' > src/main.rs \
+RUN mkdir -p src/bin benches \
+    && echo 'fn main() {}' | tee src/main.rs > src/bin/motorcade-vehicle.rs \
     && touch src/lib.rs benches/envelope.rs \
     && cargo build --release --locked --bin motorcade \
     && rm -r src
