@@ -181,3 +181,49 @@ async fn a_vehicle_reads_a_repository_that_takes_a_token() {
     send(request.bearer_auth(&vehicle.token)).await.expect(200);
     send(server.request(Method::GET, "/repo/timestamp.json")).await.refused(401, "unauthenticated");
 }
+
+/// The whole way: the real vehicle enrols, updates and reports over TLS, with its own certificate.
+#[tokio::test]
+async fn a_vehicle_is_updated_over_mutual_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("OEM");
+    let (server, address) = tls_server(folder.path(), &ca, VehicleIdFrom::Cn).await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    let (certificate, key) = ca.issue("VIN1", None);
+    let director = send(server.request(Method::GET, "/director/1.root.json")).await.expect(200).to_vec();
+    let image = server.download("1.root.json").await;
+    let files =
+        [("c.pem", certificate.into_bytes()), ("c.key", key.into_bytes()), ("d.json", director), ("i.json", image)];
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let run = |arguments: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        command.env("MOTORCADE_ENROLMENT_TOKEN", &server.state.tokens.enroller).output().unwrap()
+    };
+    let provision = format!(
+        "provision --dir v --vin VIN1 --server https://{address} --primary gw-1:gw-mk3 --secondary gw-2:gw-mk3:rsa \
+         --director-root d.json --image-root i.json --ca-file ca.pem --client-cert c.pem --client-key c.key"
+    );
+    let provisioned = run(&provision);
+    assert!(provisioned.status.success(), "{}", String::from_utf8_lossy(&provisioned.stderr));
+    // The certificate of one vehicle, the settings of another: refused before anything is enrolled.
+    let other = run(&provision.replace("VIN1", "VIN2").replace("--dir v", "--dir w").replace("gw-1", "gw-3"));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another vehicle"), "{other:?}");
+
+    let item = |ecu: &str| serde_json::json!({ "ecu_serial": ecu, "image": "gw/1" });
+    let body = serde_json::json!({ "assignments": [item("gw-1"), item("gw-2")] });
+    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/assignments");
+    send(request.json(&body)).await.expect(201);
+    let updated = run("update --dir v --json");
+    let outcome: serde_json::Value = serde_json::from_slice(&updated.stdout).unwrap();
+    assert_eq!(outcome["outcome"], "updated", "{outcome}");
+    for ecu in ["gw-1", "gw-2"] {
+        let installed = std::fs::read(folder.path().join("v/ecus").join(ecu).join("image.bin")).unwrap();
+        assert!(installed.starts_with(b"firmware at /api/v1/images/gw/1"), "{ecu}");
+    }
+    let shown = server.get("/api/v1/vehicles/VIN1").await.json();
+    let runs: Vec<_> = shown["ecus"].as_array().unwrap().iter().map(|ecu| &ecu["installed"]["path"]).collect();
+    assert_eq!(runs, ["gw/1", "gw/1"]);
+}
