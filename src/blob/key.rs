@@ -103,7 +103,8 @@ fn parse_metadata_name(name: &str) -> Option<BlobKey> {
 
 fn split_digest(name: &str) -> Option<(Sha256Digest, &str)> {
     let (digest, rest) = name.split_once('.')?;
-    (!rest.is_empty()).then_some((digest.parse().ok()?, rest))
+    // What is left has to be clean by itself: `<digest>.../x` is, and its `../x` would leave the folder.
+    is_clean(rest).then_some((digest.parse().ok()?, rest))
 }
 
 /// Nothing that could leave the store's folder. Paths that the store was given are stricter.
@@ -158,6 +159,9 @@ mod tests {
             format!("targets/a//{h}.x"),
             format!("targets/a\\b/{h}.x"),
             format!("targets/{h}."),
+            format!("targets/{h}.../x"),
+            format!("targets/a/{h}..."),
+            format!("targets/{h}../x"),
             format!("targets/{}.x", "AB".repeat(32)),
         ] {
             assert_eq!(BlobKey::candidates(&name), [], "{name}");

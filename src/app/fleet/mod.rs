@@ -118,7 +118,7 @@ impl Fleet {
     }
 
     /// Drops what is in memory of a vehicle, after a change of its inventory or its token.
-    pub(super) fn forget(&self, vin: &VehicleId) {
+    fn forget(&self, vin: &VehicleId) {
         let mut recent = self.recent();
         recent.generation += 1;
         recent.vehicles.pop(vin);
@@ -127,6 +127,11 @@ impl Fleet {
         for token in tokens {
             recent.by_token.pop(&token);
         }
+    }
+
+    /// Drops what is in memory of a vehicle when the guard is dropped, whatever becomes of the request that changes it.
+    pub(super) fn forget_after<'a>(&'a self, vin: &'a VehicleId) -> impl Drop + use<'a> {
+        Forget { fleet: self, vin }
     }
 
     /// Keeps what was read, unless something has been forgotten since `generation`: it may be this.
@@ -144,6 +149,17 @@ impl Fleet {
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Forget<'a> {
+    fleet: &'a Fleet,
+    vin: &'a VehicleId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.fleet.forget(self.vin);
     }
 }
 

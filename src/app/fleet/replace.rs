@@ -98,10 +98,14 @@ impl App {
         check_together(ecus)?;
         let (vin, now) = (&vehicle.record.vin, self.clock.now());
         let change = self.without_ecu(vehicle, old, new);
+        let forget = self.fleet.forget_after(vin);
         let replaced = self.catalog.replace_ecu(&old.serial, new, ecus, &change, now).await;
-        self.fleet.forget(vin);
-        let approved_by = match replaced {
-            Ok(Some(approved_by)) => approved_by,
+        drop(forget);
+        match replaced {
+            Ok(Some(approved_by)) => {
+                tracing::info!(vehicle.id = vehicle.record.id, approved_by, "ECU replaced");
+                Ok(())
+            }
             Ok(None) => {
                 let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
                 let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
@@ -111,18 +115,15 @@ impl App {
                      `motorcade vehicle approve-replacement`",
                     old.serial
                 );
-                return Err(Error::Conflict { code: "replacement_not_approved", detail });
+                Err(Error::Conflict { code: "replacement_not_approved", detail })
             }
             Err(catalog::Error::AlreadyExists(serial)) => {
                 let detail = format!("the ECU {serial} is, or was, in a vehicle");
-                return Err(Error::Conflict { code: "already_registered", detail });
+                Err(Error::Conflict { code: "already_registered", detail })
             }
-            Err(catalog::Error::Overtaken) => return Err(Error::Busy),
-            Err(error) => return Err(error.into()),
-        };
-        let detail = format!("{} took the place of {}, approved by {approved_by}", new.serial, old.serial);
-        let event = self.event(vin, EventKind::EcuReplaced, Some(&new.serial), detail, "vehicle");
-        Ok(self.catalog.insert_events(&[event]).await?)
+            Err(catalog::Error::Overtaken) => Err(Error::Busy),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Counter, images and assignment of an ECU end with it; the bundle is signed again. A key that signs on keeps its counter,
@@ -132,6 +133,9 @@ impl App {
         let mut change = StatusChange::of(vehicle.record.id, status);
         let mut more = MoreChanges::keeping(status, self.clock.now());
         more.bundle = None;
+        let detail = format!("{} took the place of {}", new.serial, old.serial);
+        let (vin, serial) = (&vehicle.record.vin, Some(&new.serial));
+        more.events.push(self.event(vin, EventKind::EcuReplaced, serial, detail, "vehicle"));
         let gone = change.ecus.remove(&old.serial).unwrap_or_default();
         if new.serial == old.serial && new.signing_key == old.signing_key {
             let kept = EcuStatus { counter: gone.counter, ..EcuStatus::default() };

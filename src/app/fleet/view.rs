@@ -99,10 +99,11 @@ impl App {
     pub async fn issue_vehicle_token(&self, vin: &VehicleId, by: &Principal) -> Result<Zeroizing<String>, Error> {
         let token = random_token("motorcade_vehicle_")?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
+        let forget = self.fleet.forget_after(vin);
         if !self.catalog.set_vehicle_token(vin, &sha256).await? {
             return Err(not_registered(vin));
         }
-        self.fleet.forget(vin);
+        drop(forget);
         let event = self.event(vin, EventKind::TokenIssued, None, String::new(), &by.id);
         self.catalog.insert_events(&[event]).await?;
         Ok(token)
