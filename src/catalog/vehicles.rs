@@ -11,6 +11,17 @@ use crate::model::{
     EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord, VehicleStatus,
 };
 
+/// A query of vehicles with all that [`vehicle`] reads, by its conditions.
+macro_rules! select_vehicles {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, ",
+            "s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id ",
+            $conditions
+        )
+    };
+}
+
 /// What came of registering one vehicle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registration {
@@ -72,10 +83,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
-        let row = sqlx::query(
-            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
-             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id WHERE v.vin = $1",
-        );
+        let row = sqlx::query(select_vehicles!("WHERE v.vin = $1"));
         let row = row.bind(vin.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
@@ -87,11 +95,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_vehicle_of_token(&self, sha256: &Sha256Digest) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle by its token";
-        let row = sqlx::query(
-            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
-             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id \
-             WHERE v.token_sha256 = $1",
-        );
+        let row = sqlx::query(select_vehicles!("WHERE v.token_sha256 = $1"));
         let row = row.bind(sha256.to_string()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
@@ -118,12 +122,10 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_vehicles(&self, after: &str, limit: u32, filter: VehicleFilter) -> Result<VehiclePage, Error> {
         const OP: &str = "list vehicles";
-        let rows = sqlx::query(
-            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, \
-             s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id \
-             WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
-             AND ($3 < 0 OR s.seen_at IS NULL OR s.seen_at < $4) ORDER BY v.vin LIMIT $5",
-        )
+        let rows = sqlx::query(select_vehicles!(
+            "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
+             AND ($3 < 0 OR s.seen_at IS NULL OR s.seen_at < $4) ORDER BY v.vin LIMIT $5"
+        ))
         .bind(after)
         .bind(i64::from(filter.quarantined))
         .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))

@@ -7,7 +7,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiError;
 use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
-use super::vehicles::{check_limit, vehicle_id};
+use super::paging::{check_limit, default_limit};
+use super::vehicles::vehicle_id;
 use crate::app::App;
 use crate::app::direct::AssignmentRequest;
 use crate::model::{AssignmentOutcome, AssignmentRecord};
@@ -150,8 +151,4 @@ impl From<AssignmentRecord> for AssignmentBody {
             outcome: assignment.outcome.map(AssignmentOutcome::as_str),
         }
     }
-}
-
-fn default_limit() -> u32 {
-    100
 }

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiError;
 use super::auth::{Access, Manage, Read, Upload};
 use super::error::Problem;
+use super::paging::default_limit;
 use super::upload_head::{self, IMAGES, image_path};
 use crate::app::App;
 use crate::app::ingest::Accepted;
@@ -98,10 +99,6 @@ pub(super) struct ListQuery {
 pub(super) struct EnvelopeQuery {
     /// RFC 7638 thumbprint of a recipient's key: the answer is then flattened, for this one alone.
     kid: Option<String>,
-}
-
-fn default_limit() -> u32 {
-    100
 }
 
 /// Uploads an image: streams the body, seals it, publishes it.

@@ -13,6 +13,7 @@ mod images;
 pub mod observe;
 mod openapi;
 mod operate;
+mod paging;
 mod preflight;
 pub mod range;
 mod recipients;

@@ -3,12 +3,12 @@
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::auth::{Access, Manage, Read};
 use super::error::Problem;
+use crate::app::fleet::KeyInput;
 use crate::app::{self, App};
 use crate::model::{HardwareId, RecipientRecord};
 
@@ -21,7 +21,7 @@ pub(super) struct NewRecipient {
     hardware_ids: Vec<String>,
     /// The public key: PEM text, or a JWK object.
     #[schema(value_type = Value)]
-    public_key: Box<RawValue>,
+    public_key: KeyInput,
 }
 
 /// A registered key.
@@ -80,9 +80,7 @@ pub(super) async fn register_recipient(
 ) -> Result<HttpResponse, ApiError> {
     let Access { principal, input: body, .. } = access;
     let hardware_ids = body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
-    // A JWK goes on as it was sent: reading it into a value would hide members that stand in it twice.
-    let sent = body.public_key.get();
-    let public_key = serde_json::from_str(sent).unwrap_or_else(|_| sent.to_owned());
+    let public_key = body.public_key.text();
     let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal.id).await?;
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(RegisteredRecipient { kid }))

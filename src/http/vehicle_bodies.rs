@@ -88,7 +88,7 @@ pub(super) struct ListQuery {
     #[serde(default)]
     pub(super) cursor: String,
     /// Vehicles a page, 1 to 1000.
-    #[serde(default = "super::vehicles::default_limit")]
+    #[serde(default = "super::paging::default_limit")]
     pub(super) limit: u32,
     /// Only those in quarantine.
     #[serde(default)]
@@ -186,7 +186,7 @@ pub(super) struct HistoryQuery {
     /// `next_before` of the page before.
     pub(super) before: Option<i64>,
     /// Events a page, 1 to 1000.
-    #[serde(default = "super::vehicles::default_limit")]
+    #[serde(default = "super::paging::default_limit")]
     pub(super) limit: u32,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ApiError;
 use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
+use super::paging::check_limit;
 use super::vehicle_bodies::{
     ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken, ListQuery,
     NewVehicleBody, VehicleBody, VehicleList,
@@ -261,14 +262,6 @@ fn bad_path(rule: crate::model::ParseFieldError) -> ApiError {
 
 fn bad_query(detail: &str) -> ApiError {
     Error::Invalid { code: "bad_query", detail: detail.to_owned() }.into()
-}
-
-pub(super) fn check_limit(limit: u32) -> Result<u32, ApiError> {
-    if (1..=1000).contains(&limit) { Ok(limit) } else { Err(bad_query("`limit` must be 1 to 1000")) }
-}
-
-pub(super) fn default_limit() -> u32 {
-    100
 }
 
 const MAX_VEHICLE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::{NotCanonical, canonical};
-use super::key::{KeyId, PublicKey, SigningKey};
+use super::key::{PublicKey, SigningKey};
 use crate::model::strict_json::{JsonFault, check_json};
 use crate::model::{EcuSerial, InstalledImage, Sha256Digest, Timestamp, VehicleId};
 
@@ -181,11 +181,6 @@ impl<T> Signed<T> {
         let ours = self.signatures.iter().find(|signature| signature.keyid == id);
         let signature = ours.and_then(|signature| hex::decode(&signature.sig).ok());
         signature.is_some_and(|signature| key.verifies(&self.message, &signature))
-    }
-
-    /// Ids of the keys that are said to have signed it.
-    pub fn key_ids(&self) -> impl Iterator<Item = KeyId> {
-        self.signatures.iter().filter_map(|signature| signature.keyid.parse().ok())
     }
 }
 
