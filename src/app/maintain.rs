@@ -33,6 +33,7 @@ impl App {
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
         self.director_roots.keep_fresh().await?;
+        self.show_fleet().await?;
         self.publisher.recover().await
     }
 
@@ -64,6 +65,11 @@ impl App {
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
         self.director_roots.keep_fresh().await?;
+        self.show_fleet().await
+    }
+
+    /// Counts the fleet for the metrics.
+    async fn show_fleet(&self) -> Result<(), Error> {
         let counts = self.count_fleet(self.limits.silent_after).await?;
         self.metrics.set_vehicles(counts.registered, counts.quarantined, counts.silent);
         if counts.silent > 0 {
