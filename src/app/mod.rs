@@ -36,6 +36,7 @@ use crate::envelope::jwe::Envelope;
 use crate::model::{Clock, ImagePath, ImageRecord};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
+use deliver::CompressedFiles;
 use direct::{DirectorRoots, ListedImages};
 use fleet::Fleet;
 use publish::Publisher;
@@ -50,6 +51,7 @@ pub struct App {
     director: DirectorRepository,
     director_roots: DirectorRoots,
     listed: ListedImages,
+    compressed: CompressedFiles,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -135,6 +137,7 @@ impl App {
             director,
             director_roots,
             listed,
+            compressed: CompressedFiles::new(MAX_COMPRESSED),
             clock,
             metrics,
             limits,
@@ -235,6 +238,7 @@ impl App {
 }
 
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images
 
 fn no_image(path: &ImagePath) -> Error {
     Error::NotFound { code: "image_not_found", detail: format!("there is no image {path}") }

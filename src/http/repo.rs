@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use actix_web::body::SizedStream;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, AcceptEncoding, Encoding, Header, HeaderMap, HeaderValue};
 use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use super::date::HttpDate;
 use super::identity::claims_of;
 use super::range::{ByteRange, content_range, unsatisfied_content_range};
 use crate::app::App;
-use crate::app::deliver::{Content, Delivery};
+use crate::app::deliver::{Coding, Content, Delivery};
 use crate::blob::BlobKey;
 
 /// How the repository is served.
@@ -66,6 +66,7 @@ pub(super) async fn serve_file(
     let name = percent_decode_str(encoded).decode_utf8_lossy();
     let delivery = app.deliver(&name).await?;
     let is_target = matches!(delivery.key, BlobKey::Target { .. });
+    let delivery = if wants_gzip(&request) { app.compress(delivery).await? } else { delivery };
     match &config.carrier {
         Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
@@ -80,6 +81,13 @@ async fn authorize(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
     }
     app.authorize(bearer_token(request.headers()), Read::ROLES).await?;
     Ok(())
+}
+
+/// Whether the client reads gzip, and wants the whole file: who asks for a part counts the bytes of the plain one.
+fn wants_gzip(request: &HttpRequest) -> bool {
+    let Ok(accepted) = AcceptEncoding::parse(request) else { return false };
+    let coding = accepted.negotiate([Encoding::identity(), Encoding::gzip()].iter());
+    coding == Some(Encoding::gzip()) && !request.headers().contains_key(header::RANGE)
 }
 
 fn redirect(base: &str, key: &BlobKey) -> HttpResponse {
@@ -128,7 +136,7 @@ fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> Htt
 fn select_part(method: Method, headers: &HeaderMap, delivery: &Delivery) -> Selection {
     // The timestamp can change twice a second, and then its date says nothing.
     let last_modified = delivery.key.is_immutable().then(|| modified(delivery));
-    let representation = Representation { length: delivery.length, etag: &delivery.etag, last_modified };
+    let representation = Representation { length: delivery.length, etag: &delivery.etag(), last_modified };
     select(method, &Conditions::from_headers(headers), &representation)
 }
 
@@ -150,7 +158,13 @@ fn describe(response: &mut HttpResponseBuilder, delivery: &Delivery, access: Rea
         (true, ReadAccess::Token) => "private, max-age=31536000, immutable",
     };
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(cache)));
-    response.insert_header((header::ETAG, delivery.etag.as_str()));
+    response.insert_header((header::ETAG, delivery.etag()));
+    if delivery.coding == Coding::Gzip {
+        response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+    }
+    if delivery.is_compressible() {
+        response.insert_header((header::VARY, HeaderValue::from_static("Accept-Encoding"))); // RFC 9110, 12.5.5
+    }
     response.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
     if delivery.key.is_immutable() {
         response.insert_header((header::LAST_MODIFIED, modified(delivery).to_string()));

@@ -143,3 +143,10 @@ fn an_empty_file_is_a_file() {
     case.fetch().unwrap();
     case.assert_done();
 }
+
+#[test]
+fn an_image_that_somebody_compressed_on_the_way_is_a_broken_transfer() {
+    let case = Case::new(1000, Manner::Coded("gzip"));
+    let error = case.fetch().unwrap_err();
+    assert!(matches!(error, Error::Http(HttpError::Network { .. })), "{error:?}");
+}

@@ -5,10 +5,12 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderMap;
+use flate2::read::MultiGzDecoder;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, Method, StatusCode};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -79,6 +81,8 @@ pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) token: Option<&'a Token>,
     pub(super) body: Option<Vec<u8>>,
+    /// Whether the body may come in gzip, which [`Answer::body`] undoes.
+    pub(super) accepts_gzip: bool,
     /// First byte that is wanted.
     pub(super) from: u64,
     /// Only if it is still this one (RFC 9110, 13.1.5).
@@ -155,6 +159,7 @@ impl Http {
         if let Some(token) = request.token {
             builder = builder.bearer_auth(token.as_str());
         }
+        builder = builder.header(ACCEPT_ENCODING, if request.accepts_gzip { "gzip" } else { "identity" });
         if request.from > 0 {
             builder = builder.header("range", format!("bytes={}-", request.from));
             if let Some(etag) = request.if_range {
@@ -173,7 +178,7 @@ impl Http {
 
     /// Fetches a small file; `None` if there is none of that name.
     pub(super) fn fetch(&self, url: &str, token: Option<&Token>, max: u64) -> Result<Option<Vec<u8>>, HttpError> {
-        let mut answer = self.send(url, Request { token, ..Request::default() })?;
+        let mut answer = self.send(url, Request { token, accepts_gzip: true, ..Request::default() })?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             StatusCode::OK => answer.body(max).map(Some),
@@ -196,8 +201,39 @@ impl Answer<'_> {
         self.response.content_length()
     }
 
-    /// The whole body.
+    /// The whole body, of at most `max` bytes, on the way and when gzip is undone.
     pub(super) fn body(&mut self, max: u64) -> Result<Vec<u8>, HttpError> {
+        let body = self.read(max)?;
+        if self.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip") {
+            return self.gunzip(&body, max);
+        }
+        self.check_identity().map(|()| body)
+    }
+
+    /// That the body is as it is stored: a part of it says nothing otherwise.
+    pub(super) fn check_identity(&self) -> Result<(), HttpError> {
+        match self.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => Ok(()),
+            Some(_) => Err(self.bad_coding("it comes in a content coding that was not asked for")),
+        }
+    }
+
+    /// A few bytes can stand for gigabytes: what comes out is bounded, and not only what goes in.
+    fn gunzip(&self, coded: &[u8], max: u64) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        let read = MultiGzDecoder::new(coded).take(max.saturating_add(1)).read_to_end(&mut body);
+        read.map_err(|source| self.bad_coding(source))?;
+        if body.len() as u64 > max {
+            return Err(HttpError::TooLarge { url: self.url.clone(), limit: max });
+        }
+        Ok(body)
+    }
+
+    fn bad_coding(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
+        HttpError::Network { url: self.url.clone(), source: source.into() }
+    }
+
+    fn read(&mut self, max: u64) -> Result<Vec<u8>, HttpError> {
         let too_large = || HttpError::TooLarge { url: self.url.clone(), limit: max };
         if self.content_length().is_some_and(|length| length > max) {
             return Err(too_large());
@@ -305,3 +341,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn unusable(path: &Path) -> impl Fn(reqwest::Error) -> Error {
     |error| Error::Setting { path: path.to_owned(), fault: error.to_string() }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

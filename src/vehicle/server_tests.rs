@@ -21,6 +21,8 @@ pub(super) enum Manner {
     Whole,
     /// Another file than was there before: `If-Range` does not match.
     Replaced,
+    /// The file is said to have this content coding.
+    Coded(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +131,11 @@ fn answer(
     };
     match manner {
         Manner::Endless => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?,
+        Manner::Coded(coding) => write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: {coding}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )?,
         _ => write!(
             stream,
             "HTTP/1.1 {head}\r\ncontent-length: {}\r\netag: {etag}\r\nconnection: close\r\n\r\n",
@@ -136,7 +143,7 @@ fn answer(
         )?,
     }
     match manner {
-        Manner::Well | Manner::Whole | Manner::Replaced => stream.write_all(body),
+        Manner::Well | Manner::Whole | Manner::Replaced | Manner::Coded(_) => stream.write_all(body),
         Manner::CutOnce(after) => stream.write_all(&body[..after.min(body.len())]),
         Manner::StallAfter(after) => {
             stream.write_all(&body[..after.min(body.len())])?;

@@ -65,6 +65,8 @@ pub(crate) enum Behaviour {
     Endless,
     /// Fields of a head without end.
     EndlessHead,
+    /// What should be there and 12 MiB of spaces after it, all in some 12 KiB of gzip (RFC 1952), asked for or not.
+    GzipBomb,
     /// One byte a second.
     Drip,
     /// A head, and then nothing.

@@ -107,6 +107,7 @@ fn describe_behaviour(behaviour: &Behaviour) -> Value {
     match behaviour {
         Behaviour::Endless => json!("endless"),
         Behaviour::EndlessHead => json!("endless-head"),
+        Behaviour::GzipBomb => json!("gzip-bomb"),
         Behaviour::Drip => json!("drip"),
         Behaviour::Stall => json!("stall"),
         Behaviour::Cut(bytes) => json!({ "cut": bytes }),

@@ -1,7 +1,9 @@
 //! `/repo/…`: names, headers, who may read, and who carries the bytes.
 
 use std::fs;
+use std::io::Read;
 
+use flate2::read::GzDecoder;
 use motorcade::config::RepoAccess;
 use motorcade::model::AccessRole;
 use reqwest::Method;
@@ -61,6 +63,54 @@ async fn files_have_the_headers_that_caches_need() {
         for header in ["content-type", "cache-control", "accept-ranges", "etag", "last-modified", "content-length"] {
             assert_eq!(head.header(header), answer.header(header), "HEAD {name}: {header}");
         }
+    }
+}
+
+#[tokio::test]
+async fn metadata_comes_in_gzip_to_whoever_reads_it() {
+    let server = TestServer::start().await;
+    let published = publish_large(&server).await;
+    let ask = async |method: Method, name: &str, accepted: &str, more: (&'static str, &str)| {
+        let request = server.request(method, &format!("/repo/{name}"));
+        send(request.header("accept-encoding", accepted).header(more.0, more.1)).await
+    };
+    let none = ("x-none", "");
+    let plain = get(&server, "1.targets.json").await;
+    assert_eq!((plain.header("vary"), plain.header("content-encoding")), (Some("Accept-Encoding"), None));
+    let etag = plain.header("etag").unwrap().trim_matches('"');
+
+    let coded = ask(Method::GET, "1.targets.json", "br, gzip", none).await;
+    assert_eq!((coded.header("vary"), coded.header("content-encoding")), (Some("Accept-Encoding"), Some("gzip")));
+    assert_eq!(coded.header("content-length"), Some(&*coded.body.len().to_string()));
+    assert!(coded.body.len() * 2 < plain.body.len(), "{} bytes of {}", coded.body.len(), plain.body.len());
+    let mut read = Vec::new();
+    GzDecoder::new(&coded.body[..]).read_to_end(&mut read).unwrap();
+    assert_eq!(read, plain.body);
+
+    // Each coding has a tag of its own (RFC 9110, 8.8.3).
+    let coded_etag = format!("\"{etag}-gzip\"");
+    assert_eq!(coded.header("etag"), Some(&*coded_etag));
+    let head = ask(Method::HEAD, "1.targets.json", "gzip", none).await;
+    for header in ["content-encoding", "content-length", "content-type", "etag", "vary"] {
+        assert_eq!(head.header(header), coded.header(header), "HEAD: {header}");
+    }
+    assert_eq!(ask(Method::GET, "1.targets.json", "gzip", ("if-none-match", &coded_etag)).await.status, 304);
+    assert_eq!(ask(Method::GET, "1.targets.json", "identity", ("if-none-match", &coded_etag)).await.status, 200);
+
+    // A part is one of the plain file, and who refuses gzip gets none.
+    let part = ask(Method::GET, "1.targets.json", "gzip", ("range", "bytes=0-9")).await;
+    assert_eq!((part.status, part.header("content-encoding"), &part.body[..]), (206, None, &plain.body[..10]));
+    for refused in ["", "identity", "gzip;q=0", "br", "gzip;q=0.1, identity", "nonsense;;"] {
+        let answer = ask(Method::GET, "1.targets.json", refused, none).await;
+        assert_eq!((answer.header("content-encoding"), &answer.body), (None, &plain.body), "{refused:?}");
+    }
+    for name in ["timestamp.json", &published.image, &published.envelope] {
+        let answer = ask(Method::GET, name, "gzip", none).await;
+        assert_eq!(
+            (answer.status, answer.header("content-encoding"), answer.header("vary")),
+            (200, None, None),
+            "{name}"
+        );
     }
 }
 

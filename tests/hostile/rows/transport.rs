@@ -68,6 +68,13 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
         let steps = vec![row.honest.step(Expect::Updated), step, next.step(Expect::Updated)];
         row.push("endless-data", format!("endless-head-{place}"), description, steps);
     }
+    for (place, path) in places(&row.honest).into_iter().filter(|(name, _)| *name != "image") {
+        let description = format!("{path} is short in gzip, and without end when that is undone.");
+        row.refuse_step("endless-data", format!("bomb-{place}"), description, |world| {
+            let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
+            world.step(refused("endless-data", &place)).serve(path, Behaviour::GzipBomb)
+        });
+    }
     for side in Side::BOTH {
         let name = side.as_str();
         let description = format!("The {name} repository's timestamp, well signed, has a megabyte.");

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use motorcade::uptane::manifest::VehicleManifest;
 use serde_json::Value;
 
@@ -189,6 +191,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
         (Some(Behaviour::Endless), file) => sender.endless(&file.unwrap_or_default()),
         (Some(Behaviour::EndlessHead), _) => sender.endless_head(),
+        (Some(Behaviour::GzipBomb), file) => sender.gzip_bomb(&file.unwrap_or_default()),
         (Some(Behaviour::Stall), file) => {
             head(stream, "200 OK", Some(file.map_or(1000, |file| file.len())), "")?;
             sender.wait()
@@ -266,6 +269,15 @@ impl Sender<'_> {
             self.send(format!("x: {}\r\n", "x".repeat(1000)).as_bytes())?;
         }
         Ok(())
+    }
+
+    fn gzip_bomb(&self, file: &[u8]) -> std::io::Result<()> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(file)?;
+        (0..12).try_for_each(|_| encoder.write_all(&[b' '; 1024 * 1024]))?;
+        let coded = encoder.finish()?;
+        head(self.stream, "200 OK", Some(coded.len()), "content-encoding: gzip\r\n")?;
+        self.send(&coded)
     }
 
     fn drip(&self, file: &[u8]) -> std::io::Result<()> {

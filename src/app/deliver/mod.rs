@@ -1,6 +1,9 @@
 //! Delivery: what `/repo` serves, and the checks that keep a damaged file from being served.
 
+mod gzip;
+
 use bytes::Bytes;
+pub(super) use gzip::CompressedFiles;
 use sha2::{Digest, Sha256};
 
 use super::{App, Error};
@@ -11,14 +14,35 @@ use crate::model::{Sha256Digest, Timestamp};
 pub struct Delivery {
     /// Which file.
     pub key: BlobKey,
-    /// Its length in bytes.
+    /// How its bytes are coded.
+    pub coding: Coding,
+    /// Their number, as coded.
     pub length: u64,
-    /// Its strong entity tag, in quotes (RFC 9110, 8.8.3).
-    pub etag: String,
     /// When it was stored.
     pub modified: Timestamp,
-    /// Its bytes.
+    /// Its bytes, as coded.
     pub content: Content,
+    /// Digest of the file, before it is coded.
+    sha256: Sha256Digest,
+}
+
+/// How the bytes of a delivery are coded (RFC 9110, 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// As they were stored.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl Delivery {
+    /// The strong entity tag, in quotes (RFC 9110, 8.8.3). Each coding has its own.
+    pub fn etag(&self) -> String {
+        match self.coding {
+            Coding::Identity => format!("\"{}\"", self.sha256),
+            Coding::Gzip => format!("\"{}-gzip\"", self.sha256),
+        }
+    }
 }
 
 /// The bytes of a delivery.
@@ -104,7 +128,7 @@ fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Co
         Content::Bytes(bytes) => bytes.len() as u64,
         Content::Blob(blob) => blob.length,
     };
-    Delivery { key, length, etag: format!("\"{sha256}\""), modified, content }
+    Delivery { key, coding: Coding::Identity, length, modified, content, sha256 }
 }
 
 async fn read_small(blob: &Blob) -> Result<Bytes, Error> {

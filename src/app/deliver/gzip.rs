@@ -1,0 +1,148 @@
+//! Metadata in gzip (RFC 1952): made when it is first asked for, and kept while it is.
+//!
+//! Signatures and digests are over the plain file, so this is between the server and whoever can undo it; metadata shrinks
+//! to about a third. Sealed images are never compressed: ciphertext does not get shorter.
+
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use lru::LruCache;
+use tokio::runtime::Handle;
+
+use super::{Coding, Content, Delivery};
+use crate::app::{App, Error};
+use crate::blob::BlobKey;
+use crate::model::Sha256Digest;
+
+impl App {
+    /// The file in gzip, if it is one that is worth it and in memory; otherwise as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if the work was cut off.
+    pub async fn compress(&self, mut delivery: Delivery) -> Result<Delivery, Error> {
+        let Content::Bytes(plain) = &delivery.content else { return Ok(delivery) };
+        if delivery.coding == Coding::Gzip || !delivery.is_compressible() {
+            return Ok(delivery);
+        }
+        let compressed = self.compressed.get(delivery.sha256, plain, &self.runtime).await?;
+        delivery.coding = Coding::Gzip;
+        delivery.length = compressed.len() as u64;
+        delivery.content = Content::Bytes(compressed);
+        Ok(delivery)
+    }
+}
+
+impl Delivery {
+    /// Whether there is another form of the file for clients that read gzip.
+    pub fn is_compressible(&self) -> bool {
+        self.coding == Coding::Gzip || (matches!(self.key, BlobKey::Metadata { .. }) && self.length >= MIN_SIZE)
+    }
+}
+
+/// What was compressed lately, by the digest of the plain file.
+pub(in crate::app) struct CompressedFiles {
+    kept: Mutex<Kept>,
+    /// One at a time: whoever asks for the same file meanwhile finds it then, and serving goes on beside it.
+    making: tokio::sync::Mutex<()>,
+}
+
+struct Kept {
+    files: LruCache<Sha256Digest, Bytes>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl CompressedFiles {
+    /// Keeps at most `max_bytes`.
+    pub(in crate::app) fn new(max_bytes: usize) -> Self {
+        let kept = Kept { files: LruCache::unbounded(), bytes: 0, max_bytes };
+        Self { kept: Mutex::new(kept), making: tokio::sync::Mutex::new(()) }
+    }
+
+    async fn get(&self, sha256: Sha256Digest, plain: &Bytes, runtime: &Handle) -> Result<Bytes, Error> {
+        if let Some(file) = self.kept().find(sha256) {
+            return Ok(file);
+        }
+        let _making = self.making.lock().await;
+        if let Some(file) = self.kept().find(sha256) {
+            return Ok(file);
+        }
+        let plain = plain.clone();
+        let file = runtime.spawn_blocking(move || gzip(&plain)).await.map_err(Error::internal("compress metadata"))?;
+        self.kept().keep(sha256, file.clone());
+        Ok(file)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn find(&mut self, sha256: Sha256Digest) -> Option<Bytes> {
+        self.files.get(&sha256).cloned()
+    }
+
+    fn keep(&mut self, sha256: Sha256Digest, file: Bytes) {
+        self.bytes += file.len();
+        if let Some(before) = self.files.put(sha256, file) {
+            self.bytes -= before.len();
+        }
+        while self.bytes > self.max_bytes
+            && let Some((_, oldest)) = self.files.pop_lru()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
+}
+
+fn gzip(plain: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::default());
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything").into()
+}
+
+/// In bytes. Below, the headers of an answer are more than what can be saved.
+const MIN_SIZE: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn sha256(bytes: &[u8]) -> Sha256Digest {
+        Sha256Digest::from_bytes(Sha256::digest(bytes).into())
+    }
+
+    #[tokio::test]
+    async fn keeps_no_more_than_it_may_and_the_latest() {
+        let files = CompressedFiles::new(10_000);
+        let plain: Vec<Bytes> = (0..40).map(|_| rand::random::<[u8; 512]>().repeat(2).into()).collect();
+        for file in &plain {
+            let compressed = files.get(sha256(file), file, &Handle::current()).await.unwrap();
+            let mut read = Vec::new();
+            GzDecoder::new(&compressed[..]).read_to_end(&mut read).unwrap();
+            assert!(read == *file && compressed.len() < file.len());
+        }
+        let mut kept = files.kept();
+        assert!(kept.bytes <= 10_000 && kept.files.len() > 10, "{} files of {} bytes", kept.files.len(), kept.bytes);
+        assert_eq!(kept.bytes, kept.files.iter().map(|(_, file)| file.len()).sum::<usize>());
+        assert!(kept.find(sha256(&plain[39])).is_some() && kept.find(sha256(&plain[0])).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_at_once_is_made_once() {
+        let files = CompressedFiles::new(10_000);
+        let plain = Bytes::from(vec![7; 5000]);
+        let get = || async { files.get(sha256(&plain), &plain, &Handle::current()).await.unwrap() };
+        let (one, other) = tokio::join!(get(), get());
+        assert_eq!(one.as_ptr(), other.as_ptr());
+    }
+}
