@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiError;
 use super::auth::{Access, Manage, Read, Upload};
 use super::error::Problem;
-use super::paging::default_limit;
+use super::paging::{check_limit, default_limit};
 use super::upload_head::{self, IMAGES, image_path};
 use crate::app::App;
 use crate::app::ingest::Accepted;
@@ -166,7 +166,7 @@ pub(super) async fn list_images(
     access: Access<Read, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
     let query = access.input;
-    let page = app.list_images(&query.cursor, query.limit.clamp(1, 1000)).await?;
+    let page = app.list_images(&query.cursor, check_limit(query.limit)?).await?;
     let images = page.images.into_iter().map(ImageBody::from).collect();
     Ok(HttpResponse::Ok().json(ImageList { images, next_cursor: page.next }))
 }

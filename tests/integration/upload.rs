@@ -273,7 +273,9 @@ async fn images_are_listed_page_by_page() {
     let page = server.get(&format!("/api/v1/images?limit=2&cursor={cursor}")).await.json();
     assert_eq!(paths(&page), ["c/1.bin"]);
     assert_eq!(page["next_cursor"], Value::Null);
-    server.get("/api/v1/images?limit=x").await.refused(400, "bad_query");
+    for limit in ["x", "0", "1001"] {
+        server.get(&format!("/api/v1/images?limit={limit}")).await.refused(400, "bad_query");
+    }
     server.get("/api/v1/images?page=2").await.refused(400, "bad_query");
 }
 
