@@ -11,9 +11,7 @@ use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
-use crate::model::{
-    AssignmentOutcome, Bundle, CurrentAssignment, EcuRecord, EcuStatus, EventKind, Listing, Offer, VehicleId,
-};
+use crate::model::{AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId};
 use crate::uptane::custom::{EcuCustom, ImageCustom};
 use crate::uptane::director::{DirectedImage, SignedBundle};
 
@@ -80,7 +78,7 @@ impl App {
         let half_life = self.director.policy().director.bundle.lifetime() / 2;
         let is_fresh = |bundle: &&Arc<Bundle>| bundle.expires_at >= self.clock.now() + half_life;
         let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else { return Ok(false) };
-        if bundle.lists != wanted(vehicle) {
+        if bundle.lists != wanted(vehicle)? {
             return Ok(false);
         }
         for listing in &bundle.lists {
@@ -98,7 +96,7 @@ impl App {
         let mut more = MoreChanges::keeping(status, now);
         let mut images = BTreeMap::new();
         let mut lists = Vec::new();
-        for listing in wanted(vehicle) {
+        for listing in wanted(vehicle)? {
             match self.direct(vehicle, &listing, &mut images).await? {
                 None => lists.push(listing),
                 Some(reason) => self.withdraw(vehicle, &listing, reason, &mut change, &mut more),
@@ -168,8 +166,8 @@ impl App {
         if !is_same {
             return Ok(Some(format!("the Image repository lists {path} otherwise than it was uploaded")));
         }
-        let envelope = match &ecu.encryption_key {
-            Some(_) => Some(self.wrap_for(ecu, path).await?),
+        let envelope = match vehicle.encryption_key(&ecu.serial)? {
+            Some(key) => Some(self.wrap_for(key, path).await?),
             None => None,
         };
         let image = images.entry(path.to_string()).or_insert_with(|| DirectedImage {
@@ -184,12 +182,10 @@ impl App {
 
     /// Wraps an image's data key for one ECU, through the escrow key: so an image that was uploaded before the vehicle
     /// existed opens there too.
-    async fn wrap_for(&self, ecu: &EcuRecord, path: &crate::model::ImagePath) -> Result<serde_json::Value, Error> {
+    async fn wrap_for(&self, key: &RecipientKey, path: &crate::model::ImagePath) -> Result<serde_json::Value, Error> {
         let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| super::super::no_image(path))?;
-        let jwk = ecu.encryption_key.clone().unwrap_or_default();
-        let key = RecipientKey::from_jwk(&jwk).map_err(Error::internal("read a stored key"))?;
         let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal("read a stored envelope"))?;
-        envelope.for_recipient_via_escrow(&self.escrow, &key).map_err(Error::internal("wrap a data key"))
+        envelope.for_recipient_via_escrow(&self.escrow, key).map_err(Error::internal("wrap a data key"))
     }
 
     /// Ends an assignment that can't be offered, and raises it (DIR-31).
@@ -211,14 +207,15 @@ impl App {
 
 /// What a vehicle's Targets should list: each ECU's assignment that it has not reported as installed. An empty list is what
 /// an up-to-date vehicle gets (DIR-29).
-fn wanted(vehicle: &Vehicle) -> Vec<Listing> {
-    let listing = |ecu: &EcuRecord| {
-        let assigned = vehicle.record.status.ecus.get(&ecu.serial)?.assigned.as_ref()?;
-        let kid = ecu.encryption_key.as_ref().and_then(|jwk| RecipientKey::from_jwk(jwk).ok());
-        let kid = kid.map(|key| key.kid().to_string());
-        Some(Listing { ecu_serial: ecu.serial.clone(), path: assigned.path.clone(), kid })
-    };
-    vehicle.record.ecus.iter().filter_map(listing).collect()
+fn wanted(vehicle: &Vehicle) -> Result<Vec<Listing>, Error> {
+    let mut listings = Vec::new();
+    for ecu in vehicle.record.ecus.iter() {
+        let status = vehicle.record.status.ecus.get(&ecu.serial);
+        let Some(assigned) = status.and_then(|status| status.assigned.as_ref()) else { continue };
+        let kid = vehicle.encryption_key(&ecu.serial)?.map(|key| key.kid().to_string());
+        listings.push(Listing { ecu_serial: ecu.serial.clone(), path: assigned.path.clone(), kid });
+    }
+    Ok(listings)
 }
 
 fn offer(ecu: &mut EcuStatus, path: &crate::model::ImagePath, version: u64) {

@@ -16,7 +16,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 use tokio::runtime::Handle;
@@ -31,6 +31,7 @@ use writer::Writer;
 
 use super::Error;
 use crate::catalog::{Catalog, StatusChange};
+use crate::envelope::key::RecipientKey;
 use crate::model::{EcuSerial, Sha256Digest, VehicleId, VehicleRecord, VehicleStatus};
 use crate::uptane::key::PublicKey;
 
@@ -45,7 +46,15 @@ pub(super) struct Fleet {
 #[derive(Debug, Clone)]
 pub(super) struct Vehicle {
     pub(super) record: VehicleRecord,
-    keys: Arc<HashMap<EcuSerial, PublicKey>>,
+    keys: Arc<HashMap<EcuSerial, EcuKeys>>,
+}
+
+/// The public keys of an ECU.
+#[derive(Debug)]
+struct EcuKeys {
+    signing: PublicKey,
+    /// Read when it is first needed, which most polls don't.
+    encryption: OnceLock<Option<RecipientKey>>,
 }
 
 struct Recent {
@@ -178,16 +187,30 @@ impl Recent {
 
 impl Vehicle {
     fn new(record: VehicleRecord) -> Result<Self, Error> {
-        let key = |ecu: &crate::model::EcuRecord| {
-            let key = PublicKey::from_object(ecu.signing_key.clone()).map_err(Error::internal("read a stored key"))?;
-            Ok((ecu.serial.clone(), key))
+        let keys_of = |ecu: &crate::model::EcuRecord| {
+            let signing =
+                PublicKey::from_object(ecu.signing_key.clone()).map_err(Error::internal("read a stored key"))?;
+            Ok((ecu.serial.clone(), EcuKeys { signing, encryption: OnceLock::new() }))
         };
-        let keys = record.ecus.iter().map(key).collect::<Result<_, Error>>()?;
+        let keys = record.ecus.iter().map(keys_of).collect::<Result<_, Error>>()?;
         Ok(Self { record, keys: Arc::new(keys) })
     }
 
     /// The key under which an ECU signs.
     pub(super) fn signing_key(&self, serial: &EcuSerial) -> Option<&PublicKey> {
-        self.keys.get(serial)
+        self.keys.get(serial).map(|keys| &keys.signing)
+    }
+
+    /// The key for which data keys are wrapped, if the ECU has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if what was registered can't be read any more.
+    pub(super) fn encryption_key(&self, serial: &EcuSerial) -> Result<Option<&RecipientKey>, Error> {
+        let Some(jwk) = self.record.ecu(serial).and_then(|ecu| ecu.encryption_key.as_ref()) else { return Ok(None) };
+        let Some(keys) = self.keys.get(serial) else { return Ok(None) };
+        let key = keys.encryption.get_or_init(|| RecipientKey::from_jwk(jwk).ok()).as_ref();
+        let damaged = || Error::Corrupt { detail: format!("the stored encryption key of {serial} is damaged") };
+        key.map(Some).ok_or_else(damaged)
     }
 }
