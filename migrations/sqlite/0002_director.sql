@@ -27,17 +27,23 @@ CREATE TABLE ecus (
 );
 CREATE INDEX ecus_by_vehicle ON ecus (vehicle_id);
 
--- What changes as vehicles are served. A row changes only from the revision on which the change was decided.
+-- What each poll changes. A vehicle's status changes only from the revision on which the change was decided. One row is
+-- written a poll, so it is kept small and out of indexes: silent vehicles are counted by reading all rows.
+CREATE TABLE vehicle_polls (
+    vehicle_id INTEGER NOT NULL PRIMARY KEY,
+    revision   BIGINT  NOT NULL, -- rises with every change, also of vehicle_status
+    counters   TEXT    NOT NULL, -- JSON: of the last accepted report of each ECU
+    seen_at    BIGINT            -- when a manifest was accepted last
+);
+
+-- What changes when there is news of a vehicle, or for it.
 CREATE TABLE vehicle_status (
-    vehicle_id        BIGINT NOT NULL PRIMARY KEY,
-    revision          BIGINT NOT NULL,
-    state             TEXT   NOT NULL, -- JSON: counters, installed, offered and assigned images, by ECU
-    seen_at           BIGINT,          -- when a manifest was accepted last
+    vehicle_id        INTEGER NOT NULL PRIMARY KEY,
+    ecus              TEXT    NOT NULL, -- JSON: installed, offered and assigned images, by ECU
     quarantined_at    BIGINT,
     quarantine_reason TEXT,
-    bundle            TEXT             -- JSON: the signed metadata for this vehicle
+    bundle            TEXT              -- JSON: the signed metadata for this vehicle
 );
-CREATE INDEX vehicle_status_by_seen ON vehicle_status (seen_at);
 CREATE INDEX vehicle_status_by_quarantine ON vehicle_status (quarantined_at);
 
 CREATE TABLE assignments (

@@ -1,4 +1,6 @@
-//! What changes as vehicles are served: one row a vehicle, changed only from the revision on which a change was decided.
+//! What changes as vehicles are served, and only from the revision on which a change was decided.
+//!
+//! A poll that finds nothing new changes counters alone, in a small row of its own; whatever else there is comes seldom.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ pub struct StatusChange {
     pub vehicle_id: i64,
     /// The revision on which it was decided.
     pub revision: i64,
-    /// The new state of all ECUs.
+    /// The new state of all ECUs. Without `more`, only counters **may** be other ones.
     pub ecus: BTreeMap<EcuSerial, EcuStatus>,
     /// When a manifest was accepted last.
     pub seen_at: Option<Timestamp>,
@@ -54,6 +56,20 @@ impl StatusChange {
     pub fn of(vehicle_id: i64, status: &VehicleStatus) -> Self {
         let VehicleStatus { revision, ecus, seen_at, .. } = status;
         Self { vehicle_id, revision: *revision, ecus: ecus.clone(), seen_at: *seen_at, more: None }
+    }
+
+    /// Whether nothing about ECUs changes but their counters.
+    pub fn changes_counters_alone(&self, before: &BTreeMap<EcuSerial, EcuStatus>) -> bool {
+        let is_same = |ecu: &EcuStatus, before: &EcuStatus| {
+            let EcuStatus { counter: _, installed, factory, offered, highest_counter, assigned } = ecu;
+            *installed == before.installed
+                && *factory == before.factory
+                && *offered == before.offered
+                && *highest_counter == before.highest_counter
+                && *assigned == before.assigned
+        };
+        self.ecus.len() == before.len()
+            && self.ecus.iter().zip(before).all(|((serial, ecu), (known, old))| serial == known && is_same(ecu, old))
     }
 }
 
@@ -144,16 +160,15 @@ async fn apply_polls(connection: &mut AnyConnection, polls: &[&StatusChange]) ->
         })
         .collect();
     let sql = format!(
-        "WITH polls (vehicle_id, revision, state, seen_at) AS (VALUES {}) \
-         UPDATE vehicle_status SET state = polls.state, seen_at = polls.seen_at, revision = polls.revision + 1 \
-         FROM polls WHERE vehicle_status.vehicle_id = polls.vehicle_id AND vehicle_status.revision = polls.revision \
-         RETURNING vehicle_status.vehicle_id AS id",
+        "WITH polls (vehicle_id, revision, counters, seen_at) AS (VALUES {}) \
+         UPDATE vehicle_polls SET counters = polls.counters, seen_at = polls.seen_at, revision = polls.revision + 1 \
+         FROM polls WHERE vehicle_polls.vehicle_id = polls.vehicle_id AND vehicle_polls.revision = polls.revision \
+         RETURNING vehicle_polls.vehicle_id AS id",
         rows.join(", ")
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for poll in polls {
-        let state = serde_json::to_string(&poll.ecus).map_err(|e| Error::corrupt(OP, e))?;
-        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(state);
+        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(counters_of(poll, OP)?);
         query = query.bind(poll.seen_at.map(Timestamp::as_millisecond));
     }
     let rows = query.fetch_all(connection).await.map_err(Error::backend(OP))?;
@@ -166,17 +181,12 @@ pub(super) async fn apply_one(
     more: &MoreChanges,
 ) -> Result<bool, Error> {
     const OP: &str = "change a vehicle's status";
-    let state = serde_json::to_string(&change.ecus).map_err(|e| Error::corrupt(OP, e))?;
-    let bundle = more.bundle.as_deref().map(serde_json::to_string).transpose().map_err(|e| Error::corrupt(OP, e))?;
     let updated = sqlx::query(
-        "UPDATE vehicle_status SET revision = revision + 1, state = $1, seen_at = $2, quarantined_at = $3, \
-         quarantine_reason = $4, bundle = $5 WHERE vehicle_id = $6 AND revision = $7",
+        "UPDATE vehicle_polls SET revision = revision + 1, counters = $1, seen_at = $2 \
+         WHERE vehicle_id = $3 AND revision = $4",
     )
-    .bind(state)
+    .bind(counters_of(change, OP)?)
     .bind(change.seen_at.map(Timestamp::as_millisecond))
-    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
-    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
-    .bind(bundle)
     .bind(change.vehicle_id)
     .bind(change.revision)
     .execute(&mut **transaction)
@@ -185,6 +195,19 @@ pub(super) async fn apply_one(
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
+    let json = |e| Error::corrupt(OP, e);
+    sqlx::query(
+        "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, bundle = $4 \
+         WHERE vehicle_id = $5",
+    )
+    .bind(serde_json::to_string(&change.ecus).map_err(json)?)
+    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
+    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
+    .bind(more.bundle.as_deref().map(serde_json::to_string).transpose().map_err(json)?)
+    .bind(change.vehicle_id)
+    .execute(&mut **transaction)
+    .await
+    .map_err(Error::backend(OP))?;
     for (id, outcome) in &more.ended {
         sqlx::query("UPDATE assignments SET ended_at = $1, outcome = $2 WHERE id = $3 AND ended_at IS NULL")
             .bind(more.at.as_millisecond())
@@ -201,4 +224,30 @@ pub(super) async fn apply_one(
     Ok(true)
 }
 
+fn counters_of(change: &StatusChange, op: &'static str) -> Result<String, Error> {
+    let counters: BTreeMap<&EcuSerial, u64> =
+        change.ecus.iter().filter_map(|(serial, ecu)| Some((serial, ecu.counter?))).collect();
+    serde_json::to_string(&counters).map_err(|e| Error::corrupt(op, e))
+}
+
 const POLLS_AT_ONCE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_anything_but_counters_is_news() {
+        let serial: EcuSerial = "gw".parse().unwrap();
+        let status = |ecu: EcuStatus| BTreeMap::from([(serial.clone(), ecu)]);
+        let before = status(EcuStatus { counter: Some(1), ..EcuStatus::default() });
+        let change = |ecus| StatusChange { vehicle_id: 1, revision: 1, ecus, seen_at: None, more: None };
+        let counted = status(EcuStatus { counter: Some(2), ..EcuStatus::default() });
+        assert!(change(counted).changes_counters_alone(&before));
+        let offered = vec![crate::model::Offer { path: "gw/1".parse().unwrap(), last_version: 3 }];
+        assert!(!change(status(EcuStatus { offered, ..EcuStatus::default() })).changes_counters_alone(&before));
+        let counted = EcuStatus { highest_counter: Some(7.try_into().unwrap()), ..EcuStatus::default() };
+        assert!(!change(status(counted)).changes_counters_alone(&before));
+        assert!(!change(BTreeMap::new()).changes_counters_alone(&before));
+    }
+}

@@ -1,6 +1,6 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
@@ -8,15 +8,17 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Catalog, Error, StatusChange, json, optional_time, parsed, placeholders, status, text, time};
 use crate::model::{
-    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord, VehicleStatus,
+    EcuRecord, EcuSerial, EcuStatus, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord,
+    VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
 macro_rules! select_vehicles {
     ($conditions:literal) => {
         concat!(
-            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, s.revision, s.state, s.seen_at, s.quarantined_at, ",
-            "s.quarantine_reason, s.bundle FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id ",
+            "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, p.revision, p.counters, p.seen_at, s.ecus AS state, ",
+            "s.quarantined_at, s.quarantine_reason, s.bundle FROM vehicles v ",
+            "JOIN vehicle_polls p ON p.vehicle_id = v.id JOIN vehicle_status s ON s.vehicle_id = v.id ",
             $conditions
         )
     };
@@ -124,7 +126,7 @@ impl Catalog {
         const OP: &str = "list vehicles";
         let rows = sqlx::query(select_vehicles!(
             "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
-             AND ($3 < 0 OR s.seen_at IS NULL OR s.seen_at < $4) ORDER BY v.vin LIMIT $5"
+             AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) ORDER BY v.vin LIMIT $5"
         ))
         .bind(after)
         .bind(i64::from(filter.quarantined))
@@ -152,7 +154,7 @@ impl Catalog {
         for (count, sql) in counts.iter_mut().zip([
             "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
             "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE seen_at < $1",
+            "SELECT COUNT(*) AS n FROM vehicle_polls WHERE seen_at < $1",
         ]) {
             let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
             *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
@@ -298,10 +300,17 @@ async fn insert_vehicles(
     if ids.is_empty() {
         return Ok(ids);
     }
-    let sql = format!("INSERT INTO vehicle_status (vehicle_id, revision, state) VALUES {}", placeholders(ids.len(), 3));
+    let values = placeholders(ids.len(), 3);
+    let sql = format!("INSERT INTO vehicle_polls (vehicle_id, revision, counters) VALUES {values}");
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for id in ids.values() {
         query = query.bind(*id).bind(0_i64).bind("{}");
+    }
+    query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let sql = format!("INSERT INTO vehicle_status (vehicle_id, ecus) VALUES {}", placeholders(ids.len(), 2));
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in ids.values() {
+        query = query.bind(*id).bind("{}");
     }
     query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     Ok(ids)
@@ -352,6 +361,7 @@ async fn insert_ecus(
 async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i64) -> Result<(), Error> {
     for sql in [
         "DELETE FROM ecus WHERE vehicle_id = $1",
+        "DELETE FROM vehicle_polls WHERE vehicle_id = $1",
         "DELETE FROM vehicle_status WHERE vehicle_id = $1",
         "DELETE FROM vehicles WHERE id = $1",
     ] {
@@ -382,6 +392,10 @@ fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
     let bundle = bundle.map(|bundle| serde_json::from_str(&bundle).map(Arc::new)).transpose();
     let bundle = bundle.map_err(|e| Error::corrupt(OP, e))?;
+    let mut ecus: BTreeMap<EcuSerial, EcuStatus> = json(row, "state", OP)?;
+    for (serial, counter) in json::<BTreeMap<EcuSerial, u64>>(row, "counters", OP)? {
+        ecus.entry(serial).or_default().counter = Some(counter);
+    }
     Ok(VehicleRecord {
         id: row.try_get("id").map_err(Error::backend(OP))?,
         vin: parsed(row, "vin", OP)?,
@@ -390,7 +404,7 @@ fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
         created_by: text(row, "created_by", OP)?,
         status: VehicleStatus {
             revision: row.try_get("revision").map_err(Error::backend(OP))?,
-            ecus: json(row, "state", OP)?,
+            ecus,
             seen_at: optional_time(row, "seen_at", OP)?,
             quarantine,
             bundle,

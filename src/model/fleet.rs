@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,8 +87,8 @@ impl VehicleStatus {
 /// What one ECU runs and is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuStatus {
-    /// Counter of its last accepted report; the next one has to be higher.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Counter of its last accepted report; the next one has to be higher. The catalog keeps it apart.
+    #[serde(skip)]
     pub counter: Option<u64>,
     /// What it last said it runs.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
@@ -242,8 +243,19 @@ pub struct NewEvent {
     pub actor: String,
     /// When.
     pub at: Timestamp,
-    /// Events of an hour with the same text here are counted as one, so that nobody can fill the catalog.
+    /// Events with the same text here are counted as one; see [`Self::once_in`].
     pub alike: Option<String>,
+}
+
+impl NewEvent {
+    /// Counts it as one with all of its kind, ECU and `detail` in the same `period`, so that nobody can fill the catalog.
+    /// Of a detail that a client chooses, `detail` **must** be a part that it can't vary, or empty.
+    pub fn once_in(self, period: Duration, detail: &str) -> Self {
+        let Self { vin, kind, ecu_serial, at, .. } = &self;
+        let serial = ecu_serial.as_ref().map_or("", EcuSerial::as_str);
+        let slot = at.as_second() / i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
+        Self { alike: Some(format!("{vin} {} {serial} {detail} {slot}", kind.as_str())), ..self }
+    }
 }
 
 /// What can happen to a vehicle.
@@ -345,12 +357,11 @@ mod tests {
     #[test]
     fn the_state_of_an_idle_ecu_is_short_and_reads_back() {
         let status = EcuStatus {
-            counter: Some(7),
             installed: Some(InstalledImage { path: "gw".into(), length: 1, sha256: Sha256Digest::from_bytes([1; 32]) }),
             ..EcuStatus::default()
         };
         let text = serde_json::to_string(&status).unwrap();
-        assert_eq!(text, format!("{{\"counter\":7,\"installed\":[\"gw\",1,\"{}\"]}}", "01".repeat(32)));
+        assert_eq!(text, format!("{{\"installed\":[\"gw\",1,\"{}\"]}}", "01".repeat(32)));
         assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
         assert_eq!(serde_json::from_str::<EcuStatus>("{}").unwrap(), EcuStatus::default());
     }

@@ -7,9 +7,7 @@ use crate::app::fleet::Vehicle;
 use crate::app::fleet::view::TRIES;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
-use crate::model::{
-    AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, Quarantine, Timestamp, VehicleId,
-};
+use crate::model::{AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, Quarantine, VehicleId};
 use crate::telemetry::Chain;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
 
@@ -202,7 +200,10 @@ impl App {
             settle_offers(ecu, report, verified);
         }
         // A poll that finds nothing new is one of many in a statement of its own.
-        let is_news = !more.events.is_empty() || !more.ended.is_empty() || more.quarantine != status.quarantine;
+        let is_news = !more.events.is_empty()
+            || !more.ended.is_empty()
+            || more.quarantine != status.quarantine
+            || !change.changes_counters_alone(&status.ecus);
         change.more = is_news.then(|| Box::new(more));
         Ok(change)
     }
@@ -212,9 +213,8 @@ impl App {
         ecu.counter = Some(report.counter);
         if ecu.installed.as_ref() != Some(&report.installed_image) {
             let detail = report.installed_image.path.clone();
-            let alike = format!("{vin} installed {serial} {detail} {}", hour(now));
             let event = self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle");
-            more.events.push(NewEvent { alike: Some(alike), ..event });
+            more.events.push(event.once_in(HOUR, &report.installed_image.path));
             let before = ecu.installed.replace(report.installed_image.clone());
             if ecu.factory.is_none() {
                 ecu.factory = before;
@@ -225,9 +225,8 @@ impl App {
         }
         if !report.attacks_detected.is_empty() {
             let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
-            let alike = format!("{vin} attack {serial} {}", hour(now));
             let event = self.event(vin, EventKind::AttackReported, Some(serial), attacks.clone(), "vehicle");
-            more.events.push(NewEvent { alike: Some(alike), ..event });
+            more.events.push(event.once_in(HOUR, ""));
             let reason = format!("{serial} reported: {attacks}");
             more.quarantine.get_or_insert(Quarantine { since: now, reason });
             self.metrics.add_attack_report();
@@ -235,10 +234,9 @@ impl App {
         }
         // DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
         if now.duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
-            let alike = format!("{vin} clock {serial} {}", hour(now) / 24);
             let detail = format!("it says {}", report.time);
             let event = self.event(vin, EventKind::ClockOff, Some(serial), detail, "vehicle");
-            more.events.push(NewEvent { alike: Some(alike), ..event });
+            more.events.push(event.once_in(HOUR * 24, ""));
         }
     }
 
@@ -268,10 +266,9 @@ impl App {
 
     /// A refused manifest is an event with the reason; those that are alike are counted once an hour.
     async fn record_refusal(&self, vin: &VehicleId, refusal: &Refusal) {
-        let alike = format!("{vin} refused {} {}", refusal.code(), hour(self.clock.now()));
         let detail = format!("{}: {refusal}", refusal.code());
         let event = self.event(vin, EventKind::ManifestRefused, None, detail, "vehicle");
-        let event = NewEvent { alike: Some(alike), ..event };
+        let event = event.once_in(HOUR, refusal.code());
         // The vehicle is told the reason of the refusal, whatever becomes of the record.
         if let Err(error) = self.catalog.insert_events(&[event]).await {
             tracing::error!(error = %Chain(&error), "failed to record a refused manifest");
@@ -344,10 +341,8 @@ fn settle_offers(ecu: &mut EcuStatus, report: &EcuReport, targets_version: Optio
     }
 }
 
-fn hour(time: Timestamp) -> i64 {
-    time.as_second() / 3600
-}
-
+/// Events that are alike are counted once in it.
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_ATTACKS_SHOWN: usize = 200;
 const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly

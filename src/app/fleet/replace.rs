@@ -13,7 +13,7 @@ use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid}
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
-use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EcuStatus, EventKind, NewEvent, Timestamp, VehicleId};
+use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EcuStatus, EventKind, Timestamp, VehicleId};
 
 /// What a vehicle says when it enrols: all of its ECUs.
 #[derive(Debug, Deserialize)]
@@ -109,7 +109,7 @@ impl App {
             Ok(None) => {
                 let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
                 let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
-                self.catalog.insert_events(&[NewEvent { alike: Some(alike(vin, &old.serial, now)), ..event }]).await?;
+                self.catalog.insert_events(&[event.once_in(Duration::from_secs(60 * 60), "")]).await?;
                 let detail = format!(
                     "the replacement of {} is not approved: an engineer approves it with \
                      `motorcade vehicle approve-replacement`",
@@ -178,10 +178,6 @@ impl App {
 
 pub(in crate::app) fn not_registered(vin: &VehicleId) -> Error {
     Error::NotFound { code: "vehicle_not_found", detail: format!("there is no vehicle {vin}") }
-}
-
-fn alike(vin: &VehicleId, serial: &EcuSerial, now: Timestamp) -> String {
-    format!("{vin} replacement {serial} {}", now.as_second() / 3600)
 }
 
 const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -91,6 +91,13 @@ async fn at_41_manifest_replay() {
     let mixed = [(vehicle.ecus[0].serial.clone(), new), (vehicle.ecus[1].serial.clone(), old)];
     let mixed = vehicle.sign(mixed.into());
     vehicle.send(&server, &mixed).await.refused(409, "counter_replayed");
+    // Polls without news count as well, and a server that was started again still knows.
+    vehicle.report(&server).await;
+    let last = vehicle.next_manifest();
+    vehicle.send(&server, &last).await.expect(204);
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    vehicle.send(&server, &last).await.refused(409, "counter_replayed");
+    vehicle.report(&server).await;
 }
 
 /// A Primary that is taken over can't say what a Secondary runs.

@@ -122,6 +122,8 @@ async fn an_offer_counts_until_newer_targets_are_verified_or_the_image_runs() {
     vehicle.targets(&server).await; // without it
     vehicle.report(&server).await;
     assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]));
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]), "it was stored, though nothing happened");
 }
 
 #[tokio::test]
