@@ -274,3 +274,18 @@ fn changed(bytes: &[u8]) -> Vec<u8> {
     bytes[place] ^= 1;
     bytes
 }
+
+/// What takes gzip off here is zlib, and not the library that put it on.
+#[tokio::test]
+async fn curl_undoes_the_gzip_that_metadata_comes_in() {
+    let fleet = Fleet::start(&[]).await;
+    fleet.client.upload(IMAGE, "", b"an image").await;
+    let url = format!("{}/1.targets.json", fleet.server.repo_url());
+    let stored = fs::read(fleet.data_dir().join("repo/1.targets.json")).unwrap();
+    let (coded, plain) = (fleet.file("coded"), fleet.file("plain"));
+    run(Command::new("curl").args(["-sf", "-H", "Accept-Encoding: gzip", &url, "-o"]).arg(&coded));
+    run(Command::new("curl").args(["-sf", "--compressed", &url, "-o"]).arg(&plain));
+    let coded = fs::read(&coded).unwrap();
+    assert!(coded.starts_with(&[0x1f, 0x8b]) && coded.len() < stored.len(), "{} bytes", coded.len());
+    assert!(fs::read(&plain).unwrap() == stored);
+}
