@@ -8,10 +8,13 @@ use motorcade::app::Error;
 use motorcade::model::{Clock, SystemClock};
 use motorcade::server::Server;
 use motorcade::telemetry::TraceExport;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection};
 
 use crate::app::{TestServer, eventually, pattern, send};
 use crate::client::{published_alias, published_name};
-use crate::state::TestState;
+use crate::director::vehicle::TestVehicle;
+use crate::state::{TestState, files_below};
 
 #[tokio::test]
 async fn a_timestamp_that_was_not_shown_is_shown_at_the_next_start() {
@@ -54,6 +57,47 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     assert_eq!(server.state.stored_files(), files);
     server.state.assert_clean().await;
     server.upload("gw/2/a.bin", "a retry").await.expect(201);
+}
+
+/// As the version before the Director left it.
+#[tokio::test]
+async fn a_state_directory_from_before_the_director_gets_one() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let root = server.download("1.root.json").await;
+    let state = server.stop();
+    take_director_away(&state).await;
+    let server = TestServer::on(state, |_| ()).await;
+    assert_eq!(server.download("1.root.json").await, root);
+    assert!(server.repository().await.find("gw/1/a.bin").is_some());
+    server.get("/director/1.root.json").await.expect(200);
+    TestVehicle::registered(&server, "VIN1").await.report(&server).await;
+    server.upload("gw/2/a.bin", "more").await.expect(201);
+    server.state.assert_clean().await;
+}
+
+/// Undoes the migration, and removes keys and policy.
+async fn take_director_away(state: &TestState) {
+    let mut sql = String::from("DELETE FROM _sqlx_migrations WHERE version = 2;");
+    for line in include_str!("../../migrations/sqlite/0002_director.sql").lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["CREATE", "TABLE", table, ..] => sql.push_str(&format!("DROP TABLE {table};")),
+            ["ALTER", "TABLE", table, "ADD", "COLUMN", column, ..] => {
+                sql.push_str(&format!("ALTER TABLE {table} DROP COLUMN {column};"));
+            }
+            _ => {}
+        }
+    }
+    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
+    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+    let keys = state.path().join("keys");
+    let directors = files_below(&keys).into_iter().filter(|name| name.starts_with("director-"));
+    assert!(directors.map(|name| fs::remove_file(keys.join(name)).unwrap()).count() >= 4, "its roles had keys");
+    let policy = state.path().join("metadata/policy.toml");
+    let text = fs::read_to_string(&policy).unwrap();
+    fs::write(&policy, text.split_once("[director.root]").expect("it had a policy").0).unwrap();
 }
 
 #[tokio::test]
