@@ -20,7 +20,7 @@ use hostile::write::write;
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (folder, only) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [folder] => (PathBuf::from(folder), None),
+        [folder] if !folder.starts_with('-') => (PathBuf::from(folder), None),
         [folder, "--attack", attack] => (PathBuf::from(folder), Some(attack.to_owned())),
         _ => {
             eprintln!("usage: hostile DIR [--attack AT-13]");

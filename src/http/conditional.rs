@@ -21,6 +21,8 @@ pub struct Representation<'a> {
     /// When the bytes last changed; **must** be `None` where they can change twice within one second, since a date is
     /// then not a strong validator (RFC 9110, 8.8.2.2).
     pub last_modified: Option<HttpDate>,
+    /// Whether no other coding of the file has the same date: parts of two of them must not be joined (RFC 9110, 8.8.1).
+    pub is_date_strong: bool,
 }
 
 /// The methods that conditions on a representation are evaluated for here.
@@ -172,7 +174,7 @@ fn if_range_holds(conditions: &Conditions<'_>, representation: &Representation<'
         return validator == representation.etag.as_bytes();
     }
     let date = HttpDate::parse(validator);
-    date.is_some() && date == representation.last_modified
+    representation.is_date_strong && date.is_some() && date == representation.last_modified
 }
 
 /// One element of an entity-tag list.

@@ -13,7 +13,7 @@ const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 const PART: Selection = Selection::Partial(ByteRange { start: 0, end: 10 });
 
 fn representation(length: u64) -> Representation<'static> {
-    Representation { length, etag: ETAG, last_modified: HttpDate::parse(CHANGED.as_bytes()) }
+    Representation { length, etag: ETAG, last_modified: HttpDate::parse(CHANGED.as_bytes()), is_date_strong: true }
 }
 
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {

@@ -66,7 +66,7 @@ pub(super) async fn serve_file(
     let name = percent_decode_str(encoded).decode_utf8_lossy();
     let delivery = app.deliver(&name).await?;
     let is_target = matches!(delivery.key, BlobKey::Target { .. });
-    let delivery = if wants_gzip(&request) { app.compress(delivery).await? } else { delivery };
+    let delivery = if wants_gzip(&request) { app.compress(delivery).await } else { delivery };
     match &config.carrier {
         Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
@@ -109,7 +109,7 @@ fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> Htt
     let selection = select_part(method, request.headers(), &delivery);
     let mut response = HttpResponse::build(status_of(&selection));
     describe(&mut response, &delivery, access);
-    let Delivery { length, content, key, .. } = delivery;
+    let Delivery { length, content, key, coding, .. } = delivery;
     match selection {
         Selection::NotModified | Selection::PreconditionFailed => response.finish(),
         Selection::RangeNotSatisfiable { length } => {
@@ -118,6 +118,9 @@ fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> Htt
         }
         Selection::Full => {
             response.content_type(key.content_type());
+            if coding == Coding::Gzip {
+                response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+            }
             send(method, response, content, 0..length)
         }
         Selection::Partial(range) => {
@@ -136,7 +139,12 @@ fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> Htt
 fn select_part(method: Method, headers: &HeaderMap, delivery: &Delivery) -> Selection {
     // The timestamp can change twice a second, and then its date says nothing.
     let last_modified = delivery.key.is_immutable().then(|| modified(delivery));
-    let representation = Representation { length: delivery.length, etag: &delivery.etag(), last_modified };
+    let representation = Representation {
+        length: delivery.length,
+        etag: &delivery.etag(),
+        last_modified,
+        is_date_strong: !delivery.is_compressible(),
+    };
     select(method, &Conditions::from_headers(headers), &representation)
 }
 
@@ -159,9 +167,6 @@ fn describe(response: &mut HttpResponseBuilder, delivery: &Delivery, access: Rea
     };
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(cache)));
     response.insert_header((header::ETAG, delivery.etag()));
-    if delivery.coding == Coding::Gzip {
-        response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-    }
     if delivery.is_compressible() {
         response.insert_header((header::VARY, HeaderValue::from_static("Accept-Encoding"))); // RFC 9110, 12.5.5
     }

@@ -110,7 +110,9 @@ impl<'p> Partial<'p> {
         let request =
             Request { token: wanted.token, from: self.length, if_range: etag.as_deref(), ..Request::default() };
         let mut answer = http.send(wanted.url, request)?;
-        answer.check_identity()?;
+        if answer.status().is_success() {
+            answer.check_identity()?;
+        }
         match answer.status() {
             StatusCode::PARTIAL_CONTENT if self.length > 0 && starts_at(&answer, self.length) => {}
             StatusCode::OK => self.restart(wanted)?,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 use reqwest::{Certificate, Identity, Method, StatusCode};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -204,7 +204,7 @@ impl Answer<'_> {
     /// The whole body, of at most `max` bytes, on the way and when gzip is undone.
     pub(super) fn body(&mut self, max: u64) -> Result<Vec<u8>, HttpError> {
         let body = self.read(max)?;
-        if self.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip") {
+        if self.has_coding(&["gzip", "x-gzip"]) {
             return self.gunzip(&body, max);
         }
         self.check_identity().map(|()| body)
@@ -212,10 +212,16 @@ impl Answer<'_> {
 
     /// That the body is as it is stored: a part of it says nothing otherwise.
     pub(super) fn check_identity(&self) -> Result<(), HttpError> {
-        match self.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-            None | Some(b"identity") => Ok(()),
-            Some(_) => Err(self.bad_coding("it comes in a content coding that was not asked for")),
+        if !self.headers().contains_key(CONTENT_ENCODING) || self.has_coding(&["identity"]) {
+            return Ok(());
         }
+        Err(self.bad_coding("it comes in a content coding that was not asked for"))
+    }
+
+    /// Codings have no case, and one has two names (RFC 9110, 8.4.1).
+    fn has_coding(&self, names: &[&str]) -> bool {
+        let coding = self.headers().get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+        coding.is_some_and(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)))
     }
 
     /// A few bytes can stand for gigabytes: what comes out is bounded, and not only what goes in.

@@ -30,6 +30,7 @@ fn gzip_is_undone() {
     let plain = vec![b'x'; MAX as usize];
     assert_eq!(fetch(&gzip(&plain), "gzip").unwrap(), plain);
     assert_eq!(fetch(&[gzip(b"two "), gzip(b"members")].concat(), "gzip").unwrap(), b"two members"); // RFC 1952, 2.2
+    assert_eq!(fetch(&gzip(b"an old name"), "X-GZip").unwrap(), b"an old name");
     assert_eq!(fetch(b"as it is", "identity").unwrap(), b"as it is");
 }
 

@@ -4,7 +4,8 @@
 //! to about a third. Sealed images are never compressed: ciphertext does not get shorter.
 
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -13,26 +14,23 @@ use lru::LruCache;
 use tokio::runtime::Handle;
 
 use super::{Coding, Content, Delivery};
-use crate::app::{App, Error};
+use crate::app::App;
 use crate::blob::BlobKey;
 use crate::model::Sha256Digest;
 
 impl App {
-    /// The file in gzip, if it is one that is worth it and in memory; otherwise as it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if the work was cut off.
-    pub async fn compress(&self, mut delivery: Delivery) -> Result<Delivery, Error> {
-        let Content::Bytes(plain) = &delivery.content else { return Ok(delivery) };
+    /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it is.
+    pub async fn compress(&self, mut delivery: Delivery) -> Delivery {
+        let Content::Bytes(plain) = &delivery.content else { return delivery };
         if delivery.coding == Coding::Gzip || !delivery.is_compressible() {
-            return Ok(delivery);
+            return delivery;
         }
-        let compressed = self.compressed.get(delivery.sha256, plain, &self.runtime).await?;
-        delivery.coding = Coding::Gzip;
-        delivery.length = compressed.len() as u64;
-        delivery.content = Content::Bytes(compressed);
-        Ok(delivery)
+        if let Some(compressed) = self.compressed.get(delivery.sha256, plain, &self.runtime).await {
+            delivery.coding = Coding::Gzip;
+            delivery.length = compressed.len() as u64;
+            delivery.content = Content::Bytes(compressed);
+        }
+        delivery
     }
 }
 
@@ -45,9 +43,9 @@ impl Delivery {
 
 /// What was compressed lately, by the digest of the plain file.
 pub(in crate::app) struct CompressedFiles {
-    kept: Mutex<Kept>,
-    /// One at a time: whoever asks for the same file meanwhile finds it then, and serving goes on beside it.
-    making: tokio::sync::Mutex<()>,
+    kept: Arc<Mutex<Kept>>,
+    /// One file is made at a time, also if whoever asked for it has gone: nobody can have many made at once.
+    making: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Kept {
@@ -60,26 +58,31 @@ impl CompressedFiles {
     /// Keeps at most `max_bytes`.
     pub(in crate::app) fn new(max_bytes: usize) -> Self {
         let kept = Kept { files: LruCache::unbounded(), bytes: 0, max_bytes };
-        Self { kept: Mutex::new(kept), making: tokio::sync::Mutex::new(()) }
+        Self { kept: Arc::new(Mutex::new(kept)), making: Arc::default() }
     }
 
-    async fn get(&self, sha256: Sha256Digest, plain: &Bytes, runtime: &Handle) -> Result<Bytes, Error> {
-        if let Some(file) = self.kept().find(sha256) {
-            return Ok(file);
+    /// The file in gzip; nothing if others have to be made first, since the plain one is at hand.
+    async fn get(&self, sha256: Sha256Digest, plain: &Bytes, runtime: &Handle) -> Option<Bytes> {
+        if let Some(file) = lock(&self.kept).find(sha256) {
+            return Some(file);
         }
-        let _making = self.making.lock().await;
-        if let Some(file) = self.kept().find(sha256) {
-            return Ok(file);
+        let making = tokio::time::timeout(PATIENCE, Arc::clone(&self.making).lock_owned()).await.ok()?;
+        if let Some(file) = lock(&self.kept).find(sha256) {
+            return Some(file); // whoever was here before wanted the same
         }
-        let plain = plain.clone();
-        let file = runtime.spawn_blocking(move || gzip(&plain)).await.map_err(Error::internal("compress metadata"))?;
-        self.kept().keep(sha256, file.clone());
-        Ok(file)
+        let (plain, kept) = (plain.clone(), Arc::clone(&self.kept));
+        let made = runtime.spawn_blocking(move || {
+            let file = gzip(&plain);
+            lock(&kept).keep(sha256, file.clone());
+            drop(making);
+            file
+        });
+        made.await.ok()
     }
+}
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kept {
@@ -102,11 +105,14 @@ impl Kept {
 
 fn gzip(plain: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::default());
-    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything").into()
+    let file = encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything");
+    file.into_boxed_slice().into() // no more memory than is counted
 }
 
 /// In bytes. Below, the headers of an answer are more than what can be saved.
 const MIN_SIZE: u64 = 1024;
+/// How long a request waits for its turn: as long as some ten files of usual size take.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +137,7 @@ mod tests {
             GzDecoder::new(&compressed[..]).read_to_end(&mut read).unwrap();
             assert!(read == *file && compressed.len() < file.len());
         }
-        let mut kept = files.kept();
+        let mut kept = lock(&files.kept);
         assert!(kept.bytes <= 10_000 && kept.files.len() > 10, "{} files of {} bytes", kept.files.len(), kept.bytes);
         assert_eq!(kept.bytes, kept.files.iter().map(|(_, file)| file.len()).sum::<usize>());
         assert!(kept.find(sha256(&plain[39])).is_some() && kept.find(sha256(&plain[0])).is_none());
@@ -144,5 +150,25 @@ mod tests {
         let get = || async { files.get(sha256(&plain), &plain, &Handle::current()).await.unwrap() };
         let (one, other) = tokio::join!(get(), get());
         assert_eq!(one.as_ptr(), other.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_kept_although_nobody_waits() {
+        let files = CompressedFiles::new(10_000);
+        let plain = Bytes::from(vec![7; 5000]);
+        let digest = sha256(&plain);
+        let gone = tokio::time::timeout(Duration::ZERO, files.get(digest, &plain, &Handle::current())).await;
+        drop(files.making.lock().await); // until it is made
+        assert!(lock(&files.kept).find(digest).is_some(), "whoever asked got {gone:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_long_for_others() {
+        let files = CompressedFiles::new(10_000);
+        let plain = Bytes::from(vec![7; 5000]);
+        let busy = Arc::clone(&files.making).lock_owned().await;
+        assert_eq!(files.get(sha256(&plain), &plain, &Handle::current()).await, None);
+        drop(busy);
+        assert!(files.get(sha256(&plain), &plain, &Handle::current()).await.is_some());
     }
 }

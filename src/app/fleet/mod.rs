@@ -102,6 +102,7 @@ impl Fleet {
 
     /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle as it is then.
     pub(super) async fn change(&self, vehicle: &Vehicle, change: StatusChange) -> Result<Option<Arc<Vehicle>>, Error> {
+        let generation = self.recent().generation;
         let change = Arc::new(change);
         let made = self.writer.change(Arc::clone(&change)).await;
         if !matches!(made, Ok(true)) {
@@ -117,7 +118,13 @@ impl Fleet {
         };
         record.status = VehicleStatus { revision: revision + 1, ecus, seen_at, quarantine, bundle };
         let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
-        self.recent().put_newer(&changed);
+        let mut recent = self.recent();
+        if recent.generation == generation {
+            recent.put_newer(&changed);
+        } else {
+            recent.vehicles.pop(&changed.record.vin); // what was forgotten may be this one, with ECUs that are replaced
+        }
+        drop(recent);
         Ok(Some(changed))
     }
 
