@@ -240,10 +240,10 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     fn send(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut stream = self.stream;
-        stream.write_all(bytes)?;
+        // Counted first: a vehicle can have read all, and be asked about, before a write returns.
         *self.shared.state().sent.entry(self.path.to_owned()).or_default() += bytes.len() as u64;
-        Ok(())
+        let mut stream = self.stream;
+        stream.write_all(bytes)
     }
 
     fn whole(&self, file: &[u8]) -> std::io::Result<()> {
