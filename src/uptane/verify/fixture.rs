@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::{Repository, TrustedSet, VerifyError};
 use crate::model::Timestamp;
 use crate::uptane::canonical::canonical;
 use crate::uptane::key::{Scheme, SigningKey};
@@ -109,4 +110,23 @@ impl Repo {
     pub(crate) fn file(&self, name: &str) -> &[u8] {
         &self.files[name]
     }
+}
+
+pub(super) fn image() -> Repository {
+    Repository::Image
+}
+
+pub(super) fn set(repo: &Repo, kind: Repository) -> TrustedSet {
+    TrustedSet::new(repo.file("1.root.json"), kind, now()).unwrap()
+}
+
+/// Everything up to the targets of one version.
+pub(super) fn load(set: &mut TrustedSet, repo: &Repo, version: u64) -> Result<(), VerifyError> {
+    set.update_timestamp(repo.file("timestamp.json"))?;
+    set.update_snapshot(repo.file(&format!("{version}.snapshot.json")))?;
+    set.update_targets(repo.file(&format!("{version}.targets.json")))
+}
+
+pub(super) fn listed_target(bytes: &[u8]) -> Value {
+    json!({ "length": bytes.len(), "hashes": { "sha256": sha256(bytes) } })
 }

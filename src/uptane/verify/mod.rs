@@ -16,6 +16,8 @@ mod keys;
 mod metadata;
 mod pattern;
 mod search;
+#[cfg(test)]
+mod search_tests;
 mod trusted;
 #[cfg(test)]
 mod trusted_tests;

@@ -11,14 +11,9 @@ use crate::hostile::world::{Lab, World, bin_of};
 pub(crate) fn at_5(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-5");
     for (variant, behaviour) in [("drip", Behaviour::Drip), ("stall", Behaviour::Stall)] {
-        for (place, path) in places(&row.honest) {
-            let description = format!("{path} comes a byte a second, or not at all after the head ({variant}).");
-            let behaviour = behaviour.clone();
-            row.refuse_step("slow-retrieval", format!("{variant}-{place}"), description, |world| {
-                let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
-                world.step(refused("slow-retrieval", &place)).serve(path, behaviour)
-            });
-        }
+        let how = format!("comes a byte a second, or not at all after the head ({variant}).");
+        let everywhere = places(&row.honest);
+        refuse_each(&mut row, "slow-retrieval", variant, &behaviour, &how, everywhere);
     }
     row.attacks
 }
@@ -43,6 +38,26 @@ fn places(world: &World) -> Vec<(String, String)> {
     places
 }
 
+fn path_of(world: &World, place: &str) -> String {
+    places(world).into_iter().find(|(name, _)| *name == place).unwrap().1
+}
+
+/// The server misbehaves at one of these places in turn, each time with an update to fetch.
+fn refuse_each(
+    row: &mut Row,
+    attack: &'static str,
+    variant: &str,
+    behaviour: &Behaviour,
+    how: &str,
+    places: Vec<(String, String)>,
+) {
+    for (place, path) in places {
+        row.refuse_step(attack, format!("{variant}-{place}"), format!("{path} {how}"), |world| {
+            world.step(refused(attack, &place)).serve(path_of(world, &place), behaviour.clone())
+        });
+    }
+}
+
 /// Metadata stops everything, and an image its own ECU.
 fn refused(attack: &'static str, place: &str) -> Expect {
     if place == "image" { Expect::RefusedBy(attack, PRIMARY) } else { Expect::Refused(attack) }
@@ -51,30 +66,21 @@ fn refused(attack: &'static str, place: &str) -> Expect {
 /// Endless data at each place that an update fetches.
 pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-16");
-    for (place, path) in places(&row.honest) {
-        let description = format!("{path} goes on without end.");
-        row.refuse_step("endless-data", format!("endless-{place}"), description, |world| {
-            let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
-            world.step(refused("endless-data", &place)).serve(path, Behaviour::Endless)
-        });
-    }
+    let everywhere = places(&row.honest);
+    refuse_each(&mut row, "endless-data", "endless", &Behaviour::Endless, "goes on without end.", everywhere);
     for place in ["director-root", "director-timestamp", "image-snapshot", "image"] {
         let mut next = row.honest.clone();
         next.update();
-        let path = places(&next).into_iter().find(|(name, _)| *name == place).unwrap().1;
+        let path = path_of(&next, place);
         let description = format!("The head before {path} goes on without end.");
         // That the connection is of no use is all that a vehicle can say: no byte of a file has come.
         let step = next.step(Expect::Partial).serve(path, Behaviour::EndlessHead);
         let steps = vec![row.honest.step(Expect::Updated), step, next.step(Expect::Updated)];
         row.push("endless-data", format!("endless-head-{place}"), description, steps);
     }
-    for (place, path) in places(&row.honest).into_iter().filter(|(name, _)| *name != "image") {
-        let description = format!("{path} is short in gzip, and without end when that is undone.");
-        row.refuse_step("endless-data", format!("bomb-{place}"), description, |world| {
-            let path = places(world).into_iter().find(|(name, _)| *name == place).unwrap().1;
-            world.step(refused("endless-data", &place)).serve(path, Behaviour::GzipBomb)
-        });
-    }
+    let metadata = places(&row.honest).into_iter().filter(|(place, _)| *place != "image").collect();
+    let how = "is short in gzip, and without end when that is undone.";
+    refuse_each(&mut row, "endless-data", "bomb", &Behaviour::GzipBomb, how, metadata);
     for side in Side::BOTH {
         let name = side.as_str();
         let description = format!("The {name} repository's timestamp, well signed, has a megabyte.");
