@@ -66,10 +66,10 @@ pub(super) async fn serve_file(
     let name = percent_decode_str(encoded).decode_utf8_lossy();
     let delivery = app.deliver(&name).await?;
     let is_target = matches!(delivery.key, BlobKey::Target { .. });
-    let delivery = if wants_gzip(&request) { app.compress(delivery).await } else { delivery };
     match &config.carrier {
         Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
+        _ if wants_gzip(&request) => Ok(respond(&request, app.compress(delivery).await, config.access)),
         _ => Ok(respond(&request, delivery, config.access)),
     }
 }

@@ -177,9 +177,8 @@ struct Signature {
 impl<T> Signed<T> {
     /// Whether `key` has signed it. One good signature is enough, beside whatever others there are.
     pub fn verify(&self, key: &PublicKey) -> bool {
-        let mut id = [0; 64];
-        hex::encode_to_slice(key.id().as_bytes(), &mut id).expect("32 bytes are 64 digits");
-        let ours = self.signatures.iter().find(|signature| signature.keyid.as_bytes() == id);
+        let id = key.id().to_string();
+        let ours = self.signatures.iter().find(|signature| signature.keyid == id);
         let signature = ours.and_then(|signature| hex::decode(&signature.sig).ok());
         signature.is_some_and(|signature| key.verifies(&self.message, &signature))
     }

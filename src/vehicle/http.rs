@@ -229,10 +229,11 @@ impl Answer<'_> {
         let mut body = Vec::new();
         let read = MultiGzDecoder::new(coded).take(max.saturating_add(1)).read_to_end(&mut body);
         read.map_err(|source| self.bad_coding(source))?;
-        if body.len() as u64 > max {
-            return Err(HttpError::TooLarge { url: self.url.clone(), limit: max });
-        }
-        Ok(body)
+        if body.len() as u64 > max { Err(self.too_large(max)) } else { Ok(body) }
+    }
+
+    fn too_large(&self, limit: u64) -> HttpError {
+        HttpError::TooLarge { url: self.url.clone(), limit }
     }
 
     fn bad_coding(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
@@ -240,14 +241,13 @@ impl Answer<'_> {
     }
 
     fn read(&mut self, max: u64) -> Result<Vec<u8>, HttpError> {
-        let too_large = || HttpError::TooLarge { url: self.url.clone(), limit: max };
         if self.content_length().is_some_and(|length| length > max) {
-            return Err(too_large());
+            return Err(self.too_large(max));
         }
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk()? {
             if body.len() as u64 + chunk.len() as u64 > max {
-                return Err(HttpError::TooLarge { url: self.url.clone(), limit: max });
+                return Err(self.too_large(max));
             }
             body.extend_from_slice(&chunk);
         }
