@@ -32,8 +32,7 @@ impl App {
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
-        self.director_roots.keep_fresh().await?;
-        self.show_fleet().await?;
+        self.maintain_fleet().await?;
         self.publisher.recover().await
     }
 
@@ -44,15 +43,12 @@ impl App {
         Ok(self.catalog.forget_pending_blob(name).await?)
     }
 
-    /// Removes superseded metadata every `interval`, forever.
+    /// Removes superseded metadata and looks after the fleet every `interval`, forever.
     pub async fn maintain(self: Arc<Self>, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
+        ticks.tick().await; // which is at once
         loop {
-            ticks.tick().await;
             self.publisher.warn_of_expiry().await;
-            if let Err(error) = self.maintain_fleet().await {
-                tracing::warn!(error = %Chain(&error), "failed to look after the Director's root and the fleet");
-            }
             match self.remove_superseded_metadata().await {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "removed superseded metadata"),
@@ -60,16 +56,16 @@ impl App {
                     tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata");
                 }
             }
+            ticks.tick().await;
+            // Not the first time: `recover` has just done it.
+            if let Err(error) = self.maintain_fleet().await {
+                tracing::warn!(error = %Chain(&error), "failed to look after the Director's root and the fleet");
+            }
         }
     }
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
         self.director_roots.keep_fresh().await?;
-        self.show_fleet().await
-    }
-
-    /// Counts the fleet for the metrics.
-    async fn show_fleet(&self) -> Result<(), Error> {
         let counts = self.count_fleet(self.limits.silent_after).await?;
         self.metrics.set_vehicles(counts.registered, counts.quarantined, counts.silent);
         if counts.silent > 0 {
