@@ -31,18 +31,18 @@ CREATE INDEX ecus_by_vehicle ON ecus (vehicle_id);
 -- written a poll, so it is kept small and out of indexes: silent vehicles are counted by reading all rows.
 CREATE TABLE vehicle_polls (
     vehicle_id INTEGER NOT NULL PRIMARY KEY,
-    revision   BIGINT  NOT NULL, -- rises with every change, also of vehicle_status
-    counters   TEXT    NOT NULL, -- JSON: of the last accepted report of each ECU
-    seen_at    BIGINT            -- when a manifest was accepted last
+    revision   BIGINT  NOT NULL DEFAULT 0,    -- rises with every change, also of vehicle_status
+    counters   TEXT    NOT NULL DEFAULT '{}', -- JSON: of the last accepted report of each ECU
+    seen_at    BIGINT                         -- when a manifest was accepted last
 );
 
 -- What changes when there is news of a vehicle, or for it.
 CREATE TABLE vehicle_status (
     vehicle_id        INTEGER NOT NULL PRIMARY KEY,
-    ecus              TEXT    NOT NULL, -- JSON: installed, offered and assigned images, by ECU
+    ecus              TEXT    NOT NULL DEFAULT '{}', -- JSON: installed, offered and assigned images, by ECU
     quarantined_at    BIGINT,
     quarantine_reason TEXT,
-    bundle            TEXT              -- JSON: the signed metadata for this vehicle
+    bundle            TEXT                           -- JSON: the signed metadata for this vehicle
 );
 CREATE INDEX vehicle_status_by_quarantine ON vehicle_status (quarantined_at);
 

@@ -19,7 +19,9 @@ pub struct StatusChange {
     pub vehicle_id: i64,
     /// The revision on which it was decided.
     pub revision: i64,
-    /// The new state of all ECUs. Without `more`, only counters **may** be other ones.
+    /// The new counters of all ECUs.
+    pub counters: BTreeMap<EcuSerial, u64>,
+    /// What else there is of them. Written only with `more`; **must** be what it was without.
     pub ecus: BTreeMap<EcuSerial, EcuStatus>,
     /// When a manifest was accepted last.
     pub seen_at: Option<Timestamp>,
@@ -54,22 +56,14 @@ impl MoreChanges {
 impl StatusChange {
     /// A change of `status` that changes nothing yet.
     pub fn of(vehicle_id: i64, status: &VehicleStatus) -> Self {
-        let VehicleStatus { revision, ecus, seen_at, .. } = status;
-        Self { vehicle_id, revision: *revision, ecus: ecus.clone(), seen_at: *seen_at, more: None }
-    }
-
-    /// Whether nothing about ECUs changes but their counters.
-    pub fn changes_counters_alone(&self, before: &BTreeMap<EcuSerial, EcuStatus>) -> bool {
-        let is_same = |ecu: &EcuStatus, before: &EcuStatus| {
-            let EcuStatus { counter: _, installed, factory, offered, highest_counter, assigned } = ecu;
-            *installed == before.installed
-                && *factory == before.factory
-                && *offered == before.offered
-                && *highest_counter == before.highest_counter
-                && *assigned == before.assigned
-        };
-        self.ecus.len() == before.len()
-            && self.ecus.iter().zip(before).all(|((serial, ecu), (known, old))| serial == known && is_same(ecu, old))
+        Self {
+            vehicle_id,
+            revision: status.revision,
+            counters: status.counters.clone(),
+            ecus: status.ecus.clone(),
+            seen_at: status.seen_at,
+            more: None,
+        }
     }
 }
 
@@ -168,7 +162,7 @@ async fn apply_polls(connection: &mut AnyConnection, polls: &[&StatusChange]) ->
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for poll in polls {
-        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(counters_of(poll, OP)?);
+        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(json(&poll.counters, OP)?);
         query = query.bind(poll.seen_at.map(Timestamp::as_millisecond));
     }
     let rows = query.fetch_all(connection).await.map_err(Error::backend(OP))?;
@@ -185,7 +179,7 @@ pub(super) async fn apply_one(
         "UPDATE vehicle_polls SET revision = revision + 1, counters = $1, seen_at = $2 \
          WHERE vehicle_id = $3 AND revision = $4",
     )
-    .bind(counters_of(change, OP)?)
+    .bind(json(&change.counters, OP)?)
     .bind(change.seen_at.map(Timestamp::as_millisecond))
     .bind(change.vehicle_id)
     .bind(change.revision)
@@ -195,15 +189,14 @@ pub(super) async fn apply_one(
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
-    let json = |e| Error::corrupt(OP, e);
     sqlx::query(
         "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, bundle = $4 \
          WHERE vehicle_id = $5",
     )
-    .bind(serde_json::to_string(&change.ecus).map_err(json)?)
+    .bind(json(&change.ecus, OP)?)
     .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
     .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
-    .bind(more.bundle.as_deref().map(serde_json::to_string).transpose().map_err(json)?)
+    .bind(more.bundle.as_deref().map(|bundle| json(bundle, OP)).transpose()?)
     .bind(change.vehicle_id)
     .execute(&mut **transaction)
     .await
@@ -224,30 +217,8 @@ pub(super) async fn apply_one(
     Ok(true)
 }
 
-fn counters_of(change: &StatusChange, op: &'static str) -> Result<String, Error> {
-    let counters: BTreeMap<&EcuSerial, u64> =
-        change.ecus.iter().filter_map(|(serial, ecu)| Some((serial, ecu.counter?))).collect();
-    serde_json::to_string(&counters).map_err(|e| Error::corrupt(op, e))
+fn json<T: serde::Serialize>(value: &T, op: &'static str) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|e| Error::corrupt(op, e))
 }
 
 const POLLS_AT_ONCE: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_of_anything_but_counters_is_news() {
-        let serial: EcuSerial = "gw".parse().unwrap();
-        let status = |ecu: EcuStatus| BTreeMap::from([(serial.clone(), ecu)]);
-        let before = status(EcuStatus { counter: Some(1), ..EcuStatus::default() });
-        let change = |ecus| StatusChange { vehicle_id: 1, revision: 1, ecus, seen_at: None, more: None };
-        let counted = status(EcuStatus { counter: Some(2), ..EcuStatus::default() });
-        assert!(change(counted).changes_counters_alone(&before));
-        let offered = vec![crate::model::Offer { path: "gw/1".parse().unwrap(), last_version: 3 }];
-        assert!(!change(status(EcuStatus { offered, ..EcuStatus::default() })).changes_counters_alone(&before));
-        let counted = EcuStatus { highest_counter: Some(7.try_into().unwrap()), ..EcuStatus::default() };
-        assert!(!change(status(counted)).changes_counters_alone(&before));
-        assert!(!change(BTreeMap::new()).changes_counters_alone(&before));
-    }
-}

@@ -1,6 +1,6 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
@@ -8,8 +8,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Catalog, Error, StatusChange, json, optional_time, parsed, placeholders, status, text, time};
 use crate::model::{
-    EcuRecord, EcuSerial, EcuStatus, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord,
-    VehicleStatus,
+    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord, VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
@@ -300,19 +299,14 @@ async fn insert_vehicles(
     if ids.is_empty() {
         return Ok(ids);
     }
-    let values = placeholders(ids.len(), 3);
-    let sql = format!("INSERT INTO vehicle_polls (vehicle_id, revision, counters) VALUES {values}");
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for id in ids.values() {
-        query = query.bind(*id).bind(0_i64).bind("{}");
+    for table in ["vehicle_polls", "vehicle_status"] {
+        let sql = format!("INSERT INTO {table} (vehicle_id) VALUES {}", placeholders(ids.len(), 1));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for id in ids.values() {
+            query = query.bind(*id);
+        }
+        query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     }
-    query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
-    let sql = format!("INSERT INTO vehicle_status (vehicle_id, ecus) VALUES {}", placeholders(ids.len(), 2));
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for id in ids.values() {
-        query = query.bind(*id).bind("{}");
-    }
-    query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     Ok(ids)
 }
 
@@ -392,10 +386,6 @@ fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
     let bundle = bundle.map(|bundle| serde_json::from_str(&bundle).map(Arc::new)).transpose();
     let bundle = bundle.map_err(|e| Error::corrupt(OP, e))?;
-    let mut ecus: BTreeMap<EcuSerial, EcuStatus> = json(row, "state", OP)?;
-    for (serial, counter) in json::<BTreeMap<EcuSerial, u64>>(row, "counters", OP)? {
-        ecus.entry(serial).or_default().counter = Some(counter);
-    }
     Ok(VehicleRecord {
         id: row.try_get("id").map_err(Error::backend(OP))?,
         vin: parsed(row, "vin", OP)?,
@@ -404,7 +394,8 @@ fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
         created_by: text(row, "created_by", OP)?,
         status: VehicleStatus {
             revision: row.try_get("revision").map_err(Error::backend(OP))?,
-            ecus,
+            counters: json(row, "counters", OP)?,
+            ecus: json(row, "state", OP)?,
             seen_at: optional_time(row, "seen_at", OP)?,
             quarantine,
             bundle,

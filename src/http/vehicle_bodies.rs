@@ -224,7 +224,7 @@ impl From<VehicleRecord> for VehicleBody {
     fn from(vehicle: VehicleRecord) -> Self {
         let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
         let ecu = |ecu: &EcuRecord| {
-            let EcuStatus { counter, installed, offered, assigned, .. } = status.ecu(&ecu.serial);
+            let EcuStatus { installed, offered, assigned, .. } = status.ecu(&ecu.serial);
             EcuBody {
                 ecu_serial: ecu.serial.to_string(),
                 hardware_id: ecu.hardware_id.to_string(),
@@ -234,7 +234,7 @@ impl From<VehicleRecord> for VehicleBody {
                 installed: installed.map(InstalledBody::from),
                 assigned: assigned.map(|assigned| assigned.path.into()),
                 offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
-                counter,
+                counter: status.counters.get(&ecu.serial).copied(),
             }
         };
         Self {

@@ -67,6 +67,8 @@ impl VehicleRecord {
 pub struct VehicleStatus {
     /// Rises with every change.
     pub revision: i64,
+    /// Counter of each ECU's last accepted report; the next one has to be higher.
+    pub counters: BTreeMap<EcuSerial, u64>,
     /// What each ECU runs and is to run. An ECU that never reported may be missing.
     pub ecus: BTreeMap<EcuSerial, EcuStatus>,
     /// When a manifest was accepted last.
@@ -87,9 +89,6 @@ impl VehicleStatus {
 /// What one ECU runs and is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuStatus {
-    /// Counter of its last accepted report; the next one has to be higher. The catalog keeps it apart.
-    #[serde(skip)]
-    pub counter: Option<u64>,
     /// What it last said it runs.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
     pub installed: Option<InstalledImage>,

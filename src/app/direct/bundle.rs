@@ -166,7 +166,7 @@ impl App {
         if !is_same {
             return Ok(Some(format!("the Image repository lists {path} otherwise than it was uploaded")));
         }
-        let envelope = match vehicle.encryption_key(&ecu.serial)? {
+        let envelope = match vehicle.encryption_key(ecu)? {
             Some(key) => Some(self.wrap_for(key, path).await?),
             None => None,
         };
@@ -212,7 +212,7 @@ fn wanted(vehicle: &Vehicle) -> Result<Vec<Listing>, Error> {
     for ecu in vehicle.record.ecus.iter() {
         let status = vehicle.record.status.ecus.get(&ecu.serial);
         let Some(assigned) = status.and_then(|status| status.assigned.as_ref()) else { continue };
-        let kid = vehicle.encryption_key(&ecu.serial)?.map(|key| key.kid().to_string());
+        let kid = vehicle.encryption_key(ecu)?.map(|key| key.kid().to_string());
         listings.push(Listing { ecu_serial: ecu.serial.clone(), path: assigned.path.clone(), kid });
     }
     Ok(listings)

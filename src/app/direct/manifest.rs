@@ -1,10 +1,9 @@
 //! Vehicle version manifests: the order and the checks of Uptane 2.1.0, 5.3.2.1.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::app::fleet::Vehicle;
-use crate::app::fleet::view::TRIES;
+use crate::app::fleet::view::{HOUR, TRIES};
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
 use crate::model::{AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, Quarantine, VehicleId};
@@ -196,6 +195,7 @@ impl App {
         for report in manifest.reports.values().map(|report| &report.content) {
             let ecu = change.ecus.entry(report.ecu_serial.clone()).or_default();
             self.check_installed(report, ecu).await?;
+            change.counters.insert(report.ecu_serial.clone(), report.counter);
             self.take_report(vehicle, report, ecu, &mut more);
             settle_offers(ecu, report, verified);
         }
@@ -203,14 +203,13 @@ impl App {
         let is_news = !more.events.is_empty()
             || !more.ended.is_empty()
             || more.quarantine != status.quarantine
-            || !change.changes_counters_alone(&status.ecus);
+            || change.ecus != status.ecus;
         change.more = is_news.then(|| Box::new(more));
         Ok(change)
     }
 
     fn take_report(&self, vehicle: &Vehicle, report: &EcuReport, ecu: &mut EcuStatus, more: &mut MoreChanges) {
         let (vin, serial, now) = (&vehicle.record.vin, &report.ecu_serial, self.clock.now());
-        ecu.counter = Some(report.counter);
         if ecu.installed.as_ref() != Some(&report.installed_image) {
             let detail = report.installed_image.path.clone();
             let event = self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle");
@@ -313,10 +312,9 @@ fn check_signatures(vehicle: &Vehicle, manifest: &Signed<VehicleManifest>) -> Re
 /// Counters rise strictly (DIR-17). That of two manifests with one counter only the first is accepted, whoever checks them
 /// at the same time, is up to the revision on which the change is made.
 fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
-    let states: &BTreeMap<EcuSerial, EcuStatus> = &vehicle.record.status.ecus;
     for (serial, report) in &manifest.reports {
         let counter = report.content.counter;
-        if let Some(last) = states.get(serial).and_then(|state| state.counter)
+        if let Some(&last) = vehicle.record.status.counters.get(serial)
             && counter <= last
         {
             return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
@@ -341,8 +339,6 @@ fn settle_offers(ecu: &mut EcuStatus, report: &EcuReport, targets_version: Optio
     }
 }
 
-/// Events that are alike are counted once in it.
-const HOUR: Duration = Duration::from_secs(60 * 60);
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_ATTACKS_SHOWN: usize = 200;
 const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly

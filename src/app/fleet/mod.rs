@@ -32,7 +32,7 @@ use writer::Writer;
 use super::Error;
 use crate::catalog::{Catalog, StatusChange};
 use crate::envelope::key::RecipientKey;
-use crate::model::{EcuSerial, Sha256Digest, VehicleId, VehicleRecord, VehicleStatus};
+use crate::model::{EcuRecord, EcuSerial, Sha256Digest, VehicleId, VehicleRecord, VehicleStatus};
 use crate::uptane::key::PublicKey;
 
 /// The vehicles, their status, and the one queue of its changes.
@@ -111,20 +111,14 @@ impl Fleet {
         }
         let mut record = vehicle.record.clone();
         let before = record.status;
-        let StatusChange { revision, ecus, seen_at, more, .. } = Arc::unwrap_or_clone(change);
+        let StatusChange { revision, counters, ecus, seen_at, more, .. } = Arc::unwrap_or_clone(change);
         let (quarantine, bundle) = match more {
             Some(more) => (more.quarantine, more.bundle),
             None => (before.quarantine, before.bundle),
         };
-        record.status = VehicleStatus { revision: revision + 1, ecus, seen_at, quarantine, bundle };
+        record.status = VehicleStatus { revision: revision + 1, counters, ecus, seen_at, quarantine, bundle };
         let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
-        let mut recent = self.recent();
-        if recent.generation == generation {
-            recent.put_newer(&changed);
-        } else {
-            recent.vehicles.pop(&changed.record.vin); // what was forgotten may be this one, with ECUs that are replaced
-        }
-        drop(recent);
+        self.recent().put_newer(&changed, generation);
         Ok(Some(changed))
     }
 
@@ -150,17 +144,14 @@ impl Fleet {
         Forget { fleet: self, vin }
     }
 
-    /// Keeps what was read, unless something has been forgotten since `generation`: it may be this.
+    /// Keeps what was read.
     fn keep(&self, record: VehicleRecord, generation: u64, token: Option<Sha256Digest>) -> Result<Arc<Vehicle>, Error> {
         let vehicle = Arc::new(Vehicle::new(record)?);
         let mut recent = self.recent();
-        if recent.generation != generation {
-            return Ok(vehicle);
-        }
-        if let Some(token) = token {
+        if let Some(token) = token.filter(|_| recent.generation == generation) {
             recent.by_token.put(token, vehicle.record.vin.clone());
         }
-        Ok(recent.put_newer(&vehicle))
+        Ok(recent.put_newer(&vehicle, generation))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -180,8 +171,13 @@ impl Drop for Forget<'_> {
 }
 
 impl Recent {
-    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one.
-    fn put_newer(&mut self, vehicle: &Arc<Vehicle>) -> Arc<Vehicle> {
+    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one. Keeps none if something has been
+    /// forgotten since `generation`: it may be this one, with ECUs that are replaced.
+    fn put_newer(&mut self, vehicle: &Arc<Vehicle>, generation: u64) -> Arc<Vehicle> {
+        if self.generation != generation {
+            self.vehicles.pop(&vehicle.record.vin);
+            return Arc::clone(vehicle);
+        }
         if let Some(known) = self.vehicles.get(&vehicle.record.vin)
             && known.record.status.revision > vehicle.record.status.revision
         {
@@ -194,7 +190,7 @@ impl Recent {
 
 impl Vehicle {
     fn new(record: VehicleRecord) -> Result<Self, Error> {
-        let keys_of = |ecu: &crate::model::EcuRecord| {
+        let keys_of = |ecu: &EcuRecord| {
             let signing =
                 PublicKey::from_object(ecu.signing_key.clone()).map_err(Error::internal("read a stored key"))?;
             Ok((ecu.serial.clone(), EcuKeys { signing, encryption: OnceLock::new() }))
@@ -213,11 +209,11 @@ impl Vehicle {
     /// # Errors
     ///
     /// [`Error::Corrupt`] if what was registered can't be read any more.
-    pub(super) fn encryption_key(&self, serial: &EcuSerial) -> Result<Option<&RecipientKey>, Error> {
-        let Some(jwk) = self.record.ecu(serial).and_then(|ecu| ecu.encryption_key.as_ref()) else { return Ok(None) };
-        let Some(keys) = self.keys.get(serial) else { return Ok(None) };
-        let key = keys.encryption.get_or_init(|| RecipientKey::from_jwk(jwk).ok()).as_ref();
-        let damaged = || Error::Corrupt { detail: format!("the stored encryption key of {serial} is damaged") };
+    pub(super) fn encryption_key(&self, ecu: &EcuRecord) -> Result<Option<&RecipientKey>, Error> {
+        let Some(jwk) = &ecu.encryption_key else { return Ok(None) };
+        let read = || RecipientKey::from_jwk(jwk).ok();
+        let key = self.keys.get(&ecu.serial).and_then(|keys| keys.encryption.get_or_init(read).as_ref());
+        let damaged = || Error::Corrupt { detail: format!("the stored encryption key of {} is damaged", ecu.serial) };
         key.map(Some).ok_or_else(damaged)
     }
 }

@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::Vehicle;
 use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid};
+use super::view::HOUR;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
-use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EcuStatus, EventKind, Timestamp, VehicleId};
+use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EventKind, Timestamp, VehicleId};
 
 /// What a vehicle says when it enrols: all of its ECUs.
 #[derive(Debug, Deserialize)]
@@ -109,7 +110,7 @@ impl App {
             Ok(None) => {
                 let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
                 let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
-                self.catalog.insert_events(&[event.once_in(Duration::from_secs(60 * 60), "")]).await?;
+                self.catalog.insert_events(&[event.once_in(HOUR, "")]).await?;
                 let detail = format!(
                     "the replacement of {} is not approved: an engineer approves it with \
                      `motorcade vehicle approve-replacement`",
@@ -137,9 +138,8 @@ impl App {
         let (vin, serial) = (&vehicle.record.vin, Some(&new.serial));
         more.events.push(self.event(vin, EventKind::EcuReplaced, serial, detail, "vehicle"));
         let gone = change.ecus.remove(&old.serial).unwrap_or_default();
-        if new.serial == old.serial && new.signing_key == old.signing_key {
-            let kept = EcuStatus { counter: gone.counter, ..EcuStatus::default() };
-            change.ecus.insert(new.serial.clone(), kept);
+        if new.serial != old.serial || new.signing_key != old.signing_key {
+            change.counters.remove(&old.serial);
         }
         more.ended.extend(gone.assigned.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
         change.more = Some(Box::new(more));

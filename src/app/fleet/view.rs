@@ -157,3 +157,5 @@ impl App {
 const MAX_REASON: usize = 500;
 /// How often a change is decided again. Each time somebody else's has been made.
 pub(in crate::app) const TRIES: usize = 8;
+/// Events that are alike are counted once in it.
+pub(in crate::app) const HOUR: Duration = Duration::from_secs(60 * 60);
