@@ -7,6 +7,7 @@
 mod director;
 mod fleet_log;
 mod images;
+mod installation;
 mod recipients;
 mod roles;
 mod status;
@@ -22,6 +23,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
+pub use installation::{Age, StoredEnvelope};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;

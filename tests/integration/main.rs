@@ -26,3 +26,4 @@ mod static_files;
 mod upload;
 mod upload_bodies;
 mod upload_races;
+mod wrong_keys;
