@@ -15,6 +15,7 @@ mod export;
 mod hostile;
 mod layering;
 mod lifecycle;
+mod links;
 mod observe;
 mod paths;
 mod publication;
