@@ -79,6 +79,7 @@ impl StateArgs {
 
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed.
 pub fn run(cli: Cli) -> ExitCode {
+    crate::files::restrict_new_files();
     let outcome = match cli.command {
         Command::Open(args) => open::run(args), // no runtime: it only reads, opens and writes
         Command::MotorcadeVehicle(cli) => return crate::vehicle::cli::run(cli), // it has a runtime of its own

@@ -6,42 +6,29 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::FutureExt;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::sign::{Sign, parse_keypair};
 use zeroize::Zeroizing;
 
 use super::Error;
-use super::key::PublicKey;
 use super::policy::Policy;
+use crate::files::{self, Exposure};
 
 /// One private key of a role.
 pub struct RoleKey {
-    file: PathBuf,
     id: Decoded<Hex>,
     public: Key,
     signer: Box<dyn Sign>,
 }
 
 impl RoleKey {
-    /// The file that it was read from.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// The key id in hexadecimal.
-    pub fn hex_id(&self) -> String {
-        hex::encode(&*self.id)
-    }
-
     /// The key id (TUF 1.0.34, 4.2.1).
     pub fn id(&self) -> &Decoded<Hex> {
         &self.id
@@ -59,17 +46,6 @@ impl RoleKey {
     /// Whatever the signer says.
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         self.signer.sign(message, &SystemRandom::new()).await
-    }
-
-    /// Signs something and verifies it with code of our own, under the id that metadata will name: a file whose private and
-    /// public half don't belong together is found before anything is signed with it.
-    fn prove(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let public = PublicKey::from_object(serde_json::to_value(&self.public)?)?;
-        let signature = self.sign(PROOF).now_or_never().ok_or("it does not sign at once")??;
-        if public.id().to_string() != self.hex_id() || !public.verifies(PROOF, &signature) {
-            return Err("what it signs does not verify with its own public half: the file is damaged".into());
-        }
-        Ok(())
     }
 }
 
@@ -204,9 +180,7 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
     };
     let public = signer.tuf_key();
     let id = public.key_id().map_err(|e| error("identify", e.into()))?;
-    let key = RoleKey { file: path.to_owned(), id, public, signer };
-    key.prove().map_err(|source| error("use", source))?;
-    Ok(key)
+    Ok(RoleKey { id, public, signer })
 }
 
 /// The base64 text between a PEM's first and last line.
@@ -249,27 +223,32 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file that only its owner can read.
+/// Reads a file that nobody but its owner, and perhaps this server's own group, can read.
 ///
 /// # Errors
 ///
 /// [`Error::KeyFile`], also if others can read it.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let read = fs::metadata(path).and_then(|metadata| {
-        if metadata.permissions().mode() & 0o077 != 0 {
-            let message = "others can read it: run `chmod 600` on it, and replace the key if they may have";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    let read = files::read_secret(path);
+    let (text, exposure) =
+        read.map_err(|e| Error::KeyFile { verb: "read", path: path.display().to_string(), source: e.into() })?;
+    let path = path.display();
+    match exposure {
+        Exposure::None => {}
+        Exposure::Mended => tracing::warn!(%path, "this server's group could read a key file; its mode is 0600 now"),
+        Exposure::OwnGroup => {
+            tracing::warn!(%path, "this server's group can read a key file, and its mode can't be changed")
         }
-        fs::read_to_string(path).map(Zeroizing::new)
-    });
-    read.map_err(|e| Error::KeyFile { verb: "read", path: path.display().to_string(), source: e.into() })
+    }
+    Ok(text)
 }
 
 const UNFINISHED: &str = ".unfinished-";
-const PROOF: &[u8] = b"motorcade: a role key signs this when it is read";
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -288,7 +267,7 @@ mod tests {
     fn refuses_a_key_file_that_others_can_read() {
         let dir = tempfile::tempdir().unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
-        fs::set_permissions(dir.path().join("bins.pem"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(dir.path().join("bins.pem"), fs::Permissions::from_mode(0o604)).unwrap();
         let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
         assert!(matches!(error, Error::KeyFile { verb: "read", .. }), "{error}");
     }

@@ -1,7 +1,5 @@
 //! The keys of a vehicle's ECUs: one for reports and one for images each (Uptane 2.1.0, 5.4.1 step 3).
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -10,6 +8,7 @@ use super::Error;
 use super::config::EcuConfig;
 use super::files::replace;
 use crate::envelope::key::RecipientPrivateKey;
+use crate::files;
 use crate::uptane::key::{Scheme, SigningKey};
 
 /// Where the keys of an ECU are.
@@ -70,12 +69,13 @@ impl KeyFiles {
 
 /// Reads a secret that nobody else can read.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        let fault = "others can read it; give it the mode 0600".to_owned();
-        return Err(Error::Setting { path: path.to_owned(), fault });
+    match files::read_secret(path) {
+        Ok((text, _)) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Error::Setting { path: path.to_owned(), fault: error.to_string() })
+        }
+        Err(error) => Err(Error::file("read", path)(error)),
     }
-    fs::read_to_string(path).map(Zeroizing::new).map_err(Error::file("read", path))
 }
 
 fn unusable(path: &Path, error: &dyn std::error::Error) -> Error {

@@ -12,6 +12,7 @@ use super::files::{make_folder, sweep};
 use super::http::{Http, Tls, Token};
 use super::state::State;
 use super::store::Store;
+use crate::files;
 use crate::model::{Clock, EcuSerial, SystemClock, Timestamp};
 
 /// The state directory, by the names of what is in it.
@@ -60,6 +61,8 @@ impl Folder {
 
     /// Two processes on one directory would use report counters twice.
     fn lock(&self) -> Result<File, Error> {
+        let foreign = |error: std::io::Error| Error::Setting { path: self.0.clone(), fault: error.to_string() };
+        files::refuse_root_in_foreign(&self.0).map_err(foreign)?;
         let path = self.0.join("lock");
         let file = File::options().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(Error::file("write", &path))?;

@@ -42,6 +42,7 @@ struct StateArgs {
 
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments that can't be understood.
 pub fn run(cli: Cli) -> ExitCode {
+    crate::files::restrict_new_files();
     let outcome = match cli.command {
         Command::Provision(args) => provision::run(args),
         Command::Update(args) => update::update(args),
