@@ -13,10 +13,11 @@ use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::App as ActixApp;
 use actix_web::dev::AppConfig;
 use actix_web::http::KeepAlive;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::runtime::Handle;
 
 use crate::app::Limits;
+use crate::app::footing::StateLock;
 use crate::app::setup::{Opened, StateDir};
 use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::http::observe::Observe;
@@ -89,6 +90,10 @@ impl Server {
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         tokio::select! {
+            () = lost(&lock) => {
+                // Another server may have the directory by now: nothing more is written to it, and nobody waits.
+                bail!("{} is not the directory that was locked any more: it was moved or replaced", config.data_dir.display());
+            }
             ended = &mut serving => ended.context("the HTTP server panicked")?.context("the HTTP server failed")?,
             () = stop => {
                 tracing::info!(seconds = config.shutdown_timeout.as_secs(), "stopping once running requests have ended");
@@ -104,6 +109,13 @@ impl Server {
         drop(lock);
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Waits until the state directory is not this server's any more.
+async fn lost(lock: &StateLock) {
+    while lock.is_held() {
+        tokio::time::sleep(LOCK_INTERVAL).await;
     }
 }
 
@@ -205,6 +217,7 @@ fn build_http_server(
     Ok(builder.run())
 }
 
+const LOCK_INTERVAL: Duration = Duration::from_secs(5);
 const RESIGN_INTERVAL: Duration = Duration::from_secs(60);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);

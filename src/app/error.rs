@@ -85,6 +85,12 @@ pub enum Error {
         /// Which file.
         detail: String,
     },
+    /// The state directory can't be used as it is, and only its operator can change that.
+    #[error("{detail}")]
+    Unusable {
+        /// What is wrong with which file or folder, and what to do.
+        detail: String,
+    },
     /// The server's own failure. The caller is told nothing but that.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -9,6 +9,7 @@ pub mod direct;
 pub mod error;
 pub mod export;
 pub mod fleet;
+pub mod footing;
 pub mod fsck;
 pub mod ingest;
 mod listing;
@@ -16,7 +17,6 @@ pub mod maintain;
 pub mod publish;
 pub mod recipients;
 pub mod setup;
-mod trust;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -251,6 +251,9 @@ impl From<catalog::Error> for Error {
             catalog::Error::Full { .. } => Self::Full { detail: "no space is left for the catalog".into() },
             catalog::Error::AlreadyExists(what) => {
                 Self::Conflict { code: "already_exists", detail: format!("{what} is there already") }
+            }
+            catalog::Error::Unusable { path, fault } => {
+                Self::Unusable { detail: format!("{} {fault}", path.display()) }
             }
             other @ (catalog::Error::Overtaken | catalog::Error::Migrate(_) | catalog::Error::Backend { .. }) => {
                 Self::Internal(Box::new(other))

@@ -7,12 +7,12 @@
 //!   catalog.sqlite
 //!   repo/       blobs: a static TUF repository
 //!   staging/    files on their way into repo/
-//!   lock        held by the one server that runs on this directory
+//!   lock        held, as the directory itself, by the one server that runs on it
 //! ```
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +20,9 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::direct::DirectorRoots;
+use super::footing::{self, StateLock};
 use super::publish::{Publisher, PublisherTask};
-use super::{App, Error, Limits, Parts, trust};
+use super::{App, Error, Limits, Parts};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
 use crate::envelope::escrow::EscrowKey;
@@ -46,7 +47,7 @@ pub struct Opened {
     /// Has to be run for anything to be published.
     pub publisher_task: PublisherTask,
     /// Keeps other servers off the directory for as long as it lives.
-    pub lock: File,
+    pub lock: StateLock,
 }
 
 impl StateDir {
@@ -67,11 +68,20 @@ impl StateDir {
     ///
     /// [`Error::Conflict`] if it is complete already, or a server runs on it; [`Error::Full`]; [`Error::Internal`].
     pub async fn init(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
-        if self.is_initialized().await? {
-            let detail = format!("{} is initialized already; nothing was changed", self.path.display());
-            return Err(Error::Conflict { code: "already_initialized", detail });
+        footing::refuse_root_in_foreign(&self.path)?;
+        self.refuse_published().await?;
+        let is_new = !self.path.exists();
+        let made = self.make(clock).await;
+        let is_taken = matches!(made, Err(Error::Conflict { .. }));
+        if made.is_err() && is_new && !is_taken {
+            let _ = fs::remove_dir_all(&self.path); // nothing was there before, and nothing in it has been used
         }
+        made
+    }
+
+    async fn make(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         self.create_directories().map_err(Error::internal("create the state directory"))?;
+        let _lock = self.lock()?;
         let policy_file = self.policy_file();
         if !policy_file.exists() {
             write_policy(&policy_file).map_err(Error::internal("write the metadata policy"))?;
@@ -99,33 +109,38 @@ impl StateDir {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Result<Opened, Error> {
-        if !self.is_initialized().await? {
+        if !self.catalog_file().exists() {
             return Err(self.not_initialized());
         }
+        footing::refuse_root_in_foreign(&self.path)?; // before anything is written
         let lock = self.lock()?;
-        let catalog = self.catalog().await?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
+        footing::check(&self.path, &self.catalog_file())?;
+        self.refuse_empty_catalog()?;
+        let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
+        if !is_published(&catalog).await? {
+            return Err(self.not_initialized());
+        }
         self.ensure_director_keys(&catalog).await?;
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
-        let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
         let (publisher, publisher_task) =
             Publisher::new(catalog.clone(), Arc::clone(&blobs), repository, Arc::clone(&clock), Arc::clone(&metrics));
+        let escrow = self.escrow_key()?;
         let app = App::new(Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
 
-    /// Opens the catalog alone, for a command that works beside a running server.
+    /// Opens the catalog alone and as it is, for a command that works beside a running server.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Internal`].
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`], [`Error::Internal`].
     pub async fn open_catalog(&self) -> Result<Catalog, Error> {
         if !self.catalog_file().exists() {
             return Err(self.not_initialized());
         }
-        self.catalog().await
+        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
     }
 
     /// Opens the blob store alone.
@@ -159,14 +174,14 @@ impl StateDir {
     }
 
     async fn publish_first(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        let catalog = self.catalog().await?;
+        let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
+        if is_published(&catalog).await? {
+            return Err(self.already_initialized()); // by a version before this one
+        }
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
-        let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&clock), Arc::clone(&metrics)).keep_fresh().await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
@@ -178,19 +193,38 @@ impl StateDir {
         Ok(())
     }
 
-    /// The timestamp is the last thing that `init` makes.
-    async fn is_initialized(&self) -> Result<bool, Error> {
-        if !self.catalog_file().exists() {
-            return Ok(false);
-        }
-        let catalog = self.catalog().await?;
-        let timestamp = catalog.find_role("timestamp").await?;
+    /// Refuses to make what is there. A server may be running on it.
+    async fn refuse_published(&self) -> Result<(), Error> {
+        self.refuse_empty_catalog()?;
+        // One that can't be opened is looked at again once the directory is locked.
+        let Ok(catalog) = Catalog::open_sqlite(&self.catalog_file()).await else { return Ok(()) };
+        let is_published = is_published(&catalog).await;
         catalog.close().await;
-        Ok(timestamp.is_some_and(|state| state.version > 0))
+        if is_published? { Err(self.already_initialized()) } else { Ok(()) }
+    }
+
+    fn already_initialized(&self) -> Error {
+        let detail = format!("{} is initialized already; nothing was changed", self.path.display());
+        Error::Conflict { code: "already_initialized", detail }
+    }
+
+    /// A published repository with no catalog: nothing can be known of its images any more.
+    fn refuse_empty_catalog(&self) -> Result<(), Error> {
+        let catalog = self.catalog_file();
+        let is_empty = fs::metadata(&catalog).map_or(true, |metadata| metadata.len() == 0);
+        if is_empty && self.path.join("repo/timestamp.json").exists() {
+            let (catalog, repo) = (catalog.display(), self.path.join("repo"));
+            let detail = format!(
+                "{catalog} is missing or empty, and {} holds a published repository: restore the catalog from a backup",
+                repo.display()
+            );
+            return Err(Error::Unusable { detail });
+        }
+        Ok(())
     }
 
     fn create_directories(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.path)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.path)?;
         for (name, mode) in [("keys", 0o700), ("metadata", 0o755)] {
             match fs::DirBuilder::new().mode(mode).create(self.path.join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -200,21 +234,8 @@ impl StateDir {
         Ok(())
     }
 
-    fn lock(&self) -> Result<File, Error> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.path.join("lock"));
-        let file = file.map_err(Error::internal("open the lock file"))?;
-        file.try_lock().map_err(|_| Error::Conflict {
-            code: "locked",
-            detail: format!("another server runs on {}", self.path.display()),
-        })?;
-        Ok(file)
-    }
-
-    async fn catalog(&self) -> Result<Catalog, Error> {
-        // SQLite would make it for all to read; what it makes beside it has the same mode.
-        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(self.catalog_file());
-        file.map_err(Error::internal("create the catalog"))?;
-        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
+    fn lock(&self) -> Result<StateLock, Error> {
+        StateLock::acquire(&self.path)
     }
 
     fn policy(&self) -> Result<Policy, Error> {
@@ -248,6 +269,11 @@ impl StateDir {
     fn catalog_file(&self) -> PathBuf {
         self.path.join("catalog.sqlite")
     }
+}
+
+/// The timestamp is the last thing that `init` makes.
+async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
+    Ok(catalog.find_role("timestamp").await?.is_some_and(|state| state.version > 0))
 }
 
 /// There whole, or not at all.

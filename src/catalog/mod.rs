@@ -7,23 +7,20 @@
 mod director;
 mod fleet_log;
 mod images;
-mod installation;
+mod open;
 mod recipients;
 mod roles;
 mod status;
 mod tokens;
 mod vehicles;
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use sqlx::AnyPool;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, Row};
 
 pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
-pub use installation::{Age, StoredEnvelope};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;
@@ -38,34 +35,6 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the SQLite catalog in `file`, creating it and bringing its tables up to date.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`] if it can't be opened or migrated.
-    pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
-        sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}?mode=rwc", file.display());
-        let options: AnyConnectOptions = url.parse().map_err(Error::backend("open the catalog"))?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(SQLITE_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    // When the disk is full, SQLite may end a transaction itself. Rolling it back fails then, and sqlx takes
-                    // the connection to be in that transaction for ever: what is committed there next is not.
-                    connection.execute("SELECT 1").await?; // after the rollback, which was only started
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) }))
-            .connect_with(options.disable_statement_logging())
-            .await
-            .map_err(Error::backend("open the catalog"))?;
-        sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;
-        Ok(Self { pool })
-    }
-
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -95,6 +64,14 @@ pub enum Error {
     Full {
         /// What was being done.
         op: &'static str,
+    },
+    /// The file can't be used as it is.
+    #[error("{} {fault}", path.display())]
+    Unusable {
+        /// The catalog's file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        fault: String,
     },
     /// The tables could not be brought up to date.
     #[error("failed to migrate the catalog")]
@@ -172,10 +149,3 @@ fn placeholders(rows: usize, columns: usize) -> String {
 fn column(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
-
-const SQLITE_CONNECTIONS: u32 = 4;
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// FULL: a commit has reached the disk when it returns, which publication relies on.
-const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024; PRAGMA journal_size_limit = 16777216;";

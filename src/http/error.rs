@@ -118,6 +118,7 @@ impl ApiError {
             E::ClientGone => (StatusCode::BAD_REQUEST, "body_incomplete"),
             E::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
+            E::Unusable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             E::Corrupt { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),
             E::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which modules each module may import from; `*` is all. Every one may import `telemetry`.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("model", &[]),
+    ("files", &[]),
     ("telemetry", &[]),
     ("envelope", &["model"]),
     ("blob", &["model"]),
     ("catalog", &["model"]),
     ("config", &["model"]),
-    ("uptane", &["model", "envelope"]),
-    ("vehicle", &["model", "envelope", "uptane"]),
-    ("app", &["model", "envelope", "uptane", "blob", "catalog"]),
+    ("uptane", &["model", "files", "envelope"]),
+    ("vehicle", &["model", "files", "envelope", "uptane"]),
+    ("app", &["model", "files", "envelope", "uptane", "blob", "catalog"]),
     ("http", &["app", "model", "blob::BlobKey"]), // the names of blobs are the paths of /repo
     ("server", &["*"]),
     ("cli", &["*"]),

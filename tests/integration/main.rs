@@ -11,11 +11,11 @@ mod damage;
 mod director;
 mod expect;
 mod export;
+mod footing;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod layering;
 mod lifecycle;
-mod links;
 mod observe;
 mod paths;
 mod publication;
@@ -27,4 +27,3 @@ mod static_files;
 mod upload;
 mod upload_bodies;
 mod upload_races;
-mod wrong_keys;

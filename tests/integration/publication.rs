@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use motorcade::app::footing::StateLock;
 use motorcade::app::ingest::{Accepted, UploadRequest};
 use motorcade::app::setup::Opened;
 use motorcade::app::{App, Limits};
@@ -27,7 +28,7 @@ struct Node {
     clock: Arc<ManualClock>,
     app: Arc<App>,
     publishing: JoinHandle<()>,
-    _lock: fs::File,
+    _lock: StateLock,
 }
 
 impl Node {

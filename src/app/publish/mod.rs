@@ -13,7 +13,6 @@
 //! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
 
 mod round;
-mod unverified;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,15 +97,13 @@ impl Publisher {
         }
     }
 
-    /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
-    /// clients would refuse.
+    /// Makes the visible timestamp the one that was last recorded, after a crash between the two.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
-        self.rounds.recover().await?;
-        self.rounds.sign_unverified().await
+        self.rounds.recover().await
     }
 
     /// The timestamp that is published now.

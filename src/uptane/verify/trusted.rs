@@ -79,15 +79,15 @@ pub enum Freshness {
 }
 
 /// The trusted metadata of one repository, at one point in time.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TrustedSet {
-    pub(super) repository: Repository,
+    repository: Repository,
     now: Timestamp,
-    pub(super) root: Metadata<Root>,
+    root: Metadata<Root>,
     timestamp: Option<Metadata<TimestampRole>>,
     snapshot: Option<Metadata<Snapshot>>,
     snapshot_is_current: bool,
-    pub(super) targets: Option<Metadata<Targets>>,
+    targets: Option<Metadata<Targets>>,
     delegated: BTreeMap<String, Metadata<Targets>>,
 }
 
@@ -157,7 +157,7 @@ impl TrustedSet {
         Ok(())
     }
 
-    pub(super) fn read_timestamp(&self, bytes: &[u8]) -> Result<Metadata<TimestampRole>, VerifyError> {
+    fn read_timestamp(&self, bytes: &[u8]) -> Result<Metadata<TimestampRole>, VerifyError> {
         check_length("timestamp", bytes, Limits::TIMESTAMP)?;
         let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
         self.root.content.verify("timestamp", &timestamp)?;
@@ -165,7 +165,7 @@ impl TrustedSet {
         Ok(timestamp)
     }
 
-    pub(super) fn read<T: Role>(&self, role: &str, bytes: &[u8]) -> Result<Metadata<T>, VerifyError> {
+    fn read<T: Role>(&self, role: &str, bytes: &[u8]) -> Result<Metadata<T>, VerifyError> {
         Metadata::parse(role, bytes, self.repository.key_ids())
     }
 
@@ -221,7 +221,7 @@ impl TrustedSet {
         Ok(is_current)
     }
 
-    pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
+    fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
         let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
         self.root.content.verify("snapshot", &snapshot)?;
         self.repository.check_vehicle("snapshot", &snapshot)?;
@@ -394,6 +394,6 @@ fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyErro
     Ok(())
 }
 
-pub(super) fn missing(role: &str) -> VerifyError {
+fn missing(role: &str) -> VerifyError {
     VerifyError::MissingFromSnapshot { role: role.to_owned() }
 }

@@ -1,0 +1,248 @@
+//! How a SQLite catalog is opened: by the server that owns it, which brings its tables up to date, or by a command
+//! beside that server, which takes it as it is.
+//!
+//! What is wrong with the file is said at once and with its path: a pool would try again until it times out.
+
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
+
+use super::{Catalog, Error, number, text};
+use crate::model::Timestamp;
+
+/// How a file can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    ReadWrite,
+    /// On a file system that takes no writes. What is not in the file itself but in its log is seen only if the log's
+    /// index is there too.
+    ReadOnly,
+    /// The same without a log: SQLite need not look for one, whose index it could not make.
+    Immutable,
+}
+
+impl Catalog {
+    /// Opens the catalog in `file` for the server that owns it: creates it where it is missing, for its owner alone, and
+    /// brings its tables up to date. **Must be called by the holder of the state directory's lock**: a server of an
+    /// earlier version that runs on the same catalog would not know the new tables.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if it is damaged, can't be written or comes from a later version; [`Error::Migrate`];
+    /// [`Error::Full`]; [`Error::Backend`].
+    pub async fn own_sqlite(file: &Path, now: Timestamp) -> Result<Self, Error> {
+        // SQLite would make it for all to read; what it makes beside it has the same mode.
+        let created = File::options().create(true).truncate(false).write(true).mode(0o600).open(file);
+        created.map_err(|source| unusable(file, format!("can't be written: {source}{}", belongs_to(file))))?;
+        let catalog = Self::connect(file, Mode::ReadWrite).await?;
+        catalog.refuse_later_version(file).await?;
+        MIGRATIONS.run(&catalog.pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;
+        catalog.note_version(now).await?;
+        Ok(catalog)
+    }
+
+    /// Opens the catalog in `file` as it is, for a command that may run beside a server; only to read on a file system
+    /// that takes no writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if it is missing, damaged, or has other tables than this version's; [`Error::Backend`].
+    pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
+        let length = fs::metadata(file).map_err(|source| unusable(file, format!("can't be read: {source}")))?.len();
+        if length == 0 {
+            return Err(unusable(file, "is empty: restore it from a backup"));
+        }
+        let catalog = Self::connect(file, mode_of(file)).await?;
+        catalog.refuse_later_version(file).await?;
+        if catalog.applied_migration().await? < newest_migration() {
+            let fault = "is from an earlier version: `motorcade serve` of this version brings it up to date when it starts; \
+                 until then use the version that serves it";
+            return Err(unusable(file, fault));
+        }
+        Ok(catalog)
+    }
+
+    /// Reads the whole file for damage; returns what is wrong, a line each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_damage(&self) -> Result<Vec<String>, Error> {
+        const OP: &str = "check the catalog";
+        let rows = sqlx::query("PRAGMA quick_check(20)").fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let lines = rows.iter().map(|row| row.try_get::<String, _>(0).map_err(Error::backend(OP)));
+        Ok(lines.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    async fn connect(file: &Path, mode: Mode) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let url = url(file, mode).ok_or_else(|| unusable(file, "has a path that is not UTF-8"))?;
+        let options: AnyConnectOptions = url.parse().map_err(Error::backend("open the catalog"))?;
+        let options = options.disable_statement_logging();
+        let settings = if mode == Mode::ReadWrite { SETTINGS } else { READ_ONLY_SETTINGS };
+        probe(&options, settings).await.map_err(|error| unusable(file, explain(file, &error)))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // When the disk is full, SQLite may end a transaction itself. Rolling it back fails then, and sqlx takes
+                    // the connection to be in that transaction for ever: what is committed there next is not.
+                    connection.execute("SELECT 1").await?; // after the rollback, which was only started
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }))
+            .connect_with(options)
+            .await
+            .map_err(Error::backend("open the catalog"))?;
+        Ok(Self { pool })
+    }
+
+    /// Tables of a later version may mean other things under the same names.
+    async fn refuse_later_version(&self, file: &Path) -> Result<(), Error> {
+        if self.applied_migration().await? <= newest_migration() {
+            return Ok(());
+        }
+        let version = self.latest_version().await?;
+        let version =
+            version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version} or newer"));
+        let fault = format!(
+            "is from {version}, and this is {}: install that version, or restore the backup that was made before the \
+             upgrade",
+            env!("CARGO_PKG_VERSION")
+        );
+        Err(unusable(file, fault))
+    }
+
+    /// Number of the last migration that was run; 0 if none was.
+    async fn applied_migration(&self) -> Result<i64, Error> {
+        const OP: &str = "look for migrations of the catalog";
+        if !self.has_table("_sqlx_migrations").await? {
+            return Ok(0);
+        }
+        let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations");
+        let row = row.fetch_one(&self.pool).await.map_err(Error::backend(OP))?;
+        Ok(i64::try_from(number(&row, "version", OP)?).unwrap_or(i64::MAX))
+    }
+
+    async fn latest_version(&self) -> Result<Option<String>, Error> {
+        const OP: &str = "look for the version of the catalog";
+        if !self.has_table("program_versions").await? {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1");
+        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        row.map(|row| text(&row, "version", OP)).transpose()
+    }
+
+    /// Leaves word of this version for those before it.
+    async fn note_version(&self, now: Timestamp) -> Result<(), Error> {
+        let insert = sqlx::query(
+            "INSERT INTO program_versions (version, first_used_at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
+        );
+        let inserted = insert.bind(env!("CARGO_PKG_VERSION")).bind(now.as_millisecond()).execute(&self.pool).await;
+        inserted.map(drop).map_err(Error::backend("note the version that uses the catalog"))
+    }
+
+    async fn has_table(&self, name: &str) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1").bind(name);
+        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend("look for a table of the catalog"))?;
+        Ok(row.is_some())
+    }
+}
+
+/// Connects once, without a pool, and reads the list of tables.
+async fn probe(options: &AnyConnectOptions, settings: &'static str) -> Result<(), sqlx::Error> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    connection.execute(settings).await?;
+    connection.execute("SELECT COUNT(*) FROM sqlite_master").await?;
+    connection.close().await
+}
+
+fn mode_of(file: &Path) -> Mode {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let is_writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    if is_writable(file) && is_writable(folder) {
+        return Mode::ReadWrite;
+    }
+    let is_logged = fs::metadata(beside(file, "-wal")).is_ok_and(|log| log.len() > 0);
+    if is_logged { Mode::ReadOnly } else { Mode::Immutable }
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A file's URL; none if its path is not UTF-8, which the driver can't open.
+fn url(file: &Path, mode: Mode) -> Option<String> {
+    let path = std::path::absolute(file).ok()?;
+    let path = percent_encode(path.to_str()?.as_bytes(), &ENCODED);
+    let parameters = match mode {
+        Mode::ReadWrite => "mode=rw",
+        Mode::ReadOnly => "mode=ro",
+        Mode::Immutable => "mode=ro&immutable=true",
+    };
+    Some(format!("sqlite://{path}?{parameters}"))
+}
+
+/// What SQLite says, in words that say what to do.
+fn explain(file: &Path, error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    let primary = code.parse::<u32>().map_or(0, |code| code & 0xff);
+    match primary {
+        SQLITE_CORRUPT | SQLITE_NOTADB => {
+            format!("is damaged or no SQLite database ({error}): restore it from a backup")
+        }
+        SQLITE_READONLY | SQLITE_CANTOPEN | SQLITE_PERM => format!("can't be used: {error}{}", belongs_to(file)),
+        _ => format!("can't be opened: {error}"),
+    }
+}
+
+/// Whose it is, for a file that this process may not write.
+fn belongs_to(file: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let uid = rustix::process::geteuid().as_raw();
+    [file.to_owned(), beside(file, "-wal"), beside(file, "-shm")]
+        .iter()
+        .find_map(|path| {
+            let owner = fs::metadata(path).ok()?.uid();
+            (owner != uid).then(|| format!("; {} belongs to user {owner}, and this runs as {uid}", path.display()))
+        })
+        .unwrap_or_default()
+}
+
+fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+fn unusable(file: &Path, fault: impl Into<String>) -> Error {
+    Error::Unusable { path: file.to_owned(), fault: fault.into() }
+}
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+const SQLITE_PERM: u32 = 3;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_NOTADB: u32 = 26;
+
+const CONNECTIONS: u32 = 4;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// FULL: a commit has reached the disk when it returns, which publication relies on.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024; PRAGMA journal_size_limit = 16777216;";
+const READ_ONLY_SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024;";
+
+/// Everything but what a path is full of.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
