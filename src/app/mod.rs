@@ -17,6 +17,7 @@ pub mod maintain;
 pub mod publish;
 pub mod recipients;
 pub mod setup;
+mod trust;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use super::direct::DirectorRoots;
 use super::footing::{self, StateLock};
 use super::publish::{Publisher, PublisherTask};
-use super::{App, Error, Limits, Parts};
+use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
 use crate::envelope::escrow::EscrowKey;
@@ -124,9 +124,10 @@ impl StateDir {
         self.ensure_director_keys(&catalog).await?;
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
+        let escrow = self.escrow_key()?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
         let (publisher, publisher_task) =
             Publisher::new(catalog.clone(), Arc::clone(&blobs), repository, Arc::clone(&clock), Arc::clone(&metrics));
-        let escrow = self.escrow_key()?;
         let app = App::new(Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
@@ -182,6 +183,8 @@ impl StateDir {
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
+        let escrow = self.escrow_key()?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&clock), Arc::clone(&metrics)).keep_fresh().await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);

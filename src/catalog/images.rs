@@ -262,7 +262,7 @@ async fn insert_target(transaction: &mut Transaction<'_, Any>, role: &str, targe
     count_change(transaction, role).await
 }
 
-async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Result<(), Error> {
+pub(super) async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Result<(), Error> {
     sqlx::query("UPDATE roles SET changes = changes + 1 WHERE name = $1")
         .bind(role)
         .execute(&mut **transaction)

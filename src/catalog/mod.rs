@@ -7,6 +7,7 @@
 mod director;
 mod fleet_log;
 mod images;
+mod installation;
 mod open;
 mod recipients;
 mod roles;
@@ -21,6 +22,7 @@ use sqlx::{AnyPool, Row};
 
 pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
+pub use installation::{Age, StoredEnvelope};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;

@@ -148,6 +148,9 @@ pub struct Bundle {
     pub snapshot: String,
     /// `timestamp.json`
     pub timestamp: String,
+    /// Digest of the three files and of the root with which they were verified. Versions that did not verify kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Sha256Digest>,
 }
 
 /// An image that a bundle lists for one ECU.

@@ -12,23 +12,36 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::sign::{Sign, parse_keypair};
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::key::PublicKey;
 use super::policy::Policy;
 use crate::files::{self, Exposure};
 
 /// One private key of a role.
 pub struct RoleKey {
+    file: PathBuf,
     id: Decoded<Hex>,
     public: Key,
     signer: Box<dyn Sign>,
 }
 
 impl RoleKey {
+    /// The file that it was read from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The key id in hexadecimal.
+    pub fn hex_id(&self) -> String {
+        hex::encode(&*self.id)
+    }
+
     /// The key id (TUF 1.0.34, 4.2.1).
     pub fn id(&self) -> &Decoded<Hex> {
         &self.id
@@ -46,6 +59,17 @@ impl RoleKey {
     /// Whatever the signer says.
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         self.signer.sign(message, &SystemRandom::new()).await
+    }
+
+    /// Signs something and verifies it with code of our own, under the id that metadata will name: a file whose private and
+    /// public half don't belong together is found before anything is signed with it.
+    fn prove(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let public = PublicKey::from_object(serde_json::to_value(&self.public)?)?;
+        let signature = self.sign(PROOF).now_or_never().ok_or("it does not sign at once")??;
+        if public.id().to_string() != self.hex_id() || !public.verifies(PROOF, &signature) {
+            return Err("what it signs does not verify with its own public half: the file is damaged".into());
+        }
+        Ok(())
     }
 }
 
@@ -180,7 +204,9 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
     };
     let public = signer.tuf_key();
     let id = public.key_id().map_err(|e| error("identify", e.into()))?;
-    Ok(RoleKey { id, public, signer })
+    let key = RoleKey { file: path.to_owned(), id, public, signer };
+    key.prove().map_err(|source| error("use", source))?;
+    Ok(key)
 }
 
 /// The base64 text between a PEM's first and last line.
@@ -244,6 +270,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
 }
 
 const UNFINISHED: &str = ".unfinished-";
+const PROOF: &[u8] = b"motorcade: a role key signs this when it is read";
 
 #[cfg(test)]
 mod tests {

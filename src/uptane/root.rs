@@ -36,6 +36,27 @@ impl Repository {
         }
     }
 
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "Image repository",
+            Self::Director => "Director",
+        }
+    }
+
+    /// Its top-level roles, each with the name of its keys in the keyring.
+    pub fn key_names(self) -> [(&'static str, &'static str); 4] {
+        match self {
+            Self::Image => ["root", "targets", "snapshot", "timestamp"].map(|role| (role, role)),
+            Self::Director => [
+                ("root", "director-root"),
+                ("targets", "director-targets"),
+                ("snapshot", "director-snapshot"),
+                ("timestamp", "director-timestamp"),
+            ],
+        }
+    }
+
     fn roles(self, policy: &Policy) -> [(RoleType, &'static str, u8); 4] {
         let threshold = self.root_policy(policy).threshold;
         match self {

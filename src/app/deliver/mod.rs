@@ -74,7 +74,7 @@ impl App {
                 other => return other,
             }
         }
-        Err(Error::NotFound { code: "file_not_found", detail: "there is no such file in the repository".into() })
+        Err(no_file())
     }
 
     fn deliver_timestamp(&self) -> Result<Delivery, Error> {
@@ -87,13 +87,15 @@ impl App {
     }
 
     async fn deliver_metadata(&self, key: &BlobKey, version: u64, role: &str) -> Result<Delivery, Error> {
+        // Of a role that is not this repository's there is no file, whatever somebody has put there.
+        let Some(published) = self.catalog.find_role(role).await? else { return Err(no_file()) };
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
         let bytes = read_small(&blob).await?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
         // Only the digests of what is published now are known; older files stand for themselves by their signatures.
-        let published = self.catalog.find_role(role).await?;
-        if published.is_some_and(|state| state.version == version && state.sha256 != sha256) {
+        let is_other = published.version == version && published.sha256 != sha256;
+        if is_other || !bytes.starts_with(SIGNED_METADATA) {
             return Err(self.corrupt(key));
         }
         Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)))
@@ -109,11 +111,23 @@ impl App {
             }
             return Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)));
         }
-        let listed = self.catalog.find_target(path).await?;
-        if listed.is_some_and(|entry| entry.sha256 == sha256 && entry.length != blob.length) {
-            return Err(self.corrupt(key));
+        let length = match self.catalog.find_target(path).await?.filter(|entry| entry.sha256 == sha256) {
+            Some(entry) => Some(entry.length),
+            None => self.yanked_length(path, sha256).await?,
+        };
+        match length {
+            None => return Err(no_file()),
+            Some(length) if length != blob.length => return Err(self.corrupt(key)),
+            Some(_) => {}
         }
         Ok(delivery(key.clone(), sha256, modified, Content::Blob(blob)))
+    }
+
+    /// The length of an image that is not listed any more: vehicles may still be fetching it.
+    async fn yanked_length(&self, path: &str, sha256: Sha256Digest) -> Result<Option<u64>, Error> {
+        let Ok(path) = path.parse() else { return Ok(None) };
+        let image = self.catalog.find_image(&path).await?.filter(|image| image.sealed.sha256 == sha256);
+        Ok(image.map(|image| image.sealed.length))
     }
 
     fn corrupt(&self, key: &BlobKey) -> Error {
@@ -121,6 +135,10 @@ impl App {
         tracing::error!(blob = %key, "stored file is damaged and not served; run `motorcade fsck`");
         Error::Corrupt { detail: format!("{key} is damaged on the server, which has recorded it; it is not served") }
     }
+}
+
+fn no_file() -> Error {
+    Error::NotFound { code: "file_not_found", detail: "there is no such file in the repository".into() }
 }
 
 fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Content) -> Delivery {
@@ -136,4 +154,5 @@ async fn read_small(blob: &Blob) -> Result<Bytes, Error> {
     read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source }))
 }
 
+const SIGNED_METADATA: &[u8] = b"{\"signatures\":["; // as every file of ours begins
 const MAX_CHECKED_SIZE: u64 = 1024 * 1024; // 1 MiB: hashed in half a millisecond

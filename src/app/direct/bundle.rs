@@ -73,12 +73,12 @@ impl App {
         Err(Error::Busy)
     }
 
-    /// Whether the kept bundle is fresh, lists what it should, and lists nothing that was yanked since.
+    /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was yanked since.
     async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
         let half_life = self.director.policy().director.bundle.lifetime() / 2;
         let is_fresh = |bundle: &&Arc<Bundle>| bundle.expires_at >= self.clock.now() + half_life;
         let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else { return Ok(false) };
-        if bundle.lists != wanted(vehicle)? {
+        if bundle.lists != wanted(vehicle)? || !self.is_verified(vehicle, bundle)? {
             return Ok(false);
         }
         for listing in &bundle.lists {
@@ -116,7 +116,9 @@ impl App {
             let counter = images.get(path.as_str()).map(|image| image.custom.release_counter);
             ecu.highest_counter = ecu.highest_counter.max(counter);
         }
-        more.bundle = Some(Arc::new(bundle_of(version, lists, &signed)?));
+        let mut bundle = bundle_of(version, lists, &signed)?;
+        self.verify_signed(vehicle, &mut bundle)?;
+        more.bundle = Some(Arc::new(bundle));
         change.more = Some(Box::new(more));
         self.fleet.change(vehicle, change).await
     }
@@ -232,6 +234,7 @@ fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result
         targets: text(&signed.targets.bytes)?,
         snapshot: text(&signed.snapshot.bytes)?,
         timestamp: text(&signed.timestamp.bytes)?,
+        verified: None,
     })
 }
 

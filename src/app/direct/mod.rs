@@ -4,13 +4,15 @@
 //! - `assign` decides whether an image may go to an ECU;
 //! - `bundle` signs a vehicle's metadata when it asks, and keeps it until something changes;
 //! - `listed` asks the Image repository, as a client would, before anything of it is signed for a vehicle;
-//! - `root` keeps the Director's root.
+//! - `root` keeps the Director's root;
+//! - `verified` looks at what was signed as the vehicle will.
 
 mod assign;
 mod bundle;
 mod listed;
 mod manifest;
 mod root;
+mod verified;
 
 pub use assign::{AssignmentRequest, EcuAssignment};
 pub use bundle::{DirectorFile, DirectorRole};

@@ -1,14 +1,18 @@
 //! The Director's root: made by `init`, or when a server of this version first opens an older state directory, and signed
 //! again at half its life if its keys are here.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
 
 use crate::app::Error;
+use crate::app::trust::trusted_root;
 use crate::catalog::{Catalog, DirectorRoot};
-use crate::model::{Clock, Timestamp};
+use crate::model::{Clock, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::root::{self, Repository};
+use crate::uptane::verify::TrustedSet;
 
 /// Keeps the Director's root chain.
 pub(in crate::app) struct DirectorRoots {
@@ -16,6 +20,13 @@ pub(in crate::app) struct DirectorRoots {
     repository: DirectorRepository,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    newest: RwLock<Option<Arc<NewestRoot>>>,
+}
+
+/// The newest root, ready to verify with.
+pub(super) struct NewestRoot {
+    pub(super) sha256: Sha256Digest,
+    pub(super) set: TrustedSet,
 }
 
 impl DirectorRoots {
@@ -25,12 +36,20 @@ impl DirectorRoots {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { catalog, repository, clock, metrics }
+        Self { catalog, repository, clock, metrics, newest: RwLock::new(None) }
     }
 
     /// A version of the root, or the newest.
     pub(in crate::app) async fn find(&self, version: Option<u64>) -> Result<Option<DirectorRoot>, Error> {
         Ok(self.catalog.find_director_root(version).await?)
+    }
+
+    /// The newest root, with which vehicles verify what is signed for them.
+    pub(super) fn newest(&self) -> Result<Arc<NewestRoot>, Error> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner).clone();
+        newest.ok_or_else(|| {
+            Error::internal("verify a vehicle's metadata")(std::io::Error::other("there is no root yet"))
+        })
     }
 
     /// Makes the first version if there is none, and the next one if the newest is past half its life.
@@ -46,10 +65,16 @@ impl DirectorRoots {
                 let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
                 let version = newest.version + 1;
                 let signed = root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
-                self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?
+                let signed = signed.map_err(Error::internal("sign the Director's root"))?;
+                let verified = trusted_root(&newest.body).and_then(|mut set| set.update_root(&signed.bytes));
+                verified.map_err(Error::internal("verify the Director's next root, which is not published"))?;
+                self.add(signed).await?
             }
             Some(newest) => newest,
         };
+        let set = trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
+        let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(NewestRoot { sha256, set }));
         let lifetime = self.repository.policy().director.root.lifetime();
         if newest.expires_at < now + lifetime / 4 {
             tracing::warn!(expires_at = %newest.expires_at, "the Director's root expires soon and was not signed again");

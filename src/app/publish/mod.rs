@@ -13,6 +13,7 @@
 //! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
 
 mod round;
+mod unverified;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,13 +98,15 @@ impl Publisher {
         }
     }
 
-    /// Makes the visible timestamp the one that was last recorded, after a crash between the two.
+    /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
+    /// clients would refuse.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
-        self.rounds.recover().await
+        self.rounds.recover().await?;
+        self.rounds.sign_unverified().await
     }
 
     /// The timestamp that is published now.

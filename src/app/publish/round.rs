@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{CurrentTimestamp, Failed, Outcome};
 use crate::app::Error;
+use crate::app::trust::Verifier;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
 use crate::model::{Clock, Sha256Digest, Timestamp};
@@ -18,11 +19,12 @@ use crate::uptane::signing::SignedFile;
 
 /// What a round works on, and what the last one has published.
 pub(super) struct Rounds {
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
     repository: ImageRepository,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    pub(super) verifier: Verifier,
     current: RwLock<Option<CurrentTimestamp>>,
     /// Whether the timestamp that was recorded last is the visible one, as far as this process knows.
     is_shown: AtomicBool,
@@ -38,6 +40,7 @@ impl Rounds {
     ) -> Self {
         Self {
             catalog,
+            verifier: Verifier::new(Arc::clone(&blobs)),
             blobs,
             repository,
             clock,
@@ -91,6 +94,7 @@ impl Rounds {
             files.push(self.sign_role(version, &states, now).await?);
         }
         files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
+        self.verifier.check(&states, &files).await?;
         for file in files.iter().filter(|file| file.role != "timestamp") {
             self.blobs.put(&key_of(file), file.bytes.clone()).await?;
         }

@@ -1,17 +1,19 @@
 //! The two directories of a local store, and how a file gets its name.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::beneath::{Beneath, is_refusal};
 use crate::blob::{BlobKey, Error};
 
 #[derive(Debug)]
 pub(super) struct Directories {
     pub(super) repo: PathBuf,
     pub(super) staging: PathBuf,
+    pub(super) beneath: Beneath,
     next: AtomicU64,
     creating: Mutex<()>,
 }
@@ -21,7 +23,8 @@ impl Directories {
         for path in [&repo, &staging] {
             fs::create_dir_all(path).map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         }
-        Ok(Self { repo, staging, next: AtomicU64::new(0), creating: Mutex::new(()) })
+        let beneath = Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
+        Ok(Self { repo, staging, beneath, next: AtomicU64::new(0), creating: Mutex::new(()) })
     }
 
     pub(super) fn free_space(&self) -> Result<u64, Error> {
@@ -52,7 +55,9 @@ impl Directories {
     }
 
     pub(super) fn holds(&self, key: &BlobKey, bytes: &[u8]) -> Result<bool, Error> {
-        let stored = fs::read(self.repo.join(key.name())).map_err(|e| Error::new("read", key.name(), e))?;
+        let mut stored = Vec::with_capacity(bytes.len());
+        let read = self.beneath.read(&key.name()).and_then(|mut file| file.read_to_end(&mut stored));
+        read.map_err(|e| Error::new("read", key.name(), e))?;
         Ok(stored == bytes)
     }
 
@@ -157,30 +162,47 @@ pub(super) fn is_in_use(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// Whether an error says that there is no such file, also because there can't be one of that name.
+/// Whether an error says that there is no such file, also because there can't be one of that name, or because it is a link.
 pub(super) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
+    is_refusal(error)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+        )
 }
 
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Names of all files below `root`, relative to it.
-pub(super) fn files_below(root: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+/// What is in a folder and is no folder itself.
+pub(super) struct Found {
+    /// Its name, relative to the folder that was searched.
+    pub(super) name: String,
+    /// Whether it is a plain file, and no link, device or pipe.
+    pub(super) is_file: bool,
+}
+
+/// Everything below `root`.
+pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
+        let entries = match fs::read_dir(&folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && folder != root => continue, // removed meanwhile, as it was empty
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
+            let file_type = entry.file_type()?;
+            if file_type.is_dir() {
                 folders.push(entry.path());
             } else if let Ok(name) = entry.path().strip_prefix(root) {
-                names.push(name.to_string_lossy().into_owned());
+                found.push(Found { name: name.to_string_lossy().into_owned(), is_file: file_type.is_file() });
             }
         }
     }
-    Ok(names)
+    Ok(found)
 }
 
 const LINK_ATTEMPTS: u32 = 8;

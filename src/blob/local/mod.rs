@@ -4,6 +4,7 @@
 //! server, and `staging/`, where files are written before they get their name. A file is synced before it is linked
 //! into `repo/`, and its directory after, so that a name stands for all of its bytes even after a power cut.
 
+mod beneath;
 mod directories;
 mod upload;
 
@@ -20,7 +21,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Blob, BlobKey, BlobStore, BlobUpload, Error};
 use crate::model::Timestamp;
-use directories::{Directories, files_below, is_absence, is_in_use, sync_directory};
+use beneath::is_refusal;
+use directories::{Directories, Found, files_below, is_absence, is_in_use, sync_directory};
 use upload::Upload;
 
 /// A [`BlobStore`] in a directory.
@@ -118,13 +120,21 @@ impl BlobStore for LocalBlobStore {
     async fn open(&self, key: &BlobKey) -> Result<Blob, Error> {
         // Opening a local file takes microseconds; handing it to another thread would take longer.
         let name = key.name();
-        let opened = File::open(self.directories.repo.join(&name)).and_then(|file| {
+        let opened = self.directories.beneath.read(&name).and_then(|file| {
             let metadata = file.metadata()?;
             let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
             Ok((file, metadata, modified))
         });
         let (file, metadata, modified) = match opened {
-            Err(e) if is_absence(&e) => return Err(Error::NotFound(name)),
+            Err(e) if is_absence(&e) => {
+                if is_refusal(&e) {
+                    tracing::warn!(
+                        blob = name,
+                        "a symbolic link in repo/ is not followed: `motorcade fsck` lists what is no part of it"
+                    );
+                }
+                return Err(Error::NotFound(name));
+            }
             opened => opened.map_err(|e| Error::new("open", &name, e))?,
         };
         if !metadata.is_file() {
@@ -143,7 +153,7 @@ impl BlobStore for LocalBlobStore {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
             let mut removed = 0;
-            for name in files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))? {
+            for Found { name, .. } in files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))? {
                 let path = directories.staging.join(&name);
                 if !is_in_use(&path) {
                     fs::remove_file(path).map_err(|e| Error::new("remove", name, e))?;
@@ -159,7 +169,8 @@ impl BlobStore for LocalBlobStore {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
             let entries = fs::read_dir(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
-            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_file()));
+            let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
             Ok(names.filter_map(|name| identify(name).1).collect())
         })
         .await
@@ -168,8 +179,9 @@ impl BlobStore for LocalBlobStore {
     async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
-            let names = files_below(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
-            Ok(names.into_iter().map(identify).collect())
+            let found = files_below(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
+            let identify = |Found { name, is_file }| if is_file { identify(name) } else { (name, None) };
+            Ok(found.into_iter().map(identify).collect())
         })
         .await
     }

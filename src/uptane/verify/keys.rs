@@ -54,8 +54,8 @@ fn id_of(object: &Value) -> Option<String> {
 /// Which keys have to sign for a role, and how many of them.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct RoleKeys {
-    keyids: Vec<String>,
-    threshold: u64,
+    pub(super) keyids: Vec<String>,
+    pub(super) threshold: u64,
 }
 
 impl RoleKeys {
@@ -78,11 +78,22 @@ impl RoleKeys {
     /// Counts good signatures of distinct keys (TUF 1.0.34, 5.3.4). Others do no harm (KEY-13): they are there while keys
     /// are rotated, and an attacker who could add one must not stop an update with it (AT-28).
     pub(super) fn verify<T>(&self, keys: &Keys, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
+        self.verify_message(keys, role, &metadata.message, |key_id| metadata.signature(key_id))
+    }
+
+    /// The same for a message and its signatures by key id.
+    pub(super) fn verify_message<'a>(
+        &self,
+        keys: &Keys,
+        role: &str,
+        message: &[u8],
+        signature_of: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Result<(), VerifyError> {
         let mut signers: Vec<&PublicKey> = Vec::new();
         for key_id in &self.keyids {
-            let (Some(key), Some(signature)) = (keys.0.get(key_id), metadata.signature(key_id)) else { continue };
+            let (Some(key), Some(signature)) = (keys.0.get(key_id), signature_of(key_id)) else { continue };
             let is_new = !signers.iter().any(|signer| signer.is_same_key(key));
-            if is_new && key.verifies(&metadata.message, signature) {
+            if is_new && key.verifies(message, signature) {
                 signers.push(key);
             }
         }

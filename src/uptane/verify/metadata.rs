@@ -88,7 +88,7 @@ struct RawFile {
 }
 
 #[derive(Deserialize)]
-struct RawSignature {
+pub(super) struct RawSignature {
     keyid: String,
     sig: String,
 }
@@ -105,7 +105,7 @@ struct RawCommon {
 }
 
 /// A signature that is not even hexadecimal is one that does not verify, and no more (KEY-13).
-fn signatures(role: &str, raw: Vec<RawSignature>) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
+pub(super) fn signatures(role: &str, raw: Vec<RawSignature>) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
     let mut signatures = BTreeMap::new();
     for RawSignature { keyid, sig } in raw {
         let bytes = hex::decode(sig).unwrap_or_default();
@@ -127,7 +127,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 #[derive(Debug, Clone)]
 pub(super) struct Root {
     keys: Keys,
-    roles: BTreeMap<String, RoleKeys>,
+    pub(super) roles: BTreeMap<String, RoleKeys>,
     pub(super) consistent_snapshot: bool,
 }
 

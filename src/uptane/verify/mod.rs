@@ -15,6 +15,8 @@ mod hashes;
 mod keys;
 mod metadata;
 mod pattern;
+#[cfg(feature = "server")]
+mod publisher;
 mod search;
 #[cfg(test)]
 mod search_tests;
@@ -26,5 +28,7 @@ pub use director::{Assignment, EcuRecord, VehicleImages, assignments, check_cons
 pub use error::{Attack, CustomField, VerifyError};
 pub use hashes::{Hasher, Hashes};
 pub use metadata::TargetFile;
+#[cfg(feature = "server")]
+pub use publisher::Signers;
 pub use search::Search;
 pub use trusted::{Freshness, Limits, Repository, TrustedSet, verify_partial};

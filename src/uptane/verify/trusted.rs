@@ -79,15 +79,15 @@ pub enum Freshness {
 }
 
 /// The trusted metadata of one repository, at one point in time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TrustedSet {
-    repository: Repository,
+    pub(super) repository: Repository,
     now: Timestamp,
-    root: Metadata<Root>,
+    pub(super) root: Metadata<Root>,
     timestamp: Option<Metadata<TimestampRole>>,
     snapshot: Option<Metadata<Snapshot>>,
     snapshot_is_current: bool,
-    targets: Option<Metadata<Targets>>,
+    pub(super) targets: Option<Metadata<Targets>>,
     delegated: BTreeMap<String, Metadata<Targets>>,
 }
 
@@ -157,7 +157,7 @@ impl TrustedSet {
         Ok(())
     }
 
-    fn read_timestamp(&self, bytes: &[u8]) -> Result<Metadata<TimestampRole>, VerifyError> {
+    pub(super) fn read_timestamp(&self, bytes: &[u8]) -> Result<Metadata<TimestampRole>, VerifyError> {
         check_length("timestamp", bytes, Limits::TIMESTAMP)?;
         let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
         self.root.content.verify("timestamp", &timestamp)?;
@@ -165,7 +165,7 @@ impl TrustedSet {
         Ok(timestamp)
     }
 
-    fn read<T: Role>(&self, role: &str, bytes: &[u8]) -> Result<Metadata<T>, VerifyError> {
+    pub(super) fn read<T: Role>(&self, role: &str, bytes: &[u8]) -> Result<Metadata<T>, VerifyError> {
         Metadata::parse(role, bytes, self.repository.key_ids())
     }
 
@@ -221,7 +221,7 @@ impl TrustedSet {
         Ok(is_current)
     }
 
-    fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
+    pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
         let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
         self.root.content.verify("snapshot", &snapshot)?;
         self.repository.check_vehicle("snapshot", &snapshot)?;
@@ -394,6 +394,6 @@ fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyErro
     Ok(())
 }
 
-fn missing(role: &str) -> VerifyError {
+pub(super) fn missing(role: &str) -> VerifyError {
     VerifyError::MissingFromSnapshot { role: role.to_owned() }
 }

@@ -1,0 +1,29 @@
+//! Trust: whether what signs here, and what was signed here, is what clients take.
+//!
+//! A key file that was exchanged or damaged signs as willingly as the right one, and to a vehicle what it signs is an attack.
+//! So keys are compared with the published roots before a server starts, and no file is recorded that the verifier has not
+//! taken. What was published by a server that did not look is signed again.
+
+mod escrow;
+mod keys;
+mod start;
+mod verifier;
+
+pub(super) use escrow::check_escrow;
+pub(super) use keys::{compare_bins, compare_keys};
+pub(super) use start::check_keys;
+pub(super) use verifier::{Verifier, trusted_root};
+
+use super::Error;
+
+/// Refuses to start with files in `keys/` that aren't those that the installation was made with.
+pub(super) fn refuse(problems: &[String]) -> Result<(), Error> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "{}; nothing was changed: put the right files back from a backup of keys/, with mode 0600",
+        problems.join("; ")
+    );
+    Err(Error::Conflict { code: "wrong_keys", detail })
+}

@@ -1,0 +1,49 @@
+//! What is checked before a server signs anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_root};
+use crate::app::Error;
+use crate::blob::BlobStore;
+use crate::catalog::{Catalog, RoleState};
+use crate::envelope::escrow::EscrowKey;
+use crate::uptane::keyring::Keyring;
+use crate::uptane::root::Repository;
+
+/// Compares all keys of an installation with what was signed and sealed with them.
+///
+/// # Errors
+///
+/// [`Error::Conflict`] names each file that isn't the one that it was, with the ids that were expected and found;
+/// [`Error::Corrupt`] if a root can't be used; [`Error::Internal`].
+pub(in crate::app) async fn check_keys(
+    catalog: &Catalog,
+    blobs: &Arc<dyn BlobStore>,
+    keyring: &Keyring,
+    escrow: &EscrowKey,
+    escrow_file: &Path,
+) -> Result<(), Error> {
+    let states = catalog.list_roles().await?;
+    let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
+    let mut problems = compare_keys(keyring, Repository::Image, &image);
+    if let Some(bin) = states.iter().find(|state| is_bin(state)) {
+        problems.extend(compare_bins(keyring, &bin.name, &image));
+    }
+    if let Some(root) = catalog.find_director_root(None).await? {
+        let director = trusted_root(&root.body).map_err(|fault| Error::Corrupt {
+            detail: format!(
+                "root {} of the Director, in the catalog, is refused: {fault}: restore a backup",
+                root.version
+            ),
+        })?;
+        problems.extend(compare_keys(keyring, Repository::Director, &director));
+    }
+    refuse(&problems)?;
+    check_escrow(catalog, escrow, escrow_file).await
+}
+
+/// Whether a role is one of the hash bins.
+fn is_bin(state: &RoleState) -> bool {
+    !matches!(state.name.as_str(), "root" | "targets" | "snapshot" | "timestamp")
+}

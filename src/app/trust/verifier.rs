@@ -1,0 +1,142 @@
+//! Verifies what was signed with the code that vehicles verify it with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use crate::app::Error;
+use crate::blob::{self, BlobKey, BlobStore};
+use crate::catalog::RoleState;
+use crate::model::Timestamp;
+use crate::uptane::signing::SignedFile;
+use crate::uptane::verify::{Repository, TrustedSet, VerifyError};
+
+/// A root to verify with, at a time when nothing has expired: how long files live is not the question here.
+/// Roots of both repositories are read alike.
+pub(in crate::app) fn trusted_root(root: &[u8]) -> Result<TrustedSet, VerifyError> {
+    TrustedSet::new(root, Repository::Image, Timestamp::UNIX_EPOCH)
+}
+
+/// Verifies files of the Image repository with the keys that its published root and targets name.
+pub(in crate::app) struct Verifier {
+    blobs: Arc<dyn BlobStore>,
+    known: Mutex<Option<Known>>,
+}
+
+/// A root and targets that were read, by their versions.
+struct Known {
+    root: u64,
+    targets: u64,
+    set: Arc<TrustedSet>,
+}
+
+impl Verifier {
+    pub(in crate::app) fn new(blobs: Arc<dyn BlobStore>) -> Self {
+        Self { blobs, known: Mutex::new(None) }
+    }
+
+    /// Checks what is about to be recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if a client would not take one of the files. None of them **must** then be stored or shown.
+    pub(in crate::app) async fn check(&self, states: &[RoleState], files: &[SignedFile]) -> Result<(), Error> {
+        let mut set = self.current(states).await?;
+        let file_of = |role: &str| files.iter().find(|file| file.role == role);
+        if let Some(root) = file_of("root") {
+            Arc::make_mut(&mut set).update_root(&root.bytes).map_err(unverified)?;
+        }
+        if let Some(targets) = file_of("targets") {
+            Arc::make_mut(&mut set).adopt_targets(&targets.bytes).map_err(unverified)?;
+        }
+        for file in files.iter().filter(|file| !matches!(file.role.as_str(), "root" | "targets")) {
+            check_file(&set, &file.role, &file.bytes).map_err(unverified)?;
+        }
+        Ok(())
+    }
+
+    /// The roles whose published file is missing, is not what was recorded, or would be refused by clients, with the reason.
+    /// `timestamp` is the recorded one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the root is one of these; [`Error::Internal`].
+    pub(in crate::app) async fn find_unverified(
+        &self,
+        states: &[RoleState],
+        timestamp: Option<&Bytes>,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut unverified = Vec::new();
+        let set = self.current(states).await?;
+        for state in states.iter().filter(|state| state.name != "root" && state.version > 0) {
+            let bytes = match (state.name.as_str(), timestamp) {
+                ("timestamp", Some(recorded)) => Ok(recorded.clone()),
+                _ => self.read(state).await,
+            };
+            let fault = match bytes {
+                Ok(bytes) => check_file(&set, &state.name, &bytes).err().map(|error| error.to_string()),
+                Err(fault) => Some(fault),
+            };
+            unverified.extend(fault.map(|fault| (state.name.clone(), fault)));
+        }
+        Ok(unverified)
+    }
+
+    /// The published root, and the targets if they can be used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub(in crate::app) async fn current(&self, states: &[RoleState]) -> Result<Arc<TrustedSet>, Error> {
+        let state_of = |role: &str| states.iter().find(|state| state.name == role);
+        let version_of = |role: &str| state_of(role).map_or(0, |state| state.version);
+        let (root, targets) = (version_of("root"), version_of("targets"));
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.as_ref().filter(|known| known.root == root && known.targets == targets) {
+            return Ok(Arc::clone(&known.set));
+        }
+        let corrupt = |fault: String| Error::Corrupt {
+            detail: format!(
+                "{root}.root.json in repo/, which everything is verified with, {fault}: restore it from a backup"
+            ),
+        };
+        let state = state_of("root").ok_or_else(|| corrupt("is not in the catalog".into()))?;
+        let bytes = self.read(state).await.map_err(&corrupt)?;
+        let mut set = trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
+        if let Some(state) = state_of("targets").filter(|state| state.version > 0)
+            && let Ok(bytes) = self.read(state).await
+        {
+            let _ = set.adopt_targets(&bytes); // without them no bin verifies, and all is signed again
+        }
+        let set = Arc::new(set);
+        *known = Some(Known { root, targets, set: Arc::clone(&set) });
+        Ok(set)
+    }
+
+    /// The published file of a role; or what is wrong with it.
+    async fn read(&self, state: &RoleState) -> Result<Bytes, String> {
+        let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
+        let bytes = match self.blobs.open(&key).await {
+            Err(blob::Error::NotFound(_)) => return Err("is missing".into()),
+            Err(error) => return Err(format!("can't be read ({error})")),
+            Ok(blob) => blob.read_all(state.length).await,
+        };
+        match bytes {
+            Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
+            _ => Err("is damaged".into()),
+        }
+    }
+}
+
+fn check_file(set: &TrustedSet, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+    match role {
+        "timestamp" | "snapshot" | "targets" => set.check_top_level(role, bytes),
+        bin => set.check_delegated(bin, bytes),
+    }
+}
+
+fn unverified(error: VerifyError) -> Error {
+    Error::internal("verify what was signed, which is not published")(error)
+}
