@@ -271,7 +271,8 @@ fn manifest(vehicle: &Virtual) -> anyhow::Result<Value> {
             sha256: Sha256Digest::from_bytes(Sha256::digest(b"simulated").into()),
         };
         let ecu_serial = serial.clone();
-        let report = EcuReport { attacks_detected: String::new(), counter, ecu_serial, installed_image, time: now };
+        let (attacks_detected, faults_detected) = (String::new(), String::new());
+        let report = EcuReport { attacks_detected, counter, ecu_serial, faults_detected, installed_image, time: now };
         (serial.clone(), report.sign(key))
     };
     let (primary, key) = vehicle.ecus.first().context("a vehicle has a Primary")?;

@@ -37,6 +37,11 @@ pub struct EcuReport {
     pub counter: u64,
     /// Who it is.
     pub ecu_serial: EcuSerial,
+    /// What went wrong since its last report and is no sign of an attack: names separated by commas, as
+    /// [`crate::uptane::verify::Fault`] has them. Not in the Standard; absent if there is none, and passed over by a Director that
+    /// does not know it. Printable ASCII.
+    #[serde(default, deserialize_with = "faults", skip_serializing_if = "String::is_empty")]
+    pub faults_detected: String,
     /// What it runs.
     #[serde(with = "installed_image")]
     pub installed_image: InstalledImage,
@@ -208,9 +213,18 @@ impl<T: for<'de> Deserialize<'de>> Signed<T> {
 }
 
 fn attacks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    names(deserializer, "attacks_detected")
+}
+
+fn faults<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    names(deserializer, "faults_detected")
+}
+
+fn names<'de, D: serde::Deserializer<'de>>(deserializer: D, member: &str) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.len() > 1024 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-        return Err(serde::de::Error::custom("`attacks_detected` must be at most 1024 printable ASCII characters"));
+        let fault = format!("`{member}` must be at most 1024 printable ASCII characters");
+        return Err(serde::de::Error::custom(fault));
     }
     Ok(text)
 }
@@ -310,6 +324,7 @@ mod tests {
             attacks_detected: String::new(),
             counter: 3,
             ecu_serial: serial.parse().unwrap(),
+            faults_detected: String::new(),
             installed_image: InstalledImage { path: "gw/1/gw.bin".into(), length: 5, sha256 },
             time: "2026-11-24T10:00:00Z".parse().unwrap(),
         }
@@ -373,6 +388,23 @@ mod tests {
             }
             let _ = VehicleManifest::parse(text.as_bytes());
         }
+    }
+
+    /// A Director that does not know the member still finds it in what was signed.
+    #[test]
+    fn faults_are_signed_and_absent_if_there_are_none() {
+        let (primary, mut told) = (key(), report("p-1"));
+        told.faults_detected = "clock,expired".into();
+        let reports = BTreeMap::from([(told.ecu_serial.clone(), told.sign(&primary))]);
+        let text = VehicleManifest::sign(&"VIN1".parse().unwrap(), &told.ecu_serial, 1, reports, &primary).to_string();
+        assert!(parse_canonical(&text).is_some(), "members are in canonical order");
+        let parsed = VehicleManifest::parse(text.as_bytes()).unwrap();
+        let found = &parsed.content.reports[&told.ecu_serial];
+        assert!(found.verify(primary.public()) && found.content == told);
+        assert!(!manifest(&primary, &primary).to_string().contains("faults_detected"));
+        let long = text.replace("clock,expired", &"x".repeat(1025));
+        let error = VehicleManifest::parse(long.as_bytes()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("`faults_detected` must be"), "{error}");
     }
 
     /// AT-42: a Primary that changes what a Secondary said.

@@ -8,8 +8,10 @@ use super::Error;
 use super::bundle::{self, Bundle};
 use super::config::{EcuConfig, Verification};
 use super::download::{self, Wanted};
+use super::http_error::HttpError;
 use super::install::{install, is_atomic};
 use super::names::target_path;
+use super::redirect::Redirects;
 use super::report;
 use super::secondary::Secondary;
 use super::setup::Vehicle;
@@ -19,7 +21,7 @@ use super::store::Store;
 use super::updater::Updater;
 use crate::envelope::jwe::Envelope;
 use crate::model::{EcuRole, EcuSerial, Timestamp};
-use crate::uptane::verify::{Assignment, Attack, EcuRecord, Repository, TargetFile, check_constraints};
+use crate::uptane::verify::{Assignment, Attack, EcuRecord, Fault, Repository, TargetFile, check_constraints};
 
 /// What came of a cycle.
 #[derive(Debug, Default)]
@@ -33,9 +35,14 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// What was noticed.
+    /// The attack that was noticed.
     pub(super) fn attack(&self) -> Option<Attack> {
         self.failure.as_ref().and_then(Error::attack)
+    }
+
+    /// The fault that was noticed.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.failure.as_ref().and_then(Error::fault)
     }
 
     fn fail(&mut self, error: Error) {
@@ -49,10 +56,15 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
     let mut outcome = Outcome::default();
     let started = vehicle.now();
     let time = *started.as_ref().unwrap_or(&Timestamp::UNIX_EPOCH);
-    if let Err(error) = report::send(vehicle, time) {
-        outcome.fail(error);
-        return outcome;
-    }
+    // A report that is refused keeps nobody from fetching metadata: it may be what mends that.
+    let refused = match report::send(vehicle, time) {
+        Ok(()) => None,
+        Err(Error::Http(error)) if error.is_answer() => Some(Error::Http(error)),
+        Err(error) => {
+            outcome.fail(error);
+            return outcome;
+        }
+    };
     let version = vehicle.state.targets_version;
     if let Err(error) = started.and_then(|now| update(vehicle, now, &mut outcome)) {
         let primary = vehicle.config.primary().serial.clone();
@@ -64,13 +76,16 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
     if is_news {
         outcome.undelivered = report::send(vehicle, time).err();
     }
+    if let Some(refused) = refused.filter(|_| !is_news || outcome.undelivered.is_some()) {
+        outcome.fail(refused);
+    }
     outcome
 }
 
-/// Keeps an attack for the report of the ECU that noticed it (FV-23).
+/// Keeps an attack or a fault for the report of the ECU that noticed it (FV-23).
 fn note(vehicle: &mut Vehicle, ecu: &EcuSerial, error: &Error) {
-    if let Some(attack) = error.attack() {
-        vehicle.state.ecu(ecu).note(attack);
+    if let Some(finding) = error.finding() {
+        vehicle.state.ecu(ecu).note(finding);
         let _ = vehicle.state.save(); // the report saves it again
     }
 }
@@ -98,7 +113,7 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
             Ok(()) => outcome.installed.push((assignment.ecu.clone(), assignment.path.clone())),
             Err(error) => {
                 note(vehicle, &assignment.ecu, &error);
-                let is_end = depend || matches!(error, Error::Http(super::http::HttpError::Stopped));
+                let is_end = depend || matches!(error, Error::Http(HttpError::Stopped));
                 outcome.fail(error);
                 if is_end {
                     break;
@@ -119,10 +134,12 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let ecus = vehicle.config.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone())).collect();
     let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
-    let source = HttpSource::new(&vehicle.http, &director_url, token.as_ref());
+    let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
     let mut director = Updater::start(&director_store, &source, repository, now)?;
     check_time(&mut vehicle.state, director.set().root_version(), now)?;
     director.refresh()?;
+    // Not before: what a clock says that is months ahead is refuted by metadata that has expired by it (AT-8).
+    vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
     vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();
     vehicle.state.save()?;
     let wanted = bundle::wanted(&director, |_| true)?;
@@ -147,19 +164,17 @@ fn start_image<'a>(store: &'a Store, source: &'a HttpSource<'a>, now: Timestamp)
     Ok(image)
 }
 
-/// TIM-5, TIM-6: the clock must not be behind what it said before, unless the Director's root has changed since: whoever could
-/// set the clock ahead would else have locked the vehicle out for good (AT-8).
+/// TIM-5, TIM-6: the clock must not be behind a time at which metadata was verified, unless the Director's root has changed
+/// since: whoever could set the clock ahead would else have locked the vehicle out until that time (AT-8).
 fn check_time(state: &mut super::state::State, root: u64, now: Timestamp) -> Result<(), Error> {
     if root > state.director_root {
         state.director_root = root;
         state.latest_time = None;
+        state.save()?;
     }
     match state.latest_time.filter(|latest| now < *latest) {
         Some(latest) => Err(Error::ClockBehind { now, latest }),
-        None => {
-            state.latest_time = Some(now);
-            state.save()
-        }
+        None => Ok(()),
     }
 }
 
@@ -252,7 +267,7 @@ fn fetch_envelope(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -
     let target = bundle.envelopes.get(&assignment.path).ok_or_else(|| no_image(assignment, "it has no envelope"))?;
     let url = target_url(vehicle, &path, target)?;
     let limit = target.length.min(Envelope::MAX_SIZE as u64);
-    let fetched = vehicle.http.fetch(&url, vehicle.token_for(&url), limit)?;
+    let fetched = vehicle.http.fetch(&url, vehicle.token_for(&url), limit, Redirects::Followed)?;
     let fetched = fetched.ok_or_else(|| Error::NotFound { name: path.clone() })?;
     match fetched.len() as u64 == target.length && target.hashes.match_bytes(&fetched) {
         true => Ok(fetched),

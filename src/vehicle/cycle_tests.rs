@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::Error;
 use super::config::TlsConfig;
 use super::cycle::{self, Outcome};
 use super::ecu::EncryptionKind;
 use super::provision::{self, Plan, PlannedEcu};
-use super::server_tests::Server;
+use super::server_tests::{Manner, PORTAL, Server};
 use super::setup::{Folder, Vehicle};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, RecipientKey};
@@ -15,8 +16,8 @@ use crate::envelope::stream::SealWriter;
 use crate::model::SealAlgorithm;
 use crate::uptane::key::Scheme;
 use crate::uptane::manifest::VehicleManifest;
-use crate::uptane::verify::Attack;
 use crate::uptane::verify::fixture::{Repo, new_key, sha256};
+use crate::uptane::verify::{Attack, Fault, Finding};
 
 /// A vehicle with one Secondary, and its two repositories.
 struct Car {
@@ -55,6 +56,17 @@ impl Image {
         let envelope = Envelope::seal(&self.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[recipient], None).unwrap();
         envelope.for_one(recipient.kid()).unwrap()
     }
+}
+
+/// An error and its causes.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn target(bytes: &[u8], custom: Value) -> Value {
@@ -168,6 +180,23 @@ impl Car {
         let failure = outcome.failure.as_ref().expect("it is refused").to_string();
         assert_eq!((outcome.attack(), &outcome.installed), (Some(attack), &vec![]), "{failure}");
         failure
+    }
+
+    /// A cycle that fails without an attack; returns what is said of it.
+    fn failed(&self, fault: Fault) -> String {
+        let outcome = self.update();
+        let failure = outcome.failure.as_ref().expect("it fails").to_string();
+        assert_eq!((outcome.attack(), outcome.fault()), (None, Some(fault)), "{failure}");
+        failure
+    }
+
+    /// What the manifests since the last look say went wrong with an ECU.
+    fn faults(&self, serial: &str) -> String {
+        let bodies = self.server.bodies();
+        let manifests = bodies.iter().map(|body| VehicleManifest::parse(body).unwrap());
+        let serial: crate::model::EcuSerial = serial.parse().unwrap();
+        let faults = manifests.map(|manifest| manifest.content.reports[&serial].content.faults_detected.clone());
+        faults.filter(|faults| !faults.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
     fn installed(&self, serial: &str) -> Option<Vec<u8>> {
@@ -332,29 +361,108 @@ fn what_opens_to_something_else_is_not_installed() {
     assert_eq!(car.reported("p-1").0, "gw/1/gw.bin");
 }
 
-/// AT-7, AT-8.
+/// AT-7, AT-8. That a clock is wrong is a fault: most are wrong by themselves.
 #[test]
 fn the_clock_does_not_go_back_until_a_new_root_says_so() {
     let mut car = Car::new();
     car.publish(json!({}));
     assert!(car.update().failure.is_none());
     car.set_time("2029-06-01T00:00:00Z");
-    let failure = car.refused(Attack::Freeze);
+    let failure = car.failed(Fault::Clock);
     assert!(failure.contains("the clock is behind"), "{failure}");
     car.set_time("2030-01-01T00:00:01Z");
     assert!(car.update().failure.is_none());
-    // Far ahead, everything has expired, and the right time is behind.
-    car.set_time("9999-01-01T00:00:00Z");
-    car.refused(Attack::Freeze);
+    assert_eq!(car.faults("p-1"), "clock");
+    // At a later time that verifies, and at the right one, which is then behind.
+    car.set_time("2030-01-01T10:00:00Z");
+    assert!(car.update().failure.is_none());
     car.set_time("2030-01-01T00:00:02Z");
-    car.refused(Attack::Freeze);
+    car.failed(Fault::Clock);
     let root = car.director.sign("root", &car.director.root(2));
     car.director.files.insert("2.root.json".into(), root);
     car.publish(json!({}));
     let outcome = car.update();
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
     car.set_time("2030-01-01T00:00:01Z");
-    car.refused(Attack::Freeze);
+    car.failed(Fault::Clock);
+}
+
+/// AT-8: far ahead everything has expired, and a time at which nothing verified is not remembered.
+#[test]
+fn a_clock_that_was_ahead_once_locks_nobody_out() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    for ahead in ["2031-06-01T00:00:00Z", "9999-01-01T00:00:00Z"] {
+        car.set_time(ahead);
+        car.failed(Fault::Expired);
+        car.set_time("2030-01-01T00:00:02Z");
+        let outcome = car.update();
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        assert_eq!(car.reported("p-1").1, "", "nobody has attacked it");
+    }
+}
+
+/// A report that is refused, or that somebody else has taken, keeps no vehicle from its update, and is not taken for heard.
+#[test]
+fn a_refused_report_does_not_keep_an_update_away() {
+    const REFUSED: &str = "422 Unprocessable Entity\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n\
+                           {\"code\":\"image_never_offered\",\"detail\":\"it was never offered\"}";
+    for (answer, expected) in [
+        (REFUSED, "image_never_offered"),
+        (PORTAL, "login page"),
+        ("200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", "login page"),
+        (
+            "302 Found\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "not followed",
+        ),
+    ] {
+        let mut car = Car::new();
+        car.server.answer_reports(Some(answer));
+        let gateway = image(5000);
+        car.offer("gw/1/gw.bin", &gateway, 1);
+        let outcome = car.update();
+        let failure = chain(outcome.failure.as_ref().expect("the report was refused"));
+        assert!(failure.contains(expected), "{failure}");
+        assert_eq!((outcome.attack(), outcome.installed.len()), (None, 1), "{failure}");
+        assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
+        let mut vehicle = car.vehicle();
+        vehicle.state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
+        cycle::run(&mut vehicle);
+        assert_eq!(vehicle.state.ecu(&"p-1".parse().unwrap()).attacks, [Attack::Rollback], "it is still to be told");
+        car.server.answer_reports(None);
+        assert!(cycle::run(&mut vehicle).failure.is_none());
+        assert!(vehicle.state.ecu(&"p-1".parse().unwrap()).attacks.is_empty());
+    }
+}
+
+/// The Director's answers lead nowhere, and an image's may.
+#[test]
+fn reports_and_metadata_of_the_director_go_to_nobody_else() {
+    let mut car = Car::new();
+    let (gateway, elsewhere) = (image(5000), Server::start());
+    car.offer("gw/1/gw.bin", &gateway, 1);
+    let path = format!("/repo/targets/gw/1/{}.gw.bin", sha256(&gateway.sealed));
+    elsewhere.put("/cdn", &gateway.sealed);
+    car.server.put(&path, format!("{}/cdn", elsewhere.url).as_bytes());
+    car.server.behave(&path, Manner::Redirect);
+    let timestamp = car.director.file("timestamp.json").to_vec();
+    for path in ["/director/manifest", "/director/timestamp.json"] {
+        elsewhere.put("/stolen", &timestamp);
+        car.server.put(path, format!("{}/stolen", elsewhere.url).as_bytes());
+        car.server.behave(path, Manner::Redirect);
+    }
+    let failure = chain(car.update().failure.as_ref().expect("it is refused"));
+    assert!(failure.contains("not followed"), "{failure}");
+    assert!(elsewhere.requests().is_empty() && elsewhere.bodies().is_empty());
+    for path in ["/director/manifest", "/director/timestamp.json"] {
+        car.server.behave(path, Manner::Well);
+    }
+    car.server.put("/director/timestamp.json", &timestamp);
+    let outcome = car.update();
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
+    assert_eq!(elsewhere.tokens(), [None], "the image came from there, and nobody was named");
 }
 
 /// A Secondary follows the chain of roots from where it is.

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::Error;
 use super::files::replace;
-use super::http::{Answer, Http, HttpError, Request, Token};
+use super::http::{Answer, Http, Request, Token};
+use super::http_error::HttpError;
+use super::redirect::Redirects;
+use super::tries::Tries;
 use crate::uptane::verify::{Hasher, Hashes};
 
 /// A file to download.
@@ -31,22 +35,26 @@ pub(super) struct Wanted<'a> {
 ///
 /// # Errors
 ///
-/// [`HttpError::Network`] after some attempts, [`HttpError::TooSlow`] and [`HttpError::TooLarge`] at once,
-/// [`Error::WrongTarget`] for other bytes than were signed.
+/// [`HttpError::Network`], [`HttpError::Stalled`] and [`HttpError::TooSlow`] after some tries in a row that brought little or
+/// nothing, [`HttpError::TooLarge`] at once, [`Error::WrongTarget`] for other bytes than were signed.
 pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), Error> {
-    let mut attempts = 0;
+    let (mut tries, mut most, mut restarts) = (Tries::of_download(), 0, 0);
     let mut had_prefix = false;
     loop {
-        attempts += 1;
         let mut state = Partial::open(partial, wanted)?;
         had_prefix |= state.length > 0;
         let cut = match state.length == wanted.length {
             true => None,
             false => state.fill(http, wanted).err(),
         };
+        // A link that is cut loses nothing. How often it may be is bounded: a server could cut it after each byte, or begin
+        // again from the start each time.
+        if state.length >= most + PROGRESS {
+            tries.forget();
+            most = state.length;
+        }
         match cut {
-            // A link that is cut loses nothing. How often it may be is bounded: a server could cut it after each byte.
-            Some(Error::Http(HttpError::Network { .. })) if attempts < MAX_ATTEMPTS => continue,
+            Some(Error::Http(failure)) if tries.again(http, &failure)? => continue,
             Some(error) => return Err(error),
             None => {}
         }
@@ -54,8 +62,9 @@ pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<
             return state.file.sync_all().map_err(Error::file("sync", partial));
         }
         remove(partial);
+        restarts += 1;
         // Bytes from an earlier day may be of another file, or may not have survived a power cut.
-        if !std::mem::take(&mut had_prefix) || attempts >= MAX_ATTEMPTS {
+        if !std::mem::take(&mut had_prefix) || restarts > MAX_RESTARTS {
             return Err(Error::WrongTarget { name: wanted.name.to_owned() });
         }
     }
@@ -106,12 +115,18 @@ impl<'p> Partial<'p> {
 
     /// Fetches what is missing.
     fn fill(&mut self, http: &Http, wanted: &Wanted<'_>) -> Result<(), Error> {
-        let etag = fs::read_to_string(etag_path(self.path)).ok();
-        let request =
-            Request { token: wanted.token, from: self.length, if_range: etag.as_deref(), ..Request::default() };
+        let (etag, redirects) = (fs::read_to_string(etag_path(self.path)).ok(), Redirects::Followed);
+        let request = Request {
+            token: wanted.token,
+            from: self.length,
+            if_range: etag.as_deref(),
+            redirects,
+            ..Request::default()
+        };
         let mut answer = http.send(wanted.url, request)?;
         if answer.status().is_success() {
             answer.check_identity()?;
+            check_kind(&answer, wanted)?;
         }
         match answer.status() {
             StatusCode::PARTIAL_CONTENT if self.length > 0 && starts_at(&answer, self.length) => {}
@@ -122,10 +137,7 @@ impl<'p> Partial<'p> {
                 return Err(cut(wanted, "it has no such part").into());
             }
             StatusCode::NOT_FOUND => return Err(Error::NotFound { name: wanted.name.to_owned() }),
-            status => {
-                let (url, status) = (wanted.url.to_owned(), status.as_u16());
-                return Err(HttpError::Status { url, status, detail: String::new() }.into());
-            }
+            _ => return Err(answer.refusal().into()),
         }
         self.keep_etag(&answer)?;
         let missing = wanted.length - self.length;
@@ -195,6 +207,16 @@ impl<'p> Partial<'p> {
     }
 }
 
+/// A login page is no image, and what is here already is not thrown away for it.
+fn check_kind(answer: &Answer<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
+    let is_page = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html");
+    let is_unexpected = answer.headers().get(CONTENT_TYPE).is_some_and(is_page);
+    if is_unexpected && !wanted.name.ends_with(".html") && !wanted.name.ends_with(".htm") {
+        return Err(answer.unexpected("with a page in the place of a file").into());
+    }
+    Ok(())
+}
+
 fn too_large(wanted: &Wanted<'_>) -> Error {
     HttpError::TooLarge { url: wanted.url.to_owned(), limit: wanted.length }.into()
 }
@@ -217,4 +239,5 @@ fn etag_path(partial: &Path) -> PathBuf {
 
 const BLOCK_SIZE: usize = 1024 * 1024; // 1 MiB
 const BLOCKS: usize = 2; // waiting to be hashed
-const MAX_ATTEMPTS: u32 = 8; // in one update; the next one goes on where this one ends
+const PROGRESS: u64 = 1024 * 1024; // 1 MiB: with as much, a link is of use
+const MAX_RESTARTS: u32 = 2; // of a file that came whole and was not the one that was signed

@@ -6,9 +6,10 @@ use tempfile::TempDir;
 
 use super::Error;
 use super::download::{Wanted, fetch};
-use super::http::{Http, HttpError, Patience, Tls};
+use super::http::{Http, Patience, Tls};
+use super::http_error::HttpError;
 use super::server_tests::{Manner, Server};
-use crate::uptane::verify::{Attack, Hashes};
+use crate::uptane::verify::{Attack, Fault, Finding, Hashes};
 
 struct Case {
     server: Server,
@@ -114,16 +115,63 @@ fn not_one_byte_more_is_taken_than_was_signed() {
     assert!(matches!(longer.fetch(), Err(Error::Http(HttpError::TooLarge { .. }))), "announced by Content-Length");
 }
 
-/// AT-5.
+/// AT-5. What stands still is a bad link, and what trickles each time is slow retrieval.
 #[test]
 fn a_server_that_stalls_or_drips_is_given_up_and_what_came_is_kept() {
-    let case = Case::new(LENGTH, Manner::StallAfter(1_500_000));
+    let case = Case::new(LENGTH, Manner::StallAfter(1000));
+    std::fs::write(case.partial(), &case.file[..1_000_000]).unwrap();
+    let error = case.fetch().unwrap_err();
+    assert!(matches!(error, Error::Http(HttpError::Stalled { .. })), "{error}");
+    assert_eq!(error.finding(), Some(Finding::Fault(Fault::Stalled)));
+    assert!(std::fs::metadata(case.partial()).unwrap().len() >= 1_000_000);
+    assert!(case.ranges().len() > 2, "it was tried again");
+    let case = Case::new(LENGTH, Manner::Drip);
     let error = case.fetch().unwrap_err();
     assert!(matches!(error, Error::Http(HttpError::TooSlow { .. })), "{error}");
-    assert_eq!(error.attack(), Some(Attack::SlowRetrieval));
-    assert!(std::fs::metadata(case.partial()).unwrap().len() >= 1_000_000);
-    let case = Case::new(LENGTH, Manner::Drip);
-    assert!(matches!(case.fetch(), Err(Error::Http(HttpError::TooSlow { .. }))));
+    assert_eq!(error.finding(), Some(Finding::Attack(Attack::SlowRetrieval)));
+    assert!(case.ranges().len() > 1, "once is not enough");
+}
+
+/// A tunnel, a suspended vehicle, a server that was paused.
+#[test]
+fn a_download_that_stood_still_goes_on_where_it_was() {
+    let case = Case::new(LENGTH, Manner::StallOnce(1_500_000));
+    case.fetch().unwrap();
+    case.assert_done();
+    let ranges = case.ranges();
+    assert_eq!((ranges.len(), &ranges[0]), (2, &None));
+    assert!(ranges[1].as_ref().is_some_and(|range| range.starts_with("bytes=1")), "{ranges:?}");
+}
+
+/// A link of which each try brings something is of use, however often it is cut.
+#[test]
+fn a_link_that_is_cut_again_and_again_gets_there() {
+    let case = Case::new(12 * 1024 * 1024, Manner::CutAfter(1_100_000));
+    case.fetch().unwrap();
+    case.assert_done();
+    assert!(case.ranges().len() > 8);
+}
+
+/// And one that begins from the start each time is given up.
+#[test]
+fn a_server_that_begins_again_each_time_is_given_up() {
+    let case = Case::new(LENGTH, Manner::WholeCutAfter(1_100_000));
+    let error = case.fetch().unwrap_err();
+    assert_eq!(error.finding(), Some(Finding::Fault(Fault::Unreachable)), "{error}");
+    assert!(case.ranges().len() < 12);
+}
+
+#[test]
+fn a_login_page_is_no_image_and_costs_nothing_of_what_is_there() {
+    let case = Case::new(LENGTH, Manner::PortalOnce);
+    std::fs::write(case.partial(), &case.file[..1000]).unwrap();
+    let error = case.fetch().unwrap_err();
+    assert_eq!(error.finding(), Some(Finding::Fault(Fault::Garbled)), "{error}");
+    assert_eq!(std::fs::metadata(case.partial()).unwrap().len(), 1000);
+    case.ranges();
+    case.fetch().unwrap();
+    case.assert_done();
+    assert_eq!(case.ranges(), [Some("bytes=1000-".to_owned())]);
 }
 
 /// AT-21.

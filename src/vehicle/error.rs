@@ -1,9 +1,9 @@
-//! What can go wrong in a vehicle, and which attack it looks like.
+//! What can go wrong in a vehicle, and which attack or fault it looks like.
 
 use std::path::{Path, PathBuf};
 
-use super::http::HttpError;
-use crate::uptane::verify::{Attack, VerifyError};
+use super::http_error::HttpError;
+use crate::uptane::verify::{Attack, Fault, Finding, VerifyError};
 
 /// Why an update, or a part of one, has failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,16 +92,33 @@ impl Error {
         move |source| Self::File { verb, path, source }
     }
 
-    /// The attack that it looks like, if it looks like one.
-    pub fn attack(&self) -> Option<Attack> {
+    /// What it looks like, if it is of interest to the Director.
+    pub fn finding(&self) -> Option<Finding> {
         match self {
-            Self::Verify(error) => Some(error.attack()),
-            Self::Http(error) => error.attack(),
-            Self::ClockBehind { .. } => Some(Attack::Freeze),
-            Self::WrongTarget { .. } | Self::TargetName { .. } => Some(Attack::ArbitrarySoftware),
-            Self::WrongImage { .. } => Some(Attack::WrongSoftware),
-            Self::NotFound { .. } | Self::File { .. } | Self::TimeSource { .. } => None,
-            Self::Install { .. } | Self::Setting { .. } => None,
+            Self::Verify(error) => Some(error.finding()),
+            Self::Http(error) => error.finding(),
+            Self::ClockBehind { .. } | Self::TimeSource { .. } => Some(Finding::Fault(Fault::Clock)),
+            Self::WrongTarget { .. } | Self::TargetName { .. } => Some(Finding::Attack(Attack::ArbitrarySoftware)),
+            Self::WrongImage { .. } => Some(Finding::Attack(Attack::WrongSoftware)),
+            Self::NotFound { .. } => Some(Finding::Fault(Fault::Missing)),
+            Self::File { source, .. } if is_full(source) => Some(Finding::Fault(Fault::DiskFull)),
+            Self::File { .. } | Self::Setting { .. } => Some(Finding::Fault(Fault::Storage)),
+            Self::Install { .. } => Some(Finding::Fault(Fault::Install)),
         }
     }
+
+    /// The attack that it looks like, if it looks like one.
+    pub fn attack(&self) -> Option<Attack> {
+        self.finding().and_then(Finding::attack)
+    }
+
+    /// The fault that it is, if it is one.
+    pub fn fault(&self) -> Option<Fault> {
+        self.finding().and_then(Finding::fault)
+    }
+}
+
+/// Whether there is no room: on the disk, or in a quota.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

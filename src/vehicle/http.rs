@@ -10,14 +10,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, LOCATION};
+use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Method, StatusCode};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::Error;
-use crate::uptane::verify::Attack;
+use super::http_error::HttpError;
+use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::tries::Tries;
 
 /// How long the client waits.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +40,8 @@ pub(super) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
-        Self { answer: half_a_minute, stall: half_a_minute, min_speed: 1024, window: half_a_minute }
+        // Less than the slowest link that a vehicle may be left with gives, measured for long.
+        Self { answer: half_a_minute, stall: half_a_minute, min_speed: 256, window: half_a_minute * 2 }
     }
 }
 
@@ -64,6 +70,8 @@ impl Token {
 /// The client.
 pub(super) struct Http {
     client: reqwest::Client,
+    /// The same without a certificate, for servers that another one has sent us on to.
+    stranger: reqwest::Client,
     runtime: Runtime,
     patience: Patience,
     stop: RefCell<Option<Stop>>,
@@ -83,6 +91,7 @@ pub(super) struct Request<'a> {
     pub(super) body: Option<Vec<u8>>,
     /// Whether the body may come in gzip, which [`Answer::body`] undoes.
     pub(super) accepts_gzip: bool,
+    pub(super) redirects: Redirects,
     /// First byte that is wanted.
     pub(super) from: u64,
     /// Only if it is still this one (RFC 9110, 13.1.5).
@@ -94,7 +103,8 @@ pub(super) struct Answer<'h> {
     http: &'h Http,
     response: reqwest::Response,
     url: String,
-    window_start: Instant,
+    /// How long was waited in this window. What the vehicle itself takes does not count.
+    window_waited: Duration,
     window_bytes: u64,
 }
 
@@ -103,22 +113,15 @@ impl Http {
     pub(super) fn new(tls: Tls<'_>, patience: Patience) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| HttpError::Client { source: Box::new(source) })?;
-        let mut builder = reqwest::Client::builder().no_proxy().connect_timeout(patience.answer);
-        builder = builder.user_agent(concat!("motorcade-vehicle/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = tls.ca_file {
-            let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(unusable(path))?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(path) = tls.client_cert {
-            let mut pem = Zeroizing::new(read(path)?);
-            if let Some(key) = tls.client_key {
-                pem.push(b'\n');
-                pem.extend_from_slice(&Zeroizing::new(read(key)?));
-            }
-            builder = builder.identity(Identity::from_pem(&pem).map_err(unusable(path))?);
-        }
-        let client = builder.build().map_err(|source| HttpError::Client { source: Box::new(source) })?;
-        Ok(Self { client, runtime, patience, stop: RefCell::new(None) })
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|source| HttpError::Client { source: Box::new(source) })
+        };
+        let stranger = build(base(tls, patience)?)?;
+        let client = match identity(tls)? {
+            Some(identity) => build(base(tls, patience)?.identity(identity))?,
+            None => stranger.clone(),
+        };
+        Ok(Self { client, stranger, runtime, patience, stop: RefCell::new(None) })
     }
 
     /// From now on SIGTERM ends what waits here, with [`HttpError::Stopped`], and not the process.
@@ -155,8 +158,33 @@ impl Http {
 
     /// Sends a request and waits for the head of its answer.
     pub(super) fn send(&self, url: &str, request: Request<'_>) -> Result<Answer<'_>, HttpError> {
-        let mut builder = self.client.request(request.method, url);
-        if let Some(token) = request.token {
+        if request.redirects == Redirects::Refused {
+            return self.send_to(&self.client, url, request.token, &request);
+        }
+        let first = Url::parse(url).map_err(|source| HttpError::Network { url: url.into(), source: source.into() })?;
+        let (mut at, mut is_home) = (first.clone(), true);
+        for _ in 0..=MAX_REDIRECTS {
+            // Who was left once is not believed to be met again.
+            is_home &= at.origin() == first.origin();
+            let (client, token) = if is_home { (&self.client, request.token) } else { (&self.stranger, None) };
+            let answer = self.send_to(client, at.as_str(), token, &request)?;
+            match redirect::target(&at, &answer.response)? {
+                Some(next) => at = next,
+                None => return Ok(answer),
+            }
+        }
+        Err(redirect::too_many(url))
+    }
+
+    fn send_to(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        token: Option<&Token>,
+        request: &Request<'_>,
+    ) -> Result<Answer<'_>, HttpError> {
+        let mut builder = client.request(request.method.clone(), url);
+        if let Some(token) = token {
             builder = builder.bearer_auth(token.as_str());
         }
         builder = builder.header(ACCEPT_ENCODING, if request.accepts_gzip { "gzip" } else { "identity" });
@@ -166,25 +194,61 @@ impl Http {
                 builder = builder.header("if-range", etag);
             }
         }
-        if let Some(body) = request.body {
+        if let Some(body) = request.body.clone() {
             builder = builder.header("content-type", "application/json").body(body);
         }
         // Longer than connecting may take: no connection is a bad link, and no answer to a request a slow server.
         let sent = async { tokio::time::timeout(self.patience.answer * 2, builder.send()).await };
-        let answered = self.wait(sent)?.map_err(|_| HttpError::TooSlow { url: url.to_owned() })?;
+        let answered = self.wait(sent)?.map_err(|_| HttpError::Stalled { url: url.to_owned() })?;
         let response = answered.map_err(|error| network(url, error))?;
-        Ok(Answer { http: self, response, url: url.to_owned(), window_start: Instant::now(), window_bytes: 0 })
+        Ok(Answer { http: self, response, url: url.to_owned(), window_waited: Duration::ZERO, window_bytes: 0 })
     }
 
-    /// Fetches a small file; `None` if there is none of that name.
-    pub(super) fn fetch(&self, url: &str, token: Option<&Token>, max: u64) -> Result<Option<Vec<u8>>, HttpError> {
-        let mut answer = self.send(url, Request { token, accepts_gzip: true, ..Request::default() })?;
+    /// Fetches a small file of JSON; `None` if there is none of that name.
+    pub(super) fn fetch(
+        &self,
+        url: &str,
+        token: Option<&Token>,
+        max: u64,
+        redirects: Redirects,
+    ) -> Result<Option<Vec<u8>>, HttpError> {
+        let mut tries = Tries::of_small_file();
+        loop {
+            match self.fetch_once(url, Request { token, accepts_gzip: true, redirects, ..Request::default() }, max) {
+                Err(failure) if tries.again(self, &failure)? => {}
+                fetched => return fetched,
+            }
+        }
+    }
+
+    fn fetch_once(&self, url: &str, request: Request<'_>, max: u64) -> Result<Option<Vec<u8>>, HttpError> {
+        let mut answer = self.send(url, request)?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             StatusCode::OK => answer.body(max).map(Some),
-            status => Err(HttpError::Status { url: url.to_owned(), status: status.as_u16(), detail: String::new() }),
+            _ => Err(answer.refusal()),
         }
     }
+}
+
+/// All that both clients have in common.
+fn base(tls: Tls<'_>, patience: Patience) -> Result<reqwest::ClientBuilder, Error> {
+    let builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(patience.answer);
+    let builder = builder.user_agent(concat!("motorcade-vehicle/", env!("CARGO_PKG_VERSION")));
+    let Some(path) = tls.ca_file else { return Ok(builder) };
+    let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(unusable(path))?;
+    Ok(builder.tls_certs_merge(certificates))
+}
+
+/// The certificate that servers know us by, and its key.
+fn identity(tls: Tls<'_>) -> Result<Option<Identity>, Error> {
+    let Some(path) = tls.client_cert else { return Ok(None) };
+    let mut pem = Zeroizing::new(read(path)?);
+    if let Some(key) = tls.client_key {
+        pem.push(b'\n');
+        pem.extend_from_slice(&Zeroizing::new(read(key)?));
+    }
+    Identity::from_pem(&pem).map(Some).map_err(unusable(path))
 }
 
 impl Answer<'_> {
@@ -194,6 +258,21 @@ impl Answer<'_> {
 
     pub(super) fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    /// Why an answer with this status is of no use, in the server's own words if it has any (RFC 9457).
+    pub(super) fn refusal(&mut self) -> HttpError {
+        let (url, status) = (self.url.clone(), self.status());
+        let detail = match self.headers().get(LOCATION).filter(|_| redirect::is_redirect(status)) {
+            Some(location) => format!(": it sends us on to {location:?}, which is not followed here"),
+            None => problem(&self.body(MAX_PROBLEM_SIZE).unwrap_or_default()),
+        };
+        HttpError::Status { url, status: status.as_u16(), detail }
+    }
+
+    /// That a file came which cannot be the one that was asked for.
+    pub(super) fn unexpected(&self, what: &str) -> HttpError {
+        HttpError::Unexpected { url: self.url.clone(), what: what.to_owned() }
     }
 
     /// Length of the body, if it was announced.
@@ -229,10 +308,14 @@ impl Answer<'_> {
         let mut body = Vec::new();
         let read = MultiGzDecoder::new(coded).take(max.saturating_add(1)).read_to_end(&mut body);
         read.map_err(|source| self.bad_coding(source))?;
-        if body.len() as u64 > max { Err(self.too_large(max)) } else { Ok(body) }
+        if body.len() as u64 > max { Err(self.too_large(max, &body)) } else { Ok(body) }
     }
 
-    fn too_large(&self, limit: u64) -> HttpError {
+    /// A page that somebody else answers with is longer than a small file soon.
+    fn too_large(&self, limit: u64, start: &[u8]) -> HttpError {
+        if start.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return self.unexpected("with something that is not JSON");
+        }
         HttpError::TooLarge { url: self.url.clone(), limit }
     }
 
@@ -241,13 +324,11 @@ impl Answer<'_> {
     }
 
     fn read(&mut self, max: u64) -> Result<Vec<u8>, HttpError> {
-        if self.content_length().is_some_and(|length| length > max) {
-            return Err(self.too_large(max));
-        }
+        let is_announced = self.content_length().is_some_and(|length| length > max);
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk()? {
-            if body.len() as u64 + chunk.len() as u64 > max {
-                return Err(self.too_large(max));
+            if is_announced || body.len() as u64 + chunk.len() as u64 > max {
+                return Err(self.too_large(max, if body.is_empty() { &chunk } else { &body }));
             }
             body.extend_from_slice(&chunk);
         }
@@ -261,83 +342,35 @@ impl Answer<'_> {
         let patience = self.http.patience;
         let response = &mut self.response;
         let next = async { tokio::time::timeout(patience.stall, response.chunk()).await };
+        let start = Instant::now();
         let next = self.http.wait(next)?;
-        let next = next.map_err(|_| HttpError::TooSlow { url: self.url.clone() })?;
+        self.window_waited += start.elapsed();
+        let next = next.map_err(|_| HttpError::Stalled { url: self.url.clone() })?;
         let next = next.map_err(|error| network(&self.url, error))?;
         self.window_bytes += next.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        let elapsed = self.window_start.elapsed();
-        if next.is_some() && elapsed >= patience.window {
+        if next.is_some() && self.window_waited >= patience.window {
             if self.window_bytes < patience.min_speed.saturating_mul(patience.window.as_secs().max(1)) {
                 return Err(HttpError::TooSlow { url: self.url.clone() });
             }
-            (self.window_start, self.window_bytes) = (Instant::now(), 0);
+            (self.window_waited, self.window_bytes) = (Duration::ZERO, 0);
         }
         Ok(next)
     }
 }
 
-/// Why there is no answer, or not the one that is needed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HttpError {
-    /// The client could not be made.
-    #[error("failed to set up HTTP")]
-    Client {
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// No connection, or one that was cut.
-    #[error("failed to fetch {url}")]
-    Network {
-        /// What was asked for.
-        url: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Another status than is of use.
-    #[error("{url} answered {status}{detail}")]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// The status code.
-        status: u16,
-        /// What the server says about it, after a colon.
-        detail: String,
-    },
-    /// The process is to end.
-    #[error("stopped")]
-    Stopped,
-    /// More bytes than the file may have (Uptane 2.1.0, 5.4.3.3; AT-16).
-    #[error("{url} sends more than {limit} bytes")]
-    TooLarge {
-        /// What was asked for.
-        url: String,
-        /// The limit.
-        limit: u64,
-    },
-    /// Too few bytes a second, or none (Uptane 2.1.0, 5.4.3.3; AT-5).
-    #[error("{url} sends too slowly, or nothing more")]
-    TooSlow {
-        /// What was asked for.
-        url: String,
-    },
-}
-
-impl HttpError {
-    /// The attack that it looks like. That a link is down or cut is no sign of one.
-    pub fn attack(&self) -> Option<Attack> {
-        match self {
-            Self::TooLarge { .. } => Some(Attack::EndlessData),
-            Self::TooSlow { .. } => Some(Attack::SlowRetrieval),
-            Self::Client { .. } | Self::Network { .. } | Self::Status { .. } | Self::Stopped => None,
-        }
-    }
-}
-
 fn network(url: &str, error: reqwest::Error) -> HttpError {
     HttpError::Network { url: url.to_owned(), source: Box::new(error.without_url()) }
+}
+
+/// What an error answer says (RFC 9457), to go behind its status.
+fn problem(body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    match (problem["detail"].as_str(), problem["code"].as_str()) {
+        (Some(detail), Some(code)) => format!(": {detail} ({code})"),
+        (Some(detail), None) => format!(": {detail}"),
+        (None, Some(code)) => format!(": {code}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -347,6 +380,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn unusable(path: &Path) -> impl Fn(reqwest::Error) -> Error {
     |error| Error::Setting { path: path.to_owned(), fault: error.to_string() }
 }
+
+const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB
 
 #[cfg(test)]
 #[path = "http_tests.rs"]

@@ -3,9 +3,10 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use reqwest::Method;
 
-use super::{Http, HttpError, Patience, Tls};
-use crate::uptane::verify::Attack;
+use super::{Http, HttpError, Patience, Redirects, Request, Tls, Token};
+use crate::uptane::verify::{Attack, Fault, Finding};
 use crate::vehicle::server_tests::{Manner, Server};
 
 const MAX: u64 = 10_000;
@@ -22,7 +23,7 @@ fn fetch(file: &[u8], coding: &'static str) -> Result<Vec<u8>, HttpError> {
     server.put("/f", file);
     server.behave("/f", Manner::Coded(coding));
     let http = Http::new(Tls::default(), Patience::default()).unwrap();
-    Ok(http.fetch(&format!("{}/f", server.url), None, MAX)?.expect("the file is there"))
+    Ok(http.fetch(&format!("{}/f", server.url), None, MAX, Redirects::Refused)?.expect("the file is there"))
 }
 
 #[test]
@@ -36,11 +37,11 @@ fn gzip_is_undone() {
 
 #[test]
 fn what_comes_out_of_gzip_is_bounded() {
-    let bomb = gzip(&vec![0; MAX as usize + 1]);
+    let bomb = gzip(&vec![b'{'; MAX as usize + 1]);
     assert!(bomb.len() < 200);
     let error = fetch(&bomb, "gzip").unwrap_err();
     assert!(matches!(error, HttpError::TooLarge { limit: MAX, .. }), "{error:?}");
-    assert_eq!(error.attack(), Some(Attack::EndlessData));
+    assert_eq!(error.finding(), Some(Finding::Attack(Attack::EndlessData)));
 }
 
 #[test]
@@ -54,8 +55,50 @@ fn a_body_that_is_not_what_it_is_said_to_be_is_a_broken_transfer() {
         (b"brotli", "br", "not asked for"),
     ] {
         let error = fetch(file, coding).unwrap_err();
-        assert_eq!(error.attack(), None);
+        assert_eq!(error.finding(), Some(Finding::Fault(Fault::Unreachable)));
         let source = error.source().unwrap().to_string();
         assert!(source.contains(fault), "{coding} {file:?}: {source}");
     }
+}
+
+/// A login page is longer than many a file of metadata.
+#[test]
+fn a_page_that_is_too_long_is_no_endless_data() {
+    let error = fetch(&b"<html>".repeat(2000), "identity").unwrap_err();
+    assert_eq!(error.finding(), Some(Finding::Fault(Fault::Garbled)), "{error}");
+    let error = fetch(&gzip(&b"<html>".repeat(2000)), "gzip").unwrap_err();
+    assert_eq!(error.finding(), Some(Finding::Fault(Fault::Garbled)), "{error}");
+}
+
+/// Nothing that is the Director's goes anywhere but to the Director, and a file that is sent on is asked for without what a
+/// server knows the vehicle by.
+#[test]
+fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
+    let (home, elsewhere) = (Server::start(), Server::start());
+    elsewhere.put("/there", b"{}");
+    home.put("/near", b"{}");
+    home.behave("/f", Manner::Redirect);
+    home.put("/f", format!("{}/there", elsewhere.url).as_bytes());
+    home.behave("/local", Manner::Redirect);
+    home.put("/local", b"/near");
+    home.behave("/loop", Manner::Redirect);
+    home.put("/loop", b"loop");
+    let http = Http::new(Tls::default(), Patience::default()).unwrap();
+    let token = Token::new("secret");
+    let fetch = |path: &str, redirects| http.fetch(&format!("{}{path}", home.url), Some(&token), MAX, redirects);
+    assert_eq!(fetch("/f", Redirects::Followed).unwrap().unwrap(), b"{}");
+    assert_eq!(home.tokens(), [Some("Bearer secret".to_owned())]);
+    assert_eq!(elsewhere.tokens(), [None]);
+    assert_eq!(fetch("/local", Redirects::Followed).unwrap().unwrap(), b"{}");
+    assert_eq!(home.tokens().len(), 2);
+    assert!(home.requests().iter().all(|(method, ..)| method == "GET"));
+    assert!(matches!(fetch("/loop", Redirects::Followed), Err(HttpError::Redirect { .. })));
+    elsewhere.requests();
+    for method in [Method::GET, Method::PUT, Method::POST] {
+        let request = Request { method, token: Some(&token), body: Some(b"a report".to_vec()), ..Request::default() };
+        let mut answer = http.send(&format!("{}/f", home.url), request).unwrap();
+        let said = answer.refusal().to_string();
+        assert!(said.contains("302") && said.contains("/there") && said.contains("not followed"), "{said}");
+    }
+    assert_eq!(elsewhere.requests(), []);
 }

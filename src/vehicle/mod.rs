@@ -18,10 +18,12 @@ mod ecu;
 mod error;
 mod files;
 mod http;
+mod http_error;
 mod install;
 mod names;
 mod pipeline;
 mod provision;
+mod redirect;
 mod report;
 mod secondary;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod setup;
 mod source;
 mod state;
 mod store;
+mod tries;
 mod updater;
 
 pub use error::Error;

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -11,8 +13,7 @@ use super::Error;
 use super::config::{Config, EcuConfig, InstallTarget, TlsConfig, Verification};
 use super::ecu::{self, EncryptionKind, KeyFiles};
 use super::files::{make_folder, replace};
-use super::http::{HttpError, Request, Token};
-use super::report::problem;
+use super::http::{Request, Token};
 use super::setup::{Folder, client};
 use super::store::Store;
 use crate::model::{Clock, EcuRole, EcuSerial, HardwareId, SystemClock, VehicleId};
@@ -134,9 +135,11 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
     let url = format!("{}/ecus", config.director());
     let body = Some(body.to_string().into_bytes());
     let mut answer = http.send(&url, Request { method: reqwest::Method::POST, token, body, ..Request::default() })?;
-    if answer.status().is_success() {
-        return Ok(());
+    let content_type = answer.headers().get(CONTENT_TYPE);
+    let is_page = content_type.is_some_and(|kind| !kind.as_bytes().starts_with(b"application/json"));
+    match answer.status() {
+        StatusCode::OK | StatusCode::CREATED if !is_page => Ok(()),
+        status if status.is_success() => Err(answer.unexpected(&format!("{status} to an enrolment")).into()),
+        _ => Err(answer.refusal().into()),
     }
-    let (status, detail) = (answer.status().as_u16(), problem(&mut answer));
-    Err(HttpError::Status { url, status, detail }.into())
 }

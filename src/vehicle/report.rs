@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::Error;
-use super::http::{Answer, HttpError, Request};
+use super::http::Request;
 use super::setup::Vehicle;
 use crate::model::Timestamp;
 use crate::uptane::manifest::{EcuReport, VehicleManifest};
 
-/// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and not before.
+/// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and not before: 204 without
+/// anything is what a Director answers, and nothing else is taken for it.
 ///
 /// Counters are on disk before they are used: after a crash none is used twice, and a report is never taken for a replay
 /// of an earlier one (DIR-17).
@@ -26,12 +28,14 @@ pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
     let token = vehicle.token_for(&url);
     let request = Request { method: Method::PUT, token, body: Some(body), ..Request::default() };
     let mut answer = vehicle.http.send(&url, request)?;
-    if !answer.status().is_success() {
-        let (status, detail) = (answer.status().as_u16(), problem(&mut answer));
-        return Err(HttpError::Status { url, status, detail }.into());
+    match answer.status() {
+        // Nobody but a Director has nothing to say: a login page is a page.
+        StatusCode::NO_CONTENT if !answer.headers().contains_key(CONTENT_TYPE) => {}
+        status if status.is_success() => return Err(answer.unexpected(&format!("{status} to a report")).into()),
+        _ => return Err(answer.refusal().into()),
     }
     for serial in &serials {
-        vehicle.state.ecu(serial).attacks.clear();
+        vehicle.state.ecu(serial).forget_reported();
     }
     vehicle.state.save()
 }
@@ -43,10 +47,12 @@ fn manifest(vehicle: &mut Vehicle, now: Timestamp) -> Result<Value, Error> {
     for ecu in vehicle.config.ecus.clone() {
         let state = vehicle.state.ecu(&ecu.serial);
         let attacks: Vec<_> = state.attacks.iter().map(|attack| attack.as_str()).collect();
+        let faults: Vec<_> = state.faults.iter().map(|fault| fault.as_str()).collect();
         let report = EcuReport {
             attacks_detected: attacks.join(","),
             counter: state.counter,
             ecu_serial: ecu.serial.clone(),
+            faults_detected: faults.join(","),
             installed_image: state.report(),
             time,
         };
@@ -58,17 +64,3 @@ fn manifest(vehicle: &mut Vehicle, now: Timestamp) -> Result<Value, Error> {
     let (vin, version) = (&vehicle.config.vin, vehicle.state.targets_version);
     Ok(VehicleManifest::sign(vin, &primary.serial, version, reports, &key))
 }
-
-/// What an error answer says (RFC 9457), to go behind its status.
-pub(super) fn problem(answer: &mut Answer<'_>) -> String {
-    let body = answer.body(MAX_PROBLEM_SIZE).unwrap_or_default();
-    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-    match (problem["detail"].as_str(), problem["code"].as_str()) {
-        (Some(detail), Some(code)) => format!(": {detail} ({code})"),
-        (Some(detail), None) => format!(": {detail}"),
-        (None, Some(code)) => format!(": {code}"),
-        (None, None) => String::new(),
-    }
-}
-
-const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB

@@ -11,8 +11,18 @@ pub(super) enum Manner {
     Well,
     /// The connection is cut after so many bytes, once.
     CutOnce(usize),
+    /// The same, each time.
+    CutAfter(usize),
+    /// The same, and `Range` is ignored.
+    WholeCutAfter(usize),
     /// Nothing comes after so many bytes.
     StallAfter(usize),
+    /// The same, once.
+    StallOnce(usize),
+    /// Somebody else answers, once: a login page with 200.
+    PortalOnce,
+    /// The file says where to go instead.
+    Redirect,
     /// One byte, and a pause, again and again.
     Drip,
     /// Bytes without end.
@@ -31,8 +41,12 @@ pub(super) struct Content {
     pub(super) manners: BTreeMap<String, Manner>,
     /// Method, path and `Range` of each request.
     pub(super) requests: Vec<(String, String, Option<String>)>,
+    /// `Authorization` of each request.
+    pub(super) tokens: Vec<Option<String>>,
     /// Bodies of `PUT` and `POST`.
     pub(super) bodies: Vec<Vec<u8>>,
+    /// What they are answered with, if not 204.
+    pub(super) answer: Option<&'static str>,
 }
 
 pub(super) struct Server {
@@ -67,6 +81,15 @@ impl Server {
         std::mem::take(&mut self.content.lock().unwrap().requests)
     }
 
+    pub(super) fn tokens(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.content.lock().unwrap().tokens)
+    }
+
+    /// Answers reports with this from now on: status, fields and body.
+    pub(super) fn answer_reports(&self, answer: Option<&'static str>) {
+        self.content.lock().unwrap().answer = answer;
+    }
+
     pub(super) fn bodies(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.content.lock().unwrap().bodies)
     }
@@ -79,7 +102,7 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
     reader.read_line(&mut line).unwrap_or_default();
     let mut words = line.split_whitespace().map(str::to_owned);
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
-    let (mut range, mut if_range, mut length) = (None, None, 0);
+    let (mut range, mut if_range, mut token, mut length) = (None, None, None, 0);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).unwrap_or_default();
@@ -87,6 +110,7 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
         match name.to_ascii_lowercase().as_str() {
             "range" => range = Some(value.to_owned()),
             "if-range" => if_range = Some(value.to_owned()),
+            "authorization" => token = Some(value.to_owned()),
             "content-length" => length = value.parse().unwrap(),
             _ => {}
         }
@@ -96,13 +120,15 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
     let (file, manner) = {
         let mut content = content.lock().unwrap();
         content.requests.push((method.clone(), path.clone(), range.clone()));
-        if method != "GET" {
+        content.tokens.push(token);
+        let manner = content.manners.get(&path).copied().unwrap_or(Manner::Well);
+        if method != "GET" && manner != Manner::Redirect {
             content.bodies.push(body);
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            let answer = content.answer.unwrap_or("204 No Content\r\nconnection: close\r\n\r\n");
+            let _ = write!(stream, "HTTP/1.1 {answer}");
             return;
         }
-        let manner = content.manners.get(&path).copied().unwrap_or(Manner::Well);
-        if matches!(manner, Manner::CutOnce(_)) {
+        if matches!(manner, Manner::CutOnce(_) | Manner::StallOnce(_) | Manner::PortalOnce) {
             content.manners.remove(&path);
         }
         (content.files.get(&path).cloned(), manner)
@@ -123,13 +149,23 @@ fn answer(
 ) -> std::io::Result<()> {
     let etag = if manner == Manner::Replaced { "\"two\"" } else { "\"one\"" };
     let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    let from = from.filter(|_| manner != Manner::Whole && if_range.is_none_or(|known| known == etag));
+    let from = from.filter(|_| {
+        !matches!(manner, Manner::Whole | Manner::WholeCutAfter(_)) && if_range.is_none_or(|known| known == etag)
+    });
     let body = &file[from.unwrap_or(0).min(file.len())..];
     let head = match from {
         Some(from) => format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", file.len() - 1, file.len()),
         None => "200 OK".to_owned(),
     };
     match manner {
+        Manner::Redirect => {
+            let to = String::from_utf8_lossy(file);
+            return write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+        Manner::PortalOnce => return write!(stream, "HTTP/1.1 {PORTAL}"),
         Manner::Endless => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?,
         Manner::Coded(coding) => write!(
             stream,
@@ -144,8 +180,11 @@ fn answer(
     }
     match manner {
         Manner::Well | Manner::Whole | Manner::Replaced | Manner::Coded(_) => stream.write_all(body),
-        Manner::CutOnce(after) => stream.write_all(&body[..after.min(body.len())]),
-        Manner::StallAfter(after) => {
+        Manner::CutOnce(after) | Manner::CutAfter(after) | Manner::WholeCutAfter(after) => {
+            stream.write_all(&body[..after.min(body.len())])
+        }
+        Manner::PortalOnce | Manner::Redirect => Ok(()), // answered above
+        Manner::StallAfter(after) | Manner::StallOnce(after) => {
             stream.write_all(&body[..after.min(body.len())])?;
             let _ = stream.read(&mut [0]); // until the client gives up
             Ok(())
@@ -161,3 +200,7 @@ fn answer(
         },
     }
 }
+
+/// What a hotel's network says to everything.
+pub(super) const PORTAL: &str =
+    "200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n\r\n<html><title>Log in</title></html>";

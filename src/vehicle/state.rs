@@ -14,12 +14,13 @@ use super::files::{find, replace};
 use crate::model::{
     Candidate, Constraint, EcuSerial, ImageName, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp,
 };
-use crate::uptane::verify::{Assignment, Attack};
+use crate::uptane::verify::{Assignment, Attack, Fault, Finding};
 
 /// What is remembered.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
-    /// The latest time that was verified: no later clock may say less (TIM-6), until a new root says otherwise (TIM-5).
+    /// The latest time at which metadata was verified: no later clock may say less (TIM-6), until a new root says otherwise
+    /// (TIM-5). A clock that is ahead of the metadata's expiry verifies nothing, so this is never further ahead than that.
     pub(super) latest_time: Option<Timestamp>,
     /// The version of the Director's root for which that was.
     #[serde(default)]
@@ -48,6 +49,9 @@ pub(super) struct EcuState {
     /// Attacks that it has noticed and that no accepted manifest has reported yet.
     #[serde(default)]
     pub(super) attacks: Vec<Attack>,
+    /// Likewise, what went wrong and is no attack.
+    #[serde(default)]
+    pub(super) faults: Vec<Fault>,
     /// The version of the Director Targets that a Secondary with partial verification has verified.
     #[serde(default)]
     pub(super) partial_targets_version: u64,
@@ -102,11 +106,19 @@ impl State {
 }
 
 impl EcuState {
-    /// Notes an attack for the next report.
-    pub(super) fn note(&mut self, attack: Attack) {
-        if !self.attacks.contains(&attack) {
-            self.attacks.push(attack);
+    /// Notes something for the next report.
+    pub(super) fn note(&mut self, finding: Finding) {
+        match finding {
+            Finding::Attack(attack) if !self.attacks.contains(&attack) => self.attacks.push(attack),
+            Finding::Fault(fault) if !self.faults.contains(&fault) => self.faults.push(fault),
+            Finding::Attack(_) | Finding::Fault(_) => {}
         }
+    }
+
+    /// A Director has heard of it.
+    pub(super) fn forget_reported(&mut self) {
+        self.attacks.clear();
+        self.faults.clear();
     }
 
     /// What it reports to run.
@@ -161,8 +173,8 @@ mod tests {
         let path = folder.path().join("state.json");
         let mut state = State::load(&path).unwrap();
         state.ecu(&"p-1".parse().unwrap()).counter = 7;
-        state.ecu(&"p-1".parse().unwrap()).note(Attack::Rollback);
-        state.ecu(&"p-1".parse().unwrap()).note(Attack::Rollback);
+        state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
+        state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
         state.save().unwrap();
         let again = State::load(&path).unwrap();
         let ecu = &again.ecus[&"p-1".parse::<EcuSerial>().unwrap()];

@@ -84,7 +84,10 @@ impl<'a> Updater<'a> {
 
     fn fetch_listed(&self, role: &str, version: u64, limit: u64) -> Result<Vec<u8>, Error> {
         let name = metadata_file(role, self.set.has_consistent_snapshot().then_some(version));
-        let fetched = self.source.fetch(&name, limit)?;
+        // A byte order mark or other line ends make a file longer than it is listed, and are no endless data: what is too long
+        // is refused by the set.
+        let fetched =
+            self.source.fetch(&name, limit.saturating_mul(2).saturating_add(REWRITTEN).min(Limits::TARGETS))?;
         Ok(fetched.ok_or_else(|| VerifyError::Withheld { role: role.to_owned() })?)
     }
 
@@ -111,3 +114,6 @@ impl<'a> Updater<'a> {
         self.store.put(role, version, &fetched)
     }
 }
+
+/// Bytes that a file may be longer than listed on its way, so that it can be said why it is refused.
+const REWRITTEN: u64 = 64;

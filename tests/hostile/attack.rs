@@ -18,9 +18,11 @@ impl Attack {
     /// Says that it is aimed at one ECU.
     pub(crate) fn on(&mut self, serial: &'static str) {
         for step in &mut self.steps {
-            if let Expect::Refused(name) = step.expect {
-                step.expect = Expect::RefusedBy(name, serial);
-            }
+            step.expect = match step.expect {
+                Expect::Refused(name) => Expect::RefusedBy(name, serial),
+                Expect::Faulted(name) => Expect::FaultedBy(name, serial),
+                other => other,
+            };
         }
     }
 
@@ -54,6 +56,10 @@ pub(crate) enum Expect {
     Refused(&'static str),
     /// This is reported, and the ECU keeps what it runs. What others get is the vehicle's choice.
     RefusedBy(&'static str, &'static str),
+    /// Nothing is installed, and this is reported as a fault and not as an attack: it takes no attacker.
+    Faulted(&'static str),
+    /// The same of one ECU.
+    FaultedBy(&'static str, &'static str),
     /// Accepted or refused, but nothing gets where it must not, and the vehicle can still speak.
     Contained,
 }
@@ -174,6 +180,18 @@ impl Row {
             hostile(world);
             world.step(Expect::Refused(name))
         })
+    }
+
+    /// The same, where the vehicle has to refuse, and must not speak of an attack.
+    pub(crate) fn fault(
+        &mut self,
+        name: &'static str,
+        fault: &'static str,
+        variant: impl Into<String>,
+        description: impl Into<String>,
+        hostile: impl FnOnce(&mut World),
+    ) -> &mut Attack {
+        self.stage(name, variant, description, Expect::Faulted(fault), hostile)
     }
 
     /// The same, with a step that is made by hand.

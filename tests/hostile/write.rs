@@ -91,6 +91,15 @@ fn describe_step(number: u32, step: &Step) -> Value {
             object["attack"] = json!(name);
             object["ecu"] = json!(serial);
         }
+        Expect::Faulted(name) => {
+            object["expect"] = json!("refuse");
+            object["fault"] = json!(name);
+        }
+        Expect::FaultedBy(name, serial) => {
+            object["expect"] = json!("refuse");
+            object["fault"] = json!(name);
+            object["ecu"] = json!(serial);
+        }
         Expect::Contained => object["expect"] = json!("either"),
     }
     if let Some(clock) = step.clock {

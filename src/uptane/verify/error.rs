@@ -1,5 +1,6 @@
-//! Why something is refused, by the outcomes of the specifications, and which attack it looks like.
+//! Why something is refused, by the outcomes of the specifications, and which attack or fault it looks like.
 
+use super::{Fault, Finding};
 use crate::model::{EcuSerial, Timestamp, Violation};
 
 /// What an attacker would gain if a check were not there (Uptane 2.1.0, 4.3; TUF 1.0.34, 1.5.2). FV-23: its name goes into
@@ -13,7 +14,7 @@ use crate::model::{EcuSerial, Timestamp, Violation};
 pub enum Attack {
     /// Metadata that is older than what was seen.
     Rollback,
-    /// Metadata that is out of date, or withheld; time that goes back.
+    /// Metadata that is listed and withheld. That it is out of date is a [`Fault`](super::Fault).
     Freeze,
     /// Files that never were together on a repository, or images that do not fit together.
     MixAndMatch,
@@ -21,7 +22,7 @@ pub enum Attack {
     ArbitrarySoftware,
     /// More bytes than were announced or are allowed.
     EndlessData,
-    /// Fewer bytes a second than are of use.
+    /// Fewer bytes a second than are of use, for long and more than once.
     SlowRetrieval,
     /// Metadata of another vehicle.
     WrongVehicle,
@@ -35,7 +36,7 @@ pub enum Attack {
     WrongSoftware,
     /// An image that is not sealed, or not in a way that is known.
     EncryptionDowngrade,
-    /// Metadata that can't be read.
+    /// Metadata that can't be read, and was made so.
     Malformed,
 }
 
@@ -98,6 +99,14 @@ pub enum CustomField {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
+    /// What came is no metadata, or was rewritten on its way: nobody has signed it, and nobody gains by it.
+    #[error("{role} metadata did not arrive as such: {fault}")]
+    Garbled {
+        /// Whose file.
+        role: String,
+        /// What came in its place.
+        fault: String,
+    },
     /// Not UTF-8, not JSON, a member twice, a fraction, a missing or misshapen member, version 0 (TUF 1.0.34, 4).
     #[error("{role} metadata is malformed: {fault}")]
     Malformed {
@@ -315,16 +324,19 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// The attack that it looks like.
-    pub fn attack(&self) -> Attack {
-        match self {
+    /// What it looks like: an attack, or something that happens without one.
+    pub fn finding(&self) -> Finding {
+        let attack = match self {
+            Self::Garbled { .. } => return Finding::Fault(Fault::Garbled),
+            // Nobody has signed it again, or the clock is ahead: who withholds the new can't be told from who made nothing new.
+            Self::Expired { .. } => return Finding::Fault(Fault::Expired),
             Self::Malformed { .. } | Self::SpecVersion { .. } => Attack::Malformed,
             Self::DuplicateSignature { .. } | Self::UnknownHash { .. } => Attack::Malformed,
             Self::ThresholdNotMet { .. } | Self::ZeroThreshold { .. } => Attack::ArbitrarySoftware,
             Self::KeyIdMismatch { .. } | Self::DuplicateKey { .. } => Attack::ArbitrarySoftware,
             Self::DelegationFromDirector | Self::TooManyDelegations { .. } => Attack::ArbitrarySoftware,
             Self::NotOnImageRepository { .. } | Self::ImageMismatch { .. } => Attack::ArbitrarySoftware,
-            Self::Expired { .. } | Self::Withheld { .. } => Attack::Freeze,
+            Self::Withheld { .. } => Attack::Freeze,
             Self::Rollback { .. } | Self::RootSkipped { .. } | Self::DroppedFromSnapshot { .. } => Attack::Rollback,
             Self::VersionMismatch { .. } | Self::HashMismatch { .. } | Self::WrongType { .. } => Attack::MixAndMatch,
             Self::MissingFromSnapshot { .. } | Self::ConstraintViolated(_) => Attack::MixAndMatch,
@@ -339,7 +351,8 @@ impl VerifyError {
             Self::HardwareMismatch { .. } => Attack::WrongHardware,
             Self::ReleaseCounterRollback { .. } => Attack::ImageRollback,
             Self::EncryptionDowngrade { .. } => Attack::EncryptionDowngrade,
-        }
+        };
+        Finding::Attack(attack)
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::VerifyError;
 use super::delegations::{Delegations, RawDelegations};
+use super::garbled::no_metadata;
 use super::hashes::Hashes;
 use super::keys::{KeyIds, Keys, RoleKeys};
 use crate::model::Timestamp;
@@ -45,9 +46,13 @@ impl<T: Role> Metadata<T> {
     /// Reads a file of the role `role`.
     pub(super) fn parse(role: &str, bytes: &[u8], ids: KeyIds) -> Result<Self, VerifyError> {
         let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
-        let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8".into()))?;
-        check_json(text).map_err(|fault| malformed(fault.to_string()))?;
-        let file: RawFile = serde_json::from_str(text).map_err(|fault| malformed(fault.to_string()))?;
+        let unreadable = |fault: String| match no_metadata(bytes) {
+            Some(fault) => VerifyError::Garbled { role: role.to_owned(), fault },
+            None => malformed(fault),
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
+        check_json(text).map_err(|fault| unreadable(fault.to_string()))?;
+        let file: RawFile = serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))?;
         let message = canonical(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
         let common = RawCommon::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
         if common.kind != T::TYPE {

@@ -9,8 +9,10 @@
 mod delegations;
 mod director;
 mod error;
+mod fault;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod garbled;
 mod hashes;
 mod keys;
 mod metadata;
@@ -26,6 +28,7 @@ mod trusted_tests;
 
 pub use director::{Assignment, EcuRecord, VehicleImages, assignments, check_constraints, match_image};
 pub use error::{Attack, CustomField, VerifyError};
+pub use fault::{Fault, Finding};
 pub use hashes::{Hasher, Hashes};
 pub use metadata::TargetFile;
 #[cfg(feature = "server")]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::VerifyError;
 use super::delegations::Delegations;
 use super::director::check_targets;
+use super::garbled::{is_rewritten, no_metadata};
 use super::keys::KeyIds;
 use super::metadata::{MetaFile, Metadata, Role, Root, Snapshot, TargetFile, Targets, TimestampRole};
 use crate::model::{EcuSerial, HardwareId, Timestamp, VehicleId};
@@ -373,11 +374,16 @@ fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> 
 
 /// Checks the bytes before anything reads them (TUF 1.0.34, 5.5.2 and 5.6.2).
 fn check_file(role: &str, bytes: &[u8], listed: &MetaFile, most: u64) -> Result<(), VerifyError> {
-    check_length(role, bytes, limit(role, listed, most)?)?;
-    if !listed.matches(bytes) {
-        return Err(VerifyError::HashMismatch { role: role.to_owned() });
+    let limit = limit(role, listed, most)?;
+    if listed.matches(bytes) {
+        return check_length(role, bytes, limit);
     }
-    Ok(())
+    let rewritten = || is_rewritten(bytes, |bytes| listed.matches(bytes)).then_some(REWRITTEN);
+    if let Some(fault) = no_metadata(bytes).or_else(|| rewritten().map(str::to_owned)) {
+        return Err(VerifyError::Garbled { role: role.to_owned(), fault });
+    }
+    check_length(role, bytes, limit)?;
+    Err(VerifyError::HashMismatch { role: role.to_owned() })
 }
 
 fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
@@ -393,6 +399,8 @@ fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyErro
     }
     Ok(())
 }
+
+const REWRITTEN: &str = "its line ends or its white space were changed on its way";
 
 pub(super) fn missing(role: &str) -> VerifyError {
     VerifyError::MissingFromSnapshot { role: role.to_owned() }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture::{EARLIER, Repo, id, image, listed, listed_target, load, new_key, now, set, sha256, sign, signed};
-use super::{Freshness, Limits, Repository, TargetFile, TrustedSet, VerifyError as E, verify_partial};
+use super::{Fault, Freshness, Limits, Repository, TargetFile, TrustedSet, VerifyError as E, verify_partial};
 use crate::uptane::key::SigningKey;
 
 fn director(vin: &str) -> Repository {
@@ -50,20 +50,18 @@ fn malformed_files_are_refused() {
     let repo = published(1);
     let text = String::from_utf8(repo.file("timestamp.json").to_vec()).unwrap();
     for broken in [
-        "".to_owned(),
-        "\u{0}".to_owned(),
-        "[]".to_owned(),
         text.replacen("\"signed\"", "\"signed\":{},\"signed\"", 1),
         text.replace("\"version\":1", "\"version\":1.0"),
         text.replace("2031-01-01T00:00:00Z", "2031-01-01T00:00:00+00:00"),
         text.replace("\"snapshot.json\"", "\"snapshot.jsom\""),
         text.replace("\"version\":1", "\"version\":0"),
-        "[".repeat(10_000),
+        text.replace("\"version\":1", &format!("\"x\":{}{}", "[".repeat(300), "]".repeat(300))),
+        text.clone() + "{}",
     ] {
         let refused = set(&repo, image()).update_timestamp(broken.as_bytes()).unwrap_err();
         assert!(matches!(refused, E::Malformed { .. }), "{broken}: {refused}");
     }
-    let latin1 = [text.as_bytes(), b"\xff"].concat();
+    let latin1 = [b"{\"x\":\"\xff\",", &text.as_bytes()[1..]].concat();
     assert!(matches!(set(&repo, image()).update_timestamp(&latin1), Err(E::Malformed { .. })));
     let other = text.replace("\"1.0.34\"", "\"2.0.0\"");
     assert!(matches!(set(&repo, image()).update_timestamp(other.as_bytes()), Err(E::SpecVersion { .. })));
@@ -262,6 +260,40 @@ fn stored_files_of_replaced_keys_are_passed_over() {
     set.update_root(&root).unwrap();
     assert!(matches!(set.load_stored_timestamp(&attacked["timestamp.json"]), Err(E::ThresholdNotMet { .. })));
     load(&mut set, &repo, 1).unwrap();
+}
+
+/// What a network makes of a file is refused, and is nobody's attack.
+#[test]
+fn what_is_no_metadata_or_was_rewritten_on_its_way_is_a_fault() {
+    let repo = published(1);
+    let text = String::from_utf8(repo.file("timestamp.json").to_vec()).unwrap();
+    let page = "<!DOCTYPE html><title>Log in</title>".to_owned();
+    let marked = format!("\u{feff}{text}");
+    for came in
+        [String::new(), "\u{0}".into(), "[]".into(), "[".repeat(10_000), page.clone(), marked.clone(), "0".repeat(64)]
+    {
+        let refused = set(&repo, image()).update_timestamp(came.as_bytes()).unwrap_err();
+        assert_eq!(refused.finding().fault(), Some(Fault::Garbled), "{came}: {refused}");
+    }
+    for length in 0..text.len() {
+        let refused = set(&repo, image()).update_timestamp(&text.as_bytes()[..length]).unwrap_err();
+        assert_eq!(refused.finding().fault(), Some(Fault::Garbled), "{length}: {refused}");
+    }
+    // Where length and hash are listed, they do not fit; that is no mix of publications yet.
+    let mut set_ = set(&repo, image());
+    set_.update_timestamp(text.as_bytes()).unwrap();
+    let snapshot = String::from_utf8(repo.file("1.snapshot.json").to_vec()).unwrap();
+    let cut = snapshot[..snapshot.len() - 1].to_owned();
+    for came in [String::new(), page, cut, format!("\u{feff}{snapshot}"), format!("{snapshot}\r\n")] {
+        let refused = set_.update_snapshot(came.as_bytes()).unwrap_err();
+        assert_eq!(refused.finding().fault(), Some(Fault::Garbled), "{came}: {refused}");
+    }
+    let spaced = snapshot.replace(':', ": ");
+    let refused = set_.update_snapshot(spaced.as_bytes()).unwrap_err();
+    assert!(refused.finding().attack().is_some(), "{refused}");
+    set_.update_snapshot(snapshot.as_bytes()).unwrap();
+    let expired = E::Expired { role: "root".into(), expires: now() };
+    assert_eq!(expired.finding().fault(), Some(Fault::Expired));
 }
 
 /// AT-18.

@@ -1,10 +1,11 @@
 //! `motorcade-vehicle update` and `run`
 //!
 //! With `--json` a cycle prints one line: `{"outcome": "updated"|"up_to_date"|"refused"|"failed", "installed":
-//! [{"ecu_serial", "filepath"}], "attack": null or a name of [`Attack`], "detail": null or what went wrong}`. It is refused
-//! what looks like an attack, and failed what does not.
+//! [{"ecu_serial", "filepath"}], "attack": null or a name of [`Attack`], "fault": null or a name of [`Fault`], "detail": null
+//! or what went wrong}`. It is refused what looks like an attack, and failed what does not.
 //!
 //! [`Attack`]: crate::uptane::verify::Attack
+//! [`Fault`]: crate::uptane::verify::Fault
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde_json::json;
 use super::{StateArgs, chain, print_line};
 use crate::vehicle::Error;
 use crate::vehicle::cycle::{self, Outcome};
-use crate::vehicle::http::HttpError;
+use crate::vehicle::http_error::HttpError;
 use crate::vehicle::setup::Vehicle;
 
 #[derive(Debug, clap::Args)]
@@ -80,16 +81,18 @@ fn show(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
         let installed = outcome.installed.iter();
         let installed: Vec<_> = installed.map(|(ecu, path)| json!({ "ecu_serial": ecu, "filepath": path })).collect();
         let line = json!({
-            "outcome": name(outcome), "installed": installed, "attack": outcome.attack(), "detail": detail,
+            "outcome": name(outcome), "installed": installed, "attack": outcome.attack(), "fault": outcome.fault(),
+            "detail": detail,
         });
         return print_line(line);
     }
     for (ecu, path) in &outcome.installed {
         print_line(format!("{ecu} {path}"))?;
     }
-    match (outcome.attack(), detail) {
-        (Some(attack), Some(detail)) => eprintln!("error: {detail} (attack: {attack})"),
-        (None, Some(detail)) => eprintln!("error: {detail}"),
+    match (outcome.attack(), outcome.fault(), detail) {
+        (Some(attack), _, Some(detail)) => eprintln!("error: {detail} (attack: {attack})"),
+        (None, Some(fault), Some(detail)) => eprintln!("error: {detail} (fault: {fault})"),
+        (None, None, Some(detail)) => eprintln!("error: {detail}"),
         _ => eprintln!("{}", if outcome.installed.is_empty() { "Up to date" } else { "Updated" }),
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::hostile::keys::RoleKeys;
 use crate::hostile::repository::{BINS, Delegation, Side, TargetsRole};
 use crate::hostile::rows::signatures::insert_after;
 use crate::hostile::vehicle::{PRIMARY, PRIMARY_HARDWARE};
-use crate::hostile::world::Lab;
+use crate::hostile::world::{Lab, World};
 
 /// One role's file in place of another's.
 pub(crate) fn at_32(lab: &Lab) -> Vec<Attack> {
@@ -84,6 +84,9 @@ fn serve_under_all_names(tree: &mut crate::hostile::repository::Tree, role: &str
     }
 }
 
+/// What a network makes of a file. It takes no attacker, and is refused.
+const GARBLED: [&str; 5] = ["byte-order-mark", "cut", "empty", "portal", "other-json"];
+
 const TARGET_PATHS: [(&str, &str); 12] = [
     ("parent", "../evil.bin"),
     ("parents", "../../../../../../tmp/evil.bin"),
@@ -122,7 +125,7 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
         ("escapes", "escapes where none are needed", |bytes| replace(bytes, "\"_type\"", "\"\\u005ftype\"")),
         ("last-line", "a last line that is empty", |bytes| bytes.push(b'\n')),
     ];
-    let hostile: [(&str, &str, Bytes); 10] = [
+    let hostile: [(&str, &str, Bytes); 12] = [
         ("member-twice", "the member `version` twice", |bytes| insert_after(bytes, "\"signed\":{", "\"version\":1,")),
         ("signed-twice", "the member `signed` twice", |bytes| insert_after(bytes, "{", "\"signed\":{},")),
         ("escaped-twice", "a member twice, once escaped", |bytes| {
@@ -140,6 +143,12 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
         }),
         ("cut", "only its first half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("empty", "nothing in it", Vec::clear),
+        ("portal", "a login page in its place", |bytes| {
+            *bytes = b"<!DOCTYPE html><title>Log in</title>\n".repeat(2000)
+        }),
+        ("other-json", "the error of another service in its place", |bytes| {
+            *bytes = b"{\"error\":\"log in\"}".to_vec()
+        }),
     ];
     // One parser reads them all; these come first, last and in between.
     for (side, roles) in [(Side::Director, ["timestamp", "targets"]), (Side::Image, ["root", BINS])] {
@@ -153,11 +162,14 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
             }
             for (variant, what, change) in hostile {
                 let attack = if variant == "deep" && role == "timestamp" { "endless-data" } else { "malformed" };
+                let is_fault = GARBLED.contains(&variant);
                 let variant = format!("{variant}-{}-{role}", side.as_str());
                 let description = format!("The {} repository's {role} has {what}.", side.as_str());
-                row.refuse(attack, variant, description, |world| {
-                    world.update_edited(side, role, move |draft| draft.bytes(change));
-                });
+                let hostile = |world: &mut World| world.update_edited(side, role, move |draft| draft.bytes(change));
+                match is_fault {
+                    true => row.fault(attack, "garbled", variant, description, hostile),
+                    false => row.refuse(attack, variant, description, hostile),
+                };
             }
             type Signed = fn(&mut Value);
             let signed: [(&str, &str, Signed); 7] = [

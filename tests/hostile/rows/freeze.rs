@@ -7,14 +7,15 @@ use crate::hostile::draft::Draft;
 use crate::hostile::repository::{EXPIRED, Side, file_name};
 use crate::hostile::world::Lab;
 
-/// Freeze: each role past its expiry, in each repository.
+/// Freeze: each role past its expiry, in each repository. Nobody but the operator may have done it, by signing nothing new: a
+/// fault, which the vehicle refuses all the same.
 pub(crate) fn at_6(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-6");
     let expire = |draft: &mut Draft| draft.signed["expires"] = json!(EXPIRED);
     for side in Side::BOTH {
         for role in side.roles().iter().filter(|role| **role != "root") {
             let description = format!("The {} repository's {role} has expired.", side.as_str());
-            row.refuse("freeze", format!("expired-{}-{role}", side.as_str()), description, |world| {
+            row.fault("freeze", "expired", format!("expired-{}-{role}", side.as_str()), description, |world| {
                 world.update_edited(side, role, expire);
             });
         }
@@ -25,7 +26,7 @@ pub(crate) fn at_6(lab: &Lab) -> Vec<Attack> {
         honest.update();
         let steps = vec![
             row.honest.step(Expect::Updated),
-            expired.step(Expect::Refused("freeze")),
+            expired.step(Expect::Faulted("expired")),
             honest.step(Expect::Updated),
         ];
         let description = format!("The {} repository's last root has expired.", side.as_str());
@@ -39,7 +40,7 @@ pub(crate) fn at_6(lab: &Lab) -> Vec<Attack> {
         honest.update();
         let steps = vec![
             old.step(Expect::Updated).at("2030-06-01T00:00:00Z"),
-            old.step(Expect::Refused("freeze")).at("2031-06-01T00:00:00Z"),
+            old.step(Expect::Faulted("expired")).at("2031-06-01T00:00:00Z"),
             honest.step(Expect::Updated).at("2031-06-01T00:00:00Z"),
         ];
         let description = format!("The Director's files are served until its {role} expires, and after.");
@@ -55,7 +56,7 @@ pub(crate) fn at_7(lab: &Lab) -> Vec<Attack> {
     next.update();
     let steps = vec![
         row.honest.step(Expect::Updated).at("2030-06-01T00:00:00Z"),
-        next.step(Expect::Refused("freeze")).at("2030-05-01T00:00:00Z"),
+        next.step(Expect::Faulted("clock")).at("2030-05-01T00:00:00Z"),
         next.step(Expect::Updated).at("2030-06-02T00:00:00Z"),
     ];
     row.push("freeze", "time-goes-back", "The time is a month before that of the last update.", steps);
@@ -68,17 +69,25 @@ pub(crate) fn at_8(lab: &Lab) -> Vec<Attack> {
     let mut next = row.honest.clone();
     next.update();
     for clock in ["2099-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
-        // What a clock has said is believed until the Director's root changes (Deployment Best Practices 3.1.1.4).
+        // A new root of the Director makes what a clock has said forgotten (Deployment Best Practices 3.1.1.4).
         let mut rotated = next.clone();
         rotated.director.publish_root(&[]);
         rotated.update();
         let steps = vec![
             row.honest.step(Expect::Updated).at("2030-06-01T00:00:00Z"),
-            next.step(Expect::Refused("freeze")).at(clock),
+            next.step(Expect::Faulted("expired")).at(clock),
             rotated.step(Expect::Updated).at("2030-06-02T00:00:00Z"),
         ];
         let description = "The time is far ahead, and then right again with a new root of the Director.";
         row.push("freeze", format!("year-{}", &clock[..4]), description, steps);
+        // Nor is it believed as long as nothing has verified at that time.
+        let steps = vec![
+            row.honest.step(Expect::Updated).at("2030-06-01T00:00:00Z"),
+            next.step(Expect::Faulted("expired")).at(clock),
+            next.step(Expect::Updated).at("2030-06-01T01:00:00Z"),
+        ];
+        let description = "The time is far ahead once, and then right again.";
+        row.push("freeze", format!("year-{}-once", &clock[..4]), description, steps);
     }
     row.attacks
 }

@@ -7,13 +7,19 @@ use crate::hostile::repository::{Side, file_name};
 use crate::hostile::vehicle::PRIMARY;
 use crate::hostile::world::{Lab, World, bin_of};
 
-/// Slow retrieval: a byte a second, or none at all.
+/// Slow retrieval: a byte a second, each time it is tried. None at all is what a tunnel or a server that was paused gives, too.
 pub(crate) fn at_5(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-5");
     for (variant, behaviour) in [("drip", Behaviour::Drip), ("stall", Behaviour::Stall)] {
         let how = format!("comes a byte a second, or not at all after the head ({variant}).");
         let everywhere = places(&row.honest);
         refuse_each(&mut row, "slow-retrieval", variant, &behaviour, &how, everywhere);
+    }
+    for attack in row.attacks.iter_mut().filter(|attack| attack.variant.starts_with("stall")) {
+        attack.steps[1].expect = match attack.steps[1].expect {
+            Expect::RefusedBy(_, serial) => Expect::FaultedBy("stalled", serial),
+            _ => Expect::Faulted("stalled"),
+        };
     }
     row.attacks
 }

@@ -76,23 +76,38 @@ impl Rig {
     }
 
     fn check(&mut self, step: &Step, outcome: &Outcome) -> Result<(), String> {
-        let (expected, attack) = match step.expect {
-            Expect::Updated => ("updated", None),
-            Expect::UpToDate => ("up_to_date", None),
+        let (expected, attack, fault) = match step.expect {
+            Expect::Updated => ("updated", None, None),
+            Expect::UpToDate => ("up_to_date", None, None),
             Expect::Partial => return self.check_partial(step, outcome),
             Expect::Contained => return self.check_contained(step, outcome),
-            Expect::Refused(attack) | Expect::RefusedBy(attack, _) => ("refused", Some(attack)),
+            Expect::Refused(attack) | Expect::RefusedBy(attack, _) => ("refused", Some(attack), None),
+            Expect::Faulted(fault) | Expect::FaultedBy(fault, _) => ("failed", None, Some(fault)),
         };
-        if outcome.outcome != expected || outcome.attack.as_deref() != attack {
+        let found = (outcome.outcome.as_str(), outcome.attack.as_deref(), outcome.fault.as_deref());
+        if found != (expected, attack, fault) {
             return Err(format!("{:?} was expected", step.expect));
         }
         match step.expect {
             Expect::Updated => self.installed = step.site.installed.clone(),
-            Expect::RefusedBy(_, victim) => self.take_what_others_run(step, victim)?,
+            Expect::RefusedBy(_, victim) | Expect::FaultedBy(_, victim) => self.take_what_others_run(step, victim)?,
             _ => {}
         }
         self.check_installed()?;
+        fault.map_or(Ok(()), |fault| self.check_fault(fault))?;
         attack.map_or(Ok(()), |attack| self.check_report(attack))
+    }
+
+    /// The Director hears of the fault, and of no attack.
+    fn check_fault(&self, fault: &str) -> Result<(), String> {
+        let manifest = self.server.last_manifest().ok_or("there is no manifest")?;
+        let reports = manifest.0["signed"]["ecu_version_reports"].as_object().ok_or("there are no reports")?;
+        let reports: Vec<_> = reports.values().map(|report| &report["signed"]).collect();
+        let is_told = reports.iter().any(|report| report["faults_detected"] == fault);
+        match is_told && reports.iter().all(|report| report["attacks_detected"] == "") {
+            true => Ok(()),
+            false => Err(format!("the manifest after it does not report {fault} alone: {reports:?}")),
+        }
     }
 
     /// Each ECU runs what it ran or what it was to run, whole, and the Director hears which.

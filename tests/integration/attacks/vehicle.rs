@@ -84,6 +84,8 @@ pub(crate) struct Outcome {
     #[serde(default)]
     pub(crate) attack: Option<String>,
     #[serde(default)]
+    pub(crate) fault: Option<String>,
+    #[serde(default)]
     pub(crate) detail: Value,
     #[serde(skip)]
     pub(crate) stderr: String,
@@ -91,7 +93,7 @@ pub(crate) struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {} {}", self.outcome, self.attack, self.detail, self.stderr.trim())
+        write!(f, "{} {:?} {:?} {} {}", self.outcome, self.attack, self.fault, self.detail, self.stderr.trim())
     }
 }
 

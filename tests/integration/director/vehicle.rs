@@ -38,6 +38,7 @@ impl TestEcu {
             attacks_detected: String::new(),
             counter: 0,
             ecu_serial: serial.clone(),
+            faults_detected: String::new(),
             installed_image: factory,
             time: SystemClock.now(),
         };
