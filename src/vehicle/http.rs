@@ -328,11 +328,21 @@ impl Answer<'_> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk()? {
             if is_announced || body.len() as u64 + chunk.len() as u64 > max {
-                return Err(self.too_large(max, if body.is_empty() { &chunk } else { &body }));
+                return Err(self.too_large(max, &self.start_of(if body.is_empty() { &chunk } else { &body })));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    /// How a body begins, with gzip undone.
+    fn start_of(&self, body: &[u8]) -> Vec<u8> {
+        let mut start = Vec::new();
+        let is_coded = self.has_coding(&["gzip", "x-gzip"]);
+        let (mut plain, mut coded) = (body.take(START), MultiGzDecoder::new(body).take(START));
+        // What comes before it breaks off is enough.
+        let _ = if is_coded { coded.read_to_end(&mut start) } else { plain.read_to_end(&mut start) };
+        start
     }
 
     /// The next part of the body.
@@ -381,6 +391,7 @@ fn unusable(path: &Path) -> impl Fn(reqwest::Error) -> Error {
     |error| Error::Setting { path: path.to_owned(), fault: error.to_string() }
 }
 
+const START: u64 = 256; // bytes that tell what a body is
 const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB
 
 #[cfg(test)]
