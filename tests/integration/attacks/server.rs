@@ -272,7 +272,7 @@ impl Sender<'_> {
     }
 
     fn gzip_bomb(&self, file: &[u8]) -> std::io::Result<()> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(file)?;
         (0..12).try_for_each(|_| encoder.write_all(&[b' '; 1024 * 1024]))?;
         let coded = encoder.finish()?;
