@@ -1,9 +1,14 @@
 //! Sets up the one `tracing` subscriber: log lines on stderr and, when asked for, spans to an OTLP endpoint.
 //!
+//! Lines go through a [`Queue`], so that nothing ever waits for whoever reads them, and what came from outside is made
+//! visible in them ([`super::escape`]).
+//!
 //! Reads nothing from the environment: `config` does, and hands over a [`TelemetryConfig`]. The exporter has a plain
 //! thread of its own with a blocking HTTP client, so it works whether or not an async runtime is there.
 
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
@@ -12,11 +17,15 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Dispatch, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::filter::{FilterFn, ParseError};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
+use super::escape::{TextFields, visible_json};
+use super::panics::log_panics;
+use super::queue::Queue;
 use super::trace::TraceExport;
 
 /// How and where to report.
@@ -52,14 +61,16 @@ pub enum LogFormat {
 pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, Error> {
     let (dispatch, guard) = build(config)?;
     dispatch.try_init().map_err(Error::AlreadyInstalled)?;
+    log_panics();
     Ok(guard)
 }
 
-/// Keeps the exporter alive; flushes what it still holds when it is dropped.
+/// Keeps the exporter alive; flushes what it and the log still hold when it is dropped, for as long as that may take.
 #[must_use = "dropping the guard ends the export of traces"]
 #[derive(Debug)]
 pub struct TelemetryGuard {
     exporter: Option<SdkTracerProvider>,
+    log: Queue,
 }
 
 impl TelemetryGuard {
@@ -74,12 +85,12 @@ impl TelemetryGuard {
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        let Some(exporter) = self.exporter.take() else {
-            return;
-        };
-        if let Err(error) = exporter.shutdown_with_timeout(FLUSH_TIMEOUT) {
+        if let Some(exporter) = self.exporter.take()
+            && let Err(error) = exporter.shutdown_with_timeout(FLUSH_TIMEOUT)
+        {
             warn!(%error, "failed to export the last spans");
         }
+        self.log.flush(LOG_FLUSH_TIMEOUT);
     }
 }
 
@@ -102,6 +113,9 @@ pub enum Error {
         /// What is wrong with it.
         source: ExporterBuildError,
     },
+    /// There is no stderr, or no thread for it.
+    #[error("failed to set up the log on stderr")]
+    Output(#[source] io::Error),
     /// Another subscriber is installed.
     #[error("failed to install the log subscriber")]
     AlreadyInstalled(#[source] TryInitError),
@@ -111,9 +125,10 @@ fn build(config: &TelemetryConfig) -> Result<(Dispatch, TelemetryGuard), Error> 
     let filter = EnvFilter::builder()
         .parse(&config.log_filter)
         .map_err(|source| Error::Filter { filter: config.log_filter.clone(), source })?;
+    let log = stderr_queue().map_err(Error::Output)?;
     let Some(endpoint) = &config.otlp_endpoint else {
-        let dispatch = Registry::default().with(filter).with(log_layer(config.log_format)).into();
-        return Ok((dispatch, TelemetryGuard { exporter: None }));
+        let dispatch = Registry::default().with(filter).with(log_layer(config.log_format, log.clone())).into();
+        return Ok((dispatch, TelemetryGuard { exporter: None, log }));
     };
     let provider = span_provider(endpoint, &config.service_name)?;
     let exporter = tracing_opentelemetry::layer()
@@ -123,9 +138,10 @@ fn build(config: &TelemetryConfig) -> Result<(Dispatch, TelemetryGuard), Error> 
         .with_tracked_inactivity(false)
         .with_filter(FilterFn::new(is_exported).with_max_level_hint(Level::DEBUG));
     // Each layer has a filter of its own, so a quiet log does not thin out the traces.
-    let dispatch = Registry::default().with(log_layer(config.log_format).with_filter(filter)).with(exporter).into();
+    let lines = log_layer(config.log_format, log.clone()).with_filter(filter);
+    let dispatch = Registry::default().with(lines).with(exporter).into();
     let exporter = Some(provider);
-    Ok((dispatch, TelemetryGuard { exporter }))
+    Ok((dispatch, TelemetryGuard { exporter, log }))
 }
 
 /// Our spans down to debug, which is where the requests for `/repo` are, and our events down to info.
@@ -134,19 +150,66 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("motorcade") && *metadata.level() <= most_verbose
 }
 
-fn log_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// Not through `io::stderr`: a write that hangs would hold its lock, and whoever else prints would hang with it.
+fn stderr_queue() -> io::Result<Queue> {
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    Queue::start(stderr, |lines| warn!(lines, "log lines were dropped, since nobody read them"))
+}
+
+fn log_layer<S>(format: LogFormat, queue: Queue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let is_terminal = io::stderr().is_terminal();
-    let layer = fmt::layer().with_writer(io::stderr);
     match (format, is_terminal) {
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            layer.json().with_current_span(false).flatten_event(true).boxed()
+            let layer = fmt::layer().json().with_current_span(false).flatten_event(true);
+            layer.with_writer(Lines { queue, shape: Shape::Json }).boxed()
         }
         // On a terminal the layer colours by default, unless NO_COLOR is set.
-        (LogFormat::Text | LogFormat::Auto, true) => layer.boxed(),
-        (LogFormat::Text, false) => layer.with_ansi(false).boxed(),
+        (LogFormat::Text | LogFormat::Auto, true) => text_layer(queue).boxed(),
+        (LogFormat::Text, false) => text_layer(queue).with_ansi(false).boxed(),
+    }
+}
+
+fn text_layer<S>(queue: Queue) -> fmt::Layer<S, TextFields, fmt::format::Format, Lines> {
+    fmt::layer().fmt_fields(TextFields).with_writer(Lines { queue, shape: Shape::Text })
+}
+
+/// Takes whole lines, each in one write, as the layers above it hand them over.
+#[derive(Clone, Debug)]
+struct Lines {
+    queue: Queue,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Text,
+    Json,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match (self.shape, std::str::from_utf8(line)) {
+            (Shape::Json, Ok(text)) if !text.bytes().all(|byte| byte == b'\n' || (b' '..0x7f).contains(&byte)) => {
+                self.queue.push(visible_json(text).as_bytes());
+            }
+            _ => self.queue.push(line),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }
 
@@ -171,6 +234,8 @@ fn traces_url(endpoint: &str) -> String {
 
 const TRACES_PATH: &str = "/v1/traces";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for somebody to read the last lines.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for a collector that does not answer.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tracing::{info, info_span, trace_span};
@@ -131,6 +132,70 @@ fn a_dead_collector_does_not_hold_up_the_end() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     export_one_request(endpoint, None);
+}
+
+/// What a log has received.
+#[derive(Clone, Default)]
+struct Received(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Received {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(layer: impl FnOnce(Queue) -> Box<dyn Layer<Registry> + Send + Sync>, log: impl FnOnce()) -> String {
+    let received = Received::default();
+    let queue = Queue::start(received.clone(), |_| ()).unwrap();
+    tracing::subscriber::with_default(Registry::default().with(layer(queue.clone())), log);
+    queue.flush(Duration::from_secs(20));
+    let bytes = received.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn log_what_came_from_outside() {
+    let text = "x\nforged line\u{1b}[31m\u{9b}31m level=ERROR";
+    let error = io::Error::other(text);
+    let span = info_span!("request", shown = %text, debugged = ?text);
+    span.in_scope(|| info!(shown = %text, as_text = text, error = %error, number = 7, "at work on {text}"));
+}
+
+#[test]
+fn no_field_of_a_text_line_is_left_by_its_value() {
+    let text = logged(|queue| text_layer(queue).with_ansi(false).boxed(), log_what_came_from_outside);
+    assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+    let line = text.strip_suffix('\n').unwrap();
+    assert!(!line.contains(char::is_control), "{line:?}");
+    let value = r#""x\nforged line\u{1b}[31m\u{9b}31m level=ERROR""#;
+    for field in [
+        format!("{{shown={value} debugged={value}}}"),
+        format!(" shown={value} as_text={value} error={value} number=7"),
+    ] {
+        assert!(line.contains(&field), "{field} is not in {line}");
+    }
+    assert!(line.contains(r"at work on x\nforged line\u{1b}[31m"), "{line}");
+}
+
+#[test]
+fn colours_are_the_only_thing_that_a_terminal_obeys() {
+    let text = logged(|queue| text_layer(queue).with_ansi(true).boxed(), log_what_came_from_outside);
+    assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+    assert!(text.contains("\u{1b}[3mshown\u{1b}[0m"), "{text:?}");
+    assert!(!text.contains("\u{1b}[31m") && !text.contains('\u{9b}'), "{text:?}");
+}
+
+#[test]
+fn json_lines_have_no_control_characters_either() {
+    let json = logged(|queue| log_layer(LogFormat::Json, queue), log_what_came_from_outside);
+    let line = json.strip_suffix('\n').unwrap();
+    assert!(!line.contains(char::is_control), "{line:?}");
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(event["shown"], "x\nforged line\u{1b}[31m\u{9b}31m level=ERROR");
+    assert_eq!(event["spans"][0]["shown"], event["shown"]);
 }
 
 #[test]

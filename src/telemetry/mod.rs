@@ -4,10 +4,13 @@
 //! thread or layer exists. Metrics are pulled from [`Metrics::render`]. Nothing here **must** ever see a
 //! key, a token or a body.
 
+mod escape;
 mod families;
 mod logging;
 mod metrics;
+mod panics;
 mod process;
+mod queue;
 mod trace;
 
 pub use families::{PublicationOutcome, UploadOutcome, UploadStage};

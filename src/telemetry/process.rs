@@ -5,10 +5,11 @@
 
 use std::fs;
 
-use prometheus::{Counter, IntGauge, Registry};
+use prometheus::{Counter, IntCounter, IntGauge, Registry};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::families::register;
+use super::families::{int_counter, register};
+use super::queue::dropped_lines;
 
 /// Gauges that are read afresh at every scrape.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct ProcessMetrics {
     resident_memory: IntGauge,
     open_fds: IntGauge,
     cpu_seconds: Counter,
+    log_lines_dropped: IntCounter,
 }
 
 impl ProcessMetrics {
@@ -27,6 +29,7 @@ impl ProcessMetrics {
             resident_memory: register(registry, IntGauge::new("process_resident_memory_bytes", memory)),
             open_fds: register(registry, IntGauge::new("process_open_fds", fds)),
             cpu_seconds: register(registry, Counter::new("process_cpu_seconds_total", cpu)),
+            log_lines_dropped: int_counter(registry, "log_lines_dropped_total", "Log lines that nobody read in time."),
         }
     }
 
@@ -44,6 +47,7 @@ impl ProcessMetrics {
         let spent = spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9;
         // Two scrapes at once can read the clock in the wrong order, and a counter never goes back.
         self.cpu_seconds.inc_by((spent - self.cpu_seconds.get()).max(0.0));
+        self.log_lines_dropped.inc_by(dropped_lines().saturating_sub(self.log_lines_dropped.get()));
     }
 }
 
