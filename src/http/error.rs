@@ -50,6 +50,10 @@ struct ProblemItem {
     detail: String,
 }
 
+/// The code of the problem that a response tells of, for its log line: the detail can repeat what was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProblemCode(pub(super) &'static str);
+
 impl From<app::Error> for ApiError {
     fn from(error: app::Error) -> Self {
         Self(error)
@@ -179,8 +183,10 @@ fn problem_with(
         limit,
         problems: several.iter().map(item).collect(),
     };
-    HttpResponse::build(status)
+    let mut response = HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, "application/problem+json"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(serde_json::to_vec(&problem).unwrap_or_default())
+        .body(serde_json::to_vec(&problem).unwrap_or_default());
+    response.extensions_mut().insert(ProblemCode(code));
+    response
 }

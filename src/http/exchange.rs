@@ -1,12 +1,14 @@
 //! One request as it is reported: its id, its span, its log line, its metrics.
 //!
-//! The time reported is that to the head of the response; bodies stream on after that. Requests
-//! for `/repo` and `/director` are told of at debug level, so that serving a fleet costs no span and no log line
-//! unless asked for; their server errors are told of all the same. Routes appear by their
-//! pattern, **never** by the path: a path can name a person's vehicle, and anybody can make up new ones.
+//! The time reported is that to the head of the response; bodies stream on after that. Requests for `/repo` and
+//! `/director`, health checks and scrapes are told of at debug level, so that serving a fleet costs no span and no log
+//! line unless asked for; their server errors and refused logins are told of all the same. Routes appear by their
+//! pattern, **never** by the path: a path can name a person's vehicle, and anybody can make up new ones. For the same
+//! reason a refusal appears by its code.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +17,15 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{Error, InternalError};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus::IntGauge;
 use tracing::field::{Empty, display};
 use tracing::{Span, debug, debug_span, error, error_span, info, info_span};
 
+use super::client_address::client_address;
 use super::conditional::joined_lines;
+use super::error::ProblemCode;
+use super::identity::IdentityConfig;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::telemetry::{HttpMetrics, Metrics, TraceContext, TraceExport, describe_request};
 
@@ -57,6 +63,8 @@ pub(super) struct Exchange {
     /// The pattern, where it is looked up before routing.
     route: Option<String>,
     volume: Volume,
+    /// Where the request comes from, if it is one that may have to be told of.
+    address: Option<IpAddr>,
     span: Span,
     started: Instant,
     is_over: bool,
@@ -97,6 +105,7 @@ impl Exchange {
             method,
             route,
             volume,
+            address: (volume == Volume::Normal).then(|| address_of(request.request())).flatten(),
             span,
             started: Instant::now(),
             is_over: false,
@@ -117,8 +126,10 @@ impl Exchange {
     pub(super) fn end<B>(&mut self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
         if self.volume == Volume::Quiet {
             self.route = response.request().match_pattern();
+            self.address =
+                is_refused_login(response.status().as_u16()).then(|| address_of(response.request())).flatten();
         }
-        self.report(response.status().as_u16(), response.response().error());
+        self.report(response.response(), response.response().error());
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, self.request_id.to_header_value());
         response
@@ -127,25 +138,37 @@ impl Exchange {
     /// Other middleware can answer with an error that becomes a response only further out.
     pub(super) fn end_with_error(&mut self, error: Error) -> Error {
         let mut response = error.error_response();
-        self.report(response.status().as_u16(), Some(&error));
+        self.report(&response, Some(&error));
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, self.request_id.to_header_value());
         InternalError::from_response(error, response).into()
     }
 
-    fn report(&mut self, status: u16, error: Option<&Error>) {
+    fn report<B>(&mut self, response: &HttpResponse<B>, error: Option<&Error>) {
+        let status = response.status().as_u16();
+        let code = response.extensions().get().map(|ProblemCode(code)| *code);
+        // A server's error is ours and not what a client has sent.
+        self.report_as(status, code, error.filter(|_| status >= 500 && code.is_none()));
+    }
+
+    fn report_as(&mut self, status: u16, code: Option<&'static str>, error: Option<&Error>) {
         self.is_over = true;
         let took = self.started.elapsed();
         let route = self.route.take().unwrap_or_else(|| UNMATCHED.to_owned());
-        self.log(&route, status, took, error);
+        self.log(&route, status, took, code, error);
         self.worker.count(route, self.method, status, took);
     }
 
-    fn log(&self, route: &str, status: u16, took: Duration, error: Option<&Error>) {
+    fn log(&self, route: &str, status: u16, took: Duration, code: Option<&'static str>, error: Option<&Error>) {
         let (method, export) = (self.method, self.worker.export);
-        let span = if self.span.is_disabled() && status >= 500 {
-            // A failure is told of whatever the level, and needs its id and route beside it.
-            open_span(Volume::Failure, self.request_id, method, Some(route), export)
+        let volume = match (status, self.volume) {
+            (500.., _) => Volume::Failure,
+            (_, Volume::Quiet) if is_refused_login(status) => Volume::Normal,
+            (_, volume) => volume,
+        };
+        let span = if self.span.is_disabled() && volume != self.volume {
+            // It is told of although others of its kind are not, and needs its id and route beside it.
+            open_span(volume, self.request_id, method, Some(route), export)
         } else {
             self.span.clone()
         };
@@ -154,13 +177,21 @@ impl Exchange {
             describe_request(&span, method, route, status);
         }
         let duration_ms = took.as_micros() as f64 / 1000.0;
+        let is_upload = method == "PUT" && route.starts_with("/api/v1/images/");
+        let address = self.address.filter(|_| is_upload || is_refused_login(status)).map(display);
         let error = error.map(display);
         macro_rules! log_at {
             ($level:ident) => {
-                $level!(http.status = status, duration_ms, error, "{method} {route} answered {status}")
+                $level!(
+                    http.status = status,
+                    duration_ms,
+                    code,
+                    client.address = address,
+                    error,
+                    "{method} {route} answered {status}"
+                )
             };
         }
-        let volume = if status >= 500 { Volume::Failure } else { self.volume };
         // Within the span, not only with it as a parent: the JSON format lists the spans that are entered.
         span.in_scope(|| match volume {
             Volume::Quiet => log_at!(debug),
@@ -174,13 +205,25 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.worker.in_flight.dec();
         if !self.is_over {
-            self.report(CLIENT_CLOSED_REQUEST, None);
+            self.report_as(CLIENT_CLOSED_REQUEST, None, None);
         }
     }
 }
 
 fn volume_of(path: &str) -> Volume {
-    if path.starts_with("/repo/") || path.starts_with("/director/") { Volume::Quiet } else { Volume::Normal }
+    let is_frequent = matches!(path, "/healthz" | "/readyz" | "/metrics");
+    let is_quiet = is_frequent || path.starts_with("/repo/") || path.starts_with("/director/");
+    if is_quiet { Volume::Quiet } else { Volume::Normal }
+}
+
+/// Whether somebody was not recognized, or may not do this.
+fn is_refused_login(status: u16) -> bool {
+    matches!(status, 401 | 403)
+}
+
+fn address_of(request: &HttpRequest) -> Option<IpAddr> {
+    let identity = request.app_data::<web::Data<IdentityConfig>>();
+    client_address(request.peer_addr(), request.headers(), identity.map(|identity| identity.get_ref()))
 }
 
 /// A client can make up methods, and each would be a series of its own.

@@ -3,6 +3,7 @@
 mod assignments;
 pub mod auth;
 pub mod byteranges;
+mod client_address;
 pub mod conditional;
 pub mod date;
 mod director;

@@ -9,6 +9,8 @@ use actix_web::body::BoxBody;
 use actix_web::http::Method;
 
 use super::auth::{Permission, Upload, bearer_token};
+use super::client_address::client_address;
+use super::error::ProblemCode;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::upload_head::{self, IMAGES};
 use super::{ApiError, HttpState};
@@ -27,7 +29,15 @@ pub async fn check(state: HttpState, request: Request) -> Result<Request, actix_
     let mut refused: HttpResponse = request_id.enter(|| error.error_response());
     refused.headers_mut().insert(X_REQUEST_ID, request_id.to_header_value());
     let status = refused.status().as_u16();
-    tracing::info!(request_id = request_id.as_str(), http.status = status, %error, "upload refused before its body");
+    let code = refused.extensions().get().map(|ProblemCode(code)| *code);
+    let address = client_address(request.peer_addr(), request.headers(), Some(&state.identity));
+    tracing::info!(
+        request_id = request_id.as_str(),
+        http.status = status,
+        code,
+        client.address = address.map(display),
+        "upload refused before its body"
+    );
     state.app.metrics().http("/api/v1/images/{path:.*}", "PUT", status).add_refused();
     Err(refused.into())
 }

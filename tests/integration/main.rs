@@ -17,6 +17,7 @@ mod hostile;
 mod layering;
 mod lifecycle;
 mod links;
+mod log;
 mod observe;
 mod paths;
 mod publication;
@@ -25,6 +26,8 @@ mod repo;
 mod repo_ranges;
 mod state;
 mod static_files;
+#[path = "../support/mod.rs"]
+mod support;
 mod upload;
 mod upload_bodies;
 mod upload_races;
