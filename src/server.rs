@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use crate::app::Limits;
 use crate::app::footing::StateLock;
 use crate::app::setup::{Opened, StateDir};
+use crate::app::watch::Pulse;
 use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::http::observe::Observe;
 use crate::http::{self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig, TrustedProxy};
@@ -75,32 +76,52 @@ impl Server {
         address.context("failed to look at the TLS listener")
     }
 
+    /// Runs a task beside the server, which stops when the task ends.
+    pub fn run_beside(&self, name: &'static str, pulse: Pulse, task: impl Future<Output = ()> + Send + 'static) {
+        self.opened.app.watch().spawn(name, pulse, &Handle::current(), task);
+    }
+
     /// Serves until `stop` is ready, then lets running requests end, for as long as the configuration says.
     ///
     /// # Errors
     ///
-    /// If the HTTP server fails.
+    /// If the HTTP server fails, or if a background task ends: nothing would be published, or nobody looked after.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, listener, tls, identity, opened, trace_export } = self;
         let Opened { app, publisher_task, lock } = opened;
-        let publishing = tokio::spawn(publisher_task.run(RESIGN_INTERVAL));
-        let maintaining = tokio::spawn(Arc::clone(&app).maintain(MAINTENANCE_INTERVAL));
+        let (watch, runtime) = (app.watch().clone(), Handle::current());
+        let publishing =
+            watch.spawn("publishes metadata", publisher_task.pulse(), &runtime, publisher_task.run(RESIGN_INTERVAL));
+        let maintaining = Arc::clone(&app).maintain(MAINTENANCE_INTERVAL);
+        let maintaining =
+            watch.spawn("looks after the state directory", app.maintenance_pulse(), &runtime, maintaining);
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let server = build_http_server(&config, listener, tls, state, trace_export)?;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
+        let (mut served, mut task_ended) = (None, None);
         tokio::select! {
             () = lost(&lock) => {
                 // Another server may have the directory by now: nothing more is written to it, and nobody waits.
                 bail!("{} is not the directory that was locked any more: it was moved or replaced", config.data_dir.display());
             }
-            ended = &mut serving => ended.context("the HTTP server panicked")?.context("the HTTP server failed")?,
+            ended = &mut serving => served = Some(ended),
+            ended = watch.ended() => {
+                tracing::error!(reason = %ended, "stopping, since this server can't do its work");
+                task_ended = Some(ended);
+            }
             () = stop => {
                 tracing::info!(seconds = config.shutdown_timeout.as_secs(), "stopping once running requests have ended");
-                handle.stop(true).await;
-                serving.await.context("the HTTP server panicked")?.context("the HTTP server failed")?;
             }
         }
+        let served = match served {
+            Some(served) => served,
+            None => {
+                handle.stop(true).await;
+                serving.await
+            }
+        };
+        served.context("the HTTP server panicked")?.context("the HTTP server failed")?;
         maintaining.abort();
         app.drain().await;
         drop(app);
@@ -108,7 +129,7 @@ impl Server {
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, publishing).await;
         drop(lock);
         tracing::info!("stopped");
-        Ok(())
+        task_ended.map_or(Ok(()), |ended| Err(ended.into()))
     }
 }
 

@@ -73,6 +73,12 @@ pub enum Error {
     /// All upload slots are taken, or somebody else was first each time that a change was tried.
     #[error("the server is too busy for this; try again later")]
     Busy,
+    /// The server can't do what it is there for, whatever is asked of it.
+    #[error("{detail}")]
+    NotReady {
+        /// Why.
+        detail: String,
+    },
     /// No room is left.
     #[error("{detail}")]
     Full {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::watch::Pulse;
 use super::{App, Error};
 use crate::blob::BlobKey;
 use crate::telemetry::Chain;
@@ -48,6 +49,7 @@ impl App {
         let mut ticks = tokio::time::interval(interval);
         ticks.tick().await; // which is at once
         loop {
+            self.maintenance.beat(LONGEST_MAINTENANCE);
             self.publisher.warn_of_expiry().await;
             match self.remove_superseded_metadata().await {
                 Ok(0) => {}
@@ -56,12 +58,18 @@ impl App {
                     tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata");
                 }
             }
+            self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
             ticks.tick().await;
             // Not the first time: `recover` has just done it.
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the Director's root and the fleet");
             }
         }
+    }
+
+    /// The pulse of [`Self::maintain`].
+    pub fn maintenance_pulse(&self) -> Pulse {
+        self.maintenance.clone()
     }
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
@@ -103,3 +111,6 @@ impl App {
         Ok(removed)
     }
 }
+
+/// A disk on which each deletion takes a second can have that many files to delete.
+const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);

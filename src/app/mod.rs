@@ -18,6 +18,7 @@ pub mod publish;
 pub mod recipients;
 pub mod setup;
 mod trust;
+pub mod watch;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use deliver::CompressedFiles;
 use direct::{DirectorRoots, ListedImages};
 use fleet::Fleet;
 use publish::Publisher;
+use watch::{Pulse, Watch};
 
 /// Everything that the use cases work on.
 pub struct App {
@@ -64,6 +66,8 @@ pub struct App {
     tasks: TaskTracker,
     /// Uploads whose staged bytes may still be on the disk.
     uploads: TaskTracker,
+    watch: Watch,
+    maintenance: Pulse,
 }
 
 /// What bounds the work that one request can cause.
@@ -123,7 +127,8 @@ impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } = parts;
-        let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &runtime);
+        let watch = Watch::default();
+        let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &watch, &runtime);
         let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
         let director_roots =
             DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&clock), Arc::clone(&metrics));
@@ -148,6 +153,8 @@ impl App {
             runtime,
             tasks,
             uploads: TaskTracker::new(),
+            watch,
+            maintenance: Pulse::default(),
         }
     }
 
@@ -178,12 +185,20 @@ impl App {
         self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
     }
 
-    /// Whether requests can be answered: the catalog is reachable.
+    /// The background tasks of this server. Whoever runs it **must** end it when one of them ends.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Whether requests can be answered: the catalog is reachable, and every background task is alive.
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] or [`Error::Full`].
+    /// [`Error::NotReady`], [`Error::Internal`] or [`Error::Full`].
     pub async fn check_ready(&self) -> Result<(), Error> {
+        if let Some(name) = self.watch.lifeless() {
+            return Err(Error::NotReady { detail: format!("the task that {name} gives no sign of life") });
+        }
         Ok(self.catalog.ping().await?)
     }
 

@@ -90,7 +90,7 @@ impl Pulse {
     /// The task is alive, and will be heard of again within `at_most`.
     pub fn beat(&self, at_most: Duration) {
         let due = START.elapsed().saturating_add(at_most).as_millis();
-        self.due.store(u64::try_from(due).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.due.store(u64::try_from(due).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
     }
 
     /// The task waits for somebody, for however long that takes.

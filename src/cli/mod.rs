@@ -15,6 +15,7 @@ mod token;
 mod vehicle;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ use std::path::PathBuf;
 use crate::app::setup::StateDir;
 use crate::config::DEFAULT_DATA_DIR;
 
+/// How long the end of a command waits for what still reads or writes a file, such as on a disk that has gone.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exit code of a command that failed.
 const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
 
@@ -88,7 +91,11 @@ pub fn run(cli: Cli) -> ExitCode {
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(run_async(command))),
+            .and_then(|runtime| {
+                let outcome = runtime.block_on(run_async(command));
+                runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+                outcome
+            }),
     };
     match outcome {
         Ok(code) => code,

@@ -22,7 +22,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(address) = server.tls_address()? {
         tracing::info!(%address, "motorcade listens for TLS");
     }
-    server.run(stop_signal()?).await?;
+    if let Err(error) = server.run(stop_signal()?).await {
+        // In the log, which waits for nobody, and not on stderr, which may have no reader.
+        tracing::error!(error = super::chain(&error), "motorcade has failed");
+        return Ok(ExitCode::from(super::EXIT_FAILURE));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

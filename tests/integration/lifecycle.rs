@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use motorcade::app::Error;
+use motorcade::app::watch::Pulse;
 use motorcade::model::{Clock, SystemClock};
 use motorcade::server::Server;
 use motorcade::telemetry::TraceExport;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
+use tokio::sync::oneshot;
 
 use crate::app::{TestServer, eventually, pattern, send};
 use crate::client::{published_alias, published_name};
@@ -114,6 +116,63 @@ async fn a_second_server_is_refused() {
     let error = server.state.dir().init(Arc::new(SystemClock)).await.unwrap_err();
     assert!(matches!(error, Error::Conflict { code: "already_initialized", .. }), "{error}");
     server.upload("gw/1/a.bin", "undisturbed").await.expect(201);
+}
+
+/// A server on `state` that does not run yet.
+async fn bound(state: &TestState) -> Server {
+    let settings = motorcade::config::ServeSettings::default().resolve().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let config = motorcade::config::ServeConfig { listen, data_dir: state.path().to_owned(), ..settings };
+    Server::bind(config, TraceExport::Off).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_background_task_that_ends_ends_the_server() {
+    let state = TestState::new();
+    for (how, expected) in
+        [("panic", "the task that fails here has panicked"), ("return", "the task that fails here has ended")]
+    {
+        let server = bound(&state).await;
+        let health = format!("http://{}/healthz", server.address().unwrap());
+        let (fail, failing) = oneshot::channel::<()>();
+        server.run_beside("fails here", Pulse::default(), async move {
+            failing.await.unwrap();
+            assert_eq!(how, "return", "on purpose");
+        });
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let until_it_fails = async {
+            assert_eq!(http.get(&health).send().await.unwrap().status(), 200);
+            fail.send(()).unwrap();
+        };
+        let (ended, ()) = tokio::join!(server.run(std::future::pending()), until_it_fails);
+        assert_eq!(ended.unwrap_err().to_string(), expected);
+        assert!(http.get(&health).send().await.is_err(), "nobody listens any more");
+    }
+    state.assert_clean().await;
+}
+
+#[tokio::test]
+async fn readiness_asks_the_background_tasks() {
+    let state = TestState::new();
+    let server = bound(&state).await;
+    let url = format!("http://{}", server.address().unwrap());
+    let pulse = Pulse::default();
+    server.run_beside("hangs here", pulse.clone(), std::future::pending());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asking = async {
+        send(http.get(format!("{url}/readyz"))).await.expect(200);
+        pulse.beat(Duration::ZERO);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let detail = send(http.get(format!("{url}/readyz"))).await.refused(503, "not_ready");
+        assert_eq!(detail, "the task that hangs here gives no sign of life");
+        send(http.get(format!("{url}/healthz"))).await.expect(200);
+        pulse.beat(Duration::from_secs(600));
+        send(http.get(format!("{url}/readyz"))).await.expect(200);
+        drop(stop);
+    };
+    let (ended, ()) = tokio::join!(server.run(async { drop(stopped.await) }), asking);
+    ended.unwrap();
 }
 
 #[tokio::test]

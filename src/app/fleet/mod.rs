@@ -30,6 +30,7 @@ pub use view::FleetCounts;
 use writer::Writer;
 
 use super::Error;
+use super::watch::Watch;
 use crate::catalog::{Catalog, StatusChange};
 use crate::envelope::key::RecipientKey;
 use crate::model::{EcuRecord, EcuSerial, Sha256Digest, VehicleId, VehicleRecord, VehicleStatus};
@@ -66,9 +67,9 @@ struct Recent {
 
 impl Fleet {
     /// `kept` vehicles stay in memory.
-    pub(super) fn new(catalog: Catalog, kept: NonZeroUsize, runtime: &Handle) -> Self {
+    pub(super) fn new(catalog: Catalog, kept: NonZeroUsize, watch: &Watch, runtime: &Handle) -> Self {
         let recent = Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
-        let writer = Writer::start(catalog.clone(), runtime);
+        let writer = Writer::start(catalog.clone(), watch, runtime);
         Self { catalog, recent: Mutex::new(recent), writer }
     }
 

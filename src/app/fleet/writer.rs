@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::Error;
+use crate::app::watch::{Pulse, Watch};
 use crate::catalog::{self, Catalog, StatusChange, StatusWriter};
 use crate::telemetry::Chain;
 
@@ -31,9 +32,10 @@ enum Failed {
 
 impl Writer {
     /// Starts the task that writes; it ends with the last writer.
-    pub(super) fn start(catalog: Catalog, runtime: &Handle) -> Self {
+    pub(super) fn start(catalog: Catalog, watch: &Watch, runtime: &Handle) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
-        runtime.spawn(write_all(catalog, queue));
+        let pulse = Pulse::default();
+        watch.spawn("writes the status of vehicles", pulse.clone(), runtime, write_all(catalog, queue, pulse));
         Self { jobs }
     }
 
@@ -60,11 +62,12 @@ impl Writer {
     }
 }
 
-async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
+async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>, pulse: Pulse) {
     let mut connection = StatusWriter::new(catalog);
     let mut jobs = Vec::with_capacity(WRITTEN_AT_ONCE);
     let mut is_busy = false;
     while queue.recv_many(&mut jobs, WRITTEN_AT_ONCE).await > 0 {
+        pulse.beat(LONGEST_WRITE);
         if is_busy && jobs.len() < WRITTEN_AT_ONCE {
             tokio::time::sleep(LINGER).await;
             while jobs.len() < WRITTEN_AT_ONCE
@@ -105,6 +108,7 @@ async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>) {
                 }
             }
         }
+        pulse.rest();
     }
 }
 
@@ -112,4 +116,6 @@ const QUEUE_LENGTH: usize = 4096;
 const WRITTEN_AT_ONCE: usize = 1024;
 /// Jobs of one transaction from which on more of them are worth waiting for.
 const BUSY: usize = 4;
+/// Far longer than a disk that still works takes.
+const LONGEST_WRITE: Duration = Duration::from_secs(120);
 const LINGER: Duration = Duration::from_millis(2); // a commit takes about as long

@@ -177,9 +177,14 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
         Ok(Accepted::Created(_)) => UploadOutcome::Created,
         Ok(Accepted::AlreadyStored(_)) => UploadOutcome::Unchanged,
         Err(Error::ClientGone | Error::Stalled { .. }) => UploadOutcome::Cancelled,
-        Err(Error::Full { .. } | Error::Busy | Error::Corrupt { .. } | Error::Unusable { .. } | Error::Internal(_)) => {
-            UploadOutcome::Failed
-        }
+        Err(
+            Error::Full { .. }
+            | Error::Busy
+            | Error::NotReady { .. }
+            | Error::Corrupt { .. }
+            | Error::Unusable { .. }
+            | Error::Internal(_),
+        ) => UploadOutcome::Failed,
         Err(_) => UploadOutcome::Rejected,
     });
 }

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
+use super::watch::Pulse;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 use crate::model::{Clock, Sha256Digest, Timestamp};
@@ -61,6 +62,7 @@ enum Failed {
 pub struct PublisherTask {
     requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
     rounds: Arc<Rounds>,
+    pulse: Pulse,
 }
 
 impl Publisher {
@@ -74,7 +76,10 @@ impl Publisher {
     ) -> (Self, PublisherTask) {
         let (sender, requests) = mpsc::unbounded_channel();
         let rounds = Arc::new(Rounds::new(catalog, blobs, repository, clock, metrics));
-        (Self { requests: sender, rounds: Arc::clone(&rounds) }, PublisherTask { requests, rounds })
+        (
+            Self { requests: sender, rounds: Arc::clone(&rounds) },
+            PublisherTask { requests, rounds, pulse: Pulse::default() },
+        )
     }
 
     /// Publishes whatever has changed and signs again what gets old; returns once that is visible.
@@ -137,11 +142,17 @@ impl Publisher {
 }
 
 impl PublisherTask {
+    /// The pulse of [`Self::run`].
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     /// Publishes on request, and looks every `interval` for files that get old, until every [`Publisher`] is gone.
     pub async fn run(mut self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.pulse.beat(interval.saturating_add(LONGEST_ROUND));
             let mut waiting = Vec::new();
             tokio::select! {
                 biased;
@@ -154,6 +165,7 @@ impl PublisherTask {
             while let Ok(request) = self.requests.try_recv() {
                 waiting.push(request);
             }
+            self.pulse.beat(LONGEST_ROUND);
             let outcome = self.rounds.round().await;
             if outcome.is_err() {
                 ticks.reset_after(RETRY_PAUSE.min(interval));
@@ -165,4 +177,6 @@ impl PublisherTask {
     }
 }
 
+/// To sign and store every file anew takes seconds, on a very slow disk some minutes.
+const LONGEST_ROUND: Duration = Duration::from_secs(15 * 60);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
