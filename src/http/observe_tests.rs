@@ -23,6 +23,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn capture(filter: &str) -> (Self, DefaultGuard) {
+        crate::telemetry::ask_all_subscribers();
         let log = Self::default();
         let subscriber =
             tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().with_writer(log.clone());

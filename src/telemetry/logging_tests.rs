@@ -65,6 +65,7 @@ fn receive(stream: TcpStream) -> Export {
 
 fn export_one_request(endpoint: String, incoming: Option<TraceContext>) -> String {
     let config = TelemetryConfig { otlp_endpoint: Some(endpoint), ..config() };
+    crate::telemetry::ask_all_subscribers();
     let (dispatch, guard) = build(&config).unwrap();
     assert_eq!(guard.trace_export(), TraceExport::Otlp);
     let trace_id = tracing::dispatcher::with_default(&dispatch, || {
@@ -149,6 +150,7 @@ impl Write for Received {
 }
 
 fn logged(layer: impl FnOnce(Queue) -> Box<dyn Layer<Registry> + Send + Sync>, log: impl FnOnce()) -> String {
+    crate::telemetry::ask_all_subscribers();
     let received = Received::default();
     let queue = Queue::start(received.clone(), |_| ()).unwrap();
     tracing::subscriber::with_default(Registry::default().with(layer(queue.clone())), log);

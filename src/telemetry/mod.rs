@@ -37,3 +37,14 @@ impl std::fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+/// Makes a test that captures its own thread's log see all of it.
+///
+/// As long as a process has one subscriber, tracing asks that of whichever thread comes to an event first whether anybody
+/// wants it, ever. In a test without a subscriber the answer is no. With this one there are always two.
+#[cfg(test)]
+pub(crate) fn ask_all_subscribers() {
+    static OTHER: std::sync::LazyLock<tracing::Dispatch> =
+        std::sync::LazyLock::new(|| tracing_subscriber::Registry::default().into());
+    std::sync::LazyLock::force(&OTHER);
+}
