@@ -64,6 +64,7 @@ pub(super) struct AssignmentList {
 /// How many assignments to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// 1 to 1000.
     #[serde(default = "default_limit")]
@@ -125,6 +126,7 @@ pub(super) async fn list_assignments(
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such assignment that stands"),
+        (status = 409, body = Problem, description = "others rely on it"),
     ),
     security(("token" = []))
 )]

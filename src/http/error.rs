@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use actix_web::error::{JsonPayloadError, QueryPayloadError};
+use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
@@ -121,6 +121,7 @@ impl ApiError {
             E::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "stalled"),
             E::ClientGone => (StatusCode::BAD_REQUEST, "body_incomplete"),
             E::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            E::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
             E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
             E::Unusable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             E::Corrupt { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),
@@ -159,6 +160,11 @@ pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::E
 pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
     let detail = format!("the query string can't be read: {error}");
     ApiError(app::Error::Invalid { code: "bad_query", detail }).into()
+}
+
+pub(super) fn bad_path(error: PathError, _: &HttpRequest) -> actix_web::Error {
+    let detail = format!("the path can't be read: {error}");
+    ApiError(app::Error::Invalid { code: "bad_path", detail }).into()
 }
 
 fn problem(status: StatusCode, code: &'static str, detail: String, limit: Option<u64>) -> HttpResponse {

@@ -84,6 +84,7 @@ pub(super) struct ImageList {
 /// Which images to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// `next_cursor` of the page before.
     #[serde(default)]
@@ -96,6 +97,7 @@ pub(super) struct ListQuery {
 /// For whom to show an envelope.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EnvelopeQuery {
     /// RFC 7638 thumbprint of a recipient's key: the answer is then flattened, for this one alone.
     kid: Option<String>,
@@ -215,7 +217,7 @@ pub(super) async fn yank_image(
     get, path = "/api/v1/images/{path}/envelope", tag = "images",
     params(("path" = String, Path), EnvelopeQuery),
     responses(
-        (status = 200, content_type = "application/jose+json", description = "general, or flattened with `kid`"),
+        (status = 200, body = Value, content_type = "application/jose+json", description = "general, or flattened with `kid`"),
         (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is none"),
     ),

@@ -14,6 +14,7 @@ mod images;
 pub mod observe;
 mod openapi;
 mod operate;
+mod page;
 mod paging;
 mod preflight;
 pub mod range;
@@ -59,6 +60,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::new(state.identity.clone()))
             .app_data(web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json))
             .app_data(web::QueryConfig::default().error_handler(error::bad_query))
+            .app_data(web::PathConfig::default().error_handler(error::bad_path))
             // CI and engineers
             .service(
                 web::scope("/api/v1")
@@ -116,6 +118,8 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                     .route(web::get().to(repo::serve_file))
                     .route(web::head().to(repo::serve_file)),
             )
+            // People
+            .service(only("/", "GET, HEAD").route(get_or_head().to(page::show_page)))
             // Operators
             .service(only("/healthz", "GET, HEAD").route(get_or_head().to(operate::healthz)))
             .service(only("/readyz", "GET, HEAD").route(get_or_head().to(operate::readyz)))

@@ -1,10 +1,19 @@
 //! The OpenAPI document.
+//!
+//! The handlers say what they take and what they answer in particular. What goes for all of them is added here: the
+//! statuses that any call can have, problems as their own content type, and the rules of names ([`rules`]).
+
+mod rules;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
+use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{assignments, images, recipients, vehicles};
+use super::{assignments, images, operate, page, recipients, vehicles};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,7 +40,13 @@ use super::{assignments, images, recipients, vehicles};
         vehicles::issue_token,
         assignments::assign,
         assignments::list_assignments,
-        assignments::cancel_assignment
+        assignments::cancel_assignment,
+        page::show_page,
+        operate::healthz,
+        operate::readyz,
+        operate::metrics,
+        operate::version,
+        show_openapi
     ),
     modifiers(&TokenSecurity)
 )]
@@ -49,9 +64,101 @@ impl Modify for TokenSecurity {
 
 /// The OpenAPI document as JSON.
 pub fn document() -> String {
-    Document::openapi().to_pretty_json().unwrap_or_default()
+    DOCUMENT.clone()
 }
 
+/// The OpenAPI document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operation",
+    responses((status = 200, content_type = "application/json", description = "this document"))
+)]
 pub(super) async fn show_openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document())
 }
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let document = serde_json::to_value(Document::openapi()).map(completed);
+    document.and_then(|document| serde_json::to_string_pretty(&document)).unwrap_or_default()
+});
+
+/// Adds what goes for all calls.
+fn completed(mut document: Value) -> Value {
+    let mut taken = BTreeSet::new();
+    for (path, calls) in members(&mut document["paths"]) {
+        for (_, call) in members(calls) {
+            complete_parameters(call);
+            complete_body(call, &mut taken);
+            complete_responses(path, call);
+        }
+    }
+    for (name, schema) in members(&mut document["components"]["schemas"]) {
+        if taken.contains(name) {
+            schema["additionalProperties"] = json!(false);
+            members(&mut schema["properties"]).for_each(|(name, property)| rules::complete(name, property));
+        }
+    }
+    document
+}
+
+fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    object.as_object_mut().into_iter().flat_map(Map::iter_mut)
+}
+
+fn complete_parameters(call: &mut Value) {
+    for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        // A parameter is there or not there; it is never the JSON value null.
+        if let Some(kind) = parameter["schema"]["type"].as_array().and_then(|kinds| kinds.first()).cloned() {
+            parameter["schema"]["type"] = kind;
+        }
+        rules::complete(&name, &mut parameter["schema"]);
+    }
+}
+
+/// Notes which schemas a call takes, with those that they refer to.
+fn complete_body(call: &mut Value, taken: &mut BTreeSet<String>) {
+    let Some(body) = call.get_mut("requestBody") else { return };
+    body["required"] = json!(true);
+    taken.extend(["NewEcuBody", "NewAssignment"].map(String::from)); // within others
+    for (content_type, content) in members(&mut body["content"]) {
+        match content_type.as_str() {
+            "application/octet-stream" => content["schema"] = json!({ "type": "string", "format": "binary" }),
+            "text/csv" => content["schema"] = json!({ "type": "string", "pattern": CSV_HEAD }),
+            _ => {}
+        }
+        let reference = content["schema"]["$ref"].as_str().unwrap_or_default();
+        taken.extend(reference.strip_prefix("#/components/schemas/").map(str::to_owned));
+    }
+}
+
+fn complete_responses(path: &str, call: &mut Value) {
+    let (has_body, needs_token) = (call.get("requestBody").is_some(), call.get("security").is_some());
+    let statuses = [
+        (needs_token, "400", "malformed; `detail` names the rule"),
+        (needs_token, "401", "no valid token"),
+        (needs_token, "403", "the token's role may not do this"),
+        (path.contains('{'), "404", "there is no such thing"),
+        (has_body, "408", "nothing was received for too long"),
+        (has_body, "413", "larger than the limit, which is in `limit`"),
+        (needs_token, "429", "too many requests or connections at once"),
+        (needs_token, "500", "the server's own failure; its log says more, under `request_id`"),
+        (needs_token, "503", "too busy; try again after `Retry-After`"),
+        (has_body, "507", "no space is left"),
+    ];
+    let Some(responses) = call["responses"].as_object_mut() else { return };
+    for (_, status, description) in statuses.into_iter().filter(|(applies, ..)| *applies) {
+        responses.entry(status).or_insert_with(|| json!({ "description": description, "content": problem() }));
+    }
+    for response in responses.values_mut() {
+        if response["content"]["application/json"]["schema"]["$ref"] == PROBLEM {
+            response["content"] = problem();
+        }
+    }
+}
+
+fn problem() -> Value {
+    json!({ "application/problem+json": { "schema": { "$ref": PROBLEM } } })
+}
+
+const CSV_HEAD: &str = "^vin,ecu_serial,hardware_id,role,signing_key,encryption_key(,token_sha256)?\\r?\\n";
+const PROBLEM: &str = "#/components/schemas/Problem";

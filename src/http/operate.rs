@@ -7,26 +7,42 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::ApiError;
+use super::error::Problem;
 use crate::app::App;
 
 /// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = Value, description = "it is")))]
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// Requests can be answered.
+/// Requests can be answered: the catalog is reachable, and every background task is alive.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation",
+    responses(
+        (status = 200, body = Value, description = "they can"),
+        (status = 500, body = Problem, description = "the catalog can't be reached"),
+        (status = 503, body = Problem, description = "they can't; `detail` says why"),
+        (status = 507, body = Problem, description = "no space is left"),
+    )
+)]
 pub(super) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     app.check_ready().await?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }
 
 /// Metrics in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses((status = 200, content_type = "text/plain", description = "version 0.0.4 of the format"))
+)]
 pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
     let text = app.metrics().render(SystemTime::now());
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
 }
 
 /// Name and version of the server.
+#[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, body = Value, description = "both")))]
 pub(super) async fn version() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
 }

@@ -56,6 +56,7 @@ pub(super) struct RecipientList {
 /// From where to remove a key.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RemoveQuery {
     /// The hardware id; from all without it.
     hardware_id: Option<String>,

@@ -83,6 +83,7 @@ pub(super) struct VehicleList {
 /// Which vehicles to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// `next_cursor` of the page before.
     #[serde(default)]
@@ -123,6 +124,17 @@ pub(super) struct NewEcuBody {
     pub(super) signing_key: Value,
     /// Public key: PEM text or JWK; P-256 or RSA, another one than the signing key.
     pub(super) encryption_key: Option<Value>,
+}
+
+/// What a registration is answered with, if it is not one that is new.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes two answers in the OpenAPI document")]
+pub(super) enum Registered {
+    /// The vehicle.
+    One(VehicleBody),
+    /// What came of many.
+    Many(BulkBody),
 }
 
 /// What came of a bulk registration.
@@ -182,6 +194,7 @@ pub(super) struct History {
 /// Which events to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
     /// `next_before` of the page before.
     pub(super) before: Option<i64>,
@@ -203,7 +216,16 @@ pub(super) struct ClearBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ApprovalBody {
     /// 1 second to 30 days.
+    #[serde(deserialize_with = "whole_number")]
     pub(super) expires_in_seconds: u64,
+}
+
+/// To JSON Schema, and to some programs that write JSON, 60.0 is a whole number, too.
+fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let from_fraction = || number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..1e15).contains(value));
+    let whole = number.as_u64().or_else(|| from_fraction().map(|value| value as u64));
+    whole.ok_or_else(|| serde::de::Error::custom("it has to be a whole number"))
 }
 
 /// An approval.

@@ -8,7 +8,7 @@ use super::error::Problem;
 use super::paging::check_limit;
 use super::vehicle_bodies::{
     ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken, ListQuery,
-    NewVehicleBody, VehicleBody, VehicleList,
+    NewVehicleBody, Registered, VehicleBody, VehicleList,
 };
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, VehicleInput};
@@ -30,7 +30,7 @@ use futures_util::StreamExt;
     ),
     responses(
         (status = 201, body = VehicleBody, description = "registered"),
-        (status = 200, body = BulkBody, description = "one: it was there, the same; many: what came of them"),
+        (status = 200, body = Registered, description = "one: it was there, the same; many: what came of them"),
         (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),

@@ -164,8 +164,8 @@ fn no_file_is_over_500_lines_before_its_tests() {
 #[test]
 fn every_call_of_the_api_says_in_its_type_who_may_make_it() {
     let document: Value = serde_json::from_str(&motorcade::http::openapi_document()).unwrap();
-    let calls =
-        document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
+    let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/v1/"));
+    let calls = paths.flat_map(|(_, methods)| methods.as_object().unwrap().values());
     let documented: BTreeSet<String> = calls.map(|call| call["operationId"].as_str().unwrap().to_owned()).collect();
     let routes = fs::read_to_string(root().join("src/http/mod.rs")).unwrap();
     let api = routes.split_once("scope(\"/api/v1\")").unwrap().1.split_once("// Vehicles").unwrap().0;

@@ -123,6 +123,29 @@ async fn every_problem_names_its_request() {
 }
 
 #[tokio::test]
+async fn the_first_page_says_where_things_are() {
+    let server = TestServer::start().await;
+    let page = send(server.request(Method::GET, "/")).await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(page.header("cache-control"), Some("public, max-age=3600"));
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    let links: Vec<&str> = text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    for link in &links {
+        send(server.request(Method::GET, link)).await.expect(200);
+    }
+    for link in ["/repo/timestamp.json", "/openapi.json", "/healthz", "/readyz", "/metrics", "/version"] {
+        assert!(links.contains(&link), "{link}");
+    }
+    assert!(!text.contains("<script"), "{text}");
+    let again = server.request(Method::GET, "/").header("if-none-match", page.header("etag").unwrap());
+    assert!(send(again).await.expect(304).is_empty());
+    let head = send(server.request(Method::HEAD, "/")).await;
+    let length = text.len().to_string();
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some(length.as_str()), 0));
+    send(server.request(Method::POST, "/")).await.refused(405, "method_not_allowed");
+}
+
+#[tokio::test]
 async fn probes_get_short_answers() {
     let server = TestServer::start().await;
     for (path, body) in [
@@ -159,6 +182,19 @@ async fn the_openapi_document_has_every_call() {
         assert!(calls.iter().any(|found| found == call), "{call} is not among {calls:?}");
     }
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for call in methods.as_object().unwrap().values() {
+            for parameter in call["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let is_in_path = path.contains(&format!("{{{name}}}"));
+                assert_eq!(parameter["in"] == "path", is_in_path, "{path} {name}");
+            }
+            for (status, response) in call["responses"].as_object().unwrap() {
+                let is_problem = response["content"].get("application/problem+json").is_some();
+                assert_eq!(is_problem, status.as_str() >= "400", "{path} {status}");
+            }
+        }
+    }
     // Whatever is referred to is there.
     let text = document.to_string();
     for reference in text.split("\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {

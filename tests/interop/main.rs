@@ -10,6 +10,7 @@ mod support;
 
 mod attacks;
 mod formats;
+mod openapi;
 mod real_input;
 mod repository;
 mod vehicle_tuf;

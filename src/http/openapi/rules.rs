@@ -1,0 +1,74 @@
+//! What a value may be, by the name that it has in queries, paths and bodies: the rules of `model`, for whoever generates
+//! a client or sends requests by the document.
+//!
+//! A name means one thing wherever it appears, so that a new route has its rules without saying them again.
+
+use serde_json::{Map, Value, json};
+
+/// Completes the schema of what is called `name`: bounds, patterns, examples.
+pub(super) fn complete(name: &str, schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    let is_list = schema.get("type").is_some_and(|kind| kind == "array");
+    if !is_list {
+        return add(schema, rule(name));
+    }
+    add(schema, list_rule(name));
+    if let Some(items) = schema.get_mut("items").and_then(Value::as_object_mut) {
+        add(items, rule(name));
+    }
+}
+
+fn add(schema: &mut Map<String, Value>, rule: Value) {
+    if let Value::Object(rule) = rule {
+        schema.extend(rule);
+    }
+}
+
+fn rule(name: &str) -> Value {
+    match name {
+        "path" | "image" => json!({ "pattern": image_path(), "maxLength": 1024, "examples": ["gw/4.2.0/gateway.bin"] }),
+        "vin" => json!({ "pattern": ID, "examples": ["WVWZZZ1JZXW000001"] }),
+        "serial" | "ecu_serial" => json!({ "pattern": ID, "examples": ["gw-0001"] }),
+        "kid" | "recipient" => json!({ "pattern": "^[A-Za-z0-9_-]{43}$" }),
+        "id" => json!({ "pattern": "^[0-9a-f]{24}$" }),
+        "hardware_id" | "hardware_ids" => json!({ "pattern": "^[!-~]{1,64}$", "examples": ["gw-mk3"] }),
+        "version" => json!({ "pattern": "^[ -~]{1,128}$", "examples": ["4.2.0"] }),
+        "name" => json!({ "pattern": "^[ -~]{1,128}$" }),
+        "release_counter" => json!({ "minimum": 0, "maximum": MAX_SAFE_INTEGER, "examples": [42] }),
+        "target_format" => json!({ "enum": ["BINARY", "OSTREE"] }),
+        "algorithm" => json!({ "enum": ["AES256_GCM_HKDF_1MB", "AES256_GCM_HKDF_4KB"] }),
+        "requires" | "conflicts" => json!({ "pattern": "^[!-;?-~]{1,128}((>=|<=|<|>|=)[0-9]{1,15})?$" }),
+        "limit" => json!({ "minimum": 1, "maximum": 1000 }),
+        "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
+        "silent_since" => json!({ "format": "date-time" }),
+        "Repr-Digest" => json!({ "pattern": "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$" }),
+        "reason" | "rollback_reason" => json!({ "pattern": "[!-~]", "maxLength": 500 }),
+        "expires_in_seconds" => json!({ "minimum": 1, "maximum": 30 * 24 * 60 * 60 }),
+        "token_sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
+        "role" => json!({ "enum": ["primary", "secondary"] }),
+        "public_key" | "signing_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }] }),
+        "encryption_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }] }),
+        _ => Value::Null,
+    }
+}
+
+fn list_rule(name: &str) -> Value {
+    match name {
+        "hardware_id" | "hardware_ids" => json!({ "minItems": 1 }),
+        "assignments" => json!({ "minItems": 1, "uniqueItems": true }),
+        "ecus" => json!({ "minItems": 1, "maxItems": 64 }),
+        "requires" | "conflicts" => json!({ "maxItems": 32 }),
+        _ => Value::Null,
+    }
+}
+
+/// `model::ImagePath`, but for folders that look like published names.
+fn image_path() -> String {
+    let part = "[A-Za-z0-9._~+@=,-]";
+    let folder = format!("(?![.]{{1,2}}/){part}");
+    let file = format!("(?!(envelope|reseal|[.]{{1,2}})$)(?![^/]*[.]jwe$){part}{{1,186}}");
+    format!("^({folder}{{1,186}}/({folder}{{1,255}}/){{0,14}})?{file}$")
+}
+
+const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
