@@ -60,8 +60,9 @@ impl<'a> NewToken<'a> {
 ///
 /// # Errors
 ///
-/// [`Error::Full`] or [`Error::Internal`].
+/// [`Error::Invalid`] for a label that no list can show, [`Error::Full`] or [`Error::Internal`].
 pub async fn create_token(catalog: &Catalog, new: NewToken<'_>, now: Timestamp) -> Result<Zeroizing<String>, Error> {
+    check_label(new.label)?;
     let mut id = [0; 6];
     getrandom::fill(&mut id).map_err(Error::internal("make a token"))?;
     let token = random_token(TOKEN_PREFIX)?;
@@ -77,6 +78,18 @@ pub async fn create_token(catalog: &Catalog, new: NewToken<'_>, now: Timestamp) 
     };
     catalog.insert_token(&record).await?;
     Ok(token)
+}
+
+/// It is shown in a list, one token a line.
+fn check_label(label: &str) -> Result<(), Error> {
+    let invalid = |detail: String| Err(Error::Invalid { code: "bad_label", detail });
+    if label.chars().count() > MAX_LABEL {
+        return invalid(format!("a label has at most {MAX_LABEL} characters"));
+    }
+    match label.chars().find(|c| c.is_control()) {
+        Some(c) => invalid(format!("a label is one line of text, and must not contain {c:?}")),
+        None => Ok(()),
+    }
 }
 
 impl App {
@@ -132,4 +145,5 @@ pub(super) fn digest(token: &str) -> Sha256Digest {
     Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into())
 }
 
+const MAX_LABEL: usize = 128; // characters
 const TOKEN_PREFIX: &str = "motorcade_";

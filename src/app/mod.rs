@@ -185,6 +185,12 @@ impl App {
         self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
     }
 
+    /// Brings up to date what is measured rather than counted as it happens, for a scrape.
+    pub fn measure(&self) {
+        let [database, log] = self.catalog.file_sizes();
+        self.metrics.set_catalog_size(database, log);
+    }
+
     /// The background tasks of this server. Whoever runs it **must** end it when one of them ends.
     pub fn watch(&self) -> &Watch {
         &self.watch

@@ -15,7 +15,8 @@ mod status;
 mod tokens;
 mod vehicles;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
@@ -34,6 +35,7 @@ use crate::model::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pool: AnyPool,
+    file: Arc<Path>,
 }
 
 impl Catalog {

@@ -68,6 +68,12 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Lengths in bytes of the database and of its write-ahead log; 0 for a file that is not there.
+    pub fn file_sizes(&self) -> [u64; 2] {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        [size(&self.file), size(&beside(&self.file, "-wal"))]
+    }
+
     /// Reads the whole file for damage; returns what is wrong, a line each.
     ///
     /// # Errors
@@ -102,7 +108,7 @@ impl Catalog {
             .connect_with(options)
             .await
             .map_err(Error::backend("open the catalog"))?;
-        Ok(Self { pool })
+        Ok(Self { pool, file: file.into() })
     }
 
     /// Tables of a later version may mean other things under the same names.

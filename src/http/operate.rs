@@ -37,6 +37,7 @@ pub(super) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, ApiError
     responses((status = 200, content_type = "text/plain", description = "version 0.0.4 of the format"))
 )]
 pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
+    app.measure();
     let text = app.metrics().render(SystemTime::now());
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
 }

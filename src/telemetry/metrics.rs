@@ -37,6 +37,7 @@ pub struct Metrics {
     attack_reports: IntCounter,
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
+    catalog_size: IntGaugeVec,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of the scrape.
     expiries: Mutex<BTreeMap<(String, String), i64>>,
@@ -76,6 +77,7 @@ impl Metrics {
             attack_reports: int_counter(r, "attack_reports_total", "ECU reports that tell of an attack."),
             director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
             vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
+            catalog_size: int_gauges(r, "catalog_size_bytes", "Size of the catalog's files.", &["file"]),
             process: ProcessMetrics::register(r),
             expiries: Mutex::default(),
             registry,
@@ -182,6 +184,13 @@ impl Metrics {
     pub fn set_vehicles(&self, registered: u64, quarantined: u64, silent: u64) {
         for (state, count) in [("registered", registered), ("quarantined", quarantined), ("silent", silent)] {
             self.vehicles.with_label_values(&[state]).set(count.try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets the sizes in bytes of the catalog and of its write-ahead log.
+    pub fn set_catalog_size(&self, database: u64, log: u64) {
+        for (file, bytes) in [("database", database), ("write_ahead_log", log)] {
+            self.catalog_size.with_label_values(&[file]).set(bytes.try_into().unwrap_or(i64::MAX));
         }
     }
 

@@ -81,6 +81,27 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
 }
 
 #[tokio::test]
+async fn a_label_is_one_line_that_a_list_can_show() {
+    let state = crate::state::TestState::new();
+    let catalog = state.dir().open_catalog().await.unwrap();
+    let create = async |label: &str| {
+        let created = access::create_token(&catalog, NewToken::of(Viewer, label), SystemClock.now()).await;
+        created.map(|_| ()).map_err(|error| error.to_string())
+    };
+    for label in ["", "CI of supplier A", &"ü".repeat(128)] {
+        assert_eq!(create(label).await, Ok(()), "{label}");
+    }
+    for (label, rule) in [
+        ("x".repeat(129), "a label has at most 128 characters"),
+        ("two\nlines".into(), "a label is one line of text, and must not contain '\\n'"),
+        ("\u{1b}[31m".into(), "a label is one line of text, and must not contain '\\u{1b}'"),
+    ] {
+        assert_eq!(create(&label).await, Err(rule.to_owned()));
+    }
+    catalog.close().await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_one_is_401() {
     let server = TestServer::start().await;
     let good = &server.state.tokens.viewer;

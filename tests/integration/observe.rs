@@ -34,6 +34,9 @@ async fn metrics_tell_of_an_upload() {
     for stage in ["receive", "hash_plaintext", "seal", "hash_sealed", "write", "envelope", "publish"] {
         assert!(value(&metrics, &format!("upload_stage_seconds_total{{stage=\"{stage}\"}}")) > 0.0, "{stage}");
     }
+    for file in ["database", "write_ahead_log"] {
+        assert!(value(&metrics, &format!("catalog_size_bytes{{file=\"{file}\"}}")) > 0.0, "{file}");
+    }
     for (role, days) in [("root", 365.0), ("targets", 90.0), ("bins", 90.0), ("snapshot", 7.0), ("timestamp", 1.0)] {
         let left = value(&metrics, &format!("metadata_expiry_seconds{{repository=\"image\",role=\"{role}\"}}"));
         assert!((0.0..600.0).contains(&(days * 86_400.0 - left)), "{role} expires in {left} seconds");
