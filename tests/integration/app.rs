@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::answer::Answer;
 use crate::client::Raw;
+use crate::documented::assert_documented;
 use crate::state::TestState;
 
 /// A server on a port of its own; stopped when dropped.
@@ -146,9 +147,14 @@ impl TestServer {
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole answer, which has to be one that the OpenAPI document knows.
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    Answer::of(request.send().await.unwrap()).await
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let answer = Answer::of(client.execute(request).await.unwrap()).await;
+    assert_documented(&method, &path, answer.status);
+    answer
 }
 
 /// Waits until `check` is true, and fails if it never is.

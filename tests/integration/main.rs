@@ -9,6 +9,7 @@ mod auth;
 mod client;
 mod damage;
 mod director;
+mod documented;
 mod expect;
 mod export;
 mod footing;
