@@ -39,6 +39,12 @@ pub(super) struct Config {
     /// How long an answer, or the next byte of one, may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stall_timeout_seconds: Option<u64>,
+    /// A proxy for all requests, instead of the environment's; `none` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) proxy: Option<String>,
+    /// How long a command may take to install an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    install_timeout_seconds: Option<u64>,
     #[serde(default, skip_serializing_if = "TlsConfig::is_empty")]
     pub(super) tls: TlsConfig,
     pub(super) ecus: Vec<EcuConfig>,
@@ -118,6 +124,8 @@ impl Config {
             min_speed,
             speed_window_seconds,
             stall_timeout_seconds,
+            proxy: None,
+            install_timeout_seconds: None,
             tls,
             ecus,
         }
@@ -148,7 +156,18 @@ impl Config {
         if self.server.is_none() && (self.director_url.is_none() || self.image_url.is_none()) {
             return Err("`server` is missing, or both `director_url` and `image_url`");
         }
+        let is_proxy = |proxy: &str| {
+            proxy == "none" || url::Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        };
+        if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
+            return Err("`proxy` is neither a URL with http or https nor `none`");
+        }
         Ok(())
+    }
+
+    /// How long an installation may take.
+    pub(super) fn install_timeout(&self) -> Duration {
+        self.install_timeout_seconds.map_or(INSTALL_TIMEOUT, |seconds| Duration::from_secs(seconds.max(1)))
     }
 
     /// The Primary.
@@ -188,6 +207,8 @@ impl Config {
 }
 
 const MAX_SIZE: u64 = 1024 * 1024; // 1 MiB
+/// Long enough for a slow bus, and not for ever.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(3600); // 1 h
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +238,7 @@ mod tests {
             ("vin = \"V\"\nserver = \"s\"\necus = []\n".into(), "exactly one ECU"),
             (format!("vin = \"V\"\nserver = \"s\"\n{ECU}{ECU}"), "one serial"),
             (format!("vin = \"V\"\nservr = \"s\"\n{ECU}"), "unknown field"),
+            (format!("vin = \"V\"\nserver = \"s\"\nproxy = \"proxy:3128\"\n{ECU}"), "`proxy` is neither"),
             (format!("vin = \"V/\"\nserver = \"s\"\n{ECU}"), "must not contain"),
         ] {
             let error = load(&text).unwrap_err();

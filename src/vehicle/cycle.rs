@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::bundle::{self, Bundle};
-use super::config::{EcuConfig, Verification};
+use super::config::{EcuConfig, InstallTarget, Verification};
 use super::download::{self, Wanted};
-use super::http_error::HttpError;
 use super::install::{install, is_atomic};
 use super::names::target_path;
 use super::redirect::Redirects;
 use super::report;
+use super::room;
 use super::secondary::Secondary;
 use super::setup::Vehicle;
 use super::source::HttpSource;
@@ -21,7 +21,7 @@ use super::store::Store;
 use super::updater::Updater;
 use crate::envelope::jwe::Envelope;
 use crate::model::{EcuRole, EcuSerial, Timestamp};
-use crate::uptane::verify::{Assignment, Attack, EcuRecord, Fault, Repository, TargetFile, check_constraints};
+use crate::uptane::verify::{Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, check_constraints};
 
 /// What came of a cycle.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Outcome {
     pub(super) installed: Vec<(EcuSerial, String)>,
     /// The first thing that went wrong.
     pub(super) failure: Option<Error>,
+    /// Files of its own that were damaged and could be mended.
+    pub(super) mended: Vec<PathBuf>,
     /// That the last report could not be delivered, which changes nothing of what was done.
     pub(super) undelivered: Option<Error>,
 }
@@ -56,6 +58,7 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
     let mut outcome = Outcome::default();
     let started = vehicle.now();
     let time = *started.as_ref().unwrap_or(&Timestamp::UNIX_EPOCH);
+    note_mended(vehicle, &mut outcome);
     // A report that is refused keeps nobody from fetching metadata: it may be what mends that.
     let refused = match report::send(vehicle, time) {
         Ok(()) => None,
@@ -71,8 +74,11 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
         note(vehicle, &primary, &error);
         outcome.fail(error);
     }
-    let is_news =
-        !outcome.installed.is_empty() || outcome.failure.is_some() || version != vehicle.state.targets_version;
+    let is_mended = note_mended(vehicle, &mut outcome);
+    let is_news = is_mended
+        || !outcome.installed.is_empty()
+        || outcome.failure.is_some()
+        || version != vehicle.state.targets_version;
     if is_news {
         outcome.undelivered = report::send(vehicle, time).err();
     }
@@ -80,6 +86,19 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
         outcome.fail(refused);
     }
     outcome
+}
+
+/// Keeps for the Primary's report that its disk has damaged something.
+fn note_mended(vehicle: &mut Vehicle, outcome: &mut Outcome) -> bool {
+    let mended = vehicle.folder.mended().take();
+    if mended.is_empty() {
+        return false;
+    }
+    let primary = vehicle.config.primary().serial.clone();
+    vehicle.state.ecu(&primary).note(Finding::Fault(Fault::Storage));
+    let _ = vehicle.state.save(); // the report saves it again
+    outcome.mended.extend(mended);
+    true
 }
 
 /// Keeps an attack or a fault for the report of the ECU that noticed it (FV-23).
@@ -113,7 +132,7 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
             Ok(()) => outcome.installed.push((assignment.ecu.clone(), assignment.path.clone())),
             Err(error) => {
                 note(vehicle, &assignment.ecu, &error);
-                let is_end = depend || matches!(error, Error::Http(HttpError::Stopped));
+                let is_end = depend || vehicle.http.stop().is_asked();
                 outcome.fail(error);
                 if is_end {
                     break;
@@ -229,11 +248,24 @@ fn fetch_and_install(
         vehicle.state.ecu(&assignment.ecu).installing = Some(assignment.path.clone());
         vehicle.state.save()?;
     }
-    install(vehicle.folder.path(), &config.install, assignment, &envelope, &key, &sealed)?;
+    let (folder, patience) = (vehicle.folder.path(), vehicle.install_patience());
+    let installed = install(folder, &config.install, assignment, &envelope, &key, &sealed, patience);
+    installed.map_err(|error| blame_disk(error, bundle, assignment, &sealed))?;
     let state = vehicle.state.ecu(&assignment.ecu);
     state.installed = Some(Installed::from(assignment));
     state.installing = None;
     vehicle.state.save()
+}
+
+/// An image that came whole and does not open may have been damaged since, which is the disk's doing. It is fetched again.
+fn blame_disk(error: Error, bundle: &Bundle, assignment: &Assignment, sealed: &Path) -> Error {
+    let Error::WrongImage { .. } = error else { return error };
+    let is_whole = bundle.images.get(&assignment.path).is_none_or(|target| download::is_whole(sealed, target));
+    if is_whole {
+        return error;
+    }
+    download::remove(sealed);
+    Error::Damaged { path: sealed.to_owned(), fault: "it is not what was downloaded any more".into() }
 }
 
 fn no_image(assignment: &Assignment, reason: &str) -> Error {
@@ -248,8 +280,29 @@ fn fetch_image(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -> R
     let url = target_url(vehicle, path, target)?;
     let token = vehicle.token_for(&url);
     let wanted = Wanted { name: path, url: &url, token, length: target.length, hashes: &target.hashes };
-    download::fetch(&vehicle.http, &wanted, &partial)?;
-    Ok(partial)
+    check_room(vehicle, assignment, target.length, &partial)?;
+    let fetched = download::fetch(&vehicle.http, &wanted, &partial);
+    vehicle.http.progress().end();
+    fetched.map(|()| partial)
+}
+
+/// Checks that both the sealed image and what it opens to have room, before any of it is fetched.
+fn check_room(vehicle: &Vehicle, assignment: &Assignment, length: u64, partial: &Path) -> Result<(), Error> {
+    let missing = length.saturating_sub(fs::metadata(partial).map_or(0, |file| file.len()));
+    let config = vehicle.config.ecus.iter().find(|ecu| ecu.serial == assignment.ecu);
+    let plaintext = assignment.custom.image.sealed.plaintext.length;
+    match config.map(|config| &config.install) {
+        // A file is written beside the one that it replaces.
+        Some(InstallTarget::File(path)) => {
+            let path = vehicle.folder.path().join(path);
+            if room::is_same_disk(&path, partial) {
+                return room::check(partial, missing.saturating_add(plaintext));
+            }
+            room::check(&path, plaintext)?;
+        }
+        Some(InstallTarget::Device(_) | InstallTarget::Command(_)) | None => {}
+    }
+    room::check(partial, missing)
 }
 
 fn target_url(vehicle: &Vehicle, path: &str, target: &TargetFile) -> Result<String, Error> {

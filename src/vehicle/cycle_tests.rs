@@ -20,22 +20,23 @@ use crate::uptane::verify::fixture::{Repo, new_key, sha256};
 use crate::uptane::verify::{Attack, Fault, Finding};
 
 /// A vehicle with one Secondary, and its two repositories.
-struct Car {
-    server: Server,
+pub(super) struct Car {
+    pub(super) server: Server,
     dir: TempDir,
+    plan: Plan,
     director: Repo,
     image: Repo,
     version: u64,
 }
 
 /// A sealed image: its bytes, its plaintext and its key.
-struct Image {
+pub(super) struct Image {
     sealed: Vec<u8>,
-    plaintext: Vec<u8>,
+    pub(super) plaintext: Vec<u8>,
     key: DataKey,
 }
 
-fn image(length: usize) -> Image {
+pub(super) fn image(length: usize) -> Image {
     let plaintext: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
     let key = DataKey::generate();
     let mut writer = SealWriter::new(Vec::new(), &key, SealAlgorithm::Aes256GcmHkdf4Kb).unwrap();
@@ -74,7 +75,7 @@ fn target(bytes: &[u8], custom: Value) -> Value {
 }
 
 impl Car {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (director, image) = (Repo::new(Some("VIN1")), Repo::new(None));
         let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
         let (director_root, image_root) = (dir.path().join("d.json"), dir.path().join("i.json"));
@@ -94,9 +95,9 @@ impl Car {
             director_root,
             image_root,
         };
-        let car = Self { server, dir, director, image, version: 0 };
-        let record = provision::make(&car.folder(), &plan).unwrap();
-        assert_eq!(provision::make(&car.folder(), &plan).unwrap(), record, "it can be repeated");
+        let car = Self { server, dir, plan, director, image, version: 0 };
+        let record = provision::make(&car.folder(), &car.plan).unwrap();
+        assert_eq!(provision::make(&car.folder(), &car.plan).unwrap(), record, "it can be repeated");
         assert_eq!(record["ecus"][1]["role"], "secondary");
         car.set_time("2030-01-01T00:00:00Z");
         car.configure("time_file = \"time\"\nstall_timeout_seconds = 1\n");
@@ -107,7 +108,7 @@ impl Car {
         Folder::new(&self.dir.path().join("car"))
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(super) fn path(&self, below: &str) -> PathBuf {
         self.folder().path().join(below)
     }
 
@@ -171,7 +172,7 @@ impl Car {
         }
     }
 
-    fn update(&self) -> Outcome {
+    pub(super) fn update(&self) -> Outcome {
         cycle::run(&mut self.vehicle())
     }
 
@@ -183,7 +184,7 @@ impl Car {
     }
 
     /// A cycle that fails without an attack; returns what is said of it.
-    fn failed(&self, fault: Fault) -> String {
+    pub(super) fn failed(&self, fault: Fault) -> String {
         let outcome = self.update();
         let failure = outcome.failure.as_ref().expect("it fails").to_string();
         assert_eq!((outcome.attack(), outcome.fault()), (None, Some(fault)), "{failure}");
@@ -191,7 +192,7 @@ impl Car {
     }
 
     /// What the manifests since the last look say went wrong with an ECU.
-    fn faults(&self, serial: &str) -> String {
+    pub(super) fn faults(&self, serial: &str) -> String {
         let bodies = self.server.bodies();
         let manifests = bodies.iter().map(|body| VehicleManifest::parse(body).unwrap());
         let serial: crate::model::EcuSerial = serial.parse().unwrap();
@@ -199,7 +200,7 @@ impl Car {
         faults.filter(|faults| !faults.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
-    fn installed(&self, serial: &str) -> Option<Vec<u8>> {
+    pub(super) fn installed(&self, serial: &str) -> Option<Vec<u8>> {
         std::fs::read(self.path(&format!("ecus/{serial}/image.bin"))).ok()
     }
 
@@ -217,7 +218,7 @@ impl Car {
     }
 
     /// Lists an image for the Primary in both repositories.
-    fn offer(&mut self, path: &str, image: &Image, counter: u64) {
+    pub(super) fn offer(&mut self, path: &str, image: &Image, counter: u64) {
         let custom = image.custom("gateway", counter);
         self.list(path, image, &custom);
         let assigned = self.assign(image, custom, "p-1", "gw");
@@ -465,6 +466,153 @@ fn reports_and_metadata_of_the_director_go_to_nobody_else() {
     assert_eq!(elsewhere.tokens(), [None], "the image came from there, and nobody was named");
 }
 
+/// What a failed run was given counts no longer, until somebody knows the vehicle.
+#[test]
+fn provisioning_that_failed_is_repeated_with_other_flags() {
+    let mut car = Car::new();
+    let signing = |car: &Car| std::fs::read(car.path("keys/p-1.signing.pem")).unwrap();
+    let first = signing(&car);
+    let text = |car: &Car| std::fs::read_to_string(car.path("vehicle.toml")).unwrap();
+    car.plan.server = "https://another.example".into();
+    car.plan.ecus[1].serial = "s-2".parse().unwrap();
+    let record = provision::make(&car.folder(), &car.plan).unwrap();
+    assert!(text(&car).contains("https://another.example") && !text(&car).contains("s-1"));
+    assert_eq!((record["ecus"][1]["ecu_serial"].as_str(), signing(&car) == first), (Some("s-2"), true));
+    car.plan.signing = Scheme::EcdsaSha2Nistp256;
+    car.plan.ecus[0].encryption = EncryptionKind::Rsa;
+    let record = provision::make(&car.folder(), &car.plan).unwrap();
+    assert_eq!(record["ecus"][0]["signing_key"]["scheme"], "ecdsa-sha2-nistp256");
+    assert!(signing(&car) != first, "of the kind that is asked for now");
+    // A key and settings that a disk has damaged, and roots of a run that was given others.
+    std::fs::write(car.path("keys/p-1.encryption.pem"), "").unwrap();
+    std::fs::write(car.path("vehicle.toml"), [0; 10]).unwrap();
+    std::fs::write(car.path("trust/image/root.json"), car.director.file("1.root.json")).unwrap();
+    let folder = car.folder();
+    provision::make(&folder, &car.plan).unwrap();
+    let mended = folder.mended().take();
+    assert_eq!(mended, [car.path("vehicle.toml"), car.path("keys/p-1.encryption.pem")]);
+    assert_eq!(std::fs::read(car.path("trust/image/root.json")).unwrap(), car.image.file("1.root.json"));
+    // From then on it is this vehicle.
+    provision::mark_enrolled(&car.folder()).unwrap();
+    car.plan.server = "https://third.example".into();
+    let error = provision::make(&car.folder(), &car.plan).unwrap_err().to_string();
+    assert!(error.contains("vehicle.toml") && error.contains("another server"), "{error}");
+    car.plan.ecus[1].serial = "s-1".parse().unwrap();
+    let error = provision::make(&car.folder(), &car.plan).unwrap_err().to_string();
+    assert!(error.contains("another vehicle"), "{error}");
+}
+
+/// A vehicle with the wrong root would take everything for unsigned.
+#[test]
+fn roots_that_have_changed_places_are_refused_at_once() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    provision::check_roots(&car.folder(), &car.plan).unwrap();
+    let (director, image) = (car.plan.director_root.clone(), car.plan.image_root.clone());
+    (car.plan.director_root, car.plan.image_root) = (image.clone(), director.clone());
+    let error = provision::check_roots(&car.folder(), &car.plan).unwrap_err();
+    assert!(error.to_string().contains("have changed places") && error.attack().is_none(), "{error}");
+    (car.plan.director_root, car.plan.image_root) = (director.clone(), director);
+    let error = provision::make(&car.folder(), &car.plan).unwrap_err().to_string();
+    assert!(error.contains("each repository has its own"), "{error}");
+    car.plan.image_root = image.clone();
+    std::fs::write(&image, Repo::new(None).file("1.root.json")).unwrap();
+    let error = provision::check_roots(&car.folder(), &car.plan).unwrap_err().to_string();
+    assert!(error.contains("another root with this version"), "{error}");
+    std::fs::write(&image, "<html>").unwrap();
+    let error = provision::make(&car.folder(), &car.plan).unwrap_err();
+    assert!(error.to_string().contains("i.json can't be used") && error.attack().is_none(), "{error}");
+}
+
+/// What the own disk does to a file is mended and told, and never called an attack.
+#[test]
+fn damage_on_the_own_disk_is_a_fault_and_the_update_goes_on() {
+    let own = ["trust/director/root.json", "trust/image/root.json", "ecus/s-1/trust/image/root.json", "state.json"];
+    for (number, file) in (1..).zip(own) {
+        for damage in [&b""[..], &[0; 700], b"{\"signed\":1}"] {
+            let mut car = Car::new();
+            car.publish(json!({}));
+            assert!(car.update().failure.is_none());
+            let (_, _, counter) = car.reported("p-1");
+            let brake = image(2000 + number);
+            let custom = brake.custom("brake", 1);
+            car.list("br/1/br.bin", &brake, &custom);
+            let assigned = car.assign(&brake, custom, "s-1", "br");
+            car.publish(json!({ "br/1/br.bin": assigned }));
+            std::fs::write(car.path(file), damage).unwrap();
+            let outcome = car.update();
+            assert!(outcome.failure.is_none(), "{file}: {:?}", outcome.failure);
+            assert_eq!(outcome.mended, [car.path(file)]);
+            assert_eq!(car.installed("s-1"), Some(brake.plaintext));
+            let manifests: Vec<_> =
+                car.server.bodies().iter().map(|body| VehicleManifest::parse(body).unwrap()).collect();
+            let reports = manifests.iter().map(|manifest| &manifest.content.reports[&"p-1".parse().unwrap()].content);
+            let reports: Vec<_> = reports.collect();
+            assert!(reports.iter().any(|report| report.faults_detected == "storage"), "{file}: {reports:?}");
+            assert!(reports.iter().all(|report| report.attacks_detected.is_empty() && report.counter > counter));
+            assert!(car.update().mended.is_empty(), "{file} is mended");
+        }
+    }
+}
+
+/// Both copies: the cycle says so, to the Director too, and `provision` puts the root in place again.
+#[test]
+fn a_root_without_a_good_copy_is_told_and_replaced_by_provision() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    let record = provision::make(&car.folder(), &car.plan).unwrap();
+    for file in ["root.json", "root.json.copy"] {
+        std::fs::write(car.path("trust/director").join(file), [0; 100]).unwrap();
+    }
+    let failure = car.failed(Fault::Storage);
+    assert!(failure.contains("trust/director/root.json is damaged"), "{failure}");
+    assert_eq!(car.faults("p-1"), "storage");
+    let folder = car.folder();
+    assert_eq!(provision::make(&folder, &car.plan).unwrap(), record);
+    assert_eq!(folder.mended().take(), [car.path("trust/director/root.json")]);
+    assert!(car.update().failure.is_none());
+}
+
+/// A vehicle that has lost all memory is heard: it counts on from the time.
+#[test]
+fn a_lost_memory_does_not_make_a_vehicle_silent() {
+    type Lose = fn(&Car);
+    let ways: [Lose; 2] = [
+        |car| ["state.json", "state.json.copy"].iter().for_each(|file| std::fs::write(car.path(file), "").unwrap()),
+        |car| ["state.json", "state.json.copy"].iter().for_each(|file| std::fs::remove_file(car.path(file)).unwrap()),
+    ];
+    for lose in ways {
+        let mut car = Car::new();
+        car.publish(json!({}));
+        assert!(car.update().failure.is_none());
+        lose(&car);
+        car.server.bodies();
+        let outcome = car.update();
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        assert_eq!(outcome.mended, [car.path("state.json")]);
+        let (_, attacks, counter) = car.reported("p-1");
+        assert!(attacks.is_empty() && counter > 1_700_000_000, "{counter}");
+    }
+}
+
+/// An image that was damaged after it had come is fetched again.
+#[test]
+fn a_download_that_the_disk_has_damaged_is_no_wrong_software() {
+    let mut car = Car::new();
+    // Longer than what is read ahead: the command damages the rest before it takes the first byte.
+    let gateway = image(16 * 1024 * 1024);
+    let script =
+        "printf xxxxxxxx | dd of=$(ls downloads/* | head -n 1) bs=1 seek=16000000 conv=notrunc status=none; cat > out";
+    let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
+    car.offer("gw/1/gw.bin", &gateway, 1);
+    let failure = car.failed(Fault::Storage);
+    assert!(failure.contains("not what was downloaded"), "{failure}");
+    car.replace_setting(&command, "command = [\"sh\", \"-c\", \"cat > out\"]");
+    assert!(car.update().failure.is_none());
+    assert_eq!(std::fs::read(car.path("out")).unwrap(), gateway.plaintext);
+}
+
 /// A Secondary follows the chain of roots from where it is.
 #[test]
 fn secondaries_verify_for_themselves_fully_or_partially() {
@@ -525,9 +673,10 @@ fn a_device_is_written_and_an_interrupted_installation_is_repeated() {
     let written = std::fs::read(&device).unwrap();
     assert_eq!((&written[..60_000], written.len()), (&gateway.plaintext[..], 70_000));
     // Power was lost while the same image was written again.
-    let state = car.path("state.json");
-    let text = std::fs::read_to_string(&state).unwrap();
-    std::fs::write(&state, text.replace("\"installing\": null", "\"installing\": \"gw/1/gw.bin\"")).unwrap();
+    let mut vehicle = car.vehicle();
+    vehicle.state.ecu(&"p-1".parse().unwrap()).installing = Some("gw/1/gw.bin".into());
+    vehicle.state.save().unwrap();
+    drop(vehicle);
     std::fs::write(&device, vec![8; 70_000]).unwrap();
     car.server.bodies();
     let outcome = car.update();
@@ -536,6 +685,40 @@ fn a_device_is_written_and_an_interrupted_installation_is_repeated() {
     let first = VehicleManifest::parse(&car.server.bodies()[0]).unwrap();
     let first = &first.content.reports[&"p-1".parse::<crate::model::EcuSerial>().unwrap()].content;
     assert_eq!(first.installed_image.path, "unprovisioned", "it ran nothing for sure");
+}
+
+/// A program that hangs, and what it has started, ends when its time is over; the next update may do better.
+#[test]
+fn a_command_that_hangs_is_ended_with_its_children() {
+    let mut car = Car::new();
+    car.configure("install_timeout_seconds = 1\n");
+    let script = "trap '' TERM; sleep 600 & echo $! > child; cat > out; sleep 600";
+    let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
+    let gateway = image(200_000);
+    car.offer("gw/1/gw.bin", &gateway, 1);
+    let started = std::time::Instant::now();
+    let failure = car.failed(Fault::Install);
+    assert!(failure.contains("took longer than 1 s"), "{failure}");
+    assert!(started.elapsed().as_secs() < 60);
+    assert_eq!(car.faults("p-1"), "install");
+    let child = std::fs::read_to_string(car.path("child")).unwrap();
+    // Without its own process group it would live for ten minutes.
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(status.is_empty() || status.contains(") Z "), "{status}");
+    car.replace_setting(&command, "command = [\"sh\", \"-c\", \"cat > out\"]");
+    assert!(car.update().failure.is_none());
+}
+
+/// One that does not read is not waited for either.
+#[test]
+fn a_command_that_does_not_read_is_ended() {
+    let mut car = Car::new();
+    car.configure("install_timeout_seconds = 1\n");
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", "command = [\"sleep\", \"600\"]");
+    car.offer("gw/1/gw.bin", &image(3_000_000), 1);
+    let failure = car.failed(Fault::Install);
+    assert!(failure.contains("took longer than 1 s"), "{failure}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::http::{Answer, Http, Request, Token};
 use super::http_error::HttpError;
 use super::redirect::Redirects;
 use super::tries::Tries;
-use crate::uptane::verify::{Hasher, Hashes};
+use crate::uptane::verify::{Hasher, Hashes, TargetFile};
 
 /// A file to download.
 pub(super) struct Wanted<'a> {
@@ -31,7 +31,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Downloads into `partial`, which is complete, verified and synced afterwards. After an error it has what came until then,
-/// unless that is known to be wrong.
+/// unless that is known to be wrong, or there is no room.
 ///
 /// # Errors
 ///
@@ -55,6 +55,11 @@ pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<
         }
         match cut {
             Some(Error::Http(failure)) if tries.again(http, &failure)? => continue,
+            // What is here can't be used, and keeps others from writing.
+            Some(error) if error.is_full() => {
+                remove(partial);
+                return Err(error);
+            }
             Some(error) => return Err(error),
             None => {}
         }
@@ -66,6 +71,23 @@ pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<
         // Bytes from an earlier day may be of another file, or may not have survived a power cut.
         if !std::mem::take(&mut had_prefix) || restarts > MAX_RESTARTS {
             return Err(Error::WrongTarget { name: wanted.name.to_owned() });
+        }
+    }
+}
+
+/// Whether a file is what was signed.
+pub(super) fn is_whole(path: &Path, target: &TargetFile) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    if file.metadata().is_ok_and(|metadata| metadata.len() != target.length) {
+        return false;
+    }
+    let mut hasher = target.hashes.hasher();
+    let mut block = vec![0; BLOCK_SIZE];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return target.hashes.match_hasher(hasher),
+            Ok(read) => hasher.update(&block[..read]),
+            Err(_) => return false,
         }
     }
 }
@@ -192,6 +214,7 @@ impl<'p> Partial<'p> {
             if is_full && !block.is_empty() {
                 self.file.write_all(&block).map_err(Error::file("write", self.path))?;
                 self.length += block.len() as u64;
+                answer.progress().came(wanted.name, self.length, wanted.length);
                 let _ = to_hash.send(std::mem::take(&mut block)); // the hashing thread ends after this one
                 block = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK_SIZE));
             }

@@ -11,14 +11,14 @@ use super::http_error::HttpError;
 use super::server_tests::{Manner, Server};
 use crate::uptane::verify::{Attack, Fault, Finding, Hashes};
 
-struct Case {
+pub(super) struct Case {
     server: Server,
     folder: TempDir,
     file: Vec<u8>,
 }
 
 impl Case {
-    fn new(length: usize, manner: Manner) -> Self {
+    pub(super) fn new(length: usize, manner: Manner) -> Self {
         let file: Vec<u8> = (0..length).map(|i| (i * 31 % 251) as u8).collect();
         let server = Server::start();
         server.put("/f", &file);
@@ -26,11 +26,11 @@ impl Case {
         Self { server, folder: tempfile::tempdir().unwrap(), file }
     }
 
-    fn partial(&self) -> PathBuf {
+    pub(super) fn partial(&self) -> PathBuf {
         self.folder.path().join("partial")
     }
 
-    fn fetch(&self) -> Result<(), Error> {
+    pub(super) fn fetch(&self) -> Result<(), Error> {
         let second = Duration::from_secs(1);
         let patience = Patience { answer: second * 5, stall: second, min_speed: 1024, window: second };
         let http = Http::new(Tls::default(), patience).unwrap();

@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 use super::Error;
 use super::config::EcuConfig;
 use super::files::replace;
-use crate::envelope::key::RecipientPrivateKey;
+use super::http::Token;
+use super::mended::Mended;
+use crate::envelope::key::{KeyAlgorithm, RecipientPrivateKey};
 use crate::files;
 use crate::uptane::key::{Scheme, SigningKey};
 
@@ -38,6 +40,32 @@ impl KeyFiles {
         }
     }
 
+    /// Removes keys of another kind than is wanted, and what is none, so that [`Self::make`] makes others. Nobody **must** know
+    /// them yet.
+    pub(super) fn forget_others(
+        &self,
+        signing: Scheme,
+        encryption: EncryptionKind,
+        mended: &Mended,
+    ) -> Result<(), Error> {
+        let alg = match encryption {
+            EncryptionKind::P256 => KeyAlgorithm::EcdhEsA256kw,
+            EncryptionKind::Rsa => KeyAlgorithm::RsaOaep256,
+        };
+        let signing = self.signing().map(|key| key.public().scheme() == signing);
+        let encryption = self.encryption().map(|key| key.alg() == alg);
+        for (path, is_wanted) in [(&self.signing, signing), (&self.encryption, encryption)] {
+            if !path.exists() || matches!(is_wanted, Ok(true)) {
+                continue;
+            }
+            if is_wanted.is_err() {
+                mended.note(path);
+            }
+            std::fs::remove_file(path).map_err(Error::file("remove", path))?;
+        }
+        Ok(())
+    }
+
     /// Makes what is missing, so that a provisioning that was cut off can be repeated.
     pub(super) fn make(&self, signing: Scheme, encryption: EncryptionKind) -> Result<(), Error> {
         if !self.signing.exists() {
@@ -65,6 +93,14 @@ impl KeyFiles {
     pub(super) fn encryption(&self) -> Result<RecipientPrivateKey, Error> {
         RecipientPrivateKey::parse(&read(&self.encryption)?).map_err(|error| unusable(&self.encryption, &error))
     }
+}
+
+/// Reads a token that a server knows the vehicle by. One that a disk has emptied is none.
+pub(super) fn read_token(path: &Path) -> Result<Token, Error> {
+    let text = read(path)?;
+    let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
+    let fault = "it has no token; restore it, or put one there that `motorcade vehicle token` has made".to_owned();
+    is_token.then(|| Token::new(&text)).ok_or_else(|| Error::Setting { path: path.to_owned(), fault })
 }
 
 /// Reads a secret that nobody else can read.

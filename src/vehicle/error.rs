@@ -32,6 +32,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// There is no room for an image and what has to stay free besides.
+    #[error("{path} has room for {available} more bytes, and {needed} are needed; make room")]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are missing for the image.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
     /// The clock is before a time that was verified earlier (TIM-6; AT-7).
     #[error("the clock is behind: it says {now}, and {latest} has been verified before; correct the time source")]
     ClockBehind {
@@ -75,6 +85,14 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A file of the vehicle's own that its disk has damaged, and of which no copy is good.
+    #[error("{path} is damaged ({fault}), and there is no good copy of it")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// A setting, key or state file that can't be used.
     #[error("{path} can't be used: {fault}")]
     Setting {
@@ -101,10 +119,16 @@ impl Error {
             Self::WrongTarget { .. } | Self::TargetName { .. } => Some(Finding::Attack(Attack::ArbitrarySoftware)),
             Self::WrongImage { .. } => Some(Finding::Attack(Attack::WrongSoftware)),
             Self::NotFound { .. } => Some(Finding::Fault(Fault::Missing)),
+            Self::NoRoom { .. } => Some(Finding::Fault(Fault::DiskFull)),
             Self::File { source, .. } if is_full(source) => Some(Finding::Fault(Fault::DiskFull)),
-            Self::File { .. } | Self::Setting { .. } => Some(Finding::Fault(Fault::Storage)),
+            Self::File { .. } | Self::Setting { .. } | Self::Damaged { .. } => Some(Finding::Fault(Fault::Storage)),
             Self::Install { .. } => Some(Finding::Fault(Fault::Install)),
         }
+    }
+
+    /// Whether there was no room while something was written.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::File { source, .. } if is_full(source))
     }
 
     /// The attack that it looks like, if it looks like one.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 
@@ -18,6 +18,13 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         sync_folder(folder)
     };
     write().map_err(Error::file("write", path))
+}
+
+/// Where the second copy of a file is that can't be had again.
+pub(super) fn copy_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".copy");
+    PathBuf::from(name)
 }
 
 /// Makes a rename in a folder last.

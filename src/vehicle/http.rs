@@ -3,7 +3,6 @@
 //! A server may be hostile or a link bad. No answer takes more memory than it may have bytes, and none takes longer than its
 //! bytes are worth (Uptane 2.1.0, 5.4: a vehicle watches the speed of its downloads; AT-5, AT-16).
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io::Read;
 use std::path::Path;
@@ -12,16 +11,17 @@ use std::time::{Duration, Instant};
 use flate2::read::MultiGzDecoder;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Identity, Method, StatusCode};
+use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, StatusCode};
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::Error;
 use super::http_error::HttpError;
+use super::progress::Progress;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::stop::Stop;
 use super::tries::Tries;
 
 /// How long the client waits.
@@ -45,9 +45,11 @@ impl Default for Patience {
     }
 }
 
-/// Whom a server has to be, and who we are to it.
+/// Whom a server has to be, who we are to it, and whom we ask to get there.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tls<'a> {
+    /// A proxy in the place of what the environment says (`https_proxy`, `http_proxy`, `no_proxy`); `none` for none at all.
+    pub(super) proxy: Option<&'a str>,
     pub(super) ca_file: Option<&'a Path>,
     pub(super) client_cert: Option<&'a Path>,
     pub(super) client_key: Option<&'a Path>,
@@ -74,13 +76,8 @@ pub(super) struct Http {
     stranger: reqwest::Client,
     runtime: Runtime,
     patience: Patience,
-    stop: RefCell<Option<Stop>>,
-}
-
-/// Whether the process is to end.
-struct Stop {
-    signal: Signal,
-    is_asked: bool,
+    stop: Stop,
+    progress: Progress,
 }
 
 /// One request.
@@ -109,7 +106,7 @@ pub(super) struct Answer<'h> {
 }
 
 impl Http {
-    /// Makes a client. It asks no environment for a proxy.
+    /// Makes a client.
     pub(super) fn new(tls: Tls<'_>, patience: Patience) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| HttpError::Client { source: Box::new(source) })?;
@@ -121,16 +118,28 @@ impl Http {
             Some(identity) => build(base(tls, patience)?.identity(identity))?,
             None => stranger.clone(),
         };
-        Ok(Self { client, stranger, runtime, patience, stop: RefCell::new(None) })
+        let (stop, progress) = (Stop::never(), Progress::default());
+        Ok(Self { client, stranger, runtime, patience, stop, progress })
     }
 
-    /// From now on SIGTERM ends what waits here, with [`HttpError::Stopped`], and not the process.
-    pub(super) fn stop_on_sigterm(&self) -> Result<(), HttpError> {
-        let _context = self.runtime.enter();
-        let signal =
-            signal(SignalKind::terminate()).map_err(|source| HttpError::Client { source: Box::new(source) })?;
-        *self.stop.borrow_mut() = Some(Stop { signal, is_asked: false });
-        Ok(())
+    /// From now on what waits here ends with [`HttpError::Stopped`] once that is asked for.
+    pub(super) fn stop_with(&mut self, stop: Stop) {
+        self.stop = stop;
+    }
+
+    /// From now on shows how far downloads are.
+    pub(super) fn show(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// Whether the process is to end.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Where it is shown how far downloads are.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Waits, or is stopped.
@@ -139,18 +148,10 @@ impl Http {
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, HttpError> {
-        let mut stop = self.stop.borrow_mut();
-        let Some(stop) = stop.as_mut() else { return Ok(self.runtime.block_on(future)) };
-        if stop.is_asked {
-            return Err(HttpError::Stopped);
-        }
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = stop.signal.recv() => {
-                    stop.is_asked = true;
-                    Err(HttpError::Stopped)
-                }
+                () = self.stop.asked() => Err(HttpError::Stopped),
                 done = future => Ok(done),
             }
         })
@@ -233,11 +234,25 @@ impl Http {
 
 /// All that both clients have in common.
 fn base(tls: Tls<'_>, patience: Patience) -> Result<reqwest::ClientBuilder, Error> {
-    let builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(patience.answer);
+    let builder = reqwest::Client::builder().redirect(Policy::none()).connect_timeout(patience.answer);
+    let builder = match tls.proxy {
+        None => builder,
+        Some("none") => builder.no_proxy(),
+        Some(url) => builder.proxy(proxy(url)?),
+    };
     let builder = builder.user_agent(concat!("motorcade-vehicle/", env!("CARGO_PKG_VERSION")));
     let Some(path) = tls.ca_file else { return Ok(builder) };
     let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(unusable(path))?;
+    if certificates.is_empty() {
+        return Err(Error::Setting { path: path.to_owned(), fault: "it has no certificate in PEM".into() });
+    }
     Ok(builder.tls_certs_merge(certificates))
+}
+
+/// A proxy for all servers but those that the environment's `no_proxy` lists.
+fn proxy(url: &str) -> Result<Proxy, HttpError> {
+    let proxy = Proxy::all(url).map_err(|source| HttpError::Client { source: Box::new(source) })?;
+    Ok(proxy.no_proxy(NoProxy::from_env()))
 }
 
 /// The certificate that servers know us by, and its key.
@@ -264,7 +279,12 @@ impl Answer<'_> {
     pub(super) fn refusal(&mut self) -> HttpError {
         let (url, status) = (self.url.clone(), self.status());
         let detail = match self.headers().get(LOCATION).filter(|_| redirect::is_redirect(status)) {
-            Some(location) => format!(": it sends us on to {location:?}, which is not followed here"),
+            // Without its query, which may be a secret.
+            Some(location) => {
+                let place = String::from_utf8_lossy(location.as_bytes());
+                let place = place.split('?').next().unwrap_or_default().escape_debug().to_string();
+                format!(": it sends us on to {place}, which is not followed here")
+            }
             None => problem(&self.body(MAX_PROBLEM_SIZE).unwrap_or_default()),
         };
         HttpError::Status { url, status: status.as_u16(), detail }
@@ -273,6 +293,11 @@ impl Answer<'_> {
     /// That a file came which cannot be the one that was asked for.
     pub(super) fn unexpected(&self, what: &str) -> HttpError {
         HttpError::Unexpected { url: self.url.clone(), what: what.to_owned() }
+    }
+
+    /// Where it is shown how much has come.
+    pub(super) fn progress(&self) -> &Progress {
+        self.http.progress()
     }
 
     /// Length of the body, if it was announced.

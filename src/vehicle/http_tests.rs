@@ -102,3 +102,16 @@ fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     }
     assert_eq!(elsewhere.requests(), []);
 }
+
+/// A file that is none would leave a vehicle with the system's CAs alone, and nobody would know why it trusts no server.
+#[test]
+fn a_file_without_certificates_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    for text in [&b""[..], b"\x30\x82\x01", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        std::fs::write(&path, text).unwrap();
+        let tls = Tls { ca_file: Some(&path), ..Tls::default() };
+        let error = Http::new(tls, Patience::default()).err().expect("it is refused").to_string();
+        assert!(error.contains("ca.pem can't be used"), "{error}");
+    }
+}

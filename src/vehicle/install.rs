@@ -6,13 +6,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::Error;
+use super::command::{CommandSink, Patience};
 use super::config::InstallTarget;
 use super::files::{TEMPORARY, folder_of, make_folder, sync_folder};
 use super::pipeline;
@@ -39,6 +39,10 @@ pub(super) fn is_atomic(target: &InstallTarget) -> bool {
 }
 
 /// Opens the envelope with the ECU's key and the image into the ECU's target.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one thing that goes into an installation, and there is one caller"
+)]
 pub(super) fn install(
     folder: &Path,
     target: &InstallTarget,
@@ -46,6 +50,7 @@ pub(super) fn install(
     envelope: &[u8],
     key: &RecipientPrivateKey,
     sealed: &Path,
+    patience: Patience,
 ) -> Result<(), Error> {
     let wrong = |source: Option<Box<dyn std::error::Error + Send + Sync>>| {
         let path = assignment.path.clone();
@@ -58,18 +63,26 @@ pub(super) fn install(
         return Err(wrong(Some("the envelope names another algorithm".into())));
     }
     let file = File::open(sealed).map_err(Error::file("read", sealed))?;
-    let failed = |error: io::Error| Error::Install { ecu: assignment.ecu.clone(), reason: error.to_string() };
-    let mut sink = sink(folder, target, assignment).map_err(failed)?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::file("install", sealed)(error),
+        _ => Error::Install { ecu: assignment.ecu.clone(), reason: error.to_string() },
+    };
+    let mut sink = sink(folder, target, assignment, patience).map_err(failed)?;
     let opened = pipeline::open_into(file, &data_key, algorithm, &signed.plaintext, &mut *sink);
     opened.map_err(|failure| failure.into_error(&assignment.path, failed))?;
     sink.commit(&signed.plaintext).map_err(failed)
 }
 
-fn sink(folder: &Path, target: &InstallTarget, assignment: &Assignment) -> io::Result<Box<dyn Sink>> {
+fn sink(
+    folder: &Path,
+    target: &InstallTarget,
+    assignment: &Assignment,
+    patience: Patience,
+) -> io::Result<Box<dyn Sink>> {
     Ok(match target {
         InstallTarget::File(path) => Box::new(FileSink::new(folder.join(path))?),
         InstallTarget::Device(path) => Box::new(DeviceSink::new(&folder.join(path))?),
-        InstallTarget::Command(command) => Box::new(CommandSink::new(folder, command, assignment)?),
+        InstallTarget::Command(command) => Box::new(CommandSink::new(folder, command, assignment, patience)?),
     })
 }
 
@@ -134,51 +147,6 @@ impl Sink for DeviceSink {
         match hasher.finalize()[..] == *expected.hashes.sha256.as_bytes() {
             true => Ok(()),
             false => Err(io::Error::other("the device does not have what was written to it")),
-        }
-    }
-}
-
-/// A program. It must not take the end of its input for the end of the image unless it is: it is killed before its input is
-/// closed on anything else.
-struct CommandSink {
-    child: Child,
-    is_done: bool,
-}
-
-impl CommandSink {
-    fn new(folder: &Path, command: &[String], assignment: &Assignment) -> io::Result<Self> {
-        let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
-            .env("MOTORCADE_ECU_SERIAL", assignment.ecu.as_str())
-            .env("MOTORCADE_IMAGE_LENGTH", assignment.custom.image.sealed.plaintext.length.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null()) // ours is for results
-            .spawn()?;
-        Ok(Self { child, is_done: false })
-    }
-}
-
-impl Sink for CommandSink {
-    fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        let stdin = self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        stdin.write_all(block)
-    }
-
-    fn commit(mut self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
-        drop(self.child.stdin.take());
-        let status = self.child.wait()?;
-        self.is_done = true;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("the command ended with {status}"))) }
-    }
-}
-
-impl Drop for CommandSink {
-    fn drop(&mut self) {
-        if !self.is_done {
-            let _ = self.child.kill(); // it may have ended by itself
-            let _ = self.child.wait();
         }
     }
 }

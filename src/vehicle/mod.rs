@@ -7,10 +7,13 @@
 
 mod bundle;
 pub mod cli;
+mod command;
 mod config;
 mod cycle;
 #[cfg(test)]
 mod cycle_tests;
+#[cfg(test)]
+mod disk_tests;
 mod download;
 #[cfg(test)]
 mod download_tests;
@@ -20,17 +23,22 @@ mod files;
 mod http;
 mod http_error;
 mod install;
+mod mended;
 mod names;
 mod pipeline;
+mod progress;
 mod provision;
 mod redirect;
 mod report;
+mod room;
+mod roots;
 mod secondary;
 #[cfg(test)]
 mod server_tests;
 mod setup;
 mod source;
 mod state;
+mod stop;
 mod store;
 mod tries;
 mod updater;

@@ -12,13 +12,14 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::config::{Config, EcuConfig, InstallTarget, TlsConfig, Verification};
 use super::ecu::{self, EncryptionKind, KeyFiles};
-use super::files::{make_folder, replace};
+use super::files::{copy_of, make_folder, replace};
 use super::http::{Request, Token};
+use super::roots::Roots;
 use super::setup::{Folder, client};
 use super::store::Store;
 use crate::model::{Clock, EcuRole, EcuSerial, HardwareId, SystemClock, VehicleId};
 use crate::uptane::key::Scheme;
-use crate::uptane::verify::{Limits, Repository, TrustedSet};
+use crate::uptane::verify::{Repository, TrustedSet};
 
 /// What a vehicle is made of.
 #[derive(Debug)]
@@ -42,13 +43,20 @@ pub(super) struct PlannedEcu {
 }
 
 /// Makes the state directory and returns the registration record: `vin`, `ecus` and `token_sha256`.
+///
+/// Until the vehicle is in use, what is given now counts, and not what an earlier run was given that has failed.
 pub(super) fn make(folder: &Folder, plan: &Plan) -> Result<Value, Error> {
+    let roots = Roots::read(&plan.director_root, &plan.image_root, &plan.vin)?;
     make_folder(&folder.keys())?;
-    let config = config(folder, plan)?;
+    let use_ = Use::of(folder);
+    let config = config(folder, plan, use_)?;
     let token = token(folder)?;
     let mut ecus = Vec::new();
     for (ecu, planned) in config.ecus.iter().zip(&plan.ecus) {
         let keys = KeyFiles::new(folder.path(), ecu);
+        if use_ == Use::NotYet {
+            keys.forget_others(plan.signing, planned.encryption, folder.mended())?;
+        }
         keys.make(plan.signing, planned.encryption)?;
         make_folder(&folder.path().join("ecus").join(ecu.serial.as_str()))?;
         ecus.push(json!({
@@ -59,14 +67,45 @@ pub(super) fn make(folder: &Folder, plan: &Plan) -> Result<Value, Error> {
             "encryption_key": keys.encryption()?.public().to_public_pem(),
         }));
     }
-    trust(folder, plan, &config)?;
+    trust(folder, &roots, &config, use_)?;
     let token_sha256 = hex::encode(Sha256::digest(token.as_str().as_bytes()));
     Ok(json!({ "vin": config.vin, "ecus": ecus, "token_sha256": token_sha256 }))
 }
 
-/// Writes the settings, or takes those that are there if they are of the same vehicle.
-fn config(folder: &Folder, plan: &Plan) -> Result<Config, Error> {
-    let path = folder.config();
+/// Refuses roots that are not those of the server, before anything is made of them. A server that does not answer is no hindrance:
+/// a factory may be without one.
+pub(super) fn check_roots(folder: &Folder, plan: &Plan) -> Result<(), Error> {
+    let roots = Roots::read(&plan.director_root, &plan.image_root, &plan.vin)?;
+    let config = match Use::of(folder) {
+        Use::Already => Config::load(&folder.config())?,
+        Use::NotYet => planned(plan),
+    };
+    let http = client(folder, &config.tls, &config)?;
+    roots.check(&http, [&config.director(), &config.image()], [&plan.director_root, &plan.image_root])
+}
+
+/// Whether a state directory belongs to a vehicle that somebody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    NotYet,
+    Already,
+}
+
+impl Use {
+    fn of(folder: &Folder) -> Self {
+        let state = folder.state();
+        let is_known = folder.enrolled().exists() || state.exists() || copy_of(&state).exists();
+        if is_known { Self::Already } else { Self::NotYet }
+    }
+}
+
+/// Remembers that the vehicle has been made known.
+pub(super) fn mark_enrolled(folder: &Folder) -> Result<(), Error> {
+    replace(&folder.enrolled(), b"")
+}
+
+/// Settings as the flags ask for them.
+fn planned(plan: &Plan) -> Config {
     let ecu = |(position, planned): (usize, &PlannedEcu)| EcuConfig {
         serial: planned.serial.clone(),
         hardware_id: planned.hardware_id.clone(),
@@ -76,20 +115,52 @@ fn config(folder: &Folder, plan: &Plan) -> Result<Config, Error> {
         install: InstallTarget::File(PathBuf::from("ecus").join(planned.serial.as_str()).join("image.bin")),
     };
     let ecus: Vec<_> = plan.ecus.iter().enumerate().map(ecu).collect();
-    let config = Config::new(plan.vin.clone(), &plan.server, plan.tls.clone(), ecus);
+    Config::new(plan.vin.clone(), &plan.server, plan.tls.clone(), ecus)
+}
+
+/// Writes the settings, or takes those that are there if they are of the same vehicle.
+fn config(folder: &Folder, plan: &Plan, use_: Use) -> Result<Config, Error> {
+    let path = folder.config();
+    let config = planned(plan);
     if path.exists() {
-        let there = Config::load(&path)?;
-        let serials = |config: &Config| config.ecus.iter().map(|ecu| ecu.serial.clone()).collect::<Vec<_>>();
-        if there.vin != config.vin || serials(&there) != serials(&config) {
-            let fault = "it is of another vehicle; choose another --dir".to_owned();
-            return Err(Error::Setting { path, fault });
+        let other = |fault: &str| Error::Setting { path: path.clone(), fault: fault.to_owned() };
+        match (use_, Config::load(&path)) {
+            (Use::NotYet, Ok(there)) if is_same_vehicle(&there, &config) && is_same_way(&there, &config) => {
+                return Ok(there);
+            }
+            (Use::NotYet, Ok(_)) => {}
+            (Use::NotYet, Err(_)) => folder.mended().note(&path),
+            (Use::Already, there) => {
+                let there = there?;
+                if !is_same_vehicle(&there, &config) {
+                    return Err(other("it is of another vehicle; choose another --dir"));
+                }
+                if !is_same_way(&there, &config) {
+                    return Err(other("it has another server or other TLS files than were given; change it there"));
+                }
+                return Ok(there);
+            }
         }
-        return Ok(there);
     }
     let text =
         toml::to_string(&config).map_err(|error| Error::Setting { path: path.clone(), fault: error.to_string() })?;
     replace(&path, text.as_bytes())?;
     Config::load(&path)
+}
+
+fn is_same_vehicle(there: &Config, given: &Config) -> bool {
+    let ecus = |config: &Config| config.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.role)).collect::<Vec<_>>();
+    there.vin == given.vin && ecus(there) == ecus(given)
+}
+
+/// Whether what is given leads to the same server. What is not given is left as it is.
+fn is_same_way(there: &Config, given: &Config) -> bool {
+    let fits = |there: &Option<PathBuf>, given: &Option<PathBuf>| given.is_none() || there == given;
+    let elsewhere = there.director_url.is_some() && there.image_url.is_some();
+    (elsewhere || there.server == given.server)
+        && fits(&there.tls.ca_file, &given.tls.ca_file)
+        && fits(&there.tls.client_cert, &given.tls.client_cert)
+        && fits(&there.tls.client_key, &given.tls.client_key)
 }
 
 /// A secret of the vehicle's own, of which the server gets the digest.
@@ -100,27 +171,40 @@ fn token(folder: &Folder) -> Result<Token, Error> {
         getrandom::fill(&mut *random).expect("a running operating system has randomness");
         replace(&path, zeroize::Zeroizing::new(hex::encode(*random)).as_bytes())?;
     }
-    Ok(Token::new(&ecu::read(&path)?))
+    ecu::read_token(&path)
 }
 
 /// Puts the roots in place that everything is verified by, on each ECU that verifies.
-fn trust(folder: &Folder, plan: &Plan, config: &Config) -> Result<(), Error> {
-    let read = |path: &PathBuf, repository: Repository| {
-        let root = super::files::find(path, Limits::ROOT)?;
-        let root = root.ok_or_else(|| Error::Setting { path: path.clone(), fault: "it is not there".into() })?;
-        TrustedSet::new(&root, repository, SystemClock.now())?;
-        Ok::<_, Error>(root)
-    };
-    let director = read(&plan.director_root, Repository::Director { vin: config.vin.clone(), ecus: None })?;
-    let image = read(&plan.image_root, Repository::Image)?;
+fn trust(folder: &Folder, roots: &Roots, config: &Config, use_: Use) -> Result<(), Error> {
+    let (director, image) = (&roots.director, &roots.image);
     let mut stores = vec![(folder.director_store(), folder.image_store())];
     let secondaries = config.ecus.iter().filter(|ecu| ecu.role == EcuRole::Secondary);
     stores.extend(secondaries.map(|ecu| folder.secondary_stores(&ecu.serial)));
-    let init = |store: &Store, root: &[u8]| if store.root().is_ok() { Ok(()) } else { store.init(root) };
-    stores.iter().try_for_each(|(of_director, of_image)| {
-        init(of_director, &director)?;
-        init(of_image, &image)
-    })
+    let vin = config.vin.clone();
+    let of_director = move || Repository::Director { vin: vin.clone(), ecus: None };
+    for (own_director, own_image) in &stores {
+        if use_ == Use::NotYet {
+            own_director.init(director)?;
+            own_image.init(image)?;
+            continue;
+        }
+        init(folder, own_director, director, &of_director)?;
+        init(folder, own_image, image, &|| Repository::Image)?;
+    }
+    Ok(())
+}
+
+/// Keeps a root that can be used, which may be a later one, and replaces one that can't.
+fn init(folder: &Folder, store: &Store, root: &[u8], of: &dyn Fn() -> Repository) -> Result<(), Error> {
+    match store.root(|root| TrustedSet::new(root, of(), SystemClock.now())) {
+        Ok(_) => Ok(()),
+        Err(Error::Damaged { path, .. }) => {
+            store.init(root)?;
+            folder.mended().note(&path);
+            Ok(())
+        }
+        Err(_) => store.init(root),
+    }
 }
 
 /// Registers the vehicle with the Director. Doing so again changes nothing.

@@ -12,7 +12,9 @@ use super::source::Source;
 use super::store::Store;
 use super::updater::Updater;
 use crate::model::{EcuSerial, ReleaseCounter, Timestamp, VehicleId};
-use crate::uptane::verify::{Assignment, EcuRecord, Limits, Repository, VerifyError, assignments, verify_partial};
+use crate::uptane::verify::{
+    Assignment, EcuRecord, Limits, Repository, TrustedSet, VerifyError, assignments, verify_partial,
+};
 
 /// What a Secondary knows when metadata comes.
 pub(super) struct Secondary<'a> {
@@ -31,8 +33,10 @@ impl Secondary<'_> {
     /// say so.
     pub(super) fn verify(&self) -> Result<(Assignment, u64), Error> {
         let (own_director, own_image) = self.folder.secondary_stores(&self.config.serial);
-        let (director, image) = (HandedOver(self.folder.director_store()), HandedOver(self.folder.image_store()));
         let repository = Repository::Director { vin: self.vin.clone(), ecus: None };
+        let director =
+            HandedOver { store: self.folder.director_store(), repository: repository.clone(), now: self.now };
+        let image = HandedOver { store: self.folder.image_store(), repository: Repository::Image, now: self.now };
         let mut updater = Updater::start(&own_director, &director, repository, self.now)?;
         if self.config.verification == Verification::Partial {
             return self.verify_partially(&updater, &own_director, &director);
@@ -100,15 +104,23 @@ impl Secondary<'_> {
 }
 
 /// What the Primary trusts, by the names that a repository would give it.
-struct HandedOver(Store);
+struct HandedOver {
+    store: Store,
+    repository: Repository,
+    now: Timestamp,
+}
 
 impl Source for HandedOver {
     fn fetch(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
         let stem = name.strip_suffix(".json").unwrap_or(name);
+        let root = |bytes: &[u8]| TrustedSet::new(bytes, self.repository.clone(), self.now);
         let found = match stem.split_once('.') {
-            Some((version, "root")) => version.parse().ok().and_then(|version| self.0.find_root(version)),
-            Some((version, role)) if version.bytes().all(|byte| byte.is_ascii_digit()) => self.0.find_file(role),
-            _ => self.0.find_file(stem),
+            Some((version, "root")) => match version.parse() {
+                Ok(version) => self.store.find_root(version, root)?,
+                Err(_) => None,
+            },
+            Some((version, role)) if version.bytes().all(|byte| byte.is_ascii_digit()) => self.store.find_file(role),
+            _ => self.store.find_file(stem),
         };
         // The name may have one version and the file another: whoever asked for it checks that.
         Ok(found.filter(|bytes| bytes.len() as u64 <= max))

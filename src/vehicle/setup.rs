@@ -6,22 +6,30 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
+use super::command::Patience;
 use super::config::{Config, EcuConfig, TlsConfig};
 use super::ecu::{self, KeyFiles};
 use super::files::{make_folder, sweep};
 use super::http::{Http, Tls, Token};
-use super::state::State;
+use super::mended::Mended;
+use super::state::{Memory, State};
 use super::store::Store;
 use crate::files;
 use crate::model::{Clock, EcuSerial, SystemClock, Timestamp};
+use crate::uptane::verify::{Fault, Finding};
 
 /// The state directory, by the names of what is in it.
 #[derive(Debug, Clone)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf, Mended);
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+        Self(path.to_owned(), Mended::default())
+    }
+
+    /// What was damaged in it and could be mended.
+    pub(super) fn mended(&self) -> &Mended {
+        &self.1
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -30,6 +38,11 @@ impl Folder {
 
     pub(super) fn config(&self) -> PathBuf {
         self.0.join("vehicle.toml")
+    }
+
+    /// There once a Director, or whoever registers vehicles, knows of it.
+    pub(super) fn enrolled(&self) -> PathBuf {
+        self.0.join("enrolled")
     }
 
     pub(super) fn token(&self) -> PathBuf {
@@ -44,19 +57,23 @@ impl Folder {
         self.0.join("downloads")
     }
 
+    pub(super) fn state(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
     /// Trusted metadata of the Primary. It keeps what its Secondaries need.
     pub(super) fn director_store(&self) -> Store {
-        Store::keeping_roots(&self.0.join("trust/director"))
+        Store::keeping_roots(&self.0.join("trust/director")).noting(&self.1)
     }
 
     pub(super) fn image_store(&self) -> Store {
-        Store::keeping_roots(&self.0.join("trust/image"))
+        Store::keeping_roots(&self.0.join("trust/image")).noting(&self.1)
     }
 
     /// Trusted metadata of a Secondary, which is its own.
     pub(super) fn secondary_stores(&self, serial: &EcuSerial) -> (Store, Store) {
         let trust = self.0.join("ecus").join(serial.as_str()).join("trust");
-        (Store::new(&trust.join("director")), Store::new(&trust.join("image")))
+        (Store::new(&trust.join("director")).noting(&self.1), Store::new(&trust.join("image")).noting(&self.1))
     }
 
     /// Two processes on one directory would use report counters twice.
@@ -103,10 +120,10 @@ impl Vehicle {
         let lock = folder.lock()?;
         folder.sweep(&config);
         make_folder(&folder.downloads())?;
-        let state = State::load(&path.join("state.json"))?;
+        let state = remember(&folder, &config)?;
         let http = client(&folder, &config.tls, &config)?;
         let token = match folder.token().exists() {
-            true => Some(Token::new(&ecu::read(&folder.token())?)),
+            true => Some(ecu::read_token(&folder.token())?),
             false => None,
         };
         Ok(Self { folder, config, state, http, token, _lock: lock })
@@ -124,6 +141,11 @@ impl Vehicle {
         KeyFiles::new(self.folder.path(), ecu)
     }
 
+    /// What ends the program that installs an image.
+    pub(super) fn install_patience(&self) -> Patience {
+        Patience { longest: self.config.install_timeout(), stop: self.http.stop().clone() }
+    }
+
     /// The time as the source tells it, in whole seconds as metadata has it.
     pub(super) fn now(&self) -> Result<Timestamp, Error> {
         let Some(file) = &self.config.time_file else { return Ok(whole(SystemClock.now())) };
@@ -133,12 +155,32 @@ impl Vehicle {
     }
 }
 
+/// What the vehicle remembers. It reports what it has lost: a vehicle that is silent helps nobody.
+fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
+    let path = folder.state();
+    let (mut state, mut memory) = State::load(&path);
+    // Metadata that was verified once, and nothing remembered of it: the file is gone.
+    if memory == Memory::Whole && !path.exists() && folder.director_store().find("timestamp").is_some() {
+        memory = Memory::Lost;
+    }
+    if memory == Memory::Lost {
+        let seconds = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
+        state.count_from(seconds, config.ecus.iter().map(|ecu| ecu.serial.clone()));
+    }
+    if memory != Memory::Whole {
+        folder.mended().note(&path);
+        state.ecu(&config.primary().serial).note(Finding::Fault(Fault::Storage));
+        state.save()?;
+    }
+    Ok(state)
+}
+
 /// The HTTP client that the settings ask for.
 pub(super) fn client(folder: &Folder, tls: &TlsConfig, config: &Config) -> Result<Http, Error> {
     let below = |path: &Option<PathBuf>| path.as_ref().map(|path| folder.path().join(path));
     let (ca_file, client_cert, client_key) = (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
-    let tls =
-        Tls { ca_file: ca_file.as_deref(), client_cert: client_cert.as_deref(), client_key: client_key.as_deref() };
+    let (ca_file, client_cert, client_key) = (ca_file.as_deref(), client_cert.as_deref(), client_key.as_deref());
+    let tls = Tls { proxy: config.proxy.as_deref(), ca_file, client_cert, client_key };
     Http::new(tls, config.patience())
 }
 

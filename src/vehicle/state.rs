@@ -1,16 +1,18 @@
 //! `state.json`: what a vehicle has to remember over reboots, replaced whole with every change.
 //!
 //! Unlike metadata none of it can be had again: a counter that goes back is a report that is refused as a replay, and a
-//! forgotten release counter an image that should have been refused. A file that can't be read is therefore an error.
+//! forgotten release counter an image that should have been refused. So there are two copies, each with a checksum, and the
+//! second is read if the first can't be. A vehicle that has lost both is not silent: it says so, and counts on from the time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::files::{find, replace};
+use super::files::{copy_of, find, replace};
 use crate::model::{
     Candidate, Constraint, EcuSerial, ImageName, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp,
 };
@@ -71,19 +73,77 @@ pub(super) struct Installed {
     conflicts: Vec<Constraint>,
 }
 
+/// How much of what was saved could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// All, or nothing was saved yet.
+    Whole,
+    /// The second copy.
+    Mended,
+    /// Neither copy.
+    Lost,
+}
+
+/// Reads one copy. One without a checksum is of an earlier version.
+fn read(path: &Path) -> Result<Option<State>, Error> {
+    let Some(bytes) = find(path, MAX_SIZE)? else { return Ok(None) };
+    let damaged = |fault: String| Error::Damaged { path: path.to_owned(), fault };
+    let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let said = value.as_object_mut().and_then(|members| members.remove(CHECKSUM));
+    if said.is_some_and(|said| said != checksum(&value)) {
+        return Err(damaged("its checksum differs".into()));
+    }
+    // All members may be absent, so that earlier versions are read; what has none of them is something else.
+    if !value.get("ecus").is_some_and(Value::is_object) {
+        return Err(damaged("it says nothing of any ECU".into()));
+    }
+    serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+/// Of the members without it.
+fn checksum(value: &Value) -> String {
+    hex::encode(Sha256::digest(value.to_string()))
+}
+
 impl State {
     /// Reads what was saved, or starts with nothing.
-    pub(super) fn load(path: &Path) -> Result<Self, Error> {
-        let Some(bytes) = find(path, MAX_SIZE)? else { return Ok(Self { path: path.to_owned(), ..Self::default() }) };
-        let unusable = |error: serde_json::Error| Error::Setting { path: path.to_owned(), fault: error.to_string() };
-        let state: Self = serde_json::from_slice(&bytes).map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), ..state })
+    pub(super) fn load(path: &Path) -> (Self, Memory) {
+        let (mut memory, nothing) = (Memory::Whole, Self { path: path.to_owned(), ..Self::default() });
+        for (is_copy, file) in [(false, path.to_owned()), (true, copy_of(path))] {
+            match read(&file) {
+                // A copy is written last: what was counted in between does not count twice.
+                Ok(Some(state)) if is_copy => return (state.counted_on(path), Memory::Mended),
+                Ok(Some(state)) => return (Self { path: path.to_owned(), ..state }, Memory::Whole),
+                Ok(None) => {}
+                Err(_) => memory = Memory::Lost,
+            }
+        }
+        (nothing, memory)
     }
 
-    /// Saves it; on return it is on disk.
+    fn counted_on(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.path);
+        for ecu in self.ecus.values_mut() {
+            ecu.counter = ecu.counter.saturating_add(BETWEEN_COPIES);
+        }
+        self
+    }
+
+    /// Counts on from `seconds` since 1970, which is more than a vehicle that reports once a second has ever counted.
+    pub(super) fn count_from(&mut self, seconds: u64, ecus: impl Iterator<Item = EcuSerial>) {
+        for serial in ecus {
+            let ecu = self.ecu(&serial);
+            ecu.counter = ecu.counter.max(seconds);
+        }
+    }
+
+    /// Saves it; on return it is on disk, twice.
     pub(super) fn save(&self) -> Result<(), Error> {
-        let json = serde_json::to_vec_pretty(self).expect("names and numbers are always JSON");
-        replace(&self.path, &json)
+        let mut value = serde_json::to_value(self).expect("names and numbers are always JSON");
+        value[CHECKSUM] = checksum(&value).into();
+        let json = serde_json::to_vec_pretty(&value).expect("names and numbers are always JSON");
+        replace(&self.path, &json)?;
+        replace(&copy_of(&self.path), &json)
     }
 
     /// What is remembered of an ECU, to be changed.
@@ -162,25 +222,77 @@ impl From<&Assignment> for Installed {
 /// What an ECU reports that runs nothing that came from here.
 const UNPROVISIONED: &str = "unprovisioned";
 const MAX_SIZE: u64 = 4 * 1024 * 1024; // 4 MiB
+const CHECKSUM: &str = "sha256";
+/// More reports than there can be between the writing of two copies.
+const BETWEEN_COPIES: u64 = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn serial() -> EcuSerial {
+        "p-1".parse().unwrap()
+    }
+
+    fn saved(path: &Path) -> State {
+        let (mut state, memory) = State::load(path);
+        assert_eq!(memory, Memory::Whole, "there is nothing yet");
+        state.ecu(&serial()).counter = 7;
+        state.ecu(&serial()).note(Finding::Attack(Attack::Rollback));
+        state.ecu(&serial()).note(Finding::Attack(Attack::Rollback));
+        state.ecu(&serial()).note(Finding::Fault(Fault::Clock));
+        state.save().unwrap();
+        state
+    }
+
     #[test]
-    fn what_is_saved_is_there_again_and_a_damaged_file_is_an_error() {
+    fn what_is_saved_is_there_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let mut state = State::load(&path).unwrap();
-        state.ecu(&"p-1".parse().unwrap()).counter = 7;
-        state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
-        state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
-        state.save().unwrap();
-        let again = State::load(&path).unwrap();
-        let ecu = &again.ecus[&"p-1".parse::<EcuSerial>().unwrap()];
-        assert_eq!((ecu.counter, ecu.attacks.as_slice()), (7, &[Attack::Rollback][..]));
-        assert_eq!(ecu.report().path, "unprovisioned");
+        saved(&path);
+        let (again, memory) = State::load(&path);
+        let ecu = &again.ecus[&serial()];
+        assert_eq!((ecu.counter, ecu.attacks.as_slice(), memory), (7, &[Attack::Rollback][..], Memory::Whole));
+        assert_eq!((ecu.report().path.as_str(), ecu.faults.as_slice()), ("unprovisioned", &[Fault::Clock][..]));
+        // An earlier version has no checksum.
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        value.as_object_mut().unwrap().remove(CHECKSUM).unwrap();
+        std::fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(State::load(&path).0.ecus[&serial()].counter, 7);
+    }
+
+    /// Cut at any byte, emptied, zeroed, with one bit turned, or gone: the copy counts, and counts on.
+    #[test]
+    fn damage_of_one_copy_loses_nothing_and_of_both_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        saved(&path);
+        let whole = std::fs::read(&path).unwrap();
+        let flipped = (0..whole.len()).map(|at| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        });
+        let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
+        for damaged in flipped.chain(cut).chain([vec![0; whole.len()]]) {
+            std::fs::write(&path, &damaged).unwrap();
+            let (state, memory) = State::load(&path);
+            // White space at the end and between members is no damage.
+            let expected = if memory == Memory::Whole { 7 } else { 7 + BETWEEN_COPIES };
+            assert_eq!(state.ecus[&serial()].counter, expected, "{}", String::from_utf8_lossy(&damaged));
+        }
+        for other in ["{}", "{\"signed\":1}", "[]", "null"] {
+            std::fs::write(&path, other).unwrap();
+            assert_eq!(State::load(&path).1, Memory::Mended, "{other}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(State::load(&path).1, Memory::Mended);
+        std::fs::write(copy_of(&path), "").unwrap();
         std::fs::write(&path, "{\"ecus\":").unwrap();
-        assert!(matches!(State::load(&path), Err(Error::Setting { .. })));
+        let (mut state, memory) = State::load(&path);
+        assert_eq!((state.ecus.len(), memory), (0, Memory::Lost));
+        state.count_from(1_900_000_000, [serial()].into_iter());
+        state.save().unwrap();
+        assert_eq!(State::load(&path).0.ecus[&serial()].counter, 1_900_000_000);
     }
 }

@@ -23,7 +23,7 @@ impl<'a> Updater<'a> {
         repository: Repository,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let mut set = TrustedSet::new(&store.root()?, repository, now)?;
+        let mut set = store.root(|root| TrustedSet::new(root, repository.clone(), now))?;
         for _ in 0..Limits::ROOT_ROTATIONS {
             let version = set.root_version() + 1;
             let name = metadata_file("root", Some(version));

@@ -11,7 +11,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Reference vehicle: a Primary with its Secondaries, and a plain TUF client.
+/// Keeps the software of a vehicle's ECUs up to date: the vehicle's side of Uptane, for a Motorcade server.
+///
+/// It reports to the Director what each ECU runs, verifies the metadata of both repositories, downloads sealed images, opens them
+/// with the ECUs' keys and installs them: into files or devices, or by a program. It is a reference Primary with simulated
+/// Secondaries, and with `tuf` a plain TUF client for any repository.
+///
+/// Begin with `provision`, then `update` once, or `run` as a service.
 #[derive(Debug, Parser)]
 #[command(name = "motorcade-vehicle", version, about)]
 pub struct Cli {

@@ -122,11 +122,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         image_root: args.image_root,
     };
     let folder = Folder::new(&args.state.dir);
+    if !args.no_enrol {
+        provision::check_roots(&folder, &plan)?;
+    }
     let record = provision::make(&folder, &plan)?;
+    for path in folder.mended().take() {
+        eprintln!("Replaced {}, which could not be read", path.display());
+    }
     if args.no_enrol {
         print_line(record)?;
+        provision::mark_enrolled(&folder)?;
     } else {
         provision::enrol(&folder, &record, token.as_ref())?;
+        provision::mark_enrolled(&folder)?;
         eprintln!("Enrolled {} with {} ECUs", plan.vin, plan.ecus.len());
     }
     Ok(ExitCode::SUCCESS)

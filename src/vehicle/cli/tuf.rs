@@ -1,7 +1,6 @@
 //! `motorcade-vehicle tuf`: a plain TUF client with the command line that TUF's conformance suite drives.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use clap::{CommandFactory, Subcommand};
 
 use super::Cli;
 use crate::model::{Clock, SystemClock};
-use crate::uptane::verify::{Repository, TargetFile};
+use crate::uptane::verify::{Repository, TrustedSet};
 use crate::vehicle::Error;
 use crate::vehicle::download::{self, Wanted};
 use crate::vehicle::files::{TEMPORARY, folder_of, sync_folder};
@@ -59,7 +58,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let store = Store::new(&required(&args.metadata_dir, "--metadata-dir"));
     match &args.command {
         Command::Init { root } => {
-            store.init(&fs::read(root).with_context(|| format!("failed to read {}", root.display()))?)?;
+            let bytes = fs::read(root).with_context(|| format!("failed to read {}", root.display()))?;
+            let is_root = TrustedSet::new(&bytes, Repository::Tuf, SystemClock.now());
+            is_root.with_context(|| format!("{} is no root that can be trusted", root.display()))?;
+            store.init(&bytes)?;
         }
         Command::Refresh => with_updater(&args, &store, |_, _| Ok(()))?,
         Command::Download => {
@@ -100,7 +102,7 @@ fn with_updater(
 fn fetch(http: &Http, updater: &mut Updater<'_>, name: &str, base: &str, folder: &Path) -> anyhow::Result<()> {
     let Some(target) = updater.find_target(name, &[])? else { bail!("the repository has no target {name}") };
     let path = folder.join(quote(name));
-    if is_there(&path, &target) {
+    if download::is_whole(&path, &target) {
         return Ok(());
     }
     let hash = target.hashes.name().with_context(|| format!("{name} has no SHA-256 or SHA-512 digest"))?;
@@ -114,22 +116,3 @@ fn fetch(http: &Http, updater: &mut Updater<'_>, name: &str, base: &str, folder:
     fs::rename(&file, &path).and_then(|()| sync_folder(folder_of(&path))).map_err(Error::file("write", &path))?;
     Ok(())
 }
-
-/// Whether an earlier download is what is wanted.
-fn is_there(path: &Path, target: &TargetFile) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
-    if file.metadata().is_ok_and(|metadata| metadata.len() != target.length) {
-        return false;
-    }
-    let mut hasher = target.hashes.hasher();
-    let mut block = vec![0; BLOCK_SIZE];
-    loop {
-        match file.read(&mut block) {
-            Ok(0) => return target.hashes.match_hasher(hasher),
-            Ok(read) => hasher.update(&block[..read]),
-            Err(_) => return false,
-        }
-    }
-}
-
-const BLOCK_SIZE: usize = 256 * 1024; // 256 KiB

@@ -16,7 +16,9 @@ use super::{StateArgs, chain, print_line};
 use crate::vehicle::Error;
 use crate::vehicle::cycle::{self, Outcome};
 use crate::vehicle::http_error::HttpError;
+use crate::vehicle::progress::Progress;
 use crate::vehicle::setup::Vehicle;
+use crate::vehicle::stop::{Hangup, Stop};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct UpdateArgs {
@@ -41,17 +43,23 @@ pub(super) struct RunArgs {
 
 pub(super) fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     let outcome = match Vehicle::open(&args.state.dir) {
-        Ok(mut vehicle) => cycle::run(&mut vehicle),
+        Ok(mut vehicle) => {
+            vehicle.http.stop_with(Stop::on_signals(Hangup::Ends)?);
+            if !args.json {
+                vehicle.http.show(Progress::on_terminal());
+            }
+            cycle::run(&mut vehicle)
+        }
         Err(error) => Outcome { failure: Some(error), ..Outcome::default() },
     };
     show(&outcome, args.json)?;
     Ok(if outcome.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Updates again and again, more rarely while that fails, until SIGTERM.
+/// Updates again and again, more rarely while that fails, until SIGTERM or SIGINT. No other signal that a service gets ends it.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut vehicle = Vehicle::open(&args.state.dir)?;
-    vehicle.http.stop_on_sigterm()?;
+    vehicle.http.stop_with(Stop::on_signals(Hangup::Ignored)?);
     let mut failures = 0;
     loop {
         let outcome = cycle::run(&mut vehicle);
@@ -76,6 +84,9 @@ fn pause(interval: Duration, failures: u32, random: u32) -> Duration {
 }
 
 fn show(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
+    for path in &outcome.mended {
+        eprintln!("warning: {} was damaged or gone, and has been replaced; see to the disk", path.display());
+    }
     let detail = outcome.failure.as_ref().or(outcome.undelivered.as_ref()).map(describe);
     if json {
         let installed = outcome.installed.iter();

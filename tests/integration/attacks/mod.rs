@@ -14,6 +14,7 @@ mod rig;
 mod rollback;
 mod roots;
 mod server;
+mod service;
 mod signatures;
 mod stolen;
 mod transport;
