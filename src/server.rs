@@ -1,36 +1,46 @@
 //! The composition root: opens a state directory, mends it, and serves it until told to stop.
 
+mod bridge;
+mod connections;
+mod descriptors;
+mod serve;
+mod stream;
 mod tls;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
 use actix_server::Server as ActixServer;
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::App as ActixApp;
 use actix_web::dev::AppConfig;
-use actix_web::http::KeepAlive;
+use actix_web::middleware::from_fn;
 use anyhow::{Context, bail};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::app::Limits;
 use crate::app::footing::StateLock;
 use crate::app::setup::{Opened, StateDir};
-use crate::app::watch::Pulse;
+use crate::app::watch::{Pulse, Watch};
 use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::http::observe::Observe;
 use crate::http::{self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig, TrustedProxy};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry::{Metrics, TraceExport};
+use connections::{Bounds, Connections, Patience};
+use serve::Port;
+use tls::{Refusals, Tls};
 
 /// A server that listens and does not serve yet.
 pub struct Server {
     config: ServeConfig,
     listener: TcpListener,
-    tls: Option<(TcpListener, rustls::ServerConfig)>,
+    tls: Option<(TcpListener, Arc<Tls>)>,
     identity: IdentityConfig,
     opened: Opened,
     trace_export: TraceExport,
@@ -46,11 +56,16 @@ impl Server {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let state = StateDir::new(&config.data_dir);
+        // First, since they are what an operator changes most: nothing is touched if they can't be used.
+        let tls = match &config.vehicles.tls {
+            Some(tls) => Some((tls.listen, Tls::load(tls, Arc::clone(&clock), Arc::clone(&metrics))?)),
+            None => None,
+        };
         let opened = state.open(limits(&config), clock, metrics, Handle::current()).await?;
         opened.app.recover().await.context("failed to bring the state directory back in order")?;
         let listener = listen(config.listen)?;
-        let tls = match &config.vehicles.tls {
-            Some(tls) => Some((listen(tls.listen)?, tls::load(tls)?)),
+        let tls = match tls {
+            Some((address, tls)) => Some((listen(address)?, tls)),
             None => None,
         };
         let identity = identity_config(&config.vehicles)?;
@@ -81,6 +96,15 @@ impl Server {
         self.opened.app.watch().spawn(name, pulse, &Handle::current(), task);
     }
 
+    /// Reads certificates, keys and revocation lists again when called, and logs what came of it.
+    pub fn reloader(&self) -> impl Fn() + Send + Sync + use<> {
+        let tls = self.tls.as_ref().map(|(_, tls)| Arc::clone(tls));
+        move || match &tls {
+            Some(tls) => drop(tls.reload_and_tell("SIGHUP")),
+            None => tracing::info!("SIGHUP ignored: there are no TLS files to read again"),
+        }
+    }
+
     /// Serves until `stop` is ready, then lets running requests end, for as long as the configuration says.
     ///
     /// # Errors
@@ -96,7 +120,9 @@ impl Server {
         let maintaining =
             watch.spawn("looks after the state directory", app.maintenance_pulse(), &runtime, maintaining);
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
-        let server = build_http_server(&config, listener, tls, state, trace_export)?;
+        let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
+        let looking_after = looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), &watch);
+        let server = build_http_server(&config, listener, tls, state, trace_export, connections)?;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let (mut served, mut task_ended) = (None, None);
@@ -123,6 +149,7 @@ impl Server {
         };
         served.context("the HTTP server panicked")?.context("the HTTP server failed")?;
         maintaining.abort();
+        looking_after.iter().for_each(JoinHandle::abort);
         app.drain().await;
         drop(app);
         // The last publisher went with the application, if no worker thread is still letting go of it.
@@ -184,65 +211,109 @@ fn repo_config(config: &ServeConfig) -> RepoConfig {
     RepoConfig { access, carrier }
 }
 
-/// What `actix_web::HttpServer` would build, and an answer of our own to `Expect: 100-continue`, for which it has no
-/// setting.
+fn bounds(config: &ServeConfig) -> anyhow::Result<Bounds> {
+    let descriptors = descriptors::raise_limit()?;
+    // One for the connection, one for the file that it is sent.
+    let possible = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_BESIDES) / 2).unwrap_or(usize::MAX).max(16);
+    let wanted = config.connections.max_connections;
+    let total = wanted.unwrap_or(MAX_CONNECTIONS).min(possible);
+    if wanted.is_some_and(|wanted| wanted > total) {
+        tracing::warn!(descriptors, "max-connections is {total}: more open files are not allowed (LimitNOFILE)");
+    }
+    Ok(Bounds {
+        total,
+        per_address: config.connections.max_connections_per_address.unwrap_or(total / 2),
+        handshakes: total / 8,
+        proxies: config.vehicles.proxy.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect(),
+        patience: Patience {
+            handshake: HANDSHAKE_TIMEOUT,
+            head: HEAD_TIMEOUT,
+            idle: KEEP_ALIVE,
+            // The handler answers 408 before.
+            body: config.idle_timeout.unwrap_or(Limits::default().idle_timeout) + LINGER_TIMEOUT,
+            response: READER_TIMEOUT,
+            linger: LINGER_TIMEOUT,
+        },
+    })
+}
+
+/// Starts what looks after connections and TLS files.
+fn looking_after(connections: &Arc<Connections>, tls: Option<&Arc<Tls>>, watch: &Watch) -> Vec<JoinHandle<()>> {
+    let runtime = Handle::current();
+    let looking = Arc::clone(connections).watch();
+    let mut tasks = vec![watch.spawn("looks after connections", Pulse::default(), &runtime, looking)];
+    if let Some(tls) = tls {
+        let looking = Arc::clone(tls).watch();
+        tasks.push(watch.spawn("looks after TLS files", Pulse::default(), &runtime, looking));
+    }
+    tasks
+}
+
+/// Threads that take connections from the listeners, each with the routes of its own.
 fn build_http_server(
     config: &ServeConfig,
     listener: TcpListener,
-    tls: Option<(TcpListener, rustls::ServerConfig)>,
+    tls: Option<(TcpListener, Arc<Tls>)>,
     state: HttpState,
     trace_export: TraceExport,
+    connections: Arc<Connections>,
 ) -> anyhow::Result<ActixServer> {
     let builder = ActixServer::build()
-        .max_concurrent_connections(MAX_CONNECTIONS)
+        .max_concurrent_connections(usize::MAX >> 1) // `Connections` is what bounds them
+        .backlog(BACKLOG)
         .disable_signals()
         .shutdown_timeout(config.shutdown_timeout.as_secs());
-    let shared = (state, builder.graceful_shutdown_signal());
-    // The two services differ in the type of their connections, and in nothing else.
-    macro_rules! http_service {
-        ($shared:expr, $builder:expr, $address:expr) => {{
-            let (state, stopping) = $shared.clone();
-            let app = ActixApp::new()
-                .wrap(Observe::new(Arc::clone(state.app.metrics()), trace_export))
-                .configure(http::configure(&state));
-            let app = actix_service::IntoServiceFactory::into_factory(app)
-                .map_err(|error: actix_web::Error| error.error_response());
-            $builder
-                .graceful_shutdown_signal(move || {
-                    let stopping = stopping.clone();
-                    async move { stopping.notified().await }
-                })
-                .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-                .client_request_timeout(HEAD_TIMEOUT)
-                .client_disconnect_timeout(LINGER_TIMEOUT)
-                .tcp_nodelay(true)
-                .local_addr($address)
-                .expect(fn_service(move |request| http::preflight(state.clone(), request)))
-                .finish(map_config(app, |()| AppConfig::default()))
-        }};
-    }
-    let address = listener.local_addr()?;
-    let plain = {
-        let shared = shared.clone();
-        move || http_service!(shared, HttpService::build(), address).tcp()
+    let refusals = Arc::new(Refusals::new(Arc::clone(state.app.metrics())));
+    let stopping = builder.graceful_shutdown_signal();
+    let plain = Port { connections, tls: None, stopping };
+    let secure = |tls| Port { tls: Some((tls, refusals)), ..plain.clone() };
+    let tls = tls.map(|(listener, tls)| (listener, secure(tls)));
+    let worker = |port: Port| {
+        let state = state.clone();
+        move || worker(state.clone(), trace_export, port.clone())
     };
-    let mut builder = builder.listen("motorcade", listener, plain).context("failed to start the HTTP server")?;
-    if let Some((listener, tls)) = tls {
-        let address = listener.local_addr()?;
-        let secure = move || {
-            let builder = HttpService::build().secure().on_connect_ext(http::remember_certificate);
-            http_service!(shared, builder, address).rustls_0_23(tls.clone())
-        };
-        builder = builder.listen("motorcade-tls", listener, secure).context("failed to start the HTTPS server")?;
+    let mut builder =
+        builder.listen("motorcade", listener, worker(plain)).context("failed to start the HTTP server")?;
+    if let Some((listener, port)) = tls {
+        builder =
+            builder.listen("motorcade-tls", listener, worker(port)).context("failed to start the HTTPS server")?;
     }
     Ok(builder.run())
+}
+
+/// What one thread does with the connections of one port.
+fn worker(
+    state: HttpState,
+    trace_export: TraceExport,
+    port: Port,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+    fn_factory(move || {
+        let observe = Observe::new(Arc::clone(state.app.metrics()), trace_export);
+        let routes = ActixApp::new().wrap(from_fn(http::head::check)).wrap(observe).configure(http::configure(&state));
+        let routes = map_config(routes, |()| AppConfig::default()).new_service(());
+        let port = port.clone();
+        async move {
+            let routes = Rc::new(routes.await?);
+            Ok(fn_service(move |stream: TcpStream| {
+                let serving = serve::serve(port.clone(), Rc::clone(&routes), stream);
+                async move {
+                    serving.await;
+                    Ok(())
+                }
+            }))
+        }
+    })
 }
 
 const LOCK_INTERVAL: Duration = Duration::from_secs(5);
 const RESIGN_INTERVAL: Duration = Duration::from_secs(60);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for a connection's first head, drop by drop; docs/OPERATIONS.md
-const MAX_CONNECTIONS: usize = 4096; // a worker thread; what a client can make one hold is at most about 2 MiB
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for each head, drop by drop; docs/OPERATIONS.md
+const READER_TIMEOUT: Duration = Duration::from_secs(180); // without room for one more byte; a slow line takes a while
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5); // lets a client that still sends read why it was refused
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_CONNECTIONS: usize = 16_384; // some 20 KiB each, and more while a file is sent
+const DESCRIPTORS_BESIDES: u64 = 256; // of the catalog, of uploads, of logs
+const BACKLOG: u32 = 4096;

@@ -22,6 +22,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(address) = server.tls_address()? {
         tracing::info!(%address, "motorcade listens for TLS");
     }
+    ignore_other_signals(server.reloader())?;
     if let Err(error) = server.run(stop_signal()?).await {
         // In the log, which waits for nobody, and not on stderr, which may have no reader.
         tracing::error!(error = super::chain(&error), "motorcade has failed");
@@ -41,6 +42,24 @@ fn telemetry_config(log: &LogSettings) -> TelemetryConfig {
         otlp_endpoint: log.otlp_endpoint.clone(),
         service_name: "motorcade".to_owned(),
     }
+}
+
+/// SIGHUP reads the TLS files again. SIGUSR1 and SIGUSR2 would end the process, in the middle of whatever it is at, and
+/// mean nothing here.
+fn ignore_other_signals(reload: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut first = signal(SignalKind::user_defined1())?;
+    let mut second = signal(SignalKind::user_defined2())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = hang_up.recv() => reload(),
+                _ = first.recv() => tracing::info!("SIGUSR1 ignored"),
+                _ = second.recv() => tracing::info!("SIGUSR2 ignored"),
+            }
+        }
+    });
+    Ok(())
 }
 
 /// SIGTERM or SIGINT. A second SIGINT ends the process at once: all state survives that.

@@ -1,10 +1,12 @@
 //! Settings: flag over environment over file over default. The only place that reads the environment.
 
 mod client;
+mod connections;
 mod serve;
 mod vehicles;
 
 pub use client::{ClientConfig, ClientSettings};
+pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
 pub use vehicles::{TlsConfig, VehicleConfig, VehicleIdFrom, VehicleSettings};
 

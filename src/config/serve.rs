@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::Error;
+use super::connections::{ConnectionConfig, ConnectionSettings};
 use super::vehicles::{VehicleConfig, VehicleSettings};
 
 /// What can be set, as flags, in the environment, or in a TOML file under the same names with underscores.
@@ -59,6 +60,11 @@ pub struct ServeSettings {
     /// How long running uploads may go on after a signal to stop, in seconds [default: 30]
     #[arg(long, env = "MOTORCADE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
     shutdown_timeout: Option<u64>,
+
+    /// How many connections there may be.
+    #[command(flatten)]
+    #[serde(flatten)]
+    connections: ConnectionSettings,
 
     /// TLS, and how vehicles are recognized.
     #[command(flatten)]
@@ -131,6 +137,8 @@ pub struct ServeConfig {
     pub targets_accel: Option<String>,
     /// How long running uploads may go on after a signal to stop.
     pub shutdown_timeout: Duration,
+    /// How many connections there may be.
+    pub connections: ConnectionConfig,
     /// TLS, and how vehicles are recognized.
     pub vehicles: VehicleConfig,
     /// Logs and traces.
@@ -164,6 +172,7 @@ impl ServeSettings {
             targets_url,
             targets_accel,
             shutdown_timeout: Duration::from_secs(self.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(30)),
+            connections: self.connections.resolve(file.connections),
             vehicles: self.vehicles.resolve(file.vehicles)?,
             log: LogSettings {
                 log: self.log.log.or(file.log.log),

@@ -1,6 +1,6 @@
 //! Settings of what vehicles are served with: TLS, and how they are recognized.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::Error;
+use crate::model::Network;
 
 /// TLS, and how vehicles are recognized.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -30,9 +31,13 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 
-    /// Revocation lists of these CAs, in PEM; read when the server starts
+    /// Revocation lists of these CAs, in PEM, or one in DER; read again when it changes, like the others
     #[arg(long, env = "MOTORCADE_CLIENT_CRL", value_name = "FILE")]
     client_crl: Option<PathBuf>,
+
+    /// Hours for which a revocation list is still believed after its nextUpdate [default: 0]
+    #[arg(long, env = "MOTORCADE_CLIENT_CRL_GRACE", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(..=8760))]
+    client_crl_grace: Option<u64>,
 
     /// Where in a client certificate the vehicle's id is [default: cn]
     #[arg(long, env = "MOTORCADE_VEHICLE_ID_FROM", value_name = "FIELD")]
@@ -42,9 +47,9 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_VEHICLE_HEADER", value_name = "NAME")]
     vehicle_header: Option<String>,
 
-    /// Address of a trusted proxy; repeat for more, or separate them by commas
+    /// Address of a trusted proxy, or its network, as in 10.0.0.0/8; repeat for more, or separate them by commas
     #[arg(long, env = "MOTORCADE_TRUSTED_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
-    trusted_proxy: Vec<IpAddr>,
+    trusted_proxy: Vec<Network>,
 
     /// Hours without a manifest after which a vehicle counts as silent [default: 168]
     #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=87_600))]
@@ -75,7 +80,7 @@ pub struct VehicleConfig {
     /// Where in a client certificate the vehicle's id is.
     pub id_from: VehicleIdFrom,
     /// Header of a trusted proxy, and the addresses that it may come from.
-    pub proxy: Option<(String, Vec<IpAddr>)>,
+    pub proxy: Option<(String, Vec<Network>)>,
     /// How long a vehicle may say nothing; none for the built-in time.
     pub silent_after: Option<Duration>,
     /// Vehicles whose state is kept in memory; none for the built-in number.
@@ -95,6 +100,8 @@ pub struct TlsConfig {
     pub client_ca: Option<PathBuf>,
     /// Revocation lists of these CAs.
     pub client_crl: Option<PathBuf>,
+    /// How long a revocation list is still believed after its nextUpdate.
+    pub crl_grace: Duration,
 }
 
 impl VehicleSettings {
@@ -104,11 +111,13 @@ impl VehicleSettings {
         let key = self.tls_key.or(file.tls_key);
         let client_ca = self.client_ca.or(file.client_ca);
         let client_crl = self.client_crl.or(file.client_crl);
+        let crl_grace = self.client_crl_grace.or(file.client_crl_grace);
         let listen = self.tls_listen.or(file.tls_listen);
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => {
                 let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8443)));
-                Some(TlsConfig { listen, certificate, key, client_ca, client_crl })
+                let crl_grace = Duration::from_secs(crl_grace.unwrap_or(0) * 60 * 60);
+                Some(TlsConfig { listen, certificate, key, client_ca, client_crl, crl_grace })
             }
             (None, None) if listen.is_none() && client_ca.is_none() && client_crl.is_none() => None,
             _ => return Err(Error::Unusable("TLS needs both tls-cert and tls-key")),

@@ -5,14 +5,12 @@
 //! the vehicle's id; a bearer token of the vehicle's own; a header that a trusted proxy sets.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 
-use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::{Extensions, Payload};
+use actix_web::dev::Payload;
 use actix_web::http::header::HeaderName;
-use actix_web::rt::net::TcpStream;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -20,7 +18,7 @@ use super::ApiError;
 use super::auth::bearer_token;
 use crate::app::App;
 use crate::app::fleet::IdentityClaims;
-use crate::model::VehicleId;
+use crate::model::{Network, VehicleId};
 
 /// How vehicles are recognized besides their tokens.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +47,7 @@ pub struct TrustedProxy {
     /// The header with the vehicle's id. The proxy **must** remove it from what clients send.
     pub header: HeaderName,
     /// Where the proxy's connections come from; a header from elsewhere is ignored.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Network>,
 }
 
 /// The vehicle that sent a request.
@@ -77,12 +75,12 @@ impl FromRequest for FromVehicle {
 pub(super) fn claims_of(request: &HttpRequest) -> IdentityClaims {
     let config = request.app_data::<web::Data<IdentityConfig>>();
     let proxy = config.and_then(|config| config.proxy.as_ref()).and_then(|proxy| {
-        let from = request.peer_addr()?.ip().to_canonical();
-        let is_trusted = proxy.addresses.contains(&from);
+        let from = request.peer_addr()?.ip();
+        let is_trusted = proxy.addresses.iter().any(|network| network.contains(from));
         let value = request.headers().get(&proxy.header).filter(|_| is_trusted)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     });
-    let certificate = request.conn_data::<PeerCertificate>().map(|PeerCertificate(der)| {
+    let certificate = request.extensions().get::<PeerCertificate>().map(|PeerCertificate(der)| {
         let field = config.map_or(CertificateField::default(), |config| config.certificate_field);
         // A certificate without an id is a claim, too: it is then refused, and does not fall back to a token.
         id_in(der, field).unwrap_or_default()
@@ -90,14 +88,16 @@ pub(super) fn claims_of(request: &HttpRequest) -> IdentityClaims {
     IdentityClaims { certificate, proxy, token: bearer_token(request.headers()).map(str::to_owned) }
 }
 
-/// The certificate that the client of a TLS connection proved to have. rustls has checked it against the OEM's CAs.
-struct PeerCertificate(Vec<u8>);
+/// The certificate that the client of a TLS connection proved to have, among the extensions of each of its requests.
+///
+/// It **must** have been verified against the OEM's CAs.
+#[derive(Debug, Clone)]
+pub struct PeerCertificate(Rc<[u8]>);
 
-/// Keeps the client's certificate with its connection.
-pub fn remember_certificate(stream: &TlsStream<TcpStream>, data: &mut Extensions) {
-    let (_, session) = stream.get_ref();
-    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) {
-        data.insert(PeerCertificate(certificate.to_vec()));
+impl PeerCertificate {
+    /// Keeps a certificate in DER.
+    pub fn new(der: &[u8]) -> Self {
+        Self(der.into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -145,12 +146,20 @@ pub(super) async fn upload_image(
     access.principal.check_upload(&upload.path)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
-    let (status, image) = match app.upload(upload, plan, access.input.map_err(io::Error::other)).await? {
+    let (status, image) = match app.upload(upload, plan, access.input.map_err(body_error)).await? {
         Accepted::Created(image) => (StatusCode::CREATED, image),
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
     let location = format!("{IMAGES}{}", image.path);
     Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(ImageBody::from(image)))
+}
+
+/// Chunks that are none are `InvalidData`; whatever else is a connection that broke off.
+fn body_error(error: PayloadError) -> io::Error {
+    match error {
+        PayloadError::EncodingCorrupted => io::Error::new(io::ErrorKind::InvalidData, error),
+        other => io::Error::other(other),
+    }
 }
 
 /// Lists images, yanked ones included.

@@ -9,6 +9,7 @@ pub mod date;
 mod director;
 mod error;
 mod exchange;
+pub mod head;
 pub mod identity;
 mod images;
 pub mod observe;
@@ -16,7 +17,6 @@ mod openapi;
 mod operate;
 mod page;
 mod paging;
-mod preflight;
 pub mod range;
 mod recipients;
 mod repo;
@@ -32,9 +32,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Resource, Route, guard};
 
 pub use error::ApiError;
-pub use identity::{CertificateField, IdentityConfig, TrustedProxy, remember_certificate};
+pub use identity::{CertificateField, IdentityConfig, PeerCertificate, TrustedProxy};
 pub use openapi::document as openapi_document;
-pub use preflight::check as preflight;
 pub use repo::{Carrier, ReadAccess, RepoConfig};
 
 use crate::app::App;
@@ -64,41 +63,41 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             // CI and engineers
             .service(
                 web::scope("/api/v1")
-                    .service(only("/images", "GET").route(web::get().to(images::list_images)))
-                    .service(only("/images/{path:.+}/envelope", "GET").route(web::get().to(images::show_envelope)))
+                    .service(only("/images", "GET, HEAD").route(get().to(images::list_images)))
+                    .service(only("/images/{path:.+}/envelope", "GET, HEAD").route(get().to(images::show_envelope)))
                     .service(
-                        only("/images/{path:.*}", "GET, PUT, DELETE")
+                        only("/images/{path:.*}", "GET, HEAD, PUT, DELETE")
                             .route(web::put().to(images::upload_image))
-                            .route(web::get().to(images::show_image))
+                            .route(get().to(images::show_image))
                             .route(web::delete().to(images::yank_image)),
                     )
                     .service(
-                        only("/recipients", "GET, POST")
-                            .route(web::get().to(recipients::list_recipients))
+                        only("/recipients", "GET, HEAD, POST")
+                            .route(get().to(recipients::list_recipients))
                             .route(web::post().to(recipients::register_recipient)),
                     )
                     .service(only("/recipients/{kid}", "DELETE").route(web::delete().to(recipients::remove_recipient)))
                     .service(
-                        only("/vehicles", "GET, POST")
-                            .route(web::get().to(vehicles::list_vehicles))
+                        only("/vehicles", "GET, HEAD, POST")
+                            .route(get().to(vehicles::list_vehicles))
                             .route(web::post().to(vehicles::register_vehicles)),
                     )
-                    .service(only("/vehicles/{vin}", "GET").route(web::get().to(vehicles::show_vehicle)))
-                    .service(only("/vehicles/{vin}/ecus", "GET").route(web::get().to(vehicles::list_ecus)))
+                    .service(only("/vehicles/{vin}", "GET, HEAD").route(get().to(vehicles::show_vehicle)))
+                    .service(only("/vehicles/{vin}/ecus", "GET, HEAD").route(get().to(vehicles::list_ecus)))
                     .service(
                         only("/vehicles/{vin}/ecus/{serial}/replacement", "POST")
                             .route(web::post().to(vehicles::approve_replacement)),
                     )
                     .service(
-                        only("/vehicles/{vin}/assignments", "GET, POST")
-                            .route(web::get().to(assignments::list_assignments))
+                        only("/vehicles/{vin}/assignments", "GET, HEAD, POST")
+                            .route(get().to(assignments::list_assignments))
                             .route(web::post().to(assignments::assign)),
                     )
                     .service(
                         only("/vehicles/{vin}/assignments/{id}", "DELETE")
                             .route(web::delete().to(assignments::cancel_assignment)),
                     )
-                    .service(only("/vehicles/{vin}/history", "GET").route(web::get().to(vehicles::list_history)))
+                    .service(only("/vehicles/{vin}/history", "GET, HEAD").route(get().to(vehicles::list_history)))
                     .service(
                         only("/vehicles/{vin}/quarantine", "DELETE")
                             .route(web::delete().to(vehicles::clear_quarantine)),
@@ -110,22 +109,19 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .service(only("/director/manifest", "PUT").route(web::put().to(director::submit_manifest)))
             .service(only("/director/ecus", "POST").route(web::post().to(director::enrol)))
             .service(
-                only("/director/{name:([1-9][0-9]*[.])?root[.]json}", "GET").route(web::get().to(director::serve_root)),
+                only("/director/{name:([1-9][0-9]*[.])?root[.]json}", "GET, HEAD")
+                    .route(get().to(director::serve_root)),
             )
-            .service(only("/director/{name}", "GET").route(web::get().to(director::serve_file)))
-            .service(
-                only("/repo/{name:.*}", "GET, HEAD")
-                    .route(web::get().to(repo::serve_file))
-                    .route(web::head().to(repo::serve_file)),
-            )
+            .service(only("/director/{name}", "GET, HEAD").route(get().to(director::serve_file)))
+            .service(only("/repo/{name:.*}", "GET, HEAD").route(get().to(repo::serve_file)))
             // People
-            .service(only("/", "GET, HEAD").route(get_or_head().to(page::show_page)))
+            .service(only("/", "GET, HEAD").route(get().to(page::show_page)))
             // Operators
-            .service(only("/healthz", "GET, HEAD").route(get_or_head().to(operate::healthz)))
-            .service(only("/readyz", "GET, HEAD").route(get_or_head().to(operate::readyz)))
-            .service(only("/metrics", "GET").route(web::get().to(operate::metrics)))
-            .service(only("/version", "GET").route(web::get().to(operate::version)))
-            .service(only("/openapi.json", "GET").route(web::get().to(openapi::show_openapi)))
+            .service(only("/healthz", "GET, HEAD").route(get().to(operate::healthz)))
+            .service(only("/readyz", "GET, HEAD").route(get().to(operate::readyz)))
+            .service(only("/metrics", "GET, HEAD").route(get().to(operate::metrics)))
+            .service(only("/version", "GET, HEAD").route(get().to(operate::version)))
+            .service(only("/openapi.json", "GET, HEAD").route(get().to(openapi::show_openapi)))
             .default_service(web::to(error::no_route));
     }
 }
@@ -136,8 +132,8 @@ fn only(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(refuse))
 }
 
-/// Load balancers probe with either.
-fn get_or_head() -> Route {
+/// Where there is GET, there is HEAD (RFC 9110, 9.1).
+fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 

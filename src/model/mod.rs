@@ -10,6 +10,8 @@ mod digest;
 mod fleet;
 mod image;
 mod image_path;
+#[cfg(feature = "server")]
+mod network;
 mod recipient;
 mod seal_algorithm;
 mod sealed_image;
@@ -29,6 +31,8 @@ pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFiel
 #[cfg(feature = "server")]
 pub(crate) use image_path::published_names;
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
+#[cfg(feature = "server")]
+pub use network::{Network, NetworkError};
 pub use recipient::RecipientRecord;
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
 pub use sealed_image::{ImageRecord, SealedImage, TargetEntry};

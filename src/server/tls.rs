@@ -1,57 +1,154 @@
-//! TLS with client certificates (RFC 8446): the server's own certificate, and the OEM's CAs whose certificates vehicles have.
+//! TLS with client certificates (RFC 8446, RFC 5280): the server's own certificate, the OEM's CAs whose certificates vehicles
+//! have, and their revocation lists.
+//!
+//! The files are read when the server starts, on SIGHUP, and whenever they have changed. What was read is taken whole or
+//! not at all: a file that can't be used leaves in force what was in force before.
 
-use std::path::Path;
-use std::sync::Arc;
+mod files;
+mod refusal;
+mod verifier;
+mod watch;
 
-use anyhow::{Context, ensure};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio::sync::watch::{Receiver, Sender};
 
 use crate::config::TlsConfig;
+use crate::model::{Clock, Timestamp};
+use crate::telemetry::Metrics;
+use files::{Expiries, Fingerprint};
+pub(super) use refusal::Refusals;
+use verifier::Unexpired;
 
-/// Reads certificates and key. A client may come without a certificate, and is then known by its token or not at all; one
-/// that another CA has signed, or that is revoked, gets no connection.
-///
-/// # Errors
-///
-/// If a file can't be read or used; the message names it.
-pub(super) fn load(config: &TlsConfig) -> anyhow::Result<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match &config.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).with_context(|| format!("failed to use a CA of {}", path.display()))?;
-            }
-            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            if let Some(path) = &config.client_crl {
-                verifier = verifier.with_crls(revocations(path)?);
-            }
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+/// Certificates, key and revocation lists as they are now.
+pub(super) struct Tls {
+    config: TlsConfig,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    current: RwLock<Loaded>,
+    replaced: Sender<()>,
+}
+
+/// What was read at one moment.
+struct Loaded {
+    server: Arc<ServerConfig>,
+    expiries: Expiries,
+    fingerprint: Fingerprint,
+}
+
+impl Tls {
+    /// Reads certificates, key and revocation lists. A client may come without a certificate, and is then known by its token
+    /// or not at all; one that another CA has signed, or that is revoked, gets no connection.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be read or used, or has nothing of what it is for; the message names it.
+    pub(super) fn load(config: &TlsConfig, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
+        let loaded = Loaded::read(config, &clock)?;
+        let tls =
+            Self { config: config.clone(), clock, metrics, current: RwLock::new(loaded), replaced: Sender::new(()) };
+        tls.show_expiries();
+        tls.warn_of_expiries();
+        Ok(Arc::new(tls))
+    }
+
+    /// What the next connection is to be made with.
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.read().server)
+    }
+
+    /// Tells when something else is in force than now. A connection that was made before then **must** end with the request
+    /// that it is at: its certificate may have been revoked.
+    pub(super) fn replaced(&self) -> Receiver<()> {
+        self.replaced.subscribe()
+    }
+
+    /// Reads the files again, and puts them in force if all of them can be used.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::load`]; what was in force stays in force.
+    pub(super) fn reload(&self) -> anyhow::Result<()> {
+        let loaded = Loaded::read(&self.config, &self.clock)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        self.replaced.send_replace(());
+        self.show_expiries();
+        self.warn_of_expiries();
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Loaded> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show_expiries(&self) {
+        for (file, expires) in self.read().expiries.iter() {
+            self.metrics.set_tls_expiry(file.label(), expires.into());
         }
-    };
-    let key = PrivateKeyDer::from_pem_file(&config.key);
-    let key = key.with_context(|| format!("failed to read a private key from {}", config.key.display()))?;
-    let chain = certificates(&config.certificate)?;
-    let certificate = config.certificate.display();
-    let mut server =
-        builder.with_single_cert(chain, key).with_context(|| format!("failed to use {certificate} with its key"))?;
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(server)
+    }
+
+    /// Says what has expired, and what soon will.
+    fn warn_of_expiries(&self) {
+        let now = self.clock.now();
+        for (file, expires) in self.read().expiries.iter() {
+            let (what, path) = (file.noun(), file.path(&self.config).display());
+            if expires <= now {
+                tracing::error!(%expires, "{what} in {path} has expired: {}", file.consequence());
+            } else if expires.duration_since(now) < jiff::SignedDuration::from_hours(SOON_HOURS) {
+                tracing::warn!(%expires, "{what} in {path} expires soon: replace it, it is noticed without a restart");
+            }
+        }
+    }
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.with_context(|| format!("failed to read certificates from {}", path.display()))?;
-    ensure!(!certificates.is_empty(), "{} holds no PEM `CERTIFICATE`", path.display());
-    Ok(certificates)
+impl Loaded {
+    fn read(config: &TlsConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let fingerprint = Fingerprint::of(config); // first: whatever changes from here on is noticed
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let mut expiries = Expiries::default();
+        let builder = match &config.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let (roots, expires) = files::authorities(path)?;
+                expiries.client_ca = Some(expires);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                if let Some(path) = &config.client_crl {
+                    let lists = files::revocation_lists(path)?;
+                    expiries.client_crl = Some(lists.next_update);
+                    verifier = verifier.with_crls(lists.lists);
+                }
+                let verifier = verifier.allow_unauthenticated().build()?;
+                let until = expiries.client_crl.map(|expires| after(expires, config.crl_grace));
+                builder.with_client_cert_verifier(Unexpired::new(verifier, until, Arc::clone(clock)))
+            }
+        };
+        let (chain, expires) = files::certificate_chain(&config.certificate)?;
+        expiries.server_certificate = Some(expires);
+        let certificate = config.certificate.display();
+        let mut server = builder
+            .with_single_cert(chain, files::private_key(&config.key)?)
+            .with_context(|| format!("failed to use {certificate} with the key in {}", config.key.display()))?;
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A session that is resumed is not verified again, and its certificate may have been revoked since.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok(Self { server: Arc::new(server), expiries, fingerprint })
+    }
 }
 
-fn revocations(path: &Path) -> anyhow::Result<Vec<CertificateRevocationListDer<'static>>> {
-    let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.with_context(|| format!("failed to read revocation lists from {}", path.display()))
+/// `grace` after `time`, or the last moment there is.
+fn after(time: Timestamp, grace: Duration) -> Timestamp {
+    time.checked_add(grace).unwrap_or(Timestamp::MAX)
 }
+
+const SOON_HOURS: i64 = 14 * 24;
+
+#[cfg(test)]
+#[path = "tls/tls_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::connections::ConnectionMetrics;
 use super::families::{
     PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter, int_counters,
     int_gauge, int_gauges,
@@ -38,6 +39,7 @@ pub struct Metrics {
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
     catalog_size: IntGaugeVec,
+    connections: ConnectionMetrics,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of the scrape.
     expiries: Mutex<BTreeMap<(String, String), i64>>,
@@ -78,6 +80,7 @@ impl Metrics {
             director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
             vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
             catalog_size: int_gauges(r, "catalog_size_bytes", "Size of the catalog's files.", &["file"]),
+            connections: ConnectionMetrics::register(r),
             process: ProcessMetrics::register(r),
             expiries: Mutex::default(),
             registry,
@@ -194,6 +197,36 @@ impl Metrics {
         }
     }
 
+    /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of a few names.
+    pub fn set_tls_expiry(&self, file: &'static str, expires: SystemTime) {
+        self.connections.set_expiry(file, unix_secs(expires));
+    }
+
+    /// Makes the reasons of refused handshakes appear before there is one.
+    pub fn show_refused_handshakes(&self, reasons: &[&'static str]) {
+        reasons.iter().for_each(|reason| drop(self.connections.refused_handshakes.with_label_values(&[reason])));
+    }
+
+    /// Counts a refused TLS handshake; `reason` **must** be one of a few names.
+    pub fn add_refused_handshake(&self, reason: &'static str) {
+        self.connections.refused_handshakes.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets how many connections are at one thing; `phase` **must** be one of a few names.
+    pub fn set_connections(&self, phase: &'static str, count: usize) {
+        self.connections.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Makes the reasons for which connections are ended appear before there is one.
+    pub fn show_endings(&self, reasons: &[&'static str]) {
+        reasons.iter().for_each(|reason| drop(self.connections.ended.with_label_values(&[reason])));
+    }
+
+    /// Counts a connection that the server has ended; `reason` **must** be one of a few names.
+    pub fn add_ended_connection(&self, reason: &'static str) {
+        self.connections.ended.with_label_values(&[reason]).inc();
+    }
+
     /// Counts a blob that was found to differ from its digest.
     pub fn add_corrupt_blob(&self) {
         self.corrupt_blobs.inc();
@@ -206,6 +239,7 @@ impl Metrics {
             let left = expires.saturating_sub(now);
             self.metadata_expiry.with_label_values(&[repository, role]).set(left);
         }
+        self.connections.refresh(now);
         self.process.refresh();
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
@@ -229,11 +263,6 @@ impl HttpMetrics {
     pub fn add(&self, took: Duration) {
         self.requests.inc();
         self.durations.observe(took.as_secs_f64());
-    }
-
-    /// Counts one request that was refused by its head alone; it took no time worth a sample.
-    pub fn add_refused(&self) {
-        self.requests.inc();
     }
 }
 

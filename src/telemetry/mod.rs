@@ -4,6 +4,7 @@
 //! thread or layer exists. Metrics are pulled from [`Metrics::render`]. Nothing here **must** ever see a
 //! key, a token or a body.
 
+mod connections;
 mod escape;
 mod families;
 mod logging;

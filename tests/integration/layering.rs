@@ -24,11 +24,13 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 ];
 
 /// Which crates have one place, so that they can be replaced there.
-const HOMES: [(&str, &[&str]); 14] = [
-    ("actix_web", &["http/", "server.rs"]),
-    ("actix_http", &["http/", "server.rs"]),
-    ("actix_server", &["server.rs"]),
-    ("actix_service", &["server.rs"]),
+const HOMES: [(&str, &[&str]); 16] = [
+    ("actix_web", &["http/", "server.rs", "server/"]),
+    ("actix_http", &["http/", "server/"]),
+    ("actix_server", &["server.rs", "server/"]),
+    ("actix_service", &["server.rs", "server/"]),
+    ("hyper", &["server/"]),
+    ("rustls", &["server/"]),
     ("tough", &["uptane/"]),
     ("aws_lc_rs", &["uptane/"]),
     ("sqlx", &["catalog/"]),

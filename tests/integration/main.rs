@@ -6,7 +6,9 @@ mod answer;
 mod app;
 mod attacks;
 mod auth;
+mod ca;
 mod client;
+mod connections;
 mod damage;
 mod director;
 mod documented;
@@ -29,6 +31,7 @@ mod state;
 mod static_files;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod upload;
 mod upload_bodies;
 mod upload_races;

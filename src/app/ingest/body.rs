@@ -36,7 +36,12 @@ where
         let Some(piece) = next.map_err(|_| Error::Stalled { seconds: self.idle_timeout.as_secs() })? else {
             return Ok(None);
         };
-        let piece = piece.map_err(|_| Error::ClientGone)?;
+        let piece = piece.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => {
+                Error::Invalid { code: "bad_chunk", detail: "the body's chunks can't be read: nothing was kept".into() }
+            }
+            _ => Error::ClientGone,
+        })?;
         self.received += piece.len() as u64;
         if self.received > self.limit {
             return Err(Error::TooLarge { limit: self.limit });

@@ -3,73 +3,18 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use motorcade::config::{TlsConfig, VehicleIdFrom};
+use motorcade::config::VehicleIdFrom;
 use motorcade::model::AccessRole::Engineer;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
-use reqwest::{Certificate, Identity, Method};
+use reqwest::Method;
 
 use super::vehicle::TestVehicle;
 use crate::answer::Answer;
-use crate::app::{TIMEOUT, TestServer, send};
-
-/// An OEM's certificate authority.
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Ca {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// A certificate and its key in one PEM.
-    fn issue(&self, common_name: &str, uri: Option<&str>) -> (String, String) {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
-        params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-}
+use crate::app::{TestServer, send};
+use crate::ca::{Ca, TlsFiles, client};
 
 /// A server with TLS, and where it listens.
 async fn tls_server(folder: &Path, ca: &Ca, id_from: VehicleIdFrom) -> (TestServer, SocketAddr) {
-    let (certificate, key) = ca.issue("server", None);
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let tls = TlsConfig {
-        listen: address,
-        certificate: file("server.pem", &certificate),
-        key: file("server.key", &key),
-        client_ca: Some(file("ca.pem", &ca.pem)),
-        client_crl: None,
-    };
-    let server = TestServer::configured(|config| {
-        config.vehicles.tls = Some(tls);
-        config.vehicles.id_from = id_from;
-    })
-    .await;
-    (server, address)
-}
-
-fn client(ca: &Ca, identity: Option<(String, String)>) -> reqwest::Client {
-    let mut builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
-    builder = builder.tls_certs_only([Certificate::from_pem(ca.pem.as_bytes()).unwrap()]);
-    if let Some((certificate, key)) = identity {
-        builder = builder.identity(Identity::from_pem((certificate + &key).as_bytes()).unwrap());
-    }
-    builder.build().unwrap()
+    TlsFiles::new(folder, ca).serve(id_from).await
 }
 
 async fn get(client: &reqwest::Client, address: SocketAddr, path: &str) -> Answer {
@@ -155,11 +100,11 @@ async fn a_token_is_issued_anew_and_the_old_one_stops_working() {
 
 #[tokio::test]
 async fn a_trusted_proxy_names_the_vehicle_and_nobody_else_does() {
-    let from = |address: &str| (Some("X-Vehicle-Id".to_owned()), address.parse().unwrap());
-    for (address, works) in [("127.0.0.1", true), ("192.0.2.1", false)] {
-        let (header, address): (Option<String>, std::net::IpAddr) = from(address);
+    for (address, works) in
+        [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("127.0.0.0/8", true), ("192.0.2.1", false)]
+    {
         let server = TestServer::configured(|config| {
-            config.vehicles.proxy = header.map(|header| (header, vec![address]));
+            config.vehicles.proxy = Some(("X-Vehicle-Id".to_owned(), vec![address.parse().unwrap()]));
         })
         .await;
         TestVehicle::registered(&server, "VIN1").await;

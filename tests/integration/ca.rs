@@ -1,0 +1,144 @@
+//! An OEM's certificate authority, with revocation lists, and a server and clients that use it.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use motorcade::config::{TlsConfig, VehicleIdFrom};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+use reqwest::{Certificate, Identity};
+
+use crate::app::{TIMEOUT, TestServer};
+
+/// A certificate authority.
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key, in PEM.
+    pub(crate) fn issue(&self, common_name: &str, uri: Option<&str>) -> (String, String) {
+        self.issue_with(|params| {
+            params.distinguished_name.push(DnType::CommonName, common_name);
+            params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+        })
+    }
+
+    /// A certificate with a serial number, which a revocation list can name.
+    pub(crate) fn issue_numbered(&self, common_name: &str, serial: u64) -> (String, String) {
+        self.issue_with(|params| {
+            params.distinguished_name.push(DnType::CommonName, common_name);
+            params.serial_number = Some(SerialNumber::from(serial));
+        })
+    }
+
+    pub(crate) fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A revocation list that is good until the end of a year.
+    pub(crate) fn revoke(&self, serials: &[u64], until: i32) -> CertificateRevocationList {
+        let long_ago = date_time_ymd(2015, 1, 1);
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: long_ago,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: long_ago,
+            next_update: date_time_ymd(until, 12, 31),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap()
+    }
+}
+
+/// The files of TLS in a folder, for a free port.
+pub(crate) struct TlsFiles {
+    pub(crate) config: TlsConfig,
+    folder: PathBuf,
+}
+
+impl TlsFiles {
+    pub(crate) fn new(folder: &Path, ca: &Ca) -> Self {
+        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let path = |name: &str| folder.join(name);
+        let config = TlsConfig {
+            listen,
+            certificate: path("server.pem"),
+            key: path("server.key"),
+            client_ca: Some(path("ca.pem")),
+            client_crl: None,
+            crl_grace: Duration::ZERO,
+        };
+        let files = Self { config, folder: folder.to_owned() };
+        files.write_server_certificate(ca.issue("server", None));
+        files.write("ca.pem", &ca.pem);
+        files
+    }
+
+    pub(crate) fn with_crl(mut self, list: &CertificateRevocationList) -> Self {
+        self.config.client_crl = Some(self.folder.join("crl.pem"));
+        self.write("crl.pem", list.pem().unwrap());
+        self
+    }
+
+    /// Replaces a file at once, as tools that care do.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let new = self.folder.join("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(new, self.folder.join(name)).unwrap();
+    }
+
+    pub(crate) fn write_server_certificate(&self, (certificate, key): (String, String)) {
+        self.write("server.key", key);
+        self.write("server.pem", certificate);
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.config.listen)
+    }
+
+    /// A server with these files.
+    pub(crate) async fn serve(&self, id_from: VehicleIdFrom) -> (TestServer, SocketAddr) {
+        let server = TestServer::configured(|config| {
+            config.vehicles.tls = Some(self.config.clone());
+            config.vehicles.id_from = id_from;
+        })
+        .await;
+        (server, self.config.listen)
+    }
+}
+
+/// A client that believes one CA, and has a certificate or not.
+pub(crate) fn client(ca: &Ca, identity: Option<(String, String)>) -> reqwest::Client {
+    let mut builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+    builder = builder.tls_certs_only([Certificate::from_pem(ca.pem.as_bytes()).unwrap()]);
+    if let Some((certificate, key)) = identity {
+        builder = builder.identity(Identity::from_pem((certificate + &key).as_bytes()).unwrap());
+    }
+    builder.build().unwrap()
+}
