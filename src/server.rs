@@ -3,6 +3,7 @@
 mod bridge;
 mod connections;
 mod descriptors;
+mod notify;
 mod serve;
 mod stream;
 mod tls;
@@ -27,12 +28,13 @@ use crate::app::Limits;
 use crate::app::footing::StateLock;
 use crate::app::setup::{Opened, StateDir};
 use crate::app::watch::{Pulse, Watch};
-use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
+use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom, notify_socket};
 use crate::http::observe::Observe;
 use crate::http::{self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig, TrustedProxy};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry::{Metrics, TraceExport};
 use connections::{Bounds, Connections, Patience};
+use notify::Manager;
 use serve::Port;
 use tls::{Refusals, Tls};
 
@@ -126,6 +128,8 @@ impl Server {
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let (mut served, mut task_ended) = (None, None);
+        let manager = Manager::at(notify_socket().as_deref()).context("NOTIFY_SOCKET can't be used")?;
+        manager.ready();
         tokio::select! {
             () = lost(&lock) => {
                 // Another server may have the directory by now: nothing more is written to it, and nobody waits.
@@ -137,6 +141,7 @@ impl Server {
                 task_ended = Some(ended);
             }
             () = stop => {
+                manager.stopping();
                 tracing::info!(seconds = config.shutdown_timeout.as_secs(), "stopping once running requests have ended");
             }
         }

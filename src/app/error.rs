@@ -67,6 +67,14 @@ pub enum Error {
         /// The idle timeout.
         seconds: u64,
     },
+    /// The client sent so little that it kept others waiting, or went on like that for minutes.
+    #[error("only {bytes} bytes came in {seconds} seconds of waiting for more: send faster, or when fewer others do")]
+    TooSlow {
+        /// What came.
+        bytes: u64,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The client is gone; nobody reads the answer.
     #[error("the connection broke off before the whole image was received")]
     ClientGone,

@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use error::{Error, Problem};
@@ -39,9 +38,10 @@ use crate::envelope::jwe::Envelope;
 use crate::model::{Clock, ImagePath, ImageRecord};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
-use deliver::CompressedFiles;
+use deliver::{CompressedFiles, SharedFiles};
 use direct::{DirectorRoots, ListedImages};
 use fleet::Fleet;
+use ingest::UploadSlots;
 use publish::Publisher;
 use watch::{Pulse, Watch};
 
@@ -56,10 +56,11 @@ pub struct App {
     director_roots: DirectorRoots,
     listed: ListedImages,
     compressed: CompressedFiles,
+    shared: SharedFiles,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    upload_slots: Semaphore,
+    upload_slots: UploadSlots,
     published_images: AtomicI64,
     /// Work that goes on when the request that started it is gone runs on this runtime, and is waited for.
     runtime: Handle,
@@ -132,7 +133,7 @@ impl App {
         let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
         let director_roots =
             DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&clock), Arc::clone(&metrics));
-        let upload_slots = Semaphore::new(limits.max_uploads);
+        let upload_slots = UploadSlots::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);
         Self {
@@ -145,6 +146,7 @@ impl App {
             director_roots,
             listed,
             compressed: CompressedFiles::new(MAX_COMPRESSED),
+            shared: SharedFiles::default(),
             clock,
             metrics,
             limits,

@@ -10,6 +10,11 @@ pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
 pub use vehicles::{TlsConfig, VehicleConfig, VehicleIdFrom, VehicleSettings};
 
+/// Where systemd listens for a service that says when it is ready, if it runs this one as such.
+pub fn notify_socket() -> Option<std::ffi::OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
+}
+
 /// Why the settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

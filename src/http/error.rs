@@ -119,6 +119,7 @@ impl ApiError {
             E::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
             E::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             E::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "stalled"),
+            E::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
             E::ClientGone => (StatusCode::BAD_REQUEST, "body_incomplete"),
             E::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             E::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),

@@ -193,7 +193,11 @@ impl Body for Answer {
     type Error = BodyFailed;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let piece = ready!(Pin::new(&mut self.get_mut().body).poll_next(cx));
+        let this = self.get_mut();
+        if this.watch.as_ref().is_some_and(|watch| watch.0.is_client_behind(cx)) {
+            return Poll::Pending; // else hyper would take more than it can send, and hold it for a slow reader
+        }
+        let piece = ready!(Pin::new(&mut this.body).poll_next(cx));
         Poll::Ready(piece.map(|piece| match piece {
             Ok(bytes) => Ok(Frame::data(bytes)),
             Err(error) => {

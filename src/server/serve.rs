@@ -18,7 +18,7 @@ use tokio::sync::watch::Receiver;
 use tokio_rustls::TlsAcceptor;
 
 use super::bridge::Bridge;
-use super::connections::{Admitted, Connections, Kind, Phase};
+use super::connections::{Admitted, Connections, Kind};
 use super::stream::WatchedStream;
 use super::tls::{Refusals, Tls};
 use crate::http::PeerCertificate;
@@ -74,13 +74,17 @@ async fn serve_tls<S, B>(
     let replaced = tls.replaced(); // before the configuration is taken, so that no replacement is missed
     let stream = WatchedStream::new(stream, Arc::clone(admitted.watch()));
     let mut gone = Told { refusals, client, is_over: false };
-    let accepted = TlsAcceptor::from(tls.current()).accept(stream).await;
+    let accepted = tokio::select! {
+        accepted = TlsAcceptor::from(tls.current()).accept(stream) => Some(accepted),
+        () = port.stopping.notified() => None,
+    };
     gone.is_over = true;
+    let Some(accepted) = accepted else { return };
     let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => return refusals.add(client.ip(), &error),
     };
-    admitted.watch().enter(Phase::Head);
+    admitted.watch().expect_first_head();
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.map(|certificate| PeerCertificate::new(certificate));
     serve_http(port, admitted, routes, stream, client, certificate, Some(replaced)).await;
@@ -129,6 +133,9 @@ async fn serve_http<S, B, T>(
                 return;
             }
             () = leaving.as_mut(), if !is_leaving => {
+                if admitted.watch().is_silent() {
+                    return;
+                }
                 is_leaving = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use motorcade::config::VehicleIdFrom::Cn;
-use motorcade::model::AccessRole::{Uploader, Viewer};
+use motorcade::model::AccessRole::{Engineer, Uploader, Viewer};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::app::{TestServer, sha256_hex};
+use crate::app::{TestServer, eventually, sha256_hex};
 use crate::ca::{Ca, TlsFiles};
 use crate::client::{Raw, upload_head};
 
@@ -141,8 +141,6 @@ async fn two_framings_of_one_body_are_the_end_of_the_connection() {
     let server = TestServer::start().await;
     let token = server.state.tokens.of(Uploader);
     for lines in [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "Content-Length: 5\r\nContent-Length: 6\r\n",
         "Content-Length: 5, 6\r\n",
         "Content-Length: +5\r\n",
@@ -153,6 +151,15 @@ async fn two_framings_of_one_body_are_the_end_of_the_connection() {
         let answer = all(&server, upload_head("gw/1/a.bin", token, lines) + smuggled).await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines}: {answer}");
         assert!(answer.starts_with("HTTP/1.1 4"), "{lines}: {answer}");
+    }
+    // Chunks count, and whatever the other framing would make of the rest is not looked at (RFC 9112, 6.3).
+    for lines in
+        ["Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"]
+    {
+        let smuggled = "8\r\nfirmware\r\n0\r\n\r\nGET /version HTTP/1.1\r\nHost: test\r\n\r\n";
+        let answer = all(&server, upload_head("gw/1/a.bin", token, lines) + smuggled).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines}: {answer}");
+        assert!(answer.to_lowercase().contains("connection: close"), "{lines}: {answer}");
     }
 }
 
@@ -254,7 +261,7 @@ async fn what_is_refused_without_its_body_is_never_told_to_go_on() {
         ("POST /api/v1/nothing", 404),
         ("POST /healthz", 405),
         ("PUT /director/manifest", 401),
-        ("POST /director/ecus", 401),
+        ("POST /director/ecus", 403),
     ] {
         let mut raw = server.connect().await;
         raw.send(format!(
@@ -273,7 +280,7 @@ async fn where_there_is_get_there_is_head() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
     crate::director::vehicle::TestVehicle::registered(&server, "VIN1").await;
-    let engineer = server.state.tokens.of(motorcade::model::AccessRole::Engineer);
+    let engineer = server.state.tokens.of(Engineer);
     for path in [
         "/api/v1/images",
         "/api/v1/images/gw/1/a.bin",
@@ -358,4 +365,50 @@ async fn whoever_only_holds_connections_keeps_nobody_out() {
         assert_eq!(client.get(server.url("/healthz")).send().await.unwrap().status(), 200);
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn one_token_cannot_have_all_slots() {
+    let server = TestServer::configured(|config| config.max_uploads = Some(4)).await;
+    let mut held = Vec::new();
+    for number in 0..6 {
+        let mut raw = server.connect().await;
+        raw.send_upload_head(&server, &format!("gw/1/{number}.bin"), "Content-Length: 1000000\r\n").await;
+        raw.send("x").await;
+        held.push(raw);
+    }
+    eventually("three have begun", async || server.state.staged_files().len() >= 3).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.state.staged_files().len(), 3);
+    let path = "/api/v1/images/gw/2/a.bin?hardware_id=gw-mk3&version=1&release_counter=1";
+    let other = server.request_as(Engineer, reqwest::Method::PUT, path).body("firmware");
+    crate::app::send(other).await.expect(201);
+}
+
+/// A field that is never closed has to be refused by the time that one of its kind could have ended.
+#[tokio::test]
+async fn a_csv_field_without_an_end_is_refused_on_the_way() {
+    let server = TestServer::start().await;
+    let engineer = server.state.tokens.of(Engineer);
+    for before in ["", "vin,ecu_serial,hardware_id,role,signing_key\n"] {
+        let mut raw = server.connect().await;
+        raw.send(format!(
+            "POST /api/v1/vehicles HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {engineer}\r\n\
+             Content-Type: text/csv\r\nContent-Length: 2000000000\r\n\r\n{before}\""
+        ))
+        .await;
+        let sending = async {
+            while raw.try_send([b'x'; 4096]).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let sent = tokio::time::timeout(Duration::from_secs(20), sending).await;
+        assert!(sent.is_ok(), "it is taken for ever");
+    }
+    let body = format!("vin,ecu_serial,hardware_id,role,signing_key\n\"{}", "x".repeat(300_000));
+    let request = server.request_as(Engineer, reqwest::Method::POST, "/api/v1/vehicles");
+    let answer = crate::app::send(request.header("content-type", "text/csv").body(body)).await;
+    assert!(answer.status == 400 || answer.status == 422, "{answer:?}");
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("line 2") && detail.contains("quotation mark"), "{detail}");
 }

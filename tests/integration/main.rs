@@ -27,6 +27,7 @@ mod publication;
 mod recipients;
 mod repo;
 mod repo_ranges;
+mod signals;
 mod state;
 mod static_files;
 #[path = "../support/mod.rs"]

@@ -1,10 +1,12 @@
 //! Delivery: what `/repo` serves, and the checks that keep a damaged file from being served.
 
 mod gzip;
+mod shared;
 
 use bytes::Bytes;
 pub(super) use gzip::CompressedFiles;
 use sha2::{Digest, Sha256};
+pub(super) use shared::SharedFiles;
 
 use super::{App, Error};
 use crate::blob::{self, Blob, BlobKey};
@@ -98,7 +100,8 @@ impl App {
         if is_other || !bytes.starts_with(SIGNED_METADATA) {
             return Err(self.corrupt(key));
         }
-        Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)))
+        let content = Content::Bytes(self.shared.share(sha256, bytes));
+        Ok(delivery(key.clone(), sha256, modified, content))
     }
 
     async fn deliver_target(&self, key: &BlobKey, path: &str, sha256: Sha256Digest) -> Result<Delivery, Error> {
@@ -109,7 +112,8 @@ impl App {
             if Sha256Digest::from_bytes(Sha256::digest(&bytes).into()) != sha256 {
                 return Err(self.corrupt(key));
             }
-            return Ok(delivery(key.clone(), sha256, modified, Content::Bytes(bytes)));
+            let content = Content::Bytes(self.shared.share(sha256, bytes));
+            return Ok(delivery(key.clone(), sha256, modified, content));
         }
         let length = match self.catalog.find_target(path).await?.filter(|entry| entry.sha256 == sha256) {
             Some(entry) => Some(entry.length),

@@ -3,6 +3,7 @@
 //! Each vehicle is registered whole or not at all, and one that is refused does not keep the others out: the answer names
 //! the lines. So the same file can be sent again after a connection broke off, or with the faulty lines mended.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::bounded::Bounded;
 use super::register::{EcuInput, KeyInput, VehicleInput, invalid, refused_registration};
 use crate::app::access::Principal;
 use crate::app::{App, Error};
@@ -149,17 +151,20 @@ impl App {
     }
 
     fn read_csv(&self, body: impl Read, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<(), Error> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(body);
+        let allowance = Cell::new(MAX_LINE);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(Bounded { body, left: &allowance });
         let mut batch = Vec::with_capacity(BATCH);
         let mut vehicle: Option<(u64, VehicleInput)> = None;
-        let headers = reader.headers().map_err(bad_csv)?.clone();
+        let headers = reader.headers().map_err(|error| broken_csv(error, &allowance, 1))?.clone();
         check_columns(&headers)?;
         let mut record = csv::StringRecord::new();
         loop {
+            allowance.set(MAX_LINE);
+            let begins = reader.position().line();
             let row = match reader.read_record(&mut record) {
                 Ok(false) => break,
                 Ok(true) => record.deserialize::<CsvRow>(Some(&headers)),
-                Err(error) if error.is_io_error() => return Err(Error::ClientGone),
+                Err(error) if error.is_io_error() => return Err(broken_csv(error, &allowance, begins)),
                 Err(error) => Err(error),
             };
             let line = record.position().map_or(0, csv::Position::line);
@@ -275,6 +280,16 @@ fn bad_csv(error: csv::Error) -> Error {
         return Error::ClientGone;
     }
     invalid("this line does not have the columns that the first line names")
+}
+
+/// The body ended, or a row doesn't.
+fn broken_csv(error: csv::Error, allowance: &Cell<u64>, line: u64) -> Error {
+    if error.is_io_error() && allowance.get() == 0 {
+        return invalid(format!(
+            "the row that begins at line {line} has more than {MAX_LINE} bytes: is a quotation mark missing?"
+        ));
+    }
+    bad_csv(error)
 }
 
 fn check_columns(headers: &csv::StringRecord) -> Result<(), Error> {

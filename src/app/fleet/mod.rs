@@ -7,6 +7,7 @@
 //! What is in memory is right because one server runs on a catalog. Replicas would have to compare revisions before they
 //! serve metadata from here.
 
+mod bounded;
 mod bulk;
 mod identity;
 mod register;

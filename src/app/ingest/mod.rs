@@ -13,6 +13,7 @@
 mod body;
 mod commit;
 mod pipeline;
+mod slots;
 
 use std::io;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
 use body::Body;
+use slots::UploadSlot;
+pub(super) use slots::UploadSlots;
 
 /// An upload as its head describes it.
 #[derive(Debug, Clone)]
@@ -102,7 +105,7 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Unprocessable`] if the body hasn't the announced digest, [`Error::Conflict`] if the path has other bytes,
-    /// [`Error::TooLarge`], [`Error::Stalled`], [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After
+    /// [`Error::TooLarge`], [`Error::Stalled`], [`Error::TooSlow`], [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After
     /// the image was accepted, [`Error::Full`] and [`Error::Internal`] say that it will be published later.
     #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn upload<S>(self: &Arc<Self>, request: UploadRequest, plan: Plan, body: S) -> Result<Accepted, Error>
@@ -123,9 +126,9 @@ impl App {
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let _slot = self.upload_slot().await?;
+        let _slot = self.upload_slot(&request).await?;
         let data_key = DataKey::generate();
-        let body = Body::new(body, &self.limits);
+        let body = Body::new(body, &self.limits, &self.upload_slots);
         let sealed = pipeline::seal(
             body,
             &data_key,
@@ -148,8 +151,8 @@ impl App {
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let _slot = self.upload_slot().await?;
-        let sha256 = Body::new(body, &self.limits).digest().await?;
+        let _slot = self.upload_slot(&request).await?;
+        let sha256 = Body::new(body, &self.limits, &self.upload_slots).digest().await?;
         check_digest(&request, sha256)?;
         if sha256 != existing.sealed.plaintext_sha256 {
             return Err(other_bytes(&request.path));
@@ -166,9 +169,8 @@ impl App {
         Ok(Accepted::AlreadyStored(existing))
     }
 
-    async fn upload_slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
-        let slot = tokio::time::timeout(self.limits.idle_timeout, self.upload_slots.acquire()).await;
-        slot.map_err(|_| Error::Busy)?.map_err(Error::internal("take an upload slot"))
+    async fn upload_slot(&self, request: &UploadRequest) -> Result<UploadSlot, Error> {
+        self.upload_slots.take(&request.uploaded_by, self.limits.idle_timeout).await
     }
 }
 
@@ -176,7 +178,7 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
     upload.finish(match accepted {
         Ok(Accepted::Created(_)) => UploadOutcome::Created,
         Ok(Accepted::AlreadyStored(_)) => UploadOutcome::Unchanged,
-        Err(Error::ClientGone | Error::Stalled { .. }) => UploadOutcome::Cancelled,
+        Err(Error::ClientGone | Error::Stalled { .. } | Error::TooSlow { .. }) => UploadOutcome::Cancelled,
         Err(
             Error::Full { .. }
             | Error::Busy

@@ -39,7 +39,7 @@ pub(super) struct Sealed {
 /// What [`Body::next`] says, [`Error::Full`], [`Error::Internal`]. The staged bytes are gone then; so they are when the
 /// returned future is dropped, as soon as the step that writes has seen it: `until_removed` lives that long.
 pub(super) async fn seal<S>(
-    mut body: Body<S>,
+    mut body: Body<'_, S>,
     data_key: &DataKey,
     algorithm: SealAlgorithm,
     upload: Box<dyn BlobUpload>,

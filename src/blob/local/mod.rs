@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -196,12 +197,18 @@ fn identify(name: String) -> (String, Option<BlobKey>) {
 
 /// The bytes of `range`, read ahead on threads that may block: the next piece is read while one is sent.
 pub(in crate::blob) fn read(file: Arc<File>, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
-    let pieces = range.clone().step_by(READ_SIZE).map(move |start| (Arc::clone(&file), start..range.end));
-    let read = |(file, rest): (Arc<File>, Range<u64>)| async move {
-        let size = (rest.end - rest.start).min(READ_SIZE as u64) as usize;
+    let reader = Reader::begin();
+    let mut rest = range;
+    let pieces = std::iter::from_fn(move || {
+        let size = reader.piece_size().min(usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX));
+        let start = rest.start;
+        rest.start += size as u64;
+        (size > 0).then(|| (Arc::clone(&file), start, size))
+    });
+    let read = |(file, start, size): (Arc<File>, u64, usize)| async move {
         let reading = tokio::task::spawn_blocking(move || {
             let mut piece = BytesMut::zeroed(size);
-            file.read_exact_at(&mut piece, rest.start)?;
+            file.read_exact_at(&mut piece, start)?;
             io::Result::Ok(piece.freeze())
         });
         reading.await.map_err(io::Error::other)?
@@ -216,5 +223,31 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     }
 }
 
+/// One of those who read a large blob now. The more they are, the smaller their pieces: each may hold some for as long as
+/// its client likes.
+struct Reader;
+
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+impl Reader {
+    fn begin() -> Self {
+        READERS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    fn piece_size(&self) -> usize {
+        let readers = READERS.load(Ordering::Relaxed).max(1);
+        (READ_BUDGET / (readers * (READ_AHEAD + 1))).clamp(READ_SIZE_MIN, READ_SIZE_MAX)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 const READ_AHEAD: usize = 2; // pieces
-const READ_SIZE: usize = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory
+const READ_SIZE_MAX: usize = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory
+const READ_SIZE_MIN: usize = 8 * 1024; // 8 KiB
+const READ_BUDGET: usize = 8 * 1024 * 1024; // 8 MiB for all readers, until each has the smallest piece

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 /// What a connection is at.
@@ -91,8 +93,14 @@ pub(in crate::server) struct Watch {
     waited: AtomicU64,
     /// Bytes of the body since the last milestone.
     received: AtomicU64,
+    /// Bytes have come since a first head was expected.
+    spoken: AtomicBool,
     /// The response is complete, but for what is buffered.
     answered: AtomicBool,
+    /// The socket takes nothing for now.
+    blocked: AtomicBool,
+    /// Whoever has more to send once it does.
+    sender: AtomicWaker,
     /// There is, or may be, more to read before the connection can be closed without a reset.
     unread: AtomicBool,
     pub(super) ended: AtomicBool,
@@ -108,7 +116,10 @@ impl Watch {
             since: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            spoken: AtomicBool::new(false),
             answered: AtomicBool::new(true),
+            blocked: AtomicBool::new(false),
+            sender: AtomicWaker::new(),
             unread: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             end: Notify::new(),
@@ -135,9 +146,21 @@ impl Watch {
 
     /// Bytes have come in.
     pub(in crate::server) fn bytes_came(&self) {
+        self.spoken.store(true, Relaxed);
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
+    }
+
+    /// The handshake is over.
+    pub(in crate::server) fn expect_first_head(&self) {
+        self.spoken.store(false, Relaxed);
+        self.enter(Phase::Head);
+    }
+
+    /// Whether the client has asked for nothing yet.
+    pub(in crate::server) fn is_silent(&self) -> bool {
+        !self.spoken.load(Relaxed)
     }
 
     /// A request's head is there.
@@ -181,6 +204,7 @@ impl Watch {
     /// The socket takes no more of a response for now. Only the kernel knows what of it has arrived, and it says no more
     /// than that there is room again: so time counts from there, whatever the number of bytes.
     pub(in crate::server) fn wait_for_room(&self) {
+        self.blocked.store(true, Relaxed);
         if matches!(self.phase(), Phase::Serving | Phase::Idle) {
             self.enter(Phase::Sending);
         }
@@ -188,9 +212,18 @@ impl Watch {
 
     /// The socket has taken some of a response.
     pub(in crate::server) fn room_came(&self) {
+        if self.blocked.swap(false, Relaxed) {
+            self.sender.wake();
+        }
         if self.phase() == Phase::Sending {
             self.enter(if self.answered.load(Relaxed) { Phase::Idle } else { Phase::Serving });
         }
+    }
+
+    /// Whether the client is behind with what it was sent; if so, the task is woken once it is not.
+    pub(in crate::server) fn is_client_behind(&self, cx: &Context<'_>) -> bool {
+        self.sender.register(cx.waker());
+        self.blocked.load(Relaxed)
     }
 
     /// A request is answered without having been read.

@@ -14,6 +14,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
 use crate::config::TlsConfig;
+use crate::files::{self, Exposure};
 use crate::model::Timestamp;
 
 /// One of the files.
@@ -84,7 +85,7 @@ impl Expiries {
 
 /// By what it is noticed that a file is another one: device, inode, length, and time of the last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<Option<(u64, u64, u64, i64, i64)>>);
+pub(super) struct Fingerprint(Vec<Option<[i128; 5]>>);
 
 impl Fingerprint {
     pub(super) fn of(config: &TlsConfig) -> Self {
@@ -92,7 +93,13 @@ impl Fingerprint {
             [Some(&config.certificate), Some(&config.key), config.client_ca.as_ref(), config.client_crl.as_ref()];
         let one = |path: &PathBuf| {
             let file = fs::metadata(path).ok()?;
-            Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
+            Some([
+                file.dev().into(),
+                file.ino().into(),
+                file.size().into(),
+                file.ctime().into(),
+                file.ctime_nsec().into(),
+            ])
         };
         Self(paths.into_iter().flatten().map(one).collect())
     }
@@ -123,8 +130,15 @@ pub(super) fn certificate_chain(path: &Path) -> anyhow::Result<(Vec<CertificateD
     Ok((certificates, expires))
 }
 
-/// The server's private key.
+/// The server's private key. One that others can read is refused, as a role's is.
 pub(super) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let exposure = files::check_secret(path).with_context(|| format!("failed to use {}", path.display()))?;
+    let path_shown = path.display();
+    match exposure {
+        Exposure::None => {}
+        Exposure::Mended => tracing::warn!("{path_shown} could be read by a group, and now by its owner alone"),
+        Exposure::OwnGroup => tracing::warn!("{path_shown} can be read by a group: run `chmod 600` on it"),
+    }
     let text = zeroize::Zeroizing::new(read(path)?);
     let key = PrivateKeyDer::from_pem_slice(&text);
     key.with_context(|| format!("{} holds no PEM private key that can be read", path.display()))

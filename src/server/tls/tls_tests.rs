@@ -115,3 +115,13 @@ fn a_file_without_what_it_is_for_is_refused_and_named() {
         assert!(!error.contains(&key[40..60]), "{error}");
     }
 }
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let files = Files::new();
+    let load = || Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test")));
+    load().map(drop).unwrap();
+    fs::set_permissions(files.path("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o604)).unwrap();
+    let error = format!("{:#}", load().err().unwrap());
+    assert!(error.contains("server.key") && error.contains("chmod 600"), "{error}");
+}

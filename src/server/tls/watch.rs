@@ -13,13 +13,15 @@ impl Tls {
     pub(in crate::server) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refused: Option<Fingerprint> = None;
+        let mut refused: Option<(Fingerprint, Instant)> = None;
         let mut warned = Instant::now();
         loop {
             ticks.tick().await;
             let found = Fingerprint::of(&self.config);
-            if found != self.read().fingerprint && refused.as_ref() != Some(&found) {
-                refused = (!self.reload_and_tell("changed")).then_some(found);
+            let was_refused =
+                refused.as_ref().is_some_and(|(files, at)| *files == found && at.elapsed() < RETRY_INTERVAL);
+            if found != self.read().fingerprint && !was_refused {
+                refused = (!self.reload_and_tell("changed")).then(|| (found, Instant::now()));
             }
             if warned.elapsed() >= WARN_INTERVAL {
                 warned = Instant::now();
@@ -43,4 +45,5 @@ impl Tls {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10 * 60); // what can't be read now may be readable then
 const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
