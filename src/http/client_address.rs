@@ -19,7 +19,7 @@ pub(super) fn client_address(
     let mut address = peer?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| {
         let proxy = identity.and_then(|identity| identity.proxy.as_ref());
-        proxy.is_some_and(|proxy| proxy.addresses.contains(address))
+        proxy.is_some_and(|proxy| proxy.addresses.iter().any(|network| network.contains(*address)))
     };
     if !is_trusted(&address) {
         return Some(address);
