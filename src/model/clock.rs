@@ -1,5 +1,7 @@
 //! The one way to ask what time it is, so that tests can say.
 
+use std::time::SystemTime;
+
 /// A point in time; RFC 3339 in JSON, whole seconds in signed metadata (TUF 1.0.34, 4.2.3).
 pub type Timestamp = jiff::Timestamp;
 
@@ -18,7 +20,36 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     /// In whole milliseconds, as the catalog keeps times.
     fn now(&self) -> Timestamp {
-        let now = Timestamp::now();
+        let now = bounded(SystemTime::now());
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+/// A clock outside of these bounds is wrong anyway. Within them, a lifetime can be added to the time, or taken from it,
+/// without leaving what a [`Timestamp`] can be, which would be a panic.
+fn bounded(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(LATEST).clamp(Timestamp::UNIX_EPOCH, LATEST)
+}
+
+/// 9000-01-01T00:00:00Z
+const LATEST: Timestamp = Timestamp::constant(221845392000, 0);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_clock_is_too_wrong_to_calculate_with() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(bounded(at(1_800_000_000)).to_string(), "2027-01-15T08:00:00Z");
+        for late in [at(253_402_300_799), at(1 << 40)] {
+            assert_eq!(bounded(late).to_string(), "9000-01-01T00:00:00Z");
+        }
+        let early = SystemTime::UNIX_EPOCH - Duration::from_secs(3_000_000_000);
+        assert_eq!(bounded(early), Timestamp::UNIX_EPOCH);
+        let century = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+        assert!(bounded(at(1 << 40)) + century > LATEST && Timestamp::UNIX_EPOCH - century < Timestamp::UNIX_EPOCH);
     }
 }
