@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,38 @@ pub struct Bundle {
     /// Digest of the three files and of the root with which they were verified. Versions that did not verify kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Sha256Digest>,
+    /// What this process knows of that.
+    #[serde(skip)]
+    pub verified_under: VerifiedUnder,
+}
+
+/// The version of the root under which something was verified, kept beside it so that it is verified once in a process. It is
+/// no part of it: what is equal but for this is equal.
+#[derive(Debug, Default)]
+pub struct VerifiedUnder(AtomicU64);
+
+impl VerifiedUnder {
+    /// The version; 0 if it was not verified.
+    pub fn version(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was verified.
+    pub fn note(&self, version: u64) {
+        self.0.store(version, Ordering::Relaxed);
+    }
+}
+
+impl Clone for VerifiedUnder {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.version()))
+    }
+}
+
+impl PartialEq for VerifiedUnder {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// An image that a bundle lists for one ECU.

@@ -25,7 +25,7 @@ pub use digest::{ParseDigestError, Sha256Digest};
 #[cfg(feature = "server")]
 pub use fleet::{
     AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuRecord, EcuStatus, EventKind, Listing, NewEvent,
-    NewVehicle, Offer, Quarantine, VehicleEvent, VehicleRecord, VehicleStatus,
+    NewVehicle, Offer, Quarantine, VehicleEvent, VehicleRecord, VehicleStatus, VerifiedUnder,
 };
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
 #[cfg(feature = "server")]

@@ -11,7 +11,9 @@ use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
-use crate::model::{AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId};
+use crate::model::{
+    AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId, VerifiedUnder,
+};
 use crate::uptane::custom::{EcuCustom, ImageCustom};
 use crate::uptane::director::{DirectedImage, SignedBundle};
 
@@ -235,6 +237,7 @@ fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result
         snapshot: text(&signed.snapshot.bytes)?,
         timestamp: text(&signed.timestamp.bytes)?,
         verified: None,
+        verified_under: VerifiedUnder::default(),
     })
 }
 

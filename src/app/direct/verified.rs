@@ -1,7 +1,8 @@
 //! A vehicle's metadata is verified as the vehicle will verify it, before it is kept and before it is served.
 //!
-//! What was verified is remembered as one digest of the files and of the root, so that serving costs a hash: metadata that
-//! rotted in the catalog, or that a version which did not verify signed with a wrong key, is found and signed again.
+//! What was verified is remembered with it as one digest of the files and of the root, so that a vehicle that comes into memory
+//! costs a hash: metadata that rotted in the catalog, or that a version which did not verify signed with a wrong key, is found
+//! and signed again.
 
 use sha2::{Digest, Sha256};
 
@@ -15,11 +16,19 @@ impl App {
     /// Whether a kept bundle is one that the vehicle will take.
     pub(super) fn is_verified(&self, vehicle: &Vehicle, bundle: &Bundle) -> Result<bool, Error> {
         let root = self.director_roots.newest()?;
-        if bundle.verified == Some(digest(&root, bundle)) {
+        let version = root.set.root_version();
+        if bundle.verified_under.version() == version {
             return Ok(true);
         }
-        match verify_bundle(&root.set, &vehicle.record, bundle) {
-            Ok(()) => Ok(true),
+        let verified = match bundle.verified {
+            Some(known) if known == digest(&root, bundle) => Ok(()),
+            _ => verify_bundle(&root.set, &vehicle.record, bundle),
+        };
+        match verified {
+            Ok(()) => {
+                bundle.verified_under.note(version);
+                Ok(true)
+            }
             Err(fault) => {
                 let id = vehicle.record.id;
                 tracing::error!(vehicle.id = id, %fault, "kept metadata would be refused by its vehicle; it is signed again");
@@ -38,6 +47,7 @@ impl App {
         let verified = verify_bundle(&root.set, &vehicle.record, bundle);
         verified.map_err(Error::internal("verify a vehicle's metadata, which is not served"))?;
         bundle.verified = Some(digest(&root, bundle));
+        bundle.verified_under.note(root.set.root_version());
         Ok(())
     }
 }
