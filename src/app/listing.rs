@@ -1,9 +1,11 @@
 //! What the published metadata lists, read from the files themselves as a client would.
 //!
-//! No signature is checked here: the files are the server's own. What is checked is that each file has the digest that
-//! the file above it names.
+//! The timestamp is the one that the catalog has recorded: that is the moment of publication, and `repo/timestamp.json`, which
+//! anybody may have put back from somewhere, only shows it. No signature is checked here: what is checked is that each file
+//! has the digest that the file above it names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,14 +13,19 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use crate::blob::{self, BlobKey, BlobStore};
+use crate::catalog::Catalog;
 use crate::model::Sha256Digest;
 
 /// A published repository, from its timestamp down.
 pub(super) struct Listing {
     /// The metadata files in the order in which they have to be published, but for the timestamp.
     pub(super) metadata: Vec<(BlobKey, Bytes)>,
-    /// The timestamp.
+    /// The timestamp that was published last.
     pub(super) timestamp: Bytes,
+    /// What it says.
+    pub(super) versions: Versions,
+    /// What `timestamp.json` is, compared with it.
+    pub(super) shown: Shown,
     /// All targets.
     pub(super) targets: Vec<ListedTarget>,
     /// What is wrong with the metadata, a line each.
@@ -32,17 +39,69 @@ pub(super) struct ListedTarget {
     pub(super) sha256: Sha256Digest,
 }
 
+/// Versions that a timestamp has and names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Versions {
+    pub(super) timestamp: u64,
+    pub(super) snapshot: u64,
+}
+
+/// What `timestamp.json` in the repository is, compared with the recorded one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The same.
+    Recorded,
+    /// One of another publication.
+    Other { shown: Versions, recorded: Versions },
+    /// Missing, or nothing that can be read.
+    Unreadable,
+}
+
+impl Shown {
+    /// Whether it is of a publication that the catalog doesn't know of.
+    pub(super) fn is_newer(&self) -> bool {
+        matches!(self, Self::Other { shown, recorded }
+            if shown.timestamp >= recorded.timestamp || shown.snapshot > recorded.snapshot)
+    }
+
+    /// What is wrong with it.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self {
+            Self::Recorded => None,
+            Self::Unreadable => {
+                Some("timestamp.json is missing or damaged; the next start of the server mends it".into())
+            }
+            Self::Other { shown, recorded } if self.is_newer() => Some(format!(
+                "timestamp.json has version {}, and the catalog knows no later publication than {}: the catalog is older than \
+                 what clients have seen; restore the one that belongs to it",
+                shown.timestamp, recorded.timestamp
+            )),
+            Self::Other { shown, recorded } => Some(format!(
+                "timestamp.json has version {}, where {} was published last; the next start of the server mends it",
+                shown.timestamp, recorded.timestamp
+            )),
+        }
+    }
+}
+
+/// Every file of a store, by name, and what it is.
+pub(super) type Files = Vec<(String, Option<BlobKey>)>;
+
 /// Reads what is published now.
 ///
 /// # Errors
 ///
 /// [`Error::NotFound`] if nothing is published, [`Error::Internal`].
-pub(super) async fn read(store: &dyn BlobStore) -> Result<Listing, Error> {
-    let timestamp = read_blob(store, &BlobKey::Timestamp).await?;
-    let mut listing = Listing { metadata: Vec::new(), timestamp, targets: Vec::new(), problems: Vec::new() };
+pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Listing, Error> {
+    let (timestamp, shown) = read_timestamps(store, catalog).await?;
+    let content: Signed<Listed> = parse(&timestamp)?;
+    let snapshot = content.signed.meta.get("snapshot.json");
+    let versions =
+        Versions { timestamp: content.signed.version, snapshot: snapshot.map_or(0, |listed| listed.version) };
+    let mut listing =
+        Listing { metadata: Vec::new(), timestamp, versions, shown, targets: Vec::new(), problems: Vec::new() };
     listing.read_roots(store).await?;
-    let content: Signed<Listed> = parse(&listing.timestamp)?;
-    let Some(described) = content.signed.meta.get("snapshot.json") else {
+    let Some(described) = snapshot else {
         listing.problems.push("timestamp.json names no snapshot".into());
         return Ok(listing);
     };
@@ -60,19 +119,64 @@ pub(super) async fn read(store: &dyn BlobStore) -> Result<Listing, Error> {
     Ok(listing)
 }
 
+/// The recorded timestamp, and what is shown. A server that runs records first and shows then, so what is shown has to be what
+/// was recorded before or after it was read.
+async fn read_timestamps(store: &dyn BlobStore, catalog: &Catalog) -> Result<(Bytes, Shown), Error> {
+    let mut recorded = recorded_timestamp(catalog).await?;
+    let mut tries = 0;
+    loop {
+        let shown = match read_blob(store, &BlobKey::Timestamp).await {
+            Err(Error::NotFound { .. }) => None,
+            read => Some(read?),
+        };
+        let before = std::mem::replace(&mut recorded, recorded_timestamp(catalog).await?);
+        if shown.as_ref().is_some_and(|shown| *shown == before || *shown == recorded) {
+            return Ok((recorded, Shown::Recorded));
+        }
+        tries += 1;
+        if tries == TRIES {
+            let shown = shown.and_then(|shown| versions_of(&shown));
+            let recorded_versions = versions_of(&recorded);
+            let shown = match (shown, recorded_versions) {
+                (Some(shown), Some(recorded)) => Shown::Other { shown, recorded },
+                _ => Shown::Unreadable,
+            };
+            return Ok((recorded, shown));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn recorded_timestamp(catalog: &Catalog) -> Result<Bytes, Error> {
+    let recorded = catalog.find_role_body("timestamp").await?;
+    let missing = || Error::NotFound { code: "not_published", detail: "nothing has been published yet".into() };
+    recorded.map(Bytes::from).ok_or_else(missing)
+}
+
+/// What a timestamp says, if it is one.
+pub(super) fn versions_of(timestamp: &[u8]) -> Option<Versions> {
+    let content: Signed<Listed> = serde_json::from_slice(timestamp).ok()?;
+    let snapshot = content.signed.meta.get("snapshot.json")?.version;
+    Some(Versions { timestamp: content.signed.version, snapshot })
+}
+
 impl Listing {
-    /// The whole root chain: a client may start from any version (TUF 1.0.34, 5.3).
+    /// The whole root chain: a client may start from any version (TUF 1.0.34, 5.3). It ends where the repository has no
+    /// later root, and not at the first gap.
     async fn read_roots(&mut self, store: &dyn BlobStore) -> Result<(), Error> {
-        for version in 1.. {
+        let versions = store.list_metadata().await?.into_iter().filter_map(|key| match key {
+            BlobKey::Metadata { version, role } if role == "root" => Some(version),
+            _ => None,
+        });
+        for version in 1..=versions.max().unwrap_or(1) {
             let key = BlobKey::Metadata { version, role: "root".into() };
             match read_blob(store, &key).await {
                 Ok(bytes) => self.metadata.push((key, bytes)),
-                Err(Error::NotFound { .. }) => break,
+                Err(Error::NotFound { .. }) => {
+                    self.problems.push(format!("{key} is missing: clients that trust an older root stop there"));
+                }
                 Err(error) => return Err(error),
             }
-        }
-        if self.metadata.is_empty() {
-            self.problems.push("1.root.json is missing".into());
         }
         Ok(())
     }
@@ -99,7 +203,7 @@ impl Listing {
     }
 }
 
-async fn read_blob(store: &dyn BlobStore, key: &BlobKey) -> Result<Bytes, Error> {
+pub(super) async fn read_blob(store: &dyn BlobStore, key: &BlobKey) -> Result<Bytes, Error> {
     let read = store.open(key).await?.read_all(MAX_METADATA_SIZE).await;
     read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: key.name(), source }))
 }
@@ -115,6 +219,7 @@ struct Signed<T> {
 
 #[derive(Deserialize)]
 struct Listed {
+    version: u64,
     meta: BTreeMap<String, Described>,
 }
 
@@ -148,3 +253,5 @@ impl From<(String, Target)> for ListedTarget {
 }
 
 const MAX_METADATA_SIZE: u64 = 16 * 1024 * 1024; // 16 MiB, far above what is ever written
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);

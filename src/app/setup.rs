@@ -153,6 +153,15 @@ impl StateDir {
         Ok(LocalBlobStore::open(&self.path)?)
     }
 
+    /// Opens the blob store alone and only to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if there is none.
+    pub fn blobs_to_read(&self) -> Result<LocalBlobStore, Error> {
+        Ok(LocalBlobStore::open_to_read(&self.path)?)
+    }
+
     /// What signs the Image repository, and what signs for vehicles.
     ///
     /// # Errors
@@ -160,9 +169,13 @@ impl StateDir {
     /// [`Error::Internal`] if keys or policy can't be read.
     pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
         let policy = self.policy()?;
-        let keyring = Keyring::load(&self.keys(), &policy).map_err(Error::internal("load the role keys"))?;
-        let keyring = Arc::new(keyring);
+        let keyring = Arc::new(self.keyring()?);
         Ok((ImageRepository::new(Arc::clone(&keyring), policy.clone()), DirectorRepository::new(keyring, policy)))
+    }
+
+    /// The role keys.
+    pub(super) fn keyring(&self) -> Result<Keyring, Error> {
+        Keyring::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
     }
 
     /// A state directory of a version without a Director has no keys for one yet.
@@ -246,7 +259,7 @@ impl StateDir {
         Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
     }
 
-    fn escrow_key(&self) -> Result<EscrowKey, Error> {
+    pub(super) fn escrow_key(&self) -> Result<EscrowKey, Error> {
         let jwk = keyring::read_secret(&self.escrow_file()).map_err(Error::internal("read the escrow key"))?;
         EscrowKey::from_jwk(&jwk).map_err(Error::internal("use the escrow key"))
     }
@@ -257,11 +270,11 @@ impl StateDir {
         Error::NotFound { code: "not_initialized", detail }
     }
 
-    fn keys(&self) -> PathBuf {
+    pub(super) fn keys(&self) -> PathBuf {
         self.path.join("keys")
     }
 
-    fn escrow_file(&self) -> PathBuf {
+    pub(super) fn escrow_file(&self) -> PathBuf {
         self.keys().join("escrow.jwk")
     }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 pub use key::BlobKey;
-pub use local::LocalBlobStore;
+pub use local::{LocalBlobStore, Names};
 
 use crate::model::Timestamp;
 

@@ -106,3 +106,101 @@ async fn a_damaged_copy_from_an_earlier_export_is_mended() {
     let downloaded = folder.path().join("downloaded");
     StaticFiles::serve(folder.path()).await.repository().await.download("gw/1/a.bin", &downloaded).await.unwrap();
 }
+
+/// A folder that was exported to is never taken back: clients that have seen it would refuse it.
+#[tokio::test]
+async fn an_export_never_goes_back() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let state = server.stop();
+    state.catalog_bytes().await; // all of it is in its file
+    let backup = tempfile::tempdir().unwrap();
+    for name in files_below(state.path()) {
+        let file = backup.path().join(&name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(state.path().join(&name), file).unwrap();
+    }
+    let server = TestServer::on(state, |_| ()).await;
+    server.upload("gw/2/a.bin", "firmware").await.expect(201);
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = folder.path().join("mirror");
+    run(&server.state.dir(), &mirror).await.unwrap();
+    let before = files_below(&mirror).into_iter().map(|name| (fs::read(mirror.join(&name)).unwrap(), name));
+    let before: Vec<_> = before.collect();
+    let old = StateDir::new(backup.path());
+    let back = |result: Result<Exported, Error>| match result {
+        Err(Error::Conflict { code, detail }) => (code, detail),
+        other => panic!("{other:?}"),
+    };
+    let (code, detail) = back(run(&old, &mirror).await);
+    assert_eq!(code, "export_goes_back", "{detail}");
+    assert!(detail.contains("has version 3 of the timestamp, and this repository has 2"), "{detail}");
+    // The snapshots that are there tell, also without a timestamp.
+    fs::remove_file(mirror.join("timestamp.json")).unwrap();
+    assert_eq!(back(run(&old, &mirror).await).0, "export_goes_back");
+    for (bytes, name) in before.iter().filter(|(_, name)| name != "timestamp.json") {
+        assert!(fs::read(mirror.join(name)).unwrap() == *bytes, "{name}");
+    }
+    let other = TestServer::start().await;
+    fs::write(mirror.join("1.root.json"), "{}").unwrap();
+    assert_eq!(back(run(&other.state.dir(), &mirror).await).0, "export_of_another");
+}
+
+/// What is exported is what was published last, whatever `timestamp.json` somebody has put back.
+#[tokio::test]
+async fn an_older_timestamp_on_the_disk_is_not_exported_and_a_newer_one_is_a_refusal() {
+    let server = TestServer::start().await;
+    let older = server.download("timestamp.json").await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let newest = server.download("timestamp.json").await;
+    let state = server.stop();
+    let catalog = state.catalog_bytes().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(state.blob("timestamp.json"), older).unwrap();
+    run(&state.dir(), folder.path()).await.unwrap();
+    assert_eq!(fs::read(folder.path().join("timestamp.json")).unwrap(), newest);
+
+    let server = TestServer::on(state, |_| ()).await;
+    server.upload("gw/2/a.bin", "firmware").await.expect(201);
+    let state = server.stop();
+    state.put_catalog_back(&catalog).await;
+    let other = tempfile::tempdir().unwrap();
+    let error = run(&state.dir(), other.path()).await.unwrap_err();
+    assert!(matches!(&error, Error::Conflict { code: "catalog_is_older", .. }), "{error}");
+    assert!(files_below(other.path()).is_empty());
+}
+
+#[tokio::test]
+async fn an_export_into_a_state_directory_is_refused_whatever_it_is_called() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let outside = tempfile::tempdir().unwrap();
+    let other = TestServer::start().await;
+    let (path, dir) = (server.state.path(), server.state.dir());
+    let before = files_below(path);
+    let link = outside.path().join("link");
+    std::os::unix::fs::symlink(server.state.blob(""), &link).unwrap();
+    std::os::unix::fs::symlink(path.parent().unwrap(), outside.path().join("above")).unwrap();
+    let folders = [
+        path.to_owned(),
+        path.join("repo"),
+        path.join("repo/targets/new/folder"),
+        path.join("mirror"),
+        path.join("keys/../repo"),
+        link.clone(),
+        link.join("below"),
+        path.parent().unwrap().to_owned(),
+        outside.path().join("above"),
+        other.state.path().to_owned(),
+        other.state.blob("").join("below"),
+    ];
+    for folder in folders {
+        let error = run(&dir, &folder).await.unwrap_err();
+        assert!(matches!(&error, Error::Conflict { code: "export_into_state", .. }), "{}: {error}", folder.display());
+    }
+    let is_catalog = |name: &String| name.starts_with("catalog.sqlite");
+    assert!(
+        files_below(path).iter().filter(|name| !is_catalog(name)).eq(before.iter().filter(|name| !is_catalog(name)))
+    );
+    run(&dir, &outside.path().join("new")).await.unwrap();
+}

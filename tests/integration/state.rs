@@ -12,6 +12,8 @@ use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
 use motorcade::model::RecipientRecord;
 use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
 use motorcade::uptane::policy::Policy;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 
 /// The hardware id that has recipients.
@@ -102,6 +104,25 @@ impl TestState {
     /// The trust anchor.
     pub(crate) fn first_root(&self) -> Vec<u8> {
         fs::read(self.blob("1.root.json")).unwrap()
+    }
+
+    /// The catalog in one file, with what was in its log.
+    pub(crate) async fn catalog_bytes(&self) -> Vec<u8> {
+        let file = self.path().join("catalog.sqlite");
+        let options = SqliteConnectOptions::new().filename(&file);
+        let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut catalog).await.unwrap();
+        catalog.close().await.unwrap();
+        fs::read(file).unwrap()
+    }
+
+    /// Puts an earlier catalog in the place of what is there.
+    pub(crate) async fn put_catalog_back(&self, bytes: &[u8]) {
+        self.catalog_bytes().await;
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(self.path().join(format!("catalog.sqlite{suffix}")));
+        }
+        fs::write(self.path().join("catalog.sqlite"), bytes).unwrap();
     }
 
     /// Asserts that the catalog knows no blob that waits for its image, and that fsck finds nothing.

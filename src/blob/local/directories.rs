@@ -23,6 +23,11 @@ impl Directories {
         for path in [&repo, &staging] {
             fs::create_dir_all(path).map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         }
+        Self::at(repo, staging)
+    }
+
+    /// Directories as they are.
+    pub(super) fn at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         let beneath = Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
         Ok(Self { repo, staging, beneath, next: AtomicU64::new(0), creating: Mutex::new(()) })
     }
@@ -67,6 +72,19 @@ impl Directories {
             Err(Error::AlreadyExists(_)) | Ok(()) => Ok(()), // the digest in the name says that it is the same
             other => other,
         }
+    }
+
+    /// Makes `name` stand for the file that `from` stands for, whatever it stood for before, at once.
+    pub(super) fn link_over(&self, from: &str, name: &str) -> Result<(), Error> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (staged, to) = (self.staging.join(format!("{}-{number}", std::process::id())), self.repo.join(name));
+        let folder = to.parent().unwrap_or(&self.repo);
+        let linked = fs::hard_link(self.repo.join(from), &staged)
+            .and_then(|()| self.create_folder(folder))
+            .and_then(|()| fs::rename(&staged, &to))
+            .and_then(|()| sync_directory(folder));
+        let _ = fs::remove_file(&staged); // if it is still there
+        linked.map_err(|e| Error::new("link", name, e))
     }
 
     fn link(&self, from: &Path, name: &str) -> Result<(), Error> {

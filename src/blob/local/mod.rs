@@ -32,6 +32,15 @@ pub struct LocalBlobStore {
     directories: Arc<Directories>,
 }
 
+/// Which of a blob's two names stands for the good file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// [`BlobKey::name`].
+    FromName,
+    /// [`BlobKey::alias`].
+    FromAlias,
+}
+
 impl LocalBlobStore {
     /// Opens the store below `data_dir`, creating its directories where they are missing.
     ///
@@ -49,6 +58,42 @@ impl LocalBlobStore {
     /// [`Error::Backend`] if they can't be created.
     pub fn open_at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         Ok(Self { directories: Arc::new(Directories::create(repo, staging)?) })
+    }
+
+    /// Opens the store below `data_dir` only to read, as on a read-only file system: nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] if there is none.
+    pub fn open_to_read(data_dir: &Path) -> Result<Self, Error> {
+        Self::open_to_read_at(data_dir.join("repo"), data_dir.join("staging"))
+    }
+
+    /// The same for a store whose two directories are given.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] if there is none.
+    pub fn open_to_read_at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
+        Ok(Self { directories: Arc::new(Directories::at(repo, staging)?) })
+    }
+
+    /// Opens what a blob's second name stands for, if it has one.
+    pub fn open_alias(&self, key: &BlobKey) -> Option<Result<Blob, Error>> {
+        key.alias().map(|alias| open(&self.directories, alias))
+    }
+
+    /// Gives both names of a blob to the file that one of them stands for; whatever the other one stood for is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub fn link_again(&self, key: &BlobKey, names: Names) -> Result<(), Error> {
+        let Some(alias) = key.alias() else { return Ok(()) };
+        match names {
+            Names::FromName => self.directories.link_over(&key.name(), &alias),
+            Names::FromAlias => self.directories.link_over(&alias, &key.name()),
+        }
     }
 
     /// Moves a damaged blob out of the repository, to where nothing serves it, and returns where that is.
@@ -120,28 +165,7 @@ impl BlobStore for LocalBlobStore {
 
     async fn open(&self, key: &BlobKey) -> Result<Blob, Error> {
         // Opening a local file takes microseconds; handing it to another thread would take longer.
-        let name = key.name();
-        let opened = self.directories.beneath.read(&name).and_then(|file| {
-            let metadata = file.metadata()?;
-            let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
-            Ok((file, metadata, modified))
-        });
-        let (file, metadata, modified) = match opened {
-            Err(e) if is_absence(&e) => {
-                if is_refusal(&e) {
-                    tracing::warn!(
-                        blob = name,
-                        "a symbolic link in repo/ is not followed: `motorcade fsck` lists what is no part of it"
-                    );
-                }
-                return Err(Error::NotFound(name));
-            }
-            opened => opened.map_err(|e| Error::new("open", &name, e))?,
-        };
-        if !metadata.is_file() {
-            return Err(Error::NotFound(name));
-        }
-        Ok(Blob::from_file(file, metadata.len(), modified))
+        open(&self.directories, key.name())
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<(), Error> {
@@ -186,6 +210,30 @@ impl BlobStore for LocalBlobStore {
         })
         .await
     }
+}
+
+fn open(directories: &Directories, name: String) -> Result<Blob, Error> {
+    let opened = directories.beneath.read(&name).and_then(|file| {
+        let metadata = file.metadata()?;
+        let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
+        Ok((file, metadata, modified))
+    });
+    let (file, metadata, modified) = match opened {
+        Err(e) if is_absence(&e) => {
+            if is_refusal(&e) {
+                tracing::warn!(
+                    blob = name,
+                    "a symbolic link in repo/ is not followed: `motorcade fsck` lists what is no part of it"
+                );
+            }
+            return Err(Error::NotFound(name));
+        }
+        opened => opened.map_err(|e| Error::new("open", &name, e))?,
+    };
+    if !metadata.is_file() {
+        return Err(Error::NotFound(name));
+    }
+    Ok(Blob::from_file(file, metadata.len(), modified))
 }
 
 /// The key whose name or alias `name` is, and no other spelling of it.

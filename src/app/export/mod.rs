@@ -1,12 +1,15 @@
 //! Export: a static TUF repository in a folder, for any file server.
 
+mod destination;
+
 use std::path::Path;
 
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
+use super::Error;
 use super::listing::{self, ListedTarget};
-use super::{Error, setup::StateDir};
+use super::setup::StateDir;
 use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
 use crate::model::Sha256Digest;
 
@@ -23,22 +26,33 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Writes what is published in `state` to `folder`, which may hold an earlier export: what is there with the right name and
-/// length is kept. Safe beside a running server; a
-/// client that reads `folder` meanwhile sees the earlier export or this one. `progress` is told of bytes copied.
+/// Writes what was published last in `state` to `folder`, which may hold an earlier export: what is there with the right name
+/// and length is kept. Safe beside a running server; a client that reads `folder` meanwhile sees the earlier export or this one.
+/// `progress` is told of bytes copied.
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] if a file isn't what its metadata says, [`Error::Full`], [`Error::Internal`].
+/// [`Error::Conflict`] if `folder` belongs to a state directory, holds a later export or that of another repository, or if the
+/// catalog is older than what `repo/` shows; [`Error::Corrupt`] if a file isn't what its metadata says; [`Error::Full`];
+/// [`Error::Internal`].
 pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)) -> Result<Exported, Error> {
-    state.open_catalog().await?.close().await; // refuses a folder that is no state directory before anything is written
-    let source = state.blobs()?;
-    let staging = folder.join(".staging");
-    let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;
-    let listing = listing::read(&source).await?;
+    let catalog = state.open_catalog().await?; // refuses a folder that is no state directory before anything is written
+    destination::check_folder(state.path(), folder)?;
+    let source = state.blobs_to_read()?;
+    let listing = listing::read(&source, &catalog).await?;
+    catalog.close().await;
+    if let Some(problem) = listing.shown.problem().filter(|_| listing.shown.is_newer()) {
+        return Err(Error::Conflict { code: "catalog_is_older", detail: format!("nothing was exported: {problem}") });
+    }
     if let Some(problem) = listing.problems.first() {
         return Err(Error::Corrupt { detail: format!("nothing was exported: {problem}; run `motorcade fsck`") });
     }
+    let staging = folder.join(".staging");
+    if folder.exists() {
+        let earlier = LocalBlobStore::open_to_read_at(folder.to_owned(), staging.clone())?;
+        destination::check_earlier(&listing, folder, &earlier).await?;
+    }
+    let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;
     let total = listing.targets.iter().map(|target| target.length).sum();
     let mut exported = Exported { metadata_files: listing.metadata.len() + 1, ..Exported::default() };
     for target in &listing.targets {
@@ -61,7 +75,8 @@ pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)
 }
 
 async fn is_there(store: &LocalBlobStore, target: &ListedTarget) -> bool {
-    store.open(&target.key).await.is_ok_and(|blob| blob.length == target.length)
+    let is_whole = store.open(&target.key).await.is_ok_and(|blob| blob.length == target.length);
+    is_whole && store.has_both_names(&target.key).is_ok_and(|both| both)
 }
 
 async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &ListedTarget) -> Result<(), Error> {
