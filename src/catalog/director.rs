@@ -1,6 +1,7 @@
 //! The Director's root chain.
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::{Catalog, Error, column, number, time};
 use crate::model::Timestamp;
@@ -48,13 +49,26 @@ impl Catalog {
             None => sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version DESC LIMIT 1"),
         };
         let row = query.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
-        row.map(|row| {
-            Ok(DirectorRoot {
-                version: number(&row, "version", OP)?,
-                body: row.try_get("body").map_err(Error::backend(OP))?,
-                expires_at: time(&row, "expires_at", OP)?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(root).transpose()
     }
+
+    /// All versions of the Director's root, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_director_roots(&self) -> Result<Vec<DirectorRoot>, Error> {
+        let rows = sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version");
+        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list the Director's roots"))?;
+        rows.iter().map(root).collect()
+    }
+}
+
+fn root(row: &AnyRow) -> Result<DirectorRoot, Error> {
+    const OP: &str = "read a Director root";
+    Ok(DirectorRoot {
+        version: number(row, "version", OP)?,
+        body: row.try_get("body").map_err(Error::backend(OP))?,
+        expires_at: time(row, "expires_at", OP)?,
+    })
 }

@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Move damaged files to `quarantine/` in the state directory, so that they are not served
     #[arg(long)]
     quarantine: bool,
+    /// Link the two names of a file again, where a copy has made two files of them, and replace a damaged one by a good one
+    #[arg(long, conflicts_with = "quarantine")]
+    repair: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -22,7 +25,11 @@ pub(super) struct Args {
 
 /// Exits with 1 if anything is wrong.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let damaged = if args.quarantine { Damaged::Quarantine } else { Damaged::Report };
+    let damaged = match (args.quarantine, args.repair) {
+        (true, _) => Damaged::Quarantine,
+        (_, true) => Damaged::Repair,
+        _ => Damaged::Report,
+    };
     let bar = output::bytes("checking", 0);
     let findings = fsck::check(&args.state.state(), damaged, |bytes, total| {
         bar.set_length(total);
@@ -30,11 +37,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
     .await;
     bar.finish_and_clear();
-    let fsck::Findings { files, bytes, problems } = findings?;
+    let fsck::Findings { files, bytes, problems, repaired, skipped } = findings?;
     if args.json {
-        print_line(json!({ "files": files, "bytes": bytes, "problems": problems }))?;
+        print_line(json!({
+            "files": files, "bytes": bytes, "problems": problems, "repaired": repaired, "skipped": skipped,
+        }))?;
     } else {
         problems.iter().try_for_each(print_line)?;
+        repaired.iter().for_each(|line| eprintln!("repaired: {line}"));
+        skipped.iter().for_each(|line| eprintln!("skipped: {line}"));
         eprintln!("Checked {files} files ({}): {} problems", output::size(bytes), problems.len());
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })

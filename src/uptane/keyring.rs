@@ -299,6 +299,23 @@ mod tests {
         assert!(matches!(error, Error::KeyFile { verb: "read", .. }), "{error}");
     }
 
+    /// RFC 8410, section 7, has the public half in the file too.
+    #[test]
+    fn refuses_a_key_file_whose_halves_do_not_belong_together() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::create(dir.path(), &Policy::default()).unwrap();
+        let mut der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref().to_vec();
+        let pem =
+            |der: &[u8]| format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+        let file = dir.path().join("timestamp.pem");
+        fs::write(&file, pem(&der)).unwrap();
+        Keyring::load(dir.path(), &Policy::default()).unwrap();
+        *der.last_mut().unwrap() ^= 1;
+        fs::write(&file, pem(&der)).unwrap();
+        let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
+        assert!(matches!(&error, Error::KeyFile { path, .. } if path.ends_with("timestamp.pem")), "{error}");
+    }
+
     #[test]
     fn refuses_one_key_for_two_roles() {
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use crate::app::{TestServer, send};
 use crate::client::published_name;
-use crate::repo::{get, publish_large};
+use crate::repo::{IMAGE, get, publish_large};
 use crate::state::{BINS, TestState};
 
 /// Flips one bit of a stored file.
@@ -87,8 +87,8 @@ async fn fsck_finds_what_is_wrong_and_nothing_else() {
     let mut expected = [
         "1.bin-0.json is damaged".to_owned(),
         format!("{stray} belongs to no image"),
-        format!("{} is damaged", published.image),
-        format!("{missing} is missing"),
+        format!("image {IMAGE}: {} is damaged", published.image),
+        format!("image gw/1/missing.bin: {missing} is missing"),
         "targets/notes.txt has no business in the repository".to_owned(),
     ];
     expected.sort();
@@ -109,7 +109,10 @@ async fn fsck_can_set_damaged_blobs_aside() {
     for name in [&published.image, &published.image_alias] {
         get(&server, name).await.refused(404, "file_not_found");
     }
-    assert_eq!(check(&server.state, Damaged::Quarantine).await.problems, [format!("{} is missing", published.image)]);
+    assert_eq!(
+        check(&server.state, Damaged::Quarantine).await.problems,
+        [format!("image {IMAGE}: {} is missing", published.image)]
+    );
     server.download(&published.envelope).await;
 }
 

@@ -15,6 +15,7 @@ mod documented;
 mod expect;
 mod export;
 mod footing;
+mod fsck_trust;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod layering;
@@ -24,6 +25,7 @@ mod log;
 mod observe;
 mod paths;
 mod publication;
+mod read_only;
 mod recipients;
 mod repo;
 mod repo_ranges;

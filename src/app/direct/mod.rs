@@ -22,3 +22,4 @@ pub use manifest::Refusal;
 /// Most bytes of a manifest.
 pub const MAX_MANIFEST_SIZE: usize = crate::uptane::manifest::MAX_MANIFEST_SIZE;
 pub(super) use root::DirectorRoots;
+pub(super) use verified::verify_bundle;

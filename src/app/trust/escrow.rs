@@ -34,11 +34,14 @@ pub(in crate::app) enum EscrowFault {
     DoesNotOpen,
 }
 
-/// Checks that `escrow` opens an envelope.
-pub(in crate::app) fn check_envelope(envelope: &str, escrow: &EscrowKey) -> Result<Envelope, EscrowFault> {
+/// Opens an envelope with `escrow`, and says for which way of sealing its key is.
+pub(in crate::app) fn check_envelope(
+    envelope: &str,
+    escrow: &EscrowKey,
+) -> Result<(Envelope, SealAlgorithm), EscrowFault> {
     let envelope = Envelope::parse(envelope.as_bytes()).map_err(EscrowFault::Unreadable)?;
     match envelope.open_with_escrow(escrow) {
-        Ok(_) => Ok(envelope),
+        Ok((_, algorithm)) => Ok((envelope, algorithm)),
         Err(EnvelopeError::NoEscrowEntry { .. }) => {
             let expected = envelope.escrow_kid().map_or_else(|| "of no id".into(), |kid| kid.to_string());
             Err(EscrowFault::OtherKey { expected })

@@ -44,6 +44,6 @@ pub(in crate::app) async fn check_keys(
 }
 
 /// Whether a role is one of the hash bins.
-fn is_bin(state: &RoleState) -> bool {
+pub(in crate::app) fn is_bin(state: &RoleState) -> bool {
     !matches!(state.name.as_str(), "root" | "targets" | "snapshot" | "timestamp")
 }

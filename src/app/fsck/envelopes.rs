@@ -1,0 +1,61 @@
+//! Envelopes: each has to open under the escrow key, to fit its image's record, and to be what is published of it.
+
+use sha2::{Digest, Sha256};
+
+use super::Check;
+use crate::app::{Error, trust};
+use crate::envelope::escrow::EscrowKey;
+use crate::envelope::jwe::Envelope;
+use crate::model::{ImageRecord, Sha256Digest};
+
+impl Check<'_> {
+    pub(super) async fn envelopes(&mut self) -> Result<(), Error> {
+        // Whether it is the right one, and why it can't be read, has been said with the other keys.
+        let escrow = self.state.escrow_key().ok();
+        let mut after = String::new();
+        loop {
+            let page = self.catalog.list_images(&after, PAGE).await?;
+            for image in &page.images {
+                if let Some(fault) = self.fault_of(image, escrow.as_ref()).await? {
+                    self.problem(format!("envelope of {}: {fault}", image.path));
+                }
+            }
+            let Some(next) = page.next else { return Ok(()) };
+            after = next;
+        }
+    }
+
+    async fn fault_of(&self, image: &ImageRecord, escrow: Option<&EscrowKey>) -> Result<Option<String>, Error> {
+        let Some(stored) = self.catalog.find_envelope(&image.path).await? else {
+            return Ok(Some("there is none in the catalog".into()));
+        };
+        let envelope = match escrow {
+            Some(escrow) => match trust::check_envelope(&stored, escrow) {
+                Ok((_, algorithm)) if algorithm != image.sealed.algorithm => {
+                    let recorded = image.sealed.algorithm;
+                    return Ok(Some(format!("it has a key for {algorithm}, and the image is sealed with {recorded}")));
+                }
+                Ok((envelope, _)) => envelope,
+                Err(fault) => {
+                    return Ok(Some(format!("{fault}: vehicles that registered after the upload can't get it")));
+                }
+            },
+            None => match Envelope::parse(stored.as_bytes()) {
+                Ok(envelope) => envelope,
+                Err(fault) => return Ok(Some(format!("it can't be read: {fault}"))),
+            },
+        };
+        if image.yanked_at.is_some() {
+            return Ok(None); // it is listed no more
+        }
+        let public = envelope.public_json().map(|json| Sha256Digest::from_bytes(Sha256::digest(json).into()));
+        let listed = self.catalog.find_target(&image.path.envelope_path()).await?;
+        Ok(match (public, listed) {
+            (Ok(public), Some(listed)) if public == listed.sha256 => None,
+            (_, None) => Some("the metadata of the catalog does not list it".into()),
+            _ => Some("what is published of it is another one than the catalog's".into()),
+        })
+    }
+}
+
+const PAGE: u32 = 500;

@@ -1,0 +1,52 @@
+//! Keys: the files in `keys/` against both roots and the envelopes.
+
+use super::Check;
+use crate::app::Error;
+use crate::app::trust::{self, Remembered};
+use crate::telemetry::Chain;
+use crate::uptane::root::Repository;
+use crate::uptane::verify::TrustedSet;
+
+impl Check<'_> {
+    pub(super) async fn keys(
+        &mut self,
+        image: Option<&TrustedSet>,
+        director: Option<&TrustedSet>,
+    ) -> Result<(), Error> {
+        if !self.state.keys().exists() {
+            let skipped = "keys/ is not here, as in a backup that keeps it apart: no key was compared with what it signed or sealed";
+            self.findings.skipped.push(skipped.into());
+            return Ok(());
+        }
+        match self.state.keyring() {
+            Err(error) => self.problem(text(&error)),
+            Ok(keyring) => {
+                for (repository, root) in [(Repository::Image, image), (Repository::Director, director)] {
+                    let problems = root.map(|root| trust::compare_keys(&keyring, repository, root));
+                    self.findings.problems.extend(problems.into_iter().flatten());
+                }
+                let states = self.catalog.list_roles().await?;
+                let bin = states.iter().find(|state| trust::is_bin(state));
+                if let (Some(image), Some(bin)) = (image, bin) {
+                    self.findings.problems.extend(trust::compare_bins(&keyring, &bin.name, image));
+                }
+            }
+        }
+        match self.state.escrow_key() {
+            Err(error) => self.problem(text(&error)),
+            Ok(escrow) => match trust::check_proof(&self.catalog, &escrow, &self.state.escrow_file()).await? {
+                Remembered::Another(problem) => self.problem(problem),
+                Remembered::This | Remembered::Nothing => {}
+            },
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong, without the words for those who are told no more.
+fn text(error: &Error) -> String {
+    match error {
+        Error::Internal(source) => Chain(source.as_ref()).to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,98 @@
+//! The Image repository's metadata, as a client takes it: the root chain from its first version, and everything below it.
+
+use sha2::{Digest, Sha256};
+
+use super::Check;
+use crate::app::listing::{Files, Listing};
+use crate::app::{Error, trust};
+use crate::blob::BlobKey;
+use crate::uptane::verify::{TrustedSet, VerifyError};
+
+impl Check<'_> {
+    /// Returns the newest root, with the targets, if they can be trusted.
+    pub(super) async fn metadata(&mut self, listing: &Listing, files: &Files) -> Result<Option<TrustedSet>, Error> {
+        let Some(mut set) = self.roots(listing) else { return Ok(None) };
+        self.newest_root(&set, listing, files).await?;
+        let taken = self.taken("timestamp.json", set.update_timestamp(&listing.timestamp).map(drop));
+        // From the top down: what a file above does not vouch for can't be judged.
+        if taken && self.take(&mut set, listing, "snapshot") && self.take(&mut set, listing, "targets") {
+            let bins = listing.metadata.iter().filter(|(key, _)| is_bin(key));
+            for (key, bytes) in bins {
+                let BlobKey::Metadata { role, .. } = key else { continue };
+                let taken = set.update_delegated(role, "targets", bytes);
+                self.taken(&key.name(), taken);
+            }
+        }
+        Ok(Some(set))
+    }
+
+    fn take(&mut self, set: &mut TrustedSet, listing: &Listing, wanted: &str) -> bool {
+        let is_wanted = |key: &BlobKey| matches!(key, BlobKey::Metadata { role, .. } if role == wanted);
+        // One that is missing or damaged has been reported.
+        let Some((key, bytes)) = listing.metadata.iter().find(|(key, _)| is_wanted(key)) else { return false };
+        let taken = if wanted == "snapshot" { set.update_snapshot(bytes) } else { set.update_targets(bytes) };
+        self.taken(&key.name(), taken)
+    }
+
+    fn taken(&mut self, name: &str, taken: Result<(), VerifyError>) -> bool {
+        if let Err(fault) = &taken {
+            self.problem(format!("{name} would be refused by clients: {fault}"));
+        }
+        taken.is_ok()
+    }
+
+    /// Goes along the chain (TUF 1.0.34, 5.3). After a file that breaks it, what follows is judged by itself.
+    fn roots(&mut self, listing: &Listing) -> Option<TrustedSet> {
+        let mut trusted: Option<TrustedSet> = None;
+        for (key, bytes) in &listing.metadata {
+            let BlobKey::Metadata { version, role } = key else { continue };
+            if role != "root" {
+                continue;
+            }
+            let taken = match trusted.take() {
+                Some(mut set) if set.root_version() + 1 == *version => set.update_root(bytes).map(|()| set),
+                _ => trust::trusted_root(bytes),
+            };
+            match taken {
+                Ok(set) if set.root_version() == *version => trusted = Some(set),
+                Ok(set) => {
+                    let found = set.root_version();
+                    self.problem(format!("{key} says that it is version {found}"));
+                }
+                Err(fault) => {
+                    self.problem(format!("{key} would be refused by clients: {fault}"));
+                    trusted = trust::trusted_root(bytes).ok();
+                }
+            }
+        }
+        trusted
+    }
+
+    /// The newest root that is there has to be the one that was recorded.
+    async fn newest_root(&mut self, set: &TrustedSet, listing: &Listing, files: &Files) -> Result<(), Error> {
+        let shown = set.root_version();
+        let Some(recorded) = self.catalog.find_role("root").await? else {
+            self.problem("the catalog knows no root of the Image repository");
+            return Ok(());
+        };
+        let newest = recorded.version;
+        let key = BlobKey::Metadata { version: shown, role: "root".into() };
+        let was_there = files.iter().any(|(_, found)| found.as_ref() == Some(&key)); // and not published meanwhile
+        let bytes = listing.metadata.iter().find(|(found, _)| *found == key).map(|(_, bytes)| bytes);
+        let is_other = bytes.is_some_and(|bytes| Sha256::digest(bytes)[..] != recorded.sha256.as_bytes()[..]);
+        if shown > newest && was_there {
+            self.problem(format!(
+                "{key} is in the repository, and the catalog knows no later root than {newest}: clients may have taken it"
+            ));
+        } else if shown < newest {
+            self.problem(format!("{newest}.root.json, the newest that was published, is missing"));
+        } else if shown == newest && is_other {
+            self.problem(format!("{key} is not the root that was published under this version"));
+        }
+        Ok(())
+    }
+}
+
+fn is_bin(key: &BlobKey) -> bool {
+    matches!(key, BlobKey::Metadata { role, .. } if !matches!(role.as_str(), "root" | "targets" | "snapshot"))
+}
