@@ -13,6 +13,7 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod envelope;
+pub mod environment;
 pub mod files;
 #[cfg(feature = "server")]
 pub mod http;

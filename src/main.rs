@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use motorcade::cli;
+use motorcade::{cli, environment};
 
 fn main() -> ExitCode {
-    cli::run(cli::Cli::parse())
+    cli::run(environment::parse())
 }

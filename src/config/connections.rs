@@ -1,11 +1,9 @@
 //! Settings of how many connections there may be.
 
 use clap::Args;
-use serde::Deserialize;
 
 /// How many connections there may be.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ConnectionSettings {
     /// Connections at one time [default: 16384, or half of the open files that the system allows]
     #[arg(long, env = "MOTORCADE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(16..=1_000_000))]

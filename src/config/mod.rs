@@ -1,19 +1,18 @@
-//! Settings: flag over environment over file over default. The only place that reads the environment.
+//! Settings: flag over environment over file over default. Only [`crate::environment`] reads variables, and `file` makes flags of
+//! a file's keys, so that a value obeys the same rules wherever it comes from.
 
 mod client;
 mod connections;
+mod file;
 mod serve;
+mod units;
 mod vehicles;
 
 pub use client::{ClientConfig, ClientSettings};
 pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
+pub use units::{Bytes, Span};
 pub use vehicles::{TlsConfig, VehicleConfig, VehicleIdFrom, VehicleSettings};
-
-/// Where systemd listens for a service that says when it is ready, if it runs this one as such.
-pub fn notify_socket() -> Option<std::ffi::OsString> {
-    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
-}
 
 /// Why the settings can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +26,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The configuration file isn't one.
-    #[error("failed to understand {path}: {message}")]
-    Syntax {
+    /// Something in the configuration file can't be used.
+    #[error("{path}, line {line}: {fault}")]
+    Setting {
         /// The file.
         path: String,
-        /// Where and what.
-        message: String,
+        /// Where in it.
+        line: usize,
+        /// Which setting, and what is wrong with it.
+        fault: String,
     },
     /// Something that is needed is set nowhere.
     #[error("{0}")]

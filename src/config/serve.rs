@@ -1,49 +1,46 @@
 //! Settings of `motorcade serve`.
 
-use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
-use super::Error;
 use super::connections::{ConnectionConfig, ConnectionSettings};
 use super::vehicles::{VehicleConfig, VehicleSettings};
+use super::{Bytes, Error, Span, file};
+use crate::model::{BaseUrl, ParseBaseUrlError};
 
 /// What can be set, as flags, in the environment, or in a TOML file under the same names with underscores.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ServeSettings {
     /// TOML file with any of these settings
     #[arg(long, env = "MOTORCADE_CONFIG", value_name = "FILE")]
-    #[serde(skip)]
     config: Option<PathBuf>,
 
     /// Address to listen on [default: 127.0.0.1:8080]
-    #[arg(long, env = "MOTORCADE_LISTEN", value_name = "ADDRESS:PORT", value_parser = parse_listen)]
+    #[arg(long, env = "MOTORCADE_LISTEN", value_name = "HOST:PORT", value_parser = parse_address)]
     listen: Option<SocketAddr>,
 
     /// State directory [default: ./motorcade-data]
     #[arg(long, env = "MOTORCADE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Largest image, in bytes of plaintext [default: 17179869184, 16 GiB]
-    #[arg(long, env = "MOTORCADE_MAX_IMAGE_SIZE", value_name = "BYTES")]
-    max_image_size: Option<u64>,
+    /// Largest image, of plaintext [default: 16GiB]
+    #[arg(long, env = "MOTORCADE_MAX_IMAGE_SIZE", value_name = "SIZE")]
+    max_image_size: Option<Bytes<1, { 1 << 52 }>>,
 
-    /// Longest pause within an upload, in seconds; its whole time has no limit [default: 60]
-    #[arg(long, env = "MOTORCADE_IDLE_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    idle_timeout: Option<u64>,
+    /// Longest pause within an upload; its whole time has no limit [default: 60s]
+    #[arg(long, env = "MOTORCADE_IDLE_TIMEOUT", value_name = "TIME")]
+    idle_timeout: Option<Span<1, 1, 86_400>>,
 
     /// Uploads that are sealed at one time, about 8 MiB of memory each [default: 16]
-    #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     max_uploads: Option<u16>,
 
-    /// Free space that uploads leave on the disk, in bytes [default: 67108864, 64 MiB]
-    #[arg(long, env = "MOTORCADE_RESERVED_SPACE", value_name = "BYTES")]
-    reserved_space: Option<u64>,
+    /// Free space that uploads leave on the disk [default: 64MiB]
+    #[arg(long, env = "MOTORCADE_RESERVED_SPACE", value_name = "SIZE")]
+    reserved_space: Option<Bytes<0, { 1 << 50 }>>,
 
     /// Who may read /repo [default: public]
     #[arg(long, env = "MOTORCADE_REPO_ACCESS", value_name = "WHO")]
@@ -51,35 +48,31 @@ pub struct ServeSettings {
 
     /// Answer requests for targets with a redirect to this base URL, which serves the blob directory
     #[arg(long, env = "MOTORCADE_TARGETS_URL", value_name = "URL")]
-    targets_url: Option<String>,
+    targets_url: Option<BaseUrl>,
 
     /// Answer requests for targets with X-Accel-Redirect to this internal nginx location
     #[arg(long, env = "MOTORCADE_TARGETS_ACCEL", value_name = "LOCATION")]
     targets_accel: Option<String>,
 
-    /// How long running uploads may go on after a signal to stop, in seconds [default: 30]
-    #[arg(long, env = "MOTORCADE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
-    shutdown_timeout: Option<u64>,
+    /// How long running uploads may go on after a signal to stop [default: 30s]
+    #[arg(long, env = "MOTORCADE_SHUTDOWN_TIMEOUT", value_name = "TIME")]
+    shutdown_timeout: Option<Span<1, 0, 86_400>>,
 
     /// How many connections there may be.
     #[command(flatten)]
-    #[serde(flatten)]
     connections: ConnectionSettings,
 
     /// TLS, and how vehicles are recognized.
     #[command(flatten)]
-    #[serde(flatten)]
     vehicles: VehicleSettings,
 
     /// Logs and traces.
     #[command(flatten)]
-    #[serde(flatten)]
     pub log: LogSettings,
 }
 
 /// Logs and traces.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct LogSettings {
     /// Which log lines to write, such as `info` or `motorcade=debug,warn` [default: motorcade=info,warn]
     #[arg(long, env = "MOTORCADE_LOG", value_name = "FILTER")]
@@ -90,13 +83,12 @@ pub struct LogSettings {
     pub log_format: Option<LogFormat>,
 
     /// Send traces to this OTLP/HTTP collector, such as http://localhost:4318
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = parse_collector)]
     pub otlp_endpoint: Option<String>,
 }
 
 /// Who may read `/repo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RepoAccess {
     /// Everyone.
     Public,
@@ -105,8 +97,7 @@ pub enum RepoAccess {
 }
 
 /// Shape of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -153,7 +144,7 @@ impl ServeSettings {
     /// [`Error`] if the file can't be used, or two settings exclude each other.
     pub fn resolve(self) -> Result<ServeConfig, Error> {
         let file = match &self.config {
-            Some(path) => read_file(path)?,
+            Some(path) => file::read(path)?,
             None => Self::default(),
         };
         let targets_url = self.targets_url.or(file.targets_url);
@@ -164,15 +155,15 @@ impl ServeSettings {
         Ok(ServeConfig {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
-            max_image_size: self.max_image_size.or(file.max_image_size),
-            idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Duration::from_secs),
+            max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
+            idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
             max_uploads: self.max_uploads.or(file.max_uploads).map(usize::from),
-            reserved_space: self.reserved_space.or(file.reserved_space),
+            reserved_space: self.reserved_space.or(file.reserved_space).map(Bytes::get),
             repo_access: self.repo_access.or(file.repo_access).unwrap_or(RepoAccess::Public),
-            targets_url,
+            targets_url: targets_url.map(|url| url.to_string()),
             targets_accel,
-            shutdown_timeout: Duration::from_secs(self.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(30)),
             connections: self.connections.resolve(file.connections),
+            shutdown_timeout: self.shutdown_timeout.or(file.shutdown_timeout).map_or(SHUTDOWN_TIMEOUT, Span::duration),
             vehicles: self.vehicles.resolve(file.vehicles)?,
             log: LogSettings {
                 log: self.log.log.or(file.log.log),
@@ -183,16 +174,26 @@ impl ServeSettings {
     }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "use an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
+/// An address, or the first one of a host's name; IPv4 before IPv6, since `localhost` is both and the default is the former.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let form = "use a host or an IP address, and a port, such as 127.0.0.1:8080, localhost:8080 or [::]:8080";
+    let (host, port) = text.rsplit_once(':').ok_or(form)?;
+    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if !is_name || port.parse::<u16>().is_err() {
+        return Err(form.into());
+    }
+    let addresses = text.to_socket_addrs().map_err(|error| format!("there is no host {host}: {error}"))?;
+    addresses.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("there is no host {host}"))
 }
 
-fn read_file(path: &PathBuf) -> Result<ServeSettings, Error> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|source| Error::File { path: path.display().to_string(), source })?;
-    toml::from_str(&text)
-        .map_err(|error| Error::Syntax { path: path.display().to_string(), message: error.message().to_owned() })
+fn parse_collector(text: &str) -> Result<String, ParseBaseUrlError> {
+    text.parse().map(|url: BaseUrl| url.to_string())
 }
+
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the state directory is by default.
 pub const DEFAULT_DATA_DIR: &str = "./motorcade-data";
@@ -230,7 +231,57 @@ mod tests {
         let settings = |path: &std::path::Path| ServeSettings { config: Some(path.into()), ..Default::default() };
         assert!(matches!(settings(file(both).path()).resolve(), Err(Error::Unusable(_))));
         assert!(matches!(settings("/nowhere/motorcade.toml".as_ref()).resolve(), Err(Error::File { .. })));
-        assert!(matches!(settings(file("listen = 5").path()).resolve(), Err(Error::Syntax { .. })));
-        assert!(matches!(settings(file("lisen = '127.0.0.1:1'").path()).resolve(), Err(Error::Syntax { .. })));
+        assert!(matches!(settings(file("listen = 5").path()).resolve(), Err(Error::Setting { .. })));
+        assert!(matches!(settings(file("lisen = '127.0.0.1:1'").path()).resolve(), Err(Error::Setting { .. })));
+    }
+
+    fn read(text: &str) -> Result<ServeConfig, String> {
+        let file = file(text);
+        let settings = ServeSettings { config: Some(file.path().into()), ..Default::default() };
+        settings.resolve().map_err(|error| error.to_string().replace(&file.path().display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn a_file_s_values_obey_the_rules_of_flags() {
+        for (text, fault) in [
+            ("max_uploads = 0", "max_uploads: 0 is not in 1..=4096"),
+            ("max_uploads = 70000", "max_uploads: 70000 is not in 1..=4096"),
+            ("idle_timeout = 0", "idle_timeout: it must be from 1s to 1d"),
+            ("idle_timeout = -1", "idle_timeout: write a number with one of the units s, m, h and d"),
+            ("max_image_size = '16 gigs'", "max_image_size: write a number with one of the units B, KiB"),
+            ("silent_after = 0", "silent_after: it must be from 1h to 3650d"),
+            ("vehicles_in_memory = 9223372036854775807", "vehicles_in_memory: it must be from 1 to 10000000"),
+            ("listen = 'nowhere'", "listen: use a host or an IP address, and a port"),
+            ("listen = ['127.0.0.1:1', '127.0.0.1:2']", "listen: the argument"),
+            ("repo_access = 'nobody'", "repo_access: invalid value 'nobody'"),
+            ("log = true", "log: write a text, a number, or a list of them"),
+            ("config = 'other.toml'", "config: there is no such setting"),
+            ("lisen = 'x'", "lisen: there is no such setting"),
+            ("[listen]\nport = 1", "listen: write a text"),
+        ] {
+            let error = read(&format!("# settings\n\n{text}\n")).unwrap_err();
+            assert!(error.starts_with(&format!("FILE, line 3: {fault}")), "{text}: {error}");
+        }
+        let error = read("log = 'info'\nlisten = \n").unwrap_err();
+        assert!(error.starts_with("FILE, line 2: "), "{error}");
+    }
+
+    #[test]
+    fn sizes_times_and_addresses_are_what_people_write() {
+        let config = read(
+            "listen = 'localhost:8080'\nmax_image_size = '2GiB'\nreserved_space = 1_000\nidle_timeout = '2m'\n\
+             shutdown_timeout = 0\nsilent_after = '2d'\nvehicles_in_memory = 5\ntrusted_proxy = ['127.0.0.1', '::1']\n\
+             vehicle_header = 'x-vehicle'\n",
+        )
+        .unwrap();
+        assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        assert_eq!((config.max_image_size, config.reserved_space), (Some(2 << 30), Some(1000)));
+        assert_eq!((config.idle_timeout, config.shutdown_timeout), (Some(Duration::from_secs(120)), Duration::ZERO));
+        assert_eq!(config.vehicles.silent_after, Some(Duration::from_secs(2 * 86_400)));
+        assert_eq!(config.vehicles.proxy.unwrap().1.len(), 2);
+        assert_eq!(read("silent_after = 168").unwrap().vehicles.silent_after, Some(Duration::from_secs(168 * 3600)));
+        for text in ["nowhere.invalid:80", "127.0.0.1", ":8080", "::1:8080", "localhost:99999", "http://localhost:80"] {
+            assert!(parse_address(text).is_err(), "{text}");
+        }
     }
 }

@@ -6,17 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
-use super::Error;
+use super::serve::parse_address;
+use super::{Error, Span};
 use crate::model::Network;
 
 /// TLS, and how vehicles are recognized.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct VehicleSettings {
     /// Address to listen on for TLS [default: 127.0.0.1:8443, if there is a certificate]
-    #[arg(long, env = "MOTORCADE_TLS_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "MOTORCADE_TLS_LISTEN", value_name = "HOST:PORT", value_parser = parse_address)]
     tls_listen: Option<SocketAddr>,
 
     /// The server's certificate and whatever leads to its CA, in PEM
@@ -35,9 +34,9 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_CLIENT_CRL", value_name = "FILE")]
     client_crl: Option<PathBuf>,
 
-    /// Hours for which a revocation list is still believed after its nextUpdate [default: 0]
-    #[arg(long, env = "MOTORCADE_CLIENT_CRL_GRACE", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(..=8760))]
-    client_crl_grace: Option<u64>,
+    /// How long a revocation list is still believed after its nextUpdate; hours, or with a unit [default: 0]
+    #[arg(long, env = "MOTORCADE_CLIENT_CRL_GRACE", value_name = "TIME")]
+    client_crl_grace: Option<Span<3600, 0, { 365 * 86_400 }>>,
 
     /// Where in a client certificate the vehicle's id is [default: cn]
     #[arg(long, env = "MOTORCADE_VEHICLE_ID_FROM", value_name = "FIELD")]
@@ -51,18 +50,17 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_TRUSTED_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
 
-    /// Hours without a manifest after which a vehicle counts as silent [default: 168]
-    #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=87_600))]
-    silent_after: Option<u64>,
+    /// Time without a manifest after which a vehicle counts as silent; hours, or with a unit [default: 7d]
+    #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "TIME")]
+    silent_after: Option<Span<3600, 3600, { 3650 * 86_400 }>>,
 
     /// Vehicles whose state is kept in memory, about 6 KiB each [default: 10000]
-    #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N")]
+    #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N", value_parser = parse_count)]
     vehicles_in_memory: Option<NonZeroUsize>,
 }
 
 /// Where in a client certificate a vehicle's id is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum VehicleIdFrom {
     /// Common name of the subject.
     Cn,
@@ -116,7 +114,7 @@ impl VehicleSettings {
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => {
                 let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8443)));
-                let crl_grace = Duration::from_secs(crl_grace.unwrap_or(0) * 60 * 60);
+                let crl_grace = crl_grace.map_or(Duration::ZERO, Span::duration);
                 Some(TlsConfig { listen, certificate, key, client_ca, client_crl, crl_grace })
             }
             (None, None) if listen.is_none() && client_ca.is_none() && client_crl.is_none() => None,
@@ -138,7 +136,14 @@ impl VehicleSettings {
             id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
             proxy,
             vehicles_in_memory: self.vehicles_in_memory.or(file.vehicles_in_memory),
-            silent_after: silent_after.map(|hours| Duration::from_secs(hours * 60 * 60)),
+            silent_after: silent_after.map(Span::duration),
         })
     }
 }
+
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_VEHICLES_IN_MEMORY);
+    count.ok_or_else(|| format!("it must be from 1 to {MOST_VEHICLES_IN_MEMORY}"))
+}
+
+const MOST_VEHICLES_IN_MEMORY: usize = 10_000_000; // 60 GB

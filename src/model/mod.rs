@@ -3,6 +3,7 @@
 //! Everything here is plain data with its parser. Nothing in this module does I/O, reads a clock or knows how a
 //! value is stored, signed or served. Each parser names the field and the rule that the value broke.
 
+mod base_url;
 mod clock;
 mod constraint;
 mod digest;
@@ -19,6 +20,7 @@ pub mod strict_json;
 mod token;
 mod vehicle;
 
+pub use base_url::{BaseUrl, ParseBaseUrlError};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::files::find;
 use super::http::Patience;
-use crate::model::{EcuRole, EcuSerial, HardwareId, VehicleId};
+use crate::model::{BaseUrl, EcuRole, EcuSerial, HardwareId, VehicleId};
 
 /// The settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +152,16 @@ impl Config {
         let empty = |ecu: &EcuConfig| matches!(&ecu.install, InstallTarget::Command(command) if command.is_empty());
         if self.ecus.iter().any(empty) {
             return Err("a command needs a program");
+        }
+        let in_bounds = |seconds: Option<u64>| seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds));
+        if !in_bounds(self.speed_window_seconds) || !in_bounds(self.stall_timeout_seconds) {
+            return Err("`speed_window_seconds` and `stall_timeout_seconds` must be from 1 to 86400");
+        }
+        let urls = [&self.server, &self.director_url, &self.image_url];
+        if urls.into_iter().flatten().any(|url| url.parse::<BaseUrl>().is_err()) {
+            return Err(
+                "a URL must be one such as https://motorcade.example:8443, without user name, password, `?` and `#`",
+            );
         }
         if self.server.is_none() && (self.director_url.is_none() || self.image_url.is_none()) {
             return Err("`server` is missing, or both `director_url` and `image_url`");

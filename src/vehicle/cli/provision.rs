@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use super::{StateArgs, print_line};
-use crate::model::{EcuSerial, HardwareId, VehicleId};
+use crate::model::{BaseUrl, EcuSerial, HardwareId, VehicleId};
 use crate::uptane::key::Scheme;
 use crate::vehicle::config::TlsConfig;
 use crate::vehicle::ecu::{self, EncryptionKind};
@@ -19,7 +19,7 @@ pub(super) struct Args {
     state: StateArgs,
     /// Server that the vehicle belongs to
     #[arg(long, value_name = "URL")]
-    server: String,
+    server: BaseUrl,
     /// Vehicle's id
     #[arg(long)]
     vin: VehicleId,
@@ -114,7 +114,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let plan = Plan {
         vin: args.vin,
-        server: args.server,
+        server: args.server.to_string(),
         ecus: [args.primary].into_iter().chain(args.secondary).map(|EcuArg(ecu)| ecu).collect(),
         signing: args.signing.into(),
         tls,

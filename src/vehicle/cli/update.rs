@@ -34,7 +34,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     state: StateArgs,
     /// Seconds between two updates; a tenth more or less, so that a fleet does not come at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
     interval: u64,
     /// Print a line of JSON for each update
     #[arg(long)]
