@@ -5,17 +5,19 @@ mod vehicle;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::output;
+use super::{EXIT_FAILURE, output, signals};
 use crate::app::access::{self, NewToken};
 use crate::app::setup::StateDir;
 use crate::config::{ServeConfig, ServeSettings};
@@ -30,11 +32,40 @@ pub(super) struct Args {
     /// Size of the made-up firmware image, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     size: u64,
+    /// Where the demo takes place, in the process that does the work
+    #[arg(long, hide = true)]
+    folder: Option<PathBuf>,
 }
 
+/// Runs the demo in processes of their own, and removes whatever they leave, also when it is told to end.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &args.folder {
+        return play(&args, folder).await;
+    }
+    let end = signals::told_to_end()?;
     let folder = tempfile::Builder::new().prefix("motorcade-demo-").tempdir()?;
-    let demo = Demo::start(folder.path()).await?;
+    let mut command = Command::new(this_program());
+    command.args(["demo", "--size", &args.size.to_string(), "--folder"]).arg(folder.path());
+    command.process_group(0).stdin(Stdio::null());
+    let mut playing = command.spawn()?;
+    let group = Pid::from_child(&playing);
+    let mut playing = tokio::task::spawn_blocking(move || playing.wait());
+    let code = tokio::select! {
+        status = &mut playing => status??.code().and_then(|code| code.try_into().ok()).unwrap_or(EXIT_FAILURE),
+        code = end => {
+            eprintln!("The demo was told to end; its files are removed");
+            // The vehicle and curl too, so that nobody writes to the folder while it is removed.
+            kill_process_group(group, Signal::KILL)?;
+            playing.await??;
+            code
+        }
+    };
+    folder.close().context("failed to remove the demo's files")?;
+    Ok(ExitCode::from(code))
+}
+
+async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
+    let demo = Demo::start(folder).await?;
     let size = args.size * 1024 * 1024;
     demo.register_recipients().await?;
     demo.make_firmware(size)?;

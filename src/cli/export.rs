@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{self, print_line};
+use super::signals;
 use crate::app::export;
 
 #[derive(Debug, clap::Args)]
@@ -22,11 +23,20 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bar = output::bytes("exporting", 0);
-    let exported = export::export(&args.state.state(), &args.folder, |bytes, total| {
+    let state = args.state.state();
+    let exporting = export::export(&state, &args.folder, |bytes, total| {
         bar.set_length(total);
         bar.inc(bytes);
-    })
-    .await;
+    });
+    let end = signals::told_to_end()?;
+    // A half-copied target is removed as it is dropped.
+    let exported = tokio::select! {
+        exported = exporting => exported,
+        code = end => {
+            output::note("The export was told to end; a later one goes on from here");
+            return Ok(ExitCode::from(code));
+        }
+    };
     bar.finish_and_clear();
     let export::Exported { metadata_files, copied, kept, bytes } = exported?;
     if args.json {

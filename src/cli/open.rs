@@ -3,22 +3,24 @@
 //! Reads and opens on one thread, hashes and writes on another; see [`run`] for what is left on disk when.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::output::{self, print_line};
+use super::signals;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, RecipientPrivateKey};
 use crate::envelope::stream::SegmentReader;
 use crate::model::{SealAlgorithm, Sha256Digest};
+use crate::vehicle::unnamed::UnnamedFile;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,47 +30,80 @@ pub(super) struct Args {
     /// Private key of a recipient: PEM or JWK
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Where the image goes
+    /// Where the image goes. `-` is standard output, which gets each part as soon as it is authentic: believe the image once
+    /// the exit code is 0, and not before
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// SHA-256 that the image must have, from signed metadata (`custom.sealed.plaintext`)
     #[arg(long, value_name = "HEX")]
     sha256: Option<Sha256Digest>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Sealed image
+    /// Sealed image; `-` is standard input
     sealed: PathBuf,
 }
 
-/// Opens an image into a temporary file beside `--out`, and gives it its name once its last segment is authentic and its
-/// digest is the expected one. Whatever fails before leaves no plaintext behind.
+/// Opens an image into a file without a name, which gets that of `--out` once its last segment is authentic and its digest
+/// is the expected one. Whatever fails or ends the process before leaves no plaintext behind. A pipe can't be taken back:
+/// standard output has what was authentic until then, and the exit code says that it is not the image.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let out = Out::choose(&args.out)?;
     let (data_key, algorithm) = unwrap(&args)?;
-    let sealed = File::open(&args.sealed).with_context(|| format!("failed to open {}", args.sealed.display()))?;
-    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let plaintext = tempfile::Builder::new().prefix(".motorcade-open-").tempfile_in(folder);
-    let plaintext = plaintext.with_context(|| format!("failed to write in {}", folder.display()))?;
+    let sealed: File = match args.sealed.as_os_str() == "-" {
+        true => io::stdin().as_fd().try_clone_to_owned().context("failed to open standard input")?.into(),
+        false => File::open(&args.sealed).with_context(|| format!("failed to open {}", args.sealed.display()))?,
+    };
     let started = Instant::now();
-    let opened = open_into(sealed, plaintext, &data_key, algorithm);
-    let Opened { plaintext, length, sha256 } =
-        opened.with_context(|| format!("failed to open {}; no plaintext was kept", args.sealed.display()))?;
+    let (opened, plaintext) = match out {
+        Out::Stdout => (open_into(sealed, io::stdout(), &data_key, algorithm), None),
+        Out::File(mut file) => (open_into(sealed, &mut file, &data_key, algorithm), Some(file)),
+    };
+    let what_is_left = match plaintext {
+        Some(_) => "no plaintext was kept",
+        None => "what was written to standard output is not the whole image: do not use it",
+    };
+    let Opened { length, sha256 } =
+        opened.with_context(|| format!("failed to open {}; {what_is_left}", args.sealed.display()))?;
     if let Some(expected) = args.sha256.filter(|expected| *expected != sha256) {
-        bail!("the image's SHA-256 is {sha256}, not {expected}: it is not the one that was signed; nothing was kept");
+        let what_is_left = plaintext.map_or("do not use what was written to standard output", |_| "nothing was kept");
+        bail!("the image's SHA-256 is {sha256}, not {expected}: it is not the one that was signed; {what_is_left}");
     }
-    plaintext.persist(&args.out).with_context(|| format!("failed to write {}", args.out.display()))?;
-    if args.json {
-        print_line(json!({ "length": length, "sha256": sha256, "alg": algorithm }))?;
-    } else {
-        eprintln!(
-            "Opened {} ({}, {})",
-            args.out.display(),
-            output::size(length),
-            output::rate(length, started.elapsed())
-        );
-        print_line(sha256)?;
+    let has_stdout = plaintext.is_some();
+    if let Some(plaintext) = plaintext {
+        plaintext.persist(&args.out).with_context(|| format!("failed to write {}", args.out.display()))?;
+    }
+    let json = json!({ "length": length, "sha256": sha256, "alg": algorithm });
+    match (output::is_json(), has_stdout) {
+        (true, true) => print_line(json)?,
+        (true, false) => eprintln!("{json}"),
+        (false, has_stdout) => {
+            let name = if has_stdout { args.out.display().to_string() } else { "the image".to_owned() };
+            eprintln!("Opened {name} ({}, {})", output::size(length), output::rate(length, started.elapsed()));
+            if has_stdout { print_line(sha256)? } else { eprintln!("{sha256}") }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the image goes.
+enum Out {
+    Stdout,
+    File(UnnamedFile),
+}
+
+impl Out {
+    fn choose(path: &Path) -> anyhow::Result<Self> {
+        if path.as_os_str() == "-" {
+            ensure!(!io::stdout().is_terminal(), "standard output is a terminal: send the image to a file or a pipe");
+            return Ok(Self::Stdout);
+        }
+        let is_taken = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        ensure!(!is_taken, "{} is not a plain file, and won't be replaced; for a pipe use `--out -`", path.display());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = UnnamedFile::create_in(folder).and_then(|file| {
+            file.temporary_path().map(Path::to_owned).map_or(Ok(()), signals::remove_at_end)?;
+            Ok(file)
+        });
+        Ok(Self::File(file.with_context(|| format!("failed to write in {}", folder.display()))?))
+    }
 }
 
 fn unwrap(args: &Args) -> anyhow::Result<(DataKey, SealAlgorithm)> {
@@ -81,18 +116,17 @@ fn unwrap(args: &Args) -> anyhow::Result<(DataKey, SealAlgorithm)> {
 }
 
 struct Opened {
-    plaintext: NamedTempFile,
     length: u64,
     sha256: Sha256Digest,
 }
 
 fn open_into(
     sealed: File,
-    plaintext: NamedTempFile,
+    plaintext: impl Write + Send,
     data_key: &DataKey,
     algorithm: SealAlgorithm,
 ) -> anyhow::Result<Opened> {
-    let bar = output::bytes("opening", sealed.metadata()?.len());
+    let bar = output::bytes("opening", sealed.metadata()?.len()); // of a pipe there is no telling
     let (to_write, opened) = mpsc::sync_channel::<Vec<u8>>(2);
     let (give_back, empty) = mpsc::channel::<Vec<u8>>();
     std::thread::scope(|scope| {
@@ -139,20 +173,21 @@ fn read(
 }
 
 fn write(
-    mut plaintext: NamedTempFile,
+    mut plaintext: impl Write,
     opened: mpsc::Receiver<Vec<u8>>,
     give_back: mpsc::Sender<Vec<u8>>,
 ) -> io::Result<Opened> {
     let mut hasher = Sha256::new();
     let mut length = 0;
     for mut block in opened {
-        plaintext.as_file_mut().write_all(&block)?;
+        plaintext.write_all(&block)?;
         hasher.update(&block);
         length += block.len() as u64;
         block.clear();
         let _ = give_back.send(block); // the reader may be done
     }
-    Ok(Opened { plaintext, length, sha256: Sha256Digest::from_bytes(hasher.finalize().into()) })
+    plaintext.flush()?;
+    Ok(Opened { length, sha256: Sha256Digest::from_bytes(hasher.finalize().into()) })
 }
 
 const BLOCK_SIZE: usize = 1024 * 1024; // 1 MiB

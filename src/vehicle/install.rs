@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::Error;
 use super::command::{CommandSink, Patience};
 use super::config::InstallTarget;
-use super::files::{TEMPORARY, folder_of, make_folder, sync_folder};
+use super::files::{folder_of, make_folder, sync_folder};
 use super::pipeline;
+use super::unnamed::UnnamedFile;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientPrivateKey;
 use crate::uptane::custom::PlaintextCustom;
@@ -89,14 +89,14 @@ fn sink(
 /// A file that is replaced whole.
 struct FileSink {
     path: PathBuf,
-    file: NamedTempFile,
+    file: UnnamedFile,
 }
 
 impl FileSink {
     fn new(path: PathBuf) -> io::Result<Self> {
         let folder = folder_of(&path);
         make_folder(folder).map_err(io::Error::other)?;
-        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+        let file = UnnamedFile::create_in(folder)?;
         Ok(Self { path, file })
     }
 }
@@ -108,7 +108,7 @@ impl Sink for FileSink {
 
     fn commit(self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
         self.file.as_file().sync_all()?;
-        self.file.persist(&self.path).map_err(|error| error.error)?;
+        self.file.persist(&self.path)?;
         sync_folder(folder_of(&self.path))
     }
 }

@@ -41,6 +41,7 @@ mod state;
 mod stop;
 mod store;
 mod tries;
+pub(crate) mod unnamed;
 mod updater;
 
 pub use error::Error;

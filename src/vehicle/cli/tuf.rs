@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Subcommand};
 
 use super::Cli;
-use crate::model::{Clock, SystemClock};
+use crate::model::{BaseUrl, Clock, SystemClock};
 use crate::uptane::verify::{Repository, TrustedSet};
 use crate::vehicle::Error;
 use crate::vehicle::download::{self, Wanted};
@@ -27,13 +27,13 @@ pub(super) struct Args {
     metadata_dir: Option<PathBuf>,
     /// Where the repository's metadata is
     #[arg(long, global = true, value_name = "URL")]
-    metadata_url: Option<String>,
+    metadata_url: Option<BaseUrl>,
     /// Target to download; can be given more than once
     #[arg(long, global = true, value_name = "PATH")]
     target_name: Vec<String>,
     /// Where the repository's targets are
     #[arg(long, global = true, value_name = "URL")]
-    target_base_url: Option<String>,
+    target_base_url: Option<BaseUrl>,
     /// Folder for downloaded targets
     #[arg(long, global = true, value_name = "DIR")]
     target_dir: Option<PathBuf>,
@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 missing("--target-name");
             }
             with_updater(&args, &store, |http, updater| {
-                args.target_name.iter().try_for_each(|name| fetch(http, updater, name, &base, &folder))
+                args.target_name.iter().try_for_each(|name| fetch(http, updater, name, base.as_str(), &folder))
             })?;
         }
     }
@@ -93,7 +93,7 @@ fn with_updater(
 ) -> anyhow::Result<()> {
     let url = required(&args.metadata_url, "--metadata-url");
     let http = Http::new(Tls::default(), Patience::default())?;
-    let source = HttpSource::new(&http, &url, None);
+    let source = HttpSource::new(&http, url.as_str(), None);
     let mut updater = Updater::start(store, &source, Repository::Tuf, SystemClock.now())?;
     updater.refresh()?;
     then(&http, &mut updater)
@@ -106,13 +106,14 @@ fn fetch(http: &Http, updater: &mut Updater<'_>, name: &str, base: &str, folder:
         return Ok(());
     }
     let hash = target.hashes.name().with_context(|| format!("{name} has no SHA-256 or SHA-512 digest"))?;
+    // A download that is cut off is resumed by the next one, and not left beside it.
+    let partial = folder.join(format!("{TEMPORARY}{hash}"));
     let hash = updater.set().has_consistent_snapshot().then_some(hash);
     let below = target_path(name, hash).ok_or_else(|| Error::TargetName { name: name.to_owned() })?;
-    let url = format!("{}/{below}", base.trim_end_matches('/'));
+    let url = format!("{base}/{below}");
     let wanted = Wanted { name, url: &url, token: None, length: target.length, hashes: &target.hashes };
-    let partial = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(folder)?;
-    let file = partial.path().join("target");
-    download::fetch(http, &wanted, &file)?;
-    fs::rename(&file, &path).and_then(|()| sync_folder(folder_of(&path))).map_err(Error::file("write", &path))?;
+    download::fetch(http, &wanted, &partial)?;
+    fs::rename(&partial, &path).and_then(|()| sync_folder(folder_of(&path))).map_err(Error::file("write", &path))?;
+    download::remove(&partial);
     Ok(())
 }
