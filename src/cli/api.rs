@@ -1,10 +1,15 @@
 //! A client of the server's API.
 
-use anyhow::{Context, bail};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::config::{ClientConfig, ClientSettings};
+use crate::model::BaseUrl;
 
 /// The server, and the token to use there.
 pub(super) struct Api {
@@ -12,12 +17,72 @@ pub(super) struct Api {
     config: ClientConfig,
 }
 
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The server said no.
+    #[error(transparent)]
+    Refused(Refused),
+    /// There was no answer.
+    #[error("failed to reach {server}{}", hint(source))]
+    Unreachable {
+        /// Base URL.
+        server: BaseUrl,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+/// A refusal in the server's words (RFC 9457).
+#[derive(Debug, thiserror::Error)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) problem: Value,
+    /// How long the server wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// What to do about an error whose own words don't say.
+fn hint(error: &reqwest::Error) -> &'static str {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("UnknownIssuer") {
+            return ", whose certificate comes from a CA that is unknown here (name its file with --ca-file or MOTORCADE_CA_FILE)";
+        }
+        cause = error.source();
+    }
+    ""
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = self.problem["detail"].as_str().unwrap_or("the server gave no reason");
+        write!(f, "{detail} ({})", self.status)?;
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                f.write_str("\nhint: make a token on the server with `motorcade token create --role …`")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Api {
     pub(super) fn new(settings: ClientSettings) -> anyhow::Result<Self> {
         let config = settings.resolve()?;
         // Redirects could carry the token to another host; the API has none.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { http, config })
+        let mut http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A server that is busy reads no body for a while, and answers then; the default gives up before.
+            .tcp_user_timeout(NOTHING_TAKEN_TIMEOUT);
+        if let Some((path, pem)) = &config.ca {
+            let certificates = Certificate::from_pem_bundle(pem).ok().filter(|certificates| !certificates.is_empty());
+            let certificates = certificates.with_context(|| format!("{} has no certificate in PEM", path.display()))?;
+            http = http.tls_certs_merge(certificates);
+        }
+        Ok(Self { http: http.build().context("failed to prepare TLS")?, config })
     }
 
     /// Starts a request to a path below `/api/v1/`.
@@ -38,20 +103,18 @@ impl Api {
     }
 
     /// Sends a request; an answer that is an error becomes one, in the server's words.
-    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(reqwest::Error::without_url);
-        let response = response.with_context(|| format!("failed to reach {}", self.config.server))?;
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| Failure::Unreachable {
+            server: self.config.server.clone(),
+            source: error.without_url(),
+        })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let problem: Value = response.json().await.unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or("the server gave no reason");
-        let hint = match status {
-            StatusCode::UNAUTHORIZED => "\nhint: make a token on the server with `motorcade token create --role …`",
-            _ => "",
-        };
-        bail!("{detail} ({status}){hint}");
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let problem = response.json().await.unwrap_or_default();
+        Err(Failure::Refused(Refused { status, problem, retry_after: seconds.map(Duration::from_secs) }))
     }
 
     /// Sends a request and reads the JSON that comes back.
@@ -60,3 +123,6 @@ impl Api {
         response.json().await.context("failed to read the server's answer")
     }
 }
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const NOTHING_TAKEN_TIMEOUT: Duration = Duration::from_secs(15 * 60); // 15 minutes

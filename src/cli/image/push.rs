@@ -1,0 +1,178 @@
+//! `motorcade image push`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::TryStreamExt;
+use indicatif::ProgressBar;
+use reqwest::{Body, Method, Response, StatusCode};
+use serde_json::Value;
+
+use super::source::Source;
+use crate::cli::api::{Api, Failure};
+use crate::cli::output;
+use crate::config::{ClientSettings, Span};
+use crate::model::{
+    Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm, Sha256Digest,
+};
+
+#[derive(clap::Args)]
+pub(super) struct PushArgs {
+    #[command(flatten)]
+    client: ClientSettings,
+    /// The image; a pipe works too, and `-` is standard input
+    file: PathBuf,
+    /// Target path, such as gw/4.2.0/gateway.bin
+    #[arg(long)]
+    path: ImagePath,
+    /// Hardware that may run it; repeat for more
+    #[arg(long, required = true)]
+    hardware_id: Vec<HardwareId>,
+    /// Version of the software
+    #[arg(long)]
+    version: ImageVersion,
+    /// Raised with each release
+    #[arg(long)]
+    release_counter: ReleaseCounter,
+    /// Name of the software [default: the path's file name without its extension]
+    #[arg(long)]
+    name: Option<ImageName>,
+    /// What has to be in the same vehicle, as in `gateway>=42`; repeat for more
+    #[arg(long, value_name = "CONSTRAINT")]
+    requires: Vec<Constraint>,
+    /// What must not be in the same vehicle, as in `brake-*<7`; repeat for more
+    #[arg(long, value_name = "CONSTRAINT")]
+    conflicts: Vec<Constraint>,
+    /// Sealing algorithm; AES256_GCM_HKDF_4KB is for ECUs with little memory
+    #[arg(long, default_value_t)]
+    algorithm: SealAlgorithm,
+    /// Seal for this recipient only, by kid; repeat for more [default: all of the hardware ids']
+    #[arg(long)]
+    recipient: Vec<String>,
+    /// SHA-256 that the image must have; of use with a pipe, whose writer may fail without a word
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<Sha256Digest>,
+    /// How long to try again while the server is busy or the connection breaks; 0 for one try
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    retry_for: Span<1, 0, 604_800>,
+}
+
+pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
+    let api = Api::new(args.client.clone())?;
+    let source = Source::open(&args.file).await?;
+    if let (Some(expected), Some(sha256)) = (args.sha256, source.sha256()) {
+        ensure!(expected == sha256, "the SHA-256 of {} is {sha256}, not {expected}", args.file.display());
+    }
+    let started = Instant::now();
+    let response = send_until_taken(&api, &args, &source).await?;
+    let was_there = response.status() == StatusCode::OK;
+    let image: Value = response.json().await.context("failed to read the server's answer")?;
+    let length = image["plaintext"]["length"].as_u64().unwrap_or_default();
+    check_stored(&args, &source, &image["plaintext"]).await?;
+    let rate = output::rate(length, started.elapsed());
+    let line = match was_there {
+        true => format!("{} was there already, with the same bytes", args.path),
+        false => format!("Sealed and published {} ({}, {rate})", args.path, output::size(length)),
+    };
+    output::report(line, image)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A digest that was announced was checked by the server. Of a pipe nothing was, and its end is known now.
+async fn check_stored(args: &PushArgs, source: &Source, stored: &Value) -> anyhow::Result<()> {
+    if source.sha256().or(args.sha256).is_some() {
+        return Ok(());
+    }
+    let (length, sha256) = source.sent().await;
+    let is_the_same = stored["sha256"] == sha256.to_string() && stored["length"] == length;
+    ensure!(
+        is_the_same,
+        "the server has stored another image than was sent ({length} bytes, SHA-256 {sha256}): see `motorcade image show {}`",
+        args.path
+    );
+    Ok(())
+}
+
+/// A repeated upload changes nothing, so that whatever may pass is tried again, for as long as the image can be sent again.
+async fn send_until_taken(api: &Api, args: &PushArgs, source: &Source) -> anyhow::Result<Response> {
+    let patience = args.retry_for.duration();
+    let started = Instant::now();
+    for attempt in 1.. {
+        let error = match send(api, args, source).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        if let Some(fault) = source.fault().await {
+            bail!(fault);
+        }
+        let pause = pause_before_retry(&error, attempt).filter(|pause| started.elapsed() + *pause <= patience);
+        let Some(pause) = pause else { return Err(error.into()) };
+        if !source.can_be_sent_again().await {
+            return Err(
+                anyhow::Error::from(error).context("a part of the image was sent, and a pipe can't be read again")
+            );
+        }
+        output::note(format_args!("{error}; trying again in {} s", pause.as_secs()));
+        tokio::time::sleep(pause).await;
+    }
+    bail!("tried too often")
+}
+
+/// How long to wait before the next try; none if it would be in vain.
+fn pause_before_retry(error: &Failure, attempt: u32) -> Option<Duration> {
+    let backoff = Duration::from_secs(1 << attempt.min(5)).min(LONGEST_PAUSE);
+    match error {
+        Failure::Refused(refused) => match refused.status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Some(refused.retry_after.unwrap_or(backoff).min(LONGEST_PAUSE)),
+            _ => None,
+        },
+        // Nobody there at the first try is a wrong address more often than a server that starts again.
+        Failure::Unreachable { source, .. } if source.is_connect() && attempt == 1 => None,
+        Failure::Unreachable { .. } => Some(backoff),
+    }
+}
+
+async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, Failure> {
+    let bar = match source.length() {
+        Some(length) => output::bytes("uploading", length),
+        None => output::unknown_bytes("uploading"),
+    };
+    let pieces = source.body().inspect_ok({
+        let bar: ProgressBar = bar.clone();
+        move |piece| bar.inc(piece.len() as u64)
+    });
+    let mut request = api.request(Method::PUT, &format!("images/{}", args.path)).query(&query(args));
+    request = request.header("Content-Type", "application/octet-stream");
+    if let Some(length) = source.length() {
+        request = request.header("Content-Length", length);
+    }
+    if let Some(sha256) = source.sha256().or(args.sha256) {
+        request = request.header("Repr-Digest", format!("sha-256=:{}:", STANDARD.encode(sha256.as_bytes())));
+    }
+    let response = api.send(request.body(Body::wrap_stream(pieces))).await;
+    bar.finish_and_clear();
+    response
+}
+
+fn query(args: &PushArgs) -> Vec<(&'static str, String)> {
+    let mut query = vec![
+        ("version", args.version.to_string()),
+        ("release_counter", args.release_counter.to_string()),
+        ("algorithm", args.algorithm.to_string()),
+    ];
+    query.extend(args.hardware_id.iter().map(|id| ("hardware_id", id.to_string())));
+    query.extend(args.name.iter().map(|name| ("name", name.to_string())));
+    query.extend(args.requires.iter().map(|constraint| ("requires", constraint.to_string())));
+    query.extend(args.conflicts.iter().map(|constraint| ("conflicts", constraint.to_string())));
+    query.extend(args.recipient.iter().map(|kid| ("recipient", kid.clone())));
+    query
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
