@@ -8,7 +8,8 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Catalog, Error, StatusChange, json, optional_time, parsed, placeholders, status, text, time};
 use crate::model::{
-    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord, VehicleStatus,
+    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord,
+    VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
@@ -46,12 +47,14 @@ pub struct VehiclePage {
 }
 
 /// Which vehicles to list.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct VehicleFilter {
     /// Only those in quarantine.
     pub quarantined: bool,
     /// Only those that have sent no manifest since.
     pub silent_since: Option<Timestamp>,
+    /// Only those of which an ECU is to install this image.
+    pub assigned: Option<ImagePath>,
 }
 
 impl Catalog {
@@ -125,12 +128,16 @@ impl Catalog {
         const OP: &str = "list vehicles";
         let rows = sqlx::query(select_vehicles!(
             "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
-             AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) ORDER BY v.vin LIMIT $5"
+             AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) \
+             AND ($5 = '' OR v.id IN (SELECT vehicle_id FROM assignments WHERE image_path = $6 AND ended_at IS NULL)) \
+             ORDER BY v.vin LIMIT $7"
         ))
         .bind(after)
         .bind(i64::from(filter.quarantined))
         .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
         .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
+        .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
+        .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
         .bind(i64::from(limit) + 1)
         .fetch_all(&self.pool)
         .await

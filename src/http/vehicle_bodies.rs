@@ -96,6 +96,8 @@ pub(super) struct ListQuery {
     pub(super) quarantined: bool,
     /// Only those that have sent no manifest since; RFC 3339.
     pub(super) silent_since: Option<String>,
+    /// Only those of which an ECU is to install this image.
+    pub(super) assigned: Option<String>,
 }
 
 /// A vehicle to register.

@@ -13,7 +13,7 @@ use super::vehicle_bodies::{
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, VehicleInput};
 use crate::app::{App, Error, VehicleFilter};
-use crate::model::{EcuSerial, VehicleId};
+use crate::model::{EcuSerial, ImagePath, VehicleId};
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
@@ -115,11 +115,13 @@ pub(super) async fn list_vehicles(
     app: web::Data<App>,
     access: Access<ReadFleet, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
-    let web::Query(ListQuery { cursor, limit, quarantined, silent_since }) = access.input;
+    let web::Query(ListQuery { cursor, limit, quarantined, silent_since, assigned }) = access.input;
     let silent_since = silent_since.map(|time| time.parse()).transpose();
     let silent_since =
         silent_since.map_err(|_| bad_query("`silent_since` must be a time such as 2026-11-24T10:00:00Z"))?;
-    let filter = VehicleFilter { quarantined, silent_since };
+    let assigned = assigned.map(|path| path.parse::<ImagePath>()).transpose();
+    let assigned = assigned.map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
+    let filter = VehicleFilter { quarantined, silent_since, assigned };
     let page = app.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
     Ok(HttpResponse::Ok().json(VehicleList { vehicles, next_cursor: page.next }))
