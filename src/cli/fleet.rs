@@ -51,7 +51,7 @@ struct SimulateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     polling: Option<u64>,
     /// Seconds to poll for; 0 registers and does nothing else
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
     seconds: u64,
     /// What the vehicles are made from: another seed, another fleet
     #[arg(long, default_value = "simulated")]
@@ -59,9 +59,6 @@ struct SimulateArgs {
     /// The fleet is registered already
     #[arg(long)]
     registered: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl std::fmt::Debug for Args {
@@ -80,16 +77,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ecus: args.ecus,
     });
     if !args.registered {
-        let report = fleet.register(&api).await?;
+        let seconds = fleet.register(&api).await?.as_secs_f64();
+        let rate = args.vehicles as f64 / seconds;
+        let line = format!("Registered {} vehicles in {seconds:.1} s, {rate:.0} a second", args.vehicles);
         if args.seconds == 0 {
-            print_line(report)?;
+            let json = json!({ "registered": args.vehicles, "seconds": seconds, "vehicles_per_second": rate });
+            output::report(line, json)?;
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("{report}");
+        output::note(line);
     }
     let director = Director::find(&api).await?;
     let results = poll_all(&api, &fleet, &director, args.concurrency, Duration::from_secs(args.seconds)).await?;
-    print_line(if args.json { results.to_json().to_string() } else { results.to_text() })?;
+    print_line(if output::is_json() { results.to_json().to_string() } else { results.to_text() })?;
     Ok(if results.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -143,7 +143,7 @@ impl Fleet {
     }
 
     /// Registers all of them in one request.
-    async fn register(self: &Arc<Self>, api: &Api) -> anyhow::Result<String> {
+    async fn register(self: &Arc<Self>, api: &Api) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<String>>(8);
         let fleet = Arc::clone(self);
@@ -160,10 +160,15 @@ impl Fleet {
         let request = api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
         let report = api.json(request.body(Body::wrap_stream(pieces))).await?;
         making.await?;
-        ensure!(report["refused"] == 0, "the server refused vehicles, for instance: {}", report["faults"][0]);
-        let took = started.elapsed();
-        let rate = self.vehicles as f64 / took.as_secs_f64();
-        Ok(format!("registered {} vehicles in {:.1} s, {rate:.0} a second", self.vehicles, took.as_secs_f64()))
+        ensure!(
+            report["refused"] == 0,
+            "the server refused {} of {} vehicles, the first because: {}\n\
+             hint: if this fleet was registered before, add --registered to drive it, or choose another --seed",
+            report["refused"],
+            self.vehicles,
+            report["faults"][0]["detail"].as_str().unwrap_or("it gave no reason")
+        );
+        Ok(started.elapsed())
     }
 }
 

@@ -7,10 +7,13 @@ mod fleet;
 mod fsck;
 mod image;
 mod init;
+mod manual;
 mod open;
 mod output;
+mod problem;
 mod recipient;
 mod serve;
+mod signals;
 mod token;
 mod vehicle;
 
@@ -32,6 +35,9 @@ const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understo
 #[derive(Debug, Parser)]
 #[command(name = "motorcade", version, about)]
 pub struct Cli {
+    /// Print JSON, errors too
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,6 +67,10 @@ enum Command {
     Export(export::Args),
     /// Reads every stored byte and compares it with what was signed
     Fsck(fsck::Args),
+    /// Prints completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page, or writes one for each command
+    Man(manual::ManArgs),
     /// What the motorcade-vehicle binary does, for the demo
     #[command(name = "motorcade-vehicle", hide = true)]
     MotorcadeVehicle(crate::vehicle::cli::Cli),
@@ -83,6 +93,7 @@ impl StateArgs {
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed.
 pub fn run(cli: Cli) -> ExitCode {
     crate::files::restrict_new_files();
+    output::speak_json(cli.json);
     let outcome = match cli.command {
         Command::Open(args) => open::run(args), // no runtime: it only reads, opens and writes
         Command::MotorcadeVehicle(cli) => return crate::vehicle::cli::run(cli), // it has a runtime of its own
@@ -101,7 +112,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // `motorcade image list | head`
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            match output::is_json() {
+                true => eprintln!("{}", problem::of(&error)),
+                false => eprintln!("error: {}", chain(&error)),
+            }
             ExitCode::from(EXIT_FAILURE)
         }
     }
@@ -120,6 +134,8 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::MotorcadeVehicle(cli) => Ok(crate::vehicle::cli::run(cli)),
     }
 }

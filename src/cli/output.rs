@@ -1,25 +1,71 @@
-//! Progress bars: rate and time left on long work, on a terminal only.
+//! What commands say: results on stdout, for people or as JSON, and everything else on stderr.
 
+use std::fmt::Display;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+/// Whether `--json` was given, for this process.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Decides how this process speaks.
+pub(super) fn speak_json(json: bool) {
+    JSON.store(json, Ordering::Relaxed);
+}
+
+/// Whether results are for programs. Then each command writes JSON, a list an item a line, and nothing else.
+pub(super) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Tells people on stderr how things go.
+pub(super) fn note(line: impl Display) {
+    if !is_json() {
+        eprintln!("{line}");
+    }
+}
+
+/// Says what was done: to people on stderr, to programs on stdout.
+pub(super) fn report(line: impl Display, json: Value) -> io::Result<()> {
+    if is_json() {
+        return print_line(json);
+    }
+    eprintln!("{line}");
+    Ok(())
+}
 
 /// A bar for `total` bytes, which draws on stderr if that is a terminal and nowhere otherwise.
 pub(super) fn bytes(label: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let bar = ProgressBar::with_draw_target(Some(total), target(10));
     let template = "{prefix:>12} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
     bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "));
     bar.set_prefix(label.to_owned());
     bar
 }
 
+/// A bar for bytes whose number shows at their end.
+pub(super) fn unknown_bytes(label: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(10));
+    let template = "{prefix:>12} {bytes} {bytes_per_sec}";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+    bar.set_prefix(label.to_owned());
+    bar
+}
+
 /// A bar for `total` seconds, likewise.
 pub(super) fn seconds(label: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
+    let bar = ProgressBar::with_draw_target(Some(total), target(4));
     let template = "{prefix:>12} [{bar:30}] {pos}/{len} s";
     bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "));
     bar.set_prefix(label.to_owned());
     bar
+}
+
+fn target(hertz: u8) -> ProgressDrawTarget {
+    if is_json() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(hertz) }
 }
 
 /// Writes a line to stdout.
@@ -27,13 +73,66 @@ pub(super) fn seconds(label: &str, total: u64) -> ProgressBar {
 /// # Errors
 ///
 /// Also when whoever reads it has gone, which `println!` would panic on; [`super::run`] ends quietly then.
-pub(super) fn print_line(line: impl std::fmt::Display) -> std::io::Result<()> {
+pub(super) fn print_line(line: impl Display) -> io::Result<()> {
     use std::io::Write;
-    writeln!(std::io::stdout(), "{line}")
+    writeln!(io::stdout(), "{line}")
+}
+
+/// A list: a line of JSON an item for programs, columns under a head for people.
+pub(super) struct List<const N: usize> {
+    columns: [(&'static str, usize); N],
+    has_head: bool,
+}
+
+impl<const N: usize> List<N> {
+    /// A list with these columns: what stands above each, and how wide it is at least.
+    pub(super) fn new(columns: [(&'static str, usize); N]) -> Self {
+        Self { columns, has_head: false }
+    }
+
+    /// Writes an item; `cells` makes its line for people.
+    pub(super) fn item(&mut self, item: &Value, cells: impl FnOnce(&Value) -> [String; N]) -> io::Result<()> {
+        if is_json() {
+            return print_line(item);
+        }
+        self.head()?;
+        print_line(self.line(cells(item)))
+    }
+
+    /// Writes the end, which is all of an empty list.
+    pub(super) fn end(mut self) -> io::Result<()> {
+        if is_json() { Ok(()) } else { self.head() }
+    }
+
+    fn head(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.has_head, true) {
+            return Ok(());
+        }
+        print_line(self.line(self.columns.map(|(name, _)| name.to_owned())))
+    }
+
+    fn line(&self, cells: [String; N]) -> String {
+        let mut line = String::new();
+        for (cell, (name, width)) in cells.into_iter().zip(self.columns) {
+            line.push_str(&format!("{cell:width$}  ", width = width.max(name.len())));
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+/// A text member of an object, or nothing.
+pub(super) fn text(object: &Value, name: &str) -> String {
+    object[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// A number of things.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A size for people, in the units of the progress bars.
-pub(super) fn size(bytes: u64) -> impl std::fmt::Display {
+pub(super) fn size(bytes: u64) -> impl Display {
     indicatif::BinaryBytes(bytes)
 }
 
@@ -41,4 +140,17 @@ pub(super) fn size(bytes: u64) -> impl std::fmt::Display {
 pub(super) fn rate(bytes: u64, took: Duration) -> String {
     let per_second = bytes as f64 / took.as_secs_f64().max(1e-9);
     format!("{}/s", indicatif::BinaryBytes(per_second as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let list = List::new([("PATH", 6), ("VERSION", 0), ("STATE", 0)]);
+        assert_eq!(list.line(["PATH", "VERSION", "STATE"].map(str::to_owned)), "PATH    VERSION  STATE");
+        assert_eq!(list.line(["gw/a.b", "1", ""].map(str::to_owned)), "gw/a.b  1");
+        assert_eq!([count(1, "ECU", "ECUs"), count(0, "ECU", "ECUs")], ["1 ECU", "0 ECUs"]);
+    }
 }

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::api::Api;
-use super::output::print_line;
+use super::output::{self, List, print_line, text};
 use crate::config::ClientSettings;
 use crate::envelope::key::RecipientKey;
 use crate::model::HardwareId;
@@ -31,17 +31,11 @@ enum Command {
         hardware_id: Vec<HardwareId>,
         /// Public key: PEM or JWK
         key: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Lists registered keys
     List {
         #[command(flatten)]
         client: ClientSettings,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Removes a key; images that are sealed for it stay so
     Remove {
@@ -63,25 +57,20 @@ impl std::fmt::Debug for Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Add { client, hardware_id, key, json } => add(client, hardware_id, key, json).await,
-        Command::List { client, json } => list(client, json).await,
+        Command::Add { client, hardware_id, key } => add(client, hardware_id, key).await,
+        Command::List { client } => list(client).await,
         Command::Remove { client, hardware_id, kid } => remove(client, hardware_id, kid).await,
     }
 }
 
-async fn add(
-    client: ClientSettings,
-    hardware_ids: Vec<HardwareId>,
-    key: PathBuf,
-    as_json: bool,
-) -> anyhow::Result<ExitCode> {
+async fn add(client: ClientSettings, hardware_ids: Vec<HardwareId>, key: PathBuf) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
     let text = fs::read_to_string(&key).with_context(|| format!("failed to read {}", key.display()))?;
     // Checked here too: a private key that was named by mistake must not leave this machine.
     RecipientKey::parse(&text).with_context(|| format!("failed to use {}", key.display()))?;
     let body = json!({ "hardware_ids": hardware_ids, "public_key": text });
     let registered = api.json(api.request(Method::POST, "recipients").json(&body)).await?;
-    if as_json {
+    if output::is_json() {
         print_line(&registered)?;
     } else {
         print_line(registered["kid"].as_str().unwrap_or_default())?;
@@ -89,18 +78,16 @@ async fn add(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(client: ClientSettings, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn list(client: ClientSettings) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
-    let list = api.json(api.request(Method::GET, "recipients")).await?;
-    if as_json {
-        print_line(&list)?;
-        return Ok(ExitCode::SUCCESS);
+    let registered = api.json(api.request(Method::GET, "recipients")).await?;
+    let mut list = List::new([("KID", 43), ("KEY", 0), ("HARDWARE", 0)]);
+    for recipient in registered["recipients"].as_array().into_iter().flatten() {
+        list.item(recipient, |recipient| {
+            [text(recipient, "kid"), text(&recipient["public_key"], "kty"), text(recipient, "hardware_id")]
+        })?;
     }
-    for recipient in list["recipients"].as_array().into_iter().flatten() {
-        let field = |name: &str| recipient[name].as_str().unwrap_or_default();
-        let kind = recipient["public_key"]["kty"].as_str().unwrap_or_default();
-        print_line(format_args!("{}  {kind:3}  {}", field("kid"), field("hardware_id")))?;
-    }
+    list.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,6 +98,6 @@ async fn remove(client: ClientSettings, hardware_id: Option<HardwareId>, kid: St
         request = request.query(&[("hardware_id", hardware_id.as_str())]);
     }
     api.send(request).await?;
-    eprintln!("Removed {kid}");
+    output::report(format_args!("Removed {kid}"), json!({ "removed": kid }))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,14 +1,14 @@
 //! `motorcade token create | list | revoke`
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use serde_json::json;
 
 use super::StateArgs;
-use super::output::print_line;
+use super::output::{self, List, print_line, text};
 use crate::app::access::{self, NewToken};
+use crate::config::Span;
 use crate::model::{AccessRole, Clock, ImagePath, SystemClock};
 
 #[derive(Debug, clap::Args)]
@@ -29,9 +29,9 @@ enum Command {
         /// Who holds it, for the list
         #[arg(long, default_value = "")]
         label: String,
-        /// Days after which it stops working [default: never]
-        #[arg(long, value_name = "DAYS")]
-        expires_in: Option<u32>,
+        /// Time after which it stops working; days, or with a unit [default: never]
+        #[arg(long, value_name = "TIME")]
+        expires_in: Option<Lifetime>,
         /// An uploader may upload below this folder only, such as supplier-a/
         #[arg(long, value_name = "FOLDER/")]
         path_prefix: Option<String>,
@@ -40,9 +40,6 @@ enum Command {
     List {
         #[command(flatten)]
         state: StateArgs,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Revokes a token at once
     Revoke {
@@ -53,13 +50,16 @@ enum Command {
     },
 }
 
+/// From a minute to a hundred years.
+type Lifetime = Span<86_400, 60, { 36_500 * 86_400 }>;
+
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Create { state, role, label, expires_in, path_prefix } => {
             let prefix = path_prefix.map(|prefix| check_prefix(role, prefix)).transpose()?;
             create(&state, role, &label, expires_in, prefix.as_deref()).await
         }
-        Command::List { state, json } => list(&state, json).await,
+        Command::List { state } => list(&state).await,
         Command::Revoke { state, id } => revoke(&state, &id).await,
     }
 }
@@ -75,38 +75,41 @@ async fn create(
     state: &StateArgs,
     role: AccessRole,
     label: &str,
-    expires_in: Option<u32>,
+    expires_in: Option<Lifetime>,
     path_prefix: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let catalog = state.state().open_catalog().await?;
     let now = SystemClock.now();
-    let expires_at = expires_in.map(|days| now + Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+    let expires_at = expires_in.map(|lifetime| now + lifetime.duration());
     let token = access::create_token(&catalog, NewToken { role, label, expires_at, path_prefix }, now).await?;
-    print_line(&*token)?;
+    if output::is_json() {
+        print_line(json!({ "token": *token, "role": role, "expires_at": expires_at.map(|time| time.to_string()) }))?;
+    } else {
+        print_line(&*token)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(state: &StateArgs, as_json: bool) -> anyhow::Result<ExitCode> {
-    let tokens = state.state().open_catalog().await?.list_tokens().await?;
-    for token in tokens {
-        let is_revoked = token.revoked_at.is_some();
-        if as_json {
-            let row = json!({
-                "id": token.id, "role": token.role, "label": token.label, "path_prefix": token.path_prefix,
-                "created_at": token.created_at.to_string(),
-                "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": is_revoked,
-            });
-            print_line(row)?;
-        } else {
-            let validity = match token.expires_at {
-                _ if is_revoked => "revoked".to_owned(),
-                Some(time) => format!("expires {time}"),
-                None => "no expiry".to_owned(),
+async fn list(state: &StateArgs) -> anyhow::Result<ExitCode> {
+    let mut list = List::new([("ID", 0), ("ROLE", 8), ("CREATED", 0), ("STATE", 10), ("FOLDER", 0), ("LABEL", 0)]);
+    for token in state.state().open_catalog().await?.list_tokens().await? {
+        let row = json!({
+            "id": token.id, "role": token.role, "label": token.label, "path_prefix": token.path_prefix,
+            "created_at": token.created_at.to_string(),
+            "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": token.revoked_at.is_some(),
+        });
+        list.item(&row, |row| {
+            let state = match (row["revoked"].as_bool(), row["expires_at"].as_str()) {
+                (Some(true), _) => "revoked".to_owned(),
+                (_, Some(time)) => format!("until {time}"),
+                _ => "no expiry".to_owned(),
             };
-            let (role, created_at) = (token.role.as_str(), token.created_at);
-            print_line(format_args!("{}  {role:8}  {created_at}  {validity}  {:?}", token.id, token.label))?;
-        }
+            let folder = row["path_prefix"].as_str().unwrap_or("-").to_owned();
+            let label = format!("{:?}", text(row, "label"));
+            [text(row, "id"), text(row, "role"), text(row, "created_at"), state, folder, label]
+        })?;
     }
+    list.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,6 +117,6 @@ async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {
     if !state.state().open_catalog().await?.revoke_token(id, SystemClock.now()).await? {
         bail!("there is no token {id} that is still valid: see `motorcade token list`");
     }
-    eprintln!("Revoked {id}");
+    output::report(format_args!("Revoked {id}"), json!({ "revoked": id }))?;
     Ok(ExitCode::SUCCESS)
 }

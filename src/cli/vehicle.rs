@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::api::Api;
-use super::output::print_line;
+use super::output::{self, List, print_line, text};
 use crate::config::ClientSettings;
 use crate::model::{EcuSerial, ImagePath, VehicleId};
 
@@ -28,9 +28,6 @@ enum Command {
         client: ClientSettings,
         /// File with a vehicle a line (JSON Lines) or an ECU a line (CSV, if it ends in .csv); `-` for standard input
         file: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Lists vehicles
     List {
@@ -42,9 +39,9 @@ enum Command {
         /// Only those that have sent no manifest since, such as 2026-11-24T10:00:00Z
         #[arg(long, value_name = "TIME")]
         silent_since: Option<String>,
-        /// Print JSON, a line a vehicle
-        #[arg(long)]
-        json: bool,
+        /// Only those of which an ECU is to install this image
+        #[arg(long, value_name = "IMAGE")]
+        assigned: Option<ImagePath>,
     },
     /// Shows a vehicle, its ECUs, and what they run
     Show {
@@ -52,9 +49,6 @@ enum Command {
         client: ClientSettings,
         /// Id of the vehicle
         vin: VehicleId,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Assigns images to ECUs, all or none
     Assign {
@@ -68,9 +62,6 @@ enum Command {
         /// Let release counters go down, and say why; a vehicle that had the higher one refuses all the same
         #[arg(long, value_name = "REASON")]
         allow_rollback: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Lists a vehicle's assignments
     Assignments {
@@ -78,9 +69,6 @@ enum Command {
         client: ClientSettings,
         /// Id of the vehicle
         vin: VehicleId,
-        /// Print JSON, a line an assignment
-        #[arg(long)]
-        json: bool,
     },
     /// Takes an assignment back
     Cancel {
@@ -97,9 +85,6 @@ enum Command {
         client: ClientSettings,
         /// Id of the vehicle
         vin: VehicleId,
-        /// Print JSON, a line an event
-        #[arg(long)]
-        json: bool,
     },
     /// Clears the quarantine of a vehicle that has reported an attack
     Clear {
@@ -140,45 +125,49 @@ impl std::fmt::Debug for Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Add { client, file, json } => add(&Api::new(client)?, file, json).await,
-        Command::List { client, quarantined, silent_since, json } => {
-            list(&Api::new(client)?, quarantined, silent_since, json).await
+        Command::Add { client, file } => add(&Api::new(client)?, file).await,
+        Command::List { client, quarantined, silent_since, assigned } => {
+            let mut filter = Vec::new();
+            filter.extend(quarantined.then(|| ("quarantined", "true".to_owned())));
+            filter.extend(silent_since.map(|time| ("silent_since", time)));
+            filter.extend(assigned.map(|path| ("assigned", path.to_string())));
+            list(&Api::new(client)?, &filter).await
         }
-        Command::Show { client, vin, json } => show(&Api::new(client)?, &vin, json).await,
-        Command::Assign { client, vin, assignments, allow_rollback, json } => {
-            assign(&Api::new(client)?, &vin, assignments, allow_rollback, json).await
+        Command::Show { client, vin } => show(&Api::new(client)?, &vin).await,
+        Command::Assign { client, vin, assignments, allow_rollback } => {
+            assign(&Api::new(client)?, &vin, assignments, allow_rollback).await
         }
-        Command::Assignments { client, vin, json } => assignments(&Api::new(client)?, &vin, json).await,
+        Command::Assignments { client, vin } => assignments(&Api::new(client)?, &vin).await,
         Command::Cancel { client, vin, id } => {
             let api = Api::new(client)?;
             api.send(api.request(Method::DELETE, &format!("vehicles/{vin}/assignments/{id}"))).await?;
-            done(format_args!("Cancelled {id}"))
+            done(format_args!("Cancelled {id}"), json!({ "cancelled": id }))
         }
-        Command::History { client, vin, json } => history(&Api::new(client)?, &vin, json).await,
+        Command::History { client, vin } => history(&Api::new(client)?, &vin).await,
         Command::Clear { client, vin, reason } => {
             let api = Api::new(client)?;
             let request = api.request(Method::DELETE, &format!("vehicles/{vin}/quarantine"));
             api.send(request.json(&json!({ "reason": reason }))).await?;
-            done(format_args!("Cleared {vin}"))
+            done(format_args!("Cleared {vin}"), json!({ "cleared": vin }))
         }
         Command::ApproveReplacement { client, vin, serial, hours } => {
             let api = Api::new(client)?;
             let request = api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/replacement"));
             let approved = api.json(request.json(&json!({ "expires_in_seconds": hours * 3600 }))).await?;
-            let until = approved["expires_at"].as_str().unwrap_or_default();
-            done(format_args!("Approved the replacement of {serial} until {until}"))
+            let until = text(&approved, "expires_at");
+            done(format_args!("Approved the replacement of {serial} until {until}"), approved)
         }
         Command::Token { client, vin } => {
             let api = Api::new(client)?;
             let issued = api.json(api.request(Method::POST, &format!("vehicles/{vin}/token"))).await?;
-            print_line(issued["token"].as_str().unwrap_or_default())?;
+            print_line(if output::is_json() { issued.to_string() } else { text(&issued, "token") })?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn done(line: std::fmt::Arguments<'_>) -> anyhow::Result<ExitCode> {
-    eprintln!("{line}");
+fn done(line: std::fmt::Arguments<'_>, json: Value) -> anyhow::Result<ExitCode> {
+    output::report(line, json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -189,7 +178,7 @@ fn parse_assignment(text: &str) -> Result<(EcuSerial, ImagePath), String> {
     Ok((serial, path))
 }
 
-async fn add(api: &Api, file: PathBuf, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
     let is_csv = file.extension().is_some_and(|extension| extension == "csv");
     let body = if file.as_os_str() == "-" {
         let mut text = Vec::new();
@@ -202,7 +191,7 @@ async fn add(api: &Api, file: PathBuf, as_json: bool) -> anyhow::Result<ExitCode
     let content_type = if is_csv { "text/csv" } else { "application/jsonl" };
     let request = api.request(Method::POST, "vehicles").header("Content-Type", content_type).body(body);
     let report = api.json(request).await?;
-    if as_json {
+    if output::is_json() {
         print_line(&report)?;
     } else {
         let count = |name: &str| report[name].as_u64().unwrap_or_default();
@@ -215,54 +204,53 @@ async fn add(api: &Api, file: PathBuf, as_json: bool) -> anyhow::Result<ExitCode
     Ok(if all_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn list(api: &Api, quarantined: bool, silent_since: Option<String>, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn list(api: &Api, filter: &[(&str, String)]) -> anyhow::Result<ExitCode> {
+    let mut list = List::new([("VEHICLE", 20), ("ECUS", 8), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
     let mut cursor = String::new();
     loop {
-        let mut query = vec![("limit", "1000".to_owned()), ("cursor", cursor)];
-        query.extend(quarantined.then(|| ("quarantined", "true".to_owned())));
-        query.extend(silent_since.clone().map(|time| ("silent_since", time)));
-        let page = api.json(api.request(Method::GET, "vehicles").query(&query)).await?;
+        let query = [("limit", "1000"), ("cursor", &cursor)];
+        let page = api.json(api.request(Method::GET, "vehicles").query(&query).query(filter)).await?;
         for vehicle in page["vehicles"].as_array().into_iter().flatten() {
-            if as_json {
-                print_line(vehicle)?;
-            } else {
-                print_line(line(vehicle))?;
-            }
+            list.item(vehicle, cells)?;
         }
         match page["next_cursor"].as_str() {
             Some(next) => cursor = next.to_owned(),
-            None => return Ok(ExitCode::SUCCESS),
+            None => {
+                list.end()?;
+                return Ok(ExitCode::SUCCESS);
+            }
         }
     }
 }
 
-fn line(vehicle: &Value) -> String {
-    let seen = vehicle["seen_at"].as_str().unwrap_or("never");
-    let ecus = vehicle["ecus"].as_array().map_or(0, Vec::len);
-    let waiting = vehicle["ecus"].as_array().into_iter().flatten().filter(|ecu| !ecu["assigned"].is_null()).count();
-    let note = if vehicle["quarantine"].is_null() { "" } else { "  quarantine" };
-    format!("{}  {ecus} ECUs, {waiting} to update  seen {seen}{note}", vehicle["vin"].as_str().unwrap_or_default())
+fn cells(vehicle: &Value) -> [String; 5] {
+    let ecus: &[Value] = vehicle["ecus"].as_array().map_or(&[], Vec::as_slice);
+    let waiting = ecus.iter().filter(|ecu| !ecu["assigned"].is_null()).count();
+    let seen = vehicle["seen_at"].as_str().unwrap_or("never").to_owned();
+    let state = if vehicle["quarantine"].is_null() { "ok" } else { "quarantine" };
+    [text(vehicle, "vin"), output::count(ecus.len(), "ECU", "ECUs"), waiting.to_string(), seen, state.to_owned()]
 }
 
-async fn show(api: &Api, vin: &VehicleId, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
     let vehicle = api.json(api.request(Method::GET, &format!("vehicles/{vin}"))).await?;
-    if as_json {
+    if output::is_json() {
         print_line(&vehicle)?;
         return Ok(ExitCode::SUCCESS);
     }
-    print_line(line(&vehicle))?;
+    let [vin, ecus, waiting, seen, state] = cells(&vehicle);
+    print_line(format_args!("{vin}: {ecus}, {waiting} to update, seen {seen}, {state}"))?;
     if let Some(reason) = vehicle["quarantine"]["reason"].as_str() {
         print_line(format_args!("  in quarantine: {reason}"))?;
     }
     for ecu in vehicle["ecus"].as_array().into_iter().flatten() {
-        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let or_dash = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         print_line(format_args!(
             "  {}  {}  {}  runs {}  is to run {}",
-            text(&ecu["ecu_serial"]),
-            text(&ecu["hardware_id"]),
-            text(&ecu["role"]),
-            text(&ecu["installed"]["path"]),
-            text(&ecu["assigned"]),
+            or_dash(&ecu["ecu_serial"]),
+            or_dash(&ecu["hardware_id"]),
+            or_dash(&ecu["role"]),
+            or_dash(&ecu["installed"]["path"]),
+            or_dash(&ecu["assigned"]),
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -273,7 +261,6 @@ async fn assign(
     vin: &VehicleId,
     assignments: Vec<(EcuSerial, ImagePath)>,
     allow_rollback: Option<String>,
-    as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let items: Vec<Value> =
         assignments.iter().map(|(serial, image)| json!({ "ecu_serial": serial, "image": image })).collect();
@@ -285,33 +272,29 @@ async fn assign(
         body["rollback_reason"] = reason.into();
     }
     let assigned = api.json(api.request(Method::POST, &format!("vehicles/{vin}/assignments")).json(&body)).await?;
-    if as_json {
-        print_line(&assigned)?;
-    } else {
-        for (serial, image) in assignments {
-            eprintln!("Assigned {image} to {serial}");
-        }
+    let lines: Vec<String> =
+        assignments.iter().map(|(serial, image)| format!("Assigned {image} to {serial}")).collect();
+    done(format_args!("{}", lines.join("\n")), assigned)
+}
+
+async fn assignments(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
+    let assignments = api.json(api.request(Method::GET, &format!("vehicles/{vin}/assignments"))).await?;
+    let mut list = List::new([("ID", 0), ("CREATED", 20), ("ECU", 12), ("IMAGE", 32), ("OUTCOME", 0)]);
+    for assignment in assignments["assignments"].as_array().into_iter().flatten() {
+        list.item(assignment, |assignment| {
+            let outcome = assignment["outcome"].as_str().unwrap_or("open").to_owned();
+            let [id, at, serial, image] =
+                ["id", "created_at", "ecu_serial", "image"].map(|name| text(assignment, name));
+            [id, at, serial, image, outcome]
+        })?;
     }
+    list.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn assignments(api: &Api, vin: &VehicleId, as_json: bool) -> anyhow::Result<ExitCode> {
-    let list = api.json(api.request(Method::GET, &format!("vehicles/{vin}/assignments"))).await?;
-    for assignment in list["assignments"].as_array().into_iter().flatten() {
-        if as_json {
-            print_line(assignment)?;
-            continue;
-        }
-        let text = |name: &str| assignment[name].as_str().unwrap_or_default().to_owned();
-        let outcome = assignment["outcome"].as_str().unwrap_or("open");
-        let (id, at) = (text("id"), text("created_at"));
-        print_line(format_args!("{id}  {at}  {}  {}  {outcome}", text("ecu_serial"), text("image")))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn history(api: &Api, vin: &VehicleId, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn history(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
     let mut before = None;
+    let mut list = List::new([("AT", 27), ("EVENT", 20), ("ECU", 12), ("DETAIL", 0)]);
     loop {
         let mut request = api.request(Method::GET, &format!("vehicles/{vin}/history")).query(&[("limit", "1000")]);
         if let Some(before) = before {
@@ -319,18 +302,19 @@ async fn history(api: &Api, vin: &VehicleId, as_json: bool) -> anyhow::Result<Ex
         }
         let page = api.json(request).await?;
         for event in page["events"].as_array().into_iter().flatten() {
-            if as_json {
-                print_line(event)?;
-                continue;
-            }
-            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            let times = event["count"].as_u64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
-            let (serial, times) = (event["ecu_serial"].as_str().unwrap_or("-"), times.unwrap_or_default());
-            print_line(format_args!("{}  {}  {serial}  {}{times}", text("at"), text("kind"), text("detail")))?;
+            list.item(event, |event| {
+                let times = event["count"].as_u64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
+                let serial = event["ecu_serial"].as_str().unwrap_or("-").to_owned();
+                let [at, kind, detail] = ["at", "kind", "detail"].map(|name| text(event, name));
+                [at, kind, serial, format!("{detail}{}", times.unwrap_or_default())]
+            })?;
         }
         match page["next_before"].as_i64() {
             Some(next) => before = Some(next),
-            None => return Ok(ExitCode::SUCCESS),
+            None => {
+                list.end()?;
+                return Ok(ExitCode::SUCCESS);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod attacks;
 mod auth;
 mod ca;
 mod client;
+mod commands;
 mod connections;
 mod damage;
 mod director;
