@@ -46,9 +46,9 @@ impl ClientSettings {
     ///
     /// [`Error::Missing`] if there is no token, [`Error::File`], [`Error::Unusable`].
     pub fn resolve(self) -> Result<ClientConfig, Error> {
-        let token = match (self.token, self.token_file) {
-            (Some(token), _) => token,
-            (None, Some(path)) => fs::read_to_string(&path).map_err(cant_read(&path))?,
+        let (token, from) = match (self.token, self.token_file) {
+            (Some(token), _) => (token, "what is set as the API token".to_owned()),
+            (None, Some(path)) => (fs::read_to_string(&path).map_err(cant_read(&path))?, path.display().to_string()),
             (None, None) => {
                 return Err(Error::Missing(
                     "no API token: set MOTORCADE_TOKEN, which `motorcade token create` prints on the server",
@@ -57,7 +57,7 @@ impl ClientSettings {
         };
         let token = Zeroizing::new(token.trim().to_owned());
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::Unusable("the API token is empty, or has a character that no token has"));
+            return Err(Error::Token { from });
         }
         let read = |path: PathBuf| -> Result<_, Error> {
             let pem = fs::read(&path).map_err(cant_read(&path))?;

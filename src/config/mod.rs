@@ -36,6 +36,12 @@ pub enum Error {
         /// Which setting, and what is wrong with it.
         fault: String,
     },
+    /// What should be an API token is none.
+    #[error("{from} is empty, or has a character that no API token has")]
+    Token {
+        /// Where it comes from.
+        from: String,
+    },
     /// Something that is needed is set nowhere.
     #[error("{0}")]
     Missing(&'static str),
