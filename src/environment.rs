@@ -49,7 +49,7 @@ pub fn try_parse<P: Parser>(words: Vec<OsString>) -> Result<P, clap::Error> {
     let mut at_fault: Vec<(String, Result<P, clap::Error>)> = Vec::new();
     for name in variables(&command) {
         let read = without(&name);
-        if !matches!(&read, Err(other) if other.to_string() == error.to_string()) {
+        if !matches!(&read, Err(other) if first_words(other) == first_words(&error)) {
             at_fault.push((name, read));
         }
     }
@@ -66,6 +66,11 @@ pub fn try_parse<P: Parser>(words: Vec<OsString>) -> Result<P, clap::Error> {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
     Err(error)
+}
+
+/// What is wrong, without hints and usage, which depend on what is set.
+fn first_words(error: &clap::Error) -> String {
+    error.to_string().split("\n\n").next().unwrap_or_default().to_owned()
 }
 
 /// A URL that is refused because it has a password is not shown with it.

@@ -35,8 +35,8 @@ pub struct ServeSettings {
     idle_timeout: Option<Span<1, 1, 86_400>>,
 
     /// Uploads that are sealed at one time, about 8 MiB of memory each [default: 16]
-    #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
-    max_uploads: Option<u16>,
+    #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    max_uploads: Option<u64>,
 
     /// Free space that uploads leave on the disk [default: 64MiB]
     #[arg(long, env = "MOTORCADE_RESERVED_SPACE", value_name = "SIZE")]
@@ -157,7 +157,7 @@ impl ServeSettings {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
             idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
-            max_uploads: self.max_uploads.or(file.max_uploads).map(usize::from),
+            max_uploads: self.max_uploads.or(file.max_uploads).map(|uploads| uploads as usize), // at most 4096
             reserved_space: self.reserved_space.or(file.reserved_space).map(Bytes::get),
             repo_access: self.repo_access.or(file.repo_access).unwrap_or(RepoAccess::Public),
             targets_url: targets_url.map(|url| url.to_string()),

@@ -58,7 +58,7 @@ async fn an_image_that_is_being_opened_has_no_name_and_no_signal_leaves_any_of_i
     let sealed = Sealed::make(&server).await;
     let fifo = sealed.file("fifo");
     run(Command::new("mkfifo").arg(&fifo));
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
+    for signal in [Signal::TERM, Signal::KILL] {
         let mut opening = sealed.open(&fifo, &sealed.file("opened/image.bin")).stdin(Stdio::null()).spawn().unwrap();
         let mut writer = File::options().write(true).open(&fifo).unwrap();
         let bytes = fs::read(sealed.file("sealed")).unwrap();

@@ -1,7 +1,7 @@
 //! `motorcade image push`: whatever the image comes from, the server gets all of it or keeps nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,9 +122,9 @@ async fn an_image_that_is_not_there_whole_is_not_sent() {
     eventually("nothing is left of it", async || is_free(&server, "gw/1/a.bin").await).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_busy_is_asked_again() {
-    let idle = Duration::from_secs(2);
+    let idle = Duration::from_secs(4);
     let server =
         TestServer::configured(|config| (config.max_uploads, config.idle_timeout) = (Some(1), Some(idle))).await;
     let image = pattern(12_000_000, 4); // more than a socket takes by itself
@@ -134,6 +134,11 @@ async fn a_server_that_is_busy_is_asked_again() {
     let mut slow = server.connect().await;
     slow.send_upload_head(&server, "gw/1/slow.bin", "Content-Length: 1000\r\n").await;
     eventually("the slot is taken", async || !server.state.staged_files().is_empty()).await;
+    let slow = tokio::spawn(async move {
+        while slow.try_send("x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
 
     let once = push(&server, "gw/1/once.bin", &file).args(["--retry-for", "0"]).output().unwrap();
     assert!(stderr(&once).contains("503") && once.status.code() == Some(1), "{}", stderr(&once));
@@ -144,15 +149,15 @@ async fn a_server_that_is_busy_is_asked_again() {
     let sent = image.clone();
     let writing = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
     // The upload that holds the slot goes on until both have been refused once.
-    for _ in 0..5 {
-        slow.send("x").await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut children = [pushing, piping].map(|mut child| (BufReader::new(child.stderr.take().unwrap()).lines(), child));
+    for (lines, _) in &mut children {
+        let said = lines.next().unwrap().unwrap();
+        assert!(said.contains("503") && said.contains("trying again"), "{said}");
     }
-    drop(slow);
-    for child in [pushing, piping] {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert!(stderr(&output).contains("trying again"), "it was refused at first: {}", stderr(&output));
+    slow.abort();
+    for (lines, mut child) in children {
+        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        assert!(child.wait().unwrap().success(), "{said:?}");
     }
     writing.join().unwrap();
     for name in ["file", "pipe"] {
