@@ -205,7 +205,7 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(api: &Api, filter: &[(&str, String)]) -> anyhow::Result<ExitCode> {
-    let mut list = List::new([("VEHICLE", 20), ("ECUS", 8), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
+    let mut list = List::new([("VEHICLE", 20), ("ECUS", 0), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
     let mut cursor = String::new();
     loop {
         let query = [("limit", "1000"), ("cursor", &cursor)];
@@ -228,7 +228,7 @@ fn cells(vehicle: &Value) -> [String; 5] {
     let waiting = ecus.iter().filter(|ecu| !ecu["assigned"].is_null()).count();
     let seen = vehicle["seen_at"].as_str().unwrap_or("never").to_owned();
     let state = if vehicle["quarantine"].is_null() { "ok" } else { "quarantine" };
-    [text(vehicle, "vin"), output::count(ecus.len(), "ECU", "ECUs"), waiting.to_string(), seen, state.to_owned()]
+    [text(vehicle, "vin"), ecus.len().to_string(), waiting.to_string(), seen, state.to_owned()]
 }
 
 async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
@@ -237,7 +237,8 @@ async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
         print_line(&vehicle)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let [vin, ecus, waiting, seen, state] = cells(&vehicle);
+    let [vin, _, waiting, seen, state] = cells(&vehicle);
+    let ecus = output::count(vehicle["ecus"].as_array().map_or(0, Vec::len), "ECU", "ECUs");
     print_line(format_args!("{vin}: {ecus}, {waiting} to update, seen {seen}, {state}"))?;
     if let Some(reason) = vehicle["quarantine"]["reason"].as_str() {
         print_line(format_args!("  in quarantine: {reason}"))?;
