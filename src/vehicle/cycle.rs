@@ -8,11 +8,13 @@ use super::Error;
 use super::bundle::{self, Bundle};
 use super::config::{EcuConfig, InstallTarget, Verification};
 use super::download::{self, Wanted};
+use super::http_error::HttpError;
 use super::install::{install, is_atomic};
 use super::names::target_path;
 use super::redirect::Redirects;
 use super::report;
 use super::room;
+use super::roots;
 use super::secondary::Secondary;
 use super::setup::Vehicle;
 use super::source::HttpSource;
@@ -154,9 +156,10 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
-    let mut director = Updater::start(&director_store, &source, repository, now)?;
+    let explained = |error| roots::explain(error, &director_store, &image_store, &source);
+    let mut director = Updater::start(&director_store, &source, repository, now).map_err(explained)?;
     check_time(&mut vehicle.state, director.set().root_version(), now)?;
-    director.refresh()?;
+    director.refresh().map_err(explained)?;
     // Not before: what a clock says that is months ahead is refuted by metadata that has expired by it (AT-8).
     vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
     vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();
@@ -322,10 +325,15 @@ fn fetch_envelope(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -
     let limit = target.length.min(Envelope::MAX_SIZE as u64);
     let fetched = vehicle.http.fetch(&url, vehicle.token_for(&url), limit, Redirects::Followed)?;
     let fetched = fetched.ok_or_else(|| Error::NotFound { name: path.clone() })?;
-    match fetched.len() as u64 == target.length && target.hashes.match_bytes(&fetched) {
-        true => Ok(fetched),
-        false => Err(Error::WrongTarget { name: path }),
+    if fetched.len() as u64 == target.length && target.hashes.match_bytes(&fetched) {
+        return Ok(fetched);
     }
+    // An envelope is JSON, and a login page is not.
+    let text = fetched.trim_ascii();
+    if text.starts_with(b"{") && text.ends_with(b"}") {
+        return Err(Error::WrongTarget { name: path });
+    }
+    Err(HttpError::Unexpected { url, what: "with something that is not JSON".into() }.into())
 }
 
 /// Steps 5 to 7: the Secondary gets time, metadata and image, and decides by itself.

@@ -524,6 +524,45 @@ fn roots_that_have_changed_places_are_refused_at_once() {
     assert!(error.to_string().contains("i.json can't be used") && error.attack().is_none(), "{error}");
 }
 
+/// A factory without a network can't compare: the first update does.
+#[test]
+fn a_vehicle_that_was_built_with_its_roots_swapped_says_so_and_calls_nobody_an_attacker() {
+    for rotated in [false, true] {
+        let mut car = Car::new();
+        let (director, image) = (car.plan.director_root.clone(), car.plan.image_root.clone());
+        (car.plan.director_root, car.plan.image_root) = (image, director);
+        provision::make(&car.folder(), &car.plan).unwrap();
+        if rotated {
+            let root = car.director.sign("root", &car.director.root(2));
+            car.director.files.insert("2.root.json".into(), root);
+        }
+        car.publish(json!({}));
+        let failure = car.failed(Fault::Storage);
+        assert!(failure.contains("in the place of the Image repository's"), "{failure}");
+        assert_eq!(car.faults("p-1"), "storage");
+    }
+}
+
+/// A page that somebody else answers with is as short as an envelope, at times.
+#[test]
+fn a_page_in_the_place_of_an_envelope_is_no_attack() {
+    let mut car = Car::new();
+    let gateway = image(5000);
+    let mut custom = gateway.custom("gateway", 1);
+    car.list("gw/1/gw.bin", &gateway, &custom);
+    let recipient = car.key_of("p-1");
+    let envelope = Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
+    let envelope = envelope.public_json().unwrap();
+    car.image.targets["targets"]["gw/1/gw.bin.jwe"] = target(envelope.as_bytes(), Value::Null);
+    let path = format!("/repo/targets/gw/1/{}.gw.bin.jwe", sha256(envelope.as_bytes()));
+    car.server.put(&path, b"<html>Log in</html>");
+    custom["ecuIdentifiers"] = json!({ "p-1": { "hardwareId": "gw" } });
+    car.publish(json!({ "gw/1/gw.bin": target(&gateway.sealed, custom) }));
+    car.failed(Fault::Garbled);
+    car.server.put(&path, envelope.as_bytes());
+    assert!(car.update().failure.is_none());
+}
+
 /// What the own disk does to a file is mended and told, and never called an attack.
 #[test]
 fn damage_on_the_own_disk_is_a_fault_and_the_update_goes_on() {

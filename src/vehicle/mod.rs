@@ -29,6 +29,8 @@ mod pipeline;
 mod progress;
 mod provision;
 mod redirect;
+#[cfg(test)]
+mod redirect_tests;
 mod report;
 mod room;
 mod roots;

@@ -10,8 +10,10 @@ use super::files::find;
 use super::http::Http;
 use super::names::metadata_file;
 use super::redirect::Redirects;
+use super::source::Source;
+use super::store::Store;
 use crate::model::{Clock, SystemClock, VehicleId};
-use crate::uptane::verify::{Limits, Repository, TrustedSet};
+use crate::uptane::verify::{Limits, Repository, TrustedSet, VerifyError};
 
 /// Both roots, as bytes.
 pub(super) struct Roots {
@@ -54,6 +56,26 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// Says of a vehicle that has never verified anything, and can't verify the Director's metadata, that its roots have changed places
+/// if that is why: whoever built it did that, and nobody attacks it. Other errors stay what they are.
+pub(super) fn explain(error: Error, director: &Store, image: &Store, source: &dyn Source) -> Error {
+    let is_unsigned = matches!(error, Error::Verify(VerifyError::ThresholdNotMet { .. }));
+    if !is_unsigned || director.find("timestamp").is_some() {
+        return error;
+    }
+    let read = |root: &[u8]| {
+        let set = TrustedSet::new(root, Repository::Image, SystemClock.now())?;
+        Ok((root.to_vec(), set.root_version()))
+    };
+    let Ok((ours, version)) = image.root(read) else { return error };
+    let theirs = source.fetch(&metadata_file("root", Some(version)), Limits::ROOT).ok().flatten();
+    if theirs.is_some_and(|theirs| theirs == ours) {
+        let fault = "the Director's root is in the place of the Image repository's: provision the vehicle with each in its place";
+        return unusable(&image.root_path(), fault);
+    }
+    error
 }
 
 /// A root, and its version.

@@ -64,6 +64,11 @@ impl Store {
         })
     }
 
+    /// Where the root is.
+    pub(super) fn root_path(&self) -> PathBuf {
+        self.path("root")
+    }
+
     /// The newest first.
     fn kept_roots(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.join(ROOTS)).into_iter().flatten().flatten();
