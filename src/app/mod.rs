@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod footing;
 pub mod fsck;
 pub mod ingest;
+mod keys;
 mod listing;
 pub mod maintain;
 pub mod publish;

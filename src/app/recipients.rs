@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::keys::{check_keys, stored_recipient};
 use super::{App, Error};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
@@ -25,8 +26,9 @@ impl App {
             let detail = "name at least one hardware id that the key belongs to".into();
             return Err(Error::Invalid { code: "hardware_ids_missing", detail });
         }
-        let key = RecipientKey::parse(public_key)
-            .map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
+        let public_key = public_key.to_owned();
+        let key = check_keys(move || RecipientKey::parse(&public_key)).await?;
+        let key = key.map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
         if self.publisher.is_role_key(&key.to_public_pem()) {
             let detail =
                 "this key signs metadata here, and a signing key is never a recipient: make another one".into();
@@ -91,8 +93,7 @@ impl App {
             let detail = format!("the image would have {} recipients; an envelope holds {limit}", by_kid.len());
             return Err(Error::Unprocessable { code: "too_many_recipients", detail });
         }
-        let parse = |jwk: &String| RecipientKey::parse(jwk).map_err(Error::internal("read a stored recipient"));
-        by_kid.values().map(parse).collect()
+        by_kid.values().map(|jwk| stored_recipient(jwk)).collect()
     }
 
     async fn recipients_of(&self, hardware_ids: &[HardwareId]) -> Result<Vec<RecipientRecord>, Error> {

@@ -22,6 +22,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub use error::KeyError;
+pub(crate) use pem::rsa_numbers;
 pub use private::RecipientPrivateKey;
 pub use recipient::RecipientKey;
 

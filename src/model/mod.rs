@@ -13,6 +13,7 @@ mod image;
 mod image_path;
 #[cfg(feature = "server")]
 mod network;
+mod public_key;
 mod recipient;
 mod seal_algorithm;
 mod sealed_image;
@@ -35,6 +36,7 @@ pub(crate) use image_path::published_names;
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
 #[cfg(feature = "server")]
 pub use network::{Network, NetworkError};
+pub use public_key::{WeakKey, check_ed25519, check_rsa};
 pub use recipient::RecipientRecord;
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
 pub use sealed_image::{ImageRecord, SealedImage, TargetEntry};

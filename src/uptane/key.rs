@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::canonical::canonical;
-use crate::model::Sha256Digest;
+use crate::envelope::key::rsa_numbers;
+use crate::model::{Sha256Digest, WeakKey, check_ed25519, check_rsa};
 
 /// Id of a signing key: SHA-256 of the canonical form of its key object (TUF 1.0.34, 4.2.1).
 pub type KeyId = Sha256Digest;
@@ -79,7 +80,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key object: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`.
+    /// Reads a key object: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`. Whether the key protects anything is
+    /// left to [`Self::check_strength`], which takes longer.
     ///
     /// # Errors
     ///
@@ -108,12 +110,14 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError`], as [`Self::from_object`], and for a private key.
+    /// [`KeyError`], as [`Self::from_object`], for a private key, and for a weak one.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.starts_with('{') {
             crate::model::strict_json::check_json(text).map_err(|_| KeyError::Malformed)?;
-            return Self::from_object(serde_json::from_str(text).map_err(|_| KeyError::Malformed)?);
+            let key = Self::from_object(serde_json::from_str(text).map_err(|_| KeyError::Malformed)?)?;
+            key.check_strength()?;
+            return Ok(key);
         }
         if text.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
@@ -128,7 +132,31 @@ impl PublicKey {
             _ => return Err(KeyError::Scheme),
         };
         // Something must be able to use it; a signature that does not verify is a different error than a broken key.
-        if key.is_usable() { Ok(key) } else { Err(KeyError::Malformed) }
+        if !key.is_usable() {
+            return Err(KeyError::Malformed);
+        }
+        key.check_strength()?;
+        Ok(key)
+    }
+
+    /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of Ed25519 that is one and
+    /// not of small order. Microseconds, but for RSA: see [`check_rsa`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Weak`].
+    pub fn check_strength(&self) -> Result<(), KeyError> {
+        match self.scheme {
+            Scheme::Ed25519 => {
+                let point = self.bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
+                Ok(check_ed25519(point)?)
+            }
+            Scheme::EcdsaSha2Nistp256 => Ok(()), // it was read, so it is on the curve and not the neutral point
+            Scheme::RsassaPssSha256 => {
+                let (modulus, exponent) = rsa_numbers(&self.bytes).ok_or(KeyError::Malformed)?;
+                Ok(check_rsa(&modulus, &exponent)?)
+            }
+        }
     }
 
     fn from_raw(scheme: Scheme, bytes: &[u8]) -> Self {
@@ -292,6 +320,9 @@ pub enum KeyError {
     /// A private key where a public one belongs.
     #[error("this is a private key, which must never leave its ECU: register its public half")]
     Private,
+    /// A key under which anybody can sign.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
     /// The operating system gave no randomness.
     #[error("failed to make a key")]
     Generate,

@@ -203,6 +203,8 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
         Err(_) => Box::new(parse_keypair(text.as_bytes()).map_err(|e| error("use", e.into()))?),
     };
     let public = signer.tuf_key();
+    let object = serde_json::to_value(&public).map_err(|e| error("identify", e.into()))?;
+    PublicKey::from_object(object).and_then(|key| key.check_strength()).map_err(|e| error("use", e.into()))?;
     let id = public.key_id().map_err(|e| error("identify", e.into()))?;
     let key = RoleKey { file: path.to_owned(), id, public, signer };
     key.prove().map_err(|source| error("use", source))?;

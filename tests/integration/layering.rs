@@ -25,7 +25,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
 ];
 
 /// Which crates have one place, so that they can be replaced there.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("actix_web", &["http/", "server.rs", "server/"]),
     ("actix_http", &["http/", "server/"]),
     ("actix_server", &["server.rs", "server/"]),
@@ -39,6 +39,8 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("aes_kw", &["envelope/"]),
     ("p256", &["envelope/"]),
     ("rsa", &["envelope/"]),
+    ("crypto_bigint", &["model/public_key/"]),
+    ("crypto_primes", &["model/public_key/"]),
     ("clap", &["cli/", "config/", "environment.rs", "vehicle/cli/"]),
     ("reqwest", &["cli/", "uptane/client.rs", "vehicle/"]),
     ("std::env", &["environment.rs", "cli/demo.rs"]), // the demo runs itself

@@ -39,4 +39,5 @@ mod tls;
 mod upload;
 mod upload_bodies;
 mod upload_races;
+mod weak_keys;
 mod wrong_keys;

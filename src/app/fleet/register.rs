@@ -7,6 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::app::access::Principal;
+use crate::app::keys::check_keys;
+use crate::app::publish::Publisher;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
@@ -70,7 +72,7 @@ impl App {
     /// [`Error::Invalid`] or [`Error::Unprocessable`] for what can't be registered, [`Error::Conflict`] if the vehicle or
     /// one of its ECUs is registered otherwise: the first registration stands.
     pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<(bool, VehicleId), Error> {
-        let vehicle = self.check_vehicle(input)?;
+        let vehicle = self.check_vehicle_aside(input).await?;
         let vin = vehicle.vin.clone();
         let mut outcomes = self.catalog.register_vehicles(&[vehicle], &by.id, self.clock.now()).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
@@ -97,43 +99,53 @@ impl App {
         Ok(self.catalog.insert_events(&events).await?)
     }
 
-    /// Turns a description into what can be registered.
-    pub(super) fn check_vehicle(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
-        let vin: VehicleId = input.vin.parse().map_err(invalid)?;
-        let token_sha256 = input.token_sha256.map(|digest| digest.parse::<Sha256Digest>()).transpose();
-        let token_sha256 = token_sha256.map_err(|error| invalid(format!("`token_sha256`: {error}")))?;
-        if input.ecus.is_empty() || input.ecus.len() > MAX_ECUS {
-            return Err(invalid(format!("a vehicle has 1 to {MAX_ECUS} ECUs")));
-        }
-        let mut ecus = input.ecus.into_iter().map(|ecu| self.check_ecu(ecu)).collect::<Result<Vec<_>, _>>()?;
-        ecus.sort_by(|a, b| (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial)));
-        check_together(&ecus)?;
-        Ok(NewVehicle { vin, ecus, token_sha256 })
+    /// Turns a description into what can be registered, where it holds no request up.
+    pub(super) async fn check_vehicle_aside(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+        let publisher = self.publisher.clone();
+        check_keys(move || check_vehicle(&publisher, input)).await?
     }
 
-    /// Turns the description of an ECU into what can be registered.
-    pub(super) fn check_ecu(&self, input: EcuInput) -> Result<EcuRecord, Error> {
-        let serial: EcuSerial = input.ecu_serial.parse().map_err(invalid)?;
-        let refuse = |what: &str, error: &dyn std::fmt::Display| Error::Unprocessable {
-            code: "key_refused",
-            detail: format!("the {what} key of {serial} is refused: {error}"),
-        };
-        let signing_key = PublicKey::parse(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
-        let encryption_key = input.encryption_key.map(|key| RecipientKey::parse(&key.text())).transpose();
-        let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;
-        if let Some(key) = &encryption_key
-            && (signing_key.is_same_as_pem(&key.to_public_pem()) || self.publisher.is_role_key(&key.to_public_pem()))
-        {
-            return Err(refuse("encryption", &"it signs, too, and a signing key never decrypts: make another one"));
-        }
-        Ok(EcuRecord {
-            serial: serial.clone(),
-            hardware_id: input.hardware_id.parse().map_err(invalid)?,
-            role: input.role.parse().map_err(invalid)?,
-            signing_key: signing_key.object().clone(),
-            encryption_key: encryption_key.map(|key| key.to_jwk()),
-        })
+    /// Turns a description into what can be registered. The keys take their time: **never** call it in a task.
+    pub(super) fn check_vehicle(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+        check_vehicle(&self.publisher, input)
     }
+}
+
+fn check_vehicle(publisher: &Publisher, input: VehicleInput) -> Result<NewVehicle, Error> {
+    let vin: VehicleId = input.vin.parse().map_err(invalid)?;
+    let token_sha256 = input.token_sha256.map(|digest| digest.parse::<Sha256Digest>()).transpose();
+    let token_sha256 = token_sha256.map_err(|error| invalid(format!("`token_sha256`: {error}")))?;
+    if input.ecus.is_empty() || input.ecus.len() > MAX_ECUS {
+        return Err(invalid(format!("a vehicle has 1 to {MAX_ECUS} ECUs")));
+    }
+    let mut ecus = input.ecus.into_iter().map(|ecu| check_ecu(publisher, ecu)).collect::<Result<Vec<_>, _>>()?;
+    ecus.sort_by(|a, b| (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial)));
+    check_together(&ecus)?;
+    Ok(NewVehicle { vin, ecus, token_sha256 })
+}
+
+/// Turns the description of an ECU into what can be registered.
+fn check_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> {
+    let serial: EcuSerial = input.ecu_serial.parse().map_err(invalid)?;
+    let refuse = |what: &str, error: &dyn std::fmt::Display| Error::Unprocessable {
+        code: "key_refused",
+        detail: format!("the {what} key of {serial} is refused: {error}"),
+    };
+    let signing_key = PublicKey::parse(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
+    let encryption_key = input.encryption_key.map(|key| RecipientKey::parse(&key.text())).transpose();
+    let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;
+    if let Some(key) = &encryption_key
+        && (signing_key.is_same_as_pem(&key.to_public_pem()) || publisher.is_role_key(&key.to_public_pem()))
+    {
+        return Err(refuse("encryption", &"it signs, too, and a signing key never decrypts: make another one"));
+    }
+    Ok(EcuRecord {
+        serial: serial.clone(),
+        hardware_id: input.hardware_id.parse().map_err(invalid)?,
+        role: input.role.parse().map_err(invalid)?,
+        signing_key: signing_key.object().clone(),
+        encryption_key: encryption_key.map(|key| key.to_jwk()),
+    })
 }
 
 /// What the ECUs of one vehicle have to be together.

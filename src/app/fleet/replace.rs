@@ -70,7 +70,7 @@ impl App {
     /// [`Error::Conflict`] if more than one ECU differs, or its replacement is not approved; [`Error::Invalid`],
     /// [`Error::Unprocessable`].
     pub async fn update_ecus(&self, vin: &VehicleId, enrolment: Enrolment) -> Result<bool, Error> {
-        let claimed = self.check_vehicle(enrolment.into_input())?;
+        let claimed = self.check_vehicle_aside(enrolment.into_input()).await?;
         if claimed.vin != *vin {
             return Err(Error::Forbidden { detail: "this is another vehicle's registration".into() });
         }

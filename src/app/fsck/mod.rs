@@ -74,6 +74,8 @@ pub async fn check(state: &StateDir, damaged: Damaged, progress: impl Fn(u64, u6
     let image = check.metadata(&listing, &files).await?;
     let director = check.director().await?;
     check.keys(image.as_ref(), director.as_ref()).await?;
+    let weak = super::keys::check_stored_keys(&check.catalog).await?;
+    check.findings.problems.extend(weak);
     check.envelopes().await?;
     check.targets(&listing.targets, progress).await?;
     check.strays(&listing.targets, &files).await?;

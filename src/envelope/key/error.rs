@@ -1,5 +1,7 @@
 //! What can be wrong with a key that someone sends, and what they should do about it.
 
+use crate::model::WeakKey;
+
 /// A key that was refused.
 ///
 /// Every message says what is wrong and how to do it right, and **never** repeats key material.
@@ -98,6 +100,9 @@ pub enum KeyError {
     /// An RSA exponent that is weak, slow or impossible.
     #[error("the RSA exponent must be odd and from 3 to 2^33 - 1: make a new key with the usual 65537")]
     RsaExponent,
+    /// A key that protects nothing, although it has the form and the size of one.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
     /// A JWK that is not well-formed JSON, or has a member of the wrong type.
     #[error("the JWK is not a JSON object of strings as RFC 7517 has it (line {line}, column {column})")]
     BadJson {
@@ -130,6 +135,15 @@ pub enum KeyError {
         /// Its `alg`.
         alg: String,
         /// The `alg` that would be accepted.
+        expected: &'static str,
+    },
+    /// A JWK whose `key_ops` leave out what it would be used for.
+    #[error(
+        "the JWK's `key_ops` do not allow `{expected}`, and a recipient's key is used for nothing else: make a key for it, \
+         or leave `key_ops` out"
+    )]
+    OtherOperations {
+        /// The operation that would have to be there.
         expected: &'static str,
     },
     /// A private key whose parts do not belong together.

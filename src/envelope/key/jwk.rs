@@ -69,7 +69,24 @@ impl<'a> Members<'a> {
         if secrets || [&self.dp, &self.dq, &self.qi, &self.oth].into_iter().any(Option::is_some) {
             return Err(KeyError::PrivateKey);
         }
+        self.check_operations()?;
         self.public()
+    }
+
+    /// Refuses a public key that says what it is for, and not that it wraps (RFC 7517 section 4.3). RSA wraps by itself;
+    /// of a point on a curve another key is derived, which then wraps. Web Crypto writes an empty list for such a point,
+    /// since it is the private half that derives there.
+    fn check_operations(&self) -> Result<(), KeyError> {
+        let Some(operations) = &self.key_ops else { return Ok(()) };
+        let (wanted, expected): (&[&str], _) = match self.kty {
+            Some("EC") if operations.is_empty() => return Ok(()),
+            Some("EC") => (&["deriveKey", "deriveBits", "wrapKey"], "deriveKey"),
+            Some("RSA") => (&["wrapKey"], "wrapKey"),
+            _ => return Ok(()),
+        };
+        let signs = operations.iter().any(|operation| SIGNING_OPERATIONS.contains(operation));
+        let wraps = operations.iter().any(|operation| wanted.contains(operation));
+        if wraps || signs { Ok(()) } else { Err(KeyError::OtherOperations { expected }) }
     }
 
     /// The public half, whether or not there is a private one.
@@ -116,7 +133,7 @@ impl<'a> Members<'a> {
             return Err(KeyError::SigningOnly { mark: format!("use is {}", printable(public_use)) });
         }
         let operations = self.key_ops.as_deref().unwrap_or_default();
-        if let Some(operation) = operations.iter().find(|operation| matches!(**operation, "sign" | "verify")) {
+        if let Some(operation) = operations.iter().find(|operation| SIGNING_OPERATIONS.contains(operation)) {
             return Err(KeyError::SigningOnly { mark: format!("key_ops has {operation}") });
         }
         match self.alg {
@@ -197,6 +214,8 @@ fn is_signature(alg: &str) -> bool {
     numbered.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) || alg.starts_with("Ed") || alg == "none"
 }
 
+const SIGNING_OPERATIONS: [&str; 2] = ["sign", "verify"];
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -270,6 +289,21 @@ mod tests {
         }
         check_refused(json!({ "kty": "OKP", "crv": "Ed25519", "x": "AA" }), signing("Ed25519"));
         check_refused(json!({ "kty": "OKP", "crv": "Ed448", "x": "AA" }), signing("Ed448"));
+    }
+
+    #[test]
+    fn keys_that_say_they_do_not_wrap_are_refused() {
+        let other = |expected| KeyError::OtherOperations { expected };
+        for operations in [json!([]), json!(["encrypt"]), json!(["decrypt", "unwrapKey"]), json!(["deriveKey"])] {
+            check_refused(with(rsa(), "key_ops", operations), other("wrapKey"));
+        }
+        for operations in [json!(["encrypt"]), json!(["unwrapKey"]), json!(["future"])] {
+            check_refused(with(ec(), "key_ops", operations), other("deriveKey"));
+        }
+        for operations in [json!([]), json!(["deriveBits"]), json!(["deriveKey", "deriveBits"])] {
+            assert!(RecipientKey::from_jwk(&with(ec(), "key_ops", operations)).is_ok());
+        }
+        assert!(RecipientKey::from_jwk(&with(rsa(), "key_ops", json!(["encrypt", "wrapKey"]))).is_ok());
     }
 
     #[test]

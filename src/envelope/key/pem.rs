@@ -104,6 +104,13 @@ fn public_from_pkcs1(der: &[u8]) -> Result<RecipientKey, KeyError> {
     RecipientKey::from_rsa_parts(key.modulus.as_bytes(), key.public_exponent.as_bytes())
 }
 
+/// Modulus and exponent in the DER `SubjectPublicKeyInfo` of an RSA key.
+pub(crate) fn rsa_numbers(spki: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let spki = SubjectPublicKeyInfoRef::from_der(spki).ok().filter(|spki| spki.algorithm.oid == RSA_ENCRYPTION)?;
+    let key = RsaPublicKeyRef::from_der(spki.subject_public_key.as_bytes()?).ok()?;
+    Some((key.modulus.as_bytes().to_vec(), key.public_exponent.as_bytes().to_vec()))
+}
+
 fn private_from_pkcs8(der: &[u8]) -> Result<RecipientPrivateKey, KeyError> {
     let info =
         PrivateKeyInfoRef::from_der(der).map_err(|_| KeyError::DamagedDer { expected: "a PKCS#8 private key" })?;

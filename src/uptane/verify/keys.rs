@@ -38,6 +38,11 @@ impl Keys {
                 return Err(VerifyError::KeyIdMismatch { role: role.to_owned(), key_id });
             }
             let Ok(key) = PublicKey::from_object(object) else { continue };
+            // Nor can a key under which anybody signs. Repositories of others have keys of their own making, and as many as
+            // they like: an RSA key takes milliseconds.
+            if ids == KeyIds::Recomputed && key.check_strength().is_err() {
+                continue;
+            }
             if ids == KeyIds::Recomputed && keys.values().any(|other| other.is_same_key(&key)) {
                 return Err(VerifyError::DuplicateKey { role: role.to_owned() });
             }

@@ -1,0 +1,79 @@
+//! The one check of public keys that come in, whatever the door, and the same for those that are there already.
+
+use tokio::sync::Semaphore;
+
+use super::Error;
+use crate::catalog::{Catalog, VehicleFilter};
+use crate::envelope::key::RecipientKey;
+use crate::model::{EcuRecord, RecipientRecord, VehicleRecord};
+use crate::uptane::key::PublicKey;
+
+/// Reads and checks keys where it holds nobody up. An RSA key takes up to 50 ms, and a request can bring 128 of them.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if the check could not run.
+pub(super) async fn check_keys<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let _slot = AT_ONCE.acquire().await.map_err(Error::internal("wait for the check of a key"))?;
+    tokio::task::spawn_blocking(check).await.map_err(Error::internal("check a key"))
+}
+
+/// Reads a recipient's key as the catalog has it. Its strength was checked when it came in, and is by `fsck`.
+pub(super) fn stored_recipient(jwk: &str) -> Result<RecipientKey, Error> {
+    const OP: &str = "read a stored recipient";
+    let jwk = serde_json::from_str(jwk).map_err(Error::internal(OP))?;
+    RecipientKey::from_jwk(&jwk).map_err(Error::internal(OP))
+}
+
+/// Looks at all keys in the catalog, since rules get stricter while keys stay: what is wrong, a line each.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if the catalog can't be read.
+pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, Error> {
+    let recipients = catalog.list_recipients().await?;
+    let mut problems = check_keys(move || {
+        let problem = |record: &RecipientRecord| {
+            let fault = fault_of_recipient(&serde_json::from_str(&record.jwk).unwrap_or_default())?;
+            Some(format!(
+                "the recipient {} of {} is no key to seal for: {fault}; remove it with `motorcade recipient remove`, and \
+                 take what was sealed for it as known",
+                record.kid, record.hardware_id
+            ))
+        };
+        recipients.iter().filter_map(problem).collect::<Vec<_>>()
+    })
+    .await?;
+    let mut after = String::new();
+    loop {
+        let page = catalog.list_vehicles(&after, VEHICLES_A_PAGE, VehicleFilter::default()).await?;
+        problems
+            .extend(check_keys(move || page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>()).await?);
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(problems),
+        }
+    }
+}
+
+fn faults_of_vehicle(vehicle: &VehicleRecord) -> Vec<String> {
+    let line = |ecu: &EcuRecord, what: &str, fault: String| {
+        format!("the {what} key of {} in {} is none: {fault}; replace the ECU's keys", ecu.serial, vehicle.vin)
+    };
+    let faults = |ecu: &EcuRecord| {
+        let signing = PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+        let signing = signing.err().map(|fault| line(ecu, "signing", fault.to_string()));
+        let encryption = ecu.encryption_key.as_ref().and_then(fault_of_recipient);
+        let encryption = encryption.map(|fault| line(ecu, "encryption", fault));
+        signing.into_iter().chain(encryption).collect::<Vec<_>>()
+    };
+    vehicle.ecus.iter().flat_map(faults).collect()
+}
+
+fn fault_of_recipient(jwk: &serde_json::Value) -> Option<String> {
+    RecipientKey::from_jwk(jwk).and_then(|key| key.check_strength()).err().map(|fault| fault.to_string())
+}
+
+/// As many cores as checks may hold: requests go on beside them, whoever sends whatever keys.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
+const VEHICLES_A_PAGE: u32 = 500;
