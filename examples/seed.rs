@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use clap::Parser;
 use motorcade::app::setup::StateDir;
-use motorcade::catalog::NewImage;
+use motorcade::catalog::{ListingBound, NewImage};
 use motorcade::envelope::escrow::EscrowKey;
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::{DataKey, RecipientPrivateKey};
 use motorcade::model::{
-    Clock, ImageDescription, ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, SystemClock, TargetEntry,
+    Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest,
+    SystemClock, TargetEntry,
 };
 use motorcade::uptane::custom::ImageCustom;
 use sha2::{Digest, Sha256};
@@ -44,6 +45,7 @@ async fn main() -> anyhow::Result<()> {
     )?;
     let (with_escrow, public) = (envelope.to_json_with_escrow(), envelope.public_json()?);
     let catalog = state.open_catalog().await?;
+    let bound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: None };
     for first in (0..args.images).step_by(1000) {
         let numbers = first..args.images.min(first + 1000);
         let images = numbers.map(|number| {
@@ -54,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(image)
         });
-        catalog.insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?).await?;
+        catalog.insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?, &bound).await?;
     }
     catalog.close().await;
     Ok(()) // the server publishes what has changed when it starts

@@ -55,6 +55,24 @@ pub enum Error {
         /// Why, and what to do.
         detail: String,
     },
+    /// The body is something else than what belongs here.
+    #[error("{detail}")]
+    UnsupportedMediaType {
+        /// What it is, and how to send it.
+        detail: String,
+    },
+    /// Nobody can tell where the body ends.
+    #[error("{detail}")]
+    LengthRequired {
+        /// What to send.
+        detail: String,
+    },
+    /// What the request expects is not so.
+    #[error("{detail}")]
+    Unexpected {
+        /// What is so.
+        detail: String,
+    },
     /// More bytes than are allowed.
     #[error("the body is larger than the limit of {limit} bytes")]
     TooLarge {

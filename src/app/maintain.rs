@@ -51,6 +51,7 @@ impl App {
         loop {
             self.maintenance.beat(LONGEST_MAINTENANCE);
             self.publisher.warn_of_expiry().await;
+            self.watch_bins().await;
             match self.remove_superseded_metadata().await {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "removed superseded metadata"),

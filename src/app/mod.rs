@@ -15,6 +15,7 @@ pub mod ingest;
 mod keys;
 mod listing;
 pub mod maintain;
+pub mod precondition;
 pub mod publish;
 pub mod recipients;
 pub mod setup;
@@ -43,6 +44,7 @@ use deliver::{CompressedFiles, SharedFiles};
 use direct::{DirectorRoots, ListedImages};
 use fleet::Fleet;
 use ingest::UploadSlots;
+use precondition::Precondition;
 use publish::Publisher;
 use watch::{Pulse, Watch};
 
@@ -250,9 +252,12 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none; [`Error::Full`] or [`Error::Internal`] if the
+    /// [`Error::NotFound`] if there is none; [`Error::Unexpected`]; [`Error::Full`] or [`Error::Internal`] if the
     /// metadata could not be published yet; it will be.
-    pub async fn yank_image(self: &Arc<Self>, path: &ImagePath) -> Result<(), Error> {
+    pub async fn yank_image(self: &Arc<Self>, path: &ImagePath, expected: &Precondition) -> Result<(), Error> {
+        if *expected != Precondition::default() {
+            expected.check(self.catalog.find_image(path).await?.as_ref())?;
+        }
         if self.catalog.yank_image(path, self.clock.now()).await? {
             self.count_published(-1);
             tracing::info!(image.path = %path, "image yanked");
@@ -265,6 +270,15 @@ impl App {
 
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images
+
+fn no_room(role: &str, folder: Option<&str>) -> Error {
+    let whose = folder.map_or_else(String::new, |folder| format!("the share of {folder} in "));
+    let detail = format!(
+        "{whose}{role}, the metadata file that would list this, is full: more would be refused by vehicles; have images \
+         yanked that nobody needs, or use another path, which another file lists"
+    );
+    Error::Conflict { code: "metadata_full", detail }
+}
 
 fn no_image(path: &ImagePath) -> Error {
     Error::NotFound { code: "image_not_found", detail: format!("there is no image {path}") }
@@ -280,6 +294,7 @@ impl From<catalog::Error> for Error {
             catalog::Error::Unusable { path, fault } => {
                 Self::Unusable { detail: format!("{} {fault}", path.display()) }
             }
+            catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
             other @ (catalog::Error::Overtaken | catalog::Error::Migrate(_) | catalog::Error::Backend { .. }) => {
                 Self::Internal(Box::new(other))
             }

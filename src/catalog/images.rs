@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
+use super::listed::{ListingBound, add_entry, remove_entry};
 use super::{Catalog, Error, column, json, number, optional_time, parsed, text, time};
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat, Timestamp,
@@ -133,12 +134,13 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if a path is taken, and then none is accepted; [`Error::Full`]; [`Error::Backend`].
-    pub async fn insert_images(&self, images: &[NewImage]) -> Result<(), Error> {
+    /// [`Error::AlreadyExists`] if a path is taken, or [`Error::RoleFull`], and then none is accepted; [`Error::Full`];
+    /// [`Error::Backend`].
+    pub async fn insert_images(&self, images: &[NewImage], bound: &ListingBound) -> Result<(), Error> {
         const OP: &str = "insert images";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for image in images {
-            insert_image(&mut transaction, image).await?;
+            insert_image(&mut transaction, image, bound).await?;
         }
         transaction.commit().await.map_err(Error::backend(OP))
     }
@@ -162,14 +164,7 @@ impl Catalog {
             return Ok(false);
         }
         for target in [path.as_str(), &path.envelope_path()] {
-            let row = sqlx::query("DELETE FROM targets WHERE path = $1 RETURNING role")
-                .bind(target)
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(Error::backend(OP))?;
-            if let Some(row) = row {
-                count_change(&mut transaction, &text(&row, "role", OP)?).await?;
-            }
+            remove_entry(&mut transaction, target).await?;
         }
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(true)
@@ -202,7 +197,11 @@ impl Catalog {
     }
 }
 
-async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) -> Result<(), Error> {
+async fn insert_image(
+    transaction: &mut Transaction<'_, Any>,
+    new: &NewImage,
+    bound: &ListingBound,
+) -> Result<(), Error> {
     const OP: &str = "insert an image";
     let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } = &new.record;
     let hardware_ids = serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
@@ -237,7 +236,7 @@ async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) ->
         return Err(Error::AlreadyExists(path.to_string()));
     }
     for (role, target) in &new.targets {
-        insert_target(transaction, role, target).await?;
+        insert_target(transaction, role, target, bound).await?;
     }
     for name in &new.blobs {
         sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
@@ -249,7 +248,12 @@ async fn insert_image(transaction: &mut Transaction<'_, Any>, new: &NewImage) ->
     Ok(())
 }
 
-async fn insert_target(transaction: &mut Transaction<'_, Any>, role: &str, target: &TargetEntry) -> Result<(), Error> {
+async fn insert_target(
+    transaction: &mut Transaction<'_, Any>,
+    role: &str,
+    target: &TargetEntry,
+    bound: &ListingBound,
+) -> Result<(), Error> {
     sqlx::query("INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)")
         .bind(target.path.as_str())
         .bind(role)
@@ -259,7 +263,7 @@ async fn insert_target(transaction: &mut Transaction<'_, Any>, role: &str, targe
         .execute(&mut **transaction)
         .await
         .map_err(Error::backend("insert a target"))?;
-    count_change(transaction, role).await
+    add_entry(transaction, role, target, bound).await
 }
 
 pub(super) async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Result<(), Error> {

@@ -8,6 +8,7 @@ mod director;
 mod fleet_log;
 mod images;
 mod installation;
+mod listed;
 mod open;
 mod recipients;
 mod roles;
@@ -24,6 +25,7 @@ use sqlx::{AnyPool, Row};
 pub use director::DirectorRoot;
 pub use images::{ImagePage, NewImage};
 pub use installation::{Age, StoredEnvelope};
+pub use listed::{FolderBound, ListingBound};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;
@@ -60,6 +62,14 @@ pub enum Error {
     /// A row with that key is there.
     #[error("already in the catalog: {0}")]
     AlreadyExists(String),
+    /// A role has no room for an entry.
+    #[error("{role} has no room for another entry")]
+    RoleFull {
+        /// The role.
+        role: String,
+        /// The folder whose share it is that is used up, if not all of the role.
+        folder: Option<String>,
+    },
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]
     Overtaken,

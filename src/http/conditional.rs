@@ -148,7 +148,8 @@ fn matches_weakly(tags: &[u8], etag: &str) -> bool {
     is_any(tags) || EntityTags(tags).any(|tag| tag.opaque == etag.as_bytes())
 }
 
-fn is_any(tags: &[u8]) -> bool {
+/// Whether a list of tags is `*`.
+pub(super) fn is_any(tags: &[u8]) -> bool {
     tags.trim_ascii() == b"*"
 }
 
@@ -178,16 +179,16 @@ fn if_range_holds(conditions: &Conditions<'_>, representation: &Representation<'
 }
 
 /// One element of an entity-tag list.
-struct EntityTag<'a> {
-    is_weak: bool,
+pub(super) struct EntityTag<'a> {
+    pub(super) is_weak: bool,
     /// The opaque-tag, with its quotes.
-    opaque: &'a [u8],
+    pub(super) opaque: &'a [u8],
 }
 
 /// Walks `1#entity-tag` (RFC 9110, 8.8.3) and ends at the first byte that does not belong in it.
 ///
 /// A comma may stand inside a tag, so the list cannot be split at commas.
-struct EntityTags<'a>(&'a [u8]);
+pub(super) struct EntityTags<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for EntityTags<'a> {
     type Item = EntityTag<'a>;

@@ -117,6 +117,9 @@ impl ApiError {
                 (StatusCode::CONFLICT, problems.first().map_or("refused", |problem| problem.code))
             }
             E::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
+            E::UnsupportedMediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            E::LengthRequired { .. } => (StatusCode::LENGTH_REQUIRED, "length_required"),
+            E::Unexpected { .. } => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             E::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             E::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "stalled"),
             E::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too_slow"),

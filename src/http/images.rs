@@ -4,7 +4,7 @@ use std::io;
 
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,11 @@ use super::ApiError;
 use super::auth::{Access, Manage, Read, Upload};
 use super::error::Problem;
 use super::paging::{check_limit, default_limit};
+use super::upload_body;
 use super::upload_head::{self, IMAGES, image_path};
 use crate::app::App;
 use crate::app::ingest::Accepted;
+use crate::app::precondition::{self, Precondition};
 use crate::blob::BlobKey;
 use crate::model::{ImagePath, ImageRecord};
 
@@ -118,7 +120,10 @@ pub(super) struct EnvelopeQuery {
         ("conflicts" = Option<Vec<String>>, Query, description = "what must not be in the same vehicle, as in `brake-*<7`; repeat for more"),
         ("algorithm" = Option<String>, Query, description = "AES256_GCM_HKDF_1MB (default) or AES256_GCM_HKDF_4KB"),
         ("recipient" = Option<Vec<String>>, Query, description = "kid; default: all recipients of the hardware ids"),
-        ("Repr-Digest" = Option<String>, Header, description = "RFC 9530, sha-256; checked if given"),
+        ("allow_empty" = Option<bool>, Query, description = "take an image without bytes, which is refused otherwise"),
+        ("Repr-Digest" = Option<String>, Header, description = "RFC 9530, sha-256; checked if given, as it is in Content-Digest, Digest, x-amz-checksum-sha256 and X-Checksum-Sha256"),
+        ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1: tags of the image, or `*`"),
+        ("If-None-Match" = Option<String>, Header, description = "RFC 9110, 13.1.2: `*` for an image that must not be there yet"),
     ),
     request_body(content_type = "application/octet-stream", description = "the image, of any size"),
     responses(
@@ -127,10 +132,13 @@ pub(super) struct EnvelopeQuery {
         (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),
-        (status = 409, body = Problem, description = "the path has other bytes or another description"),
+        (status = 409, body = Problem, description = "the path has other bytes or another description, or the metadata has no room"),
         (status = 408, body = Problem, description = "nothing was received for too long"),
+        (status = 411, body = Problem, description = "no body"),
+        (status = 412, body = Problem, description = "If-Match or If-None-Match does not hold"),
         (status = 413, body = Problem, description = "larger than the limit, which is in `limit`"),
-        (status = 422, body = Problem, description = "no recipient, or another digest than was announced"),
+        (status = 415, body = Problem, description = "a form instead of the image"),
+        (status = 422, body = Problem, description = "no recipient, too long a description, or another digest than was announced"),
         (status = 503, body = Problem, description = "too many uploads are running"),
         (status = 507, body = Problem, description = "no space is left"),
     ),
@@ -142,7 +150,7 @@ pub(super) async fn upload_image(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
-    let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal.id)?;
+    let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal)?;
     access.principal.check_upload(&upload.path)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
@@ -184,9 +192,17 @@ pub(super) async fn list_images(
 
 /// Shows an image.
 #[utoipa::path(
-    get, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
+    get, path = "/api/v1/images/{path}", tag = "images",
+    params(
+        ("path" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1"),
+        ("If-None-Match" = Option<String>, Header, description = "RFC 9110, 13.1.2"),
+    ),
     responses(
-        (status = 200, body = ImageBody, description = "the image"),
+        (status = 200, body = ImageBody, description = "the image", headers(("ETag" = String, description = "for If-Match and If-None-Match"))),
+        (status = 304, description = "it has one of the tags of If-None-Match"),
+        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
+        (status = 412, body = Problem, description = "If-Match does not hold"),
         (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is none"),
     ),
@@ -198,14 +214,27 @@ pub(super) async fn show_image(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let image = app.show_image(&requested_image(&request)?).await?;
-    Ok(HttpResponse::Ok().json(ImageBody::from(image)))
+    let expected = upload_body::precondition(request.headers())?;
+    let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
+    Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
+    if !(Precondition { matches: None, matches_none: expected.matches_none }).holds(Some(&image)) {
+        return Ok(HttpResponse::NotModified().insert_header(etag).finish());
+    }
+    Ok(HttpResponse::Ok().insert_header(etag).json(ImageBody::from(image)))
 }
 
 /// Takes an image out of the published metadata.
 #[utoipa::path(
-    delete, path = "/api/v1/images/{path}", tag = "images", params(("path" = String, Path)),
+    delete, path = "/api/v1/images/{path}", tag = "images",
+    params(
+        ("path" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1"),
+        ("If-None-Match" = Option<String>, Header, description = "RFC 9110, 13.1.2"),
+    ),
     responses(
         (status = 204, description = "yanked"),
+        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
+        (status = 412, body = Problem, description = "If-Match or If-None-Match does not hold"),
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is none"),
@@ -217,7 +246,8 @@ pub(super) async fn yank_image(
     _: Access<Manage>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    app.into_inner().yank_image(&requested_image(&request)?).await?;
+    let expected = upload_body::precondition(request.headers())?;
+    app.into_inner().yank_image(&requested_image(&request)?, &expected).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

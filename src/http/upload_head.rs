@@ -1,12 +1,14 @@
 //! The head of an upload, `PUT /api/v1/images/{path}?…`, as an [`UploadRequest`].
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-use super::repr_digest::announced_sha256;
+use super::upload_body;
 use crate::app::Error;
-use crate::app::ingest::UploadRequest;
+use crate::app::access::Principal;
+use crate::app::ingest::{EmptyImage, UploadRequest};
+use crate::app::precondition::Precondition;
 use crate::model::{Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat};
 
 /// Below which path images are.
@@ -17,13 +19,13 @@ pub(super) const IMAGES: &str = "/api/v1/images/";
 /// # Errors
 ///
 /// [`Error::Invalid`] names the part and the rule that it breaks.
-pub(super) fn parse(path: &str, query: &str, headers: &HeaderMap, uploaded_by: &str) -> Result<UploadRequest, Error> {
+pub(super) fn parse(path: &str, query: &str, headers: &HeaderMap, by: &Principal) -> Result<UploadRequest, Error> {
     let path = image_path(path)?;
-    refuse_content_coding(headers)?;
-    let content_length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut request = Query::parse(query)?.into_request(path, uploaded_by)?;
-    request.expected_sha256 = announced_sha256(headers)?;
-    request.content_length = content_length;
+    let body = upload_body::parse(headers)?;
+    let mut request = Query::parse(query)?.into_request(path, by)?;
+    request.expected_sha256 = body.expected_sha256;
+    request.content_length = body.framing.content_length(request.empty)?;
+    request.precondition = upload_body::precondition(headers)?;
     Ok(request)
 }
 
@@ -42,16 +44,6 @@ fn bad_path(rule: impl ToString) -> Error {
     Error::Invalid { code: "bad_image_path", detail: rule.to_string() }
 }
 
-fn refuse_content_coding(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if coding != "identity" => Err(Error::Invalid {
-            code: "content_coding",
-            detail: "send the image as it is, without Content-Encoding: it is hashed and sealed as it comes".into(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// The members of the query; each once but for those that are lists.
 #[derive(Default)]
 struct Query {
@@ -64,10 +56,12 @@ struct Query {
     algorithm: Option<String>,
     requires: Vec<String>,
     conflicts: Vec<String>,
+    allow_empty: Option<String>,
 }
 
 impl Query {
     fn parse(text: &str) -> Result<Self, Error> {
+        refuse_raw_plus(text)?;
         let mut query = Self::default();
         for (member, value) in form_urlencoded::parse(text.as_bytes()) {
             let value = value.into_owned();
@@ -93,6 +87,7 @@ impl Query {
                 "name" => &mut query.name,
                 "target_format" => &mut query.target_format,
                 "algorithm" => &mut query.algorithm,
+                "allow_empty" => &mut query.allow_empty,
                 other => return Err(bad_query(format!("unknown query parameter {other:.40?}: use {ALLOWED}"))),
             };
             if single.replace(value).is_some() {
@@ -102,7 +97,7 @@ impl Query {
         Ok(query)
     }
 
-    fn into_request(self, path: ImagePath, uploaded_by: &str) -> Result<UploadRequest, Error> {
+    fn into_request(self, path: ImagePath, by: &Principal) -> Result<UploadRequest, Error> {
         let mut hardware_ids: Vec<HardwareId> =
             self.hardware_ids.into_iter().map(|id| id.parse().map_err(bad_query)).collect::<Result<_, _>>()?;
         hardware_ids.sort();
@@ -116,6 +111,9 @@ impl Query {
         };
         let missing = |member: &str| bad_query(format!("`{member}` is missing"));
         let version = self.version.ok_or_else(|| missing("version"))?;
+        if version.contains(' ') {
+            return Err(bad_query("`version` must not contain a space; a `+` is written `%2B` in a query"));
+        }
         let release_counter = self.release_counter.ok_or_else(|| missing("release_counter"))?;
         let target_format = self.target_format.map(|format| format.parse()).transpose().map_err(bad_query)?;
         let algorithm = self.algorithm.map(|algorithm| algorithm.parse()).transpose().map_err(bad_query)?;
@@ -133,9 +131,31 @@ impl Query {
             algorithm: algorithm.unwrap_or(SealAlgorithm::Aes256GcmHkdf1Mb),
             recipients: (!self.recipients.is_empty()).then_some(self.recipients),
             expected_sha256: None,
+            empty: empty_image(self.allow_empty.as_deref())?,
+            precondition: Precondition::default(),
             content_length: None,
-            uploaded_by: uploaded_by.to_owned(),
+            uploaded_by: by.id.clone(),
+            folder: by.path_prefix.clone(),
         })
+    }
+}
+
+/// A form writes a space as `+`, and people write `4.2.0+build.7` as it is: what is signed must not depend on who is right.
+fn refuse_raw_plus(text: &str) -> Result<(), Error> {
+    match text.split('&').find(|member| member.contains('+')) {
+        Some(member) => {
+            let name = member.split(['=', '+']).next().unwrap_or_default();
+            Err(bad_query(format!("`{name:.40}` has a raw `+`: write `%2B` for a plus, or `%20` for a space")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn empty_image(allowed: Option<&str>) -> Result<EmptyImage, Error> {
+    match allowed {
+        None | Some("false") => Ok(EmptyImage::Refused),
+        Some("true") => Ok(EmptyImage::Allowed),
+        Some(_) => Err(bad_query("`allow_empty` must be true or false")),
     }
 }
 
@@ -162,16 +182,21 @@ fn bad_query(detail: impl ToString) -> Error {
     Error::Invalid { code: "bad_query", detail: detail.to_string() }
 }
 
-const ALLOWED: &str =
-    "hardware_id, version, release_counter, name, target_format, algorithm, recipient, requires and conflicts";
+const ALLOWED: &str = "hardware_id, version, release_counter, name, target_format, algorithm, recipient, requires, conflicts and allow_empty";
 const MAX_CONSTRAINTS: usize = 32; // they are in signed metadata, and checked with each assignment
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{self, HeaderValue};
+
     use super::*;
+    use crate::model::AccessRole;
 
     fn parsed(query: &str) -> Result<UploadRequest, String> {
-        parse("gw/4.2.0/gateway.bin", query, &HeaderMap::new(), "token").map_err(|error| error.to_string())
+        let by = Principal { id: "token".into(), role: AccessRole::Uploader, path_prefix: None };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("7"));
+        parse("gw/4.2.0/gateway.bin", query, &headers, &by).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -204,10 +229,22 @@ mod tests {
             (&format!("{all}&requires=gw%3E%3Dx"), "\"gw>=x\" is no constraint"),
             ("hardware_id=a&version=1&release_counter=-1", "`release_counter` must be"),
             ("hardware_id=a%20b&version=1&release_counter=1", "`hardware_id` must not contain"),
+            ("hardware_id=a&version=4.2.0+build.7&release_counter=1", "`version` has a raw `+`: write `%2B`"),
+            ("hardware_id=a&version=4.2.0%20build.7&release_counter=1", "`version` must not contain a space"),
+            (&format!("{all}&name=lib++"), "`name` has a raw `+`"),
+            (&format!("{all}&requires=lib+x"), "`requires` has a raw `+`"),
+            (&format!("{all}&allow_empty=yes"), "`allow_empty` must be"),
         ] {
             let error = parsed(query).unwrap_err();
             assert!(error.starts_with(expected), "{query}: {error}");
         }
+    }
+
+    #[test]
+    fn a_plus_and_a_space_are_signed_as_they_are_meant() {
+        let request = parsed("hardware_id=a&version=4.2.0%2Bbuild.7&release_counter=1&name=two%20words").unwrap();
+        assert_eq!(request.description.version.as_str(), "4.2.0+build.7");
+        assert_eq!(request.description.name.as_str(), "two words");
     }
 
     #[test]

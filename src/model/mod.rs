@@ -39,6 +39,6 @@ pub use network::{Network, NetworkError};
 pub use public_key::{WeakKey, check_ed25519, check_rsa};
 pub use recipient::RecipientRecord;
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
-pub use sealed_image::{ImageRecord, SealedImage, TargetEntry};
+pub use sealed_image::{ImageRecord, MAX_BIN_BYTES, SealedImage, TargetEntry};
 pub use token::{AccessRole, ParseAccessRoleError};
 pub use vehicle::{EcuRole, EcuSerial, InstalledImage, VehicleId};

@@ -31,6 +31,8 @@ pub struct Metrics {
     publications: IntCounterVec,
     publication_duration: Histogram,
     published_images: IntGauge,
+    largest_bin: IntGauge,
+    bin_limit: IntGauge,
     metadata_expiry: IntGaugeVec,
     metadata_version: IntGaugeVec,
     corrupt_blobs: IntCounter,
@@ -67,6 +69,8 @@ impl Metrics {
                 &PUBLICATION_BUCKETS,
             ),
             published_images: int_gauge(r, "published_images", "Images in the Image repository."),
+            largest_bin: int_gauge(r, "largest_bin_bytes", "Bytes of entries in the fullest hash bin."),
+            bin_limit: int_gauge(r, "bin_limit_bytes", "Bytes of entries at which a hash bin is full."),
             metadata_expiry: int_gauges(r, "metadata_expiry_seconds", until, &ROLE_LABELS),
             metadata_version: int_gauges(r, "metadata_version", "Version of signed metadata.", &ROLE_LABELS),
             corrupt_blobs: int_counter(r, "corrupt_blobs_total", "Blobs that differ from their digest."),
@@ -115,6 +119,12 @@ impl Metrics {
     /// The gauge of requests that have no response yet.
     pub fn http_in_flight(&self) -> IntGauge {
         self.http.in_flight.clone()
+    }
+
+    /// Tells how full the fullest hash bin is, and when it is full.
+    pub fn set_largest_bin(&self, bytes: u64, limit: u64) {
+        self.largest_bin.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.bin_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
     /// Adds plaintext bytes that were sealed.

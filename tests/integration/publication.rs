@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use motorcade::app::footing::StateLock;
-use motorcade::app::ingest::{Accepted, UploadRequest};
+use motorcade::app::ingest::{Accepted, EmptyImage, UploadRequest};
+use motorcade::app::precondition::Precondition;
 use motorcade::app::setup::Opened;
 use motorcade::app::{App, Limits};
 use motorcade::model::{AccessRole, Clock, ImageDescription, Sha256Digest, Timestamp};
@@ -57,8 +58,11 @@ impl Node {
             algorithm: Default::default(),
             recipients: None,
             expected_sha256: Some(Sha256Digest::from_bytes(Sha256::digest(b"firmware").into())),
+            empty: EmptyImage::Refused,
+            precondition: Precondition::default(),
             content_length: None,
             uploaded_by: "test".into(),
+            folder: None,
         };
         let plan = self.app.plan_upload(&request).await.unwrap();
         let body = stream::iter([Ok(Bytes::from_static(b"firmware"))]);

@@ -93,11 +93,14 @@ impl App {
         let Some(published) = self.catalog.find_role(role).await? else { return Err(no_file()) };
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
-        let bytes = read_small(&blob).await?;
+        // Only length and digest of what is published now are known; older files stand for themselves by their signatures.
+        let is_current = published.version == version;
+        if is_current && published.length != blob.length {
+            return Err(self.corrupt(key));
+        }
+        let bytes = read_whole(&blob).await?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
-        // Only the digests of what is published now are known; older files stand for themselves by their signatures.
-        let is_other = published.version == version && published.sha256 != sha256;
-        if is_other || !bytes.starts_with(SIGNED_METADATA) {
+        if (is_current && published.sha256 != sha256) || !bytes.starts_with(SIGNED_METADATA) {
             return Err(self.corrupt(key));
         }
         let content = Content::Bytes(self.shared.share(sha256, bytes));
@@ -108,7 +111,7 @@ impl App {
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
         if blob.length <= MAX_CHECKED_SIZE {
-            let bytes = read_small(&blob).await?;
+            let bytes = read_whole(&blob).await?;
             if Sha256Digest::from_bytes(Sha256::digest(&bytes).into()) != sha256 {
                 return Err(self.corrupt(key));
             }
@@ -153,8 +156,9 @@ fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Co
     Delivery { key, coding: Coding::Identity, length, modified, content, sha256 }
 }
 
-async fn read_small(blob: &Blob) -> Result<Bytes, Error> {
-    let read = blob.read_all(MAX_CHECKED_SIZE).await;
+/// Reads a blob that the server has made itself, or has looked at the length of.
+async fn read_whole(blob: &Blob) -> Result<Bytes, Error> {
+    let read = blob.read_all(blob.length).await;
     read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source }))
 }
 

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
-use super::{Accepted, UploadRequest, check_same_description, other_bytes, pipeline};
+use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
 use crate::app::{App, Error};
 use crate::blob::{BlobKey, StagedBlob};
-use crate::catalog::NewImage;
+use crate::catalog::{ListingBound, NewImage};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
@@ -49,7 +49,8 @@ impl App {
         let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
         self.catalog.announce_blobs(&new.blobs, self.clock.now()).await?;
-        let stored = self.store_and_insert(new.clone(), &keys, staged, envelope.public.into()).await;
+        let bound = bounds::bound(&request);
+        let stored = self.store_and_insert(new.clone(), &bound, &keys, staged, envelope.public.into()).await;
         // A commit that failed may have taken place all the same; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),
@@ -137,6 +138,7 @@ impl App {
     async fn store_and_insert(
         &self,
         new: NewImage,
+        bound: &ListingBound,
         keys: &[BlobKey; 2],
         staged: Box<dyn StagedBlob>,
         envelope: Bytes,
@@ -145,7 +147,7 @@ impl App {
         let promoting = tokio::task::spawn_blocking(move || staged.promote(&image_key));
         promoting.await.map_err(Error::internal("store an image"))??;
         self.blobs.put(&keys[1], envelope).await?;
-        Ok(self.catalog.insert_images(&[new]).await?)
+        Ok(self.catalog.insert_images(&[new], bound).await?)
     }
 
     async fn discard_blobs(&self, keys: &[BlobKey]) {

@@ -11,6 +11,7 @@
 //! [`super::maintain`] to what is left.
 
 mod body;
+mod bounds;
 mod commit;
 mod pipeline;
 mod slots;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::precondition::Precondition;
 use super::{App, Error};
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
@@ -42,10 +44,26 @@ pub struct UploadRequest {
     pub recipients: Option<Vec<String>>,
     /// Digest of the whole body, if the client sent one.
     pub expected_sha256: Option<Sha256Digest>,
+    /// Whether the image may have no bytes.
+    pub empty: EmptyImage,
+    /// What the client expects to be at the path.
+    pub precondition: Precondition,
     /// Length of the body in bytes, if the client sent it.
     pub content_length: Option<u64>,
     /// Id of the client's token.
     pub uploaded_by: String,
+    /// The folder that the client is bound to, if it is: there is a share for it in each metadata file.
+    pub folder: Option<String>,
+}
+
+/// Whether an image may have no bytes. It is hardly ever meant, and its path is used up then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmptyImage {
+    /// It may not.
+    #[default]
+    Refused,
+    /// It may: the client has asked for it.
+    Allowed,
 }
 
 /// What an upload's head leads to.
@@ -73,15 +91,20 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken path,
-    /// [`Error::Unprocessable`] without recipients, [`Error::Full`].
+    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken path or in a full bin,
+    /// [`Error::Unprocessable`] without recipients or with too much to be signed, [`Error::Full`].
     #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn plan_upload(&self, request: &UploadRequest) -> Result<Plan, Error> {
         let limit = self.limits.max_image_size;
         if request.content_length.is_some_and(|length| length > limit) {
             return Err(Error::TooLarge { limit });
         }
-        if let Some(existing) = self.catalog.find_image(&request.path).await? {
+        if request.content_length == Some(0) {
+            check_not_empty(request, 0)?;
+        }
+        let existing = self.catalog.find_image(&request.path).await?;
+        request.precondition.check(existing.as_ref())?;
+        if let Some(existing) = existing {
             check_same_description(request, &existing)?;
             if request.content_length.is_some_and(|length| length != existing.sealed.plaintext_length) {
                 return Err(other_bytes(&request.path));
@@ -93,6 +116,7 @@ impl App {
             };
         }
         self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
+        self.check_listing(request).await?;
         let needed = request.content_length.unwrap_or(0).saturating_add(self.limits.reserved_space);
         if self.blobs.free_space()?.is_some_and(|free| free < needed) {
             return Err(Error::Full { detail: "no space is left for an image of this size".into() });
@@ -139,6 +163,7 @@ impl App {
         )
         .await?;
         check_digest(&request, sealed.image.plaintext_sha256)?;
+        check_not_empty(&request, sealed.image.plaintext_length)?;
         self.commit_unattended(request, sealed, data_key).await
     }
 
@@ -165,6 +190,7 @@ impl App {
     async fn confirm(&self, request: &UploadRequest) -> Result<Accepted, Error> {
         self.publisher.publish().await?;
         let existing = self.show_image(&request.path).await?;
+        request.precondition.check(Some(&existing))?;
         check_same_description(request, &existing)?;
         Ok(Accepted::AlreadyStored(existing))
     }
@@ -217,11 +243,20 @@ fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Re
     }
 }
 
+fn check_not_empty(request: &UploadRequest, length: u64) -> Result<(), Error> {
+    if length > 0 || request.empty == EmptyImage::Allowed {
+        return Ok(());
+    }
+    let detail = "the body is empty, and an image without bytes is hardly ever meant: send the image with `curl -T FILE`, \
+                  or ask for it with allow_empty=true";
+    Err(Error::Invalid { code: "empty_body", detail: detail.into() })
+}
+
 fn check_digest(request: &UploadRequest, sha256: Sha256Digest) -> Result<(), Error> {
     match request.expected_sha256 {
         Some(expected) if expected != sha256 => Err(Error::Unprocessable {
             code: "digest_mismatch",
-            detail: format!("the body's SHA-256 is {sha256}, but Repr-Digest says {expected}: nothing was kept"),
+            detail: format!("the body's SHA-256 is {sha256}, but the request says {expected}: nothing was kept"),
         }),
         _ => Ok(()),
     }

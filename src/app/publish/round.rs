@@ -11,7 +11,7 @@ use crate::app::Error;
 use crate::app::trust::Verifier;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
-use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::model::{Clock, MAX_BIN_BYTES, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
 use crate::uptane::root::{self, Repository};
@@ -259,7 +259,7 @@ impl Rounds {
     fn warn_if_large(&self, file: &SignedFile) {
         let limit = match file.role.as_str() {
             "root" | "snapshot" | "timestamp" => 64 * 1024, // aktualizr's
-            _ => 512 * 1024,
+            _ => MAX_BIN_BYTES as usize,
         };
         if file.bytes.len() > limit / 4 * 3 {
             tracing::warn!(role = file.role, size_bytes = file.bytes.len(), limit, "metadata file gets large");

@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
 use reqwest::{Body, Method, Response, StatusCode};
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::source::Source;
 use crate::cli::api::{Api, Failure};
@@ -53,6 +54,9 @@ pub(super) struct PushArgs {
     /// Seal for this recipient only, by kid; repeat for more [default: all of the hardware ids']
     #[arg(long)]
     recipient: Vec<String>,
+    /// Push an image without bytes, which is refused otherwise
+    #[arg(long)]
+    allow_empty: bool,
     /// SHA-256 that the image must have; of use with a pipe, whose writer may fail without a word
     #[arg(long, value_name = "HEX")]
     sha256: Option<Sha256Digest>,
@@ -148,7 +152,7 @@ async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, F
         let bar: ProgressBar = bar.clone();
         move |piece| bar.inc(piece.len() as u64)
     });
-    let mut request = api.request(Method::PUT, &format!("images/{}", args.path)).query(&query(args));
+    let mut request = api.request(Method::PUT, &format!("images/{}?{}", args.path, query(args)));
     request = request.header("Content-Type", "application/octet-stream");
     if let Some(length) = source.length() {
         request = request.header("Content-Length", length);
@@ -161,7 +165,7 @@ async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, F
     response
 }
 
-fn query(args: &PushArgs) -> Vec<(&'static str, String)> {
+fn query(args: &PushArgs) -> String {
     let mut query = vec![
         ("version", args.version.to_string()),
         ("release_counter", args.release_counter.to_string()),
@@ -172,7 +176,9 @@ fn query(args: &PushArgs) -> Vec<(&'static str, String)> {
     query.extend(args.requires.iter().map(|constraint| ("requires", constraint.to_string())));
     query.extend(args.conflicts.iter().map(|constraint| ("conflicts", constraint.to_string())));
     query.extend(args.recipient.iter().map(|kid| ("recipient", kid.clone())));
-    query
+    query.extend(args.allow_empty.then(|| ("allow_empty", "true".to_owned())));
+    // A form writes a space as `+`, and the server takes neither for the other.
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20")
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -1,0 +1,56 @@
+//! Which state of an image a client expects: a change that was meant for another one is not made.
+
+use super::Error;
+use crate::model::ImageRecord;
+
+/// What has to be true of an image for a change of it to be made. The default is always true.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Precondition {
+    /// It is one of these.
+    pub matches: Option<Tags>,
+    /// It is none of these.
+    pub matches_none: Option<Tags>,
+}
+
+/// States of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tags {
+    /// Any, as long as there is an image.
+    Any,
+    /// Those with these tags.
+    Of(Vec<String>),
+}
+
+impl Precondition {
+    /// Whether it is true of the image at a path, if there is one.
+    pub fn holds(&self, existing: Option<&ImageRecord>) -> bool {
+        let is_in = |tags: &Tags| match (tags, existing) {
+            (_, None) => false,
+            (Tags::Any, Some(_)) => true,
+            (Tags::Of(tags), Some(image)) => tags.contains(&tag(image)),
+        };
+        self.matches.as_ref().is_none_or(is_in) && !self.matches_none.as_ref().is_some_and(is_in)
+    }
+
+    /// As [`Self::holds`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unexpected`] if it is not true.
+    pub fn check(&self, existing: Option<&ImageRecord>) -> Result<(), Error> {
+        if self.holds(existing) {
+            return Ok(());
+        }
+        let detail = match existing {
+            Some(image) => format!("{} is there, and not as the request expects it: nothing was changed", image.path),
+            None => "there is no such image, and the request expects one: nothing was changed".to_owned(),
+        };
+        Err(Error::Unexpected { detail })
+    }
+}
+
+/// What tells an image from every other, and from itself before it was yanked.
+pub fn tag(image: &ImageRecord) -> String {
+    let suffix = if image.yanked_at.is_some() { "-yanked" } else { "" };
+    format!("{}{suffix}", image.sealed.sha256)
+}

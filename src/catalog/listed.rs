@@ -1,0 +1,145 @@
+//! How much the roles that list images may list: a metadata file that no client would read must never be signed.
+
+use sqlx::{Any, Transaction};
+
+use super::{Catalog, Error, column, number, text};
+use crate::model::TargetEntry;
+
+/// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are bytes.
+macro_rules! listed_bytes {
+    () => {
+        "LENGTH(path) + COALESCE(LENGTH(custom), 0) + 160"
+    };
+}
+
+/// Asks how much a role lists of what lies in a folder.
+macro_rules! folder_query {
+    ($role:expr, $folder:expr) => {
+        sqlx::query(concat!(
+            "SELECT COALESCE(SUM(",
+            listed_bytes!(),
+            "), 0) AS listed FROM targets WHERE role = $1 AND path >= $2 AND path < $3"
+        ))
+        .bind($role.to_owned())
+        .bind($folder.prefix.as_str())
+        .bind($folder.end())
+    };
+}
+
+/// How much may be listed, in bytes as [`TargetEntry::listed_bytes`] counts them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListingBound {
+    /// By one role.
+    pub role_bytes: u64,
+    /// By one role, of what lies in a folder.
+    pub folder: Option<FolderBound>,
+}
+
+/// The share of a folder whose uploaders are bound to it: they must not be able to take all there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderBound {
+    /// The folder, with a slash at its end.
+    pub prefix: String,
+    /// In bytes.
+    pub bytes: u64,
+}
+
+impl Catalog {
+    /// Checks whether roles have room for entries of so many bytes. What is found may be taken by somebody else until
+    /// [`Catalog::insert_images`], which checks again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleFull`], [`Error::Backend`].
+    pub async fn check_room(&self, entries: &[(String, u64)], bound: &ListingBound) -> Result<(), Error> {
+        const OP: &str = "look for room in a role";
+        let mut connection = self.pool.acquire().await.map_err(Error::backend(OP))?;
+        for (role, bytes) in entries {
+            let row = sqlx::query("SELECT listed_bytes FROM roles WHERE name = $1").bind(role.as_str());
+            let row = row.fetch_optional(&mut *connection).await.map_err(Error::backend(OP))?;
+            let listed = row.map_or(Ok(0), |row| number(&row, "listed_bytes", OP))?;
+            // Two entries of one image can be in one role; that one is then a few bytes fuller than it looks.
+            bound.check_role(role, listed + bytes)?;
+            if let Some(folder) = &bound.folder {
+                let row = folder_query!(role, folder).fetch_one(&mut *connection).await;
+                let listed = number(&row.map_err(Error::backend(OP))?, "listed", OP)?;
+                folder.check(role, listed + bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The most that any role lists, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn largest_listing(&self) -> Result<u64, Error> {
+        const OP: &str = "look for the largest role";
+        let row = sqlx::query("SELECT COALESCE(MAX(listed_bytes), 0) AS listed FROM roles").fetch_one(&self.pool);
+        number(&row.await.map_err(Error::backend(OP))?, "listed", OP)
+    }
+}
+
+impl ListingBound {
+    fn check_role(&self, role: &str, listed: u64) -> Result<(), Error> {
+        match listed > self.role_bytes {
+            true => Err(Error::RoleFull { role: role.to_owned(), folder: None }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl FolderBound {
+    fn check(&self, role: &str, listed: u64) -> Result<(), Error> {
+        match listed > self.bytes {
+            true => Err(Error::RoleFull { role: role.to_owned(), folder: Some(self.prefix.clone()) }),
+            false => Ok(()),
+        }
+    }
+
+    /// The first text after all that begin with the prefix, whose last character is ASCII.
+    fn end(&self) -> String {
+        let mut end = self.prefix.clone();
+        let last = end.pop().and_then(|last| char::from_u32(u32::from(last) + 1));
+        end.extend(last);
+        end
+    }
+}
+
+/// Marks a role as changed by a new entry, unless it has no room for it: an entry that the transaction has inserted.
+pub(super) async fn add_entry(
+    transaction: &mut Transaction<'_, Any>,
+    role: &str,
+    entry: &TargetEntry,
+    bound: &ListingBound,
+) -> Result<(), Error> {
+    const OP: &str = "mark a role as changed";
+    let row = sqlx::query(
+        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes + $1 WHERE name = $2 RETURNING listed_bytes",
+    );
+    let row = row.bind(column(entry.listed_bytes())).bind(role).fetch_optional(&mut **transaction).await;
+    let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(()) };
+    bound.check_role(role, number(&row, "listed_bytes", OP)?)?;
+    if let Some(folder) = &bound.folder {
+        let row = folder_query!(role, folder).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+        folder.check(role, number(&row, "listed", OP)?)?;
+    }
+    Ok(())
+}
+
+/// Takes an entry out of the role that lists it, and marks that as changed.
+pub(super) async fn remove_entry(transaction: &mut Transaction<'_, Any>, path: &str) -> Result<(), Error> {
+    const OP: &str = "remove a target";
+    let row =
+        sqlx::query(concat!("DELETE FROM targets WHERE path = $1 RETURNING role, ", listed_bytes!(), " AS listed"));
+    let row = row.bind(path).fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let Some(row) = row else { return Ok(()) };
+    sqlx::query("UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes - $1 WHERE name = $2")
+        .bind(column(number(&row, "listed", OP)?))
+        .bind(text(&row, "role", OP)?)
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(Error::backend(OP))
+}
