@@ -1,5 +1,8 @@
 //! `/api/v1/recipients`: which keys are taken, and that nothing is left of those that are not.
 
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use motorcade::envelope::key::RecipientKey;
@@ -253,10 +256,14 @@ async fn a_body_over_64_kib_is_refused() {
 /// A key that signs metadata must not receive, too (Uptane 2.1.0, 5.2.2: each role has keys of its own).
 #[tokio::test]
 async fn a_role_key_is_refused_as_a_recipient() {
-    let state = crate::state::TestState::new();
-    let role_key = p256::SecretKey::from_pkcs8_pem(&key_file("snakeoil_p256_other.pem")).unwrap();
-    let pem = role_key.to_pkcs8_pem(LineEnding::LF).unwrap();
-    std::fs::write(state.path().join("keys/timestamp.pem"), pem.as_bytes()).unwrap();
+    let state = crate::state::TestState::prepared(|folder| {
+        let role_key = p256::SecretKey::from_pkcs8_pem(&key_file("snakeoil_p256_other.pem")).unwrap();
+        let pem = role_key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        std::fs::DirBuilder::new().mode(0o700).create(folder.join("keys")).unwrap();
+        let file =
+            std::fs::File::options().write(true).create_new(true).mode(0o600).open(folder.join("keys/timestamp.pem"));
+        file.unwrap().write_all(pem.as_bytes()).unwrap();
+    });
     let server = TestServer::on(state, |_| ()).await;
     let public = private_key("snakeoil_p256_other").public().to_jwk();
     let answer = register(&server, &["gw-mk9"], public).await;

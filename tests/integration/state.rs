@@ -52,15 +52,24 @@ pub(crate) struct TestState {
 
 impl TestState {
     pub(crate) fn new() -> Self {
-        static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::make);
+        static TEMPLATE: LazyLock<Template> = LazyLock::new(|| Template::make(|_| ()));
+        Self::of(&TEMPLATE)
+    }
+
+    /// The same, made anew with what `prepare` has put into the folder before `init`, such as keys.
+    pub(crate) fn prepared(prepare: fn(&Path)) -> Self {
+        Self::of(&Template::make(prepare))
+    }
+
+    fn of(template: &Template) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for (name, mode, bytes) in &TEMPLATE.files {
+        for (name, mode, bytes) in &template.files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, bytes).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
         }
-        Self { folder, tokens: TEMPLATE.tokens.clone() }
+        Self { folder, tokens: template.tokens.clone() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -144,21 +153,22 @@ struct Template {
 }
 
 impl Template {
-    fn make() -> Self {
+    fn make(prepare: fn(&Path)) -> Self {
         // A runtime can't be started within another one, and tests run in theirs.
-        let making = std::thread::spawn(|| {
+        let making = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(Self::make_async())
+            runtime.block_on(Self::make_async(prepare))
         });
         making.join().unwrap()
     }
 
-    async fn make_async() -> Self {
+    async fn make_async(prepare: fn(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path());
         let policy = Policy::DEFAULT.replace("prefix_digits = 2", "prefix_digits = 1");
         fs::create_dir(folder.path().join("metadata")).unwrap();
         fs::write(folder.path().join("metadata/policy.toml"), policy).unwrap(); // which init leaves as it is
+        prepare(folder.path());
         state.init(Arc::new(SystemClock)).await.unwrap();
         let catalog = state.open_catalog().await.unwrap();
         let now = SystemClock.now();

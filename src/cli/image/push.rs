@@ -54,9 +54,6 @@ pub(super) struct PushArgs {
     /// Seal for this recipient only, by kid; repeat for more [default: all of the hardware ids']
     #[arg(long)]
     recipient: Vec<String>,
-    /// Push an image without bytes, which is refused otherwise
-    #[arg(long)]
-    allow_empty: bool,
     /// SHA-256 that the image must have; of use with a pipe, whose writer may fail without a word
     #[arg(long, value_name = "HEX")]
     sha256: Option<Sha256Digest>,
@@ -176,7 +173,6 @@ fn query(args: &PushArgs) -> String {
     query.extend(args.requires.iter().map(|constraint| ("requires", constraint.to_string())));
     query.extend(args.conflicts.iter().map(|constraint| ("conflicts", constraint.to_string())));
     query.extend(args.recipient.iter().map(|kid| ("recipient", kid.clone())));
-    query.extend(args.allow_empty.then(|| ("allow_empty", "true".to_owned())));
     // A form writes a space as `+`, and the server takes neither for the other.
     form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20")
 }
