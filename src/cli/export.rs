@@ -16,9 +16,6 @@ pub(super) struct Args {
     state: StateArgs,
     /// Folder to write to; may hold an earlier export
     folder: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -39,7 +36,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     bar.finish_and_clear();
     let export::Exported { metadata_files, copied, kept, bytes } = exported?;
-    if args.json {
+    if output::is_json() {
         print_line(json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }))?;
     } else {
         let (folder, size) = (args.folder.display(), output::size(bytes));

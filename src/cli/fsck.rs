@@ -18,9 +18,6 @@ pub(super) struct Args {
     /// Link the two names of a file again, where a copy has made two files of them, and replace a damaged one by a good one
     #[arg(long, conflicts_with = "quarantine")]
     repair: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Exits with 1 if anything is wrong.
@@ -38,7 +35,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     .await;
     bar.finish_and_clear();
     let fsck::Findings { files, bytes, problems, repaired, skipped } = findings?;
-    if args.json {
+    if output::is_json() {
         print_line(json!({
             "files": files, "bytes": bytes, "problems": problems, "repaired": repaired, "skipped": skipped,
         }))?;
@@ -46,7 +43,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         problems.iter().try_for_each(print_line)?;
         repaired.iter().for_each(|line| eprintln!("repaired: {line}"));
         skipped.iter().for_each(|line| eprintln!("skipped: {line}"));
-        eprintln!("Checked {files} files ({}): {} problems", output::size(bytes), problems.len());
+        let problems = output::count(problems.len(), "problem", "problems");
+        eprintln!("Checked {files} files ({}): {problems}", output::size(bytes));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
 }

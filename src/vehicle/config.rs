@@ -153,9 +153,11 @@ impl Config {
         if self.ecus.iter().any(empty) {
             return Err("a command needs a program");
         }
-        let in_bounds = |seconds: Option<u64>| seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds));
-        if !in_bounds(self.speed_window_seconds) || !in_bounds(self.stall_timeout_seconds) {
-            return Err("`speed_window_seconds` and `stall_timeout_seconds` must be from 1 to 86400");
+        let times = [self.speed_window_seconds, self.stall_timeout_seconds, self.install_timeout_seconds];
+        if !times.into_iter().flatten().all(|seconds| (1..=LONGEST_TIME).contains(&seconds)) {
+            return Err(
+                "`speed_window_seconds`, `stall_timeout_seconds` and `install_timeout_seconds` must be from 1 to 86400",
+            );
         }
         let urls = [&self.server, &self.director_url, &self.image_url];
         if urls.into_iter().flatten().any(|url| url.parse::<BaseUrl>().is_err()) {
@@ -217,6 +219,7 @@ impl Config {
 }
 
 const MAX_SIZE: u64 = 1024 * 1024; // 1 MiB
+const LONGEST_TIME: u64 = 24 * 60 * 60; // a day, in seconds
 /// Long enough for a slow bus, and not for ever.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(3600); // 1 h
 
@@ -248,11 +251,15 @@ mod tests {
             ("vin = \"V\"\nserver = \"s\"\necus = []\n".into(), "exactly one ECU"),
             (format!("vin = \"V\"\nserver = \"s\"\n{ECU}{ECU}"), "one serial"),
             (format!("vin = \"V\"\nservr = \"s\"\n{ECU}"), "unknown field"),
-            (format!("vin = \"V\"\nserver = \"s\"\nproxy = \"proxy:3128\"\n{ECU}"), "`proxy` is neither"),
+            (format!("vin = \"V\"\nserver = \"https://s\"\nproxy = \"proxy:3128\"\n{ECU}"), "`proxy` is neither"),
+            (format!("vin = \"V\"\nserver = \"https://me:secret@s\"\n{ECU}"), "a URL must be one such as"),
+            (format!("vin = \"V\"\nserver = \"https://s\"\nimage_url = \"https://s?x\"\n{ECU}"), "a URL must be"),
+            (format!("vin = \"V\"\nserver = \"https://s\"\nstall_timeout_seconds = 0\n{ECU}"), "from 1 to 86400"),
+            (format!("vin = \"V\"\nserver = \"https://s\"\ninstall_timeout_seconds = 100000\n{ECU}"), "from 1 to"),
             (format!("vin = \"V/\"\nserver = \"s\"\n{ECU}"), "must not contain"),
         ] {
             let error = load(&text).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
         }
     }
 }
