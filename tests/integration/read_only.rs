@@ -87,3 +87,28 @@ async fn fsck_export_and_token_list_only_read() {
     assert!(mirror.join("timestamp.json").exists());
     assert_eq!(files_below(state.path()), before, "nothing was added");
 }
+
+/// A snapshot of the file system under a running server: what was committed last is in the catalog's log.
+#[tokio::test]
+async fn a_snapshot_of_a_running_server_can_be_looked_at() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let snapshot = TestState { folder: tempfile::tempdir().unwrap(), tokens: server.state.tokens.clone() };
+    for name in files_below(server.state.path()) {
+        let file = snapshot.path().join(&name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(server.state.path().join(&name), file).unwrap();
+    }
+    let log = fs::metadata(snapshot.path().join("catalog.sqlite-wal")).unwrap().len();
+    assert!(log > 0, "the catalog has a log");
+    freeze(&snapshot);
+    let fsck = motorcade(&snapshot, &["fsck", "--json"]);
+    let tokens = motorcade(&snapshot, &["token", "list"]);
+    thaw(&snapshot);
+    assert!(tokens.status.success(), "{}", String::from_utf8_lossy(&tokens.stderr));
+    let findings: Value = serde_json::from_slice(&fsck.stdout).unwrap();
+    let problems = findings["problems"].as_array().unwrap();
+    // Two names of each target are two files here, as after `cp -r`.
+    assert!(problems.iter().all(|problem| problem.as_str().unwrap().contains("is a copy of it")), "{problems:?}");
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}

@@ -262,7 +262,7 @@ async fn a_damaged_blob_is_not_served_and_fsck_names_it() {
     let repo_url = fleet.server.repo_url();
     let error = fleet.walk(&repo_url, "car", &[]).is_refused(IMAGE);
     assert!(error.contains("DownloadHTTPError") && error.contains("500"), "{error}");
-    assert_eq!(super::support::fsck(&fleet.data_dir()), [format!("{name} is damaged")]);
+    assert_eq!(super::support::fsck(&fleet.data_dir()), [format!("image {IMAGE}: {name} is damaged")]);
 }
 
 /// The same length and another content: metadata that would expire later, or a blob with another byte.
