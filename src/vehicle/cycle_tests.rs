@@ -76,8 +76,12 @@ fn target(bytes: &[u8], custom: Value) -> Value {
 
 impl Car {
     pub(super) fn new() -> Self {
+        Self::below(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn below(dir: TempDir) -> Self {
         let (director, image) = (Repo::new(Some("VIN1")), Repo::new(None));
-        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        let server = Server::start();
         let (director_root, image_root) = (dir.path().join("d.json"), dir.path().join("i.json"));
         std::fs::write(&director_root, director.file("1.root.json")).unwrap();
         std::fs::write(&image_root, image.file("1.root.json")).unwrap();

@@ -1,5 +1,6 @@
 //! Full disks: small ones in memory, which takes root to mount, as CI has it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,6 +55,32 @@ fn an_image_that_can_be_fetched_and_not_installed_is_not_fetched() {
     car.offer("gw/1/gw.bin", &image(2 * 1024 * 1024), 1);
     car.failed(Fault::DiskFull);
     assert!(!car.server.requests().iter().any(|(_, path, _)| path.starts_with("/repo/targets/")));
+}
+
+/// Not one byte is left, by whatever has taken them: the vehicle still reports, and goes on once there is room.
+#[test]
+fn on_a_disk_that_others_have_filled_a_vehicle_is_still_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_disk) = SmallDisk::mount(dir.path(), "16m") else { return };
+    let filler = dir.path().join("filler");
+    let mut car = Car::below(dir);
+    car.offer("gw/1/gw.bin", &image(10_000), 1);
+    assert!(car.update().failure.is_none());
+    car.server.bodies();
+    let next = image(20_000);
+    car.offer("gw/2/gw.bin", &next, 2);
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[7; 512]).is_ok() {}
+    let outcome = car.update();
+    assert_eq!((outcome.attack(), outcome.fault()), (None, Some(Fault::DiskFull)), "{:?}", outcome.failure);
+    assert_eq!(car.faults("p-1"), "disk-full");
+    car.failed(Fault::DiskFull);
+    assert_eq!(car.faults("p-1"), "disk-full", "again and again");
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    assert!(car.update().failure.is_none());
+    assert_eq!(car.installed("p-1"), Some(next.plaintext));
+    assert!(car.path("ballast").exists(), "for the next time");
 }
 
 /// Somebody else has taken the room meanwhile.

@@ -39,10 +39,6 @@ pub(super) fn is_atomic(target: &InstallTarget) -> bool {
 }
 
 /// Opens the envelope with the ECU's key and the image into the ECU's target.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "each is one thing that goes into an installation, and there is one caller"
-)]
 pub(super) fn install(
     folder: &Path,
     target: &InstallTarget,

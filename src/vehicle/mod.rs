@@ -5,6 +5,7 @@
 //! [`crate::uptane`]. Everything is synchronous; the one runtime is inside `http.rs`. Files are replaced whole or not at all,
 //! and what was trusted before a failure is trusted after it (FV-23).
 
+mod ballast;
 mod bundle;
 pub mod cli;
 mod command;

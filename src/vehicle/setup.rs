@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
+use super::ballast;
 use super::command::Patience;
 use super::config::{Config, EcuConfig, TlsConfig};
 use super::ecu::{self, KeyFiles};
@@ -120,6 +121,7 @@ impl Vehicle {
         let lock = folder.lock()?;
         folder.sweep(&config);
         make_folder(&folder.downloads())?;
+        ballast::keep(&folder.state());
         let state = remember(&folder, &config)?;
         let http = client(&folder, &config.tls, &config)?;
         let token = match folder.token().exists() {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::ballast;
 use super::files::{copy_of, find, replace};
 use crate::model::{
     Candidate, Constraint, EcuSerial, ImageName, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp,
@@ -142,8 +143,15 @@ impl State {
         let mut value = serde_json::to_value(self).expect("names and numbers are always JSON");
         value[CHECKSUM] = checksum(&value).into();
         let json = serde_json::to_vec_pretty(&value).expect("names and numbers are always JSON");
-        replace(&self.path, &json)?;
-        replace(&copy_of(&self.path), &json)
+        match self.write(&json) {
+            Err(error) if error.is_full() && ballast::give_up(&self.path) => self.write(&json),
+            written => written,
+        }
+    }
+
+    fn write(&self, json: &[u8]) -> Result<(), Error> {
+        replace(&self.path, json)?;
+        replace(&copy_of(&self.path), json)
     }
 
     /// What is remembered of an ECU, to be changed.

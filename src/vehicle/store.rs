@@ -16,13 +16,19 @@ use crate::uptane::verify::{Limits, VerifyError};
 pub(super) struct Store {
     folder: PathBuf,
     keeps_roots: bool,
+    keeps_copy: bool,
     mended: Mended,
 }
 
 impl Store {
     /// Keeps the latest file of each role.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), keeps_roots: false, mended: Mended::default() }
+        Self { folder: folder.to_owned(), keeps_roots: false, keeps_copy: true, mended: Mended::default() }
+    }
+
+    /// Keeps nothing else in the folder: it is a TUF client's, and others read it.
+    pub(super) fn plain(folder: &Path) -> Self {
+        Self { keeps_copy: false, ..Self::new(folder) }
     }
 
     /// Keeps all roots besides, below `roots/`: a Secondary may be behind, and follows the chain from where it is.
@@ -107,7 +113,7 @@ impl Store {
     fn put_root(&self, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path("root");
         replace(&path, bytes)?;
-        replace(&copy_of(&path), bytes)
+        if self.keeps_copy { replace(&copy_of(&path), bytes) } else { Ok(()) }
     }
 
     /// Puts the first root in place, and forgets what stands there and can't be read.
@@ -229,6 +235,16 @@ mod tests {
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["..%2Fodd.json", "root.json", "root.json.copy", "roots"]);
+    }
+
+    #[test]
+    fn a_plain_store_has_nothing_in_its_folder_but_metadata() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::plain(folder.path());
+        store.init(b"one").unwrap();
+        store.put("root", 2, b"two").unwrap();
+        assert_eq!(store.root(any).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     /// A power cut before the rename: the old file is there, whole.

@@ -55,7 +55,7 @@ enum Command {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let store = Store::new(&required(&args.metadata_dir, "--metadata-dir"));
+    let store = Store::plain(&required(&args.metadata_dir, "--metadata-dir"));
     match &args.command {
         Command::Init { root } => {
             let bytes = fs::read(root).with_context(|| format!("failed to read {}", root.display()))?;
