@@ -122,7 +122,9 @@ fn complete_body(call: &mut Value, taken: &mut BTreeSet<String>) {
     taken.extend(["NewEcuBody", "NewAssignment"].map(String::from)); // within others
     for (content_type, content) in members(&mut body["content"]) {
         match content_type.as_str() {
-            "application/octet-stream" => content["schema"] = json!({ "type": "string", "format": "binary" }),
+            "application/octet-stream" => {
+                content["schema"] = json!({ "type": "string", "format": "binary", "minLength": 1 })
+            }
             "text/csv" => content["schema"] = json!({ "type": "string", "pattern": CSV_HEAD }),
             _ => {}
         }

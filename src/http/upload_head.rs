@@ -141,14 +141,18 @@ impl Query {
 }
 
 /// A form writes a space as `+`, and people write `4.2.0+build.7` as it is: what is signed must not depend on who is right.
+/// Where there can be spaces, a `+` is one, as libraries write it; where it can't be, or where two of them or one at an end
+/// show that it was none (`libstdc++`), it is refused.
 fn refuse_raw_plus(text: &str) -> Result<(), Error> {
-    match text.split('&').find(|member| member.contains('+')) {
-        Some(member) => {
-            let name = member.split(['=', '+']).next().unwrap_or_default();
-            Err(bad_query(format!("`{name:.40}` has a raw `+`: write `%2B` for a plus, or `%20` for a space")))
+    for member in text.split('&').filter(|member| member.contains('+')) {
+        let (name, value) = member.split_once('=').unwrap_or((member, ""));
+        let is_text = matches!(name, "name" | "requires" | "conflicts");
+        let is_odd = value.starts_with('+') || value.ends_with('+') || value.contains("++");
+        if !is_text || is_odd {
+            return Err(bad_query(format!("`{name:.40}` has a raw `+`: write `%2B` for a plus, or `%20` for a space")));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 fn empty_image(allowed: Option<&str>) -> Result<EmptyImage, Error> {
@@ -232,7 +236,7 @@ mod tests {
             ("hardware_id=a&version=4.2.0+build.7&release_counter=1", "`version` has a raw `+`: write `%2B`"),
             ("hardware_id=a&version=4.2.0%20build.7&release_counter=1", "`version` must not contain a space"),
             (&format!("{all}&name=lib++"), "`name` has a raw `+`"),
-            (&format!("{all}&requires=lib+x"), "`requires` has a raw `+`"),
+            (&format!("{all}&requires=lib%2Ba+"), "`requires` has a raw `+`"),
             (&format!("{all}&allow_empty=yes"), "`allow_empty` must be"),
         ] {
             let error = parsed(query).unwrap_err();
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_plus_and_a_space_are_signed_as_they_are_meant() {
-        let request = parsed("hardware_id=a&version=4.2.0%2Bbuild.7&release_counter=1&name=two%20words").unwrap();
+        let request = parsed("hardware_id=a&version=4.2.0%2Bbuild.7&release_counter=1&name=two+words").unwrap();
         assert_eq!(request.description.version.as_str(), "4.2.0+build.7");
         assert_eq!(request.description.name.as_str(), "two words");
     }

@@ -142,7 +142,7 @@ async fn what_is_signed_does_not_depend_on_how_a_plus_is_read() {
         ("version=4.2.0+build.7", "%2B"),
         ("version=4.2.0%20build.7", "%2B"),
         ("version=1&name=lib++", "%2B"),
-        ("version=1&requires=lib+x", "%2B"),
+        ("version=1&requires=lib++x", "%2B"),
         ("version=1&hardware_id=gw+mk4", "%2B"),
     ] {
         let path = format!("/api/v1/images/gw/1/a.bin?hardware_id=gw-mk3&release_counter=1&{member}");
