@@ -93,6 +93,11 @@ fn refuse_codings(headers: &HeaderMap) -> Result<(), Error> {
         let detail = "send the image as it is, without Content-Encoding: it is hashed and sealed as it comes";
         return Err(Error::Invalid { code: "content_coding", detail: detail.into() });
     }
+    // HTTP takes the chunks away, and nothing else (RFC 9112, 6.1).
+    if is_coded(header::TRANSFER_ENCODING, &["chunked"]) {
+        let detail = "send the image as it is, in chunks or not, without another Transfer-Encoding";
+        return Err(Error::Invalid { code: "content_coding", detail: detail.into() });
+    }
     if is_coded(HeaderName::from_static("content-transfer-encoding"), &["binary", "8bit", "7bit"]) {
         let detail = "send the image as it is, without Content-Transfer-Encoding: it is hashed and sealed as it comes";
         return Err(Error::Invalid { code: "content_coding", detail: detail.into() });
@@ -191,6 +196,7 @@ mod tests {
             &[("content-encoding", "identity, aws-chunked")],
             &[("content-encoding", "identity"), ("content-encoding", "br")],
             &[("content-transfer-encoding", "base64")],
+            &[("transfer-encoding", "gzip, chunked")],
         ] {
             assert_eq!(code(fields), "content_coding", "{fields:?}");
         }
