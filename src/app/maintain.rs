@@ -33,6 +33,7 @@ impl App {
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
+        self.director_roots.look_after().await;
         self.maintain_fleet().await?;
         self.publisher.recover().await
     }
@@ -62,8 +63,9 @@ impl App {
             self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
             ticks.tick().await;
             // Not the first time: `recover` has just done it.
+            self.director_roots.look_after().await;
             if let Err(error) = self.maintain_fleet().await {
-                tracing::warn!(error = %Chain(&error), "failed to look after the Director's root and the fleet");
+                tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
             }
         }
     }
@@ -74,7 +76,6 @@ impl App {
     }
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
-        self.director_roots.keep_fresh().await?;
         let counts = self.count_fleet(self.limits.silent_after).await?;
         self.metrics.set_vehicles(counts.registered, counts.quarantined, counts.silent);
         if counts.silent > 0 {

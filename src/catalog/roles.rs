@@ -96,6 +96,32 @@ impl Catalog {
         .map_err(Error::backend("add the root role"))
     }
 
+    /// Records the next version of root, whose number is not reserved: it is the published one and 1, whatever was tried.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overtaken`] if `version` isn't the next one; [`Error::Full`]; [`Error::Backend`].
+    pub async fn record_root(
+        &self,
+        version: u64,
+        length: u64,
+        sha256: Sha256Digest,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        let updated = sqlx::query(
+            "UPDATE roles SET version = version + 1, reserved = version + 1, length = $1, sha256 = $2, expires_at = $3 \
+             WHERE name = 'root' AND version = $4",
+        )
+        .bind(column(length))
+        .bind(sha256.to_string())
+        .bind(expires_at.as_millisecond())
+        .bind(column(version) - 1)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::backend("record a root"))?;
+        if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::Overtaken) }
+    }
+
     /// The state of every role, in the order of their names.
     ///
     /// # Errors

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tough::schema::{RoleKeys, RoleType, Root, Signed};
 
 use super::Error;
 use super::keyring::{Keyring, RoleKey};
 use super::policy::{Policy, RolePolicy};
 use super::signing::{self, SPEC_VERSION, SignedFile};
-use crate::model::Timestamp;
+use super::verify::{self, TrustedSet, VerifyError};
+use crate::model::{Sha256Digest, Timestamp};
 
 /// Whose root: its four top-level roles, by the names of their keys in the keyring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +135,23 @@ pub async fn renewed(
         return Err(Error::TooFewKeys { role: "root".into(), found, threshold });
     }
     signing::sign("root", root, keys).await
+}
+
+/// Checks as a client does that `next` follows `current`: signed by enough keys of both, and one version on (TUF 1.0.34, 5.3.4
+/// and 5.3.5).
+///
+/// # Errors
+///
+/// [`Error::Root`].
+pub fn check_successor(current: &[u8], next: Bytes, now: Timestamp) -> Result<SignedFile, Error> {
+    let unfit = |error: VerifyError| Error::Root(error.into());
+    // What a root is held to is the same in both repositories.
+    let mut trusted = TrustedSet::new(current, verify::Repository::Image, now).map_err(unfit)?;
+    trusted.update_root(&next).map_err(unfit)?;
+    let root: Signed<Root> = serde_json::from_slice(&next).map_err(|e| Error::Root(e.into()))?;
+    let sha256 = Sha256Digest::from_bytes(Sha256::digest(&next).into());
+    let (version, expires_at) = (root.signed.version.get(), root.signed.expires);
+    Ok(SignedFile { role: "root".into(), version, expires_at, bytes: next, sha256 })
 }
 
 /// A role's entry in root, or in a delegation.

@@ -27,6 +27,7 @@ mod log;
 mod observe;
 mod paths;
 mod publication;
+mod publication_faults;
 mod read_only;
 mod recipients;
 mod repo;

@@ -1,6 +1,7 @@
 //! The Director's root: made by `init`, or when a server of this version first opens an older state directory, and signed
 //! again at half its life if its keys are here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use crate::app::Error;
 use crate::app::trust::trusted_root;
 use crate::catalog::{Catalog, DirectorRoot};
 use crate::model::{Clock, Sha256Digest, Timestamp};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Chain, Metrics};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::root::{self, Repository};
 use crate::uptane::verify::TrustedSet;
@@ -21,6 +22,7 @@ pub(in crate::app) struct DirectorRoots {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     newest: RwLock<Option<Arc<NewestRoot>>>,
+    is_failing: AtomicBool,
 }
 
 /// The newest root, ready to verify with.
@@ -36,7 +38,7 @@ impl DirectorRoots {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { catalog, repository, clock, metrics, newest: RwLock::new(None) }
+        Self { catalog, repository, clock, metrics, newest: RwLock::new(None), is_failing: AtomicBool::new(false) }
     }
 
     /// A version of the root, or the newest.
@@ -52,26 +54,47 @@ impl DirectorRoots {
         })
     }
 
+    /// Keeps the root fresh. What goes wrong is logged and makes [`Self::is_failing`] say so; it holds nothing else back,
+    /// neither a start nor the other repository.
+    pub(in crate::app) async fn look_after(&self) {
+        let kept = self.keep_fresh().await;
+        self.is_failing.store(kept.is_err(), Ordering::Relaxed);
+        if let Err(error) = kept {
+            tracing::error!(error = %Chain(&error), "failed to renew the Director's root; will try again");
+        }
+    }
+
+    /// Whether the root is due, and could not be signed the last time.
+    pub(in crate::app) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
     /// Makes the first version if there is none, and the next one if the newest is past half its life.
     pub(in crate::app) async fn keep_fresh(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let newest = match self.catalog.find_director_root(None).await? {
+            Some(newest) => newest,
             None => {
                 let signed =
                     root::first(Repository::Director, self.repository.keyring(), self.repository.policy(), now).await;
                 self.add(signed.map_err(Error::internal("sign the Director's first root"))?).await?
             }
-            Some(newest) if self.is_due(&newest, now) => {
-                let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
-                let version = newest.version + 1;
-                let signed = root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
-                let signed = signed.map_err(Error::internal("sign the Director's root"))?;
-                let verified = trusted_root(&newest.body).and_then(|mut set| set.update_root(&signed.bytes));
-                verified.map_err(Error::internal("verify the Director's next root, which is not published"))?;
-                self.add(signed).await?
-            }
-            Some(newest) => newest,
         };
+        self.go_by(&newest, now)?; // also if the next one can't be signed
+        if !self.is_due(&newest, now) {
+            return Ok(());
+        }
+        let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
+        let version = newest.version + 1;
+        let signed = root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
+        // Checked as a vehicle does, before it is anybody's.
+        let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
+        let newest = self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?;
+        self.go_by(&newest, now)
+    }
+
+    /// Verifies with this root from now on.
+    fn go_by(&self, newest: &DirectorRoot, now: Timestamp) -> Result<(), Error> {
         let set = trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(NewestRoot { sha256, set }));

@@ -9,9 +9,12 @@
 //! 4. record all of them and the signed timestamp in one transaction, which is the moment of publication;
 //! 5. replace `timestamp.json`.
 //!
+//! Root is no part of a round: see `roots`.
+//!
 //! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
 //! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
 
+mod roots;
 mod round;
 mod unverified;
 
@@ -167,7 +170,8 @@ impl PublisherTask {
             }
             self.pulse.beat(LONGEST_ROUND);
             let outcome = self.rounds.round().await;
-            if outcome.is_err() {
+            let renewed = self.rounds.keep_root_fresh().await; // whatever came of the round
+            if outcome.is_err() || renewed.is_err() {
                 ticks.reset_after(RETRY_PAUSE.min(interval));
             }
             for request in waiting {

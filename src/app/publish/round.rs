@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::roots::RootChain;
 use super::{CurrentTimestamp, Failed, Outcome};
 use crate::app::Error;
 use crate::app::trust::Verifier;
@@ -14,14 +15,14 @@ use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
 use crate::model::{Clock, MAX_BIN_BYTES, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
-use crate::uptane::root::{self, Repository};
 use crate::uptane::signing::SignedFile;
 
 /// What a round works on, and what the last one has published.
 pub(super) struct Rounds {
     pub(super) catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    repository: ImageRepository,
+    repository: Arc<ImageRepository>,
+    roots: RootChain,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     pub(super) verifier: Verifier,
@@ -38,11 +39,14 @@ impl Rounds {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let repository = Arc::new(repository);
+        let roots = RootChain::new(catalog.clone(), Arc::clone(&blobs), Arc::clone(&repository), Arc::clone(&metrics));
         Self {
             catalog,
             verifier: Verifier::new(Arc::clone(&blobs)),
             blobs,
             repository,
+            roots,
             clock,
             metrics,
             current: RwLock::new(None),
@@ -77,6 +81,23 @@ impl Rounds {
         }
     }
 
+    /// Renews root if it is time; a step of its own, which no round of the other roles waits for or depends on.
+    pub(super) async fn keep_root_fresh(&self) -> Outcome {
+        let started = Instant::now();
+        match self.roots.keep_fresh(self.clock.now()).await {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
+                tracing::error!(error = %Chain(&error), "failed to renew root; will try again");
+                Err(if matches!(error, Error::Full { .. }) { Failed::Full } else { Failed::Other })
+            }
+        }
+    }
+
     /// One round; returns how many files it published.
     async fn publish_changes(&self) -> Result<usize, Error> {
         if !self.is_shown.load(Ordering::Relaxed) {
@@ -91,7 +112,7 @@ impl Rounds {
         let reserved = self.catalog.reserve_versions(&due).await?;
         let mut files = Vec::with_capacity(due.len());
         for version in reserved.iter().filter(|version| !is_built_last(&version.name)) {
-            files.push(self.sign_role(version, &states, now).await?);
+            files.push(self.sign_role(version, now).await?);
         }
         files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
         self.verifier.check(&states, &files).await?;
@@ -114,42 +135,22 @@ impl Rounds {
             let half_life = self.repository.role_policy(&state.name).lifetime() / 2;
             state.version == 0 || state.expires_at < now + half_life
         };
-        let can_sign = |state: &RoleState| state.name != "root" || self.can_renew_root(state);
-        let is_due = |state: &&RoleState| (state.is_changed || is_old(state)) && can_sign(state);
+        let is_due = |state: &&RoleState| state.name != "root" && (state.is_changed || is_old(state));
         let mut due: Vec<String> = states.iter().filter(is_due).map(|state| state.name.clone()).collect();
         let mut cascade = |role: &str, causes: &dyn Fn(&str) -> bool| {
             if !due.iter().any(|name| name == role) && due.iter().any(|name| causes(name)) {
                 due.push(role.to_owned());
             }
         };
-        cascade("snapshot", &|name| !matches!(name, "root" | "snapshot" | "timestamp"));
+        cascade("snapshot", &|name| !is_built_last(name));
         cascade("timestamp", &|name| name == "snapshot");
         due
     }
 
-    /// Version 1 is made by `init`; later ones here, as long as the root keys are on this machine.
-    fn can_renew_root(&self, root: &RoleState) -> bool {
-        let threshold = usize::from(self.repository.policy().root.threshold);
-        root.version > 0 && self.repository.keyring().keys("root").len() >= threshold
-    }
-
-    async fn sign_role(
-        &self,
-        reserved: &ReservedVersion,
-        states: &[RoleState],
-        now: Timestamp,
-    ) -> Result<SignedFile, Error> {
+    async fn sign_role(&self, reserved: &ReservedVersion, now: Timestamp) -> Result<SignedFile, Error> {
         let ReservedVersion { name, version, .. } = reserved;
         let signed = match name.as_str() {
             "targets" => self.repository.sign_targets(*version, now).await,
-            "root" => {
-                let current = states.iter().find(|state| state.name == "root").map_or(0, |state| state.version);
-                let key = BlobKey::Metadata { version: current, role: "root".into() };
-                let current = self.blobs.open(&key).await?.read_all(MAX_ROOT_SIZE).await;
-                let current = current.map_err(Error::internal("read root metadata"))?;
-                let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
-                root::renewed(Repository::Image, &current, *version, keyring, policy, now).await
-            }
             bin => self.repository.sign_bin(bin, *version, self.catalog.list_targets(bin).await?, now).await,
         };
         let file = signed.map_err(Error::internal("sign metadata"))?;
@@ -205,7 +206,7 @@ impl Rounds {
         };
         let recorded = Bytes::from(recorded);
         let visible = match self.blobs.open(&BlobKey::Timestamp).await {
-            Ok(blob) => blob.read_all(MAX_ROOT_SIZE).await.ok(),
+            Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
             Err(_) => None,
         };
         if visible.as_ref() != Some(&recorded) {
@@ -302,4 +303,4 @@ fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<Pu
     reserved.iter().filter_map(published).collect()
 }
 
-const MAX_ROOT_SIZE: u64 = 1024 * 1024; // 1 MiB
+const MAX_TIMESTAMP_SIZE: u64 = 16 * 1024; // 16 KiB: what vehicles take
