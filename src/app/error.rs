@@ -105,6 +105,14 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// Somebody has to mend the server first.
+    #[error("{detail}")]
+    Unavailable {
+        /// Stable code.
+        code: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
     /// No room is left.
     #[error("{detail}")]
     Full {

@@ -201,16 +201,22 @@ impl App {
         &self.watch
     }
 
-    /// Whether requests can be answered: the catalog is reachable, and every background task is alive.
+    /// Whether requests can be answered: the catalog is reachable, every background task is alive, and all that is due has
+    /// been published.
     ///
     /// # Errors
     ///
-    /// [`Error::NotReady`], [`Error::Internal`] or [`Error::Full`].
+    /// [`Error::NotReady`], [`Error::Unavailable`], [`Error::Internal`] or [`Error::Full`].
     pub async fn check_ready(&self) -> Result<(), Error> {
         if let Some(name) = self.watch.lifeless() {
             return Err(Error::NotReady { detail: format!("the task that {name} gives no sign of life") });
         }
-        Ok(self.catalog.ping().await?)
+        self.catalog.ping().await?;
+        if self.director_roots.is_failing() {
+            let detail = "the Director's root is due and can't be signed: the log says why".into();
+            return Err(Error::Unavailable { code: "not_published", detail });
+        }
+        self.publisher.check()
     }
 
     /// Shows an image, yanked ones included.

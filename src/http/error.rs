@@ -126,6 +126,7 @@ impl ApiError {
             E::ClientGone => (StatusCode::BAD_REQUEST, "body_incomplete"),
             E::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             E::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            E::Unavailable { code, .. } => (StatusCode::SERVICE_UNAVAILABLE, code),
             E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
             E::Unusable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             E::Corrupt { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),

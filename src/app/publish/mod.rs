@@ -106,6 +106,21 @@ impl Publisher {
         }
     }
 
+    /// Whether all that is due has been published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the last round, or the last renewal of root, failed.
+    pub fn check(&self) -> Result<(), Error> {
+        let why = match self.rounds.failing() {
+            None => return Ok(()),
+            Some(Failed::Full) => "no space is left",
+            Some(Failed::Other) => "the log says why",
+        };
+        let detail = format!("metadata is due and can't be published, and expires if that goes on: {why}");
+        Err(Error::Unavailable { code: "not_published", detail })
+    }
+
     /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
     /// clients would refuse.
     ///
@@ -171,7 +186,8 @@ impl PublisherTask {
             self.pulse.beat(LONGEST_ROUND);
             let outcome = self.rounds.round().await;
             let renewed = self.rounds.keep_root_fresh().await; // whatever came of the round
-            if outcome.is_err() || renewed.is_err() {
+            self.rounds.set_failing(outcome.and(renewed).err());
+            if outcome.and(renewed).is_err() {
                 ticks.reset_after(RETRY_PAUSE.min(interval));
             }
             for request in waiting {

@@ -27,6 +27,8 @@ pub(super) struct Rounds {
     metrics: Arc<Metrics>,
     pub(super) verifier: Verifier,
     current: RwLock<Option<CurrentTimestamp>>,
+    /// Why what is due could not be published the last time.
+    failing: RwLock<Option<Failed>>,
     /// Whether the timestamp that was recorded last is the visible one, as far as this process knows.
     is_shown: AtomicBool,
 }
@@ -50,6 +52,7 @@ impl Rounds {
             clock,
             metrics,
             current: RwLock::new(None),
+            failing: RwLock::new(None),
             is_shown: AtomicBool::new(false),
         }
     }
@@ -61,6 +64,14 @@ impl Rounds {
     /// The timestamp that is published now.
     pub(super) fn current(&self) -> Option<CurrentTimestamp> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn failing(&self) -> Option<Failed> {
+        *self.failing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_failing(&self, why: Option<Failed>) {
+        *self.failing.write().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     pub(super) async fn round(&self) -> Outcome {
