@@ -623,3 +623,69 @@ async fn a_disk_that_fills_up_at_any_step_of_a_publication_stops_it_whole() {
     site.check_after_start(&site.serve(&[])).await;
     run(motorcade(["fsck", "--data-dir"]).arg(site.data_dir()));
 }
+
+/// When each sync of `trace`, strace's, began and ended, in seconds.
+fn syncs(trace: &str) -> Vec<(f64, f64)> {
+    let mut begun = HashMap::new();
+    let mut all = Vec::new();
+    for line in trace.lines().filter(|line| line.contains("sync")) {
+        let mut words = line.split_whitespace();
+        let (Some(thread), Some(at)) = (words.next(), words.next().and_then(|at| at.parse::<f64>().ok())) else {
+            continue;
+        };
+        if line.contains("<unfinished") {
+            begun.insert(thread.to_owned(), at);
+        } else if line.contains("resumed>") {
+            all.extend(begun.remove(thread).map(|start| (start, at)));
+        } else if let Some(took) =
+            line.rsplit('<').next().and_then(|took| took.trim_end_matches('>').parse::<f64>().ok())
+        {
+            all.push((at, at + took));
+        }
+    }
+    all
+}
+
+/// How many of them come one after the other.
+fn in_a_row(mut syncs: Vec<(f64, f64)>) -> usize {
+    syncs.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut until = 0.0;
+    syncs
+        .into_iter()
+        .filter(|(start, end)| {
+            *start >= until && {
+                until = *end;
+                true
+            }
+        })
+        .count()
+}
+
+#[tokio::test]
+async fn an_upload_waits_for_the_disk_at_most_ten_times_in_a_row() {
+    let site = Site::new().await;
+    let server = site.serve(&[]);
+    let client = server.client(&site.token);
+    client.upload("gw/0/gateway.bin", "", b"the first one after a start").await;
+    let trace = site.dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-ttt", "-T", "-e", "trace=fsync,fdatasync,sync_file_range,syncfs,sync"]);
+    // A slow disk: what is done beside each other overlaps.
+    command.args(["-e", "inject=fsync,fdatasync:delay_enter=20000", "-o"]).arg(&trace);
+    let mut strace = match command.args(["-p", &server.process.id()]).stderr(std::process::Stdio::null()).spawn() {
+        Ok(strace) => strace,
+        Err(error) => return println!("skipped: strace can't be run: {error}"),
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    if let Ok(Some(status)) = strace.try_wait() {
+        return println!("skipped: strace may not look at the server: {status}");
+    }
+    client.upload("supplier/gw/4.2.0/gateway.bin", "", b"a small image").await;
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&strace), Signal::INT);
+    strace.wait().unwrap();
+    let trace = fs::read_to_string(trace).unwrap();
+    let syncs = syncs(&trace);
+    println!("{} syncs, {} of them in a row", syncs.len(), in_a_row(syncs.clone()));
+    assert!(syncs.len() >= 8, "everything is brought to the disk: {trace}");
+    assert!(in_a_row(syncs) <= 10, "{trace}");
+}

@@ -13,6 +13,7 @@ async fn local_store_keeps_the_contract() {
     a_blob_is_visible_whole_or_not_at_all(&store).await;
     the_same_bytes_can_be_put_again_and_others_cannot(&store).await;
     the_timestamp_is_replaced(&store).await;
+    several_are_stored_together(&store).await;
     dropped_uploads_leave_nothing(&store).await;
     deleting_is_idempotent_and_keeps_open_blobs(&store).await;
     ranges_are_half_open_and_a_short_blob_fails(&store).await;
@@ -36,9 +37,11 @@ async fn local_store_serves_both_names_of_a_target_in_a_folder() {
 async fn local_store_sweeps_what_a_crash_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = LocalBlobStore::open(dir.path()).unwrap();
-    std::mem::forget(store.begin(0).unwrap()); // a process that was killed drops nothing
+    std::fs::write(dir.path().join("staging/4711-0"), "half of").unwrap(); // a process that was killed drops nothing
+    let running = store.begin(0).unwrap();
     assert_eq!(store.sweep().await.unwrap(), 1);
     assert_eq!(store.sweep().await.unwrap(), 0);
+    assert!(running.finish().is_ok(), "what is still written to stays");
 }
 
 fn key(path: &str) -> BlobKey {
@@ -57,7 +60,10 @@ async fn a_blob_is_visible_whole_or_not_at_all(store: &dyn BlobStore) {
     upload.write(b"second").unwrap();
     let staged = upload.finish().unwrap();
     assert!(matches!(store.open(&key).await, Err(Error::NotFound(_))));
-    staged.promote(&key).unwrap();
+    store.promote_all(vec![(staged, key.clone())]).await.unwrap();
+    assert_eq!(content(store, &key).await, b"first second");
+    let again = store.stage_all(vec![Bytes::from_static(b"other")]).await.unwrap().remove(0);
+    assert!(matches!(store.promote_all(vec![(again, key.clone())]).await, Err(Error::AlreadyExists(_))));
     assert_eq!(content(store, &key).await, b"first second");
 }
 
@@ -74,6 +80,19 @@ async fn the_timestamp_is_replaced(store: &dyn BlobStore) {
         store.replace(&BlobKey::Timestamp, Bytes::from(text)).await.unwrap();
         assert_eq!(content(store, &BlobKey::Timestamp).await, text.as_bytes());
     }
+}
+
+async fn several_are_stored_together(store: &dyn BlobStore) {
+    let keys = [key("together/a"), key("together/b/c"), BlobKey::Timestamp];
+    let files = ["a", "c", "three"].map(Bytes::from);
+    let staged = store.stage_all(files.to_vec()).await.unwrap();
+    store.promote_all(staged.into_iter().zip(keys.clone()).collect()).await.unwrap();
+    for (key, file) in keys.iter().zip(&files) {
+        assert_eq!(content(store, key).await, *file, "{key}");
+    }
+    let before = store.list().await.unwrap().len();
+    drop(store.stage_all(files.to_vec()).await.unwrap());
+    assert_eq!(store.list().await.unwrap().len(), before);
 }
 
 async fn dropped_uploads_leave_nothing(store: &dyn BlobStore) {

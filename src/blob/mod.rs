@@ -9,6 +9,7 @@ pub mod local;
 #[cfg(test)]
 mod conformance;
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -48,6 +49,30 @@ pub trait BlobStore: Send + Sync {
     ///
     /// [`Error::Backend`].
     fn free_space(&self) -> Result<Option<u64>, Error>;
+
+    /// Files that can still be added, where there is such a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    fn free_files(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    /// Brings small files to the disk that have no key yet, beside each other, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`], and then none is left.
+    async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error>;
+
+    /// Makes staged blobs visible, [`BlobKey::Timestamp`] in place of the one that is there. What has to reach the disk goes
+    /// there together, and has when this returns. After an error some of them may be visible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if there is a blob, [`Error::Full`], [`Error::Backend`].
+    async fn promote_all(&self, blobs: Vec<(Box<dyn StagedBlob>, BlobKey)>) -> Result<(), Error>;
 
     /// Stores a small blob.
     ///
@@ -117,15 +142,8 @@ pub trait BlobUpload: Send {
     fn finish(self: Box<Self>) -> Result<Box<dyn StagedBlob>, Error>;
 }
 
-/// A whole blob that isn't visible yet. Dropping it discards it.
-pub trait StagedBlob: Send {
-    /// Makes the blob visible under `key`; blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyExists`] if there is a blob, [`Error::Full`], [`Error::Backend`].
-    fn promote(self: Box<Self>, key: &BlobKey) -> Result<(), Error>;
-}
+/// A whole blob that isn't visible yet, for the store that has staged it to make visible. Dropping it discards it.
+pub trait StagedBlob: Any + Send {}
 
 /// An open blob.
 #[derive(Clone)]

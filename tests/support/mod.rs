@@ -146,6 +146,11 @@ impl Process {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} can't be run: {error}")))
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> String {
+        self.0.id().to_string()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process has an id");

@@ -94,5 +94,5 @@ async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &Li
     }
     let staged = upload.finish()?;
     destination.delete(&target.key).await?; // what is there has the wrong length
-    Ok(staged.promote(&target.key)?)
+    Ok(destination.promote_all(vec![(staged, target.key.clone())]).await?)
 }

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
 use crate::app::{App, Error};
-use crate::blob::{BlobKey, StagedBlob};
+use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{ListingBound, NewImage};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
@@ -48,9 +47,14 @@ impl App {
             self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
         let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
-        self.catalog.announce_blobs(&new.blobs, self.clock.now()).await?;
+        // Beside each other: each has to reach the disk.
+        let (announced, envelope) = tokio::join!(
+            self.catalog.announce_blobs(&new.blobs, self.clock.now()),
+            self.blobs.stage_all(vec![envelope.public.into()])
+        );
+        announced?;
         let bound = bounds::bound(&request);
-        let stored = self.store_and_insert(new.clone(), &bound, &keys, staged, envelope.public.into()).await;
+        let stored = self.store_and_insert(new.clone(), &bound, &keys, staged, envelope).await;
         // A commit that failed may have taken place all the same; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),
@@ -141,12 +145,10 @@ impl App {
         bound: &ListingBound,
         keys: &[BlobKey; 2],
         staged: Box<dyn StagedBlob>,
-        envelope: Bytes,
+        envelope: Result<Vec<Box<dyn StagedBlob>>, blob::Error>,
     ) -> Result<(), Error> {
-        let image_key = keys[0].clone();
-        let promoting = tokio::task::spawn_blocking(move || staged.promote(&image_key));
-        promoting.await.map_err(Error::internal("store an image"))??;
-        self.blobs.put(&keys[1], envelope).await?;
+        let blobs = std::iter::once(staged).chain(envelope?).zip(keys.iter().cloned());
+        self.blobs.promote_all(blobs.collect()).await?;
         Ok(self.catalog.insert_images(&[new], bound).await?)
     }
 

@@ -1,12 +1,16 @@
 //! The two directories of a local store, and how a file gets its name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::beneath::{Beneath, is_refusal};
+use super::folders::{Folders, beside_each_other};
 use crate::blob::{BlobKey, Error};
 
 #[derive(Debug)]
@@ -15,7 +19,7 @@ pub(super) struct Directories {
     pub(super) staging: PathBuf,
     pub(super) beneath: Beneath,
     next: AtomicU64,
-    creating: Mutex<()>,
+    folders: Folders,
 }
 
 impl Directories {
@@ -29,13 +33,20 @@ impl Directories {
     /// Directories as they are.
     pub(super) fn at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         let beneath = Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
-        Ok(Self { repo, staging, beneath, next: AtomicU64::new(0), creating: Mutex::new(()) })
+        Ok(Self { folders: Folders::below(repo.clone()), repo, staging, beneath, next: AtomicU64::new(0) })
     }
 
     pub(super) fn free_space(&self) -> Result<u64, Error> {
         let staging = self.staging.to_string_lossy();
         let stats = rustix::fs::statvfs(&self.staging).map_err(|e| Error::new("look at", staging, e.into()))?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+
+    /// Inodes are what a file system runs out of first where images are small; some have no such limit, and say 0.
+    pub(super) fn free_files(&self) -> Result<Option<u64>, Error> {
+        let staging = self.staging.to_string_lossy();
+        let stats = rustix::fs::statvfs(&self.staging).map_err(|e| Error::new("look at", staging, e.into()))?;
+        Ok((stats.f_files > 0).then_some(stats.f_favail))
     }
 
     pub(super) fn set_aside(&self, key: &BlobKey) -> Result<PathBuf, Error> {
@@ -56,7 +67,7 @@ impl Directories {
         let file = file.map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         // Until it is closed nobody takes it for a leftover. Where files can't be locked the state directory's lock has to do.
         let _ = file.try_lock_shared();
-        Ok(Staged { directories: Arc::clone(self), path, file })
+        Ok(Staged { directories: Arc::clone(self), path, file: Some(file) })
     }
 
     pub(super) fn holds(&self, key: &BlobKey, bytes: &[u8]) -> Result<bool, Error> {
@@ -66,11 +77,50 @@ impl Directories {
         Ok(stored == bytes)
     }
 
-    pub(super) fn link_alias(&self, key: &BlobKey) -> Result<(), Error> {
-        let Some(alias) = key.alias() else { return Ok(()) };
+    /// Writes files beside each other, and has them on the disk.
+    pub(super) fn stage_all(self: &Arc<Self>, files: &[Bytes]) -> Result<Vec<Staged>, Error> {
+        let all = Mutex::new(BTreeMap::new());
+        let numbered: Vec<(usize, &Bytes)> = files.iter().enumerate().collect();
+        beside_each_other(&numbered, |(number, bytes)| {
+            let mut staged = self.stage()?;
+            staged.write(bytes)?;
+            staged.sync()?;
+            if files.len() > KEPT_OPEN {
+                staged.file = None;
+            }
+            all.lock().unwrap_or_else(PoisonError::into_inner).insert(*number, staged);
+            Ok(())
+        })?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect())
+    }
+
+    /// Gives staged files their names, and syncs the folders once all have theirs.
+    pub(super) fn promote_all(&self, blobs: Vec<(Staged, BlobKey)>) -> Result<(), Error> {
+        let mut changed = BTreeSet::new();
+        for (staged, key) in &blobs {
+            let name = key.name();
+            if key.is_immutable() {
+                changed.insert(self.link(&staged.path, &name)?);
+                changed.extend(self.link_alias(key)?);
+            } else {
+                fs::rename(&staged.path, self.repo.join(&name)).map_err(|e| Error::new("replace", name, e))?;
+                changed.insert(self.repo.clone());
+            }
+        }
+        self.folders.sync(&changed)
+    }
+
+    /// Gives a blob that is there its second name, where that is missing.
+    pub(super) fn promote_alias(&self, key: &BlobKey) -> Result<(), Error> {
+        self.folders.sync(&self.link_alias(key)?.into_iter().collect())
+    }
+
+    /// Returns the folder that has changed.
+    fn link_alias(&self, key: &BlobKey) -> Result<Option<PathBuf>, Error> {
+        let Some(alias) = key.alias() else { return Ok(None) };
         match self.link(&self.repo.join(key.name()), &alias) {
-            Err(Error::AlreadyExists(_)) | Ok(()) => Ok(()), // the digest in the name says that it is the same
-            other => other,
+            Err(Error::AlreadyExists(_)) => Ok(None), // the digest in the name says that it is the same
+            linked => linked.map(Some),
         }
     }
 
@@ -80,20 +130,21 @@ impl Directories {
         let (staged, to) = (self.staging.join(format!("{}-{number}", std::process::id())), self.repo.join(name));
         let folder = to.parent().unwrap_or(&self.repo);
         let linked = fs::hard_link(self.repo.join(from), &staged)
-            .and_then(|()| self.create_folder(folder))
-            .and_then(|()| fs::rename(&staged, &to))
-            .and_then(|()| sync_directory(folder));
+            .and_then(|()| self.folders.create(folder))
+            .and_then(|()| fs::rename(&staged, &to));
         let _ = fs::remove_file(&staged); // if it is still there
-        linked.map_err(|e| Error::new("link", name, e))
+        linked.map_err(|e| Error::new("link", name, e))?;
+        self.folders.sync(&[folder.to_owned()].into())
     }
 
-    fn link(&self, from: &Path, name: &str) -> Result<(), Error> {
+    /// Returns the folder that has changed, and has to be synced.
+    fn link(&self, from: &Path, name: &str) -> Result<PathBuf, Error> {
         let to = self.repo.join(name);
         let folder = to.parent().unwrap_or(&self.repo);
         let mut attempts = 1;
         loop {
-            match self.create_folder(folder).and_then(|()| fs::hard_link(from, &to)) {
-                Ok(()) => break,
+            match self.folders.create(folder).and_then(|()| fs::hard_link(from, &to)) {
+                Ok(()) => return Ok(folder.to_owned()),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::AlreadyExists(name.to_owned()));
                 }
@@ -102,13 +153,6 @@ impl Directories {
                 Err(e) => return Err(Error::new("link", name, e)),
             }
         }
-        sync_directory(folder).map_err(|e| Error::new("sync the folder of", name, e))
-    }
-
-    /// Creates `folder` if it is missing. One at a time: whoever finds a folder there must find it synced too.
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
-        create_directories(&self.repo, folder)
     }
 
     pub(super) fn unlink(&self, name: &str) -> Result<(), Error> {
@@ -129,21 +173,19 @@ impl Directories {
 pub(super) struct Staged {
     pub(super) directories: Arc<Directories>,
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    /// Open while it is written to.
+    pub(super) file: Option<File>,
 }
 
 impl Staged {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|e| self.error("write", e))
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
+        written.map_err(|e| self.error("write", e))
     }
 
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(|e| self.error("sync", e))
-    }
-
-    pub(super) fn link(&self, key: &BlobKey) -> Result<(), Error> {
-        self.directories.link(&self.path, &key.name())?;
-        self.directories.link_alias(key)
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
+        synced.map_err(|e| self.error("sync", e))
     }
 
     fn error(&self, verb: &'static str, source: io::Error) -> Error {
@@ -162,19 +204,6 @@ impl Drop for Staged {
     }
 }
 
-/// Creates `folder` and what is missing above it, each entry synced, down from `root`.
-fn create_directories(root: &Path, folder: &Path) -> io::Result<()> {
-    if folder == root || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().unwrap_or(root);
-    create_directories(root, parent)?;
-    match fs::create_dir(folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => sync_directory(parent),
-    }
-}
-
 /// Whether some process still writes a staged file.
 pub(super) fn is_in_use(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
@@ -187,10 +216,6 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
         )
-}
-
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// What is in a folder and is no folder itself.
@@ -223,4 +248,6 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Of more files than these, none stays open until it has its name: a process has only so many.
+const KEPT_OPEN: usize = 32;
 const LINK_ATTEMPTS: u32 = 8;

@@ -2,12 +2,15 @@
 //!
 //! Two directories on one file system: `repo/`, which holds exactly what `/repo` serves and can be served by any file
 //! server, and `staging/`, where files are written before they get their name. A file is synced before it is linked
-//! into `repo/`, and its directory after, so that a name stands for all of its bytes even after a power cut.
+//! into `repo/`, and its directory after, so that a name stands for all of its bytes even after a power cut. What belongs
+//! together is synced beside each other: a disk takes as long for one as for many.
 
 mod beneath;
 mod directories;
+mod folders;
 mod upload;
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -20,10 +23,10 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::{Blob, BlobKey, BlobStore, BlobUpload, Error};
+use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, StagedBlob};
 use crate::model::Timestamp;
 use beneath::is_refusal;
-use directories::{Directories, Found, files_below, is_absence, is_in_use, sync_directory};
+use directories::{Directories, Found, files_below, is_absence, is_in_use};
 use upload::Upload;
 
 /// A [`BlobStore`] in a directory.
@@ -135,14 +138,37 @@ impl BlobStore for LocalBlobStore {
         self.directories.free_space().map(Some)
     }
 
+    fn free_files(&self) -> Result<Option<u64>, Error> {
+        self.directories.free_files()
+    }
+
+    async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error> {
+        let directories = Arc::clone(&self.directories);
+        blocking(move || {
+            let staged = directories.stage_all(&files)?;
+            Ok(staged.into_iter().map(|staged| Box::new(staged) as Box<dyn StagedBlob>).collect())
+        })
+        .await
+    }
+
+    async fn promote_all(&self, blobs: Vec<(Box<dyn StagedBlob>, BlobKey)>) -> Result<(), Error> {
+        let directories = Arc::clone(&self.directories);
+        blocking(move || {
+            let own = |(staged, key): (Box<dyn StagedBlob>, BlobKey)| match (staged as Box<dyn Any>).downcast() {
+                Ok(staged) => Ok((*staged, key)),
+                Err(_) => Err(Error::new("store", key.name(), io::Error::other("another store has staged it"))),
+            };
+            directories.promote_all(blobs.into_iter().map(own).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error> {
         let (directories, key) = (Arc::clone(&self.directories), key.clone());
         blocking(move || {
-            let mut staged = directories.stage()?;
-            staged.write(&bytes)?;
-            staged.sync()?;
-            match staged.link(&key) {
-                Err(Error::AlreadyExists(_)) if directories.holds(&key, &bytes)? => directories.link_alias(&key),
+            let staged = directories.stage_all(std::slice::from_ref(&bytes))?.into_iter();
+            match directories.promote_all(staged.map(|staged| (staged, key.clone())).collect()) {
+                Err(Error::AlreadyExists(_)) if directories.holds(&key, &bytes)? => directories.promote_alias(&key),
                 other => other,
             }
         })
@@ -152,13 +178,8 @@ impl BlobStore for LocalBlobStore {
     async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error> {
         let (directories, key) = (Arc::clone(&self.directories), key.clone());
         blocking(move || {
-            let mut staged = directories.stage()?;
-            staged.write(&bytes)?;
-            staged.sync()?;
-            let name = key.name();
-            let target = directories.repo.join(&name);
-            fs::rename(&staged.path, &target).map_err(|e| Error::new("replace", &name, e))?;
-            sync_directory(&directories.repo).map_err(|e| Error::new("sync the directory of", name, e))
+            let staged = directories.stage_all(&[bytes])?.into_iter();
+            directories.promote_all(staged.map(|staged| (staged, key.clone())).collect())
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc;
 
 use super::directories::Staged;
-use crate::blob::{BlobKey, BlobUpload, Error, StagedBlob};
+use crate::blob::{BlobUpload, Error, StagedBlob};
 
 /// A large file on its way. Every [`FLUSH_EVERY`] bytes another thread is told to bring them to the disk, so that the
 /// disk works while the image comes in and little is left for the sync at the end.
@@ -24,7 +24,8 @@ impl Upload {
     /// Only ever speeds the later sync up, which reports what goes wrong.
     fn flush_beside(&mut self) {
         if self.flusher.is_none() {
-            self.flusher = self.staged.file.try_clone().and_then(start_flusher).ok();
+            let file = self.staged.file.as_ref();
+            self.flusher = file.and_then(|file| file.try_clone().and_then(start_flusher).ok());
         }
         if let Some(flusher) = &self.flusher {
             let _ = flusher.try_send(()); // one that is still busy takes these bytes along the next time
@@ -53,11 +54,7 @@ impl BlobUpload for Upload {
     }
 }
 
-impl StagedBlob for Staged {
-    fn promote(self: Box<Self>, key: &BlobKey) -> Result<(), Error> {
-        self.link(key)
-    }
-}
+impl StagedBlob for Staged {}
 
 fn start_flusher(file: File) -> io::Result<mpsc::SyncSender<()>> {
     let (sender, told) = mpsc::sync_channel(1);
