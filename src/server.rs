@@ -198,7 +198,7 @@ fn limits(config: &ServeConfig) -> Limits {
         max_image_size: config.max_image_size.unwrap_or(default.max_image_size),
         idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
         max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
-        reserved_space: config.reserved_space.unwrap_or(default.reserved_space),
+        reserved_space: config.reserved_space,
         vehicles_in_memory: config.vehicles.vehicles_in_memory.unwrap_or(default.vehicles_in_memory),
         silent_after: config.vehicles.silent_after.unwrap_or(default.silent_after),
     }

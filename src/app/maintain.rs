@@ -2,7 +2,6 @@
 //!
 //! Signing again what gets old is [`super::publish`]'s.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ impl App {
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
+        self.publisher.prepare().await?; // before anything is changed
         let swept = self.blobs.sweep().await?;
         let pending = self.catalog.pending_blobs().await?;
         for name in &pending {
@@ -33,7 +33,7 @@ impl App {
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
-        self.director_roots.look_after().await;
+        self.director_roots.look_after(self.publisher.signing_time()).await;
         self.maintain_fleet().await?;
         self.publisher.recover().await
     }
@@ -48,22 +48,29 @@ impl App {
     /// Removes superseded metadata and looks after the fleet every `interval`, forever.
     pub async fn maintain(self: Arc<Self>, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
-        ticks.tick().await; // which is at once
+        let mut sweeps = tokio::time::interval(interval.min(SWEEP_INTERVAL));
+        ticks.tick().await; // which is at once: `recover` has just looked after the fleet
+        self.publisher.warn_of_expiry().await;
+        self.watch_bins().await;
         loop {
-            self.maintenance.beat(LONGEST_MAINTENANCE);
+            self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
+            tokio::select! {
+                _ = sweeps.tick() => {
+                    match self.remove_superseded_metadata().await {
+                        Ok(0) => {}
+                        Ok(files) => tracing::info!(files, "removed superseded metadata"),
+                        Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
+                    }
+                    if self.director_roots.is_failing() {
+                        self.director_roots.look_after(self.publisher.signing_time()).await;
+                    }
+                    continue;
+                }
+                _ = ticks.tick() => {}
+            }
             self.publisher.warn_of_expiry().await;
             self.watch_bins().await;
-            match self.remove_superseded_metadata().await {
-                Ok(0) => {}
-                Ok(files) => tracing::info!(files, "removed superseded metadata"),
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata");
-                }
-            }
-            self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
-            ticks.tick().await;
-            // Not the first time: `recover` has just done it.
-            self.director_roots.look_after().await;
+            self.director_roots.look_after(self.publisher.signing_time()).await;
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
             }
@@ -84,35 +91,17 @@ impl App {
         Ok(())
     }
 
-    /// Removes metadata files that were replaced longer ago than a vehicle's update takes. Root versions stay forever
-    /// (TUF 1.0.34, 6.2.1).
-    async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
-        // As long as a timestamp lives, which is the oldest file that leads a vehicle to these, and at least a day.
-        let kept_for = self.publisher.timestamp_lifetime().max(Duration::from_secs(24 * 60 * 60));
-        let oldest_kept = self.clock.now() - kept_for;
-        let mut stored: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-        for key in self.blobs.list_metadata().await? {
-            if let BlobKey::Metadata { version, role } = key {
-                stored.entry(role).or_default().insert(version);
-            }
-        }
-        let mut removed = 0;
-        for state in self.catalog.list_roles().await?.into_iter().filter(|state| state.name != "root") {
-            let versions = stored.remove(&state.name).unwrap_or_default();
-            let published: Vec<u64> = versions.into_iter().filter(|version| *version <= state.version).collect();
-            for pair in published.windows(2) {
-                // A file is superseded when the next one is stored.
-                let [old, next] =
-                    [pair[0], pair[1]].map(|version| BlobKey::Metadata { version, role: state.name.clone() });
-                if self.blobs.open(&next).await?.modified < oldest_kept {
-                    self.blobs.delete(&old).await?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
+    /// Removes superseded metadata that nobody asks for any more, and returns how many files that were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while the time isn't known; [`Error::Full`]; [`Error::Internal`].
+    pub async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
+        self.publisher.remove_superseded().await
     }
 }
 
 /// A disk on which each deletion takes a second can have that many files to delete.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// What is superseded can be gone soon after: many uploads leave much of it.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);

@@ -18,6 +18,7 @@ pub mod maintain;
 pub mod precondition;
 pub mod publish;
 pub mod recipients;
+pub mod recovery;
 pub mod setup;
 mod trust;
 pub mod watch;
@@ -84,8 +85,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the idle timeout.
     pub max_uploads: usize,
-    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed.
-    pub reserved_space: u64,
+    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed; if none is said, what
+    /// that takes (`App::reserved_space`).
+    pub reserved_space: Option<u64>,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
     /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read the catalog no more.
@@ -98,7 +100,7 @@ impl Default for Limits {
             max_image_size: 16 * 1024 * 1024 * 1024, // 16 GiB
             idle_timeout: Duration::from_secs(60),
             max_uploads: 16,
-            reserved_space: 64 * 1024 * 1024, // 64 MiB
+            reserved_space: None,
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
             vehicles_in_memory: NonZeroUsize::new(10_000).expect("it is not 0"),
         }
@@ -134,8 +136,7 @@ impl App {
         let watch = Watch::default();
         let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &watch, &runtime);
         let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
-        let director_roots =
-            DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&clock), Arc::clone(&metrics));
+        let director_roots = DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics));
         let upload_slots = UploadSlots::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);

@@ -144,6 +144,23 @@ impl StateDir {
         Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
     }
 
+    /// Locks the directory and opens its catalog as a server does, for a command that must not run beside one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs on it,
+    /// [`Error::Unusable`], [`Error::Internal`].
+    pub(super) async fn own(&self, now: Timestamp) -> Result<(StateLock, Catalog), Error> {
+        if !self.catalog_file().exists() {
+            return Err(self.not_initialized());
+        }
+        footing::refuse_root_in_foreign(&self.path)?;
+        let lock = self.lock()?;
+        self.refuse_empty_catalog()?;
+        let catalog = Catalog::own_sqlite(&self.catalog_file(), now).await?;
+        if is_published(&catalog).await? { Ok((lock, catalog)) } else { Err(self.not_initialized()) }
+    }
+
     /// Opens the blob store alone.
     ///
     /// # Errors
@@ -199,7 +216,7 @@ impl StateDir {
         let escrow = self.escrow_key()?;
         trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-        DirectorRoots::new(catalog.clone(), director, Arc::clone(&clock), Arc::clone(&metrics)).keep_fresh().await?;
+        DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics)).keep_fresh(clock.now()).await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
         let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
         publisher.publish().await?;

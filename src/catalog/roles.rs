@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
 use super::{Catalog, Error, column, number, parsed, text, time};
 use crate::model::{Sha256Digest, Timestamp};
 
@@ -13,6 +14,8 @@ pub struct RoleState {
     pub name: String,
     /// Published version; 0 before the first.
     pub version: u64,
+    /// Highest version that was handed out.
+    pub reserved: u64,
     /// Length of the published file in bytes.
     pub length: u64,
     /// Digest of the published file.
@@ -129,7 +132,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_roles(&self) -> Result<Vec<RoleState>, Error> {
         let rows = sqlx::query(
-            "SELECT name, version, length, sha256, expires_at, changes - published_changes AS waiting \
+            "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
              FROM roles ORDER BY name",
         );
         let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list roles"))?;
@@ -143,7 +146,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_role(&self, name: &str) -> Result<Option<RoleState>, Error> {
         let row = sqlx::query(
-            "SELECT name, version, length, sha256, expires_at, changes - published_changes AS waiting \
+            "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
              FROM roles WHERE name = $1",
         );
         let row = row.bind(name).fetch_optional(&self.pool).await.map_err(Error::backend("find a role"))?;
@@ -185,13 +188,19 @@ impl Catalog {
         Ok(reserved)
     }
 
-    /// Makes signed files the published ones of their roles, all or none.
+    /// Makes signed files the published ones of their roles, all or none; with what is known then of the time, and of the
+    /// timestamp, if there is a new one.
     ///
     /// # Errors
     ///
     /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher that started later
     /// has, or will have, everything that this one has. [`Error::Full`]; [`Error::Backend`].
-    pub async fn record_publication(&self, roles: &[PublishedRole]) -> Result<(), Error> {
+    pub async fn record_publication(
+        &self,
+        roles: &[PublishedRole],
+        timestamp: Option<&PublishedTimestamp>,
+        moments: &Moments,
+    ) -> Result<(), Error> {
         const OP: &str = "record a publication";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for role in roles {
@@ -214,6 +223,10 @@ impl Catalog {
                 return Err(Error::Overtaken);
             }
         }
+        if let Some(timestamp) = timestamp {
+            put_published_timestamp(&mut transaction, timestamp).await?;
+        }
+        put_moments(&mut transaction, moments).await?;
         transaction.commit().await.map_err(Error::backend(OP))
     }
 }
@@ -223,6 +236,7 @@ fn role(row: &AnyRow) -> Result<RoleState, Error> {
     Ok(RoleState {
         name: text(row, "name", OP)?,
         version: number(row, "version", OP)?,
+        reserved: number(row, "reserved", OP)?,
         length: number(row, "length", OP)?,
         sha256: parsed(row, "sha256", OP)?,
         expires_at: time(row, "expires_at", OP)?,

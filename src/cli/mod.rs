@@ -12,6 +12,7 @@ mod open;
 mod output;
 mod problem;
 mod recipient;
+mod recover;
 mod serve;
 mod signals;
 mod token;
@@ -67,6 +68,8 @@ enum Command {
     Export(export::Args),
     /// Reads every stored byte and compares it with what was signed
     Fsck(fsck::Args),
+    /// Gets a state directory going again whose catalog was restored, or whose clock was wrong
+    Recover(recover::Args),
     /// Prints completions for a shell
     Completions(manual::CompletionsArgs),
     /// Prints the manual page, or writes one for each command
@@ -134,6 +137,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
+        Command::Recover(args) => recover::run(args).await,
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::MotorcadeVehicle(cli) => Ok(crate::vehicle::cli::run(cli)),

@@ -38,7 +38,7 @@ pub struct ServeSettings {
     #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     max_uploads: Option<u64>,
 
-    /// Free space that uploads leave on the disk [default: 64MiB]
+    /// Free space that uploads leave on the disk [default: what signing takes, at least 64MiB]
     #[arg(long, env = "MOTORCADE_RESERVED_SPACE", value_name = "SIZE")]
     reserved_space: Option<Bytes<0, { 1 << 50 }>>,
 
@@ -118,7 +118,7 @@ pub struct ServeConfig {
     pub idle_timeout: Option<Duration>,
     /// Uploads that are sealed at one time; none for the built-in limit.
     pub max_uploads: Option<usize>,
-    /// Free space that uploads leave, in bytes; none for the built-in limit.
+    /// Free space that uploads leave, in bytes; none for what signing takes.
     pub reserved_space: Option<u64>,
     /// Whether reading `/repo` takes a token.
     pub repo_access: RepoAccess,

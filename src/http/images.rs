@@ -238,6 +238,8 @@ pub(super) async fn show_image(
         (status = 401, body = Problem, description = "no valid token"),
         (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is none"),
+        (status = 503, body = Problem, description = "accepted, and not published yet: the server's clock is wrong"),
+        (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
     ),
     security(("token" = []))
 )]

@@ -1,6 +1,6 @@
 //! The one way to ask what time it is, so that tests can say.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A point in time; RFC 3339 in JSON, whole seconds in signed metadata (TUF 1.0.34, 4.2.3).
 pub type Timestamp = jiff::Timestamp;
@@ -25,6 +25,16 @@ impl Clock for SystemClock {
     }
 }
 
+/// A time and what comes `duration` later; the last time there is, if that is past it.
+pub fn later(time: Timestamp, duration: Duration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// A time and what comes `duration` earlier; the first time there is, if that is before it.
+pub fn earlier(time: Timestamp, duration: Duration) -> Timestamp {
+    time.checked_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
 /// A clock outside of these bounds is wrong anyway. Within them, a lifetime can be added to the time, or taken from it,
 /// without leaving what a [`Timestamp`] can be, which would be a panic.
 fn bounded(time: SystemTime) -> Timestamp {
@@ -36,8 +46,6 @@ const LATEST: Timestamp = Timestamp::constant(221845392000, 0);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

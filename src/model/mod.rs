@@ -4,7 +4,7 @@
 //! value is stored, signed or served. Each parser names the field and the rule that the value broke.
 
 mod base_url;
-mod clock;
+pub mod clock;
 mod constraint;
 mod digest;
 #[cfg(feature = "server")]

@@ -35,6 +35,8 @@ pub struct Metrics {
     bin_limit: IntGauge,
     metadata_expiry: IntGaugeVec,
     metadata_version: IntGaugeVec,
+    clock_jumps: IntCounterVec,
+    clock_behind: IntGauge,
     corrupt_blobs: IntCounter,
     manifests: IntCounterVec,
     attack_reports: IntCounter,
@@ -73,6 +75,8 @@ impl Metrics {
             bin_limit: int_gauge(r, "bin_limit_bytes", "Bytes of entries at which a hash bin is full."),
             metadata_expiry: int_gauges(r, "metadata_expiry_seconds", until, &ROLE_LABELS),
             metadata_version: int_gauges(r, "metadata_version", "Version of signed metadata.", &ROLE_LABELS),
+            clock_jumps: int_counters(r, "clock_jumps_total", "Times that the clock has jumped.", &["direction"]),
+            clock_behind: int_gauge(r, "clock_behind_seconds", "Seconds that the clock is behind the last signing."),
             corrupt_blobs: int_counter(r, "corrupt_blobs_total", "Blobs that differ from their digest."),
             manifests: int_counters(
                 r,
@@ -103,6 +107,9 @@ impl Metrics {
         }
         for outcome in PublicationOutcome::ALL {
             self.publications.with_label_values(&[outcome.label()]);
+        }
+        for direction in ["forward", "back"] {
+            self.clock_jumps.with_label_values(&[direction]);
         }
     }
 
@@ -171,6 +178,16 @@ impl Metrics {
         let version = version.try_into().unwrap_or(i64::MAX);
         self.metadata_version.with_label_values(&[repository, role]).set(version);
         self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));
+    }
+
+    /// Counts a jump of the clock, by the direction of its seconds.
+    pub fn add_clock_jump(&self, seconds: i64) {
+        self.clock_jumps.with_label_values(&[if seconds < 0 { "back" } else { "forward" }]).inc();
+    }
+
+    /// Sets by how many seconds the clock is behind what was signed last, which keeps anything from being signed.
+    pub fn set_clock_behind(&self, seconds: i64) {
+        self.clock_behind.set(seconds);
     }
 
     /// Counts a manifest; `outcome` **must** be `accepted` or the code of a refusal, **never** what a client sent.

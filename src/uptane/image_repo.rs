@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tough::schema::{
@@ -15,7 +15,8 @@ use tough::schema::{
 };
 
 use super::Error;
-use super::keyring::Keyring;
+use super::canonical::canonical;
+use super::keyring::{Keyring, RoleKey};
 use super::policy::{Policy, RolePolicy};
 use super::root::role_keys;
 use super::signing::{self, SPEC_VERSION, SignedFile, build_error};
@@ -168,6 +169,26 @@ impl ImageRepository {
         signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
     }
 
+    /// The version of a stored file of `role`, if one of our own keys has signed it.
+    pub fn version_if_ours(&self, role: &str, file: &[u8]) -> Option<u64> {
+        let file: SignedJson = serde_json::from_slice(file).ok()?;
+        let message = canonical(&file.signed).ok()?;
+        let keys = match role {
+            "targets" | "snapshot" | "timestamp" => self.keyring.keys(role),
+            _ => self.keyring.keys("bins"),
+        };
+        let signed_by = |key: &RoleKey| {
+            let verifies = |signature: &JsonSignature| {
+                hex::decode(&signature.sig).is_ok_and(|signature| key.verifies(&message, &signature))
+            };
+            file.signatures.iter().any(verifies)
+        };
+        if !keys.iter().any(signed_by) {
+            return None;
+        }
+        file.signed["version"].as_u64()
+    }
+
     fn empty_targets(&self, role: &str, version: u64, now: Timestamp) -> Result<Targets, Error> {
         let expires = signing::expiry(now, self.role_policy(role));
         Ok(Targets::new(SPEC_VERSION.to_owned(), signing::version(role, version)?, expires))
@@ -178,6 +199,17 @@ impl From<&SignedFile> for MetadataFile {
     fn from(file: &SignedFile) -> Self {
         Self { role: file.role.clone(), version: file.version, length: file.bytes.len() as u64, sha256: file.sha256 }
     }
+}
+
+#[derive(Deserialize)]
+struct SignedJson {
+    signatures: Vec<JsonSignature>,
+    signed: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct JsonSignature {
+    sig: String,
 }
 
 /// A bin as it is signed, written without tough: a bin of 800 targets is signed for each image, and tough's canonical form

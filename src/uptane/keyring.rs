@@ -52,6 +52,13 @@ impl RoleKey {
         &self.public
     }
 
+    /// Whether a signature over `message` is this key's.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let object = serde_json::to_value(&self.public).ok();
+        let key = object.and_then(|object| PublicKey::from_object(object).ok());
+        key.is_some_and(|key| key.verifies(message, signature))
+    }
+
     /// Signs a message.
     ///
     /// # Errors

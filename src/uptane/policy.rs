@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Error;
+use crate::model::Timestamp;
+use crate::model::clock::later;
 
 /// The policy of one repository; see `metadata/policy.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -79,6 +81,12 @@ impl RolePolicy {
     pub fn lifetime(self) -> Duration {
         Duration::from_secs(u64::from(self.expires_days) * 24 * 60 * 60)
     }
+
+    /// Whether a file that expires at `expires_at` has to be signed again: half its life is over; or it expires far later
+    /// than one that is signed now, because the clock was ahead, or this policy was a longer one.
+    pub fn is_due(self, expires_at: Timestamp, now: Timestamp) -> bool {
+        expires_at < later(now, self.lifetime() / 2) || expires_at > later(later(now, self.lifetime()), SLACK)
+    }
 }
 
 impl Policy {
@@ -124,6 +132,9 @@ impl Policy {
     }
 }
 
+/// What a clock may have been set back by.
+const SLACK: Duration = Duration::from_secs(60 * 60);
+
 impl Default for Policy {
     fn default() -> Self {
         Self::parse(Self::DEFAULT).expect("a test parses the built-in policy")
@@ -146,6 +157,15 @@ mod tests {
     #[test]
     fn the_built_in_policy_is_valid() {
         assert_eq!(Policy::default().timestamp.lifetime(), Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn a_file_is_due_past_half_its_life_and_when_it_expires_later_than_it_could() {
+        let policy = Policy::default().timestamp; // a day
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let is_due = |hours: i64| policy.is_due(Timestamp::from_second(1_790_000_000 + hours * 3600).unwrap(), now);
+        assert_eq!([-1, 11, 12, 24, 25, 26, 87_600].map(is_due), [true, true, false, false, false, true, true]);
+        assert!(!policy.is_due(Timestamp::MAX, Timestamp::MAX), "the last time there is has nothing after it");
     }
 
     #[test]

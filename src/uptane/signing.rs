@@ -10,6 +10,7 @@ use tough::schema::{Role, Signature, Signed};
 use super::Error;
 use super::keyring::RoleKey;
 use super::policy::RolePolicy;
+use crate::model::clock::later;
 use crate::model::{Sha256Digest, Timestamp};
 
 /// The TUF version that our metadata follows.
@@ -90,7 +91,7 @@ pub fn version(role: &str, version: u64) -> Result<NonZeroU64, Error> {
 
 /// When a file that is signed at `now` expires: whole seconds, as clients expect (TUF 1.0.34, 4.2.3).
 pub fn expiry(now: Timestamp, policy: RolePolicy) -> Timestamp {
-    let expires = now + policy.lifetime();
+    let expires = later(now, policy.lifetime());
     Timestamp::from_second(expires.as_second()).unwrap_or(expires)
 }
 

@@ -28,11 +28,15 @@ mod observe;
 mod paths;
 mod publication;
 mod publication_faults;
+mod publication_restore;
+mod publication_time;
 mod read_only;
 mod recipients;
 mod repo;
 mod repo_ranges;
+mod retention;
 mod signals;
+mod small_disk;
 mod state;
 mod static_files;
 #[path = "../support/mod.rs"]

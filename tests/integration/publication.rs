@@ -10,7 +10,7 @@ use motorcade::app::footing::StateLock;
 use motorcade::app::ingest::{Accepted, EmptyImage, UploadRequest};
 use motorcade::app::precondition::Precondition;
 use motorcade::app::setup::Opened;
-use motorcade::app::{App, Limits};
+use motorcade::app::{App, Error, Limits};
 use motorcade::model::{AccessRole, Clock, ImageDescription, Sha256Digest, Timestamp};
 use motorcade::telemetry::Metrics;
 use reqwest::Method;
@@ -24,17 +24,21 @@ use crate::state::{BINS, HARDWARE_ID, ManualClock, TestState};
 use crate::static_files::StaticFiles;
 
 /// The use cases on a state directory, under a clock that stands still; no HTTP.
-struct Node {
-    state: TestState,
-    clock: Arc<ManualClock>,
-    app: Arc<App>,
+pub(crate) struct Node {
+    pub(crate) state: TestState,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) app: Arc<App>,
     publishing: JoinHandle<()>,
     _lock: StateLock,
 }
 
 impl Node {
-    async fn open(state: TestState, interval: Duration) -> Self {
-        let clock = ManualClock::starting_now();
+    pub(crate) async fn open(state: TestState, interval: Duration) -> Self {
+        Self::at(state, ManualClock::starting_now(), interval).await
+    }
+
+    /// One whose clock goes on from an earlier one's.
+    pub(crate) async fn at(state: TestState, clock: Arc<ManualClock>, interval: Duration) -> Self {
         let metrics = Arc::new(Metrics::new("0"));
         let opened = state.dir().open(Limits::default(), clock.clone(), metrics, Handle::current()).await.unwrap();
         let Opened { app, publisher_task, lock } = opened;
@@ -43,7 +47,11 @@ impl Node {
     }
 
     /// Uploads one and the same image: new, or again. Either way a round of publication is over when this returns.
-    async fn upload(&self, path: &str) -> Accepted {
+    pub(crate) async fn upload(&self, path: &str) -> Accepted {
+        self.try_to_upload(path).await.unwrap()
+    }
+
+    pub(crate) async fn try_to_upload(&self, path: &str) -> Result<Accepted, Error> {
         let request = UploadRequest {
             path: path.parse().unwrap(),
             description: ImageDescription {
@@ -64,19 +72,19 @@ impl Node {
             uploaded_by: "test".into(),
             folder: None,
         };
-        let plan = self.app.plan_upload(&request).await.unwrap();
+        let plan = self.app.plan_upload(&request).await?;
         let body = stream::iter([Ok(Bytes::from_static(b"firmware"))]);
-        self.app.upload(request, plan, body).await.unwrap()
+        self.app.upload(request, plan, body).await
     }
 
     /// Lets time pass and a round of publication come.
-    async fn after_hours(&self, hours: u64) -> Versions {
+    pub(crate) async fn after_hours(&self, hours: u64) -> Versions {
         self.clock.advance_hours(hours);
         self.upload("gw/1/a.bin").await;
         self.versions()
     }
 
-    fn read(&self, name: &str) -> Value {
+    pub(crate) fn read(&self, name: &str) -> Value {
         let file = serde_json::from_slice::<Value>(&fs::read(self.state.blob(name)).unwrap()).unwrap();
         let expires: Timestamp = file["signed"]["expires"].as_str().unwrap().parse().unwrap();
         assert!(expires > self.clock.now(), "{name} has expired");
@@ -84,7 +92,7 @@ impl Node {
     }
 
     /// The versions of what is published now.
-    fn versions(&self) -> Versions {
+    pub(crate) fn versions(&self) -> Versions {
         let timestamp = self.read("timestamp.json");
         let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
         let listed = self.read(&format!("{snapshot}.snapshot.json"));
@@ -102,7 +110,7 @@ impl Node {
         }
     }
 
-    async fn close(self) -> TestState {
+    pub(crate) async fn close(self) -> TestState {
         let Self { state, app, publishing, .. } = self;
         app.drain().await;
         drop(app);
@@ -112,15 +120,15 @@ impl Node {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Versions {
-    timestamp: u64,
-    snapshot: u64,
-    targets: u64,
-    bin: u64,
-    root: u64,
+pub(crate) struct Versions {
+    pub(crate) timestamp: u64,
+    pub(crate) snapshot: u64,
+    pub(crate) targets: u64,
+    pub(crate) bin: u64,
+    pub(crate) root: u64,
 }
 
-const NEVER: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test]
 async fn each_role_is_signed_again_past_half_its_life_and_not_before() {
@@ -193,6 +201,7 @@ async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
     node.after_hours(183 * 24).await; // root 2, and everything else anew
     node.after_hours(24).await;
     let current = node.versions();
+    node.clock.advance_hours(1); // nobody is in the midst of a refresh that began before
     let before = node.state.stored_files();
     assert!(before.contains("1.snapshot.json") && before.contains("1.bin-0.json"));
     let maintaining = tokio::spawn(Arc::clone(&node.app).maintain(NEVER));

@@ -245,6 +245,13 @@ impl ManualClock {
     }
 }
 
+impl ManualClock {
+    /// What a person, or a battery that is empty, sets it to.
+    pub(crate) fn set(&self, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use motorcade::app::setup::{Opened, StateDir};
 use motorcade::app::{Error, Limits};
-use motorcade::catalog::PublishedRole;
+use motorcade::catalog::{Moments, PublishedRole};
 use motorcade::envelope::escrow::EscrowKey;
 use motorcade::model::{Clock, SystemClock};
 use motorcade::telemetry::Metrics;
@@ -163,7 +163,7 @@ async fn publish_with_other_keys(state: &TestState, role: &str) {
         body: (role == "timestamp").then(|| signed.bytes.to_vec()),
         reserved,
     };
-    catalog.record_publication(&[published]).await.unwrap();
+    catalog.record_publication(&[published], None, &Moments::default()).await.unwrap();
     catalog.close().await;
 }
 

@@ -77,8 +77,10 @@ impl App {
 
     /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was yanked since.
     async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
-        let half_life = self.director.policy().director.bundle.lifetime() / 2;
-        let is_fresh = |bundle: &&Arc<Bundle>| bundle.expires_at >= self.clock.now() + half_life;
+        let policy = self.director.policy().director.bundle;
+        // Nothing can be signed while the clock is behind, and what was signed is as good as it was.
+        let now = self.publisher.signing_time().ok();
+        let is_fresh = |bundle: &&Arc<Bundle>| now.is_none_or(|now| !policy.is_due(bundle.expires_at, now));
         let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else { return Ok(false) };
         if bundle.lists != wanted(vehicle)? || !self.is_verified(vehicle, bundle)? {
             return Ok(false);
@@ -93,7 +95,7 @@ impl App {
 
     /// Signs a vehicle's metadata and keeps it; returns nothing if the vehicle has changed meanwhile.
     async fn sign_bundle(&self, vehicle: &Vehicle) -> Result<Option<Arc<Vehicle>>, Error> {
-        let (status, now) = (&vehicle.record.status, self.clock.now());
+        let (status, now) = (&vehicle.record.status, self.publisher.signing_time()?);
         let mut change = StatusChange::of(vehicle.record.id, status);
         let mut more = MoreChanges::keeping(status, now);
         let mut images = BTreeMap::new();
@@ -110,6 +112,7 @@ impl App {
         let version = self.fleet.reserve_version().await?;
         let signed = self.director.sign(&vehicle.record.vin, version, &images, now).await;
         let signed = signed.map_err(Error::internal("sign a vehicle's metadata"))?;
+        self.publisher.note_signed(now);
         self.metrics.add_director_bundle();
         // From now on the vehicle may have it, and may be running what it lists.
         for Listing { ecu_serial, path, .. } in &lists {

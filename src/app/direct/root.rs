@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::app::Error;
 use crate::app::trust::trusted_root;
 use crate::catalog::{Catalog, DirectorRoot};
-use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::model::clock::later;
+use crate::model::{Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::root::{self, Repository};
@@ -19,7 +20,6 @@ use crate::uptane::verify::TrustedSet;
 pub(in crate::app) struct DirectorRoots {
     catalog: Catalog,
     repository: DirectorRepository,
-    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     newest: RwLock<Option<Arc<NewestRoot>>>,
     is_failing: AtomicBool,
@@ -32,13 +32,8 @@ pub(super) struct NewestRoot {
 }
 
 impl DirectorRoots {
-    pub(in crate::app) fn new(
-        catalog: Catalog,
-        repository: DirectorRepository,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { catalog, repository, clock, metrics, newest: RwLock::new(None), is_failing: AtomicBool::new(false) }
+    pub(in crate::app) fn new(catalog: Catalog, repository: DirectorRepository, metrics: Arc<Metrics>) -> Self {
+        Self { catalog, repository, metrics, newest: RwLock::new(None), is_failing: AtomicBool::new(false) }
     }
 
     /// A version of the root, or the newest.
@@ -54,10 +49,13 @@ impl DirectorRoots {
         })
     }
 
-    /// Keeps the root fresh. What goes wrong is logged and makes [`Self::is_failing`] say so; it holds nothing else back,
-    /// neither a start nor the other repository.
-    pub(in crate::app) async fn look_after(&self) {
-        let kept = self.keep_fresh().await;
+    /// Keeps the root fresh, if the time is known. What goes wrong is logged and makes [`Self::is_failing`] say so; it holds
+    /// nothing else back, neither a start nor the other repository.
+    pub(in crate::app) async fn look_after(&self, now: Result<Timestamp, Error>) {
+        let kept = match now {
+            Ok(now) => self.keep_fresh(now).await,
+            Err(_) => self.load().await, // the publisher says what is wrong with the clock
+        };
         self.is_failing.store(kept.is_err(), Ordering::Relaxed);
         if let Err(error) = kept {
             tracing::error!(error = %Chain(&error), "failed to renew the Director's root; will try again");
@@ -69,9 +67,8 @@ impl DirectorRoots {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Makes the first version if there is none, and the next one if the newest is past half its life.
-    pub(in crate::app) async fn keep_fresh(&self) -> Result<(), Error> {
-        let now = self.clock.now();
+    /// Makes the first version if there is none, and the next one if the newest is past half its life, or expires too late.
+    pub(in crate::app) async fn keep_fresh(&self, now: Timestamp) -> Result<(), Error> {
         let newest = match self.catalog.find_director_root(None).await? {
             Some(newest) => newest,
             None => {
@@ -80,8 +77,13 @@ impl DirectorRoots {
                 self.add(signed.map_err(Error::internal("sign the Director's first root"))?).await?
             }
         };
-        self.go_by(&newest, now)?; // also if the next one can't be signed
+        self.go_by(&newest)?; // also if the next one can't be signed
         if !self.is_due(&newest, now) {
+            let lifetime = self.repository.policy().director.root.lifetime();
+            if newest.expires_at < later(now, lifetime / 4) {
+                let expires_at = newest.expires_at;
+                tracing::warn!(%expires_at, "the Director's root expires soon and was not signed again");
+            }
             return Ok(());
         }
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
@@ -90,18 +92,21 @@ impl DirectorRoots {
         // Checked as a vehicle does, before it is anybody's.
         let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
         let newest = self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?;
-        self.go_by(&newest, now)
+        self.go_by(&newest)
+    }
+
+    async fn load(&self) -> Result<(), Error> {
+        match self.catalog.find_director_root(None).await? {
+            Some(newest) => self.go_by(&newest),
+            None => Ok(()),
+        }
     }
 
     /// Verifies with this root from now on.
-    fn go_by(&self, newest: &DirectorRoot, now: Timestamp) -> Result<(), Error> {
+    fn go_by(&self, newest: &DirectorRoot) -> Result<(), Error> {
         let set = trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(NewestRoot { sha256, set }));
-        let lifetime = self.repository.policy().director.root.lifetime();
-        if newest.expires_at < now + lifetime / 4 {
-            tracing::warn!(expires_at = %newest.expires_at, "the Director's root expires soon and was not signed again");
-        }
         self.metrics.set_metadata("director", "root", newest.version, newest.expires_at.into());
         Ok(())
     }
@@ -109,7 +114,7 @@ impl DirectorRoots {
     fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
         let policy = self.repository.policy().director.root;
         let has_keys = self.repository.keyring().keys("director-root").len() >= usize::from(policy.threshold);
-        has_keys && newest.expires_at < now + policy.lifetime() / 2
+        has_keys && policy.is_due(newest.expires_at, now)
     }
 
     async fn add(&self, file: crate::uptane::signing::SignedFile) -> Result<DirectorRoot, Error> {

@@ -14,6 +14,7 @@ use super::view::HOUR;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};
+use crate::model::clock::later;
 use crate::model::{AssignmentOutcome, EcuRecord, EcuSerial, EventKind, Timestamp, VehicleId};
 
 /// What a vehicle says when it enrols: all of its ECUs.
@@ -167,7 +168,7 @@ impl App {
             return Err(Error::NotFound { code: "ecu_not_found", detail });
         }
         let now = self.clock.now();
-        let expires_at = now + valid_for;
+        let expires_at = later(now, valid_for);
         self.catalog.approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at).await?;
         let detail = format!("until {expires_at}");
         let event = self.event(vin, EventKind::ReplacementApproved, Some(serial), detail, &by.id);

@@ -11,6 +11,7 @@ use super::replace::not_registered;
 use crate::app::access::{Principal, random_token};
 use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange, VehicleFilter, VehiclePage};
+use crate::model::clock::earlier;
 use crate::model::{
     AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
 };
@@ -115,7 +116,8 @@ impl App {
     ///
     /// [`Error::Internal`].
     pub async fn count_fleet(&self, silent_after: Duration) -> Result<FleetCounts, Error> {
-        let [registered, quarantined, silent] = self.catalog.count_vehicles(self.clock.now() - silent_after).await?;
+        let [registered, quarantined, silent] =
+            self.catalog.count_vehicles(earlier(self.clock.now(), silent_after)).await?;
         Ok(FleetCounts { registered, quarantined, silent })
     }
 

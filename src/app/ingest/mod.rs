@@ -117,11 +117,30 @@ impl App {
         }
         self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
         self.check_listing(request).await?;
-        let needed = request.content_length.unwrap_or(0).saturating_add(self.limits.reserved_space);
+        self.publisher.signing_time()?; // an image that can't be published is not taken in
+        self.check_room(request.content_length.unwrap_or(0))?;
+        Ok(Plan::Seal)
+    }
+
+    /// Refuses what would leave no room for metadata to be signed: bytes, or files.
+    fn check_room(&self, length: u64) -> Result<(), Error> {
+        let needed = length.saturating_add(self.reserved_space());
         if self.blobs.free_space()?.is_some_and(|free| free < needed) {
             return Err(Error::Full { detail: "no space is left for an image of this size".into() });
         }
-        Ok(Plan::Seal)
+        let needed = self.publisher.signing_size().files * SIGNINGS + FILES_OF_AN_UPLOAD;
+        if self.blobs.free_files()?.is_some_and(|free| free < needed) {
+            let detail = "the file system can't take more files: it has hardly any inodes left";
+            return Err(Error::Full { detail: detail.into() });
+        }
+        Ok(())
+    }
+
+    /// Space that uploads leave free: what is configured, or room for signing everything twice, with what the catalog needs
+    /// besides.
+    fn reserved_space(&self) -> u64 {
+        let everything = self.publisher.signing_size().bytes * SIGNINGS + CATALOG_SPACE;
+        self.limits.reserved_space.unwrap_or(everything.max(LEAST_RESERVED))
     }
 
     /// Carries an upload out.
@@ -157,7 +176,7 @@ impl App {
             body,
             &data_key,
             request.algorithm,
-            self.blobs.begin(self.limits.reserved_space)?,
+            self.blobs.begin(self.reserved_space())?,
             self.uploads.token(),
             &self.metrics,
         )
@@ -209,6 +228,7 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
             Error::Full { .. }
             | Error::Busy
             | Error::NotReady { .. }
+            | Error::Unavailable { .. }
             | Error::Corrupt { .. }
             | Error::Unusable { .. }
             | Error::Internal(_),
@@ -266,3 +286,10 @@ fn other_bytes(path: &ImagePath) -> Error {
     let detail = format!("{path} is there with other bytes: an image never changes, use another path");
     Error::Conflict { code: "image_exists", detail }
 }
+
+/// How often everything has to fit in once more: when it is signed again, the files before are still needed.
+const SIGNINGS: u64 = 2;
+/// Two blobs, the folders of their names, what is staged, and the catalog's own.
+const FILES_OF_AN_UPLOAD: u64 = 64;
+const CATALOG_SPACE: u64 = 32 * 1024 * 1024; // 32 MiB: the write-ahead log, twice
+const LEAST_RESERVED: u64 = 64 * 1024 * 1024; // 64 MiB

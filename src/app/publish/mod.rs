@@ -14,8 +14,12 @@
 //! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
 //! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
 
+mod due;
+mod retention;
 mod roots;
 mod round;
+pub(in crate::app) mod seen;
+mod time;
 mod unverified;
 
 use std::sync::Arc;
@@ -51,6 +55,15 @@ pub struct CurrentTimestamp {
     pub published_at: Timestamp,
 }
 
+/// What it takes to sign everything that is published at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SigningSize {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// How many files there are.
+    pub files: u64,
+}
+
 /// What a round tells everyone who waits for it.
 type Outcome = Result<(), Failed>;
 
@@ -58,7 +71,18 @@ type Outcome = Result<(), Failed>;
 #[derive(Debug, Clone, Copy)]
 enum Failed {
     Full,
+    Clock,
     Other,
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Full { .. } => Self::Full,
+            Error::Unavailable { .. } => Self::Clock,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The other end of [`Publisher`]: the task that publishes.
@@ -100,6 +124,12 @@ impl Publisher {
             Err(Failed::Full) => Err(Error::Full {
                 detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
             }),
+            Err(Failed::Clock) => Err(Error::Unavailable {
+                code: "clock_behind",
+                detail: "the change is accepted, but the server's clock is behind what was signed last: it will be \
+                         published once the clock is right"
+                    .into(),
+            }),
             Err(Failed::Other) => {
                 Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
             }
@@ -115,21 +145,61 @@ impl Publisher {
         let why = match self.rounds.failing() {
             None => return Ok(()),
             Some(Failed::Full) => "no space is left",
+            Some(Failed::Clock) => "the clock is behind what was signed last",
             Some(Failed::Other) => "the log says why",
         };
         let detail = format!("metadata is due and can't be published, and expires if that goes on: {why}");
         Err(Error::Unavailable { code: "not_published", detail })
     }
 
-    /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
-    /// clients would refuse.
+    /// Compares what is stored with what the catalog knows, and takes up the time of the last signing. Changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`].
+    /// [`Error::Conflict`] if the catalog is older than what is stored; [`Error::Internal`].
+    pub async fn prepare(&self) -> Result<(), Error> {
+        self.rounds.prepare().await
+    }
+
+    /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
+    /// clients would refuse. Where nothing was signed for long, leaves out the numbers that may have been used since.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prepare`], and [`Error::Full`].
     pub async fn recover(&self) -> Result<(), Error> {
+        self.rounds.prepare().await?;
+        self.rounds.skip_what_may_be_used().await?;
         self.rounds.recover().await?;
         self.rounds.sign_unverified().await
+    }
+
+    /// The time now, if something may be signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the clock is behind what was signed last.
+    pub fn signing_time(&self) -> Result<Timestamp, Error> {
+        self.rounds.time().now()
+    }
+
+    /// Notes that something else than the Image repository's metadata was signed, at [`Self::signing_time`].
+    pub fn note_signed(&self, at: Timestamp) {
+        self.rounds.time().note(at);
+    }
+
+    /// What it takes to sign everything at once, which is what uploads have to leave room for.
+    pub fn signing_size(&self) -> SigningSize {
+        self.rounds.size()
+    }
+
+    /// Removes superseded metadata that nobody asks for any more, and returns how many files that were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Full`] or [`Error::Internal`].
+    pub async fn remove_superseded(&self) -> Result<usize, Error> {
+        self.rounds.remove_superseded().await
     }
 
     /// The timestamp that is published now.
@@ -141,11 +211,6 @@ impl Publisher {
     /// whose keys are elsewhere, or one that could not be.
     pub async fn warn_of_expiry(&self) {
         self.rounds.warn_of_expiry().await;
-    }
-
-    /// How long a signed timestamp is valid.
-    pub fn timestamp_lifetime(&self) -> Duration {
-        self.rounds.repository().role_policy("timestamp").lifetime()
     }
 
     /// Whether a public key signs metadata here.

@@ -40,7 +40,7 @@ impl RootChain {
         Self { catalog, blobs, repository, metrics, is_mended: AtomicBool::new(false) }
     }
 
-    /// Takes over the versions that are stored already, and signs the next one if the last is past half its life; returns
+    /// Takes over the versions that are stored already, and signs the next one if it is time; returns
     /// how many there are more. Version 1 is made by `init`.
     pub(super) async fn keep_fresh(&self, now: Timestamp) -> Result<usize, Error> {
         let Some(mut newest) = self.catalog.find_role("root").await?.filter(|root| root.version > 0) else {
@@ -72,10 +72,9 @@ impl RootChain {
         Ok(added)
     }
 
-    /// Past half its life, and its keys are on this machine.
+    /// It is to be signed again, and its keys are on this machine.
     fn is_due(&self, newest: &RoleState, now: Timestamp) -> bool {
-        let policy = self.repository.policy().root;
-        self.has_keys() && newest.expires_at < now + policy.lifetime() / 2
+        self.has_keys() && self.repository.policy().root.is_due(newest.expires_at, now)
     }
 
     fn has_keys(&self) -> bool {

@@ -1,17 +1,22 @@
 //! One round of publication: which files are due, how they are signed, and in which order they become visible.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
+use super::retention::Retention;
 use super::roots::RootChain;
-use super::{CurrentTimestamp, Failed, Outcome};
+use super::time::SigningTime;
+use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due, seen};
 use crate::app::Error;
 use crate::app::trust::Verifier;
-use crate::blob::{BlobKey, BlobStore};
-use crate::catalog::{self, Catalog, PublishedRole, ReservedVersion, RoleState};
+use crate::blob::{BlobKey, BlobStore, StagedBlob};
+use crate::catalog::{self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState};
+use crate::model::clock::later;
 use crate::model::{Clock, MAX_BIN_BYTES, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
@@ -23,14 +28,20 @@ pub(super) struct Rounds {
     blobs: Arc<dyn BlobStore>,
     repository: Arc<ImageRepository>,
     roots: RootChain,
+    retention: Retention,
+    time: SigningTime,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     pub(super) verifier: Verifier,
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
+    /// Bytes and files of everything that is published, as all of it takes when it is signed again at once.
+    size: RwLock<SigningSize>,
     /// Whether the timestamp that was recorded last is the visible one, as far as this process knows.
     is_shown: AtomicBool,
+    /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before it was published.
+    is_overtaken: AtomicBool,
 }
 
 impl Rounds {
@@ -43,17 +54,24 @@ impl Rounds {
     ) -> Self {
         let repository = Arc::new(repository);
         let roots = RootChain::new(catalog.clone(), Arc::clone(&blobs), Arc::clone(&repository), Arc::clone(&metrics));
+        let lifetime = repository.role_policy("timestamp").lifetime();
+        let retention = Retention::new(catalog.clone(), Arc::clone(&blobs), lifetime);
+        let time = SigningTime::new(Arc::clone(&clock), Arc::clone(&metrics));
         Self {
             catalog,
             verifier: Verifier::new(Arc::clone(&blobs)),
             blobs,
             repository,
             roots,
+            retention,
+            time,
             clock,
             metrics,
             current: RwLock::new(None),
             failing: RwLock::new(None),
+            size: RwLock::default(),
             is_shown: AtomicBool::new(false),
+            is_overtaken: AtomicBool::new(false),
         }
     }
 
@@ -61,9 +79,25 @@ impl Rounds {
         &self.repository
     }
 
+    pub(super) fn time(&self) -> &SigningTime {
+        &self.time
+    }
+
     /// The timestamp that is published now.
     pub(super) fn current(&self) -> Option<CurrentTimestamp> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn size(&self) -> SigningSize {
+        *self.size.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_size(&self, lengths: impl Iterator<Item = u64>) {
+        let size = lengths.fold(SigningSize::default(), |size, length| SigningSize {
+            bytes: size.bytes + length,
+            files: size.files + 1,
+        });
+        *self.size.write().unwrap_or_else(PoisonError::into_inner) = size;
     }
 
     pub(super) fn failing(&self) -> Option<Failed> {
@@ -87,7 +121,7 @@ impl Rounds {
             Err(error) => {
                 self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
                 tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
-                Err(if matches!(error, Error::Full { .. }) { Failed::Full } else { Failed::Other })
+                Err(Failed::from(&error))
             }
         }
     }
@@ -95,7 +129,11 @@ impl Rounds {
     /// Renews root if it is time; a step of its own, which no round of the other roles waits for or depends on.
     pub(super) async fn keep_root_fresh(&self) -> Outcome {
         let started = Instant::now();
-        match self.roots.keep_fresh(self.clock.now()).await {
+        let kept = match self.time.now() {
+            Ok(now) => self.roots.keep_fresh(now).await,
+            Err(error) => Err(error),
+        };
+        match kept {
             Ok(0) => Ok(()),
             Ok(_) => {
                 self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
@@ -104,7 +142,7 @@ impl Rounds {
             Err(error) => {
                 self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
                 tracing::error!(error = %Chain(&error), "failed to renew root; will try again");
-                Err(if matches!(error, Error::Full { .. }) { Failed::Full } else { Failed::Other })
+                Err(Failed::from(&error))
             }
         }
     }
@@ -114,9 +152,12 @@ impl Rounds {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
-        let now = self.clock.now();
+        let now = self.time.now()?;
         let states = self.catalog.list_roles().await?;
-        let due = self.due_roles(&states, now);
+        let due = match self.is_overtaken.load(Ordering::Relaxed) {
+            true => due::all_roles(&states),
+            false => due::due_roles(&self.repository, &states, now),
+        };
         if due.is_empty() {
             return Ok(0);
         }
@@ -127,35 +168,23 @@ impl Rounds {
         }
         files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
         self.verifier.check(&states, &files).await?;
-        for file in files.iter().filter(|file| file.role != "timestamp") {
-            self.blobs.put(&key_of(file), file.bytes.clone()).await?;
-        }
+        // The timestamp is on the disk before it is recorded, too, and gets its name last.
+        let staged = self.blobs.stage_all(files.iter().map(|file| file.bytes.clone()).collect()).await?;
+        let (visible_last, others): (Vec<_>, Vec<_>) =
+            staged.into_iter().zip(files.iter().map(key_of)).partition(|(_, key)| *key == BlobKey::Timestamp);
+        self.blobs.promote_all(others).await?;
         self.is_shown.store(false, Ordering::Relaxed);
-        match self.catalog.record_publication(&published_roles(&reserved, &files)).await {
+        let timestamp = published_timestamp(&states, &files, now);
+        let moments = self.time.moments_with(now);
+        let roles = published_roles(&reserved, &files);
+        match self.catalog.record_publication(&roles, timestamp.as_ref(), &moments).await {
             // Another replica, which started after this one, publishes all that this one would have.
             Err(catalog::Error::Overtaken) => return Ok(0),
             recorded => recorded?,
         }
-        self.show(&files, &states, now).await?;
+        self.time.note(now);
+        self.show(visible_last, &files, &states, now).await?;
         Ok(files.len())
-    }
-
-    /// Which roles need a new file: those that changed or are past half their life, and whoever lists them.
-    fn due_roles(&self, states: &[RoleState], now: Timestamp) -> Vec<String> {
-        let is_old = |state: &RoleState| {
-            let half_life = self.repository.role_policy(&state.name).lifetime() / 2;
-            state.version == 0 || state.expires_at < now + half_life
-        };
-        let is_due = |state: &&RoleState| state.name != "root" && (state.is_changed || is_old(state));
-        let mut due: Vec<String> = states.iter().filter(is_due).map(|state| state.name.clone()).collect();
-        let mut cascade = |role: &str, causes: &dyn Fn(&str) -> bool| {
-            if !due.iter().any(|name| name == role) && due.iter().any(|name| causes(name)) {
-                due.push(role.to_owned());
-            }
-        };
-        cascade("snapshot", &|name| !is_built_last(name));
-        cascade("timestamp", &|name| name == "snapshot");
-        due
     }
 
     async fn sign_role(&self, reserved: &ReservedVersion, now: Timestamp) -> Result<SignedFile, Error> {
@@ -198,18 +227,53 @@ impl Rounds {
     }
 
     /// Makes a recorded publication visible.
-    async fn show(&self, files: &[SignedFile], states: &[RoleState], now: Timestamp) -> Result<(), Error> {
+    async fn show(
+        &self,
+        staged: Vec<(Box<dyn StagedBlob>, BlobKey)>,
+        files: &[SignedFile],
+        states: &[RoleState],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.blobs.promote_all(staged).await?;
         if let Some(timestamp) = files.iter().find(|file| file.role == "timestamp") {
-            self.blobs.replace(&BlobKey::Timestamp, timestamp.bytes.clone()).await?;
             self.set_current(timestamp.bytes.clone(), timestamp.sha256, now);
         }
         self.is_shown.store(true, Ordering::Relaxed);
-        let unchanged = states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
-        let unchanged = unchanged.map(|state| (state.name.as_str(), state.version, state.expires_at));
+        self.is_overtaken.store(false, Ordering::Relaxed);
+        let unchanged = || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
+        let new = files.iter().map(|file| file.bytes.len() as u64);
+        self.set_size(unchanged().map(|state| state.length).chain(new));
+        let unchanged = unchanged().map(|state| (state.name.as_str(), state.version, state.expires_at));
         self.report(unchanged.chain(files.iter().map(|file| (file.role.as_str(), file.version, file.expires_at))));
         Ok(())
     }
 
+    /// Compares what is stored with what the catalog knows, and takes up the time of the last signing.
+    pub(super) async fn prepare(&self) -> Result<(), Error> {
+        let reserved = seen::reserved(&self.catalog.list_roles().await?);
+        let seen = seen::highest_seen(self.blobs.as_ref(), &self.repository, &reserved).await?;
+        if !seen.is_empty() {
+            return Err(seen::refusal(&seen, &reserved));
+        }
+        self.time.resume(self.catalog.find_moments().await?);
+        Ok(())
+    }
+
+    /// A state directory in which nothing was signed for longer than a running server lets pass is that of a server that was
+    /// off, or a backup of one that went on: then vehicles have seen numbers that nothing here knows of.
+    pub(super) async fn skip_what_may_be_used(&self) -> Result<(), Error> {
+        let Some(silent) = self.time.silent() else { return Ok(()) };
+        let margin = silent.as_secs().saturating_mul(NUMBERS_A_SECOND).min(MOST_SKIPPED);
+        self.catalog.skip_versions(&BTreeMap::new(), 0, margin).await?;
+        tracing::warn!(
+            hours = silent.as_secs() / 3600,
+            numbers = margin,
+            "nothing was signed for long: left out version numbers that may have been used since, if this is a backup"
+        );
+        Ok(())
+    }
+
+    /// Makes the visible timestamp the recorded one, unless the visible one is newer.
     pub(super) async fn recover(&self) -> Result<(), Error> {
         let Some(recorded) = self.catalog.find_role_body("timestamp").await? else {
             self.is_shown.store(true, Ordering::Relaxed); // nothing has been published yet
@@ -220,18 +284,43 @@ impl Rounds {
             Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
             Err(_) => None,
         };
-        if visible.as_ref() != Some(&recorded) {
-            tracing::warn!("timestamp.json was not the one that was published last; it is now");
-            self.blobs.replace(&BlobKey::Timestamp, recorded.clone()).await?;
-        }
-        self.is_shown.store(true, Ordering::Relaxed);
         let states = self.catalog.list_roles().await?;
-        if let Some(state) = states.iter().find(|state| state.name == "timestamp") {
-            let lifetime = self.repository.role_policy("timestamp").lifetime();
-            self.set_current(recorded, state.sha256, state.expires_at - lifetime);
-        }
+        let version = states.iter().find(|state| state.name == "timestamp").map_or(0, |state| state.version);
+        let visible_version =
+            visible.as_ref().and_then(|visible| self.repository.version_if_ours("timestamp", visible)).unwrap_or(0);
+        let current = match visible {
+            Some(visible) if visible != recorded && visible_version >= version => {
+                // It was published after the catalog was copied. Clients have it, and are not taken back.
+                tracing::warn!("timestamp.json is newer than the catalog; everything is published again, after it");
+                self.is_overtaken.store(true, Ordering::Relaxed);
+                visible
+            }
+            Some(visible) if visible == recorded => recorded,
+            _ => {
+                tracing::warn!("timestamp.json was not the one that was published last; it is now");
+                self.blobs.replace(&BlobKey::Timestamp, recorded.clone()).await?;
+                recorded
+            }
+        };
+        self.is_shown.store(true, Ordering::Relaxed);
+        let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
+        self.set_current(current, sha256, self.published_at().await?);
+        self.set_size(states.iter().map(|state| state.length));
         self.report(states.iter().map(|state| (state.name.as_str(), state.version, state.expires_at)));
         Ok(())
+    }
+
+    async fn published_at(&self) -> Result<Timestamp, Error> {
+        let recorded = self.catalog.list_published_timestamps().await?;
+        Ok(recorded.last().map_or_else(|| self.clock.now(), |timestamp| timestamp.signed_at))
+    }
+
+    pub(super) async fn remove_superseded(&self) -> Result<usize, Error> {
+        // What is visible has to be what was recorded last, or it leads to files that are taken for superseded.
+        if !self.is_shown.load(Ordering::Relaxed) || self.is_overtaken.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        self.retention.sweep(self.time.now()?).await
     }
 
     pub(super) async fn warn_of_expiry(&self) {
@@ -239,7 +328,7 @@ impl Rounds {
         let now = self.clock.now();
         for state in states {
             let quarter_life = self.repository.role_policy(&state.name).lifetime() / 4;
-            if state.expires_at < now + quarter_life {
+            if state.expires_at < later(now, quarter_life) {
                 let (role, expires_at) = (&state.name, state.expires_at);
                 tracing::warn!(role, %expires_at, "metadata expires soon and has not been signed again");
             }
@@ -279,7 +368,7 @@ impl Rounds {
     }
 }
 
-fn is_built_last(role: &str) -> bool {
+pub(super) fn is_built_last(role: &str) -> bool {
     matches!(role, "snapshot" | "timestamp")
 }
 
@@ -297,7 +386,10 @@ fn published_file(state: &RoleState) -> MetadataFile {
 }
 
 fn key_of(file: &SignedFile) -> BlobKey {
-    BlobKey::Metadata { version: file.version, role: file.role.clone() }
+    match file.role.as_str() {
+        "timestamp" => BlobKey::Timestamp,
+        role => BlobKey::Metadata { version: file.version, role: role.to_owned() },
+    }
 }
 
 fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<PublishedRole> {
@@ -314,4 +406,15 @@ fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<Pu
     reserved.iter().filter_map(published).collect()
 }
 
+fn published_timestamp(states: &[RoleState], files: &[SignedFile], now: Timestamp) -> Option<PublishedTimestamp> {
+    let timestamp = files.iter().find(|file| file.role == "timestamp")?;
+    let new = files.iter().find(|file| file.role == "snapshot").map(|file| file.version);
+    let snapshot = new.or_else(|| states.iter().find(|state| state.name == "snapshot").map(|state| state.version))?;
+    Some(PublishedTimestamp { version: timestamp.version, snapshot, signed_at: now, expires_at: timestamp.expires_at })
+}
+
+/// More than a server signs in the long run.
+const NUMBERS_A_SECOND: u64 = 10;
+/// Little beside the 2^31 that the narrowest client counts to.
+const MOST_SKIPPED: u64 = 20_000_000;
 const MAX_TIMESTAMP_SIZE: u64 = 16 * 1024; // 16 KiB: what vehicles take

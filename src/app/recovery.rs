@@ -1,0 +1,56 @@
+//! What a person does to a state directory whose catalog, or whose clock, was wrong; the server must not run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::publish::seen;
+use super::{Error, setup::StateDir};
+use crate::catalog::Moments;
+use crate::model::{Clock, Timestamp};
+
+/// Where version numbers go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedVersions {
+    /// The highest that `repo/` has of any role but root.
+    pub seen: u64,
+    /// The Image repository's next versions are above this one.
+    pub image: u64,
+    /// The Director's next version is above this one.
+    pub director: u64,
+}
+
+impl StateDir {
+    /// Takes the numbers of every role but root, and the Director's, past all that `repo/` shows, past `at_least`, and by a
+    /// wide margin past that: a backup can't know what was published after it. The next start publishes everything anew,
+    /// with those numbers. Root's have no gaps: what is stored of it is taken over when the server starts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if a server runs on the directory; [`Error::NotFound`] if it isn't initialized; [`Error::Full`];
+    /// [`Error::Internal`].
+    pub async fn recover_versions(&self, at_least: u64, now: Timestamp) -> Result<SkippedVersions, Error> {
+        let (_lock, catalog) = self.own(now).await?;
+        let (repository, _) = self.repositories()?;
+        let all: BTreeMap<String, u64> = catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
+        let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
+        let (image, director) = catalog.skip_versions(&seen, at_least, MARGIN).await?;
+        catalog.close().await;
+        Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })
+    }
+
+    /// Takes the clock's word for it that it is right now, though something was signed at a later time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::recover_versions`].
+    pub async fn recover_clock(&self, clock: Arc<dyn Clock>) -> Result<Timestamp, Error> {
+        let now = clock.now();
+        let (_lock, catalog) = self.own(now).await?;
+        catalog.replace_moments(&Moments { signed: Some(now), leap: None }).await?;
+        catalog.close().await;
+        Ok(now)
+    }
+}
+
+/// More than were ever used between a backup and its restore, and little beside the 2^31 that the narrowest client counts to.
+const MARGIN: u64 = 1_000_000;

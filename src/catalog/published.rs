@@ -1,0 +1,205 @@
+//! What was published when: numbers, times and files that are not to be gone back behind.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Any, Transaction};
+
+use super::{Catalog, Error, column, number, text, time};
+use crate::model::Timestamp;
+
+/// Times that outlive the process: a clock is compared with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// When something was signed last.
+    pub signed: Option<Timestamp>,
+    /// Between which two times the clock last went on further than a server lets pass without signing.
+    pub leap: Option<(Timestamp, Timestamp)>,
+}
+
+/// A timestamp of the Image repository that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedTimestamp {
+    /// Its version.
+    pub version: u64,
+    /// Version of the snapshot that it names.
+    pub snapshot: u64,
+    /// When it was signed.
+    pub signed_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl Catalog {
+    /// When something was signed last, and what the clock did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_moments(&self) -> Result<Moments, Error> {
+        let mut moments = self.list_moments().await?;
+        let leap = moments.remove("before_leap").zip(moments.remove("after_leap"));
+        Ok(Moments { signed: moments.remove("signed"), leap })
+    }
+
+    /// Since when [`Catalog::list_published_timestamps`] has every timestamp; none if it always had.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn timestamps_watched_since(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.list_moments().await?.remove("watched"))
+    }
+
+    async fn list_moments(&self) -> Result<BTreeMap<String, Timestamp>, Error> {
+        const OP: &str = "find when something was signed last";
+        let rows = sqlx::query("SELECT name, at FROM moments").fetch_all(&self.pool).await;
+        let rows = rows.map_err(Error::backend(OP))?;
+        rows.iter().map(|row| Ok((text(row, "name", OP)?, time(row, "at", OP)?))).collect()
+    }
+
+    /// Replaces what [`Catalog::find_moments`] gives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn replace_moments(&self, moments: &Moments) -> Result<(), Error> {
+        const OP: &str = "record when something was signed";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        put_moments(&mut transaction, moments).await?;
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// The timestamps that were published and not forgotten, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_published_timestamps(&self) -> Result<Vec<PublishedTimestamp>, Error> {
+        const OP: &str = "list published timestamps";
+        let rows =
+            sqlx::query("SELECT version, snapshot, signed_at, expires_at FROM published_timestamps ORDER BY version");
+        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let read = |row| {
+            Ok(PublishedTimestamp {
+                version: number(row, "version", OP)?,
+                snapshot: number(row, "snapshot", OP)?,
+                signed_at: time(row, "signed_at", OP)?,
+                expires_at: time(row, "expires_at", OP)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Forgets published timestamps whose files nobody asks for any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn forget_published_timestamps(&self, versions: &[u64]) -> Result<(), Error> {
+        const OP: &str = "forget published timestamps";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for version in versions {
+            sqlx::query("DELETE FROM published_timestamps WHERE version = $1")
+                .bind(column(*version))
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks everything as changed, so that
+    /// it is published with those numbers, and takes the Director's numbers on by as much. Returns the highest number of
+    /// the roles, and the Director's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn skip_versions(
+        &self,
+        seen: &BTreeMap<String, u64>,
+        floor: u64,
+        margin: u64,
+    ) -> Result<(u64, u64), Error> {
+        const OP: &str = "skip version numbers";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let row = sqlx::query(
+            "UPDATE sequences SET value = CASE WHEN value > $1 THEN value ELSE $2 END + $3 WHERE name = 'director' \
+             RETURNING value",
+        );
+        let row = row.bind(column(floor)).bind(column(floor)).bind(column(margin));
+        let row = row.fetch_one(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let director = number(&row, "value", OP)?;
+        let roles = sqlx::query("SELECT name, reserved FROM roles WHERE name <> 'root'");
+        let roles = roles.fetch_all(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let mut highest = 0;
+        for role in &roles {
+            let name = text(role, "name", OP)?;
+            let known = number(role, "reserved", OP)?.max(floor).max(seen.get(&name).copied().unwrap_or(0));
+            let reserved = known.saturating_add(margin);
+            sqlx::query("UPDATE roles SET reserved = $1, changes = changes + 1 WHERE name = $2")
+                .bind(column(reserved))
+                .bind(name)
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
+            highest = highest.max(reserved);
+        }
+        // What was signed for a vehicle has a number from before.
+        sqlx::query("UPDATE vehicle_status SET bundle = NULL")
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok((highest, director))
+    }
+}
+
+pub(super) async fn put_moments(transaction: &mut Transaction<'_, Any>, moments: &Moments) -> Result<(), Error> {
+    const OP: &str = "record when something was signed";
+    sqlx::query("DELETE FROM moments WHERE name <> 'watched'")
+        .execute(&mut **transaction)
+        .await
+        .map_err(Error::backend(OP))?;
+    let (before, after) = moments.leap.unzip();
+    for (name, at) in [("signed", moments.signed), ("before_leap", before), ("after_leap", after)] {
+        let Some(at) = at else { continue };
+        sqlx::query("INSERT INTO moments (name, at) VALUES ($1, $2)")
+            .bind(name)
+            .bind(at.as_millisecond())
+            .execute(&mut **transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+    }
+    Ok(())
+}
+
+/// Adds a timestamp. Where it is the first of a repository that has published before, what those named isn't known.
+pub(super) async fn put_published_timestamp(
+    transaction: &mut Transaction<'_, Any>,
+    published: &PublishedTimestamp,
+) -> Result<(), Error> {
+    const OP: &str = "record a published timestamp";
+    if published.version > 1 {
+        sqlx::query(
+            "INSERT INTO moments (name, at) SELECT 'watched', $1 \
+             WHERE NOT EXISTS (SELECT 1 FROM published_timestamps) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(published.signed_at.as_millisecond())
+        .execute(&mut **transaction)
+        .await
+        .map_err(Error::backend(OP))?;
+    }
+    sqlx::query(
+        "INSERT INTO published_timestamps (version, snapshot, signed_at, expires_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (version) DO NOTHING",
+    )
+    .bind(column(published.version))
+    .bind(column(published.snapshot))
+    .bind(published.signed_at.as_millisecond())
+    .bind(published.expires_at.as_millisecond())
+    .execute(&mut **transaction)
+    .await
+    .map_err(Error::backend(OP))
+    .map(drop)
+}
