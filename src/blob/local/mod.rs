@@ -306,7 +306,9 @@ impl Reader {
 
     fn piece_size(&self) -> usize {
         let readers = READERS.load(Ordering::Relaxed).max(1);
-        (READ_BUDGET / (readers * (READ_AHEAD + 1))).clamp(READ_SIZE_MIN, READ_SIZE_MAX)
+        let share = READ_BUDGET / (readers * (READ_AHEAD + 1));
+        // Those who came first may sit on what they got when they were few: beyond some, it shrinks faster.
+        (share * FEW_READERS / readers.max(FEW_READERS)).clamp(READ_SIZE_MIN, READ_SIZE_MAX)
     }
 }
 
@@ -318,5 +320,6 @@ impl Drop for Reader {
 
 const READ_AHEAD: usize = 2; // pieces
 const READ_SIZE_MAX: usize = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory
-const READ_SIZE_MIN: usize = 8 * 1024; // 8 KiB
-const READ_BUDGET: usize = 8 * 1024 * 1024; // 8 MiB for all readers, until each has the smallest piece
+const READ_SIZE_MIN: usize = 4 * 1024; // 4 KiB
+const READ_BUDGET: usize = 12 * 1024 * 1024; // 12 MiB for all readers, while they are few
+const FEW_READERS: usize = 32;
