@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{LogFormat, LogSettings, ServeSettings};
 use crate::server::Server;
@@ -15,6 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let others = OtherSignals::await_them()?; // first: they end a process that doesn't, also while it starts
     let config = args.settings.resolve()?;
     let telemetry = telemetry::init(&telemetry_config(&config.log))?;
     let server = Server::bind(config, telemetry.trace_export()).await?;
@@ -22,7 +23,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(address) = server.tls_address()? {
         tracing::info!(%address, "motorcade listens for TLS");
     }
-    ignore_other_signals(server.reloader())?;
+    others.answer(server.reloader());
     if let Err(error) = server.run(stop_signal()?).await {
         // In the log, which waits for nobody, and not on stderr, which may have no reader.
         tracing::error!(error = super::chain(&error), "motorcade has failed");
@@ -44,22 +45,34 @@ fn telemetry_config(log: &LogSettings) -> TelemetryConfig {
     }
 }
 
-/// SIGHUP reads the TLS files again. SIGUSR1 and SIGUSR2 would end the process, in the middle of whatever it is at, and
-/// mean nothing here.
-fn ignore_other_signals(reload: impl Fn() + Send + 'static) -> std::io::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut first = signal(SignalKind::user_defined1())?;
-    let mut second = signal(SignalKind::user_defined2())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = hang_up.recv() => reload(),
-                _ = first.recv() => tracing::info!("SIGUSR1 ignored"),
-                _ = second.recv() => tracing::info!("SIGUSR2 ignored"),
+/// SIGHUP, which reads the TLS files again, and SIGUSR1 and SIGUSR2, which mean nothing here; each of them would end the
+/// process in the middle of whatever it is at.
+struct OtherSignals {
+    hang_up: Signal,
+    first: Signal,
+    second: Signal,
+}
+
+impl OtherSignals {
+    fn await_them() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            first: signal(SignalKind::user_defined1())?,
+            second: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    fn answer(mut self, reload: impl Fn() + Send + 'static) {
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = self.hang_up.recv() => reload(),
+                    _ = self.first.recv() => tracing::info!("SIGUSR1 ignored"),
+                    _ = self.second.recv() => tracing::info!("SIGUSR2 ignored"),
+                }
             }
-        }
-    });
-    Ok(())
+        });
+    }
 }
 
 /// SIGTERM or SIGINT. A second SIGINT ends the process at once: all state survives that.
