@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,14 +44,11 @@ where
         return refuse(stream, kind).await;
     };
     let _ = stream.set_nodelay(true); // slower without, and no worse
-    let serving = async {
-        match &port.tls {
-            None => {
-                let stream = WatchedStream::new(stream, Arc::clone(admitted.watch()));
-                serve_http(&port, &admitted, routes, stream, client, None, None).await;
-            }
-            Some((tls, refusals)) => serve_tls(&port, &admitted, routes, stream, client, tls, refusals).await,
-        }
+    let watched = WatchedStream::new(stream, Arc::clone(admitted.watch()));
+    // On the heap, since there are many: a plain connection has no room for the state of a handshake.
+    let serving: Pin<Box<dyn Future<Output = ()> + '_>> = match &port.tls {
+        None => Box::pin(serve_http(&port, &admitted, routes, watched, client, None, None)),
+        Some((tls, refusals)) => Box::pin(serve_tls(&port, &admitted, routes, watched, client, tls, refusals)),
     };
     tokio::select! {
         () = serving => {}
@@ -63,7 +60,7 @@ async fn serve_tls<S, B>(
     port: &Port,
     admitted: &Admitted,
     routes: Rc<S>,
-    stream: TcpStream,
+    stream: WatchedStream,
     client: SocketAddr,
     tls: &Tls,
     refusals: &Refusals,
@@ -72,10 +69,9 @@ async fn serve_tls<S, B>(
     B: MessageBody + 'static,
 {
     let replaced = tls.replaced(); // before the configuration is taken, so that no replacement is missed
-    let stream = WatchedStream::new(stream, Arc::clone(admitted.watch()));
     let mut gone = Told { refusals, client, is_over: false };
     let accepted = tokio::select! {
-        accepted = TlsAcceptor::from(tls.current()).accept(stream) => Some(accepted),
+        accepted = Box::pin(TlsAcceptor::from(tls.current()).accept(stream)) => Some(accepted),
         () = port.stopping.notified() => None,
     };
     gone.is_over = true;
@@ -87,7 +83,7 @@ async fn serve_tls<S, B>(
     admitted.watch().expect_first_head();
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.map(|certificate| PeerCertificate::new(certificate));
-    serve_http(port, admitted, routes, stream, client, certificate, Some(replaced)).await;
+    Box::pin(serve_http(port, admitted, routes, Box::new(stream), client, certificate, Some(replaced))).await;
 }
 
 /// Tells of a handshake that was ended because it took too long.
@@ -121,7 +117,7 @@ async fn serve_http<S, B, T>(
     let bridge = Bridge { routes, watch: Arc::clone(admitted.watch()), client, certificate };
     let mut http = http1::Builder::new();
     http.half_close(true).max_buf_size(MAX_BUFFER).header_read_timeout(None);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), bridge));
+    let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), bridge));
     let mut leaving = pin!(leave(port, replaced));
     let mut is_leaving = false;
     loop {
