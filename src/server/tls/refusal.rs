@@ -93,3 +93,26 @@ const REASONS: [&str; 14] = [
     "too_slow",
     "unknown_ca",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_told_of_and_the_others_are_counted() {
+        let metrics = Arc::new(Metrics::new("test"));
+        let refusals = Refusals::new(Arc::clone(&metrics));
+        assert_eq!(refusals.turn(), Some(0));
+        assert_eq!((refusals.turn(), refusals.turn()), (None, None));
+        refusals.told.lock().unwrap().last = Instant::now().checked_sub(TELL_INTERVAL);
+        assert_eq!(refusals.turn(), Some(2));
+        refusals.add("192.0.2.1".parse().unwrap(), &io::ErrorKind::TimedOut.into());
+        let revoked = Error::InvalidCertificate(CertificateError::Revoked);
+        refusals.add("192.0.2.1".parse().unwrap(), &io::Error::other(revoked));
+        let text = metrics.render(std::time::SystemTime::now());
+        for (reason, count) in [("too_slow", 1), ("certificate_revoked", 1), ("unknown_ca", 0)] {
+            let line = format!("motorcade_tls_handshakes_refused_total{{reason=\"{reason}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+}
