@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -56,7 +57,11 @@ impl Logging {
 
     async fn until_lines_are_dropped(&self) {
         let before = self.dropped_lines().await;
-        wait_until("lines are dropped", async || self.dropped_lines().await > before).await;
+        wait_until("lines are dropped", async || {
+            join_all((0..64).map(|_| self.status("/repo/timestamp.json"))).await;
+            self.dropped_lines().await > before
+        })
+        .await;
     }
 
     /// Sends bytes as no client would, and returns the first line of the answer.
