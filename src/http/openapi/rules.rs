@@ -26,7 +26,9 @@ fn add(schema: &mut Map<String, Value>, rule: Value) {
 
 fn rule(name: &str) -> Value {
     match name {
-        "path" | "image" => json!({ "pattern": image_path(), "maxLength": 1024, "examples": ["gw/4.2.0/gateway.bin"] }),
+        "path" | "image" | "assigned" => {
+            json!({ "pattern": image_path(), "maxLength": 1024, "examples": ["gw/4.2.0/gateway.bin"] })
+        }
         "vin" => json!({ "pattern": ID, "examples": ["WVWZZZ1JZXW000001"] }),
         "serial" | "ecu_serial" => json!({ "pattern": ID, "examples": ["gw-0001"] }),
         "kid" | "recipient" => json!({ "pattern": "^[A-Za-z0-9_-]{43}$" }),
