@@ -69,7 +69,8 @@ async fn every_command_has_json_and_so_have_its_errors() {
     assert!(made[0]["root"].as_str().unwrap().ends_with("1.root.json"));
     let data_dir = server.state.path().to_str().unwrap();
     let token = &lines(&mut server.motorcade(&format!("token create --role viewer --json --data-dir {data_dir}")))[0];
-    let id = lines(&mut server.motorcade(&format!("token list --json --data-dir {data_dir}")))[0]["id"].clone();
+    let tokens = lines(&mut server.motorcade(&format!("token list --json --data-dir {data_dir}")));
+    let id = tokens.iter().find(|token| token["label"] == "").unwrap()["id"].clone();
     assert!(token["token"].as_str().unwrap().starts_with("motorcade_"));
     let revoke = format!("token revoke {} --json --data-dir {data_dir}", id.as_str().unwrap());
     assert_eq!(lines(&mut server.motorcade(&revoke))[0]["revoked"], id);
