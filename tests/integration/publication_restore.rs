@@ -42,7 +42,8 @@ impl Backup {
         CATALOG.iter().for_each(|name| drop(fs::remove_file(folder.join(name))));
         for (name, bytes) in &self.0 {
             fs::write(folder.join(name), bytes).unwrap();
-            let mode = if name.starts_with("keys/") { 0o600 } else { 0o644 };
+            let is_secret = name.starts_with("keys/") || name.starts_with("catalog.");
+            let mode = if is_secret { 0o600 } else { 0o644 };
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
     }
