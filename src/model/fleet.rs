@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -247,122 +246,6 @@ impl AssignmentOutcome {
     /// The outcome of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == name)
-    }
-}
-
-/// Something that happened to a vehicle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VehicleEvent {
-    /// Number, rising.
-    pub id: i64,
-    /// What happened.
-    pub event: NewEvent,
-    /// How often the like of it happened.
-    pub count: u64,
-    /// When it happened last.
-    pub last_at: Timestamp,
-}
-
-/// Something that has just happened to a vehicle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEvent {
-    /// To which vehicle; it need not be registered.
-    pub vin: VehicleId,
-    /// What.
-    pub kind: EventKind,
-    /// To which of its ECUs.
-    pub ecu_serial: Option<EcuSerial>,
-    /// For people.
-    pub detail: String,
-    /// Id of a token, `vehicle` or `server`.
-    pub actor: String,
-    /// When.
-    pub at: Timestamp,
-    /// Events with the same text here are counted as one; see [`Self::once_in`].
-    pub alike: Option<String>,
-}
-
-impl NewEvent {
-    /// Counts it as one with all of its kind, ECU and `detail` in the same `period`, so that nobody can fill the catalog.
-    /// Of a detail that a client chooses, `detail` **must** be a part that it can't vary, or empty.
-    pub fn once_in(self, period: Duration, detail: &str) -> Self {
-        let Self { vin, kind, ecu_serial, at, .. } = &self;
-        let serial = ecu_serial.as_ref().map_or("", EcuSerial::as_str);
-        let slot = at.as_second() / i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
-        Self { alike: Some(format!("{vin} {} {serial} {detail} {slot}", kind.as_str())), ..self }
-    }
-}
-
-/// What can happen to a vehicle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// It was registered.
-    Registered,
-    /// A manifest was refused.
-    ManifestRefused,
-    /// An ECU reported an image that it had not reported before.
-    Installed,
-    /// An ECU reported an attack.
-    AttackReported,
-    /// A person cleared the quarantine.
-    QuarantineCleared,
-    /// An image was assigned to an ECU.
-    Assigned,
-    /// An assignment was cancelled.
-    AssignmentCancelled,
-    /// An assigned image could not be offered.
-    AssignmentBlocked,
-    /// The replacement of an ECU was approved.
-    ReplacementApproved,
-    /// An ECU that nobody approved tried to take another one's place.
-    ReplacementRefused,
-    /// An ECU was replaced.
-    EcuReplaced,
-    /// A bearer token was issued to it.
-    TokenIssued,
-    /// An ECU's time is far from the server's.
-    ClockOff,
-}
-
-impl EventKind {
-    const ALL: [Self; 13] = [
-        Self::Registered,
-        Self::ManifestRefused,
-        Self::Installed,
-        Self::AttackReported,
-        Self::QuarantineCleared,
-        Self::Assigned,
-        Self::AssignmentCancelled,
-        Self::AssignmentBlocked,
-        Self::ReplacementApproved,
-        Self::ReplacementRefused,
-        Self::EcuReplaced,
-        Self::TokenIssued,
-        Self::ClockOff,
-    ];
-
-    /// Its name in the API and in the catalog.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::ManifestRefused => "manifest_refused",
-            Self::Installed => "installed",
-            Self::AttackReported => "attack_reported",
-            Self::QuarantineCleared => "quarantine_cleared",
-            Self::Assigned => "assigned",
-            Self::AssignmentCancelled => "assignment_cancelled",
-            Self::AssignmentBlocked => "assignment_blocked",
-            Self::ReplacementApproved => "replacement_approved",
-            Self::ReplacementRefused => "replacement_refused",
-            Self::EcuReplaced => "ecu_replaced",
-            Self::TokenIssued => "token_issued",
-            Self::ClockOff => "clock_off",
-        }
-    }
-
-    /// The kind of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

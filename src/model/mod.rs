@@ -8,6 +8,8 @@ pub mod clock;
 mod constraint;
 mod digest;
 #[cfg(feature = "server")]
+mod event;
+#[cfg(feature = "server")]
 mod fleet;
 mod image;
 mod image_path;
@@ -26,9 +28,11 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
 #[cfg(feature = "server")]
+pub use event::{EventKind, NewEvent, VehicleEvent};
+#[cfg(feature = "server")]
 pub use fleet::{
-    AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuRecord, EcuStatus, EventKind, Listing, NewEvent,
-    NewVehicle, Offer, Quarantine, VehicleEvent, VehicleRecord, VehicleStatus, VerifiedUnder,
+    AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuRecord, EcuStatus, Listing, NewVehicle, Offer,
+    Quarantine, VehicleRecord, VehicleStatus, VerifiedUnder,
 };
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
 #[cfg(feature = "server")]

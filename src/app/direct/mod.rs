@@ -11,13 +11,14 @@ mod assign;
 mod bundle;
 mod listed;
 mod manifest;
+mod refusal;
 mod root;
 mod verified;
 
 pub use assign::{AssignmentRequest, EcuAssignment};
 pub use bundle::{DirectorFile, DirectorRole};
 pub(super) use listed::ListedImages;
-pub use manifest::Refusal;
+pub use refusal::Refusal;
 
 /// Most bytes of a manifest.
 pub const MAX_MANIFEST_SIZE: usize = crate::uptane::manifest::MAX_MANIFEST_SIZE;
