@@ -64,7 +64,7 @@ impl Server {
             Some(tls) => Some((tls.listen, Tls::load(tls, Arc::clone(&clock), Arc::clone(&metrics))?)),
             None => None,
         };
-        let opened = state.open(limits(&config), clock, metrics, Handle::current()).await?;
+        let opened = state.open(limits(&config)?, clock, metrics, Handle::current()).await?;
         opened.app.recover().await.context("failed to bring the state directory back in order")?;
         let listener = listen(config.listen)?;
         let tls = match tls {
@@ -192,16 +192,18 @@ fn identity_config(config: &VehicleConfig) -> anyhow::Result<IdentityConfig> {
     Ok(IdentityConfig { certificate_field, proxy: proxy.transpose()? })
 }
 
-fn limits(config: &ServeConfig) -> Limits {
+fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
     let default = Limits::default();
-    Limits {
+    let quarantine_on = config.vehicles.quarantine_on.as_deref().map(str::parse).transpose();
+    Ok(Limits {
+        quarantine_on: quarantine_on.context("quarantine-on can't be used")?.unwrap_or(default.quarantine_on),
         max_image_size: config.max_image_size.unwrap_or(default.max_image_size),
         idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
         max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
         reserved_space: config.reserved_space,
         vehicles_in_memory: config.vehicles.vehicles_in_memory.unwrap_or(default.vehicles_in_memory),
         silent_after: config.vehicles.silent_after.unwrap_or(default.silent_after),
-    }
+    })
 }
 
 fn repo_config(config: &ServeConfig) -> RepoConfig {

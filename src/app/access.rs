@@ -18,6 +18,8 @@ pub struct Principal {
     pub role: AccessRole,
     /// Where its holder may upload; everywhere without it.
     pub path_prefix: Option<String>,
+    /// Id of the request, for the record of what was done.
+    pub request_id: Option<String>,
 }
 
 impl Principal {
@@ -110,7 +112,7 @@ impl App {
             let detail = format!("a token of role {} may not do this; it takes {}", record.role, names.join(" or "));
             return Err(Error::Forbidden { detail });
         }
-        Ok(Principal { id: record.id, role: record.role, path_prefix: record.path_prefix })
+        Ok(Principal { id: record.id, role: record.role, path_prefix: record.path_prefix, request_id: None })
     }
 
     /// Checks again a token that was valid when a long request began.

@@ -34,6 +34,7 @@ impl App {
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
         self.director_roots.look_after(self.publisher.signing_time()).await;
+        super::fleet::Suspicion::all().for_each(|kind| self.metrics.show_attack(kind.as_str()));
         self.maintain_fleet().await?;
         self.publisher.recover().await
     }
@@ -84,7 +85,13 @@ impl App {
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
         let counts = self.count_fleet(self.limits.silent_after).await?;
-        self.metrics.set_vehicles(counts.registered, counts.quarantined, counts.silent);
+        self.metrics.set_vehicles([
+            ("registered", counts.registered),
+            ("quarantined", counts.quarantined),
+            ("silent", counts.silent),
+            ("unexpected", counts.unexpected),
+            ("fallen_back", counts.fallen_back),
+        ]);
         if counts.silent > 0 {
             tracing::warn!(vehicles = counts.silent, "vehicles have not been heard of for long (docs/OPERATIONS.md)");
         }

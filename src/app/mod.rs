@@ -43,7 +43,7 @@ use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use deliver::{CompressedFiles, SharedFiles};
 use direct::{DirectorRoots, ListedImages};
-use fleet::Fleet;
+use fleet::{Fleet, QuarantinePolicy};
 use ingest::UploadSlots;
 use precondition::Precondition;
 use publish::Publisher;
@@ -92,6 +92,8 @@ pub struct Limits {
     pub silent_after: Duration,
     /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read the catalog no more.
     pub vehicles_in_memory: NonZeroUsize,
+    /// What puts a vehicle into quarantine.
+    pub quarantine_on: QuarantinePolicy,
 }
 
 impl Default for Limits {
@@ -103,6 +105,7 @@ impl Default for Limits {
             reserved_space: None,
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
             vehicles_in_memory: NonZeroUsize::new(10_000).expect("it is not 0"),
+            quarantine_on: QuarantinePolicy::default(),
         }
     }
 }

@@ -26,7 +26,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_events(&self, vin: &VehicleId, before: i64, limit: u32) -> Result<Vec<VehicleEvent>, Error> {
         let rows = sqlx::query(
-            "SELECT id, vin, kind, ecu_serial, detail, actor, at, count, last_at FROM vehicle_events \
+            "SELECT id, vin, kind, ecu_serial, detail, actor, at, request_id, count, last_at FROM vehicle_events \
              WHERE vin = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         );
         let rows = rows.bind(vin.as_str()).bind(before).bind(i64::from(limit)).fetch_all(&self.pool).await;
@@ -63,9 +63,10 @@ pub(super) async fn insert_events(transaction: &mut Transaction<'_, Any>, events
     const OP: &str = "record events";
     for events in events.chunks(EVENTS_AT_ONCE) {
         let sql = format!(
-            "INSERT INTO vehicle_events (vin, kind, ecu_serial, detail, actor, at, alike, count, last_at) VALUES {} \
+            "INSERT INTO vehicle_events (vin, kind, ecu_serial, detail, actor, at, alike, request_id, count, last_at) \
+             VALUES {} \
              ON CONFLICT (alike) DO UPDATE SET count = vehicle_events.count + 1, last_at = excluded.last_at",
-            placeholders(events.len(), 9)
+            placeholders(events.len(), 10)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for event in events {
@@ -77,6 +78,7 @@ pub(super) async fn insert_events(transaction: &mut Transaction<'_, Any>, events
                 .bind(event.actor.clone())
                 .bind(event.at.as_millisecond())
                 .bind(event.alike.clone())
+                .bind(event.request_id.clone())
                 .bind(1_i64)
                 .bind(event.at.as_millisecond());
         }
@@ -121,6 +123,7 @@ fn event(row: &AnyRow) -> Result<VehicleEvent, Error> {
             detail: text(row, "detail", OP)?,
             actor: text(row, "actor", OP)?,
             at: time(row, "at", OP)?,
+            request_id: row.try_get("request_id").map_err(Error::backend(OP))?,
             alike: None,
         },
         count: number(row, "count", OP)?,

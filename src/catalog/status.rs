@@ -190,12 +190,15 @@ pub(super) async fn apply_one(
         return Ok(false);
     }
     sqlx::query(
-        "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, bundle = $4 \
-         WHERE vehicle_id = $5",
+        "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, quarantine_kinds = $4, \
+         unexpected = $5, fallen_back = $6, bundle = $7 WHERE vehicle_id = $8",
     )
     .bind(json(&change.ecus, OP)?)
     .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
     .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
+    .bind(more.quarantine.as_ref().map(join_kinds).unwrap_or_default())
+    .bind(count(change, |ecu| ecu.unexpected))
+    .bind(count(change, |ecu| ecu.fallen_from.is_some()))
     .bind(more.bundle.as_deref().map(|bundle| json(bundle, OP)).transpose()?)
     .bind(change.vehicle_id)
     .execute(&mut **transaction)
@@ -215,6 +218,16 @@ pub(super) async fn apply_one(
     }
     super::fleet_log::insert_events(transaction, &more.events).await?;
     Ok(true)
+}
+
+/// The names of what a quarantine is for, as the column holds them.
+fn join_kinds(quarantine: &Quarantine) -> String {
+    quarantine.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// How many ECUs are as `is` says.
+fn count(change: &StatusChange, is: impl Fn(&EcuStatus) -> bool) -> i64 {
+    super::column(change.ecus.values().filter(|ecu| is(ecu)).count() as u64)
 }
 
 fn json<T: serde::Serialize>(value: &T, op: &'static str) -> Result<String, Error> {

@@ -17,7 +17,7 @@ macro_rules! select_vehicles {
     ($conditions:literal) => {
         concat!(
             "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, p.revision, p.counters, p.seen_at, s.ecus AS state, ",
-            "s.quarantined_at, s.quarantine_reason, s.bundle FROM vehicles v ",
+            "s.quarantined_at, s.quarantine_reason, s.quarantine_kinds, s.bundle FROM vehicles v ",
             "JOIN vehicle_polls p ON p.vehicle_id = v.id JOIN vehicle_status s ON s.vehicle_id = v.id ",
             $conditions
         )
@@ -55,6 +55,10 @@ pub struct VehicleFilter {
     pub silent_since: Option<Timestamp>,
     /// Only those of which an ECU is to install this image.
     pub assigned: Option<ImagePath>,
+    /// Only those with an ECU that runs what nobody gave it.
+    pub unexpected: bool,
+    /// Only those with an ECU that fell back to something older.
+    pub fallen_back: bool,
 }
 
 impl Catalog {
@@ -130,7 +134,8 @@ impl Catalog {
             "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
              AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) \
              AND ($5 = '' OR v.id IN (SELECT vehicle_id FROM assignments WHERE image_path = $6 AND ended_at IS NULL)) \
-             ORDER BY v.vin LIMIT $7"
+             AND s.unexpected >= $7 AND s.fallen_back >= $8 \
+             ORDER BY v.vin LIMIT $9"
         ))
         .bind(after)
         .bind(i64::from(filter.quarantined))
@@ -138,6 +143,8 @@ impl Catalog {
         .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
         .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
         .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
+        .bind(i64::from(filter.unexpected))
+        .bind(i64::from(filter.fallen_back))
         .bind(i64::from(limit) + 1)
         .fetch_all(&self.pool)
         .await
@@ -149,18 +156,21 @@ impl Catalog {
         Ok(VehiclePage { vehicles, next })
     }
 
-    /// Counts all vehicles, those in quarantine, and those that were heard of once but not since `silent_since`.
+    /// Counts all vehicles, those in quarantine, those that were heard of once but not since `silent_since`, those with an ECU
+    /// that runs what nobody gave it, and those with one that fell back to something older.
     ///
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 3], Error> {
+    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 5], Error> {
         const OP: &str = "count vehicles";
-        let mut counts = [0; 3];
+        let mut counts = [0; 5];
         for (count, sql) in counts.iter_mut().zip([
             "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
             "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
             "SELECT COUNT(*) AS n FROM vehicle_polls WHERE seen_at < $1",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND unexpected > 0",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND fallen_back > 0",
         ]) {
             let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
             *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
@@ -387,7 +397,11 @@ async fn compare(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Re
 fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     const OP: &str = "read a vehicle";
     let quarantine = match optional_time(row, "quarantined_at", OP)? {
-        Some(since) => Some(Quarantine { since, reason: text(row, "quarantine_reason", OP)? }),
+        Some(since) => {
+            let kinds = text(row, "quarantine_kinds", OP)?;
+            let kinds = kinds.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
+            Some(Quarantine { since, reason: text(row, "quarantine_reason", OP)?, kinds })
+        }
         None => None,
     };
     let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;

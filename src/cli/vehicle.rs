@@ -1,4 +1,7 @@
-//! `motorcade vehicle add | list | show | assign | cancel | history | clear | approve-replacement | token`
+//! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept | approve-replacement | token`
+
+mod accept;
+mod pages;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,6 +16,7 @@ use super::api::Api;
 use super::output::{self, List, print_line, text};
 use crate::config::ClientSettings;
 use crate::model::{EcuSerial, ImagePath, VehicleId};
+use pages::Pages;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -42,6 +46,12 @@ enum Command {
         /// Only those of which an ECU is to install this image
         #[arg(long, value_name = "IMAGE")]
         assigned: Option<ImagePath>,
+        /// Only those with an ECU that runs what nobody gave it
+        #[arg(long)]
+        unexpected: bool,
+        /// Only those with an ECU that fell back to something older
+        #[arg(long)]
+        fallen_back: bool,
     },
     /// Shows a vehicle, its ECUs, and what they run
     Show {
@@ -96,6 +106,13 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Accepts what ECUs run although nobody gave it to them, or although it is older than what they ran before
+    Accept {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        accept: accept::Args,
+    },
     /// Approves that an ECU is replaced, once and for a while
     ApproveReplacement {
         #[command(flatten)]
@@ -126,9 +143,10 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add { client, file } => add(&Api::new(client)?, file).await,
-        Command::List { client, quarantined, silent_since, assigned } => {
-            let mut filter = Vec::new();
-            filter.extend(quarantined.then(|| ("quarantined", "true".to_owned())));
+        Command::List { client, quarantined, silent_since, assigned, unexpected, fallen_back } => {
+            let flags = [("quarantined", quarantined), ("unexpected", unexpected), ("fallen_back", fallen_back)];
+            let mut filter: Vec<_> =
+                flags.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name, "true".to_owned())).collect();
             filter.extend(silent_since.map(|time| ("silent_since", time)));
             filter.extend(assigned.map(|path| ("assigned", path.to_string())));
             list(&Api::new(client)?, &filter).await
@@ -150,6 +168,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             api.send(request.json(&json!({ "reason": reason }))).await?;
             done(format_args!("Cleared {vin}"), json!({ "cleared": vin }))
         }
+        Command::Accept { client, accept } => accept::run(&Api::new(client)?, accept).await,
         Command::ApproveReplacement { client, vin, serial, hours } => {
             let api = Api::new(client)?;
             let request = api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/replacement"));
@@ -204,31 +223,30 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
     Ok(if all_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn list(api: &Api, filter: &[(&str, String)]) -> anyhow::Result<ExitCode> {
+async fn list(api: &Api, filter: &[(&'static str, String)]) -> anyhow::Result<ExitCode> {
     let mut list = List::new([("VEHICLE", 20), ("ECUS", 0), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
-    let mut cursor = String::new();
-    loop {
-        let query = [("limit", "1000"), ("cursor", &cursor)];
-        let page = api.json(api.request(Method::GET, "vehicles").query(&query).query(filter)).await?;
-        for vehicle in page["vehicles"].as_array().into_iter().flatten() {
+    let mut pages = Pages::new(api, filter);
+    while let Some(vehicles) = pages.next().await? {
+        for vehicle in &vehicles {
             list.item(vehicle, cells)?;
         }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = next.to_owned(),
-            None => {
-                list.end()?;
-                return Ok(ExitCode::SUCCESS);
-            }
-        }
     }
+    list.end()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn cells(vehicle: &Value) -> [String; 5] {
     let ecus: &[Value] = vehicle["ecus"].as_array().map_or(&[], Vec::as_slice);
-    let waiting = ecus.iter().filter(|ecu| !ecu["assigned"].is_null()).count();
+    let waiting = vehicle["to_update"].as_u64().unwrap_or_default();
     let seen = vehicle["seen_at"].as_str().unwrap_or("never").to_owned();
-    let state = if vehicle["quarantine"].is_null() { "ok" } else { "quarantine" };
-    [text(vehicle, "vin"), ecus.len().to_string(), waiting.to_string(), seen, state.to_owned()]
+    let states = [
+        ("quarantine", !vehicle["quarantine"].is_null()),
+        ("fell back", ecus.iter().any(|ecu| !ecu["fallen_from"].is_null())),
+        ("unexpected image", ecus.iter().any(|ecu| ecu["unexpected"] == true)),
+    ];
+    let states: Vec<&str> = states.into_iter().filter(|(_, is)| *is).map(|(state, _)| state).collect();
+    let state = if states.is_empty() { "ok".to_owned() } else { states.join(", ") };
+    [text(vehicle, "vin"), ecus.len().to_string(), waiting.to_string(), seen, state]
 }
 
 async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
@@ -253,6 +271,12 @@ async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
             or_dash(&ecu["installed"]["path"]),
             or_dash(&ecu["assigned"]),
         ))?;
+        if let Some(path) = ecu["fallen_from"]["path"].as_str() {
+            print_line(format_args!("    fell back from {path} ({})", ecu["fallen_from"]["release_counter"]))?;
+        }
+        if ecu["unexpected"] == true {
+            print_line("    was not given that: accept it with `motorcade vehicle accept`, or assign an image")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

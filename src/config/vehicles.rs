@@ -54,6 +54,11 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "TIME")]
     silent_after: Option<Span<3600, 3600, { 3650 * 86_400 }>>,
 
+    /// What puts a vehicle into quarantine: kinds of attack that it reports, `other` for those of another name, and
+    /// `unexpected-image`; separated by commas, or `none` [default: all but freeze, endless-data, slow-retrieval, malformed]
+    #[arg(long, env = "MOTORCADE_QUARANTINE_ON", value_name = "KINDS")]
+    quarantine_on: Option<String>,
+
     /// Vehicles whose state is kept in memory, about 6 KiB each [default: 10000]
     #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N", value_parser = parse_count)]
     vehicles_in_memory: Option<NonZeroUsize>,
@@ -81,6 +86,8 @@ pub struct VehicleConfig {
     pub proxy: Option<(String, Vec<Network>)>,
     /// How long a vehicle may say nothing; none for the built-in time.
     pub silent_after: Option<Duration>,
+    /// What puts a vehicle into quarantine, separated by commas; none for the built-in list.
+    pub quarantine_on: Option<String>,
     /// Vehicles whose state is kept in memory; none for the built-in number.
     pub vehicles_in_memory: Option<NonZeroUsize>,
 }
@@ -135,6 +142,7 @@ impl VehicleSettings {
             tls,
             id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
             proxy,
+            quarantine_on: self.quarantine_on.or(file.quarantine_on),
             vehicles_in_memory: self.vehicles_in_memory.or(file.vehicles_in_memory),
             silent_after: silent_after.map(Span::duration),
         })

@@ -9,6 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::ApiError;
+use super::request_id::RequestId;
 use crate::app::App;
 use crate::app::access::Principal;
 use crate::model::AccessRole;
@@ -69,7 +70,8 @@ where
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let authorized = app.authorize(bearer_token(request.headers()), P::ROLES).await;
-            let principal = authorized.map_err(ApiError::from)?;
+            let mut principal = authorized.map_err(ApiError::from)?;
+            principal.request_id = RequestId::current().map(|id| id.to_string());
             let input = T::from_request(&request, &mut payload).await.map_err(Into::into)?;
             Ok(Self { principal, input, permission: PhantomData })
         })

@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use super::ApiError;
 use super::auth::bearer_token;
 use super::identity::{FromVehicle, claims_of};
+use super::request_id::RequestId;
+use crate::app::access::Principal;
 use crate::app::direct::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
@@ -34,7 +36,7 @@ pub(super) async fn enrol(
 ) -> Result<HttpResponse, ApiError> {
     let claims = claims_of(&request);
     let factory = match app.authorize(bearer_token(request.headers()), ENROLLERS).await {
-        Ok(factory) => Some(factory),
+        Ok(factory) => Some(Principal { request_id: RequestId::current().map(|id| id.to_string()), ..factory }),
         Err(Error::Unauthenticated { .. }) => None, // it may be the vehicle's own token
         Err(error) => return Err(error.into()),
     };

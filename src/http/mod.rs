@@ -91,6 +91,10 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                             .route(web::post().to(vehicles::approve_replacement)),
                     )
                     .service(
+                        only("/vehicles/{vin}/ecus/{serial}/accept-installed", "POST")
+                            .route(web::post().to(vehicles::accept_installed)),
+                    )
+                    .service(
                         only("/vehicles/{vin}/assignments", "GET, HEAD, POST")
                             .route(get().to(assignments::list_assignments))
                             .route(web::post().to(assignments::assign)),

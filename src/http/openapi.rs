@@ -35,6 +35,7 @@ use super::{assignments, images, operate, page, recipients, vehicles};
         vehicles::show_vehicle,
         vehicles::list_ecus,
         vehicles::approve_replacement,
+        vehicles::accept_installed,
         vehicles::list_history,
         vehicles::clear_quarantine,
         vehicles::issue_token,

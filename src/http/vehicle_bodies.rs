@@ -18,6 +18,8 @@ pub(super) struct VehicleBody {
     pub(super) ecus: Vec<EcuBody>,
     /// RFC 3339; null if it was never heard of.
     pub(super) seen_at: Option<String>,
+    /// How many of its ECUs are to run something else than they run: with an assignment, or fallen back.
+    pub(super) to_update: usize,
     /// Why it gets no new assignments; null if it does.
     pub(super) quarantine: Option<QuarantineBody>,
     /// Version of the metadata that was signed for it last.
@@ -33,8 +35,10 @@ pub(super) struct VehicleBody {
 pub(super) struct QuarantineBody {
     /// RFC 3339.
     pub(super) since: String,
-    /// What was reported.
+    /// What was reported first.
     pub(super) reason: String,
+    /// Everything that it is for: names of attacks, `other`, `unexpected-image`.
+    pub(super) kinds: Vec<String>,
 }
 
 /// An ECU and what it runs.
@@ -52,6 +56,10 @@ pub(super) struct EcuBody {
     pub(super) encryption_key: Option<Value>,
     /// What it last reported.
     pub(super) installed: Option<InstalledBody>,
+    /// Whether that is nothing that it had, was given, or that a person has accepted.
+    pub(super) unexpected: bool,
+    /// What it ran before it fell back to something older; null if it did not.
+    pub(super) fallen_from: Option<FallenBody>,
     /// Target path of what it is to run.
     pub(super) assigned: Option<String>,
     /// Target paths of what it was offered and may be running.
@@ -69,6 +77,15 @@ pub(super) struct InstalledBody {
     pub(super) length: u64,
     /// Of the sealed image, 64 hexadecimal digits.
     pub(super) sha256: String,
+}
+
+/// What an ECU ran before it fell back to something older.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FallenBody {
+    /// Target path.
+    pub(super) path: String,
+    /// Release counter of the image.
+    pub(super) release_counter: u64,
 }
 
 /// Some vehicles, and where the next ones are.
@@ -98,6 +115,12 @@ pub(super) struct ListQuery {
     pub(super) silent_since: Option<String>,
     /// Only those of which an ECU is to install this image.
     pub(super) assigned: Option<String>,
+    /// Only those with an ECU that runs what nobody gave it.
+    #[serde(default)]
+    pub(super) unexpected: bool,
+    /// Only those with an ECU that fell back to something older.
+    #[serde(default)]
+    pub(super) fallen_back: bool,
 }
 
 /// A vehicle to register.
@@ -176,6 +199,8 @@ pub(super) struct EventBody {
     pub(super) detail: String,
     /// Id of a token, `vehicle` or `server`.
     pub(super) actor: String,
+    /// Id of the request by which a person did it.
+    pub(super) request_id: Option<String>,
     /// RFC 3339.
     pub(super) at: String,
     /// How often the like of it happened within the hour.
@@ -213,6 +238,16 @@ pub(super) struct ClearBody {
     pub(super) reason: String,
 }
 
+/// Why what an ECU runs is accepted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcceptBody {
+    /// For the record.
+    pub(super) reason: String,
+    /// Digest of the image that is accepted, 64 hexadecimal digits: if the ECU runs another one by now, nothing is.
+    pub(super) sha256: Option<String>,
+}
+
 /// For how long a replacement is approved.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -248,7 +283,7 @@ impl From<VehicleRecord> for VehicleBody {
     fn from(vehicle: VehicleRecord) -> Self {
         let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
         let ecu = |ecu: &EcuRecord| {
-            let EcuStatus { installed, offered, assigned, .. } = status.ecu(&ecu.serial);
+            let EcuStatus { installed, unexpected, fallen_from, offered, assigned, .. } = status.ecu(&ecu.serial);
             EcuBody {
                 ecu_serial: ecu.serial.to_string(),
                 hardware_id: ecu.hardware_id.to_string(),
@@ -256,6 +291,9 @@ impl From<VehicleRecord> for VehicleBody {
                 signing_key: ecu.signing_key.clone(),
                 encryption_key: ecu.encryption_key.clone(),
                 installed: installed.map(InstalledBody::from),
+                unexpected,
+                fallen_from: fallen_from
+                    .map(|from| FallenBody { path: from.path, release_counter: from.release_counter.into() }),
                 assigned: assigned.map(|assigned| assigned.path.into()),
                 offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
                 counter: status.counters.get(&ecu.serial).copied(),
@@ -266,9 +304,11 @@ impl From<VehicleRecord> for VehicleBody {
             id,
             ecus: ecus.iter().map(ecu).collect(),
             seen_at: status.seen_at.map(|time| time.to_string()),
+            to_update: status.ecus.values().filter(|ecu| ecu.is_to_update()).count(),
             quarantine: status.quarantine.as_ref().map(|quarantine| QuarantineBody {
                 since: quarantine.since.to_string(),
                 reason: quarantine.reason.clone(),
+                kinds: quarantine.kinds.iter().cloned().collect(),
             }),
             targets_version: status.bundle.as_ref().map(|bundle| bundle.version),
             created_at: created_at.to_string(),
@@ -292,6 +332,7 @@ impl From<VehicleEvent> for EventBody {
             ecu_serial: event.ecu_serial.map(String::from),
             detail: event.detail,
             actor: event.actor,
+            request_id: event.request_id,
             at: event.at.to_string(),
             count,
             last_at: last_at.to_string(),

@@ -7,13 +7,13 @@ use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
 use super::paging::check_limit;
 use super::vehicle_bodies::{
-    ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken, ListQuery,
-    NewVehicleBody, Registered, VehicleBody, VehicleList,
+    AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken,
+    ListQuery, NewVehicleBody, Registered, VehicleBody, VehicleList,
 };
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, VehicleInput};
 use crate::app::{App, Error, VehicleFilter};
-use crate::model::{EcuSerial, ImagePath, VehicleId};
+use crate::model::{EcuSerial, ImagePath, Sha256Digest, VehicleId};
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
@@ -115,13 +115,14 @@ pub(super) async fn list_vehicles(
     app: web::Data<App>,
     access: Access<ReadFleet, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
-    let web::Query(ListQuery { cursor, limit, quarantined, silent_since, assigned }) = access.input;
+    let web::Query(ListQuery { cursor, limit, quarantined, silent_since, assigned, unexpected, fallen_back }) =
+        access.input;
     let silent_since = silent_since.map(|time| time.parse()).transpose();
     let silent_since =
         silent_since.map_err(|_| bad_query("`silent_since` must be a time such as 2026-11-24T10:00:00Z"))?;
     let assigned = assigned.map(|path| path.parse::<ImagePath>()).transpose();
     let assigned = assigned.map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
-    let filter = VehicleFilter { quarantined, silent_since, assigned };
+    let filter = VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back };
     let page = app.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
     Ok(HttpResponse::Ok().json(VehicleList { vehicles, next_cursor: page.next }))
@@ -232,6 +233,34 @@ pub(super) async fn approve_replacement(
     let valid_for = Duration::from_secs(access.input.expires_in_seconds);
     let expires_at = app.approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal).await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
+}
+
+/// Accepts what an ECU runs, although nobody gave it to it or it is older than what it ran before.
+#[utoipa::path(
+    post, path = "/api/v1/vehicles/{vin}/ecus/{serial}/accept-installed", tag = "vehicles",
+    params(("vin" = String, Path), ("serial" = String, Path)), request_body = AcceptBody,
+    responses(
+        (status = 204, description = "accepted; if the quarantine was for such images alone and there are no others, it has ended"),
+        (status = 400, body = Problem, description = "malformed"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+        (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
+        (status = 409, body = Problem, description = "there is nothing to accept, or it runs another image than `sha256`"),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn accept_installed(
+    app: web::Data<App>,
+    access: Access<Manage, web::Json<AcceptBody>>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (vin, serial) = path.into_inner();
+    let serial: EcuSerial = serial.parse().map_err(bad_path)?;
+    let AcceptBody { reason, sha256 } = &*access.input;
+    let sha256 = sha256.as_deref().map(str::parse::<Sha256Digest>).transpose();
+    let sha256 = sha256.map_err(|error| Error::Invalid { code: "bad_digest", detail: format!("`sha256`: {error}") })?;
+    app.accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Makes a bearer token for a vehicle; the one before stops working.

@@ -12,7 +12,7 @@ pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
     /// Takes the 32 bytes that a hash function returned.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

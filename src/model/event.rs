@@ -32,6 +32,8 @@ pub struct NewEvent {
     pub actor: String,
     /// When.
     pub at: Timestamp,
+    /// Id of the request by which a person did it.
+    pub request_id: Option<String>,
     /// Events with the same text here are counted as one; see [`Self::once_in`].
     pub alike: Option<String>,
 }
@@ -56,6 +58,12 @@ pub enum EventKind {
     ManifestRefused,
     /// An ECU reported an image that it had not reported before.
     Installed,
+    /// An ECU reported an image that it neither had nor was given.
+    UnexpectedImage,
+    /// A person accepted what an ECU runs.
+    ImageAccepted,
+    /// An ECU reported an image with a lower release counter than the one before.
+    ReleaseCounterFell,
     /// An ECU reported an attack.
     AttackReported,
     /// A person cleared the quarantine.
@@ -79,10 +87,13 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Registered,
         Self::ManifestRefused,
         Self::Installed,
+        Self::UnexpectedImage,
+        Self::ImageAccepted,
+        Self::ReleaseCounterFell,
         Self::AttackReported,
         Self::QuarantineCleared,
         Self::Assigned,
@@ -101,6 +112,9 @@ impl EventKind {
             Self::Registered => "registered",
             Self::ManifestRefused => "manifest_refused",
             Self::Installed => "installed",
+            Self::UnexpectedImage => "unexpected_image",
+            Self::ImageAccepted => "image_accepted",
+            Self::ReleaseCounterFell => "release_counter_fell",
             Self::AttackReported => "attack_reported",
             Self::QuarantineCleared => "quarantine_cleared",
             Self::Assigned => "assigned",

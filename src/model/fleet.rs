@@ -1,6 +1,6 @@
 //! What the server knows of a vehicle: its inventory, what it runs, and what it is to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,21 +89,57 @@ impl VehicleStatus {
 /// What one ECU runs and is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuStatus {
-    /// What it last said it runs.
+    /// What it last said it runs, whether that was to be expected or not.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
     pub installed: Option<InstalledImage>,
+    /// Whether that is nothing that it had, was given, or that a person has accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexpected: bool,
+    /// What a person has accepted although nobody gave it to this ECU, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "installed_list")]
+    pub accepted: Vec<InstalledImage>,
+    /// What it ran before it fell back to something older, until it runs something as new again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallen_from: Option<FallenFrom>,
     /// What the factory had installed, once it is something else.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
     pub factory: Option<InstalledImage>,
     /// What it was offered and may be running since, oldest first (Deployment Best Practices 8.0.6.2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<Offer>,
-    /// The highest release counter that it was ever offered: it refuses lower ones.
+    /// The highest release counter that it was ever offered or ran: it refuses lower ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_counter: Option<ReleaseCounter>,
     /// What it is to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<CurrentAssignment>,
+}
+
+impl EcuStatus {
+    /// Whether it is to run something else than it runs.
+    pub fn is_to_update(&self) -> bool {
+        self.assigned.is_some() || self.fallen_from.is_some()
+    }
+
+    /// Remembers an image that a person has accepted.
+    pub fn accept(&mut self, image: InstalledImage) {
+        self.accepted.retain(|known| *known != image);
+        if self.accepted.len() == MAX_ACCEPTED {
+            self.accepted.remove(0);
+        }
+        self.accepted.push(image);
+        self.unexpected = false;
+        self.fallen_from = None;
+    }
+}
+
+/// An image that an ECU ran before it fell back to something older.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallenFrom {
+    /// The image.
+    pub path: String,
+    /// Its release counter.
+    pub release_counter: ReleaseCounter,
 }
 
 /// An image that was listed for an ECU in signed metadata.
@@ -124,13 +160,16 @@ pub struct CurrentAssignment {
     pub path: ImagePath,
 }
 
-/// A vehicle that has reported an attack gets no new assignments until a person has cleared it.
+/// A vehicle that has reported an attack, or runs what nobody gave it, gets no new assignments until a person has cleared
+/// it. It goes on getting valid metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// Since when.
     pub since: Timestamp,
-    /// What was reported.
+    /// What was reported first.
     pub reason: String,
+    /// Names of everything that it is for.
+    pub kinds: BTreeSet<String>,
 }
 
 /// The Director's metadata for one vehicle.
@@ -268,6 +307,28 @@ mod installed {
     }
 }
 
+/// The same of several.
+mod installed_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::InstalledImage;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct One(#[serde(with = "super::installed")] Option<InstalledImage>);
+
+    pub(super) fn serialize<S: Serializer>(images: &[InstalledImage], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(images.iter().map(|image| One(Some(image.clone()))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InstalledImage>, D::Error> {
+        Ok(Vec::<One>::deserialize(deserializer)?.into_iter().filter_map(|One(image)| image).collect())
+    }
+}
+
+/// Most images that are accepted for one ECU; each can have two or three at a time.
+const MAX_ACCEPTED: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,5 +343,16 @@ mod tests {
         assert_eq!(text, format!("{{\"installed\":[\"gw\",1,\"{}\"]}}", "01".repeat(32)));
         assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
         assert_eq!(serde_json::from_str::<EcuStatus>("{}").unwrap(), EcuStatus::default());
+    }
+
+    #[test]
+    fn the_newest_accepted_images_are_kept() {
+        let image = |length| InstalledImage { path: "gw".into(), length, sha256: Sha256Digest::from_bytes([1; 32]) };
+        let mut status = EcuStatus { unexpected: true, ..EcuStatus::default() };
+        (1..=9).chain([4]).for_each(|length| status.accept(image(length)));
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
+        let lengths: Vec<u64> = status.accepted.iter().map(|image| image.length).collect();
+        assert_eq!((status.unexpected, lengths), (false, vec![2, 3, 5, 6, 7, 8, 9, 4]));
     }
 }

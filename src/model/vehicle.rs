@@ -69,9 +69,29 @@ pub struct InstalledImage {
     pub sha256: Sha256Digest,
 }
 
+impl InstalledImage {
+    /// Whether it stands for no image at all: what an ECU reports before its first, and after one that was cut off while it
+    /// was written over the one before.
+    pub fn is_nothing(&self) -> bool {
+        self.length == 0 && self.sha256 == EMPTY
+    }
+}
+
+/// SHA-256 of no bytes.
+const EMPTY: Sha256Digest = Sha256Digest::from_bytes([
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+]);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_what_an_empty_file_is() {
+        use sha2::Digest;
+        assert_eq!(sha2::Sha256::digest([])[..], EMPTY.as_bytes()[..]);
+    }
 
     #[test]
     fn ids_are_safe_in_urls_and_file_names() {

@@ -40,6 +40,9 @@ pub struct Metrics {
     corrupt_blobs: IntCounter,
     manifests: IntCounterVec,
     attack_reports: IntCounter,
+    attacks: IntCounterVec,
+    unexpected_images: IntCounter,
+    fallbacks: IntCounter,
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
     catalog_size: IntGaugeVec,
@@ -85,6 +88,9 @@ impl Metrics {
                 &["outcome"],
             ),
             attack_reports: int_counter(r, "attack_reports_total", "ECU reports that tell of an attack."),
+            attacks: int_counters(r, "attacks_total", "Attacks that ECUs reported, by kind.", &["kind"]),
+            unexpected_images: int_counter(r, "unexpected_images_total", "ECU reports of an image nobody gave to it."),
+            fallbacks: int_counter(r, "fallbacks_total", "ECU reports of an older image than the one before."),
             director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
             vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
             catalog_size: int_gauges(r, "catalog_size_bytes", "Size of the catalog's files.", &["file"]),
@@ -210,9 +216,29 @@ impl Metrics {
         self.director_bundles.inc();
     }
 
-    /// Sets how many vehicles there are: all, in quarantine, and silent for longer than they should be.
-    pub fn set_vehicles(&self, registered: u64, quarantined: u64, silent: u64) {
-        for (state, count) in [("registered", registered), ("quarantined", quarantined), ("silent", silent)] {
+    /// Counts an attack in an ECU report; `kind` **must** be one of the names that are known here, **never** what a client sent.
+    pub fn add_attack(&self, kind: &'static str) {
+        self.attacks.with_label_values(&[kind]).inc();
+    }
+
+    /// Makes a kind of attack appear before there is one.
+    pub fn show_attack(&self, kind: &'static str) {
+        self.attacks.with_label_values(&[kind]);
+    }
+
+    /// Counts an ECU report of an image that the ECU neither had nor was given.
+    pub fn add_unexpected_image(&self) {
+        self.unexpected_images.inc();
+    }
+
+    /// Counts an ECU report of an image with a lower release counter than the one before.
+    pub fn add_fallback(&self) {
+        self.fallbacks.inc();
+    }
+
+    /// Sets how many vehicles there are in each state.
+    pub fn set_vehicles<const N: usize>(&self, states: [(&'static str, u64); N]) {
+        for (state, count) in states {
             self.vehicles.with_label_values(&[state]).set(count.try_into().unwrap_or(i64::MAX));
         }
     }

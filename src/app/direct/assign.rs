@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::installed::Known;
 use crate::app::access::Principal;
 use crate::app::fleet::view::TRIES;
 use crate::app::fleet::{Vehicle, not_registered};
@@ -93,7 +94,7 @@ impl App {
             let path = state.assigned.take().map(|assigned| assigned.path.to_string()).unwrap_or_default();
             let mut more = MoreChanges::keeping(status, self.clock.now());
             more.ended.push((id.to_owned(), AssignmentOutcome::Cancelled));
-            more.events.push(self.event(vin, EventKind::AssignmentCancelled, Some(serial), path, &by.id));
+            more.events.push(self.event_by(vin, EventKind::AssignmentCancelled, Some(serial), path, by));
             change.more = Some(Box::new(more));
             if self.fleet.change(&vehicle, change).await?.is_some() {
                 return Ok(());
@@ -120,7 +121,7 @@ impl App {
                 Some(reason) => format!("{image}; the release counter may go down: {reason}"),
                 None => image.to_string(),
             };
-            more.events.push(self.event(&vehicle.record.vin, EventKind::Assigned, Some(ecu_serial), detail, &by.id));
+            more.events.push(self.event_by(&vehicle.record.vin, EventKind::Assigned, Some(ecu_serial), detail, by));
             more.assigned.push(AssignmentRecord {
                 id,
                 ecu_serial: ecu_serial.clone(),
@@ -240,9 +241,15 @@ impl App {
             );
             return Ok(Some(Problem { code: "release_counter_rollback", detail }));
         }
-        let mut paths = running(vehicle, serial);
-        paths.extend(state.assigned.map(|assigned| assigned.path.to_string()));
-        for (path, known) in self.find_images(paths).await? {
+        let mut offered = offered(&state);
+        offered.extend(state.assigned.as_ref().map(|assigned| &assigned.path));
+        let mut running = self.find_images(offered).await?;
+        if let Some(image) = &state.installed
+            && let Known::Same(record) = self.look_up(image).await?
+        {
+            running.insert(0, (image.path.clone(), Some(*record)));
+        }
+        for (path, known) in running {
             let Some(known) = known.filter(|known| known.description.release_counter > new) else { continue };
             let old = known.description.release_counter;
             let detail = format!(
@@ -260,9 +267,15 @@ impl App {
     async fn possible_images(&self, vehicle: &Vehicle) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
         let mut possible = BTreeMap::new();
         for ecu in vehicle.record.ecus.iter() {
-            let images = self.find_images(running(vehicle, &ecu.serial)).await?;
-            let images: Vec<Candidate> =
-                images.iter().map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)).collect();
+            let state = vehicle.record.status.ecu(&ecu.serial);
+            let mut images: Vec<Candidate> = Vec::new();
+            if let Some(image) = &state.installed {
+                // By its bytes: an image that only bears the name of one may be anything.
+                let known = self.look_up(image).await?;
+                images.push(if let Known::Same(record) = known { candidate(&record) } else { unknown_image() });
+            }
+            let found = self.find_images(offered(&state)).await?;
+            images.extend(found.iter().map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)));
             if !images.is_empty() {
                 possible.insert(ecu.serial.clone(), images);
             }
@@ -271,24 +284,18 @@ impl App {
     }
 
     /// Images by their paths; none for one that was never uploaded here.
-    async fn find_images(&self, paths: BTreeSet<String>) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
+    async fn find_images(&self, paths: BTreeSet<&ImagePath>) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
         let mut images = Vec::with_capacity(paths.len());
         for path in paths {
-            let image = match path.parse::<ImagePath>() {
-                Ok(known) => self.catalog.find_image(&known).await?,
-                Err(_) => None, // a factory's
-            };
-            images.push((path, image));
+            images.push((path.to_string(), self.catalog.find_image(path).await?));
         }
         Ok(images)
     }
 }
 
-/// Paths of what an ECU may be running.
-fn running(vehicle: &Vehicle, serial: &EcuSerial) -> BTreeSet<String> {
-    let state = vehicle.record.status.ecu(serial);
-    let offered = state.offered.into_iter().map(|offer| offer.path.to_string());
-    state.installed.into_iter().map(|image| image.path).chain(offered).collect()
+/// Paths of what an ECU was offered and may be running since.
+fn offered(state: &EcuStatus) -> BTreeSet<&ImagePath> {
+    state.offered.iter().map(|offer| &offer.path).collect()
 }
 
 /// What ECUs are to run and have not reported.

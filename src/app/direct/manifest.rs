@@ -1,13 +1,14 @@
 //! Vehicle version manifests: the order and the checks of Uptane 2.1.0, 5.3.2.1.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Refusal;
-use crate::app::fleet::Vehicle;
 use crate::app::fleet::view::{HOUR, TRIES};
+use crate::app::fleet::{Suspicion, Vehicle};
 use crate::app::{App, Error};
-use crate::catalog::{self, MoreChanges, StatusChange};
-use crate::model::{AssignmentOutcome, EcuRole, EcuSerial, EcuStatus, EventKind, Quarantine, VehicleId};
+use crate::catalog::{MoreChanges, StatusChange};
+use crate::model::{EcuRole, EcuSerial, EventKind, VehicleId};
 use crate::telemetry::Chain;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
 
@@ -57,7 +58,7 @@ impl App {
             check_ecus(&vehicle, &manifest.content)?;
             check_signatures(&vehicle, &manifest)?;
             check_counters(&vehicle, &manifest.content)?;
-            let change = self.decide(&vehicle, &manifest.content).await?;
+            let change = self.decide(&vehicle, &manifest.content).await.map_err(Rejected::Failed)?;
             if self.fleet.change(&vehicle, change).await.map_err(Rejected::Failed)?.is_some() {
                 return Ok(());
             }
@@ -66,7 +67,7 @@ impl App {
     }
 
     /// What an accepted manifest changes.
-    async fn decide(&self, vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<StatusChange, Rejected> {
+    async fn decide(&self, vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<StatusChange, Error> {
         let (status, now) = (&vehicle.record.status, self.clock.now());
         let mut change = StatusChange::of(vehicle.record.id, status);
         change.seen_at = Some(now);
@@ -76,10 +77,10 @@ impl App {
         let verified = manifest.targets_version.filter(|version| *version <= signed);
         for report in manifest.reports.values().map(|report| &report.content) {
             let ecu = change.ecus.entry(report.ecu_serial.clone()).or_default();
-            self.check_installed(report, ecu).await?;
             change.counters.insert(report.ecu_serial.clone(), report.counter);
-            self.take_report(vehicle, report, ecu, &mut more);
-            settle_offers(ecu, report, verified);
+            self.take_installed(vehicle, report, verified, ecu, &mut more).await?;
+            self.take_attacks(vehicle, report, &mut more);
+            self.check_clock(vehicle, report, &mut more);
         }
         // A poll that finds nothing new is one of many in a statement of its own.
         let is_news = !more.events.is_empty()
@@ -90,59 +91,43 @@ impl App {
         Ok(change)
     }
 
-    fn take_report(&self, vehicle: &Vehicle, report: &EcuReport, ecu: &mut EcuStatus, more: &mut MoreChanges) {
-        let (vin, serial, now) = (&vehicle.record.vin, &report.ecu_serial, self.clock.now());
-        if ecu.installed.as_ref() != Some(&report.installed_image) {
-            let detail = report.installed_image.path.clone();
-            let event = self.event(vin, EventKind::Installed, Some(serial), detail, "vehicle");
-            more.events.push(event.once_in(HOUR, &report.installed_image.path));
-            let before = ecu.installed.replace(report.installed_image.clone());
-            if ecu.factory.is_none() {
-                ecu.factory = before;
+    /// Each attack that an ECU reports is an event; what the policy says puts the vehicle into quarantine.
+    fn take_attacks(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
+        let words = report.attacks_detected.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let mut suspicions: BTreeMap<Suspicion, String> = BTreeMap::new();
+        for word in words {
+            let said = suspicions.entry(Suspicion::of_report(word)).or_default();
+            if said.is_empty() {
+                said.extend(word.chars().take(MAX_ATTACKS_SHOWN));
             }
         }
-        if let Some(done) = ecu.assigned.take_if(|assigned| assigned.path.as_str() == report.installed_image.path) {
-            more.ended.push((done.id, AssignmentOutcome::Installed));
+        if suspicions.is_empty() {
+            return;
         }
-        if !report.attacks_detected.is_empty() {
-            let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
-            let event = self.event(vin, EventKind::AttackReported, Some(serial), attacks.clone(), "vehicle");
-            more.events.push(event.once_in(HOUR, ""));
-            let reason = format!("{serial} reported: {attacks}");
-            more.quarantine.get_or_insert(Quarantine { since: now, reason });
-            self.metrics.add_attack_report();
-            tracing::warn!(vehicle.id = vehicle.record.id, "a vehicle reports an attack and is in quarantine");
+        let (vin, serial) = (&vehicle.record.vin, &report.ecu_serial);
+        for (suspicion, said) in &suspicions {
+            let event = self.event(vin, EventKind::AttackReported, Some(serial), said.clone(), "vehicle");
+            more.events.push(event.once_in(HOUR, suspicion.as_str()));
+            self.metrics.add_attack(suspicion.as_str());
         }
-        // DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
-        if now.duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
-            let detail = format!("it says {}", report.time);
-            let event = self.event(vin, EventKind::ClockOff, Some(serial), detail, "vehicle");
-            more.events.push(event.once_in(HOUR * 24, ""));
-        }
+        let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
+        let reason = format!("{serial} reported: {attacks}");
+        let kinds: BTreeSet<Suspicion> = suspicions.into_keys().collect();
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+        let quarantined = self.limits.quarantine_on.apply(&kinds, &reason, self.clock.now(), more);
+        self.metrics.add_attack_report();
+        let attacks = names.join(",");
+        tracing::warn!(vehicle.id = vehicle.record.id, attacks, quarantined, "a vehicle reports an attack");
     }
 
-    /// Refuses an image that the ECU neither had nor was offered. What it had when it was seen first is believed, and it
-    /// may fall back to that, or to what it was ever assigned.
-    async fn check_installed(&self, report: &EcuReport, ecu: &EcuStatus) -> Result<(), Rejected> {
-        let (serial, image) = (report.ecu_serial.clone(), &report.installed_image);
-        if ecu.installed.as_ref() == Some(image) || ecu.factory.as_ref() == Some(image) {
-            return Ok(());
+    /// DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
+    fn check_clock(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
+        if self.clock.now().duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
+            let detail = format!("it says {}", report.time);
+            let serial = Some(&report.ecu_serial);
+            let event = self.event(&vehicle.record.vin, EventKind::ClockOff, serial, detail, "vehicle");
+            more.events.push(event.once_in(HOUR * 24, ""));
         }
-        let path = image.path.clone();
-        let failed = |error: catalog::Error| Rejected::Failed(error.into());
-        let is_first = ecu.installed.is_none();
-        if !is_first && !self.catalog.was_assigned(&serial, &path).await.map_err(failed)? {
-            return Err(Refusal::NeverOffered { serial, path }.into());
-        }
-        let found = match path.parse() {
-            Ok(known) => self.catalog.find_image(&known).await.map_err(failed)?,
-            Err(_) => None,
-        };
-        let is_right = match found {
-            Some(known) => known.sealed.length == image.length && known.sealed.sha256 == image.sha256,
-            None => is_first, // only the factory knows what it is
-        };
-        if is_right { Ok(()) } else { Err(Refusal::OtherBytes { serial, path }.into()) }
     }
 
     /// A refused manifest is an event with the reason; those that are alike are counted once an hour.
@@ -207,18 +192,6 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
         }
     }
     Ok(())
-}
-
-/// Forgets what an ECU was offered and can't be running any more (Deployment Best Practices 8.0.6.2): whatever was offered
-/// before the image that it now runs, and what is not listed by the Targets that its Primary has verified since.
-fn settle_offers(ecu: &mut EcuStatus, report: &EcuReport, targets_version: Option<u64>) {
-    let runs = report.installed_image.path.as_str();
-    if let Some(newest) = ecu.offered.iter().rposition(|offer| offer.path.as_str() == runs) {
-        ecu.offered.drain(..=newest);
-    }
-    if let Some(version) = targets_version {
-        ecu.offered.retain(|offer| offer.last_version >= version);
-    }
 }
 
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -49,27 +49,11 @@ pub enum Refusal {
         /// The one before.
         last: u64,
     },
-    /// An image that the ECU did not have and was not offered.
-    #[error("{serial} reports {path}, which it was never offered")]
-    NeverOffered {
-        /// The ECU.
-        serial: EcuSerial,
-        /// What it reports.
-        path: String,
-    },
-    /// An image with other bytes than those that were offered.
-    #[error("{serial} reports other bytes of {path} than those that it was offered")]
-    OtherBytes {
-        /// The ECU.
-        serial: EcuSerial,
-        /// What it reports.
-        path: String,
-    },
 }
 
 impl Refusal {
     /// Every code, for metrics.
-    pub const CODES: [&'static str; 12] = [
+    pub const CODES: [&'static str; 10] = [
         "manifest_malformed",
         "wrong_vehicle",
         "vehicle_not_found",
@@ -80,8 +64,6 @@ impl Refusal {
         "wrong_signature",
         "wrong_report_signature",
         "counter_replayed",
-        "image_never_offered",
-        "image_differs",
     ];
 
     /// Stable, for programs.
@@ -97,8 +79,6 @@ impl Refusal {
             Self::WrongSignature => "wrong_signature",
             Self::WrongReportSignature(_) => "wrong_report_signature",
             Self::Replayed { .. } => "counter_replayed",
-            Self::NeverOffered { .. } => "image_never_offered",
-            Self::OtherBytes { .. } => "image_differs",
         }
     }
 }
@@ -116,9 +96,7 @@ impl From<Refusal> for Error {
             | Refusal::UnknownEcu(_)
             | Refusal::WrongSerial { .. }
             | Refusal::WrongSignature
-            | Refusal::WrongReportSignature(_)
-            | Refusal::NeverOffered { .. }
-            | Refusal::OtherBytes { .. } => Self::Unprocessable { code, detail },
+            | Refusal::WrongReportSignature(_) => Self::Unprocessable { code, detail },
         }
     }
 }

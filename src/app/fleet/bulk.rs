@@ -115,7 +115,7 @@ impl App {
                 }
             }
             report.registered += registered.len() as u64;
-            self.record_registered(&registered, &by.id).await?;
+            self.record_registered(&registered, by).await?;
         }
         tracing::info!(
             registered = report.registered,

@@ -10,6 +10,7 @@
 mod bounded;
 mod bulk;
 mod identity;
+mod quarantine;
 mod register;
 mod replace;
 pub(super) mod view;
@@ -24,6 +25,7 @@ use tokio::runtime::Handle;
 
 pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
 pub use identity::IdentityClaims;
+pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
 pub use register::{EcuInput, KeyInput, VehicleInput};
 pub use replace::Enrolment;
 pub(super) use replace::not_registered;

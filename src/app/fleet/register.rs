@@ -12,7 +12,7 @@ use crate::app::publish::Publisher;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
-use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewEvent, NewVehicle, Sha256Digest, VehicleId};
+use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewVehicle, Sha256Digest, VehicleId};
 use crate::uptane::key::PublicKey;
 use crate::uptane::manifest::MAX_ECUS;
 
@@ -77,7 +77,7 @@ impl App {
         let mut outcomes = self.catalog.register_vehicles(&[vehicle], &by.id, self.clock.now()).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
             Registration::Registered => {
-                self.record_registered(std::slice::from_ref(&vin), &by.id).await?;
+                self.record_registered(std::slice::from_ref(&vin), by).await?;
                 Ok((true, vin))
             }
             Registration::Unchanged => Ok((false, vin)),
@@ -85,17 +85,9 @@ impl App {
         }
     }
 
-    pub(super) async fn record_registered(&self, vins: &[VehicleId], by: &str) -> Result<(), Error> {
-        let event = |vin: &VehicleId| NewEvent {
-            vin: vin.clone(),
-            kind: EventKind::Registered,
-            ecu_serial: None,
-            detail: String::new(),
-            actor: by.to_owned(),
-            at: self.clock.now(),
-            alike: None,
-        };
-        let events: Vec<NewEvent> = vins.iter().map(event).collect();
+    pub(super) async fn record_registered(&self, vins: &[VehicleId], by: &Principal) -> Result<(), Error> {
+        let event = |vin| self.event_by(vin, EventKind::Registered, None, String::new(), by);
+        let events: Vec<_> = vins.iter().map(event).collect();
         Ok(self.catalog.insert_events(&events).await?)
     }
 

@@ -171,7 +171,7 @@ impl App {
         let expires_at = later(now, valid_for);
         self.catalog.approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at).await?;
         let detail = format!("until {expires_at}");
-        let event = self.event(vin, EventKind::ReplacementApproved, Some(serial), detail, &by.id);
+        let event = self.event_by(vin, EventKind::ReplacementApproved, Some(serial), detail, by);
         self.catalog.insert_events(&[event]).await?;
         Ok(expires_at)
     }

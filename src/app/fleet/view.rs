@@ -25,6 +25,10 @@ pub struct FleetCounts {
     pub quarantined: u64,
     /// Those that were heard of, but not for a while (AT-4).
     pub silent: u64,
+    /// Those with an ECU that runs what nobody gave it.
+    pub unexpected: u64,
+    /// Those with an ECU that fell back to something older.
+    pub fallen_back: u64,
 }
 
 impl App {
@@ -72,16 +76,14 @@ impl App {
     ///
     /// [`Error::NotFound`] if there is no such vehicle, or it is not in quarantine.
     pub async fn clear_quarantine(&self, vin: &VehicleId, reason: &str, by: &Principal) -> Result<(), Error> {
-        if reason.trim().is_empty() || reason.len() > MAX_REASON {
-            return Err(invalid(format!("`reason` must have 1 to {MAX_REASON} bytes")));
-        }
+        check_reason(reason)?;
         self.change_vehicle(vin, |vehicle| {
             let Some(quarantine) = &vehicle.record.status.quarantine else {
                 let detail = format!("{vin} is not in quarantine");
                 return Err(Error::NotFound { code: "not_quarantined", detail });
             };
             let detail = format!("{reason} (it was: {})", quarantine.reason);
-            let event = self.event(vin, EventKind::QuarantineCleared, None, detail, &by.id);
+            let event = self.event_by(vin, EventKind::QuarantineCleared, None, detail, by);
             let mut change = StatusChange::of(vehicle.record.id, &vehicle.record.status);
             let mut more = MoreChanges::keeping(&vehicle.record.status, self.clock.now());
             more.quarantine = None;
@@ -105,7 +107,7 @@ impl App {
             return Err(not_registered(vin));
         }
         drop(forget);
-        let event = self.event(vin, EventKind::TokenIssued, None, String::new(), &by.id);
+        let event = self.event_by(vin, EventKind::TokenIssued, None, String::new(), by);
         self.catalog.insert_events(&[event]).await?;
         Ok(token)
     }
@@ -116,9 +118,9 @@ impl App {
     ///
     /// [`Error::Internal`].
     pub async fn count_fleet(&self, silent_after: Duration) -> Result<FleetCounts, Error> {
-        let [registered, quarantined, silent] =
-            self.catalog.count_vehicles(earlier(self.clock.now(), silent_after)).await?;
-        Ok(FleetCounts { registered, quarantined, silent })
+        let counts = self.catalog.count_vehicles(earlier(self.clock.now(), silent_after)).await?;
+        let [registered, quarantined, silent, unexpected, fallen_back] = counts;
+        Ok(FleetCounts { registered, quarantined, silent, unexpected, fallen_back })
     }
 
     /// Decides on a change of a vehicle and makes it; decides again if the vehicle has changed meanwhile.
@@ -151,9 +153,30 @@ impl App {
             detail,
             actor: actor.to_owned(),
             at: self.clock.now(),
+            request_id: None,
             alike: None,
         }
     }
+
+    /// What a person did: recorded with the request by which it was done.
+    pub(in crate::app) fn event_by(
+        &self,
+        vin: &VehicleId,
+        kind: EventKind,
+        serial: Option<&EcuSerial>,
+        detail: String,
+        by: &Principal,
+    ) -> NewEvent {
+        NewEvent { request_id: by.request_id.clone(), ..self.event(vin, kind, serial, detail, &by.id) }
+    }
+}
+
+/// What a person gives as the reason, for the record.
+pub(in crate::app) fn check_reason(reason: &str) -> Result<(), Error> {
+    if reason.trim().is_empty() || reason.len() > MAX_REASON {
+        return Err(invalid(format!("`reason` must have 1 to {MAX_REASON} bytes")));
+    }
+    Ok(())
 }
 
 const MAX_REASON: usize = 500;

@@ -1,6 +1,5 @@
 //! Manifests: what is accepted, and each reason for a refusal (Uptane 2.1.0, 5.3.2.1).
 
-use motorcade::model::{InstalledImage, Sha256Digest};
 use reqwest::Method;
 use serde_json::json;
 
@@ -89,33 +88,6 @@ async fn one_of_many_equal_manifests_is_accepted_however_many_come_at_once() {
     let accepted = answers.iter().filter(|answer| answer.status == 204).count();
     assert_eq!(accepted, 1);
     assert!(answers.iter().all(|answer| [204, 409].contains(&answer.status)), "{answers:?}");
-}
-
-#[tokio::test]
-async fn an_ecu_can_only_run_what_it_was_offered() {
-    let server = TestServer::start().await;
-    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
-    vehicle.report(&server).await;
-    server.upload_for("gw-mk3", "gw/1", 1, "").await;
-    let factory = vehicle.ecus[0].report.installed_image.clone();
-    let image = server.image("gw/1").await;
-    let real = InstalledImage {
-        path: "gw/1".into(),
-        length: image["sealed"]["length"].as_u64().unwrap(),
-        sha256: image["sealed"]["sha256"].as_str().unwrap().parse().unwrap(),
-    };
-    vehicle.ecus[0].report.installed_image = real.clone();
-    let manifest = vehicle.next_manifest();
-    vehicle.send(&server, &manifest).await.refused(422, "image_never_offered");
-    vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
-    vehicle.ecus[0].report.installed_image.sha256 = Sha256Digest::from_bytes([9; 32]);
-    let manifest = vehicle.next_manifest();
-    vehicle.send(&server, &manifest).await.refused(422, "image_differs");
-    vehicle.ecus[0].report.installed_image = real;
-    vehicle.report(&server).await;
-    // An ECU that does not start with its new image falls back to what it had.
-    vehicle.ecus[0].report.installed_image = factory;
-    vehicle.report(&server).await;
 }
 
 #[tokio::test]

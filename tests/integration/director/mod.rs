@@ -1,8 +1,11 @@
 //! The Director: what vehicles send and get, and what engineers do with them.
 
 mod assignments;
+mod fallbacks;
 mod identity;
 mod inventory;
 mod manifests;
 mod metadata;
+mod quarantine;
+mod unexpected;
 pub(crate) mod vehicle;

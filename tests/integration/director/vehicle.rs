@@ -133,13 +133,19 @@ impl TestVehicle {
 
     /// Reports that an ECU runs an uploaded image.
     pub(crate) async fn runs(&mut self, server: &TestServer, ecu: usize, path: &str) {
-        let image = server.image(path).await;
-        self.ecus[ecu].report.installed_image = InstalledImage {
-            path: path.to_owned(),
-            length: image["sealed"]["length"].as_u64().unwrap(),
-            sha256: image["sealed"]["sha256"].as_str().unwrap().parse().unwrap(),
-        };
+        self.runs_image(server, ecu, server.installed(path).await).await;
+    }
+
+    /// Reports that an ECU runs an image, whatever the server has of that path.
+    pub(crate) async fn runs_image(&mut self, server: &TestServer, ecu: usize, image: InstalledImage) {
+        self.ecus[ecu].report.installed_image = image;
         self.report(server).await;
+    }
+
+    /// Details of what happened of one kind, the newest first.
+    pub(crate) async fn events(&self, server: &TestServer, kind: &str) -> Vec<String> {
+        let history = self.history(server).await;
+        history.into_iter().filter(|(known, _)| known == kind).map(|(_, detail)| detail).collect()
     }
 
     /// Asks for images to be assigned: pairs of an ECU's index and a path.
@@ -170,6 +176,23 @@ impl TestVehicle {
 }
 
 impl TestServer {
+    /// An uploaded image as an ECU reports it.
+    pub(crate) async fn installed(&self, path: &str) -> InstalledImage {
+        let image = self.image(path).await;
+        InstalledImage {
+            path: path.to_owned(),
+            length: image["sealed"]["length"].as_u64().unwrap(),
+            sha256: image["sealed"]["sha256"].as_str().unwrap().parse().unwrap(),
+        }
+    }
+
+    /// Ids of the vehicles that a filter leaves.
+    pub(crate) async fn vehicles(&self, filter: &str) -> Vec<String> {
+        let page = self.get(&format!("/api/v1/vehicles?{filter}")).await.json();
+        let vehicles = page["vehicles"].as_array().unwrap().clone();
+        vehicles.iter().map(|vehicle| vehicle["vin"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Uploads an image for a hardware id that has a recipient; `more` is added to the query.
     pub(crate) async fn upload_for(&self, hardware: &str, path: &str, counter: u64, more: &str) {
         let body = json!({

@@ -1,0 +1,67 @@
+//! `motorcade vehicle accept`
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::pages::Pages;
+use crate::cli::api::Api;
+use crate::cli::output;
+use crate::model::{EcuSerial, VehicleId};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Id of the vehicle
+    #[arg(required_unless_present = "all")]
+    vin: Option<VehicleId>,
+    /// The ECU; all of the vehicle that run what nobody gave them, or have fallen back, without it
+    serial: Option<EcuSerial>,
+    /// All ECUs of all vehicles that run what nobody gave them, such as after a restored backup
+    #[arg(long, conflicts_with_all = ["vin", "serial"])]
+    all: bool,
+    /// What was found out, for the record
+    #[arg(long)]
+    reason: String,
+}
+
+pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
+    let Args { vin, serial, all: _, reason } = args;
+    let Some(vin) = vin else {
+        let filter = [("unexpected", "true".to_owned())];
+        let mut pages = Pages::new(api, &filter);
+        while let Some(vehicles) = pages.next().await? {
+            for vehicle in &vehicles {
+                accept(api, vehicle, |ecu| ecu["unexpected"] == true, &reason).await?;
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let vehicle = api.json(api.request(Method::GET, &format!("vehicles/{vin}"))).await?;
+    let is_meant = |ecu: &Value| match &serial {
+        Some(serial) => ecu["ecu_serial"] == serial.as_str(),
+        None => ecu["unexpected"] == true || !ecu["fallen_from"].is_null(),
+    };
+    if accept(api, &vehicle, is_meant, &reason).await? == 0 {
+        bail!("no ECU of {vin} runs anything that has to be accepted");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Accepts what some of a vehicle's ECUs were seen to run, and nothing that they run since. Returns of how many.
+async fn accept(api: &Api, vehicle: &Value, is_meant: impl Fn(&Value) -> bool, reason: &str) -> anyhow::Result<usize> {
+    let vin = vehicle["vin"].as_str().unwrap_or_default();
+    let mut accepted = 0;
+    for ecu in vehicle["ecus"].as_array().into_iter().flatten().filter(|ecu| is_meant(ecu)) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (serial, path) = (text(&ecu["ecu_serial"]), text(&ecu["installed"]["path"]));
+        let request = api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/accept-installed"));
+        let body = json!({ "reason": reason, "sha256": ecu["installed"]["sha256"] });
+        api.send(request.json(&body)).await?;
+        let done = json!({ "vin": vin, "ecu_serial": serial, "accepted": path });
+        output::report(format_args!("Accepted {path} on {serial} of {vin}"), done)?;
+        accepted += 1;
+    }
+    Ok(accepted)
+}
