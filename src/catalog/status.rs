@@ -54,6 +54,12 @@ impl MoreChanges {
 }
 
 impl StatusChange {
+    /// The first change of a vehicle that is new.
+    pub(super) fn new(vehicle_id: i64) -> Self {
+        let (counters, ecus) = (BTreeMap::new(), BTreeMap::new());
+        Self { vehicle_id, revision: 0, counters, ecus, seen_at: None, more: None }
+    }
+
     /// A change of `status` that changes nothing yet.
     pub fn of(vehicle_id: i64, status: &VehicleStatus) -> Self {
         Self {

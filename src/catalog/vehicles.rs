@@ -24,6 +24,9 @@ macro_rules! select_vehicles {
     };
 }
 
+/// A vehicle by its number.
+pub(super) const SELECT_BY_ID: &str = select_vehicles!("WHERE v.id = $1");
+
 /// What came of registering one vehicle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registration {
@@ -289,7 +292,7 @@ async fn register_chunk(
 }
 
 /// Inserts those whose id is new, and returns their numbers.
-async fn insert_vehicles(
+pub(super) async fn insert_vehicles(
     transaction: &mut Transaction<'_, Any>,
     vehicles: &[NewVehicle],
     created_by: &str,
@@ -299,15 +302,16 @@ async fn insert_vehicles(
     let mut seen = HashSet::new();
     let vehicles: Vec<&NewVehicle> = vehicles.iter().filter(|vehicle| seen.insert(&vehicle.vin)).collect();
     let sql = format!(
-        "INSERT INTO vehicles (vin, ecus, token_sha256, created_at, created_by) VALUES {} \
+        "INSERT INTO vehicles (id, vin, ecus, token_sha256, created_at, created_by) VALUES {} \
          ON CONFLICT DO NOTHING RETURNING vin, id",
-        placeholders(vehicles.len(), 5)
+        placeholders(vehicles.len(), 6)
     );
+    let first = reserve_numbers(transaction, vehicles.len()).await?;
     let mut query = sqlx::query(AssertSqlSafe(sql));
-    for vehicle in vehicles {
+    for (id, vehicle) in (first..).zip(vehicles) {
         let ecus = serde_json::to_string(&vehicle.ecus).map_err(|e| Error::corrupt(OP, e))?;
-        query =
-            query.bind(vehicle.vin.to_string()).bind(ecus).bind(vehicle.token_sha256.map(|digest| digest.to_string()));
+        query = query.bind(id).bind(vehicle.vin.to_string()).bind(ecus);
+        query = query.bind(vehicle.token_sha256.map(|digest| digest.to_string()));
         query = query.bind(now.as_millisecond()).bind(created_by.to_owned());
     }
     let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
@@ -325,6 +329,16 @@ async fn insert_vehicles(
         query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     }
     Ok(ids)
+}
+
+/// Hands out numbers of vehicles, and returns the first. No other vehicle ever gets them, or a change that was decided for
+/// one that was removed could be made to another.
+async fn reserve_numbers(transaction: &mut Transaction<'_, Any>, count: usize) -> Result<i64, Error> {
+    const OP: &str = "number vehicles";
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let row = sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'vehicles' RETURNING value");
+    let row = row.bind(count).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+    Ok(row.try_get::<i64, _>("value").map_err(Error::backend(OP))? + 1 - count)
 }
 
 /// Inserts the ECUs of new vehicles, and returns the vehicles of which one was taken.
@@ -368,16 +382,17 @@ async fn insert_ecus(
     Ok(taken)
 }
 
-/// Takes back a vehicle that was inserted in this transaction.
-async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i64) -> Result<(), Error> {
+/// Removes a vehicle with its ECUs, its status and what was approved for them.
+pub(super) async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i64) -> Result<(), Error> {
     for sql in [
         "DELETE FROM ecus WHERE vehicle_id = $1",
+        "DELETE FROM ecu_replacements WHERE vehicle_id = $1",
         "DELETE FROM vehicle_polls WHERE vehicle_id = $1",
         "DELETE FROM vehicle_status WHERE vehicle_id = $1",
         "DELETE FROM vehicles WHERE id = $1",
     ] {
         let removed = sqlx::query(sql).bind(id).execute(&mut **transaction).await;
-        removed.map_err(Error::backend("take a vehicle back"))?;
+        removed.map_err(Error::backend("remove a vehicle"))?;
     }
     Ok(())
 }
@@ -394,7 +409,7 @@ async fn compare(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Re
     Ok(if ecus == new.ecus && same_token { Registration::Unchanged } else { Registration::Different })
 }
 
-fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
+pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     const OP: &str = "read a vehicle";
     let quarantine = match optional_time(row, "quarantined_at", OP)? {
         Some(since) => {

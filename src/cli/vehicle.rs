@@ -1,7 +1,9 @@
-//! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept | approve-replacement | token`
+//! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept | approve-replacement | re-enrol |
+//! remove | token`
 
 mod accept;
 mod pages;
+mod renew;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -125,6 +127,20 @@ enum Command {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]
         hours: u64,
     },
+    /// Approves that a vehicle enrols anew, once and for a while: with other keys, and with counters that start again
+    ReEnrol {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        approval: renew::ReEnrolArgs,
+    },
+    /// Takes a vehicle out of the inventory that was sold or scrapped; its history stays
+    Remove {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        removal: renew::RemoveArgs,
+    },
     /// Makes a bearer token for a vehicle and prints it, and nothing else; the one before stops working
     Token {
         #[command(flatten)]
@@ -176,6 +192,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let until = text(&approved, "expires_at");
             done(format_args!("Approved the replacement of {serial} until {until}"), approved)
         }
+        Command::ReEnrol { client, approval } => renew::re_enrol(&Api::new(client)?, approval).await,
+        Command::Remove { client, removal } => renew::remove(&Api::new(client)?, removal).await,
         Command::Token { client, vin } => {
             let api = Api::new(client)?;
             let issued = api.json(api.request(Method::POST, &format!("vehicles/{vin}/token"))).await?;

@@ -28,7 +28,7 @@ pub(super) async fn submit_manifest(
 }
 
 /// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle itself may have one ECU
-/// replaced, with an engineer's approval.
+/// replaced, with an engineer's approval; and either enrols a vehicle anew if a person has approved that.
 pub(super) async fn enrol(
     app: web::Data<App>,
     request: HttpRequest,
@@ -36,7 +36,7 @@ pub(super) async fn enrol(
 ) -> Result<HttpResponse, ApiError> {
     let claims = claims_of(&request);
     let factory = match app.authorize(bearer_token(request.headers()), ENROLLERS).await {
-        Ok(factory) => Some(Principal { request_id: RequestId::current().map(|id| id.to_string()), ..factory }),
+        Ok(factory) => Some(Principal { request_id: request_id(), ..factory }),
         Err(Error::Unauthenticated { .. }) => None, // it may be the vehicle's own token
         Err(error) => return Err(error.into()),
     };
@@ -54,11 +54,15 @@ pub(super) async fn enrol(
         return Err(Error::Forbidden { detail: "this is another vehicle's enrolment".into() }.into());
     }
     let is_new = match (factory, vehicle) {
-        (Some(factory), _) => app.register_vehicle(enrolment.into_input(), &factory).await?.0,
-        (None, Some(vin)) => app.update_ecus(&vin, enrolment).await?,
+        (Some(factory), _) => app.enrol_vehicle(enrolment.into_input(), &factory).await?,
+        (None, Some(vin)) => app.update_ecus(&vin, enrolment, request_id()).await?,
         (None, None) => return Err(Error::Unauthenticated { detail: "this takes a factory's token".into() }.into()),
     };
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
+}
+
+fn request_id() -> Option<String> {
+    RequestId::current().map(|id| id.to_string())
 }
 
 /// A small body whole, or nothing if it is larger than `limit`; not longer than an upload may pause.

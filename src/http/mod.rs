@@ -84,11 +84,19 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                             .route(get().to(vehicles::list_vehicles))
                             .route(web::post().to(vehicles::register_vehicles)),
                     )
-                    .service(only("/vehicles/{vin}", "GET, HEAD").route(get().to(vehicles::show_vehicle)))
+                    .service(
+                        only("/vehicles/{vin}", "GET, HEAD, DELETE")
+                            .route(get().to(vehicles::show_vehicle))
+                            .route(web::delete().to(vehicles::remove_vehicle)),
+                    )
                     .service(only("/vehicles/{vin}/ecus", "GET, HEAD").route(get().to(vehicles::list_ecus)))
                     .service(
                         only("/vehicles/{vin}/ecus/{serial}/replacement", "POST")
                             .route(web::post().to(vehicles::approve_replacement)),
+                    )
+                    .service(
+                        only("/vehicles/{vin}/re-enrolment", "POST")
+                            .route(web::post().to(vehicles::approve_re_enrolment)),
                     )
                     .service(
                         only("/vehicles/{vin}/ecus/{serial}/accept-installed", "POST")

@@ -36,6 +36,8 @@ use super::{assignments, images, operate, page, recipients, vehicles};
         vehicles::list_ecus,
         vehicles::approve_replacement,
         vehicles::accept_installed,
+        vehicles::remove_vehicle,
+        vehicles::approve_re_enrolment,
         vehicles::list_history,
         vehicles::clear_quarantine,
         vehicles::issue_token,

@@ -265,6 +265,27 @@ fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64
     whole.ok_or_else(|| serde::de::Error::custom("it has to be a whole number"))
 }
 
+/// For how long an enrolment anew is approved.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReEnrolmentBody {
+    /// 1 second to 30 days.
+    #[serde(deserialize_with = "whole_number")]
+    pub(super) expires_in_seconds: u64,
+    /// Serials of ECUs that it may take from other vehicles; not of their Primaries. With any, the vehicle need not be
+    /// registered yet.
+    #[serde(default)]
+    pub(super) take_ecus: Vec<String>,
+}
+
+/// Why a vehicle is removed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    /// For the record, 1 to 500 bytes.
+    pub(super) reason: Option<String>,
+}
+
 /// An approval.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Approved {

@@ -8,7 +8,7 @@ use super::error::Problem;
 use super::paging::check_limit;
 use super::vehicle_bodies::{
     AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken,
-    ListQuery, NewVehicleBody, Registered, VehicleBody, VehicleList,
+    ListQuery, NewVehicleBody, ReEnrolmentBody, Registered, RemoveQuery, VehicleBody, VehicleList,
 };
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, VehicleInput};
@@ -232,6 +232,57 @@ pub(super) async fn approve_replacement(
     let serial: EcuSerial = serial.parse().map_err(bad_path)?;
     let valid_for = Duration::from_secs(access.input.expires_in_seconds);
     let expires_at = app.approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal).await?;
+    Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
+}
+
+/// Takes a vehicle out of the inventory: it was sold or scrapped. Its history stays.
+#[utoipa::path(
+    delete, path = "/api/v1/vehicles/{vin}", tag = "vehicles", params(("vin" = String, Path), RemoveQuery),
+    responses(
+        (status = 204, description = "removed; its token and certificate identify no vehicle any more"),
+        (status = 400, body = Problem, description = "a parameter that breaks a rule"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+        (status = 404, body = Problem, description = "there is no such vehicle"),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn remove_vehicle(
+    app: web::Data<App>,
+    access: Access<Manage, web::Query<RemoveQuery>>,
+    vin: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    app.remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Approves that a vehicle enrols anew: with other keys, and with counters that start again.
+#[utoipa::path(
+    post, path = "/api/v1/vehicles/{vin}/re-enrolment", tag = "vehicles",
+    params(("vin" = String, Path)), request_body = ReEnrolmentBody,
+    responses(
+        (status = 201, body = Approved, description = "approved, once, until then"),
+        (status = 400, body = Problem, description = "malformed"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+        (status = 404, body = Problem, description = "there is no such vehicle, or an ECU to take is no other vehicle's"),
+        (status = 409, body = Problem, description = "an ECU to take is another vehicle's Primary"),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn approve_re_enrolment(
+    app: web::Data<App>,
+    access: Access<Manage, web::Json<ReEnrolmentBody>>,
+    vin: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let ReEnrolmentBody { expires_in_seconds, take_ecus } = &*access.input;
+    let take = take_ecus.iter().map(|serial| serial.parse()).collect::<Result<_, _>>();
+    let take = take.map_err(|rule: crate::model::ParseFieldError| Error::Invalid {
+        code: "bad_vehicle",
+        detail: format!("`take_ecus`: {rule}"),
+    })?;
+    let valid_for = Duration::from_secs(*expires_in_seconds);
+    let expires_at = app.approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal).await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
 }
 

@@ -80,6 +80,14 @@ pub enum EventKind {
     ReplacementRefused,
     /// An ECU was replaced.
     EcuReplaced,
+    /// It was taken out of the inventory.
+    Removed,
+    /// A person approved that it enrols anew.
+    ReEnrolmentApproved,
+    /// It enrolled anew, with whatever keys and ECUs it has now.
+    ReEnrolled,
+    /// Another vehicle took one of its ECUs over.
+    EcuTaken,
     /// A bearer token was issued to it.
     TokenIssued,
     /// An ECU's time is far from the server's.
@@ -87,7 +95,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 20] = [
         Self::Registered,
         Self::ManifestRefused,
         Self::Installed,
@@ -102,6 +110,10 @@ impl EventKind {
         Self::ReplacementApproved,
         Self::ReplacementRefused,
         Self::EcuReplaced,
+        Self::Removed,
+        Self::ReEnrolmentApproved,
+        Self::ReEnrolled,
+        Self::EcuTaken,
         Self::TokenIssued,
         Self::ClockOff,
     ];
@@ -123,6 +135,10 @@ impl EventKind {
             Self::ReplacementApproved => "replacement_approved",
             Self::ReplacementRefused => "replacement_refused",
             Self::EcuReplaced => "ecu_replaced",
+            Self::Removed => "removed",
+            Self::ReEnrolmentApproved => "re_enrolment_approved",
+            Self::ReEnrolled => "re_enrolled",
+            Self::EcuTaken => "ecu_taken",
             Self::TokenIssued => "token_issued",
             Self::ClockOff => "clock_off",
         }

@@ -113,6 +113,9 @@ pub struct EcuStatus {
     /// What it is to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<CurrentAssignment>,
+    /// Where its report counter was when it started again under the same signing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<CounterReset>,
 }
 
 impl EcuStatus {
@@ -131,6 +134,15 @@ impl EcuStatus {
         self.unexpected = false;
         self.fallen_from = None;
     }
+}
+
+/// A report counter that started again. A report from before, which has the same signature as ever, is known by its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterReset {
+    /// The highest that was accepted before.
+    pub counter: u64,
+    /// Reports with a time before this, and no higher counter, are from before.
+    pub since: Timestamp,
 }
 
 /// An image that an ECU ran before it fell back to something older.

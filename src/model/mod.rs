@@ -31,8 +31,8 @@ pub use digest::{ParseDigestError, Sha256Digest};
 pub use event::{EventKind, NewEvent, VehicleEvent};
 #[cfg(feature = "server")]
 pub use fleet::{
-    AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuRecord, EcuStatus, FallenFrom, Listing,
-    NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus, VerifiedUnder,
+    AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord, EcuStatus, FallenFrom,
+    Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus, VerifiedUnder,
 };
 pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
 #[cfg(feature = "server")]

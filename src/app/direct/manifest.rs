@@ -186,6 +186,13 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
         {
             return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
         }
+        // A counter that was started again under the same key: what was signed before that is not to be sent again.
+        if let Some(reset) = vehicle.record.status.ecus.get(serial).and_then(|ecu| ecu.reset.as_ref())
+            && counter <= reset.counter
+            && report.content.time < reset.since
+        {
+            return Err(Refusal::Replayed { serial: serial.clone(), counter, last: reset.counter });
+        }
         if counter > MAX_COUNTER {
             let fault = format!("the counter of {serial} is over {MAX_COUNTER}");
             return Err(ManifestError::Shape { what: "an ECU version report", fault }.into());

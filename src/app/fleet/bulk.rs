@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::bounded::Bounded;
 use super::register::{EcuInput, KeyInput, VehicleInput, invalid, refused_registration};
+use super::renew::EnrolledBy;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
@@ -111,7 +112,12 @@ impl App {
                 match outcome {
                     Registration::Registered => registered.push(vehicle.vin.clone()),
                     Registration::Unchanged => report.unchanged += 1,
-                    other => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
+                    other => match self.try_re_enrol(vehicle, &EnrolledBy::from(by)).await {
+                        Ok(true) => report.registered += 1,
+                        Ok(false) => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
+                        Err(error @ Error::Conflict { .. }) => report.refuse(line, &error),
+                        Err(error) => return Err(error),
+                    },
                 }
             }
             report.registered += registered.len() as u64;

@@ -12,6 +12,7 @@ mod bulk;
 mod identity;
 mod quarantine;
 mod register;
+mod renew;
 mod replace;
 pub(super) mod view;
 mod writer;

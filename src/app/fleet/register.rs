@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::renew::EnrolledBy;
 use crate::app::access::Principal;
 use crate::app::keys::check_keys;
 use crate::app::publish::Publisher;
@@ -73,16 +74,38 @@ impl App {
     /// one of its ECUs is registered otherwise: the first registration stands.
     pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<(bool, VehicleId), Error> {
         let vehicle = self.check_vehicle_aside(input).await?;
+        self.register_checked(vehicle, by).await
+    }
+
+    async fn register_checked(&self, vehicle: NewVehicle, by: &Principal) -> Result<(bool, VehicleId), Error> {
         let vin = vehicle.vin.clone();
-        let mut outcomes = self.catalog.register_vehicles(&[vehicle], &by.id, self.clock.now()).await?;
+        let vehicles = std::slice::from_ref(&vehicle);
+        let mut outcomes = self.catalog.register_vehicles(vehicles, &by.id, self.clock.now()).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
             Registration::Registered => {
                 self.record_registered(std::slice::from_ref(&vin), by).await?;
                 Ok((true, vin))
             }
             Registration::Unchanged => Ok((false, vin)),
-            other => Err(refused_registration(&vin, &other)),
+            other => match self.try_re_enrol(&vehicle, &EnrolledBy::from(by)).await? {
+                true => Ok((true, vin)),
+                false => Err(refused_registration(&vin, &other)),
+            },
         }
+    }
+
+    /// Enrols a vehicle with a factory's token; returns whether it is new, or enrolled anew. Unlike a registration, one that
+    /// says the same as before starts a vehicle anew if that was approved: it may have lost its counters alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::register_vehicle`].
+    pub async fn enrol_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<bool, Error> {
+        let vehicle = self.check_vehicle_aside(input).await?;
+        if self.try_re_enrol(&vehicle, &EnrolledBy::from(by)).await? {
+            return Ok(true);
+        }
+        Ok(self.register_checked(vehicle, by).await?.0)
     }
 
     pub(super) async fn record_registered(&self, vins: &[VehicleId], by: &Principal) -> Result<(), Error> {
@@ -173,10 +196,14 @@ pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
 /// What is said of a vehicle that was not registered.
 pub(super) fn refused_registration(vin: &VehicleId, outcome: &Registration) -> Error {
     let detail = match outcome {
-        Registration::EcuTaken(serial) => format!("the ECU {serial} of {vin} is, or was, in another vehicle"),
+        Registration::EcuTaken(serial) => format!(
+            "the ECU {serial} of {vin} is, or was, in another vehicle: an engineer approves that it is taken from there with \
+             `motorcade vehicle re-enrol {vin} --take {serial}`"
+        ),
         Registration::Registered | Registration::Unchanged | Registration::Different => format!(
             "{vin} is registered with other ECUs, keys or another token, or the token is another vehicle's; the first \
-             registration stands, and an ECU is replaced with an engineer's approval"
+             registration stands, an ECU is replaced with an engineer's approval, and a vehicle that has lost its keys enrols \
+             anew with one (`motorcade vehicle re-enrol {vin}`)"
         ),
     };
     Error::Conflict { code: "already_registered", detail }

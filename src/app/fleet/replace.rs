@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::Vehicle;
 use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid};
+use super::renew::EnrolledBy;
 use super::view::HOUR;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
@@ -64,16 +65,24 @@ impl Enrolment {
 
 impl App {
     /// Takes over the ECUs that a known vehicle says it has now: nothing if they are those of the inventory, or the one
-    /// replacement that was approved. Returns whether anything changed.
+    /// replacement that was approved; or all of them anew, if that was. Returns whether anything changed.
     ///
     /// # Errors
     ///
     /// [`Error::Conflict`] if more than one ECU differs, or its replacement is not approved; [`Error::Invalid`],
     /// [`Error::Unprocessable`].
-    pub async fn update_ecus(&self, vin: &VehicleId, enrolment: Enrolment) -> Result<bool, Error> {
+    pub async fn update_ecus(
+        &self,
+        vin: &VehicleId,
+        enrolment: Enrolment,
+        request_id: Option<String>,
+    ) -> Result<bool, Error> {
         let claimed = self.check_vehicle_aside(enrolment.into_input()).await?;
         if claimed.vin != *vin {
             return Err(Error::Forbidden { detail: "this is another vehicle's registration".into() });
+        }
+        if self.try_re_enrol(&claimed, &EnrolledBy { actor: "vehicle".into(), request_id }).await? {
+            return Ok(true);
         }
         let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         let known = &vehicle.record.ecus;
@@ -83,7 +92,10 @@ impl App {
             ([], []) => return Ok(false),
             ([old], [new]) if old.role == new.role => (*old, *new),
             _ => {
-                let detail = "one ECU can be replaced at a time, by one of the same role".into();
+                let detail = format!(
+                    "one ECU can be replaced at a time, by one of the same role; if more of {vin} is new, an engineer approves \
+                     that with `motorcade vehicle re-enrol {vin}`"
+                );
                 return Err(Error::Conflict { code: "not_a_replacement", detail });
             }
         };
@@ -181,4 +193,4 @@ pub(in crate::app) fn not_registered(vin: &VehicleId) -> Error {
     Error::NotFound { code: "vehicle_not_found", detail: format!("there is no vehicle {vin}") }
 }
 
-const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -7,5 +7,6 @@ mod inventory;
 mod manifests;
 mod metadata;
 mod quarantine;
+mod renewals;
 mod unexpected;
 pub(crate) mod vehicle;
