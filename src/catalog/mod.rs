@@ -33,7 +33,7 @@ pub use renewal::{EcuOwner, ReEnrolment, Renewal};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::{MoreChanges, StatusChange, StatusWriter};
 pub use tokens::TokenRecord;
-pub use vehicles::{Registration, VehicleFilter, VehiclePage};
+pub use vehicles::{Quarantined, Registration, VehicleFilter, VehiclePage};
 
 use crate::model::Timestamp;
 

@@ -1,6 +1,6 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
@@ -62,6 +62,17 @@ pub struct VehicleFilter {
     pub unexpected: bool,
     /// Only those with an ECU that fell back to something older.
     pub fallen_back: bool,
+}
+
+/// A vehicle in quarantine.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    /// Its id.
+    pub vin: VehicleId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Names of everything that it is for.
+    pub kinds: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -157,6 +168,25 @@ impl Catalog {
         vehicles.truncate(limit as usize);
         let next = vehicles.last().filter(|_| more).map(|vehicle| vehicle.vin.to_string());
         Ok(VehiclePage { vehicles, next })
+    }
+
+    /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_quarantined(&self, after: &str, limit: u32) -> Result<Vec<Quarantined>, Error> {
+        const OP: &str = "list vehicles in quarantine";
+        let rows = sqlx::query(
+            "SELECT v.vin, s.quarantined_at, s.quarantine_reason, s.quarantine_kinds FROM vehicle_status s \
+             JOIN vehicles v ON v.id = s.vehicle_id WHERE s.quarantined_at IS NOT NULL AND v.vin > $1 ORDER BY v.vin LIMIT $2",
+        );
+        let rows = rows.bind(after).bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let read = |row| {
+            let quarantine = quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;
+            Ok(Quarantined { vin: parsed(row, "vin", OP)?, since: quarantine.since, kinds: quarantine.kinds })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Counts all vehicles, those in quarantine, those that were heard of once but not since `silent_since`, those with an ECU
@@ -411,14 +441,6 @@ async fn compare(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Re
 
 pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     const OP: &str = "read a vehicle";
-    let quarantine = match optional_time(row, "quarantined_at", OP)? {
-        Some(since) => {
-            let kinds = text(row, "quarantine_kinds", OP)?;
-            let kinds = kinds.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
-            Some(Quarantine { since, reason: text(row, "quarantine_reason", OP)?, kinds })
-        }
-        None => None,
-    };
     let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
     let bundle = bundle.map(|bundle| serde_json::from_str(&bundle).map(Arc::new)).transpose();
     let bundle = bundle.map_err(|e| Error::corrupt(OP, e))?;
@@ -433,10 +455,20 @@ pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
             counters: json(row, "counters", OP)?,
             ecus: json(row, "state", OP)?,
             seen_at: optional_time(row, "seen_at", OP)?,
-            quarantine,
+            quarantine: quarantine(row)?,
             bundle,
         },
     })
+}
+
+fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
+    const OP: &str = "read a quarantine";
+    let Some(since) = optional_time(row, "quarantined_at", OP)? else { return Ok(None) };
+    let (reason, kinds) = (text(row, "quarantine_reason", OP)?, text(row, "quarantine_kinds", OP)?);
+    // One from before kinds were kept has them in its reason: `gw-1 reported: freeze,rollback`.
+    let kinds = if kinds.is_empty() { reason.rsplit(": ").next().unwrap_or_default() } else { &kinds };
+    let kinds = kinds.split(',').map(|kind| kind.trim().to_owned()).filter(|kind| !kind.is_empty()).collect();
+    Ok(Some(Quarantine { since, reason, kinds }))
 }
 
 const REGISTERED_AT_ONCE: usize = 500;

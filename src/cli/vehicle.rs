@@ -2,6 +2,7 @@
 //! remove | token`
 
 mod accept;
+mod clear;
 mod pages;
 mod renew;
 
@@ -98,15 +99,12 @@ enum Command {
         /// Id of the vehicle
         vin: VehicleId,
     },
-    /// Clears the quarantine of a vehicle that has reported an attack
+    /// Clears the quarantine of vehicles that have reported an attack, or ran what nobody gave them
     Clear {
         #[command(flatten)]
         client: ClientSettings,
-        /// Id of the vehicle
-        vin: VehicleId,
-        /// What was found out, for the record
-        #[arg(long)]
-        reason: String,
+        #[command(flatten)]
+        clear: clear::Args,
     },
     /// Accepts what ECUs run although nobody gave it to them, or although it is older than what they ran before
     Accept {
@@ -178,12 +176,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             done(format_args!("Cancelled {id}"), json!({ "cancelled": id }))
         }
         Command::History { client, vin } => history(&Api::new(client)?, &vin).await,
-        Command::Clear { client, vin, reason } => {
-            let api = Api::new(client)?;
-            let request = api.request(Method::DELETE, &format!("vehicles/{vin}/quarantine"));
-            api.send(request.json(&json!({ "reason": reason }))).await?;
-            done(format_args!("Cleared {vin}"), json!({ "cleared": vin }))
-        }
+        Command::Clear { client, clear } => clear::run(&Api::new(client)?, clear).await,
         Command::Accept { client, accept } => accept::run(&Api::new(client)?, accept).await,
         Command::ApproveReplacement { client, vin, serial, hours } => {
             let api = Api::new(client)?;

@@ -18,6 +18,7 @@ mod openapi;
 mod operate;
 mod page;
 mod paging;
+mod quarantine;
 pub mod range;
 mod recipients;
 mod repo;
@@ -116,6 +117,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                         only("/vehicles/{vin}/quarantine", "DELETE")
                             .route(web::delete().to(vehicles::clear_quarantine)),
                     )
+                    .service(only("/quarantine/clear", "POST").route(web::post().to(quarantine::clear_many)))
                     .service(only("/vehicles/{vin}/token", "POST").route(web::post().to(vehicles::issue_token)))
                     .default_service(web::to(error::no_route)),
             )

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{assignments, images, operate, page, recipients, vehicles};
+use super::{assignments, images, operate, page, quarantine, recipients, vehicles};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +41,7 @@ use super::{assignments, images, operate, page, recipients, vehicles};
         vehicles::list_history,
         vehicles::clear_quarantine,
         vehicles::issue_token,
+        quarantine::clear_many,
         assignments::assign,
         assignments::list_assignments,
         assignments::cancel_assignment,

@@ -9,6 +9,7 @@
 
 mod bounded;
 mod bulk;
+mod clear;
 mod identity;
 mod quarantine;
 mod register;
@@ -25,6 +26,7 @@ use lru::LruCache;
 use tokio::runtime::Handle;
 
 pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
+pub use clear::{ClearReport, ClearSelection, MAX_CLEARED};
 pub use identity::IdentityClaims;
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
 pub use register::{EcuInput, KeyInput, VehicleInput};

@@ -13,6 +13,7 @@ use super::view::{TRIES, check_reason};
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, ReEnrolment, Renewal, StatusChange};
+use crate::model::clock::{earlier, later};
 use crate::model::{
     AssignmentOutcome, CounterReset, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
     VehicleId,

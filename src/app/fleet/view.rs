@@ -10,7 +10,7 @@ use super::register::invalid;
 use super::replace::not_registered;
 use crate::app::access::{Principal, random_token};
 use crate::app::{App, Error};
-use crate::catalog::{MoreChanges, StatusChange, VehicleFilter, VehiclePage};
+use crate::catalog::{StatusChange, VehicleFilter, VehiclePage};
 use crate::model::clock::earlier;
 use crate::model::{
     AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
@@ -68,30 +68,6 @@ impl App {
     /// [`Error::Internal`].
     pub async fn list_history(&self, vin: &VehicleId, before: i64, limit: u32) -> Result<Vec<VehicleEvent>, Error> {
         Ok(self.catalog.list_events(vin, before, limit).await?)
-    }
-
-    /// Lets a vehicle have new assignments again, after a person has looked into what it reported.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if there is no such vehicle, or it is not in quarantine.
-    pub async fn clear_quarantine(&self, vin: &VehicleId, reason: &str, by: &Principal) -> Result<(), Error> {
-        check_reason(reason)?;
-        self.change_vehicle(vin, |vehicle| {
-            let Some(quarantine) = &vehicle.record.status.quarantine else {
-                let detail = format!("{vin} is not in quarantine");
-                return Err(Error::NotFound { code: "not_quarantined", detail });
-            };
-            let detail = format!("{reason} (it was: {})", quarantine.reason);
-            let event = self.event_by(vin, EventKind::QuarantineCleared, None, detail, by);
-            let mut change = StatusChange::of(vehicle.record.id, &vehicle.record.status);
-            let mut more = MoreChanges::keeping(&vehicle.record.status, self.clock.now());
-            more.quarantine = None;
-            more.events.push(event);
-            change.more = Some(Box::new(more));
-            Ok(change)
-        })
-        .await
     }
 
     /// Makes a bearer token for a vehicle; the one before stops working. Only its digest is kept.

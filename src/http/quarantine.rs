@@ -1,0 +1,90 @@
+//! `/api/v1/quarantine`: vehicles that are cleared together.
+
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiError;
+use super::auth::{Access, Manage};
+use super::error::Problem;
+use crate::app::fleet::{ClearReport, ClearSelection, Suspicion};
+use crate::app::{App, Error};
+
+/// Which vehicles to clear, and why: `vins`, or `all`, or one or both of the filters.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClearManyBody {
+    /// For the record.
+    reason: String,
+    /// These; at most 1000.
+    #[serde(default)]
+    vins: Vec<String>,
+    /// All that are in quarantine.
+    #[serde(default)]
+    all: bool,
+    /// Those that are in quarantine for nothing but these: names of attacks, `other`, `unexpected-image`.
+    #[serde(default)]
+    attacks: Vec<String>,
+    /// Those that are in quarantine since then or later; RFC 3339.
+    since: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClearedBody {
+    /// How many vehicles were cleared.
+    cleared: u64,
+    /// Those of `vins` that are not in quarantine, or not registered.
+    not_quarantined: Vec<String>,
+    /// Whether more are left that the filter names: send the same again.
+    more: bool,
+}
+
+/// Clears the quarantine of several vehicles, at most 1000 at a time.
+#[utoipa::path(
+    post, path = "/api/v1/quarantine/clear", tag = "vehicles", request_body = ClearManyBody,
+    responses(
+        (status = 200, body = ClearedBody, description = "what came of it"),
+        (status = 400, body = Problem, description = "malformed"),
+        (status = 401, body = Problem, description = "no valid token"),
+        (status = 403, body = Problem, description = "the token's role may not do this"),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn clear_many(
+    app: web::Data<App>,
+    access: Access<Manage, web::Json<ClearManyBody>>,
+) -> Result<HttpResponse, ApiError> {
+    let selection = selection(&access.input)?;
+    let report = app.clear_quarantines(selection, &access.input.reason, &access.principal).await?;
+    let ClearReport { cleared, not_quarantined, more } = report;
+    let not_quarantined = not_quarantined.into_iter().map(String::from).collect();
+    Ok(HttpResponse::Ok().json(ClearedBody { cleared, not_quarantined, more }))
+}
+
+fn selection(body: &ClearManyBody) -> Result<ClearSelection, Error> {
+    let has_filter = !body.attacks.is_empty() || body.since.is_some();
+    match (body.vins.is_empty(), body.all, has_filter) {
+        (false, false, false) => {
+            let vins = body.vins.iter().map(|vin| vin.parse()).collect::<Result<_, _>>();
+            Ok(ClearSelection::Vehicles(vins.map_err(|rule: crate::model::ParseFieldError| bad(&rule.to_string()))?))
+        }
+        (true, true, false) | (true, false, true) => {
+            let kind = |name: &String| Suspicion::from_name(name).ok_or_else(|| unknown(name));
+            let kinds = body.attacks.iter().map(kind).collect::<Result<_, _>>()?;
+            let since = body.since.as_ref().map(|time| time.parse()).transpose();
+            let since = since.map_err(|_| bad("`since` must be a time such as 2026-11-24T10:00:00Z"))?;
+            Ok(ClearSelection::Filter { kinds, since })
+        }
+        _ => Err(bad("say which vehicles: `vins`, or `\"all\": true`, or `attacks`, `since` or both")),
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<&str> = Suspicion::all().map(Suspicion::as_str).collect();
+    bad(&format!("no quarantine is for {name:.64?}: use {}", names.join(", ")))
+}
+
+fn bad(detail: &str) -> Error {
+    Error::Invalid { code: "bad_selection", detail: detail.to_owned() }
+}
