@@ -66,6 +66,8 @@ pub enum EventKind {
     ReleaseCounterFell,
     /// An ECU reported an attack.
     AttackReported,
+    /// An ECU reported something that went wrong and is no sign of an attack.
+    FaultReported,
     /// A person cleared the quarantine.
     QuarantineCleared,
     /// An image was assigned to an ECU.
@@ -95,7 +97,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Registered,
         Self::ManifestRefused,
         Self::Installed,
@@ -103,6 +105,7 @@ impl EventKind {
         Self::ImageAccepted,
         Self::ReleaseCounterFell,
         Self::AttackReported,
+        Self::FaultReported,
         Self::QuarantineCleared,
         Self::Assigned,
         Self::AssignmentCancelled,
@@ -128,6 +131,7 @@ impl EventKind {
             Self::ImageAccepted => "image_accepted",
             Self::ReleaseCounterFell => "release_counter_fell",
             Self::AttackReported => "attack_reported",
+            Self::FaultReported => "fault_reported",
             Self::QuarantineCleared => "quarantine_cleared",
             Self::Assigned => "assigned",
             Self::AssignmentCancelled => "assignment_cancelled",

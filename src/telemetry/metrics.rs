@@ -41,6 +41,7 @@ pub struct Metrics {
     manifests: IntCounterVec,
     attack_reports: IntCounter,
     attacks: IntCounterVec,
+    faults: IntCounterVec,
     unexpected_images: IntCounter,
     fallbacks: IntCounter,
     director_bundles: IntCounter,
@@ -89,6 +90,7 @@ impl Metrics {
             ),
             attack_reports: int_counter(r, "attack_reports_total", "ECU reports that tell of an attack."),
             attacks: int_counters(r, "attacks_total", "Attacks that ECUs reported, by kind.", &["kind"]),
+            faults: int_counters(r, "vehicle_faults_total", "Faults that ECUs reported, by kind.", &["kind"]),
             unexpected_images: int_counter(r, "unexpected_images_total", "ECU reports of an image nobody gave to it."),
             fallbacks: int_counter(r, "fallbacks_total", "ECU reports of an older image than the one before."),
             director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
@@ -224,6 +226,11 @@ impl Metrics {
     /// Makes a kind of attack appear before there is one.
     pub fn show_attack(&self, kind: &'static str) {
         self.attacks.with_label_values(&[kind]);
+    }
+
+    /// Counts a fault in an ECU report; `kind` as in [`Self::add_attack`].
+    pub fn add_fault(&self, kind: &'static str) {
+        self.faults.with_label_values(&[kind]).inc();
     }
 
     /// Counts an ECU report of an image that the ECU neither had nor was given.

@@ -11,6 +11,7 @@ use crate::catalog::{MoreChanges, StatusChange};
 use crate::model::{EcuRole, EcuSerial, EventKind, VehicleId};
 use crate::telemetry::Chain;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
+use crate::uptane::verify::Fault;
 
 /// Refused, or failed.
 enum Rejected {
@@ -80,6 +81,7 @@ impl App {
             change.counters.insert(report.ecu_serial.clone(), report.counter);
             self.take_installed(vehicle, report, verified, ecu, &mut more).await?;
             self.take_attacks(vehicle, report, &mut more);
+            self.take_faults(vehicle, report, &mut more);
             self.check_clock(vehicle, report, &mut more);
         }
         // A poll that finds nothing new is one of many in a statement of its own.
@@ -93,12 +95,11 @@ impl App {
 
     /// Each attack that an ECU reports is an event; what the policy says puts the vehicle into quarantine.
     fn take_attacks(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
-        let words = report.attacks_detected.split(',').map(str::trim).filter(|word| !word.is_empty());
         let mut suspicions: BTreeMap<Suspicion, String> = BTreeMap::new();
-        for word in words {
+        for word in words(&report.attacks_detected) {
             let said = suspicions.entry(Suspicion::of_report(word)).or_default();
             if said.is_empty() {
-                said.extend(word.chars().take(MAX_ATTACKS_SHOWN));
+                said.extend(word.chars().take(MAX_SHOWN));
             }
         }
         if suspicions.is_empty() {
@@ -110,7 +111,7 @@ impl App {
             more.events.push(event.once_in(HOUR, suspicion.as_str()));
             self.metrics.add_attack(suspicion.as_str());
         }
-        let attacks: String = report.attacks_detected.chars().take(MAX_ATTACKS_SHOWN).collect();
+        let attacks: String = report.attacks_detected.chars().take(MAX_SHOWN).collect();
         let reason = format!("{serial} reported: {attacks}");
         let kinds: BTreeSet<Suspicion> = suspicions.into_keys().collect();
         let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
@@ -118,6 +119,21 @@ impl App {
         self.metrics.add_attack_report();
         let attacks = names.join(",");
         tracing::warn!(vehicle.id = vehicle.record.id, attacks, quarantined, "a vehicle reports an attack");
+    }
+
+    /// What went wrong in a vehicle and takes no attacker is an event, and never quarantines.
+    fn take_faults(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
+        let mut known = BTreeSet::new();
+        for word in words(&report.faults_detected) {
+            let fault = Fault::ALL.into_iter().map(Fault::as_str).find(|name| *name == word).unwrap_or("other");
+            if known.insert(fault) {
+                let said = word.chars().take(MAX_SHOWN).collect();
+                let serial = Some(&report.ecu_serial);
+                let event = self.event(&vehicle.record.vin, EventKind::FaultReported, serial, said, "vehicle");
+                more.events.push(event.once_in(HOUR, fault));
+                self.metrics.add_fault(fault);
+            }
+        }
     }
 
     /// DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
@@ -201,6 +217,11 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
     Ok(())
 }
 
+/// The names in a list of a report.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
-const MAX_ATTACKS_SHOWN: usize = 200;
+const MAX_SHOWN: usize = 200;
 const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly

@@ -122,7 +122,7 @@ impl App {
             let assigned = known.iter().flat_map(|vehicle| vehicle.record.status.ecus.values());
             let assigned = assigned.filter_map(|ecu| ecu.assigned.as_ref());
             more.ended = assigned.map(|assigned| (assigned.id.clone(), AssignmentOutcome::Cancelled)).collect();
-            let event = |vin: &VehicleId, kind, serial, detail| NewEvent {
+            let event = |vin: &VehicleId, kind, serial: Option<&EcuSerial>, detail| NewEvent {
                 request_id: by.request_id.clone(),
                 ..self.event(vin, kind, serial, detail, &by.actor)
             };

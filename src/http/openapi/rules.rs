@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::app::fleet::Suspicion;
+
 /// Completes the schema of what is called `name`: bounds, patterns, examples.
 pub(super) fn complete(name: &str, schema: &mut Value) {
     let Some(schema) = schema.as_object_mut() else { return };
@@ -29,8 +31,8 @@ fn rule(name: &str) -> Value {
         "path" | "image" | "assigned" => {
             json!({ "pattern": image_path(), "maxLength": 1024, "examples": ["gw/4.2.0/gateway.bin"] })
         }
-        "vin" => json!({ "pattern": ID, "examples": ["WVWZZZ1JZXW000001"] }),
-        "serial" | "ecu_serial" => json!({ "pattern": ID, "examples": ["gw-0001"] }),
+        "vin" | "vins" => json!({ "pattern": ID, "examples": ["WVWZZZ1JZXW000001"] }),
+        "serial" | "ecu_serial" | "take_ecus" => json!({ "pattern": ID, "examples": ["gw-0001"] }),
         "kid" | "recipient" => json!({ "pattern": "^[A-Za-z0-9_-]{43}$" }),
         "id" => json!({ "pattern": "^[0-9a-f]{24}$" }),
         "hardware_id" | "hardware_ids" => json!({ "pattern": "^[!-~]{1,64}$", "examples": ["gw-mk3"] }),
@@ -42,12 +44,13 @@ fn rule(name: &str) -> Value {
         "requires" | "conflicts" => json!({ "pattern": "^[!-;?-~]{1,128}((>=|<=|<|>|=)[0-9]{1,15})?$" }),
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),
         "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
-        "silent_since" => json!({ "format": "date-time" }),
+        "silent_since" | "since" => json!({ "format": "date-time" }),
         "Repr-Digest" => json!({ "pattern": "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$" }),
         "If-Match" | "If-None-Match" => json!({ "pattern": "^([*]|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$" }),
         "reason" | "rollback_reason" => json!({ "pattern": "[!-~]", "maxLength": 500 }),
         "expires_in_seconds" => json!({ "minimum": 1, "maximum": 30 * 24 * 60 * 60 }),
-        "token_sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
+        "token_sha256" | "sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
+        "attacks" => json!({ "enum": Suspicion::all().map(Suspicion::as_str).collect::<Vec<_>>() }),
         "role" => json!({ "enum": ["primary", "secondary"] }),
         "public_key" | "signing_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }] }),
         "encryption_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }] }),
@@ -61,6 +64,8 @@ fn list_rule(name: &str) -> Value {
         "assignments" => json!({ "minItems": 1, "uniqueItems": true }),
         "ecus" => json!({ "minItems": 1, "maxItems": 64 }),
         "requires" | "conflicts" => json!({ "maxItems": 32 }),
+        "take_ecus" => json!({ "maxItems": 64 }),
+        "vins" => json!({ "maxItems": 1000 }),
         _ => Value::Null,
     }
 }

@@ -37,6 +37,21 @@ async fn weak_evidence_is_recorded_and_quarantines_nobody() {
 }
 
 #[tokio::test]
+async fn a_fault_is_an_event_and_no_suspicion() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.ecus[0].report.faults_detected = "clock,disk-full, rollback".into();
+    vehicle.report(&server).await;
+    let mut events = vehicle.events(&server, "fault_reported").await;
+    events.sort();
+    assert_eq!(events, ["clock", "disk-full", "rollback"]);
+    assert!(vehicle.shown(&server).await["quarantine"].is_null());
+    let metrics = server.metrics().await;
+    assert!(metrics.contains("motorcade_vehicle_faults_total{kind=\"disk-full\"} 1"), "{metrics}");
+    assert!(metrics.contains("motorcade_vehicle_faults_total{kind=\"other\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
 async fn the_policy_is_a_setting() {
     let quarantine_on =
         |kinds: &'static str| TestServer::configured(move |config| config.vehicles.quarantine_on = Some(kinds.into()));
