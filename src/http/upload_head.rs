@@ -197,7 +197,7 @@ mod tests {
     use crate::model::AccessRole;
 
     fn parsed(query: &str) -> Result<UploadRequest, String> {
-        let by = Principal { id: "token".into(), role: AccessRole::Uploader, path_prefix: None };
+        let by = Principal { id: "token".into(), role: AccessRole::Uploader, path_prefix: None, request_id: None };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("7"));
         parse("gw/4.2.0/gateway.bin", query, &headers, &by).map_err(|error| error.to_string())

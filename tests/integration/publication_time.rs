@@ -133,7 +133,7 @@ async fn a_vehicles_metadata_is_held_to_the_same_time() {
     let node = Node::open(TestState::new(), NEVER).await;
     let ecu = TestEcu::new("ecu-1", "gw-mk3").record("primary");
     let input = serde_json::from_value(json!({ "vin": "VIN1", "ecus": [ecu] })).unwrap();
-    let by = Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None };
+    let by = Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None, request_id: None };
     node.app.register_vehicle(input, &by).await.unwrap();
     let vin: VehicleId = "VIN1".parse().unwrap();
     let timestamp = async || {
