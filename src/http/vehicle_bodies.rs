@@ -281,6 +281,7 @@ pub(super) struct ReEnrolmentBody {
 /// Why a vehicle is removed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RemoveQuery {
     /// For the record, 1 to 500 bytes.
     pub(super) reason: Option<String>,
