@@ -1,7 +1,8 @@
 //! Installation by a program.
 //!
 //! It must not take the end of its input for the end of the image unless it is: it is ended before its input is closed on
-//! anything else. It leads a group of its own, so that what it has started ends with it, and it is ended if it takes too long or
+//! anything else. Nobody can do that if the vehicle itself is killed, so it is told length and hash of the image, and has to
+//! compare them. It leads a group of its own, so that what it has started ends with it, and it is ended if it takes too long or
 //! if the vehicle is asked to stop.
 
 use std::io::{self, Write};
@@ -59,11 +60,13 @@ impl CommandSink {
         patience: Patience,
     ) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let image = &assignment.custom.image.sealed.plaintext;
         let child = Command::new(program)
             .args(arguments)
             .current_dir(folder)
             .env("MOTORCADE_ECU_SERIAL", assignment.ecu.as_str())
-            .env("MOTORCADE_IMAGE_LENGTH", assignment.custom.image.sealed.plaintext.length.to_string())
+            .env("MOTORCADE_IMAGE_LENGTH", image.length.to_string())
+            .env("MOTORCADE_IMAGE_SHA256", image.hashes.sha256.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null()) // ours is for results
             .process_group(0)
