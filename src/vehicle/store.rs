@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// The root that everything starts from: the first of its copies from which `read` makes something. The others are replaced
-    /// by it.
+    /// by it, also the second one by the first.
     ///
     /// # Errors
     ///
@@ -55,7 +55,9 @@ impl Store {
             let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else { continue };
             match read(&bytes) {
                 Ok(root) => {
-                    if copy != path {
+                    if copy == path {
+                        self.keep_copy(&path, &bytes);
+                    } else {
                         self.put_root(&bytes)?;
                         self.mended.note(&path);
                     }
@@ -68,6 +70,16 @@ impl Store {
             None => Error::Setting { path, fault: "there is no trusted root; run `provision` again".into() },
             Some(fault) => Error::Damaged { path, fault },
         })
+    }
+
+    /// Makes the second copy of a good file the same as the first: it may be damaged, or an earlier version has made none.
+    /// One that can't be written keeps nobody from an update, and is tried again in the next.
+    fn keep_copy(&self, path: &Path, bytes: &[u8]) {
+        let copy = copy_of(path);
+        let there = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new()));
+        if self.keeps_copy && there.as_deref() != Some(bytes) && replace(&copy, bytes).is_ok() && there.is_some() {
+            self.mended.note(&copy);
+        }
     }
 
     /// Where the root is.
@@ -143,7 +155,9 @@ impl Store {
             let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else { continue };
             match read(&bytes) {
                 Ok(_) => {
-                    if copy != path {
+                    if copy == path {
+                        self.keep_copy(&path, &bytes);
+                    } else {
                         replace(&path, &bytes)?;
                         self.mended.note(&path);
                     }
@@ -235,6 +249,26 @@ mod tests {
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["..%2Fodd.json", "root.json", "root.json.copy", "roots"]);
+    }
+
+    /// Damaged, or never made: before the first file is needed no more than after it.
+    #[test]
+    fn the_copy_of_a_good_root_is_mended_and_made_if_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mended = Mended::default();
+        let store = Store::keeping_roots(folder.path()).noting(&mended);
+        store.init(b"1").unwrap();
+        store.put("root", 2, b"2").unwrap();
+        let copies = ["root.json.copy", "roots/2.root.json.copy"].map(|name| folder.path().join(name));
+        for (is_there, expected) in [(true, copies.to_vec()), (false, Vec::new())] {
+            for copy in &copies {
+                if is_there { std::fs::write(copy, "damaged").unwrap() } else { std::fs::remove_file(copy).unwrap() }
+            }
+            assert_eq!(store.root(numbered).unwrap(), b"2");
+            assert_eq!(store.find_root(2, numbered).unwrap().unwrap(), b"2");
+            assert!(copies.iter().all(|copy| std::fs::read(copy).unwrap() == b"2"));
+            assert_eq!(mended.take(), expected);
+        }
     }
 
     #[test]
