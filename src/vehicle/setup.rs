@@ -160,7 +160,7 @@ impl Vehicle {
 /// What the vehicle remembers. It reports what it has lost: a vehicle that is silent helps nobody.
 fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
     let path = folder.state();
-    let (mut state, mut memory) = State::load(&path);
+    let (mut state, mut memory) = State::load(&path)?;
     // Metadata that was verified once, and nothing remembered of it: the file is gone.
     if memory == Memory::Whole && !path.exists() && folder.director_store().find("timestamp").is_some() {
         memory = Memory::Lost;

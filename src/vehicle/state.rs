@@ -3,6 +3,7 @@
 //! Unlike metadata none of it can be had again: a counter that goes back is a report that is refused as a replay, and a
 //! forgotten release counter an image that should have been refused. So there are two copies, each with a checksum, and the
 //! second is read if the first can't be. A vehicle that has lost both is not silent: it says so, and counts on from the time.
+//! What the system did not let it read is not lost, and is never written over.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,18 +109,25 @@ fn checksum(value: &Value) -> String {
 
 impl State {
     /// Reads what was saved, or starts with nothing.
-    pub(super) fn load(path: &Path) -> (Self, Memory) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if no copy is good and the system did not let one be read. That one is not lost: whoever began anew
+    /// would install what a release counter in it refuses.
+    pub(super) fn load(path: &Path) -> Result<(Self, Memory), Error> {
         let (mut memory, nothing) = (Memory::Whole, Self { path: path.to_owned(), ..Self::default() });
+        let mut unread = None;
         for (is_copy, file) in [(false, path.to_owned()), (true, copy_of(path))] {
             match read(&file) {
                 // A copy is written last: what was counted in between does not count twice.
-                Ok(Some(state)) if is_copy => return (state.counted_on(path), Memory::Mended),
-                Ok(Some(state)) => return (Self { path: path.to_owned(), ..state }, Memory::Whole),
+                Ok(Some(state)) if is_copy => return Ok((state.counted_on(path), Memory::Mended)),
+                Ok(Some(state)) => return Ok((Self { path: path.to_owned(), ..state }, Memory::Whole)),
                 Ok(None) => {}
+                Err(error @ Error::File { .. }) => unread = unread.or(Some(error)),
                 Err(_) => memory = Memory::Lost,
             }
         }
-        (nothing, memory)
+        unread.map_or(Ok((nothing, memory)), Err)
     }
 
     fn counted_on(mut self, path: &Path) -> Self {
@@ -243,7 +251,7 @@ mod tests {
     }
 
     fn saved(path: &Path) -> State {
-        let (mut state, memory) = State::load(path);
+        let (mut state, memory) = State::load(path).unwrap();
         assert_eq!(memory, Memory::Whole, "there is nothing yet");
         state.ecu(&serial()).counter = 7;
         state.ecu(&serial()).note(Finding::Attack(Attack::Rollback));
@@ -258,7 +266,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         saved(&path);
-        let (again, memory) = State::load(&path);
+        let (again, memory) = State::load(&path).unwrap();
         let ecu = &again.ecus[&serial()];
         assert_eq!((ecu.counter, ecu.attacks.as_slice(), memory), (7, &[Attack::Rollback][..], Memory::Whole));
         assert_eq!((ecu.report().path.as_str(), ecu.faults.as_slice()), ("unprovisioned", &[Fault::Clock][..]));
@@ -266,7 +274,7 @@ mod tests {
         let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         value.as_object_mut().unwrap().remove(CHECKSUM).unwrap();
         std::fs::write(&path, value.to_string()).unwrap();
-        assert_eq!(State::load(&path).0.ecus[&serial()].counter, 7);
+        assert_eq!(State::load(&path).unwrap().0.ecus[&serial()].counter, 7);
     }
 
     /// Cut at any byte, emptied, zeroed, with one bit turned, or gone: the copy counts, and counts on.
@@ -284,23 +292,49 @@ mod tests {
         let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
         for damaged in flipped.chain(cut).chain([vec![0; whole.len()]]) {
             std::fs::write(&path, &damaged).unwrap();
-            let (state, memory) = State::load(&path);
+            let (state, memory) = State::load(&path).unwrap();
             // White space at the end and between members is no damage.
             let expected = if memory == Memory::Whole { 7 } else { 7 + BETWEEN_COPIES };
             assert_eq!(state.ecus[&serial()].counter, expected, "{}", String::from_utf8_lossy(&damaged));
         }
         for other in ["{}", "{\"signed\":1}", "[]", "null"] {
             std::fs::write(&path, other).unwrap();
-            assert_eq!(State::load(&path).1, Memory::Mended, "{other}");
+            assert_eq!(State::load(&path).unwrap().1, Memory::Mended, "{other}");
         }
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(State::load(&path).1, Memory::Mended);
+        assert_eq!(State::load(&path).unwrap().1, Memory::Mended);
         std::fs::write(copy_of(&path), "").unwrap();
         std::fs::write(&path, "{\"ecus\":").unwrap();
-        let (mut state, memory) = State::load(&path);
+        let (mut state, memory) = State::load(&path).unwrap();
         assert_eq!((state.ecus.len(), memory), (0, Memory::Lost));
         state.count_from(1_900_000_000, [serial()].into_iter());
         state.save().unwrap();
-        assert_eq!(State::load(&path).0.ecus[&serial()].counter, 1_900_000_000);
+        assert_eq!(State::load(&path).unwrap().0.ecus[&serial()].counter, 1_900_000_000);
+    }
+
+    /// A folder in its place can be opened and not read, by root either.
+    #[test]
+    fn what_the_system_does_not_let_it_read_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        saved(&path);
+        let whole = std::fs::read(&path).unwrap();
+        let block = |path: &Path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        };
+        block(&path);
+        let (state, memory) = State::load(&path).unwrap();
+        assert_eq!((state.ecus[&serial()].counter, memory), (7 + BETWEEN_COPIES, Memory::Mended));
+        for copy in ["", "{}"] {
+            std::fs::write(copy_of(&path), copy).unwrap();
+            assert!(matches!(State::load(&path), Err(Error::File { .. })), "{copy}");
+        }
+        block(&copy_of(&path));
+        assert!(matches!(State::load(&path), Err(Error::File { .. })));
+        std::fs::remove_dir(&path).unwrap();
+        assert!(matches!(State::load(&path), Err(Error::File { .. })), "the other one may be good");
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(State::load(&path).unwrap().0.ecus[&serial()].counter, 7);
     }
 }
