@@ -50,7 +50,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the state directory, mends what a crash left, and binds the address.
+    /// Opens the state directory, binds the address, and mends what a crash left.
     ///
     /// # Errors
     ///
@@ -65,13 +65,14 @@ impl Server {
             None => None,
         };
         let opened = state.open(limits(&config)?, clock, metrics, Handle::current()).await?;
-        opened.app.recover().await.context("failed to bring the state directory back in order")?;
+        // Whatever can fail without touching the directory comes before what changes it.
+        let identity = identity_config(&config.vehicles)?;
         let listener = listen(config.listen)?;
         let tls = match tls {
             Some((address, tls)) => Some((listen(address)?, tls)),
             None => None,
         };
-        let identity = identity_config(&config.vehicles)?;
+        opened.app.recover().await.context("failed to bring the state directory back in order")?;
         Ok(Self { config, listener, tls, identity, opened, trace_export })
     }
 

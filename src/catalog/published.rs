@@ -109,8 +109,8 @@ impl Catalog {
     }
 
     /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks everything as changed, so that
-    /// it is published with those numbers, and takes the Director's numbers on by as much. Returns the highest number of
-    /// the roles, and the Director's.
+    /// it is published with those numbers, and takes the Director's numbers on by as much. No margin leads past what every
+    /// client can count to. Returns the highest number of the roles, and the Director's.
     ///
     /// # Errors
     ///
@@ -123,20 +123,18 @@ impl Catalog {
     ) -> Result<(u64, u64), Error> {
         const OP: &str = "skip version numbers";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let row = sqlx::query(
-            "UPDATE sequences SET value = CASE WHEN value > $1 THEN value ELSE $2 END + $3 WHERE name = 'director' \
-             RETURNING value",
-        );
-        let row = row.bind(column(floor)).bind(column(floor)).bind(column(margin));
+        let row = sqlx::query("UPDATE sequences SET value = value WHERE name = 'director' RETURNING value");
         let row = row.fetch_one(&mut *transaction).await.map_err(Error::backend(OP))?;
-        let director = number(&row, "value", OP)?;
+        let director = past(number(&row, "value", OP)?.max(floor), margin);
+        let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'").bind(column(director));
+        update.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         let roles = sqlx::query("SELECT name, reserved FROM roles WHERE name <> 'root'");
         let roles = roles.fetch_all(&mut *transaction).await.map_err(Error::backend(OP))?;
         let mut highest = 0;
         for role in &roles {
             let name = text(role, "name", OP)?;
             let known = number(role, "reserved", OP)?.max(floor).max(seen.get(&name).copied().unwrap_or(0));
-            let reserved = known.saturating_add(margin);
+            let reserved = past(known, margin);
             sqlx::query("UPDATE roles SET reserved = $1, changes = changes + 1 WHERE name = $2")
                 .bind(column(reserved))
                 .bind(name)
@@ -153,6 +151,11 @@ impl Catalog {
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok((highest, director))
     }
+}
+
+/// `known` and `margin` together, but no more than [`HIGHEST_SKIPPED_TO`], and never less than `known`.
+fn past(known: u64, margin: u64) -> u64 {
+    known.saturating_add(margin).min(HIGHEST_SKIPPED_TO.max(known))
 }
 
 pub(super) async fn put_moments(transaction: &mut Transaction<'_, Any>, moments: &Moments) -> Result<(), Error> {
@@ -202,4 +205,20 @@ pub(super) async fn put_published_timestamp(
     .await
     .map_err(Error::backend(OP))
     .map(drop)
+}
+
+/// The narrowest client counts to 2^31, and takes nothing after that: these hundred million are left to be used.
+const HIGHEST_SKIPPED_TO: u64 = (1 << 31) - 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_margin_leads_past_what_clients_count_to() {
+        assert_eq!(past(5, 10), 15);
+        assert_eq!(past(HIGHEST_SKIPPED_TO - 1, 20_000_000), HIGHEST_SKIPPED_TO);
+        assert_eq!(past(HIGHEST_SKIPPED_TO + 7, 20_000_000), HIGHEST_SKIPPED_TO + 7);
+        assert_eq!(past(u64::MAX, u64::MAX), u64::MAX);
+    }
 }

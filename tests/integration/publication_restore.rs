@@ -187,6 +187,28 @@ async fn a_backup_that_was_silent_for_days_goes_on_past_them_by_itself() {
 }
 
 #[tokio::test]
+async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
+    let (state, clock) = (TestState::new(), ManualClock::starting_now());
+    clock.advance_hours(30 * 24);
+    let mut reserved = Vec::new();
+    for _ in 0..3 {
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
+        let opened = state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
+        opened.app.recover().await.unwrap(); // and then it ends, before a round
+        drop(opened);
+        closed(&state).await;
+        let url = format!("sqlite://{}", state.path().join("catalog.sqlite").display());
+        let mut catalog = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let query = "SELECT MAX(reserved) + (SELECT MAX(value) FROM sequences) FROM roles";
+        let numbers: i64 = sqlx::query_scalar(query).fetch_one(&mut catalog).await.unwrap();
+        catalog.close().await.unwrap();
+        reserved.push(numbers);
+    }
+    assert!(reserved[0] > 40_000_000, "{reserved:?}");
+    assert!(reserved[2] - reserved[0] < 10_000, "only what time has passed since: {reserved:?}");
+}
+
+#[tokio::test]
 async fn numbers_are_not_recovered_under_a_running_server() {
     let node = Node::open(TestState::new(), NEVER).await;
     let refused = node.state.dir().recover_versions(0, SystemClock.now()).await.unwrap_err();
