@@ -95,23 +95,34 @@ fn refuse_strange_writers(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Finds read-only mounts, missing rights and full disks.
+/// Finds read-only mounts and missing rights.
 fn write_once(folder: &Path) -> Result<(), Error> {
-    tempfile::Builder::new()
-        .prefix(PROBE)
-        .tempfile_in(folder)
-        .and_then(|mut probe| io::Write::write_all(&mut probe, b"probe"))
-        .map_err(|source| unusable(folder, "be written to", &source))
+    let probe = tempfile::Builder::new().prefix(PROBE).tempfile_in(folder);
+    let written = probe.and_then(|mut probe| io::Write::write_all(&mut probe, b"probe"));
+    unless_full(folder, written).map(drop).map_err(|source| unusable(folder, "be written to", &source))
+}
+
+/// What came of a probe; nothing if no space was left for it. That says nothing of mount or owner, and what the start
+/// removes may be what takes the space.
+fn unless_full<T>(folder: &Path, probed: io::Result<T>) -> io::Result<Option<T>> {
+    match probed {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            tracing::warn!(path = %folder.display(), %error, "no space is left to try whether files can be written");
+            Ok(None)
+        }
+        probed => probed.map(Some),
+    }
 }
 
 /// Blobs are staged and then hard-linked to their names, which takes one file system that knows links.
 fn link_once(staging: &Path, repo: &Path) -> Result<(), Error> {
     let probe = tempfile::Builder::new().prefix(PROBE).tempfile_in(staging);
-    let probe = probe.map_err(|source| unusable(staging, "be written to", &source))?;
+    let probe = unless_full(staging, probe).map_err(|source| unusable(staging, "be written to", &source))?;
+    let Some(probe) = probe else { return Ok(()) };
     let link = repo.join(probe.path().file_name().unwrap_or(PROBE.as_ref()));
     let linked = fs::hard_link(probe.path(), &link);
     let _ = fs::remove_file(&link); // if it is there
-    linked.map_err(|source| Error::Unusable {
+    unless_full(repo, linked).map(drop).map_err(|source| Error::Unusable {
         detail: format!(
             "files can't be linked from {} into {}: {source}; both have to be on one file system that has hard links, so put \
              the whole state directory there, and no mount on `repo`",
@@ -224,6 +235,17 @@ mod tests {
         check_state(state.path()).unwrap();
         let files = |folder: &str| fs::read_dir(state.path().join(folder)).unwrap().count();
         assert_eq!((files("."), files("repo"), files("staging")), (4, 1, 0));
+    }
+
+    #[test]
+    fn a_full_disk_is_no_reason_not_to_start() {
+        let probe = |error: rustix::io::Errno| unless_full::<()>(Path::new("repo"), Err(error.into()));
+        for full in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+            assert!(probe(full).unwrap().is_none());
+        }
+        for refused in [rustix::io::Errno::ROFS, rustix::io::Errno::ACCESS, rustix::io::Errno::XDEV] {
+            probe(refused).unwrap_err();
+        }
     }
 
     #[test]
