@@ -53,6 +53,7 @@ pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)
         destination::check_earlier(&listing, folder, &earlier).await?;
     }
     let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;
+    destination.sweep().await?; // of an export that was killed
     let total = listing.targets.iter().map(|target| target.length).sum();
     let mut exported = Exported { metadata_files: listing.metadata.len() + 1, ..Exported::default() };
     for target in &listing.targets {

@@ -18,6 +18,8 @@ pub(super) struct Directories {
     pub(super) repo: PathBuf,
     pub(super) staging: PathBuf,
     pub(super) beneath: Beneath,
+    /// What nobody else begins names in `staging/` with: process ids repeat, in containers and after a restart.
+    own: u64,
     next: AtomicU64,
     folders: Folders,
 }
@@ -33,7 +35,8 @@ impl Directories {
     /// Directories as they are.
     pub(super) fn at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         let beneath = Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
-        Ok(Self { folders: Folders::below(repo.clone()), repo, staging, beneath, next: AtomicU64::new(0) })
+        let (folders, own, next) = (Folders::below(repo.clone()), rand::random(), AtomicU64::new(0));
+        Ok(Self { repo, staging, beneath, own, next, folders })
     }
 
     pub(super) fn free_space(&self) -> Result<u64, Error> {
@@ -60,14 +63,18 @@ impl Directories {
     }
 
     pub(super) fn stage(self: &Arc<Self>) -> Result<Staged, Error> {
-        // Unique in this process; sweep() has removed those of processes before it.
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.staging.join(format!("{}-{number}", std::process::id()));
+        let path = self.next_staged();
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = file.map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         // Until it is closed nobody takes it for a leftover. Where files can't be locked the state directory's lock has to do.
         let _ = file.try_lock_shared();
         Ok(Staged { directories: Arc::clone(self), path, file: Some(file) })
+    }
+
+    /// A path in `staging/` that nobody else takes.
+    fn next_staged(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.staging.join(format!("{:016x}-{number}", self.own))
     }
 
     pub(super) fn holds(&self, key: &BlobKey, bytes: &[u8]) -> Result<bool, Error> {
@@ -126,14 +133,13 @@ impl Directories {
 
     /// Makes `name` stand for the file that `from` stands for, whatever it stood for before, at once.
     pub(super) fn link_over(&self, from: &str, name: &str) -> Result<(), Error> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (staged, to) = (self.staging.join(format!("{}-{number}", std::process::id())), self.repo.join(name));
+        let (staged, to) = (self.next_staged(), self.repo.join(name));
         let folder = to.parent().unwrap_or(&self.repo);
-        let linked = fs::hard_link(self.repo.join(from), &staged)
-            .and_then(|()| self.folders.create(folder))
-            .and_then(|()| fs::rename(&staged, &to));
+        let failed = |e| Error::new("link", name, e);
+        fs::hard_link(self.repo.join(from), &staged).map_err(failed)?;
+        let renamed = self.folders.create(folder).and_then(|()| fs::rename(&staged, &to));
         let _ = fs::remove_file(&staged); // if it is still there
-        linked.map_err(|e| Error::new("link", name, e))?;
+        renamed.map_err(failed)?;
         self.folders.sync(&[folder.to_owned()].into())
     }
 
@@ -251,3 +257,24 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
 /// Of more files than these, none stays open until it has its name: a process has only so many.
 const KEPT_OPEN: usize = 32;
 const LINK_ATTEMPTS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `fsck --repair` beside a server is, or a second container, whose process has the same id.
+    #[test]
+    fn another_store_on_the_same_folders_leaves_staged_files_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Directories::create(folder.path().join("repo"), folder.path().join("staging")).map(Arc::new);
+        let (server, repair) = (open().unwrap(), open().unwrap());
+        let mut staged = server.stage().unwrap();
+        staged.write(b"upload").unwrap();
+        fs::write(server.repo.join("from"), "blob").unwrap();
+        repair.link_over("from", "name").unwrap();
+        repair.link_over("missing", "name").unwrap_err();
+        repair.stage().unwrap();
+        assert_eq!(fs::read(&staged.path).unwrap(), b"upload");
+        assert_eq!(fs::read(server.repo.join("name")).unwrap(), b"blob");
+    }
+}
