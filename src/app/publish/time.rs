@@ -110,14 +110,19 @@ impl Moments {
         (earlier(left_off, STEP) <= now && now < went_on).then_some(now)
     }
 
-    /// These, once something was signed at `at`, which was allowed.
+    /// These, once something was signed at `at`, which was allowed. What is signed beside each other is not noted in the
+    /// order of its times: only more than a step is a way back.
     fn with(self, at: Timestamp) -> Self {
         let leap = match self.signed {
             Some(signed) if at > later(signed, LEAP) => Some((self.leap.map_or(signed, |(left_off, _)| left_off), at)),
-            Some(signed) if at < signed => None, // the clock has come back
+            Some(signed) if at < earlier(signed, STEP) => None, // the clock has come back
             _ => self.leap.filter(|(_, went_on)| at <= later(*went_on, LEAP_IS_TRUE)),
         };
-        Self { signed: Some(at), leap }
+        let signed = match self.signed {
+            Some(signed) if at >= earlier(signed, STEP) => signed.max(at),
+            _ => at,
+        };
+        Self { signed: Some(signed), leap }
     }
 }
 
@@ -172,6 +177,15 @@ mod tests {
         assert_eq!(moments.allows(at(ten_years + 1)), None, "in the midst of what was signed");
         assert_eq!(moments.allows(at(2)), Some(at(2)));
         assert_eq!(moments.with(at(2)), signed(2));
+    }
+
+    #[test]
+    fn what_is_signed_beside_each_other_takes_nothing_back() {
+        let ten_years = 87_600;
+        let ahead = signed(0).with(at(ten_years));
+        let moments = ahead.with(at(ten_years) - Duration::from_millis(3));
+        assert_eq!(moments, ahead);
+        assert_eq!(moments.allows(at(2)), Some(at(2)), "the clock still comes back to where it left off");
     }
 
     #[test]
