@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::bounded::Bounded;
 use super::register::{EcuInput, KeyInput, VehicleInput, invalid, refused_registration};
-use super::renew::EnrolledBy;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
@@ -112,12 +111,8 @@ impl App {
                 match outcome {
                     Registration::Registered => registered.push(vehicle.vin.clone()),
                     Registration::Unchanged => report.unchanged += 1,
-                    other => match self.try_re_enrol(vehicle, &EnrolledBy::from(by)).await {
-                        Ok(true) => report.registered += 1,
-                        Ok(false) => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
-                        Err(error @ Error::Conflict { .. }) => report.refuse(line, &error),
-                        Err(error) => return Err(error),
-                    },
+                    // Whatever was approved for it: a file that is sent again may have keys of long ago.
+                    other => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
                 }
             }
             report.registered += registered.len() as u64;

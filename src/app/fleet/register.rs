@@ -67,6 +67,7 @@ impl KeyInput {
 
 impl App {
     /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the same ECUs and keys changes nothing.
+    /// It never uses an approval to enrol anew up: that is for the vehicle, or its factory ([`Self::enrol_vehicle`]).
     ///
     /// # Errors
     ///
@@ -87,10 +88,7 @@ impl App {
                 Ok((true, vin))
             }
             Registration::Unchanged => Ok((false, vin)),
-            other => match self.try_re_enrol(&vehicle, &EnrolledBy::from(by)).await? {
-                true => Ok((true, vin)),
-                false => Err(refused_registration(&vin, &other)),
-            },
+            other => Err(refused_registration(&vin, &other)),
         }
     }
 

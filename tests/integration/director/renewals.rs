@@ -253,26 +253,37 @@ async fn a_squatted_serial_goes_to_whom_a_person_gives_it() {
     enrol(&server, &enroller, &heir).await.expect(201);
 }
 
-/// A list of vehicles takes over those that may start anew, and of many that enrol at once one does.
+/// Of many that enrol at once one starts anew.
 #[tokio::test]
 async fn an_approval_is_used_once_however_it_is_used() {
     let server = TestServer::start().await;
-    for vin in ["VIN1", "VIN2"] {
-        TestVehicle::registered(&server, vin).await;
-    }
+    TestVehicle::registered(&server, "VIN1").await;
     approve(&server, "VIN1", &[]).await.expect(201);
     let anew: Vec<TestVehicle> = (0..6).map(|_| TestVehicle::new("VIN1")).collect();
     let enroller = server.state.tokens.enroller.clone();
     let answers = futures_util::future::join_all(anew.iter().map(|vehicle| enrol(&server, &enroller, vehicle))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
     assert!(answers.iter().all(|answer| [201, 409].contains(&answer.status)), "{answers:?}");
+}
 
-    approve(&server, "VIN2", &[]).await.expect(201);
-    let [first, second] = [TestVehicle::new("VIN1"), TestVehicle::new("VIN2")];
-    let lines = format!("{}\n{}\n", first.record(), second.record());
-    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
-    let report = send(request.header("Content-Type", "application/jsonl").body(lines)).await.json();
+/// The factory's file of long ago, sent again, must not put keys back that the vehicle has lost.
+#[tokio::test]
+async fn a_registration_that_is_sent_again_uses_no_approval_up() {
+    let server = TestServer::start().await;
+    let current = TestVehicle::registered(&server, "VIN1").await;
+    approve(&server, "VIN1", &[]).await.expect(201);
+    let stale = TestVehicle::new("VIN1");
+    let request = || server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
+    send(request().json(&stale.record())).await.refused(409, "already_registered");
+    let lines = format!("{}\n{}\n", stale.record(), TestVehicle::new("VIN2").record());
+    let report = send(request().header("Content-Type", "application/jsonl").body(lines)).await.json();
     assert_eq!((&report["registered"], &report["refused"]), (&json!(1), &json!(1)), "{report}");
-    let key = second.shown(&server).await["ecus"][0]["signing_key"].clone();
-    assert_eq!(key, *second.ecus[0].signing.public().object());
+    assert_eq!(report["faults"][0]["code"], "already_registered", "{report}");
+    let key = current.shown(&server).await["ecus"][0]["signing_key"].clone();
+    assert_eq!(key, *current.ecus[0].signing.public().object());
+
+    let mut wiped = TestVehicle::new("VIN1");
+    wiped.token = current.token.clone();
+    enrol(&server, &server.state.tokens.enroller, &wiped).await.expect(201);
+    wiped.report(&server).await;
 }
