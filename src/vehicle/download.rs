@@ -38,6 +38,14 @@ pub(super) struct Wanted<'a> {
 /// [`HttpError::Network`], [`HttpError::Stalled`] and [`HttpError::TooSlow`] after some tries in a row that brought little or
 /// nothing, [`HttpError::TooLarge`] at once, [`Error::WrongTarget`] for other bytes than were signed.
 pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), Error> {
+    let fetched = fetch_parts(http, wanted, partial);
+    if fetched.is_err() && fs::metadata(partial).is_ok_and(|metadata| metadata.len() == 0) {
+        remove(partial); // nothing came that could be resumed
+    }
+    fetched
+}
+
+fn fetch_parts(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), Error> {
     let (mut tries, mut most, mut restarts) = (Tries::of_download(), 0, 0);
     let mut had_prefix = false;
     loop {

@@ -14,7 +14,7 @@ use crate::model::{EcuSerial, Timestamp, Violation};
 pub enum Attack {
     /// Metadata that is older than what was seen.
     Rollback,
-    /// Metadata that is listed and withheld. That it is out of date is a [`Fault`](super::Fault).
+    /// Metadata that is listed and withheld. That it is out of date is a [`Fault`].
     Freeze,
     /// Files that never were together on a repository, or images that do not fit together.
     MixAndMatch,
