@@ -48,26 +48,38 @@ impl StateLock {
     }
 }
 
+/// Whether a file system takes anything more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It does.
+    Left,
+    /// It is full, or a quota is: something has to be removed first.
+    Gone,
+}
+
 /// Checks that this process can work in `state`, of which `repo` and `staging` are the folders of blobs, and logs what an
 /// operator should know of the file system.
 ///
 /// # Errors
 ///
 /// [`Error::Unusable`], with path and owner.
-pub(super) fn check(state: &Path, catalog: &Path) -> Result<(), Error> {
+pub(super) fn check(state: &Path, catalog: &Path) -> Result<Room, Error> {
     refuse_root_in_foreign(state)?;
     let (repo, staging) = (state.join("repo"), state.join("staging"));
     let folders = [state.to_owned(), state.join("keys"), state.join("metadata"), repo.clone(), staging.clone()];
     for path in folders.iter().chain([&state.join("metadata/policy.toml"), &catalog.to_owned()]) {
         refuse_strange_writers(path)?;
     }
+    let mut room = Room::Left;
     for folder in [state, &repo, &staging] {
-        write_once(folder)?;
+        if write_once(folder)?.is_none() {
+            room = Room::Gone;
+        }
     }
     check_folders(&repo).map_err(|(path, source)| unusable(&path, "be written to", &source))?;
     link_once(&staging, &repo)?;
     warn_of_network_file_system(state);
-    Ok(())
+    Ok(room)
 }
 
 /// Refuses root in a state directory of another user; for commands that write to it.
@@ -96,10 +108,10 @@ fn refuse_strange_writers(path: &Path) -> Result<(), Error> {
 }
 
 /// Finds read-only mounts and missing rights.
-fn write_once(folder: &Path) -> Result<(), Error> {
+fn write_once(folder: &Path) -> Result<Option<()>, Error> {
     let probe = tempfile::Builder::new().prefix(PROBE).tempfile_in(folder);
     let written = probe.and_then(|mut probe| io::Write::write_all(&mut probe, b"probe"));
-    unless_full(folder, written).map(drop).map_err(|source| unusable(folder, "be written to", &source))
+    unless_full(folder, written).map_err(|source| unusable(folder, "be written to", &source))
 }
 
 /// What came of a probe; nothing if no space was left for it. That says nothing of mount or owner, and what the start
@@ -201,7 +213,7 @@ mod tests {
         state
     }
 
-    fn check_state(state: &Path) -> Result<(), Error> {
+    fn check_state(state: &Path) -> Result<Room, Error> {
         check(state, &state.join("catalog.sqlite"))
     }
 

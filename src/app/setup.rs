@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::direct::DirectorRoots;
-use super::footing::{self, StateLock};
+use super::footing::{self, Room, StateLock};
 use super::publish::{Publisher, PublisherTask};
 use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
@@ -115,7 +115,12 @@ impl StateDir {
         footing::refuse_root_in_foreign(&self.path)?; // before anything is written
         let lock = self.lock()?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        footing::check(&self.path, &self.catalog_file())?;
+        if footing::check(&self.path, &self.catalog_file())? == Room::Gone {
+            // The catalog can't be opened without some space, and these uploads have ended with their process.
+            let files = blobs.sweep().await?;
+            tracing::warn!(files, "removed what unfinished uploads had left, since no space was left");
+            footing::check(&self.path, &self.catalog_file())?;
+        }
         self.refuse_empty_catalog()?;
         let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
         if !is_published(&catalog).await? {

@@ -163,6 +163,17 @@ fn a_mount_on_the_repository_is_said_at_the_start() {
 }
 
 #[test]
+fn a_disk_that_an_unfinished_upload_has_filled_is_freed_by_the_start() {
+    let parent = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=8m none \"$1\" && \"$0\" init --data-dir \"$1/state\" && \
+                  { cat /dev/zero > \"$1/state/staging/7-0\" || true; } 2>/dev/null && \
+                  exec timeout 8 \"$0\" serve --listen 127.0.0.1:0 --log-format text --data-dir \"$1/state\"";
+    let Some(output) = in_own_mounts(script, parent.path()) else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("no space is left to try") && text.contains("motorcade listens"), "{text}");
+}
+
+#[test]
 fn a_read_only_mount_is_enough_to_read() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("state");
