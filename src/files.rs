@@ -83,6 +83,11 @@ pub fn refuse_root_in_foreign(folder: &Path) -> io::Result<()> {
     ))
 }
 
+/// Whether `path` is what ext4 has at the root of each file system, for root alone, where `root` is that.
+pub fn is_lost_and_found(root: &Path, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "lost+found") && path.parent() == Some(root)
+}
+
 /// Takes the right to write away from everybody else, whatever mask this process has inherited: files get the modes that
 /// they are meant to have.
 pub fn restrict_new_files() {

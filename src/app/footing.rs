@@ -154,7 +154,8 @@ fn check_folders(root: &Path) -> Result<(), (PathBuf, io::Error)> {
         rustix::fs::access(&folder, access).map_err(|error| failed(error.into()))?;
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_type().map_err(failed)?.is_dir() {
+            let is_folder = entry.file_type().map_err(failed)?.is_dir();
+            if is_folder && !files::is_lost_and_found(root, &entry.path()) {
                 folders.push(entry.path());
             }
         }

@@ -233,6 +233,29 @@ async fn wrong_keys_and_open_modes_are_found() {
     assert_eq!((findings.problems.len(), findings.skipped.len()), (0, 1), "{findings:?}");
 }
 
+/// With Kubernetes' `fsGroup` the root of a volume is root's, and on ext4 it has a folder for root alone.
+#[tokio::test]
+async fn the_root_of_a_volume_may_be_root_s() {
+    if !rustix::process::geteuid().is_root() {
+        return; // needs another user
+    }
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let state = server.stop();
+    state.assert_clean().await; // which waits until the server is gone
+    let chowned = std::process::Command::new("chown").args(["-R", "54321:54321"]).arg(state.path()).status().unwrap();
+    assert!(chowned.success());
+    std::os::unix::fs::chown(state.path(), Some(0), Some(54_321)).unwrap();
+    for folder in ["lost+found", "repo/lost+found"] {
+        fs::create_dir(state.path().join(folder)).unwrap();
+        fs::write(state.path().join(folder).join("#12"), "found").unwrap();
+    }
+    let findings = check(&state, Damaged::Report).await;
+    assert_eq!((&findings.problems[..], &findings.skipped[..]), (&[][..], &[][..]));
+    std::os::unix::fs::chown(state.path().join("keys"), Some(0), Some(0)).unwrap();
+    assert!(problem(&state).await.starts_with("keys belongs to user 0, and catalog.sqlite to 54321"));
+}
+
 /// A copy with `cp -r` has two files where there was one under two names.
 fn copy_without_links(from: &Path, to: &Path) {
     for name in files_below(from) {

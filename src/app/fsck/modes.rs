@@ -6,21 +6,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Check;
+use crate::files::is_lost_and_found;
 
 impl Check<'_> {
-    /// All in the state directory belongs to whom the directory belongs to; nobody else writes there, and nobody else reads
-    /// keys or the catalog.
+    /// All in the state directory belongs to whom the catalog belongs to; nobody else writes there, and nobody else reads
+    /// keys or the catalog. The directory itself may be root's: it is where a volume is mounted, with Kubernetes' `fsGroup`.
     pub(super) fn modes(&mut self) {
         let root = self.state.path().to_owned();
-        let Ok(owner) = fs::metadata(&root).map(|metadata| metadata.uid()) else { return };
-        let mut found = Faults { root: root.clone(), owner, lines: Vec::new(), more: 0 };
-        if let Err(error) = found.look_below(&root) {
-            self.problem(format!("{} can't be looked at: {error}", root.display()));
-        }
-        let Faults { lines, more, .. } = found;
+        let Ok(owner) = fs::metadata(root.join("catalog.sqlite")).map(|metadata| metadata.uid()) else { return };
+        let mut found = Faults { root, owner, lines: Vec::new(), skipped: Vec::new(), more: 0 };
+        found.look_at_all();
+        let Faults { lines, skipped, more, .. } = found;
         self.findings.problems.extend(lines);
+        self.findings.skipped.extend(skipped);
         if more > 0 {
-            self.problem(format!("{more} more files have a wrong owner or mode"));
+            self.problem(format!("{more} more files have a wrong owner or mode, or can't be looked at"));
         }
     }
 }
@@ -29,26 +29,49 @@ struct Faults {
     root: PathBuf,
     owner: u32,
     lines: Vec<String>,
+    skipped: Vec<String>,
     more: usize,
 }
 
 impl Faults {
-    fn look_below(&mut self, root: &Path) -> io::Result<()> {
-        let mut folders = vec![root.to_owned()];
-        self.look_at(root)?;
+    /// Looks at everything; what can't be looked at is said, and keeps nothing else from it.
+    fn look_at_all(&mut self) {
+        let mut folders = vec![self.root.clone()];
+        if let Err(error) = self.look_at(&self.root.clone()) {
+            self.skip(&self.root.clone(), &error);
+        }
         while let Some(folder) = folders.pop() {
-            let entries = match fs::read_dir(&folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // removed meanwhile
-                entries => entries?,
-            };
-            for entry in entries {
-                let path = entry?.path();
-                if self.look_at(&path)? {
-                    folders.push(path);
-                }
+            if let Err(error) = self.look_into(&folder, &mut folders) {
+                self.skip(&folder, &error);
+            }
+        }
+    }
+
+    fn look_into(&mut self, folder: &Path, folders: &mut Vec<PathBuf>) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // removed meanwhile
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if is_lost_and_found(&self.root, &path) || is_lost_and_found(&self.root.join("repo"), &path) {
+                continue;
+            }
+            match self.look_at(&path) {
+                Ok(true) => folders.push(path),
+                Ok(false) => {}
+                Err(error) => self.skip(&path, &error),
             }
         }
         Ok(())
+    }
+
+    fn skip(&mut self, path: &Path, error: &io::Error) {
+        if self.skipped.len() < MOST {
+            self.skipped.push(format!("owners and modes: {} can't be looked at: {error}", path.display()));
+        } else {
+            self.more += 1;
+        }
     }
 
     /// Returns whether it is a folder.
@@ -61,11 +84,12 @@ impl Faults {
             return Ok(false); // its mode says nothing
         }
         let name = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        let name = if name.is_empty() { "the state directory".to_owned() } else { name };
+        let is_root = name.is_empty();
+        let name = if is_root { "the state directory".to_owned() } else { name };
         let mode = metadata.mode() & 0o777;
-        if metadata.uid() != self.owner {
+        if metadata.uid() != self.owner && !(is_root && metadata.uid() == 0) {
             let (found, owner) = (metadata.uid(), self.owner);
-            self.add(format!("{name} belongs to user {found}, and the state directory to {owner}: run `chown` on it"));
+            self.add(format!("{name} belongs to user {found}, and catalog.sqlite to {owner}: run `chown` on it"));
         }
         if mode & 0o002 != 0 {
             self.add(format!("{name} can be written by everybody (mode {mode:03o}): run `chmod o-w` on it"));

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::beneath::{Beneath, is_refusal};
 use super::folders::{Folders, beside_each_other};
 use crate::blob::{BlobKey, Error};
+use crate::files::is_lost_and_found;
 
 #[derive(Debug)]
 pub(super) struct Directories {
@@ -245,7 +246,9 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
             let entry = entry?;
             let file_type = entry.file_type()?;
             if file_type.is_dir() {
-                folders.push(entry.path());
+                if !is_lost_and_found(root, &entry.path()) {
+                    folders.push(entry.path());
+                }
             } else if let Ok(name) = entry.path().strip_prefix(root) {
                 found.push(Found { name: name.to_string_lossy().into_owned(), is_file: file_type.is_file() });
             }
