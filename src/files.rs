@@ -17,8 +17,17 @@ pub enum Exposure {
     None,
     /// This process's own group could, as Kubernetes' `fsGroup` arranges for every file of a volume; now it can't.
     Mended,
-    /// This process's own group can, and the mode could not be changed.
+    /// This process's own group can, and the mode could not or must not be changed.
     OwnGroup,
+}
+
+/// Whether the mode of a secret is changed where it is too wide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// Of what this program has made for itself.
+    Yes,
+    /// Of what the operator keeps, perhaps for another program too.
+    No,
 }
 
 /// Reads a secret that nobody else can read; see [`check_secret`].
@@ -27,17 +36,17 @@ pub enum Exposure {
 ///
 /// Those of [`check_secret`], and whatever reading gives.
 pub fn read_secret(path: &Path) -> io::Result<(Zeroizing<String>, Exposure)> {
-    let exposure = check_secret(path)?;
+    let exposure = check_secret(path, Mend::Yes)?;
     Ok((Zeroizing::new(fs::read_to_string(path)?), exposure))
 }
 
 /// Checks that nobody else can read a secret. Access for a group that this process is in is taken away, or tolerated
-/// where the mode can't be changed: its members are who the operator put beside this process.
+/// where the mode can't or must not be changed: its members are who the operator put beside this process.
 ///
 /// # Errors
 ///
 /// [`io::ErrorKind::PermissionDenied`] if others can read or write it.
-pub fn check_secret(path: &Path) -> io::Result<Exposure> {
+pub fn check_secret(path: &Path, mend: Mend) -> io::Result<Exposure> {
     let metadata = fs::metadata(path)?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 == 0 {
@@ -54,6 +63,9 @@ pub fn check_secret(path: &Path) -> io::Result<Exposure> {
              members may have read it",
             metadata.gid()
         )));
+    }
+    if mend == Mend::No {
+        return Ok(Exposure::OwnGroup);
     }
     match fs::set_permissions(path, Permissions::from_mode(mode & 0o700)) {
         Ok(()) => Ok(Exposure::Mended),
@@ -113,16 +125,27 @@ mod tests {
     #[test]
     fn takes_access_away_from_the_own_group() {
         let file = file(0o660);
-        assert_eq!(check_secret(file.path()).unwrap(), Exposure::Mended);
+        assert_eq!(check_secret(file.path(), Mend::Yes).unwrap(), Exposure::Mended);
         assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(check_secret(file.path()).unwrap(), Exposure::None);
+        assert_eq!(check_secret(file.path(), Mend::Yes).unwrap(), Exposure::None);
+    }
+
+    #[test]
+    fn leaves_what_the_operator_keeps_as_it_is() {
+        let file = file(0o640);
+        assert_eq!(check_secret(file.path(), Mend::No).unwrap(), Exposure::OwnGroup);
+        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o640);
     }
 
     #[test]
     fn refuses_what_others_can_read_or_write() {
         for mode in [0o604, 0o602, 0o601, 0o644] {
             let file = file(mode);
-            assert_eq!(check_secret(file.path()).unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{mode:o}");
+            assert_eq!(
+                check_secret(file.path(), Mend::Yes).unwrap_err().kind(),
+                io::ErrorKind::PermissionDenied,
+                "{mode:o}"
+            );
             assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, mode, "it stays for its owner to look at");
         }
     }
@@ -134,7 +157,7 @@ mod tests {
         }
         let file = file(0o640);
         std::os::unix::fs::chown(file.path(), None, Some(54_321)).unwrap();
-        let error = check_secret(file.path()).unwrap_err();
+        let error = check_secret(file.path(), Mend::Yes).unwrap_err();
         assert!(error.to_string().contains("the group 54321 can read it"), "{error}");
     }
 

@@ -14,7 +14,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
 use crate::config::TlsConfig;
-use crate::files::{self, Exposure};
+use crate::files::{self, Exposure, Mend};
 use crate::model::Timestamp;
 
 /// One of the files.
@@ -130,14 +130,12 @@ pub(super) fn certificate_chain(path: &Path) -> anyhow::Result<(Vec<CertificateD
     Ok((certificates, expires))
 }
 
-/// The server's private key. One that others can read is refused, as a role's is.
+/// The server's private key. One that others can read is refused, as a role's is; its mode stays as it is, since another
+/// program may share it by a group.
 pub(super) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let exposure = files::check_secret(path).with_context(|| format!("failed to use {}", path.display()))?;
-    let path_shown = path.display();
-    match exposure {
-        Exposure::None => {}
-        Exposure::Mended => tracing::warn!("{path_shown} could be read by a group, and now by its owner alone"),
-        Exposure::OwnGroup => tracing::warn!("{path_shown} can be read by a group: run `chmod 600` on it"),
+    let exposure = files::check_secret(path, Mend::No).with_context(|| format!("failed to use {}", path.display()))?;
+    if exposure != Exposure::None {
+        tracing::warn!("{} can be read by a group of this process: `chmod 600` keeps it from that", path.display());
     }
     let text = zeroize::Zeroizing::new(read(path)?);
     let key = PrivateKeyDer::from_pem_slice(&text);

@@ -117,6 +117,16 @@ fn a_file_without_what_it_is_for_is_refused_and_named() {
 }
 
 #[test]
+fn a_key_that_is_shared_by_a_group_stays_so() {
+    let files = Files::new();
+    let mode =
+        || std::os::unix::fs::PermissionsExt::mode(&fs::metadata(files.path("server.key")).unwrap().permissions());
+    fs::set_permissions(files.path("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test"))).map(drop).unwrap();
+    assert_eq!(mode() & 0o777, 0o640);
+}
+
+#[test]
 fn a_key_that_others_can_read_is_refused() {
     let files = Files::new();
     let load = || Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test")));
