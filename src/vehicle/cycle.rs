@@ -156,8 +156,8 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
-    let explained = |error| roots::explain(error, &director_store, &image_store, &source);
-    let mut director = Updater::start(&director_store, &source, repository, now).map_err(explained)?;
+    let explained = |error| roots::explain(error, &repository, &director_store, &image_store, &source);
+    let mut director = Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
     check_time(&mut vehicle.state, director.set().root_version(), now)?;
     director.refresh().map_err(explained)?;
     // Not before: what a clock says that is months ahead is refuted by metadata that has expired by it (AT-8).

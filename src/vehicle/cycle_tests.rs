@@ -547,6 +547,20 @@ fn a_vehicle_that_was_built_with_its_roots_swapped_says_so_and_calls_nobody_an_a
     }
 }
 
+/// Public files of the Image repository in the Director's place are not enough to be believed.
+#[test]
+fn an_attacker_is_not_taken_for_whoever_built_the_vehicle() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    let mut unsigned: Value = serde_json::from_slice(car.director.file("timestamp.json")).unwrap();
+    unsigned["signatures"] = json!([]);
+    car.server.put("/director/1.root.json", car.image.file("1.root.json"));
+    for timestamp in [unsigned.to_string().as_bytes(), car.image.file("timestamp.json")] {
+        car.server.put("/director/timestamp.json", timestamp);
+        car.refused(Attack::ArbitrarySoftware);
+    }
+}
+
 /// A page that somebody else answers with is as short as an envelope, at times.
 #[test]
 fn a_page_in_the_place_of_an_envelope_is_no_attack() {

@@ -60,18 +60,31 @@ impl Roots {
 
 /// Says of a vehicle that has never verified anything, and can't verify the Director's metadata, that its roots have changed places
 /// if that is why: whoever built it did that, and nobody attacks it. Other errors stay what they are.
-pub(super) fn explain(error: Error, director: &Store, image: &Store, source: &dyn Source) -> Error {
+///
+/// What tells it is a file of this vehicle that is signed by what is trusted as the Image repository. That root alone does not,
+/// nor does a timestamp of the Image repository, which has no `vin`: both are public, and an attacker could serve them.
+pub(super) fn explain(
+    error: Error,
+    of_director: &Repository,
+    director: &Store,
+    image: &Store,
+    source: &dyn Source,
+) -> Error {
     let is_unsigned = matches!(error, Error::Verify(VerifyError::ThresholdNotMet { .. }));
     if !is_unsigned || director.find("timestamp").is_some() {
         return error;
     }
-    let read = |root: &[u8]| {
-        let set = TrustedSet::new(root, Repository::Image, SystemClock.now())?;
-        Ok((root.to_vec(), set.root_version()))
-    };
-    let Ok((ours, version)) = image.root(read) else { return error };
-    let theirs = source.fetch(&metadata_file("root", Some(version)), Limits::ROOT).ok().flatten();
-    if theirs.is_some_and(|theirs| theirs == ours) {
+    let read = |root: &[u8]| TrustedSet::new(root, of_director.clone(), SystemClock.now());
+    let Ok(mut set) = image.root(read) else { return error };
+    let served = |name: String, limit| source.fetch(&name, limit).ok().flatten();
+    for _ in 0..Limits::ROOT_ROTATIONS {
+        let next = served(metadata_file("root", Some(set.root_version() + 1)), Limits::ROOT);
+        if next.is_none_or(|root| set.update_root(&root).is_err()) {
+            break;
+        }
+    }
+    let timestamp = served(metadata_file("timestamp", None), Limits::TIMESTAMP);
+    if timestamp.is_some_and(|timestamp| set.load_stored_timestamp(&timestamp).is_ok()) {
         let fault = "the Director's root is in the place of the Image repository's: provision the vehicle with each in its place";
         return unusable(&image.root_path(), fault);
     }
