@@ -142,7 +142,7 @@ pub enum KeyAlgorithm {
 
 impl KeyAlgorithm {
     /// The name registered in RFC 7518.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RsaOaep256 => "RSA-OAEP-256",
             Self::EcdhEsA256kw => "ECDH-ES+A256KW",

@@ -43,7 +43,7 @@ impl Scheme {
     pub const ALL: [Self; 3] = [Self::Ed25519, Self::EcdsaSha2Nistp256, Self::RsassaPssSha256];
 
     /// The scheme's name in key objects.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ed25519 => "ed25519",
             Self::EcdsaSha2Nistp256 => "ecdsa-sha2-nistp256",

@@ -506,6 +506,52 @@ fn provisioning_that_failed_is_repeated_with_other_flags() {
     assert!(error.contains("another vehicle"), "{error}");
 }
 
+/// The answer to an enrolment was lost, and the next run has other flags: the keys that are known are there again.
+#[test]
+fn keys_that_somebody_may_know_are_put_aside_and_put_back() {
+    let mut car = Car::new();
+    let keys = |car: &Car| {
+        let mut names: Vec<_> = std::fs::read_dir(car.path("keys")).unwrap().map(|key| key.unwrap().path()).collect();
+        names.sort();
+        names.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let known = keys(&car);
+    let other = |car: &mut Car, signing, encryption| {
+        car.plan.signing = signing;
+        car.plan.ecus[0].encryption = encryption;
+        provision::make(&car.folder(), &car.plan).unwrap()
+    };
+    other(&mut car, Scheme::EcdsaSha2Nistp256, EncryptionKind::Rsa);
+    other(&mut car, Scheme::Ed25519, EncryptionKind::P256);
+    assert!(known.iter().all(|key| keys(&car).contains(key)), "whoever finds the right flags has them again");
+    let record = other(&mut car, Scheme::EcdsaSha2Nistp256, EncryptionKind::Rsa);
+    assert!(!known.iter().all(|key| keys(&car).contains(key)));
+    car.server.answer_reports(Some("409 Conflict\r\nconnection: close\r\n\r\n"));
+    provision::enrol(&car.folder(), &record, None).unwrap_err();
+    assert!(known.iter().all(|key| keys(&car).contains(key)), "those that are there are refused");
+    car.server.answer_reports(Some("200 OK\r\nconnection: close\r\n\r\n"));
+    let record = other(&mut car, Scheme::Ed25519, EncryptionKind::P256);
+    provision::enrol(&car.folder(), &record, None).unwrap();
+    assert_eq!(keys(&car), known, "and nothing else");
+}
+
+/// As an earlier version has left it, which made no mark.
+#[test]
+fn a_vehicle_that_was_used_keeps_its_keys_whatever_the_flags_are() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    car.update();
+    assert!(car.path("enrolled").exists());
+    for file in ["enrolled", "state.json", "state.json.copy"] {
+        std::fs::remove_file(car.path(file)).unwrap();
+    }
+    let key = std::fs::read(car.path("keys/p-1.signing.pem")).unwrap();
+    car.plan.signing = Scheme::EcdsaSha2Nistp256;
+    provision::make(&car.folder(), &car.plan).unwrap();
+    assert_eq!(std::fs::read(car.path("keys/p-1.signing.pem")).unwrap(), key);
+}
+
 /// A vehicle with the wrong root would take everything for unsigned.
 #[test]
 fn roots_that_have_changed_places_are_refused_at_once() {

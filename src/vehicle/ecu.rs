@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::config::EcuConfig;
-use super::files::replace;
+use super::files::{folder_of, replace, sync_folder};
 use super::http::Token;
 use super::mended::Mended;
 use crate::envelope::key::{KeyAlgorithm, RecipientPrivateKey};
@@ -29,6 +29,15 @@ pub(super) enum EncryptionKind {
     Rsa,
 }
 
+impl EncryptionKind {
+    fn alg(self) -> KeyAlgorithm {
+        match self {
+            Self::P256 => KeyAlgorithm::EcdhEsA256kw,
+            Self::Rsa => KeyAlgorithm::RsaOaep256,
+        }
+    }
+}
+
 impl KeyFiles {
     /// In a state directory.
     pub(super) fn new(folder: &Path, ecu: &EcuConfig) -> Self {
@@ -40,30 +49,54 @@ impl KeyFiles {
         }
     }
 
-    /// Removes keys of another kind than is wanted, and what is none, so that [`Self::make`] makes others. Nobody **must** know
-    /// them yet.
-    pub(super) fn forget_others(
-        &self,
-        signing: Scheme,
-        encryption: EncryptionKind,
-        mended: &Mended,
-    ) -> Result<(), Error> {
-        let alg = match encryption {
-            EncryptionKind::P256 => KeyAlgorithm::EcdhEsA256kw,
-            EncryptionKind::Rsa => KeyAlgorithm::RsaOaep256,
-        };
-        let signing = self.signing().map(|key| key.public().scheme() == signing);
-        let encryption = self.encryption().map(|key| key.alg() == alg);
-        for (path, is_wanted) in [(&self.signing, signing), (&self.encryption, encryption)] {
-            if !path.exists() || matches!(is_wanted, Ok(true)) {
-                continue;
+    /// Sets aside keys of another kind than is wanted, and what is none, and takes back what was set aside of the wanted kind, so
+    /// that [`Self::make`] makes what is still missing. Nothing is lost: somebody may know the vehicle by its keys although the
+    /// answer that said so never came.
+    pub(super) fn choose(&self, signing: Scheme, encryption: EncryptionKind, mended: &Mended) -> Result<(), Error> {
+        for ((path, kind), wanted) in self.kinds().into_iter().zip([signing.as_str(), encryption.alg().as_str()]) {
+            if path.exists() && kind != Some(wanted) {
+                if kind.is_none() {
+                    mended.note(path);
+                }
+                rename(path, &aside(path, kind.unwrap_or(DAMAGED)))?;
             }
-            if is_wanted.is_err() {
-                mended.note(path);
+            if !path.exists() && aside(path, wanted).exists() {
+                rename(&aside(path, wanted), path)?;
             }
-            std::fs::remove_file(path).map_err(Error::file("remove", path))?;
         }
         Ok(())
+    }
+
+    /// Puts the first of the keys that were set aside in place again, as those that are there are refused.
+    pub(super) fn put_back(&self) -> Result<(), Error> {
+        for (path, kind) in self.kinds() {
+            let made = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+            let others = KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists());
+            if let Some(first) = others.min_by_key(made) {
+                if path.exists() {
+                    rename(path, &aside(path, kind.unwrap_or(DAMAGED)))?;
+                }
+                rename(&first, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was set aside: those that are there are the ones that are known.
+    pub(super) fn forget_others(&self) -> Result<(), Error> {
+        for path in [&self.signing, &self.encryption] {
+            for other in KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists()) {
+                std::fs::remove_file(&other).map_err(Error::file("remove", &other))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where each key is, and of what kind.
+    fn kinds(&self) -> [(&PathBuf, Option<&'static str>); 2] {
+        let signing = self.signing().ok().map(|key| key.public().scheme().as_str());
+        let encryption = self.encryption().ok().map(|key| key.alg().as_str());
+        [(&self.signing, signing), (&self.encryption, encryption)]
     }
 
     /// Makes what is missing, so that a provisioning that was cut off can be repeated.
@@ -95,6 +128,18 @@ impl KeyFiles {
     }
 }
 
+/// Where a key is set aside: one of each kind, so that none replaces another.
+fn aside(path: &Path, kind: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{kind}.old"));
+    PathBuf::from(name)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    let renamed = std::fs::rename(from, to).and_then(|()| sync_folder(folder_of(to)));
+    renamed.map_err(Error::file("rename", from))
+}
+
 /// Reads a token that a server knows the vehicle by. One that a disk has emptied is none.
 pub(super) fn read_token(path: &Path) -> Result<Token, Error> {
     let text = read(path)?;
@@ -119,3 +164,13 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Error {
 }
 
 const RSA_BITS: usize = 3072;
+/// What is set aside: a key that can't be read now may be one that can later.
+const KINDS: [&str; 6] = [
+    Scheme::Ed25519.as_str(),
+    Scheme::EcdsaSha2Nistp256.as_str(),
+    Scheme::RsassaPssSha256.as_str(),
+    KeyAlgorithm::EcdhEsA256kw.as_str(),
+    KeyAlgorithm::RsaOaep256.as_str(),
+    DAMAGED,
+];
+const DAMAGED: &str = "damaged";

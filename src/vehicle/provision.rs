@@ -55,7 +55,7 @@ pub(super) fn make(folder: &Folder, plan: &Plan) -> Result<Value, Error> {
     for (ecu, planned) in config.ecus.iter().zip(&plan.ecus) {
         let keys = KeyFiles::new(folder.path(), ecu);
         if use_ == Use::NotYet {
-            keys.forget_others(plan.signing, planned.encryption, folder.mended())?;
+            keys.choose(plan.signing, planned.encryption, folder.mended())?;
         }
         keys.make(plan.signing, planned.encryption)?;
         make_folder(&folder.path().join("ecus").join(ecu.serial.as_str()))?;
@@ -86,15 +86,18 @@ pub(super) fn check_roots(folder: &Folder, plan: &Plan) -> Result<(), Error> {
 
 /// Whether a state directory belongs to a vehicle that somebody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     NotYet,
     Already,
 }
 
 impl Use {
-    fn of(folder: &Folder) -> Self {
+    /// An earlier version has left no mark of an enrolment, and a lost answer leaves none either. What can't be looked at counts
+    /// as there.
+    pub(super) fn of(folder: &Folder) -> Self {
         let state = folder.state();
-        let is_known = folder.enrolled().exists() || state.exists() || copy_of(&state).exists();
+        let signs = [folder.enrolled(), copy_of(&state), state, folder.director_store().path("timestamp")];
+        let is_known = signs.iter().any(|sign| sign.try_exists().unwrap_or(true));
         if is_known { Self::Already } else { Self::NotYet }
     }
 }
@@ -208,6 +211,8 @@ fn init(folder: &Folder, store: &Store, root: &[u8], of: &dyn Fn() -> Repository
 }
 
 /// Registers the vehicle with the Director. Doing so again changes nothing.
+///
+/// Keys that were set aside are removed once those that are there are known. If they are refused, those may be the known ones.
 pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> Result<(), Error> {
     let config = Config::load(&folder.config())?;
     let http = client(folder, &config.tls, &config)?;
@@ -221,8 +226,16 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
     let mut answer = http.send(&url, Request { method: reqwest::Method::POST, token, body, ..Request::default() })?;
     let content_type = answer.headers().get(CONTENT_TYPE);
     let is_page = content_type.is_some_and(|kind| !kind.as_bytes().starts_with(b"application/json"));
+    let keys = || config.ecus.iter().map(|ecu| KeyFiles::new(folder.path(), ecu));
     match answer.status() {
-        StatusCode::OK | StatusCode::CREATED if !is_page => Ok(()),
+        StatusCode::OK | StatusCode::CREATED if !is_page => {
+            mark_enrolled(folder)?;
+            keys().try_for_each(|keys| keys.forget_others())
+        }
+        StatusCode::CONFLICT if Use::of(folder) == Use::NotYet => {
+            keys().try_for_each(|keys| keys.put_back())?;
+            Err(answer.refusal().into())
+        }
         status if status.is_success() => Err(answer.unexpected(&format!("{status} to an enrolment")).into()),
         _ => Err(answer.refusal().into()),
     }

@@ -13,6 +13,7 @@ use super::ecu::{self, KeyFiles};
 use super::files::{make_folder, sweep};
 use super::http::{Http, Tls, Token};
 use super::mended::Mended;
+use super::provision::{Use, mark_enrolled};
 use super::state::{Memory, State};
 use super::store::Store;
 use crate::files;
@@ -122,6 +123,9 @@ impl Vehicle {
         folder.sweep(&config);
         make_folder(&folder.downloads())?;
         ballast::keep(&folder.state());
+        if !folder.enrolled().exists() && Use::of(&folder) == Use::Already {
+            let _ = mark_enrolled(&folder); // the other signs are there
+        }
         let state = remember(&folder, &config)?;
         let http = client(&folder, &config.tls, &config)?;
         let token = match folder.token().exists() {

@@ -169,7 +169,8 @@ impl Store {
         fault.map_or(Ok(None), |fault| Err(Error::Damaged { path, fault }))
     }
 
-    fn path(&self, role: &str) -> PathBuf {
+    /// Where the file of a role is.
+    pub(super) fn path(&self, role: &str) -> PathBuf {
         self.folder.join(metadata_file(role, None))
     }
 }

@@ -134,7 +134,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         provision::mark_enrolled(&folder)?;
     } else {
         provision::enrol(&folder, &record, token.as_ref())?;
-        provision::mark_enrolled(&folder)?;
         eprintln!("Enrolled {} with {} ECUs", plan.vin, plan.ecus.len());
     }
     Ok(ExitCode::SUCCESS)
