@@ -694,7 +694,15 @@ fn a_lost_memory_does_not_make_a_vehicle_silent() {
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         assert_eq!(outcome.mended, [car.path("state.json")]);
         let (_, attacks, counter) = car.reported("p-1");
-        assert!(attacks.is_empty() && counter > 1_700_000_000, "{counter}");
+        assert!(attacks.is_empty() && counter > 1_893_456_000, "of the time source, in 2030: {counter}");
+        // The clock was further ahead at the first loss than it is at the second.
+        lose(&car);
+        let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_950_000_000);
+        let file = std::fs::File::options().write(true).open(car.path("trust/director/timestamp.json")).unwrap();
+        file.set_modified(later).unwrap();
+        assert!(car.update().failure.is_none());
+        let (_, _, counter) = car.reported("p-1");
+        assert!(counter > 1_950_000_000, "{counter}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -10,7 +11,7 @@ use super::ballast;
 use super::command::Patience;
 use super::config::{Config, EcuConfig, TlsConfig};
 use super::ecu::{self, KeyFiles};
-use super::files::{make_folder, sweep};
+use super::files::{copy_of, make_folder, sweep};
 use super::http::{Http, Tls, Token};
 use super::mended::Mended;
 use super::provision::{Use, mark_enrolled};
@@ -155,10 +156,13 @@ impl Vehicle {
     /// The time as the source tells it, in whole seconds as metadata has it.
     pub(super) fn now(&self) -> Result<Timestamp, Error> {
         let Some(file) = &self.config.time_file else { return Ok(whole(SystemClock.now())) };
-        let path = self.folder.path().join(file);
-        let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        text.trim().parse().map(whole).map_err(|_| Error::TimeSource { path })
+        read_time(self.folder.path().join(file))
     }
+}
+
+fn read_time(path: PathBuf) -> Result<Timestamp, Error> {
+    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    text.trim().parse().map(whole).map_err(|_| Error::TimeSource { path })
 }
 
 /// What the vehicle remembers. It reports what it has lost: a vehicle that is silent helps nobody.
@@ -170,8 +174,7 @@ fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
         memory = Memory::Lost;
     }
     if memory == Memory::Lost {
-        let seconds = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
-        state.count_from(seconds, config.ecus.iter().map(|ecu| ecu.serial.clone()));
+        state.count_from(latest_second(folder, config), config.ecus.iter().map(|ecu| ecu.serial.clone()));
     }
     if memory != Memory::Whole {
         folder.mended().note(&path);
@@ -179,6 +182,19 @@ fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
         state.save()?;
     }
     Ok(state)
+}
+
+/// The latest of all times that are to be had, in seconds since 1970. A clock alone may be behind the one of an earlier loss,
+/// and a counter that goes back is refused for ever.
+fn latest_second(folder: &Folder, config: &Config) -> u64 {
+    let told = config.time_file.as_ref().and_then(|file| read_time(folder.path().join(file)).ok());
+    let clocks = [Some(SystemClock.now()), told].into_iter().flatten();
+    let clocks = clocks.filter_map(|time| u64::try_from(time.as_second()).ok());
+    let trusted = std::fs::read_dir(folder.path().join("trust/director")).into_iter().flatten().flatten();
+    let trusted = trusted.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "json"));
+    let files = trusted.chain([folder.state(), copy_of(&folder.state())]);
+    let written = files.filter_map(|path| path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+    clocks.chain(written.map(|since| since.as_secs())).max().unwrap_or_default()
 }
 
 /// The HTTP client that the settings ask for.
