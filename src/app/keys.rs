@@ -8,13 +8,29 @@ use crate::envelope::key::RecipientKey;
 use crate::model::{EcuRecord, RecipientRecord, VehicleRecord};
 use crate::uptane::key::PublicKey;
 
+/// Through which door keys come: who comes in by one of them waits for nobody at the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// People's, CI's and factories'.
+    Staff,
+    /// Vehicles', of which any one may be an attacker's.
+    Vehicles,
+}
+
 /// Reads and checks keys where it holds nobody up. An RSA key takes up to 50 ms, and a request can bring 128 of them.
 ///
 /// # Errors
 ///
 /// [`Error::Internal`] if the check could not run.
-pub(super) async fn check_keys<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    let _slot = AT_ONCE.acquire().await.map_err(Error::internal("wait for the check of a key"))?;
+pub(super) async fn check_keys<T: Send + 'static>(
+    door: Door,
+    check: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let slots = match door {
+        Door::Staff => &STAFF_AT_ONCE,
+        Door::Vehicles => &VEHICLES_AT_ONCE,
+    };
+    let _slot = slots.acquire().await.map_err(Error::internal("wait for the check of a key"))?;
     tokio::task::spawn_blocking(check).await.map_err(Error::internal("check a key"))
 }
 
@@ -32,7 +48,7 @@ pub(super) fn stored_recipient(jwk: &str) -> Result<RecipientKey, Error> {
 /// [`Error::Internal`] if the catalog can't be read.
 pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, Error> {
     let recipients = catalog.list_recipients().await?;
-    let mut problems = check_keys(move || {
+    let mut problems = check_keys(Door::Staff, move || {
         let problem = |record: &RecipientRecord| {
             let fault = fault_of_recipient(&serde_json::from_str(&record.jwk).unwrap_or_default())?;
             Some(format!(
@@ -47,8 +63,10 @@ pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, 
     let mut after = String::new();
     loop {
         let page = catalog.list_vehicles(&after, VEHICLES_A_PAGE, VehicleFilter::default()).await?;
-        problems
-            .extend(check_keys(move || page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>()).await?);
+        problems.extend(
+            check_keys(Door::Staff, move || page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>())
+                .await?,
+        );
         match page.next {
             Some(next) => after = next,
             None => return Ok(problems),
@@ -75,5 +93,6 @@ fn fault_of_recipient(jwk: &serde_json::Value) -> Option<String> {
 }
 
 /// As many cores as checks may hold: requests go on beside them, whoever sends whatever keys.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
+static STAFF_AT_ONCE: Semaphore = Semaphore::const_new(2);
+static VEHICLES_AT_ONCE: Semaphore = Semaphore::const_new(1);
 const VEHICLES_A_PAGE: u32 = 500;

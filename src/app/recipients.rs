@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{check_keys, stored_recipient};
+use super::keys::{Door, check_keys, stored_recipient};
 use super::{App, Error};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
@@ -27,7 +27,7 @@ impl App {
             return Err(Error::Invalid { code: "hardware_ids_missing", detail });
         }
         let public_key = public_key.to_owned();
-        let key = check_keys(move || RecipientKey::parse(&public_key)).await?;
+        let key = check_keys(Door::Staff, move || RecipientKey::parse(&public_key)).await?;
         let key = key.map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
         if self.publisher.is_role_key(&key.to_public_pem()) {
             let detail =

@@ -240,6 +240,26 @@ impl Catalog {
         .map_err(Error::backend("approve a replacement"))
     }
 
+    /// Whether an ECU may be replaced now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn is_replacement_approved(
+        &self,
+        vehicle_id: i64,
+        serial: &EcuSerial,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let approval = sqlx::query(
+            "SELECT approved_by FROM ecu_replacements WHERE vehicle_id = $1 AND ecu_serial = $2 AND used_at IS NULL \
+             AND expires_at > $3",
+        );
+        let approval = approval.bind(vehicle_id).bind(serial.as_str()).bind(now.as_millisecond());
+        let approval = approval.fetch_optional(&self.pool).await;
+        approval.map(|row| row.is_some()).map_err(Error::backend("look for the approval of a replacement"))
+    }
+
     /// Replaces an ECU, if that was approved and the approval has neither expired nor been used, and makes `change` with it.
     /// `ecus` is the vehicle's whole new list. The new serial must be new, or that of the old ECU with other keys.
     ///

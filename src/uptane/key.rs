@@ -112,12 +112,21 @@ impl PublicKey {
     ///
     /// [`KeyError`], as [`Self::from_object`], for a private key, and for a weak one.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let key = Self::read(text)?;
+        key.check_strength()?;
+        Ok(key)
+    }
+
+    /// The same without [`Self::check_strength`], which **must** follow before the key is trusted with anything.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::parse`], but for weak keys.
+    pub fn read(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.starts_with('{') {
             crate::model::strict_json::check_json(text).map_err(|_| KeyError::Malformed)?;
-            let key = Self::from_object(serde_json::from_str(text).map_err(|_| KeyError::Malformed)?)?;
-            key.check_strength()?;
-            return Ok(key);
+            return Self::from_object(serde_json::from_str(text).map_err(|_| KeyError::Malformed)?);
         }
         if text.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
@@ -135,16 +144,15 @@ impl PublicKey {
         if !key.is_usable() {
             return Err(KeyError::Malformed);
         }
-        key.check_strength()?;
         Ok(key)
     }
 
     /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of Ed25519 that is one and
-    /// not of small order. Microseconds, but for RSA: see [`check_rsa`].
+    /// not of small order. Microseconds, but for RSA: see [`check_rsa`], which takes eight times as long for twice the bits.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Weak`].
+    /// [`KeyError::Weak`], and [`KeyError::RsaTooLarge`] for a modulus of over 4096 bits.
     pub fn check_strength(&self) -> Result<(), KeyError> {
         match self.scheme {
             Scheme::Ed25519 => {
@@ -154,6 +162,10 @@ impl PublicKey {
             Scheme::EcdsaSha2Nistp256 => Ok(()), // it was read, so it is on the curve and not the neutral point
             Scheme::RsassaPssSha256 => {
                 let (modulus, exponent) = rsa_numbers(&self.bytes).ok_or(KeyError::Malformed)?;
+                let bits = bit_length(&modulus);
+                if bits > MAX_RSA_BITS {
+                    return Err(KeyError::RsaTooLarge { bits });
+                }
                 Ok(check_rsa(&modulus, &exponent)?)
             }
         }
@@ -314,12 +326,18 @@ pub enum KeyError {
     Scheme,
     /// Not a key.
     #[error(
-        "this is no signing key: use a PEM `PUBLIC KEY` or a TUF key object (Ed25519, P-256 or RSA of 2048 bits or more)"
+        "this is no signing key: use a PEM `PUBLIC KEY` or a TUF key object (Ed25519, P-256 or RSA of 2048 to 4096 bits)"
     )]
     Malformed,
     /// A private key where a public one belongs.
     #[error("this is a private key, which must never leave its ECU: register its public half")]
     Private,
+    /// An RSA key that takes too long to check, and to use.
+    #[error("an RSA key of {bits} bits is too large: use 2048 to 4096 bits")]
+    RsaTooLarge {
+        /// The size of the modulus.
+        bits: usize,
+    },
     /// A key under which anybody can sign.
     #[error(transparent)]
     Weak(#[from] WeakKey),
@@ -356,6 +374,12 @@ fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     pem
 }
 
+fn bit_length(number: &[u8]) -> usize {
+    let first = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    let digits = number.get(first..).unwrap_or_default();
+    digits.first().map_or(0, |byte| digits.len() * 8 - byte.leading_zeros() as usize)
+}
+
 fn contains(der: &[u8], oid: &[u8]) -> bool {
     der.windows(oid.len()).take(MAX_OID_OFFSET).any(|window| window == oid)
 }
@@ -364,6 +388,8 @@ const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 
 const OID_P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]; // RFC 5480
 const OID_RSA: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]; // RFC 8017
 const MAX_OID_OFFSET: usize = 32; // the algorithm comes first
+/// Largest RSA key: checking one of 8192 bits takes half a second.
+const MAX_RSA_BITS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -415,6 +441,19 @@ mod tests {
         let raw = hex::decode(ed25519.public().object()["keyval"]["public"].as_str().unwrap()).unwrap();
         let spki = to_pem("PUBLIC KEY", &[&ED25519_SPKI[..], &raw].concat());
         assert_eq!(&PublicKey::parse(&spki).unwrap(), ed25519.public());
+    }
+
+    #[test]
+    fn an_rsa_key_has_at_most_4096_bits() {
+        use rsa::pkcs8::EncodePublicKey;
+        let pem = |bytes: usize| {
+            let modulus = rsa::BoxedUint::from_be_slice_vartime(&vec![0xff; bytes]);
+            let key = rsa::RsaPublicKey::new_unchecked(modulus, rsa::BoxedUint::from(65537_u64));
+            key.to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap()
+        };
+        assert_eq!(PublicKey::parse(&pem(1024)), Err(KeyError::RsaTooLarge { bits: 8192 }));
+        assert_eq!(PublicKey::parse(&pem(513)), Err(KeyError::RsaTooLarge { bits: 4104 }));
+        assert_eq!(PublicKey::parse(&pem(512)), Err(KeyError::Weak(WeakKey::SmallFactor { factor: 3 })));
     }
 
     /// The key and the id that the fixtures of python-tuf, tuf-js and php-tuf have in common.

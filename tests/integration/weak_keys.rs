@@ -148,13 +148,31 @@ async fn lists_of_vehicles_name_the_line_of_a_key_that_anybody_breaks() {
 async fn an_ecu_is_not_replaced_by_one_whose_key_anybody_breaks() {
     let server = TestServer::start().await;
     let vehicle = TestVehicle::registered(&server, "VIN1").await;
-    for weak in WEAK.iter() {
+    let claim = async |enrolment: &Value| {
+        send(server.request(Method::POST, "/director/ecus").bearer_auth(&vehicle.token).json(enrolment)).await
+    };
+    let weak_enrolment = |weak: &Weak| {
         let mut enrolment = vehicle.enrolment();
         enrolment["ecus"][1]["encryption_key"] = weak.pem().into();
-        let request = server.request(Method::POST, "/director/ecus").bearer_auth(&vehicle.token);
-        let detail = send(request.json(&enrolment)).await.refused(422, "key_refused");
+        enrolment
+    };
+    // The check takes long, so keys that nobody has approved are not checked.
+    claim(&weak_enrolment(&WEAK[0])).await.refused(409, "replacement_not_approved");
+    let mut several = weak_enrolment(&WEAK[0]);
+    several["ecus"][0]["encryption_key"] = WEAK[1].pem().into();
+    claim(&several).await.refused(409, "not_a_replacement");
+
+    let path = format!("/api/v1/vehicles/VIN1/ecus/{}/replacement", vehicle.ecus[1].serial);
+    let request = server.request_as(Engineer, Method::POST, &path).json(&json!({ "expires_in_seconds": 3600 }));
+    send(request).await.expect(201);
+    for weak in WEAK.iter() {
+        let detail = claim(&weak_enrolment(weak)).await.refused(422, "key_refused");
         assert!(detail.contains(weak.reason), "{detail}");
     }
+    claim(&several).await.refused(409, "not_a_replacement");
+    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/re-enrolment");
+    send(request.json(&json!({ "expires_in_seconds": 3600 }))).await.expect(201);
+    claim(&several).await.refused(422, "key_refused");
 }
 
 #[test]

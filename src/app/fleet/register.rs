@@ -1,6 +1,7 @@
 //! Registration: from what an engineer or a factory says of a vehicle to its place in the inventory.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::renew::EnrolledBy;
 use crate::app::access::Principal;
-use crate::app::keys::check_keys;
+use crate::app::keys::{Door, check_keys};
 use crate::app::publish::Publisher;
 use crate::app::{App, Error};
 use crate::catalog::Registration;
@@ -115,7 +116,20 @@ impl App {
     /// Turns a description into what can be registered, where it holds no request up.
     pub(super) async fn check_vehicle_aside(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
         let publisher = self.publisher.clone();
-        check_keys(move || check_vehicle(&publisher, input)).await?
+        check_keys(Door::Staff, move || check_vehicle(&publisher, input)).await?
+    }
+
+    /// Reads what a vehicle says of itself, without [`Self::check_new_keys`].
+    pub(super) async fn read_vehicle_aside(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+        let publisher = self.publisher.clone();
+        check_keys(Door::Vehicles, move || read_vehicle(&publisher, input)).await?
+    }
+
+    /// Whether the keys of ECUs that a vehicle brings protect anything. It takes long, so it **must** come after whatever else
+    /// can refuse them.
+    pub(super) async fn check_new_keys(&self, ecus: &[&EcuRecord]) -> Result<(), Error> {
+        let ecus: Vec<EcuRecord> = ecus.iter().map(|ecu| (*ecu).clone()).collect();
+        check_keys(Door::Vehicles, move || ecus.iter().try_for_each(check_strength)).await?
     }
 
     /// Turns a description into what can be registered. The keys take their time: **never** call it in a task.
@@ -125,27 +139,31 @@ impl App {
 }
 
 fn check_vehicle(publisher: &Publisher, input: VehicleInput) -> Result<NewVehicle, Error> {
+    let vehicle = read_vehicle(publisher, input)?;
+    vehicle.ecus.iter().try_for_each(check_strength)?;
+    Ok(vehicle)
+}
+
+/// Turns a description into what can be registered once [`check_strength`] has passed each ECU.
+fn read_vehicle(publisher: &Publisher, input: VehicleInput) -> Result<NewVehicle, Error> {
     let vin: VehicleId = input.vin.parse().map_err(invalid)?;
     let token_sha256 = input.token_sha256.map(|digest| digest.parse::<Sha256Digest>()).transpose();
     let token_sha256 = token_sha256.map_err(|error| invalid(format!("`token_sha256`: {error}")))?;
     if input.ecus.is_empty() || input.ecus.len() > MAX_ECUS {
         return Err(invalid(format!("a vehicle has 1 to {MAX_ECUS} ECUs")));
     }
-    let mut ecus = input.ecus.into_iter().map(|ecu| check_ecu(publisher, ecu)).collect::<Result<Vec<_>, _>>()?;
+    let mut ecus = input.ecus.into_iter().map(|ecu| read_ecu(publisher, ecu)).collect::<Result<Vec<_>, _>>()?;
     ecus.sort_by(|a, b| (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial)));
     check_together(&ecus)?;
     Ok(NewVehicle { vin, ecus, token_sha256 })
 }
 
-/// Turns the description of an ECU into what can be registered.
-fn check_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> {
+/// Turns the description of an ECU into what can be registered once [`check_strength`] has passed it.
+fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> {
     let serial: EcuSerial = input.ecu_serial.parse().map_err(invalid)?;
-    let refuse = |what: &str, error: &dyn std::fmt::Display| Error::Unprocessable {
-        code: "key_refused",
-        detail: format!("the {what} key of {serial} is refused: {error}"),
-    };
-    let signing_key = PublicKey::parse(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
-    let encryption_key = input.encryption_key.map(|key| RecipientKey::parse(&key.text())).transpose();
+    let refuse = |what: &str, error: &dyn Display| refused_key(&serial, what, error);
+    let signing_key = PublicKey::read(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
+    let encryption_key = input.encryption_key.map(|key| RecipientKey::read(&key.text())).transpose();
     let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;
     if let Some(key) = &encryption_key
         && (signing_key.is_same_as_pem(&key.to_public_pem()) || publisher.is_role_key(&key.to_public_pem()))
@@ -159,6 +177,20 @@ fn check_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error>
         signing_key: signing_key.object().clone(),
         encryption_key: encryption_key.map(|key| key.to_jwk()),
     })
+}
+
+/// Whether the keys of an ECU protect anything.
+fn check_strength(ecu: &EcuRecord) -> Result<(), Error> {
+    let signing = PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+    signing.map_err(|error| refused_key(&ecu.serial, "signing", &error))?;
+    let Some(jwk) = &ecu.encryption_key else { return Ok(()) };
+    let encryption = RecipientKey::from_jwk(jwk).and_then(|key| key.check_strength());
+    encryption.map_err(|error| refused_key(&ecu.serial, "encryption", &error))
+}
+
+fn refused_key(serial: &EcuSerial, what: &str, error: &dyn Display) -> Error {
+    let detail = format!("the {what} key of {serial} is refused: {error}");
+    Error::Unprocessable { code: "key_refused", detail }
 }
 
 /// What the ECUs of one vehicle have to be together.

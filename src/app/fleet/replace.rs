@@ -77,17 +77,22 @@ impl App {
         enrolment: Enrolment,
         request_id: Option<String>,
     ) -> Result<bool, Error> {
-        let claimed = self.check_vehicle_aside(enrolment.into_input()).await?;
-        if claimed.vin != *vin {
+        if enrolment.vin != vin.as_str() {
             return Err(Error::Forbidden { detail: "this is another vehicle's registration".into() });
         }
-        if self.try_re_enrol(&claimed, &EnrolledBy { actor: "vehicle".into(), request_id }).await? {
-            return Ok(true);
-        }
-        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-        let known = &vehicle.record.ecus;
+        let claimed = self.read_vehicle_aside(enrolment.into_input()).await?;
+        let vehicle = self.fleet.find(vin).await?;
+        let known: &[EcuRecord] = vehicle.as_ref().map_or(&[], |vehicle| &vehicle.record.ecus);
         let gone: Vec<&EcuRecord> = known.iter().filter(|ecu| !claimed.ecus.contains(ecu)).collect();
         let come: Vec<&EcuRecord> = claimed.ecus.iter().filter(|ecu| !known.contains(ecu)).collect();
+        // Keys are checked only if a person waits for them: any vehicle can send as many as it likes.
+        if self.catalog.find_re_enrolment(vin, self.clock.now()).await?.is_some() {
+            self.check_new_keys(&come).await?;
+            if self.try_re_enrol(&claimed, &EnrolledBy { actor: "vehicle".into(), request_id }).await? {
+                return Ok(true);
+            }
+        }
+        let vehicle = vehicle.as_ref().ok_or_else(|| not_registered(vin))?;
         let (old, new) = match (gone.as_slice(), come.as_slice()) {
             ([], []) => return Ok(false),
             ([old], [new]) if old.role == new.role => (*old, *new),
@@ -99,7 +104,11 @@ impl App {
                 return Err(Error::Conflict { code: "not_a_replacement", detail });
             }
         };
-        self.replace(&vehicle, old, new, &claimed.ecus).await.map(|()| true)
+        if !self.catalog.is_replacement_approved(vehicle.record.id, &old.serial, self.clock.now()).await? {
+            return Err(self.refuse_replacement(vin, old, new).await);
+        }
+        self.check_new_keys(&[new]).await?;
+        self.replace(vehicle, old, new, &claimed.ecus).await.map(|()| true)
     }
 
     async fn replace(
@@ -120,17 +129,7 @@ impl App {
                 tracing::info!(vehicle.id = vehicle.record.id, approved_by, "ECU replaced");
                 Ok(())
             }
-            Ok(None) => {
-                let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
-                let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
-                self.catalog.insert_events(&[event.once_in(HOUR, "")]).await?;
-                let detail = format!(
-                    "the replacement of {} is not approved: an engineer approves it with \
-                     `motorcade vehicle approve-replacement`",
-                    old.serial
-                );
-                Err(Error::Conflict { code: "replacement_not_approved", detail })
-            }
+            Ok(None) => Err(self.refuse_replacement(vin, old, new).await), // another request has used the approval up
             Err(catalog::Error::AlreadyExists(serial)) => {
                 let detail = format!("the ECU {serial} is, or was, in a vehicle");
                 Err(Error::Conflict { code: "already_registered", detail })
@@ -138,6 +137,19 @@ impl App {
             Err(catalog::Error::Overtaken) => Err(Error::Busy),
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn refuse_replacement(&self, vin: &VehicleId, old: &EcuRecord, new: &EcuRecord) -> Error {
+        let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
+        let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
+        if let Err(error) = self.catalog.insert_events(&[event.once_in(HOUR, "")]).await {
+            return error.into();
+        }
+        let detail = format!(
+            "the replacement of {} is not approved: an engineer approves it with `motorcade vehicle approve-replacement`",
+            old.serial
+        );
+        Error::Conflict { code: "replacement_not_approved", detail }
     }
 
     /// Counter, images and assignment of an ECU end with it; the bundle is signed again. A key that signs on keeps its counter,

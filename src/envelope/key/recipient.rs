@@ -36,12 +36,21 @@ impl RecipientKey {
     /// [`KeyError`] names the rule that the key breaks. A private key, a signing key or a weak key is never accepted.
     /// For RSA this takes some milliseconds: see [`Self::check_strength`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let key = match Notation::of(text)? {
-            Notation::Json(text) => jwk::parse_public(text),
-            Notation::Pem(text) => pem::parse_public(text),
-        }?;
+        let key = Self::read(text)?;
         key.check_strength()?;
         Ok(key)
+    }
+
+    /// The same without [`Self::check_strength`], which **must** follow before anything is sealed for the key.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::parse`], but for weak keys.
+    pub fn read(text: &str) -> Result<Self, KeyError> {
+        match Notation::of(text)? {
+            Notation::Json(text) => jwk::parse_public(text),
+            Notation::Pem(text) => pem::parse_public(text),
+        }
     }
 
     /// Reads a JWK that is already parsed, such as the one [`Self::to_jwk`] made, without [`Self::check_strength`]: that
