@@ -9,6 +9,7 @@ mod fleet_log;
 mod images;
 mod installation;
 mod listed;
+mod old_reason;
 mod open;
 mod published;
 mod recipients;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Catalog, Error, StatusChange, json, optional_time, parsed, placeholders, status, text, time};
+use super::{Catalog, Error, StatusChange, json, old_reason, optional_time, parsed, placeholders, status, text, time};
 use crate::model::{
     EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord,
     VehicleStatus,
@@ -486,68 +486,11 @@ fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
     let Some(since) = optional_time(row, "quarantined_at", OP)? else { return Ok(None) };
     let (reason, kinds) = (text(row, "quarantine_reason", OP)?, text(row, "quarantine_kinds", OP)?);
     let kinds = match kinds.as_str() {
-        "" => kinds_in_reason(&reason),
-        kinds => words(kinds).map(str::to_owned).collect(),
+        "" => old_reason::kinds_in_reason(&reason),
+        kinds => old_reason::words(kinds).map(str::to_owned).collect(),
     };
     Ok(Some(Quarantine { since, reason, kinds }))
 }
 
-/// The kinds of a quarantine from before they were kept, when a reason was `gw-1 reported: freeze,rollback`. An ECU chose what
-/// comes after its serial, so nothing in there but an attack's name, whole, is taken at its word.
-fn kinds_in_reason(reason: &str) -> BTreeSet<String> {
-    let said = reason.split_once(" reported: ").map_or("", |(_, said)| said);
-    let known = |word: &str| OLD_ATTACKS.into_iter().find(|known| *known == word).unwrap_or("other").to_owned();
-    let mut kinds: BTreeSet<String> = words(said).map(known).collect();
-    if kinds.is_empty() || said.chars().count() >= OLD_MAX_SAID {
-        kinds.insert("other".to_owned()); // there may have been more
-    }
-    kinds
-}
-
-fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|word| !word.is_empty())
-}
-
-/// The attacks' names in reasons from before kinds were kept.
-const OLD_ATTACKS: [&str; 13] = [
-    "rollback",
-    "freeze",
-    "mix-and-match",
-    "arbitrary-software",
-    "endless-data",
-    "slow-retrieval",
-    "wrong-vehicle",
-    "mixed-bundles",
-    "wrong-hardware",
-    "image-rollback",
-    "wrong-software",
-    "encryption-downgrade",
-    "malformed",
-];
-/// How much of what an ECU reported was kept in a reason.
-const OLD_MAX_SAID: usize = 200;
 const REGISTERED_AT_ONCE: usize = 500;
 const ECUS_AT_ONCE: usize = 2000; // three parameters each; SQLite takes 32,766
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_old_reason_says_only_what_an_ecu_could_not_choose() {
-        let long = format!("s-1 reported: {}", "freeze,".repeat(40).chars().take(200).collect::<String>());
-        for (reason, kinds) in [
-            ("s-1 reported: freeze", "freeze"),
-            ("s-1 reported: freeze, rollback,", "freeze,rollback"),
-            ("s-1 reported: rollback: freeze", "other"),
-            ("s-1 reported: rollback,x reported: freeze", "other,rollback"),
-            ("s-1 reported: unexpected-image", "other"),
-            ("s-1 reported: x: unexpected-image", "other"),
-            ("s-1 reported: ", "other"),
-            ("", "other"),
-            (long.as_str(), "freeze,other"),
-        ] {
-            assert_eq!(kinds_in_reason(reason).into_iter().collect::<Vec<_>>().join(","), kinds, "{reason}");
-        }
-    }
-}
