@@ -1,6 +1,7 @@
 //! Keys that metadata lists, and thresholds of signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +25,17 @@ pub(super) enum KeyIds {
 /// Keys that a file lists, those of unknown schemes left out: they can't verify anything, and must not keep a vehicle from
 /// a root that prepares for a new scheme.
 #[derive(Debug, Clone)]
-pub(super) struct Keys(BTreeMap<String, PublicKey>);
+pub(super) struct Keys {
+    ids: KeyIds,
+    listed: BTreeMap<String, Key>,
+}
+
+/// A key, and whether it is one under which nobody else can sign, once that was asked.
+#[derive(Debug, Clone)]
+struct Key {
+    public: PublicKey,
+    is_strong: OnceLock<bool>,
+}
 
 impl Keys {
     pub(super) fn parse(role: &str, objects: BTreeMap<String, Value>, ids: KeyIds) -> Result<Self, VerifyError> {
@@ -32,23 +43,26 @@ impl Keys {
             let fault = format!("it has more than {MAX_KEYS} keys");
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
         }
-        let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
+        let mut listed: BTreeMap<String, Key> = BTreeMap::new();
         for (key_id, object) in objects {
             if ids == KeyIds::Recomputed && id_of(&object).as_deref() != Some(key_id.as_str()) {
                 return Err(VerifyError::KeyIdMismatch { role: role.to_owned(), key_id });
             }
-            let Ok(key) = PublicKey::from_object(object) else { continue };
-            // Nor can a key under which anybody signs. Repositories of others have keys of their own making, and as many as
-            // they like: an RSA key takes milliseconds.
-            if ids == KeyIds::Recomputed && key.check_strength().is_err() {
-                continue;
-            }
-            if ids == KeyIds::Recomputed && keys.values().any(|other| other.is_same_key(&key)) {
+            let Ok(public) = PublicKey::from_object(object) else { continue };
+            if ids == KeyIds::Recomputed && listed.values().any(|other| other.public.is_same_key(&public)) {
                 return Err(VerifyError::DuplicateKey { role: role.to_owned() });
             }
-            keys.insert(key_id, key);
+            listed.insert(key_id, Key { public, is_strong: OnceLock::new() });
         }
-        Ok(Self(keys))
+        Ok(Self { ids, listed })
+    }
+
+    /// Whether a signature is one of a key that counts: not of one under which anybody signs. An RSA key takes milliseconds
+    /// to tell, a large one much longer, so that only those are asked that have signed: who lists keys in a file that
+    /// nobody trusts must not keep a vehicle busy with them. Repositories of others have keys of their own making.
+    fn counts(&self, key: &Key, message: &[u8], signature: &[u8]) -> bool {
+        let is_strong = || *key.is_strong.get_or_init(|| key.public.check_strength().is_ok());
+        key.public.verifies(message, signature) && (self.ids == KeyIds::AsListed || is_strong())
     }
 }
 
@@ -96,10 +110,10 @@ impl RoleKeys {
     ) -> Result<(), VerifyError> {
         let mut signers: Vec<&PublicKey> = Vec::new();
         for key_id in &self.keyids {
-            let (Some(key), Some(signature)) = (keys.0.get(key_id), signature_of(key_id)) else { continue };
-            let is_new = !signers.iter().any(|signer| signer.is_same_key(key));
-            if is_new && key.verifies(message, signature) {
-                signers.push(key);
+            let (Some(key), Some(signature)) = (keys.listed.get(key_id), signature_of(key_id)) else { continue };
+            let is_new = !signers.iter().any(|signer| signer.is_same_key(&key.public));
+            if is_new && keys.counts(key, message, signature) {
+                signers.push(&key.public);
             }
         }
         let valid = signers.len() as u64;
@@ -111,3 +125,51 @@ impl RoleKeys {
 }
 
 const MAX_KEYS: usize = 1024; // each is compared with each, before any signature is checked
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::uptane::verify::fixture::{id, key_objects, new_key};
+
+    /// The neutral point, under which these bytes sign everything.
+    const NEUTRAL: &str = "0100000000000000000000000000000000000000000000000000000000000000";
+
+    fn parse(objects: Value) -> Keys {
+        Keys::parse("root", serde_json::from_value(objects).unwrap(), KeyIds::Recomputed).unwrap()
+    }
+
+    #[test]
+    fn a_weak_key_is_listed_and_does_not_count() {
+        let weak = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": NEUTRAL } });
+        let (key, weak_id) = (new_key(), id_of(&weak).unwrap());
+        let mut objects = key_objects([&key]);
+        objects[&weak_id] = weak;
+        let keys = parse(objects);
+        let signatures =
+            [(weak_id.clone(), [hex::decode(NEUTRAL).unwrap(), vec![0; 32]].concat()), (id(&key), key.sign(b"x"))];
+        let signature_of = |key_id: &str| {
+            signatures.iter().find(|(signer, _)| signer == key_id).map(|(_, signature)| signature.as_slice())
+        };
+        assert!(keys.listed[&weak_id].public.verifies(b"x", signature_of(&weak_id).unwrap()));
+        let both = vec![weak_id, id(&key)];
+        RoleKeys::new(both.clone(), 1).verify_message(&keys, "root", b"x", signature_of).unwrap();
+        let error = RoleKeys::new(both, 2).verify_message(&keys, "root", b"x", signature_of).unwrap_err();
+        assert!(matches!(error, VerifyError::ThresholdNotMet { valid: 1, .. }), "{error}");
+    }
+
+    /// 300 large RSA keys take a minute.
+    #[test]
+    fn keys_that_have_not_signed_cost_nothing() {
+        let (signer, others) = (new_key(), [new_key(), new_key()]);
+        let keys = parse(key_objects(others.iter().chain([&signer])));
+        let asked = || keys.listed.values().filter(|key| key.is_strong.get().is_some()).count();
+        let role = RoleKeys::new(keys.listed.keys().cloned().collect(), 1);
+        let (good, bad) = (signer.sign(b"x"), signer.sign(b"y"));
+        role.verify_message(&keys, "root", b"x", |_| Some(bad.as_slice())).unwrap_err();
+        assert_eq!(asked(), 0);
+        role.verify_message(&keys, "root", b"x", |_| Some(good.as_slice())).unwrap();
+        assert_eq!(asked(), 1);
+    }
+}
