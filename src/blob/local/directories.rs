@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::beneath::{Beneath, is_refusal};
 use super::folders::{Folders, beside_each_other};
 use crate::blob::{BlobKey, Error};
-use crate::files::is_lost_and_found;
 
 #[derive(Debug)]
 pub(super) struct Directories {
@@ -246,7 +245,8 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
             let entry = entry?;
             let file_type = entry.file_type()?;
             if file_type.is_dir() {
-                if !is_lost_and_found(root, &entry.path()) {
+                // At the root of each file system ext4 has one, for root alone.
+                if entry.path() != root.join("lost+found") {
                     folders.push(entry.path());
                 }
             } else if let Ok(name) = entry.path().strip_prefix(root) {
