@@ -5,7 +5,7 @@
 //! compare them. It leads a group of its own, so that what it has started ends with it, and it is ended if it takes too long or
 //! if the vehicle is asked to stop.
 
-use std::io::{self, Write};
+use std::io::{self, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::install::Sink;
 use super::stop::Stop;
@@ -30,6 +32,8 @@ pub(super) struct Patience {
 /// A program that reads the image.
 pub(super) struct CommandSink {
     child: Child,
+    /// Never waited for: whoever holds the other end may not read and not be of the group.
+    stdin: Option<PipeWriter>,
     watched: Arc<Watched>,
     watch: Option<JoinHandle<()>>,
 }
@@ -44,6 +48,8 @@ struct State {
     group: Option<Pid>,
     /// Why it was ended.
     reason: Option<String>,
+    /// Whether its time to end by itself has passed, too.
+    is_over: bool,
 }
 
 impl Watched {
@@ -60,6 +66,8 @@ impl CommandSink {
         patience: Patience,
     ) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let (input, stdin) = io::pipe()?;
+        fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let image = &assignment.custom.image.sealed.plaintext;
         let child = Command::new(program)
             .args(arguments)
@@ -67,15 +75,15 @@ impl CommandSink {
             .env("MOTORCADE_ECU_SERIAL", assignment.ecu.as_str())
             .env("MOTORCADE_IMAGE_LENGTH", image.length.to_string())
             .env("MOTORCADE_IMAGE_SHA256", image.hashes.sha256.to_string())
-            .stdin(Stdio::piped())
+            .stdin(input)
             .stdout(Stdio::null()) // ours is for results
             .process_group(0)
             .spawn()?;
         let group = Some(Pid::from_child(&child));
-        let watched = Arc::new(Watched { state: Mutex::new(State { group, reason: None }) });
+        let watched = Arc::new(Watched { state: Mutex::new(State { group, reason: None, is_over: false }) });
         let shared = Arc::clone(&watched);
         let watch = std::thread::spawn(move || watch(&shared, &patience));
-        Ok(Self { child, watched, watch: Some(watch) })
+        Ok(Self { child, stdin: Some(stdin), watched, watch: Some(watch) })
     }
 
     /// Why it ended, if it was ended from here.
@@ -83,28 +91,60 @@ impl CommandSink {
         self.watched.state().reason.clone().map_or(error, io::Error::other)
     }
 
-    /// Waits without giving its number free before the watching thread knows.
+    /// Waits without giving its number free before the watching thread knows, and before what it has started is ended unless
+    /// all went well.
     fn wait(&mut self) -> io::Result<ExitStatus> {
         loop {
             let mut state = self.watched.state();
-            if let Some(status) = self.child.try_wait()? {
-                state.group = None;
-                return Ok(status);
+            let Some(group) = state.group else { return self.child.wait() };
+            match waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+                Ok(None) => {}
+                Ok(Some(status)) => {
+                    if state.reason.is_some() || status.exit_status() != Some(0) {
+                        let _ = kill_process_group(group, Signal::KILL); // there may be nobody left
+                    }
+                    state.group = None;
+                    return self.child.wait();
+                }
+                Err(error) => {
+                    state.group = None;
+                    return Err(error.into());
+                }
             }
             drop(state);
             std::thread::sleep(TICK);
         }
     }
+
+    fn feed(&mut self, mut block: &[u8]) -> io::Result<()> {
+        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        while !block.is_empty() {
+            match stdin.write(block) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => block = block.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.watched.state().is_over {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    let tick = Timespec::try_from(TICK).map_err(io::Error::other)?;
+                    // Whether there is room is seen by the next try.
+                    let _ = poll(&mut [PollFd::new(&*stdin, PollFlags::OUT)], Some(&tick));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Sink for CommandSink {
     fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        let stdin = self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        stdin.write_all(block).map_err(|error| self.explain(error))
+        self.feed(block).map_err(|error| self.explain(error))
     }
 
     fn commit(mut self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         let status = self.wait()?;
         match status.success() {
             true => Ok(()),
@@ -136,6 +176,7 @@ fn watch(watched: &Watched, patience: &Patience) {
         match asked {
             Some(asked) if asked.elapsed() >= GRACE => {
                 let _ = kill_process_group(group, Signal::KILL); // it may have ended by itself
+                state.is_over = true;
             }
             Some(_) => {}
             None => {

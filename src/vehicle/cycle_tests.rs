@@ -821,6 +821,43 @@ fn a_command_that_hangs_is_ended_with_its_children() {
     assert!(car.update().failure.is_none());
 }
 
+/// A child that does not care outlives whoever started it, unless it is ended for good.
+#[test]
+fn a_command_that_ends_when_asked_leaves_no_children() {
+    let mut car = Car::new();
+    car.configure("install_timeout_seconds = 1\n");
+    let script = "(trap '' TERM; while :; do sleep 0.1; done) & echo $! > child; cat > out; exec sleep 600";
+    let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
+    car.offer("gw/1/gw.bin", &image(200_000), 1);
+    let failure = car.failed(Fault::Install);
+    assert!(failure.contains("took longer than 1 s"), "{failure}");
+    let child = std::fs::read_to_string(car.path("child")).unwrap();
+    let started = std::time::Instant::now();
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        if status.is_empty() || status.contains(") Z ") {
+            break;
+        }
+        assert!(started.elapsed().as_secs() < 10, "{status}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// One that has left the group can't be ended, but keeps nobody waiting.
+#[test]
+fn a_stranger_that_holds_the_input_of_a_command_is_not_waited_for() {
+    let mut car = Car::new();
+    car.configure("install_timeout_seconds = 1\n");
+    let command = "command = [\"sh\", \"-c\", \"setsid -f sleep 20 2>/dev/null; sleep 600\"]";
+    car.replace_setting("file = \"ecus/p-1/image.bin\"", command);
+    car.offer("gw/1/gw.bin", &image(3_000_000), 1);
+    let started = std::time::Instant::now();
+    let failure = car.failed(Fault::Install);
+    assert!(failure.contains("took longer than 1 s"), "{failure}");
+    assert!(started.elapsed().as_secs() < 15);
+}
+
 /// One that does not read is not waited for either.
 #[test]
 fn a_command_that_does_not_read_is_ended() {
@@ -835,7 +872,8 @@ fn a_command_that_does_not_read_is_ended() {
 #[test]
 fn a_command_counts_only_if_it_succeeds_and_never_sees_the_end_of_a_wrong_image() {
     let mut car = Car::new();
-    let script = "cat > out && [ ! -e fail ] && touch done";
+    let is_whole = "[ $MOTORCADE_IMAGE_LENGTH = $(wc -c < out) ] && echo $MOTORCADE_IMAGE_SHA256 out | sha256sum -c";
+    let script = format!("cat > out && {is_whole} && [ ! -e fail ] && touch done");
     let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
     car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
     let (gateway, other) = (image(60_000), image(60_001));
