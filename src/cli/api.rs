@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::config::{ClientConfig, ClientSettings};
 use crate::model::BaseUrl;
+use crate::vehicle::shown::printable;
 
 /// The server, and the token to use there.
 pub(super) struct Api {
@@ -58,7 +59,7 @@ fn hint(error: &reqwest::Error) -> &'static str {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let detail = self.problem["detail"].as_str().unwrap_or("the server gave no reason");
-        write!(f, "{detail} ({})", self.status)?;
+        write!(f, "{} ({})", printable(detail), self.status)?;
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 f.write_str("\nhint: make a token on the server with `motorcade token create --role …`")

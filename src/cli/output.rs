@@ -8,6 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use crate::vehicle::shown::printable;
+
 /// Whether `--json` was given, for this process.
 static JSON: AtomicBool = AtomicBool::new(false);
 
@@ -114,16 +116,16 @@ impl<const N: usize> List<N> {
     fn line(&self, cells: [String; N]) -> String {
         let mut line = String::new();
         for (cell, (name, width)) in cells.into_iter().zip(self.columns) {
-            line.push_str(&format!("{cell:width$}  ", width = width.max(name.len())));
+            line.push_str(&format!("{:width$}  ", printable(&cell), width = width.max(name.len())));
         }
         line.truncate(line.trim_end().len());
         line
     }
 }
 
-/// A text member of an object, or nothing.
+/// A text member of an object, fit to be shown, or nothing.
 pub(super) fn text(object: &Value, name: &str) -> String {
-    object[name].as_str().unwrap_or_default().to_owned()
+    printable(object[name].as_str().unwrap_or_default())
 }
 
 /// A number of things.
@@ -151,6 +153,7 @@ mod tests {
         let list = List::new([("PATH", 6), ("VERSION", 0), ("STATE", 0)]);
         assert_eq!(list.line(["PATH", "VERSION", "STATE"].map(str::to_owned)), "PATH    VERSION  STATE");
         assert_eq!(list.line(["gw/a.b", "1", ""].map(str::to_owned)), "gw/a.b  1");
+        assert_eq!(list.line(["a\x1b[2J", "1\n", ""].map(str::to_owned)), "a\\u{1b}[2J  1\\n");
         assert_eq!([count(1, "ECU", "ECUs"), count(0, "ECU", "ECUs")], ["1 ECU", "0 ECUs"]);
     }
 }

@@ -227,7 +227,7 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
         let count = |name: &str| report[name].as_u64().unwrap_or_default();
         eprintln!("Registered {}, unchanged {}, refused {}", count("registered"), count("unchanged"), count("refused"));
         for fault in report["faults"].as_array().into_iter().flatten() {
-            eprintln!("line {}: {}", fault["line"], fault["detail"].as_str().unwrap_or_default());
+            eprintln!("line {}: {}", fault["line"], text(fault, "detail"));
         }
     }
     let all_in = report["refused"].as_u64() == Some(0);

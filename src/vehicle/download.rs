@@ -16,6 +16,7 @@ use super::files::replace;
 use super::http::{Answer, Http, Request, Token};
 use super::http_error::HttpError;
 use super::redirect::Redirects;
+use super::shown::place;
 use super::tries::Tries;
 use crate::uptane::verify::{Hasher, Hashes, TargetFile};
 
@@ -249,11 +250,11 @@ fn check_kind(answer: &Answer<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
 }
 
 fn too_large(wanted: &Wanted<'_>) -> Error {
-    HttpError::TooLarge { url: wanted.url.to_owned(), limit: wanted.length }.into()
+    HttpError::TooLarge { url: place(wanted.url), limit: wanted.length }.into()
 }
 
 fn cut(wanted: &Wanted<'_>, how: &str) -> HttpError {
-    HttpError::Network { url: wanted.url.to_owned(), source: how.into() }
+    HttpError::Network { url: place(wanted.url), source: how.into() }
 }
 
 /// Whether the part that comes is the one that was asked for (RFC 9110, 14.4).

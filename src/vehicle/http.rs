@@ -21,6 +21,7 @@ use super::Error;
 use super::http_error::HttpError;
 use super::progress::Progress;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::shown::{place, printable};
 use super::stop::Stop;
 use super::tries::Tries;
 
@@ -99,6 +100,7 @@ pub(super) struct Request<'a> {
 pub(super) struct Answer<'h> {
     http: &'h Http,
     response: reqwest::Response,
+    /// For errors: without its secrets.
     url: String,
     /// How long was waited in this window. What the vehicle itself takes does not count.
     window_waited: Duration,
@@ -162,7 +164,7 @@ impl Http {
         if request.redirects == Redirects::Refused {
             return self.send_to(&self.client, url, request.token, &request);
         }
-        let first = Url::parse(url).map_err(|source| HttpError::Network { url: url.into(), source: source.into() })?;
+        let first = Url::parse(url).map_err(|source| HttpError::Network { url: place(url), source: source.into() })?;
         let (mut at, mut is_home) = (first.clone(), true);
         for _ in 0..=MAX_REDIRECTS {
             // Who was left once is not believed to be met again.
@@ -200,9 +202,9 @@ impl Http {
         }
         // Longer than connecting may take: no connection is a bad link, and no answer to a request a slow server.
         let sent = async { tokio::time::timeout(self.patience.answer * 2, builder.send()).await };
-        let answered = self.wait(sent)?.map_err(|_| HttpError::Stalled { url: url.to_owned() })?;
+        let answered = self.wait(sent)?.map_err(|_| HttpError::Stalled { url: place(url) })?;
         let response = answered.map_err(|error| network(url, error))?;
-        Ok(Answer { http: self, response, url: url.to_owned(), window_waited: Duration::ZERO, window_bytes: 0 })
+        Ok(Answer { http: self, response, url: place(url), window_waited: Duration::ZERO, window_bytes: 0 })
     }
 
     /// Fetches a small file of JSON; `None` if there is none of that name.
@@ -279,11 +281,9 @@ impl Answer<'_> {
     pub(super) fn refusal(&mut self) -> HttpError {
         let (url, status) = (self.url.clone(), self.status());
         let detail = match self.headers().get(LOCATION).filter(|_| redirect::is_redirect(status)) {
-            // Without its query, which may be a secret.
             Some(location) => {
-                let place = String::from_utf8_lossy(location.as_bytes());
-                let place = place.split('?').next().unwrap_or_default().escape_debug().to_string();
-                format!(": it sends us on to {place}, which is not followed here")
+                let to = place(&String::from_utf8_lossy(location.as_bytes()));
+                format!(": it sends us on to {to}, which is not followed here")
             }
             None => problem(&self.body(MAX_PROBLEM_SIZE).unwrap_or_default()),
         };
@@ -394,13 +394,14 @@ impl Answer<'_> {
 }
 
 fn network(url: &str, error: reqwest::Error) -> HttpError {
-    HttpError::Network { url: url.to_owned(), source: Box::new(error.without_url()) }
+    HttpError::Network { url: place(url), source: Box::new(error.without_url()) }
 }
 
 /// What an error answer says (RFC 9457), to go behind its status.
 fn problem(body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    match (problem["detail"].as_str(), problem["code"].as_str()) {
+    let text = |name: &str| problem[name].as_str().map(printable);
+    match (text("detail"), text("code")) {
         (Some(detail), Some(code)) => format!(": {detail} ({code})"),
         (Some(detail), None) => format!(": {detail}"),
         (None, Some(code)) => format!(": {code}"),

@@ -103,6 +103,34 @@ fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     assert_eq!(elsewhere.requests(), []);
 }
 
+/// What a server says may be made to look like something else on a terminal, and an address may be a key to what is there.
+#[test]
+fn errors_have_no_escape_sequences_and_no_secrets() {
+    let (home, elsewhere) = (Server::start(), Server::start());
+    let http = Http::new(Tls::default(), Patience::default()).unwrap();
+    home.answer_reports(Some(
+        "403 Forbidden\r\nconnection: close\r\n\r\n{\"detail\":\"\\u001b[2Jno\\nUp to date\",\"code\":\"\\u0007x\"}",
+    ));
+    let request = Request { method: Method::PUT, ..Request::default() };
+    let said = http.send(&format!("{}/f?secret#secret", home.url), request).unwrap().refusal().to_string();
+    assert!(said.contains("403") && said.contains("Up to date"), "{said}");
+    assert!(!said.contains(char::is_control) && !said.contains("secret"), "{said:?}");
+    home.behave("/f", Manner::Redirect);
+    home.put("/f", format!("{}/cut?signature=secret", elsewhere.url).as_bytes());
+    elsewhere.put("/cut?signature=secret", b"a file");
+    elsewhere.behave("/cut?signature=secret", Manner::CutAfter(1));
+    let fetch = || {
+        let request = Request { redirects: Redirects::Followed, ..Request::default() };
+        http.send(&format!("{}/f", home.url), request)?.body(MAX)
+    };
+    let said = format!("{:?}", fetch().unwrap_err());
+    assert!(said.contains("/cut") && !said.contains("secret"), "{said}");
+    elsewhere.behave("/cut?signature=secret", Manner::Redirect);
+    elsewhere.put("/cut?signature=secret", b"ftp://a");
+    let said = format!("{:?}", fetch().unwrap_err());
+    assert!(said.contains("/cut") && !said.contains("secret"), "{said}");
+}
+
 /// A file that is none would leave a vehicle with the system's CAs alone, and nobody would know why it trusts no server.
 #[test]
 fn a_file_without_certificates_is_refused() {

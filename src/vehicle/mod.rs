@@ -39,6 +39,7 @@ mod secondary;
 #[cfg(test)]
 mod server_tests;
 mod setup;
+pub(crate) mod shown;
 mod source;
 mod state;
 mod stop;

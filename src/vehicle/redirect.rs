@@ -10,6 +10,7 @@ use reqwest::header::LOCATION;
 use url::Url;
 
 use super::http_error::HttpError;
+use super::shown::place;
 
 /// Whether a redirection is followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn target(from: &Url, answer: &reqwest::Response) -> Result<Option<Ur
         return Ok(None);
     }
     let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
-    let refused = |fault: &'static str| HttpError::Redirect { url: from.to_string(), fault };
+    let refused = |fault: &'static str| HttpError::Redirect { url: place(from.as_str()), fault };
     let to = location.to_str().ok().and_then(|location| from.join(location).ok());
     let to = to.ok_or_else(|| refused("to something that is no URL"))?;
     match (from.scheme(), to.scheme()) {
@@ -42,7 +43,7 @@ pub(super) fn target(from: &Url, answer: &reqwest::Response) -> Result<Option<Ur
 
 /// That too many follow on each other.
 pub(super) fn too_many(url: &str) -> HttpError {
-    HttpError::Redirect { url: url.to_owned(), fault: "again and again" }
+    HttpError::Redirect { url: place(url), fault: "again and again" }
 }
 
 /// One that names another place; 300 and 304 are something else (RFC 9110, 15.4).

@@ -10,6 +10,7 @@ use super::pages::Pages;
 use crate::cli::api::Api;
 use crate::cli::output;
 use crate::model::{EcuSerial, VehicleId};
+use crate::vehicle::shown::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,6 +61,7 @@ async fn accept(api: &Api, vehicle: &Value, is_meant: impl Fn(&Value) -> bool, r
         let body = json!({ "reason": reason, "sha256": ecu["installed"]["sha256"] });
         api.send(request.json(&body)).await?;
         let done = json!({ "vin": vin, "ecu_serial": serial, "accepted": path });
+        let path = printable(&path);
         output::report(format_args!("Accepted {path} on {serial} of {vin}"), done)?;
         accepted += 1;
     }
