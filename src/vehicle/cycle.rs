@@ -23,7 +23,9 @@ use super::store::Store;
 use super::updater::Updater;
 use crate::envelope::jwe::Envelope;
 use crate::model::{EcuRole, EcuSerial, Timestamp};
-use crate::uptane::verify::{Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, check_constraints};
+use crate::uptane::verify::{
+    Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, VerifyError, check_constraints,
+};
 
 /// What came of a cycle.
 #[derive(Debug, Default)]
@@ -157,9 +159,17 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
     let explained = |error| roots::explain(error, &repository, &director_store, &image_store, &source);
-    let mut director = Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
-    check_time(&mut vehicle.state, director.set().root_version(), now)?;
-    director.refresh().map_err(explained)?;
+    let mut refresh = || {
+        let mut director = Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
+        check_time(&mut vehicle.state, director.set().root_version(), now)?;
+        director.refresh().map_err(explained).map(|()| director)
+    };
+    let director = match refresh() {
+        // The Director keeps a vehicle's last metadata alone, and may have signed anew since it gave the timestamp. Who
+        // withholds a file does so again.
+        Err(Error::Verify(VerifyError::Withheld { .. })) => refresh(),
+        refreshed => refreshed,
+    }?;
     // Not before: what a clock says that is months ahead is refuted by metadata that has expired by it (AT-8).
     vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
     vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();

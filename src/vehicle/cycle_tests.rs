@@ -798,6 +798,24 @@ fn a_device_is_written_and_an_interrupted_installation_is_repeated() {
     assert_eq!(first.installed_image.path, "unprovisioned", "it ran nothing for sure");
 }
 
+/// Metadata that is signed anew between two requests of a cycle takes the place of what the first one named.
+#[test]
+fn an_assignment_in_the_middle_of_a_cycle_is_no_attack() {
+    let mut car = Car::new();
+    car.offer("gw/1/gw.bin", &image(60_000), 1);
+    assert!(car.update().failure.is_none());
+    for (counter, role) in [(2, "snapshot"), (3, "targets")] {
+        car.offer(&format!("gw/{counter}/gw.bin"), &image(60_000), counter);
+        car.server.behave(&format!("/director/{counter}.{role}.json"), Manner::MissingOnce);
+        let outcome = car.update();
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        assert_eq!(outcome.installed.len(), 1);
+    }
+    car.offer("gw/4/gw.bin", &image(60_000), 4);
+    car.server.content.lock().unwrap().files.remove("/director/4.snapshot.json");
+    car.refused(Attack::Freeze);
+}
+
 /// A program that hangs, and what it has started, ends when its time is over; the next update may do better.
 #[test]
 fn a_command_that_hangs_is_ended_with_its_children() {

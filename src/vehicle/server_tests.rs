@@ -19,6 +19,8 @@ pub(super) enum Manner {
     StallAfter(usize),
     /// The same, once.
     StallOnce(usize),
+    /// It is not there, once.
+    MissingOnce,
     /// Somebody else answers, once: a login page with 200.
     PortalOnce,
     /// The file says where to go instead.
@@ -128,10 +130,10 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
             let _ = write!(stream, "HTTP/1.1 {answer}");
             return;
         }
-        if matches!(manner, Manner::CutOnce(_) | Manner::StallOnce(_) | Manner::PortalOnce) {
+        if matches!(manner, Manner::CutOnce(_) | Manner::StallOnce(_) | Manner::PortalOnce | Manner::MissingOnce) {
             content.manners.remove(&path);
         }
-        (content.files.get(&path).cloned(), manner)
+        (content.files.get(&path).filter(|_| manner != Manner::MissingOnce).cloned(), manner)
     };
     let Some(file) = file else {
         let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
@@ -183,7 +185,7 @@ fn answer(
         Manner::CutOnce(after) | Manner::CutAfter(after) | Manner::WholeCutAfter(after) => {
             stream.write_all(&body[..after.min(body.len())])
         }
-        Manner::PortalOnce | Manner::Redirect => Ok(()), // answered above
+        Manner::PortalOnce | Manner::Redirect | Manner::MissingOnce => Ok(()), // answered above
         Manner::StallAfter(after) | Manner::StallOnce(after) => {
             stream.write_all(&body[..after.min(body.len())])?;
             let _ = stream.read(&mut [0]); // until the client gives up
