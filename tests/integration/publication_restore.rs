@@ -11,10 +11,9 @@ use motorcade::app::{Error, Limits};
 use motorcade::model::{Clock, SystemClock};
 use motorcade::telemetry::Metrics;
 use serde_json::Value;
-use sqlx::{Connection, Executor};
+use sqlx::Connection;
 use tokio::runtime::Handle;
 
-use crate::app::eventually;
 use crate::publication::{NEVER, Node};
 use crate::state::{ManualClock, TestState, files_below};
 
@@ -33,7 +32,7 @@ impl Backup {
     }
 
     async fn of(state: &TestState, is_wanted: impl Fn(&str) -> bool) -> Self {
-        closed(state).await;
+        state.catalog_closed().await;
         let names = files_below(state.path()).into_iter().filter(|name| is_wanted(name) && !is_log(name));
         Self(names.map(|name| (name.clone(), fs::read(state.path().join(&name)).unwrap())).collect())
     }
@@ -47,19 +46,6 @@ impl Backup {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
     }
-}
-
-/// Waits until all of the catalog is in its file.
-async fn closed(state: &TestState) {
-    let url = format!("sqlite://{}", state.path().join("catalog.sqlite").display());
-    let log = state.path().join("catalog.sqlite-wal");
-    eventually("the catalog is in its file", async || {
-        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
-        let emptied = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-        connection.close().await.unwrap();
-        emptied.is_ok() && fs::metadata(&log).map_or(true, |log| log.len() == 0)
-    })
-    .await;
 }
 
 fn is_log(name: &str) -> bool {
@@ -110,7 +96,7 @@ async fn an_older_catalog_under_a_newer_repository_is_refused_until_its_numbers_
     let state = node.close().await;
     let (seen, files) = (seen_by_clients(&state), state.stored_files());
     let published = fs::read(state.blob("timestamp.json")).unwrap();
-    closed(&state).await;
+    state.catalog_closed().await;
     backup.restore(state.path());
     for _ in 0..2 {
         let refused = start(&state).await.unwrap_err();
@@ -136,7 +122,7 @@ async fn a_whole_old_backup_goes_on_past_what_was_published_after_it() {
     let node = Node::open(TestState::new(), NEVER).await;
     node.upload("gw/1/a.bin").await;
     let state = node.close().await;
-    closed(&state).await;
+    state.catalog_closed().await;
     let backup = tempfile::tempdir().unwrap();
     let copy = |from: &Path, to: &Path| {
         for name in files_below(from).into_iter().filter(|name| !is_log(name)) {
@@ -152,7 +138,7 @@ async fn a_whole_old_backup_goes_on_past_what_was_published_after_it() {
     node.after_hours(50 * 24).await; // every role
     let state = node.close().await;
     let seen = seen_by_clients(&state);
-    closed(&state).await;
+    state.catalog_closed().await;
     fs::remove_dir_all(state.path()).unwrap();
     copy(backup.path(), state.path());
     let skipped = state.dir().recover_versions(5_000_000, SystemClock.now()).await.unwrap();
@@ -176,7 +162,7 @@ async fn a_backup_that_was_silent_for_days_goes_on_past_them_by_itself() {
     }
     let state = node.close().await;
     let seen = seen_by_clients(&state);
-    closed(&state).await;
+    state.catalog_closed().await;
     files_below(&path).iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
     backup.restore(&path);
     clock.advance_hours(3 * 24);
@@ -196,7 +182,7 @@ async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
         let opened = state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
         opened.app.recover().await.unwrap(); // and then it ends, before a round
         drop(opened);
-        closed(&state).await;
+        state.catalog_closed().await;
         let url = format!("sqlite://{}", state.path().join("catalog.sqlite").display());
         let mut catalog = sqlx::AnyConnection::connect(&url).await.unwrap();
         let query = "SELECT MAX(reserved) + (SELECT MAX(value) FROM sequences) FROM roles";

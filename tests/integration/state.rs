@@ -12,9 +12,11 @@ use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
 use motorcade::model::RecipientRecord;
 use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
 use motorcade::uptane::policy::Policy;
-use sqlx::Connection;
+use sqlx::{Connection, Executor};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
+
+use crate::app::eventually;
 
 /// The hardware id that has recipients.
 pub(crate) const HARDWARE_ID: &str = "gw-mk3";
@@ -74,6 +76,20 @@ impl TestState {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Waits until all of the catalog is in its file, soon after its server has stopped: connections that close at
+    /// once can each leave the log to the other.
+    pub(crate) async fn catalog_closed(&self) {
+        let url = format!("sqlite://{}", self.path().join("catalog.sqlite").display());
+        let log = self.path().join("catalog.sqlite-wal");
+        eventually("the catalog is in its file", async || {
+            let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+            let emptied = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+            connection.close().await.unwrap();
+            emptied.is_ok() && fs::metadata(&log).map_or(true, |log| log.len() == 0)
+        })
+        .await;
     }
 
     pub(crate) fn dir(&self) -> StateDir {

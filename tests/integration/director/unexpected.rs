@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::vehicle::TestVehicle;
 use crate::answer::Answer;
-use crate::app::{TestServer, eventually, send};
+use crate::app::{TestServer, send};
 
 fn foreign(path: &str, byte: u8) -> InstalledImage {
     InstalledImage { path: path.to_owned(), length: 7, sha256: Sha256Digest::from_bytes([byte; 32]) }
@@ -132,9 +132,7 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     server.upload_for("gw-mk3", "gw/3", 3, "").await;
     let state = server.stop();
     let files = ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"].map(|name| state.path().join(name));
-    // A server's last connection takes its log away, soon after the server has stopped.
-    let closed = async || eventually("the catalog is closed", async || !files[1].exists()).await;
-    closed().await;
+    state.catalog_closed().await;
     let backup = files.each_ref().map(|file| std::fs::read(file).ok());
     let server = TestServer::on(state, |_| ()).await;
     vehicle.assign(&server, &[(0, "gw/2")]).await.expect(201);
@@ -142,7 +140,7 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     vehicle.runs(&server, 0, "gw/2").await;
 
     let state = server.stop();
-    closed().await;
+    state.catalog_closed().await;
     for (file, backup) in files.iter().zip(backup) {
         match backup {
             Some(bytes) => std::fs::write(file, bytes).unwrap(),
