@@ -1,5 +1,6 @@
-//! What serving a fleet has to cost at least, for `scripts/bench-fleet`: the signature checks of one poll, and the bare
-//! primitives that wrap a data key, in microseconds of CPU time; and what the project's own wrapping takes.
+//! What serving a fleet has to cost at least, for `scripts/bench-fleet`: the signature checks of
+//! one poll, and the bare primitives that wrap a data key, in microseconds of CPU time; and what
+//! the project's own wrapping takes.
 //!
 //! `cargo run --release --example fleet_parts`
 
@@ -33,23 +34,34 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A vehicle with two ECUs: the Primary's signature over the manifest, and each ECU's over its report.
+/// A vehicle with two ECUs: the Primary's signature over the manifest, and each ECU's over its
+/// report.
 fn poll_checks() -> f64 {
     let keys = [1, 2].map(|seed| SigningKey::ed25519_from_seed(&[seed; 32]));
     let (report, manifest) = ([7; 300], [7; 1300]);
     let signed = [(&keys[0], &manifest[..]), (&keys[0], &report[..]), (&keys[1], &report[..])];
     let signed = signed.map(|(key, message)| (key.public(), message, key.sign(message)));
     micros(2000, || {
-        assert!(signed.iter().all(|(key, message, signature)| key.verifies(black_box(message), signature)));
+        assert!(
+            signed
+                .iter()
+                .all(|(key, message, signature)| key.verifies(black_box(message), signature))
+        );
     })
 }
 
-/// As the Director wraps for one ECU whose key it has read: from the stored envelope's text to the flattened JWE's.
+/// As the Director wraps for one ECU whose key it has read: from the stored envelope's text to the
+/// flattened JWE's.
 fn wrap(ecu: &RecipientPrivateKey) -> anyhow::Result<f64> {
     let escrow = EscrowKey::generate();
     let (one, other) = (RecipientPrivateKey::generate_p256(), RecipientPrivateKey::generate_p256());
     let recipients = [one.public(), other.public()];
-    let envelope = Envelope::seal(&DataKey::generate(), SealAlgorithm::Aes256GcmHkdf1Mb, &recipients, Some(&escrow))?;
+    let envelope = Envelope::seal(
+        &DataKey::generate(),
+        SealAlgorithm::Aes256GcmHkdf1Mb,
+        &recipients,
+        Some(&escrow),
+    )?;
     let (stored, key) = (envelope.to_json_with_escrow(), ecu.public());
     Ok(micros(1000, || {
         let envelope = Envelope::parse(stored.as_bytes()).expect("it is an envelope");
@@ -63,7 +75,8 @@ fn read_key(ecu: &RecipientPrivateKey) -> f64 {
     micros(1000, || drop(black_box(RecipientKey::from_jwk(black_box(&jwk)))))
 }
 
-/// ECDH-ES+A256KW (RFC 7518, 4.6) and nothing else: ephemeral key, agreement, key derivation, AES key wrap.
+/// ECDH-ES+A256KW (RFC 7518, 4.6) and nothing else: ephemeral key, agreement, key derivation, AES
+/// key wrap.
 fn bare_p256() -> anyhow::Result<f64> {
     let pem = RecipientPrivateKey::generate_p256().public().to_public_pem();
     let public = p256::PublicKey::from_public_key_pem(&pem)?;

@@ -1,4 +1,5 @@
-//! Writes hostile Uptane repositories, one folder for each attack: tests/hostile/README.md says what is in them.
+//! Writes hostile Uptane repositories, one folder for each attack: tests/hostile/README.md says
+//! what is in them.
 //!
 //! ```sh
 //! cargo run --example hostile -- DIR [--attack AT-13]
@@ -31,8 +32,11 @@ fn main() -> std::io::Result<()> {
     let lab = Lab::new(LabKeys::generate(), vehicle);
     let mut count = 0;
     for (row, make) in ROWS {
-        let is_wanted = |id: &str| only.as_ref().is_none_or(|only| id == only || id.starts_with(&format!("{only}-")));
-        // The row's number alone says that none of its attacks is wanted; the attacks' names are known once made.
+        let is_wanted = |id: &str| {
+            only.as_ref().is_none_or(|only| id == only || id.starts_with(&format!("{only}-")))
+        };
+        // The row's number alone says that none of its attacks is wanted; the attacks' names are
+        // known once made.
         if only.as_ref().is_some_and(|only| only != row && !only.starts_with(&format!("{row}-"))) {
             continue;
         }

@@ -1,5 +1,6 @@
-//! What ingesting an image has to cost at least: two SHA-256, one AES-256-GCM and one file write, each alone on one
-//! core, in CPU seconds per GB (10^9 bytes). `scripts/bench` sets the server's own CPU time against their sum.
+//! What ingesting an image has to cost at least: two SHA-256, one AES-256-GCM and one file write,
+//! each alone on one core, in CPU seconds per GB (10^9 bytes). `scripts/bench` sets the server's
+//! own CPU time against their sum.
 //!
 //! `cargo run --release --example parts -- --size 4294967296 --dir target`
 
@@ -36,8 +37,8 @@ fn main() -> std::io::Result<()> {
     })?;
     std::hint::black_box(hasher.finalize());
 
-    let mut sealer =
-        SegmentSealer::new(&DataKey::generate(), SealAlgorithm::Aes256GcmHkdf1Mb).map_err(std::io::Error::other)?;
+    let mut sealer = SegmentSealer::new(&DataKey::generate(), SealAlgorithm::Aes256GcmHkdf1Mb)
+        .map_err(std::io::Error::other)?;
     let aes_gcm = cpu_seconds(|| {
         for _ in 0..blocks {
             block.truncate(sealer.next_capacity());

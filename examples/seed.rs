@@ -1,5 +1,5 @@
-//! Makes a state directory with many published images, for benchmarks: real metadata and envelopes, and sealed images of
-//! which only the digests are real.
+//! Makes a state directory with many published images, for benchmarks: real metadata and envelopes,
+//! and sealed images of which only the digests are real.
 //!
 //! `cargo run --release --example seed -- --data-dir DIR --images 100000`
 
@@ -13,8 +13,8 @@ use motorcade::envelope::escrow::EscrowKey;
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::{DataKey, RecipientPrivateKey};
 use motorcade::model::{
-    Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest,
-    SystemClock, TargetEntry,
+    Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage,
+    Sha256Digest, SystemClock, TargetEntry,
 };
 use motorcade::uptane::custom::ImageCustom;
 use sha2::{Digest, Sha256};
@@ -62,8 +62,13 @@ async fn main() -> anyhow::Result<()> {
     Ok(()) // the server publishes what has changed when it starts
 }
 
-fn image(number: u64, envelope: &str, now: motorcade::model::Timestamp) -> anyhow::Result<NewImage> {
-    let path: ImagePath = format!("seeded/ecu-{:04}/{}.0.0/firmware.bin", number % 1000, number / 1000).parse()?;
+fn image(
+    number: u64,
+    envelope: &str,
+    now: motorcade::model::Timestamp,
+) -> anyhow::Result<NewImage> {
+    let path: ImagePath =
+        format!("seeded/ecu-{:04}/{}.0.0/firmware.bin", number % 1000, number / 1000).parse()?;
     let digest = |text: &str| Sha256Digest::from_bytes(Sha256::digest(text).into());
     let description = ImageDescription {
         name: "firmware".parse()?,
@@ -82,14 +87,26 @@ fn image(number: u64, envelope: &str, now: motorcade::model::Timestamp) -> anyho
         plaintext_sha256: digest(&format!("plaintext {number}")),
     };
     let custom = Some(ImageCustom::new(&description, &sealed).to_json());
-    let image = TargetEntry { path: path.to_string(), length: sealed.length, sha256: sealed.sha256, custom };
+    let image = TargetEntry {
+        path: path.to_string(),
+        length: sealed.length,
+        sha256: sealed.sha256,
+        custom,
+    };
     let envelope = TargetEntry {
         path: path.envelope_path(),
         length: envelope.len() as u64,
         sha256: digest(envelope),
         custom: None,
     };
-    let record = ImageRecord { path, description, sealed, created_at: now, created_by: "seed".into(), yanked_at: None };
+    let record = ImageRecord {
+        path,
+        description,
+        sealed,
+        created_at: now,
+        created_by: "seed".into(),
+        yanked_at: None,
+    };
     let targets = vec![(String::new(), image), (String::new(), envelope)];
     Ok(NewImage { record, envelope: String::new(), targets, blobs: Vec::new() })
 }

@@ -1,4 +1,5 @@
-//! Variables that stand for flags. An empty one is unset, a flag wins over it, and an error that comes from one names it.
+//! Variables that stand for flags. An empty one is unset, a flag wins over it, and an error that
+//! comes from one names it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -8,7 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
 use serde_json::json;
 
-/// Reads the command line of this process, or ends it with a message; as a problem (RFC 9457) to whoever wants JSON.
+/// Reads the command line of this process, or ends it with a message; as a problem (RFC 9457) to
+/// whoever wants JSON.
 pub fn parse<P: Parser>() -> P {
     let words: Vec<OsString> = std::env::args_os().collect();
     let is_json = words.iter().any(|word| word == "--json");
@@ -35,7 +37,9 @@ pub fn notify_socket() -> Option<OsString> {
 ///
 /// What clap finds wrong with it, and the variable that it comes from.
 pub fn try_parse<P: Parser>(words: Vec<OsString>) -> Result<P, clap::Error> {
-    let command = without_variables(P::command(), &|name| std::env::var_os(name).is_none_or(|value| value.is_empty()));
+    let command = without_variables(P::command(), &|name| {
+        std::env::var_os(name).is_none_or(|value| value.is_empty())
+    });
     let read = |command: Command| {
         let mut matches = command.try_get_matches_from(&words)?;
         P::from_arg_matches_mut(&mut matches)
@@ -62,7 +66,8 @@ pub fn try_parse<P: Parser>(words: Vec<OsString>) -> Result<P, clap::Error> {
     hide_secrets(&mut error);
     if !at_fault.is_empty() {
         let names: Vec<&str> = at_fault.iter().map(|(name, _)| name.as_str()).collect();
-        let tip = format!("this comes from the environment: see the variable {}", names.join(" or "));
+        let tip =
+            format!("this comes from the environment: see the variable {}", names.join(" or "));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
     Err(error)
@@ -86,7 +91,8 @@ fn hide_secrets(error: &mut clap::Error) {
 
 /// The command line as if the variables that `is_unset` names were not there.
 fn without_variables(command: Command, is_unset: &dyn Fn(&str) -> bool) -> Command {
-    let reset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&name.to_string_lossy())) {
+    let reset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&name.to_string_lossy()))
+    {
         true => arg.env(Resettable::Reset),
         false => arg,
     };
@@ -95,6 +101,8 @@ fn without_variables(command: Command, is_unset: &dyn Fn(&str) -> bool) -> Comma
 
 /// Names of the variables that a command line would read.
 fn variables(command: &Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
+    let own = command
+        .get_arguments()
+        .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
     own.chain(command.get_subcommands().flat_map(variables)).collect()
 }

@@ -1,6 +1,7 @@
 //! Modes and owners of files: who may read a secret, and whose a state directory is.
 //!
-//! Both sides keep secrets in files, and both can be started once by the wrong user; the rules are the same.
+//! Both sides keep secrets in files, and both can be started once by the wrong user; the rules are
+//! the same.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,7 +16,8 @@ use zeroize::Zeroizing;
 pub enum Exposure {
     /// Its owner alone can read it.
     None,
-    /// This process's own group could, as Kubernetes' `fsGroup` arranges for every file of a volume; now it can't.
+    /// This process's own group could, as Kubernetes' `fsGroup` arranges for every file of a
+    /// volume; now it can't.
     Mended,
     /// This process's own group can, and the mode could not or must not be changed.
     OwnGroup,
@@ -40,8 +42,9 @@ pub fn read_secret(path: &Path) -> io::Result<(Zeroizing<String>, Exposure)> {
     Ok((Zeroizing::new(fs::read_to_string(path)?), exposure))
 }
 
-/// Checks that nobody else can read a secret. Access for a group that this process is in is taken away, or tolerated
-/// where the mode can't or must not be changed: its members are who the operator put beside this process.
+/// Checks that nobody else can read a secret. Access for a group that this process is in is taken
+/// away, or tolerated where the mode can't or must not be changed: its members are who the operator
+/// put beside this process.
 ///
 /// # Errors
 ///
@@ -54,7 +57,8 @@ pub fn check_secret(path: &Path, mend: Mend) -> io::Result<Exposure> {
     }
     let denied = |message: String| io::Error::new(io::ErrorKind::PermissionDenied, message);
     if mode & 0o007 != 0 {
-        let message = "others can read it: run `chmod 600` on it, and replace the key if they may have";
+        let message =
+            "others can read it: run `chmod 600` on it, and replace the key if they may have";
         return Err(denied(message.to_owned()));
     }
     if !is_own_group(metadata.gid()) {
@@ -73,8 +77,8 @@ pub fn check_secret(path: &Path, mend: Mend) -> io::Result<Exposure> {
     }
 }
 
-/// Refuses to go on as root in a folder of another user, who could not use what root leaves there. A folder that is not
-/// there yet is nobody's.
+/// Refuses to go on as root in a folder of another user, who could not use what root leaves there.
+/// A folder that is not there yet is nobody's.
 ///
 /// # Errors
 ///
@@ -95,13 +99,14 @@ pub fn refuse_root_in_foreign(folder: &Path) -> io::Result<()> {
     ))
 }
 
-/// Whether `path` is what ext4 has at the root of each file system, for root alone, where `root` is that.
+/// Whether `path` is what ext4 has at the root of each file system, for root alone, where `root` is
+/// that.
 pub fn is_lost_and_found(root: &Path, path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "lost+found") && path.parent() == Some(root)
 }
 
-/// Takes the right to write away from everybody else, whatever mask this process has inherited: files get the modes that
-/// they are meant to have.
+/// Takes the right to write away from everybody else, whatever mask this process has inherited:
+/// files get the modes that they are meant to have.
 pub fn restrict_new_files() {
     let inherited = rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::umask(inherited | Mode::from_raw_mode(0o022));
@@ -109,7 +114,8 @@ pub fn restrict_new_files() {
 
 fn is_own_group(gid: u32) -> bool {
     let supplementary = rustix::process::getgroups().unwrap_or_default();
-    rustix::process::getegid().as_raw() == gid || supplementary.iter().any(|group| group.as_raw() == gid)
+    rustix::process::getegid().as_raw() == gid
+        || supplementary.iter().any(|group| group.as_raw() == gid)
 }
 
 #[cfg(test)]
@@ -146,7 +152,11 @@ mod tests {
                 io::ErrorKind::PermissionDenied,
                 "{mode:o}"
             );
-            assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, mode, "it stays for its owner to look at");
+            assert_eq!(
+                fs::metadata(file.path()).unwrap().mode() & 0o777,
+                mode,
+                "it stays for its owner to look at"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! Motorcade: an OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
 //!
-//! See ARCHITECTURE.md for how the modules fit together, and docs/FORMAT.md for what is stored and served.
+//! See ARCHITECTURE.md for how the modules fit together, and docs/FORMAT.md for what is stored and
+//! served.
 
 #[cfg(feature = "server")]
 pub mod app;

@@ -31,7 +31,10 @@ use crate::app::watch::{Pulse, Watch};
 use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::environment::notify_socket;
 use crate::http::observe::Observe;
-use crate::http::{self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig, TrustedProxy};
+use crate::http::{
+    self, Carrier, CertificateField, HttpState, IdentityConfig, ReadAccess, RepoConfig,
+    TrustedProxy,
+};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry::{Metrics, TraceExport};
 use connections::{Bounds, Connections, Patience};
@@ -59,9 +62,12 @@ impl Server {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let state = StateDir::new(&config.data_dir);
-        // First, since they are what an operator changes most: nothing is touched if they can't be used.
+        // First, since they are what an operator changes most: nothing is touched if they can't be
+        // used.
         let tls = match &config.vehicles.tls {
-            Some(tls) => Some((tls.listen, Tls::load(tls, Arc::clone(&clock), Arc::clone(&metrics))?)),
+            Some(tls) => {
+                Some((tls.listen, Tls::load(tls, Arc::clone(&clock), Arc::clone(&metrics))?))
+            }
             None => None,
         };
         let opened = state.open(limits(&config)?, clock, metrics, Handle::current()).await?;
@@ -96,7 +102,12 @@ impl Server {
     }
 
     /// Runs a task beside the server, which stops when the task ends.
-    pub fn run_beside(&self, name: &'static str, pulse: Pulse, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn run_beside(
+        &self,
+        name: &'static str,
+        pulse: Pulse,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         self.opened.app.watch().spawn(name, pulse, &Handle::current(), task);
     }
 
@@ -109,20 +120,30 @@ impl Server {
         }
     }
 
-    /// Serves until `stop` is ready, then lets running requests end, for as long as the configuration says.
+    /// Serves until `stop` is ready, then lets running requests end, for as long as the
+    /// configuration says.
     ///
     /// # Errors
     ///
-    /// If the HTTP server fails, or if a background task ends: nothing would be published, or nobody looked after.
+    /// If the HTTP server fails, or if a background task ends: nothing would be published, or
+    /// nobody looked after.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, listener, tls, identity, opened, trace_export } = self;
         let Opened { app, publisher_task, lock } = opened;
         let (watch, runtime) = (app.watch().clone(), Handle::current());
-        let publishing =
-            watch.spawn("publishes metadata", publisher_task.pulse(), &runtime, publisher_task.run(RESIGN_INTERVAL));
+        let publishing = watch.spawn(
+            "publishes metadata",
+            publisher_task.pulse(),
+            &runtime,
+            publisher_task.run(RESIGN_INTERVAL),
+        );
         let maintaining = Arc::clone(&app).maintain(MAINTENANCE_INTERVAL);
-        let maintaining =
-            watch.spawn("looks after the state directory", app.maintenance_pulse(), &runtime, maintaining);
+        let maintaining = watch.spawn(
+            "looks after the state directory",
+            app.maintenance_pulse(),
+            &runtime,
+            maintaining,
+        );
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
         let looking_after = looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), &watch);
@@ -130,11 +151,13 @@ impl Server {
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let (mut served, mut task_ended) = (None, None);
-        let manager = Manager::at(notify_socket().as_deref()).context("NOTIFY_SOCKET can't be used")?;
+        let manager =
+            Manager::at(notify_socket().as_deref()).context("NOTIFY_SOCKET can't be used")?;
         manager.ready();
         tokio::select! {
             () = lost(&lock) => {
-                // Another server may have the directory by now: nothing more is written to it, and nobody waits.
+                // Another server may have the directory by now: nothing more is written to it, and
+                // nobody waits.
                 bail!("{} is not the directory that was locked any more: it was moved or replaced", config.data_dir.display());
             }
             ended = &mut serving => served = Some(ended),
@@ -159,7 +182,8 @@ impl Server {
         looking_after.iter().for_each(JoinHandle::abort);
         app.drain().await;
         drop(app);
-        // The last publisher went with the application, if no worker thread is still letting go of it.
+        // The last publisher went with the application, if no worker thread is still letting go of
+        // it.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, publishing).await;
         drop(lock);
         tracing::info!("stopped");
@@ -175,7 +199,8 @@ async fn lost(lock: &StateLock) {
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))?;
     listener.set_nonblocking(true).context("failed to prepare the listener")?;
     Ok(listener)
 }
@@ -187,7 +212,8 @@ fn identity_config(config: &VehicleConfig) -> anyhow::Result<IdentityConfig> {
         VehicleIdFrom::Uri => CertificateField::Uri,
     };
     let proxy = config.proxy.as_ref().map(|(header, addresses)| {
-        let header = header.parse().with_context(|| format!("{header:?} is no name of a header"))?;
+        let header =
+            header.parse().with_context(|| format!("{header:?} is no name of a header"))?;
         anyhow::Ok(TrustedProxy { header, addresses: addresses.clone() })
     });
     Ok(IdentityConfig { certificate_field, proxy: proxy.transpose()? })
@@ -197,12 +223,17 @@ fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
     let default = Limits::default();
     let quarantine_on = config.vehicles.quarantine_on.as_deref().map(str::parse).transpose();
     Ok(Limits {
-        quarantine_on: quarantine_on.context("quarantine-on can't be used")?.unwrap_or(default.quarantine_on),
+        quarantine_on: quarantine_on
+            .context("quarantine-on can't be used")?
+            .unwrap_or(default.quarantine_on),
         max_image_size: config.max_image_size.unwrap_or(default.max_image_size),
         idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
         max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
         reserved_space: config.reserved_space,
-        vehicles_in_memory: config.vehicles.vehicles_in_memory.unwrap_or(default.vehicles_in_memory),
+        vehicles_in_memory: config
+            .vehicles
+            .vehicles_in_memory
+            .unwrap_or(default.vehicles_in_memory),
         silent_after: config.vehicles.silent_after.unwrap_or(default.silent_after),
     })
 }
@@ -223,17 +254,27 @@ fn repo_config(config: &ServeConfig) -> RepoConfig {
 fn bounds(config: &ServeConfig) -> anyhow::Result<Bounds> {
     let descriptors = descriptors::raise_limit()?;
     // One for the connection, one for the file that it is sent.
-    let possible = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_BESIDES) / 2).unwrap_or(usize::MAX).max(16);
+    let possible = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_BESIDES) / 2)
+        .unwrap_or(usize::MAX)
+        .max(16);
     let wanted = config.connections.max_connections;
     let total = wanted.unwrap_or(MAX_CONNECTIONS).min(possible);
     if wanted.is_some_and(|wanted| wanted > total) {
-        tracing::warn!(descriptors, "max-connections is {total}: more open files are not allowed (LimitNOFILE)");
+        tracing::warn!(
+            descriptors,
+            "max-connections is {total}: more open files are not allowed (LimitNOFILE)"
+        );
     }
     Ok(Bounds {
         total,
         per_address: config.connections.max_connections_per_address.unwrap_or(total / 2),
         handshakes: total / 8,
-        proxies: config.vehicles.proxy.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect(),
+        proxies: config
+            .vehicles
+            .proxy
+            .iter()
+            .flat_map(|(_, addresses)| addresses.iter().copied())
+            .collect(),
         patience: Patience {
             handshake: HANDSHAKE_TIMEOUT,
             head: HEAD_TIMEOUT,
@@ -247,10 +288,15 @@ fn bounds(config: &ServeConfig) -> anyhow::Result<Bounds> {
 }
 
 /// Starts what looks after connections and TLS files.
-fn looking_after(connections: &Arc<Connections>, tls: Option<&Arc<Tls>>, watch: &Watch) -> Vec<JoinHandle<()>> {
+fn looking_after(
+    connections: &Arc<Connections>,
+    tls: Option<&Arc<Tls>>,
+    watch: &Watch,
+) -> Vec<JoinHandle<()>> {
     let runtime = Handle::current();
     let looking = Arc::clone(connections).watch();
-    let mut tasks = vec![watch.spawn("looks after connections", Pulse::default(), &runtime, looking)];
+    let mut tasks =
+        vec![watch.spawn("looks after connections", Pulse::default(), &runtime, looking)];
     if let Some(tls) = tls {
         let looking = Arc::clone(tls).watch();
         tasks.push(watch.spawn("looks after TLS files", Pulse::default(), &runtime, looking));
@@ -281,11 +327,13 @@ fn build_http_server(
         let state = state.clone();
         move || worker(state.clone(), trace_export, port.clone())
     };
-    let mut builder =
-        builder.listen("motorcade", listener, worker(plain)).context("failed to start the HTTP server")?;
+    let mut builder = builder
+        .listen("motorcade", listener, worker(plain))
+        .context("failed to start the HTTP server")?;
     if let Some((listener, port)) = tls {
-        builder =
-            builder.listen("motorcade-tls", listener, worker(port)).context("failed to start the HTTPS server")?;
+        builder = builder
+            .listen("motorcade-tls", listener, worker(port))
+            .context("failed to start the HTTPS server")?;
     }
     Ok(builder.run())
 }
@@ -298,7 +346,10 @@ fn worker(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
     fn_factory(move || {
         let observe = Observe::new(Arc::clone(state.app.metrics()), trace_export);
-        let routes = ActixApp::new().wrap(from_fn(http::head::check)).wrap(observe).configure(http::configure(&state));
+        let routes = ActixApp::new()
+            .wrap(from_fn(http::head::check))
+            .wrap(observe)
+            .configure(http::configure(&state));
         let routes = map_config(routes, |()| AppConfig::default()).new_service(());
         let port = port.clone();
         async move {

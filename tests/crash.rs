@@ -1,4 +1,5 @@
-//! What is left when the real process is killed at any moment, is told to stop, or has no disk space left.
+//! What is left when the real process is killed at any moment, is told to stop, or has no disk
+//! space left.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -27,8 +28,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use support::{
-    Client, Process, Server, create_token, files_below, fsck, http, init, motorcade, noise, run, sha256, snakeoil,
-    wait_until,
+    Client, Process, Server, create_token, files_below, fsck, http, init, motorcade, noise, run,
+    sha256, snakeoil, wait_until,
 };
 
 const KILLS: usize = 40;
@@ -43,7 +44,8 @@ struct Site {
 }
 
 impl Site {
-    /// A state directory with few bins, so that there is more publishing than looking at what was published.
+    /// A state directory with few bins, so that there is more publishing than looking at what was
+    /// published.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::in_folder(dir).await
@@ -83,7 +85,9 @@ impl Site {
 
     async fn verify(&self, server: &Server) -> VerifiedRepository {
         let loaded = VerifiedRepository::load(&self.trusted, &server.repo_url()).await;
-        loaded.unwrap_or_else(|error| panic!("the repository does not verify: {error:?}\n{}", server.log()))
+        loaded.unwrap_or_else(|error| {
+            panic!("the repository does not verify: {error:?}\n{}", server.log())
+        })
     }
 
     /// Downloads an image as a vehicle does and opens it; returns the SHA-256 of what comes out.
@@ -93,8 +97,11 @@ impl Site {
         repository.download(&format!("{path}.jwe"), &envelope).await.unwrap();
         let key = fs::read_to_string(snakeoil("snakeoil_p256.pem")).unwrap();
         let key = RecipientPrivateKey::parse(&key).unwrap();
-        let (data_key, algorithm) = Envelope::parse(&fs::read(&envelope).unwrap()).unwrap().open(&key).unwrap();
-        let mut reader = SegmentReader::new(Cursor::new(fs::read(&sealed).unwrap()), &data_key, algorithm).unwrap();
+        let (data_key, algorithm) =
+            Envelope::parse(&fs::read(&envelope).unwrap()).unwrap().open(&key).unwrap();
+        let mut reader =
+            SegmentReader::new(Cursor::new(fs::read(&sealed).unwrap()), &data_key, algorithm)
+                .unwrap();
         let (mut hasher, mut segment) = (Sha256::new(), Vec::new());
         while reader.next_segment(&mut segment).unwrap().is_some() {
             hasher.update(&segment);
@@ -102,11 +109,13 @@ impl Site {
         hex::encode(hasher.finalize())
     }
 
-    /// What holds after every start, before anything else happens: no orphan, and metadata that verifies.
+    /// What holds after every start, before anything else happens: no orphan, and metadata that
+    /// verifies.
     async fn check_after_start(&self, server: &Server) -> VerifiedRepository {
         let ready = http().get(format!("{}/readyz", server.url())).send().await.unwrap();
         assert_eq!(ready.status(), StatusCode::OK);
-        // A server that has found changes to publish stages files of its own; those of a dead process never go.
+        // A server that has found changes to publish stages files of its own; those of a dead
+        // process never go.
         wait_until("no half-written file is left", async || self.staged().is_empty()).await;
         assert_eq!(fsck(&self.data_dir()), [""; 0], "{}", server.log());
         self.verify(server).await
@@ -166,7 +175,9 @@ impl Image {
     async fn send(&self, client: &Client) -> Option<StatusCode> {
         let bytes = Bytes::from(self.bytes());
         let pieces = (0..bytes.len().div_ceil(PIECE)).map(move |number| {
-            Ok::<_, std::io::Error>(bytes.slice(number * PIECE..bytes.len().min((number + 1) * PIECE)))
+            Ok::<_, std::io::Error>(
+                bytes.slice(number * PIECE..bytes.len().min((number + 1) * PIECE)),
+            )
         });
         let body = Body::wrap_stream(stream::iter(pieces));
         client.put(&self.path, self.query(), body).await.ok().map(|response| response.status())
@@ -202,7 +213,11 @@ impl Ledger {
 
     fn saw_versions(&mut self, versions: [u64; 3]) {
         let went_down = versions.iter().zip(self.versions).any(|(now, before)| *now < before);
-        assert!(!went_down, "root, timestamp and snapshot were {:?} and are {versions:?}", self.versions);
+        assert!(
+            !went_down,
+            "root, timestamp and snapshot were {:?} and are {versions:?}",
+            self.versions
+        );
         self.versions = versions;
     }
 
@@ -212,7 +227,9 @@ impl Ledger {
             let name = entry.file_name().into_string().unwrap();
             match name.as_str() {
                 "timestamp.json" => drop(self.saw_timestamp(&fs::read(entry.path()).unwrap())),
-                name if name.ends_with(".json") => self.saw_file(name, &fs::read(entry.path()).unwrap()),
+                name if name.ends_with(".json") => {
+                    self.saw_file(name, &fs::read(entry.path()).unwrap())
+                }
                 name => assert_eq!(name, "targets"),
             }
         }
@@ -224,12 +241,20 @@ fn signed(bytes: &[u8]) -> Value {
 }
 
 /// Uploads one image after the other until the server is gone.
-async fn upload_until_killed(client: Client, ledger: Arc<Mutex<Ledger>>, mut rng: Rng, largest: u64, wave: String) {
+async fn upload_until_killed(
+    client: Client,
+    ledger: Arc<Mutex<Ledger>>,
+    mut rng: Rng,
+    largest: u64,
+    wave: String,
+) {
     for number in 0.. {
         let blocks = 1 + rng.below(largest) as usize;
         let image = Image { path: format!("gw/{wave}/{number}.bin"), blocks };
         match image.send(&client).await {
-            Some(StatusCode::CREATED) => drop(ledger.lock().unwrap().accepted.insert(image.path.clone(), image)),
+            Some(StatusCode::CREATED) => {
+                drop(ledger.lock().unwrap().accepted.insert(image.path.clone(), image))
+            }
             Some(status) => panic!("{} got {status}", image.path),
             None => return ledger.lock().unwrap().interrupted.push(image),
         }
@@ -247,7 +272,8 @@ async fn follow_metadata(client: &Client, ledger: &Mutex<Ledger>) -> Option<()> 
     let timestamp = fetch(client, "timestamp.json").await?;
     let version = ledger.lock().unwrap().saw_timestamp(&timestamp);
     assert!(version >= before, "the timestamp went from {before} to {version}");
-    let snapshot = format!("{}.snapshot.json", signed(&timestamp)["meta"]["snapshot.json"]["version"]);
+    let snapshot =
+        format!("{}.snapshot.json", signed(&timestamp)["meta"]["snapshot.json"]["version"]);
     let listed = fetch(client, &snapshot).await?;
     ledger.lock().unwrap().saw_file(&snapshot, &listed);
     for (file, meta) in signed(&listed)["meta"].as_object().unwrap() {
@@ -323,25 +349,45 @@ async fn a_server_killed_at_any_moment_goes_on_where_its_clients_were_told_that_
     let repository = site.verify(&server).await;
     let accepted = ledger.lock().unwrap().accepted.clone();
     for image in accepted.values() {
-        assert_eq!(site.open(&repository, &image.path).await, sha256(&image.bytes()), "{}", image.path);
+        assert_eq!(
+            site.open(&repository, &image.path).await,
+            sha256(&image.bytes()),
+            "{}",
+            image.path
+        );
     }
-    println!("{:?}: {KILLS} kills, {} images, {retried} retries", started.elapsed(), accepted.len());
+    println!(
+        "{:?}: {KILLS} kills, {} images, {retried} retries",
+        started.elapsed(),
+        accepted.len()
+    );
     assert!(retried > KILLS / 2, "most kills interrupt an upload");
 }
 
 /// Lets clients work and kills the server under them.
-async fn crash(site: &Site, server: Server, ledger: &Arc<Mutex<Ledger>>, rng: &mut Rng, moment: &Moment, round: usize) {
+async fn crash(
+    site: &Site,
+    server: Server,
+    ledger: &Arc<Mutex<Ledger>>,
+    rng: &mut Rng,
+    moment: &Moment,
+    round: usize,
+) {
     let client = server.client(&site.token);
     let mut clients = vec![tokio::spawn(read_until_killed(client.clone(), Arc::clone(ledger)))];
     for worker in 0..UPLOADERS {
         let (wave, rng) = (format!("{round}/{worker}"), Rng(rng.next()));
-        let uploads = upload_until_killed(client.clone(), Arc::clone(ledger), rng, moment.largest(), wave);
+        let uploads =
+            upload_until_killed(client.clone(), Arc::clone(ledger), rng, moment.largest(), wave);
         clients.push(tokio::spawn(uploads));
     }
     if matches!(moment, Moment::Publication) {
         let rounds = 1 + rng.below(4) as usize;
         let (before, repo) = (snapshots(site), site.data_dir().join("repo"));
-        wait_until("something is published", async || snapshots(site) >= before + rounds || !repo.exists()).await;
+        wait_until("something is published", async || {
+            snapshots(site) >= before + rounds || !repo.exists()
+        })
+        .await;
         tokio::time::sleep(rng.duration(Duration::from_millis(8))).await;
     } else {
         tokio::time::sleep(rng.duration(Duration::from_millis(400))).await;
@@ -353,12 +399,13 @@ async fn crash(site: &Site, server: Server, ledger: &Arc<Mutex<Ledger>>, rng: &m
 }
 
 fn snapshots(site: &Site) -> usize {
-    let names = fs::read_dir(site.data_dir().join("repo")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names =
+        fs::read_dir(site.data_dir().join("repo")).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_string_lossy().ends_with(".snapshot.json")).count()
 }
 
-/// After a restart: all that clients were told is still so, and what was interrupted succeeds when it is repeated.
-/// Returns how many uploads that were.
+/// After a restart: all that clients were told is still so, and what was interrupted succeeds when
+/// it is repeated. Returns how many uploads that were.
 async fn check_promises(site: &Site, server: &Server, ledger: &Arc<Mutex<Ledger>>) -> usize {
     let repository = site.check_after_start(server).await;
     for mended in ["removed what unfinished uploads had left", "timestamp.json was not the one"] {
@@ -366,7 +413,8 @@ async fn check_promises(site: &Site, server: &Server, ledger: &Arc<Mutex<Ledger>
             println!("    {mended}");
         }
     }
-    // Noted at once: images that were accepted and not yet published are published while this goes on.
+    // Noted at once: images that were accepted and not yet published are published while this goes
+    // on.
     ledger.lock().unwrap().saw_versions(repository.versions());
     let client = server.client(&site.token);
     follow_metadata(&client, ledger).await.expect("the server is there");
@@ -381,7 +429,11 @@ async fn check_promises(site: &Site, server: &Server, ledger: &Arc<Mutex<Ledger>
     };
     for image in &interrupted {
         let status = image.send(&client).await.expect("the server is there");
-        assert!([StatusCode::OK, StatusCode::CREATED].contains(&status), "{} got {status}", image.path);
+        assert!(
+            [StatusCode::OK, StatusCode::CREATED].contains(&status),
+            "{} got {status}",
+            image.path
+        );
         ledger.lock().unwrap().accepted.insert(image.path.clone(), image.clone());
     }
     interrupted.len()
@@ -397,11 +449,15 @@ async fn an_init_killed_at_any_moment_can_be_repeated() {
     for round in 0..12 {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("state");
-        // Keys, policy and catalog are made in a small part of the time, so half of the kills go there.
+        // Keys, policy and catalog are made in a small part of the time, so half of the kills go
+        // there.
         let longest = if round % 2 == 0 { longest } else { longest.min(Duration::from_millis(80)) };
         for _ in 0..2 {
-            let process =
-                Process::spawn(motorcade(["init", "--data-dir"]).arg(&data_dir).stderr(std::process::Stdio::null()));
+            let process = Process::spawn(
+                motorcade(["init", "--data-dir"])
+                    .arg(&data_dir)
+                    .stderr(std::process::Stdio::null()),
+            );
             tokio::time::sleep(rng.duration(longest)).await;
             process.kill();
         }
@@ -419,16 +475,31 @@ async fn an_init_killed_at_any_moment_can_be_repeated() {
 /// Ends the process at its first write to a file: the file is there by then, and empty.
 fn init_without_writing(data_dir: &Path) {
     let mut command = Command::new("bash");
-    command.args(["-c", "ulimit -f 0 -c 0; exec \"$0\" init --data-dir \"$1\"", env!("CARGO_BIN_EXE_motorcade")]);
+    command.args([
+        "-c",
+        "ulimit -f 0 -c 0; exec \"$0\" init --data-dir \"$1\"",
+        env!("CARGO_BIN_EXE_motorcade"),
+    ]);
     let output = command.arg(data_dir).output().unwrap();
-    assert_eq!(output.status.signal(), Some(Signal::XFSZ.as_raw()), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.signal(),
+        Some(Signal::XFSZ.as_raw()),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
 fn an_init_killed_between_making_a_file_and_filling_it_can_be_repeated() {
     let complete = tempfile::tempdir().unwrap();
     init(complete.path());
-    let files = ["metadata/policy.toml", "keys/root.pem", "keys/targets.pem", "keys/timestamp.pem", "keys/escrow.jwk"];
+    let files = [
+        "metadata/policy.toml",
+        "keys/root.pem",
+        "keys/targets.pem",
+        "keys/timestamp.pem",
+        "keys/escrow.jwk",
+    ];
     let made = files_below(complete.path());
     assert!(files.iter().all(|file| made.contains(&(*file).to_owned())), "{made:?}");
     let mut wrong = Vec::new();
@@ -463,10 +534,12 @@ impl SlowUpload {
     /// Sends `first` and waits until the server has begun to write.
     async fn begin(site: &Site, server: &Server, path: &'static str, first: Vec<u8>) -> Self {
         let (pieces, mut waiting) = mpsc::channel(1);
-        let body =
-            stream::poll_fn(move |context| waiting.poll_recv(context).map(|piece| piece.map(Ok::<_, std::io::Error>)));
+        let body = stream::poll_fn(move |context| {
+            waiting.poll_recv(context).map(|piece| piece.map(Ok::<_, std::io::Error>))
+        });
         let client = server.client(&site.token);
-        let answer = tokio::spawn(async move { client.put(path, "", Body::wrap_stream(body)).await });
+        let answer =
+            tokio::spawn(async move { client.put(path, "", Body::wrap_stream(body)).await });
         pieces.send(first.into()).await.unwrap();
         wait_until("the upload is on the disk", async || !site.staged().is_empty()).await;
         Self { pieces, answer }
@@ -478,7 +551,9 @@ async fn a_stop_that_does_not_wait_keeps_nothing_of_an_unfinished_upload() {
     let site = Site::new().await;
     let mut server = site.serve(&["--shutdown-timeout", "1"]);
     let image = Image { path: "gw/1/gateway.bin".into(), blocks: 512 };
-    let upload = SlowUpload::begin(&site, &server, "gw/1/gateway.bin", image.bytes()[..2_500_000].to_vec()).await;
+    let upload =
+        SlowUpload::begin(&site, &server, "gw/1/gateway.bin", image.bytes()[..2_500_000].to_vec())
+            .await;
     server.process.signal(Signal::TERM);
     let status = server.process.ended().await;
     assert_eq!(status.code(), Some(0), "{}", server.log());
@@ -504,7 +579,8 @@ async fn a_stop_that_waits_lets_an_upload_end() {
     let upload = SlowUpload::begin(&site, &server, "gw/1/gateway.bin", first.to_vec()).await;
     server.process.signal(Signal::TERM);
     let url = format!("{}/healthz", server.url());
-    wait_until("new clients are turned away", async || http().get(&url).send().await.is_err()).await;
+    wait_until("new clients are turned away", async || http().get(&url).send().await.is_err())
+        .await;
     upload.pieces.send(Bytes::copy_from_slice(rest)).await.unwrap();
     drop(upload.pieces);
     let answer = upload.answer.await.unwrap().unwrap();
@@ -525,7 +601,8 @@ impl SmallDisk {
     fn mount(folder: &Path, size: &str) -> Option<Self> {
         let options = format!("size={size}");
         let mut command = Command::new("mount");
-        let mounted = command.args(["-t", "tmpfs", "-o", &options, "motorcade-test"]).arg(folder).output();
+        let mounted =
+            command.args(["-t", "tmpfs", "-o", &options, "motorcade-test"]).arg(folder).output();
         match mounted {
             Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
             other => {
@@ -569,8 +646,11 @@ async fn an_image_that_the_disk_has_no_room_for_is_refused_and_nothing_of_it_sta
     let before = site.verify(&server).await.versions();
     let image = noise("too large", 1024 * 1024).repeat(100);
     let length = Body::from(image.clone()); // is announced, so that it is refused from the head
-    let pieces: Vec<_> = image.chunks(PIECE).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
-    for (name, body) in [("announced", length), ("streamed", Body::wrap_stream(stream::iter(pieces)))] {
+    let pieces: Vec<_> =
+        image.chunks(PIECE).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+    for (name, body) in
+        [("announced", length), ("streamed", Body::wrap_stream(stream::iter(pieces)))]
+    {
         let answer = client.put(&format!("large/{name}.bin"), "", body).await.unwrap();
         assert_eq!(answer.status(), StatusCode::INSUFFICIENT_STORAGE, "{name}");
         let problem: Value = answer.json().await.unwrap();
@@ -598,14 +678,17 @@ async fn a_disk_that_fills_up_at_any_step_of_a_publication_stops_it_whole() {
         let filler = disk.fill(free);
         let image = Image { path: format!("gw/{free}/gateway.bin"), blocks: 2 };
         let status = image.send(&client).await;
-        let status = status.unwrap_or_else(|| panic!("{free} bytes free: no answer\n{}", server.log()));
+        let status =
+            status.unwrap_or_else(|| panic!("{free} bytes free: no answer\n{}", server.log()));
         let expected = [StatusCode::INSUFFICIENT_STORAGE, StatusCode::CREATED];
         assert!(expected.contains(&status), "{free} bytes free: {status}\n{}", server.log());
         refused += usize::from(status == StatusCode::INSUFFICIENT_STORAGE);
         site.verify(&server).await; // as it was or with the image, but whole
         fs::remove_file(filler).unwrap();
         let again = image.send(&client).await;
-        let again = again.unwrap_or_else(|| panic!("{free} bytes free: {status}, then no answer\n{}", server.log()));
+        let again = again.unwrap_or_else(|| {
+            panic!("{free} bytes free: {status}, then no answer\n{}", server.log())
+        });
         assert!(
             [StatusCode::OK, StatusCode::CREATED].contains(&again),
             "{free} bytes free: {status}, then {again}\n{}",
@@ -613,8 +696,16 @@ async fn a_disk_that_fills_up_at_any_step_of_a_publication_stops_it_whole() {
         );
         let repository = site.check_after_start(&server).await;
         let is_there = repository.find(&image.path).is_some();
-        assert!(is_there, "{free} bytes free: {status}, then {again}, but it is not published\n{}", server.log());
-        assert_eq!(site.open(&repository, &image.path).await, sha256(&image.bytes()), "{free} bytes free");
+        assert!(
+            is_there,
+            "{free} bytes free: {status}, then {again}, but it is not published\n{}",
+            server.log()
+        );
+        assert_eq!(
+            site.open(&repository, &image.path).await,
+            sha256(&image.bytes()),
+            "{free} bytes free"
+        );
     }
     assert!((1..30).contains(&refused), "some fit and some do not: {refused} were refused");
     let mut server = server;
@@ -630,7 +721,9 @@ fn syncs(trace: &str) -> Vec<(f64, f64)> {
     let mut all = Vec::new();
     for line in trace.lines().filter(|line| line.contains("sync")) {
         let mut words = line.split_whitespace();
-        let (Some(thread), Some(at)) = (words.next(), words.next().and_then(|at| at.parse::<f64>().ok())) else {
+        let (Some(thread), Some(at)) =
+            (words.next(), words.next().and_then(|at| at.parse::<f64>().ok()))
+        else {
             continue;
         };
         if line.contains("<unfinished") {
@@ -672,7 +765,11 @@ async fn an_upload_waits_for_the_disk_at_most_ten_times_in_a_row() {
     command.args(["-f", "-ttt", "-T", "-e", "trace=fsync,fdatasync,sync_file_range,syncfs,sync"]);
     // A slow disk: what is done beside each other overlaps.
     command.args(["-e", "inject=fsync,fdatasync:delay_enter=20000", "-o"]).arg(&trace);
-    let mut strace = match command.args(["-p", &server.process.id()]).stderr(std::process::Stdio::null()).spawn() {
+    let mut strace = match command
+        .args(["-p", &server.process.id()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+    {
         Ok(strace) => strace,
         Err(error) => return println!("skipped: strace can't be run: {error}"),
     };

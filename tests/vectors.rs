@@ -1,5 +1,5 @@
-//! Runs `tests/vectors/`, which programs that share no code with ours have made: the file name is the case, its header
-//! says what has to come out.
+//! Runs `tests/vectors/`, which programs that share no code with ours have made: the file name is
+//! the case, its header says what has to come out.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -43,7 +43,9 @@ impl Sealed {
         let end = file.windows(2).position(|pair| pair == b"\n\n").unwrap();
         let (header, body) = file.split_at(end);
         let lines = std::str::from_utf8(header).unwrap().lines();
-        let fields = lines.map(|line| line.split_once(": ").unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let fields = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         Self { name, fields: fields.collect(), bytes: body[2..].to_vec() }
     }
@@ -70,7 +72,9 @@ impl Sealed {
 
     fn expected(&self) -> Outcome {
         match self.field("expect") {
-            "success" => Outcome::Opened { plaintext_sha256: self.field("plaintext-sha256").to_owned() },
+            "success" => {
+                Outcome::Opened { plaintext_sha256: self.field("plaintext-sha256").to_owned() }
+            }
             "header failure" => Outcome::Header,
             "truncated" => Outcome::Truncated,
             "authentication failure" => Outcome::Authentication,
@@ -79,7 +83,8 @@ impl Sealed {
     }
 
     fn open_in_order(&self) -> Outcome {
-        let opened = SegmentReader::new(Cursor::new(&self.bytes), &self.data_key(), self.algorithm());
+        let opened =
+            SegmentReader::new(Cursor::new(&self.bytes), &self.data_key(), self.algorithm());
         let digest = opened.and_then(|mut reader| {
             let (mut hasher, mut segment) = (Sha256::new(), Vec::new());
             while reader.next_segment(&mut segment)?.is_some() {
@@ -91,7 +96,8 @@ impl Sealed {
     }
 
     fn open_at_random(&self) -> Outcome {
-        let opened = RandomReader::new(Cursor::new(&self.bytes), &self.data_key(), self.algorithm());
+        let opened =
+            RandomReader::new(Cursor::new(&self.bytes), &self.data_key(), self.algorithm());
         let digest = opened.and_then(|mut reader| {
             let mut plaintext = Vec::new();
             reader.read_to_end(&mut plaintext).map_err(reason)?;
@@ -133,8 +139,8 @@ fn with_bytes() -> Vec<Sealed> {
     sealed().into_iter().filter(|vector| !vector.is_recipe()).collect()
 }
 
-/// Recipes with their bytes, which the folder's own sealer makes: they would fill the folder, and our sealer takes no
-/// salt from outside.
+/// Recipes with their bytes, which the folder's own sealer makes: they would fill the folder, and
+/// our sealer takes no salt from outside.
 fn from_recipes() -> Vec<Sealed> {
     const SEAL: &str = "
 import sys
@@ -157,17 +163,29 @@ for name in sys.argv[3:]:
 }
 
 /// Compares all of them before it fails, so that one run shows every case that is wrong.
-fn check(vectors: Vec<Sealed>, open: impl Fn(&Sealed) -> Outcome, expected: impl Fn(&Sealed) -> Outcome) {
+fn check(
+    vectors: Vec<Sealed>,
+    open: impl Fn(&Sealed) -> Outcome,
+    expected: impl Fn(&Sealed) -> Outcome,
+) {
     let wrong = vectors.iter().filter(|vector| open(vector) != expected(vector));
-    let wrong: Vec<String> =
-        wrong.map(|v| format!("{} ({}): {:?}, not {:?}", v.name, v.field("comment"), open(v), expected(v))).collect();
+    let wrong: Vec<String> = wrong
+        .map(|v| {
+            format!("{} ({}): {:?}, not {:?}", v.name, v.field("comment"), open(v), expected(v))
+        })
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn vectors_are_what_their_headers_say() {
     for vector in with_bytes() {
-        assert_eq!(vector.bytes.len().to_string(), vector.field("sealed-length"), "{}", vector.name);
+        assert_eq!(
+            vector.bytes.len().to_string(),
+            vector.field("sealed-length"),
+            "{}",
+            vector.name
+        );
         assert_eq!(sha256(&vector.bytes), vector.field("sealed-sha256"), "{}", vector.name);
     }
 }
@@ -208,7 +226,8 @@ fn lengths_are_computed_as_the_vectors_have_them() {
         if vector.name == "4kb_empty_last" {
             continue; // a length that no sealer gives
         }
-        let (plaintext, sealed) = (vector.plaintext().len() as u64, vector.field("sealed-length").parse().unwrap());
+        let (plaintext, sealed) =
+            (vector.plaintext().len() as u64, vector.field("sealed-length").parse().unwrap());
         let layout = Layout::of(vector.algorithm());
         assert_eq!(layout.sealed_length(plaintext), Some(sealed), "{}", vector.name);
         assert_eq!(layout.plaintext_length(sealed).unwrap(), plaintext, "{}", vector.name);
@@ -219,11 +238,16 @@ fn lengths_are_computed_as_the_vectors_have_them() {
 fn any_part_of_an_image_is_that_part_of_its_plaintext() {
     for vector in from_recipes().iter().filter(|vector| vector.field("alg").ends_with("4KB")) {
         let plaintext = vector.plaintext();
-        let mut reader = RandomReader::new(Cursor::new(&vector.bytes), &vector.data_key(), vector.algorithm()).unwrap();
+        let mut reader =
+            RandomReader::new(Cursor::new(&vector.bytes), &vector.data_key(), vector.algorithm())
+                .unwrap();
         assert_eq!(reader.plaintext_length(), plaintext.len() as u64);
         for start in [0, 1, 4039, 4040, 4041, 8119, 8120, plaintext.len() - 1] {
             for length in [1, 41, 4080, plaintext.len()] {
-                let Some(expected) = plaintext.get(start..plaintext.len().min(start + length)) else { continue };
+                let Some(expected) = plaintext.get(start..plaintext.len().min(start + length))
+                else {
+                    continue;
+                };
                 let mut part = vec![0; expected.len()];
                 reader.seek(SeekFrom::Start(start as u64)).unwrap();
                 reader.read_exact(&mut part).unwrap();
@@ -260,8 +284,11 @@ fn envelopes(expect: impl Fn(&str) -> bool) -> Vec<Sent> {
         name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
         case: serde_json::from_slice(&fs::read(&path).unwrap()).unwrap(),
     };
-    let found: Vec<Sent> =
-        folder("envelope").into_iter().map(read).filter(|sent| expect(sent.text("expect"))).collect();
+    let found: Vec<Sent> = folder("envelope")
+        .into_iter()
+        .map(read)
+        .filter(|sent| expect(sent.text("expect")))
+        .collect();
     assert!(!found.is_empty());
     found
 }
@@ -270,10 +297,16 @@ fn envelopes(expect: impl Fn(&str) -> bool) -> Vec<Sent> {
 fn class(error: &EnvelopeError) -> &'static str {
     use EnvelopeError as E;
     match error {
-        E::NotAJwe | E::BadJson { .. } | E::DuplicateMember { .. } | E::MixedSerialization => "malformed",
-        E::RepeatedHeader { .. } | E::Missing { .. } | E::BadMember { .. } | E::NoRecipients => "malformed",
+        E::NotAJwe | E::BadJson { .. } | E::DuplicateMember { .. } | E::MixedSerialization => {
+            "malformed"
+        }
+        E::RepeatedHeader { .. } | E::Missing { .. } | E::BadMember { .. } | E::NoRecipients => {
+            "malformed"
+        }
         E::BadEphemeralKey { .. } | E::BadPayload => "malformed",
-        E::UnsupportedAlg { .. } | E::UnsupportedEnc { .. } | E::UnsupportedCty { .. } => "unsupported",
+        E::UnsupportedAlg { .. } | E::UnsupportedEnc { .. } | E::UnsupportedCty { .. } => {
+            "unsupported"
+        }
         E::UnsupportedFeature { .. } => "unsupported",
         E::NoEntry { .. } => "no recipient",
         E::DoesNotOpen => "authentication failure",
@@ -284,8 +317,8 @@ fn class(error: &EnvelopeError) -> &'static str {
 /// Where our errors draw the line elsewhere than the vectors.
 fn expected_class(sent: &Sent) -> &str {
     match sent.name.as_str() {
-        "crit_empty" => "unsupported",                     // what `crit` holds is not looked at
-        "changed_protected" => "unsupported",              // the changed `cty` is refused before the tag is looked at
+        "crit_empty" => "unsupported", // what `crit` holds is not looked at
+        "changed_protected" => "unsupported", // the changed `cty` is refused before the tag is looked at
         "epk_p384" | "payload_alg_unknown" => "malformed", // one error for any key that is not of the one right kind
         _ => sent.text("expect"),
     }
@@ -296,9 +329,12 @@ fn envelopes_for_a_key_give_it_the_data_key() {
     let wrong: Vec<String> = envelopes(|expect| expect == "success")
         .iter()
         .filter_map(|sent| {
-            let opened = sent.open().map(|(key, alg)| (URL_SAFE_NO_PAD.encode(key.as_bytes()), alg.to_string()));
+            let opened = sent
+                .open()
+                .map(|(key, alg)| (URL_SAFE_NO_PAD.encode(key.as_bytes()), alg.to_string()));
             let expected = Ok((sent.text("k").to_owned(), sent.text("alg").to_owned()));
-            (opened != expected).then(|| format!("{} ({}): {opened:?}", sent.name, sent.text("comment")))
+            (opened != expected)
+                .then(|| format!("{} ({}): {opened:?}", sent.name, sent.text("comment")))
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -311,7 +347,9 @@ fn every_other_envelope_is_refused_for_its_reason() {
         .filter_map(|sent| {
             let (error, expected) = (sent.open().map(drop), expected_class(sent));
             let is_right = error.as_ref().is_err_and(|error| class(error) == expected);
-            (!is_right).then(|| format!("{} ({}): {error:?}, not {expected}", sent.name, sent.text("comment")))
+            (!is_right).then(|| {
+                format!("{} ({}): {error:?}, not {expected}", sent.name, sent.text("comment"))
+            })
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

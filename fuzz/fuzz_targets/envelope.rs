@@ -1,4 +1,5 @@
-//! An envelope from anyone: reading never fails but with an error, and what was read is written the same again.
+//! An envelope from anyone: reading never fails but with an error, and what was read is written the
+//! same again.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -8,7 +9,8 @@ use motorcade_fuzz::envelope::jwe::Envelope;
 use motorcade_fuzz::envelope::key::RecipientPrivateKey;
 
 static KEY: LazyLock<RecipientPrivateKey> = LazyLock::new(|| {
-    RecipientPrivateKey::parse(include_str!("../../tests/vectors/keys/snakeoil_p256.pem")).expect("it is a key")
+    RecipientPrivateKey::parse(include_str!("../../tests/vectors/keys/snakeoil_p256.pem"))
+        .expect("it is a key")
 });
 
 fuzz_target!(|input: &[u8]| {

@@ -6,6 +6,7 @@ use motorcade_fuzz::custom::ImageCustom;
 
 fuzz_target!(|input: &[u8]| {
     let Ok(custom) = serde_json::from_slice::<ImageCustom>(input) else { return };
-    let again: ImageCustom = serde_json::from_str(&custom.to_json()).expect("our own JSON can be read");
+    let again: ImageCustom =
+        serde_json::from_str(&custom.to_json()).expect("our own JSON can be read");
     assert_eq!(again, custom);
 });

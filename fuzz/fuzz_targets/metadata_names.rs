@@ -9,7 +9,12 @@ fuzz_target!(|name: &str| {
     for key in BlobKey::candidates(name) {
         let names = [Some(key.name()), key.alias()];
         assert!(names.iter().flatten().any(|known| known == name), "{key:?}");
-        assert!(!names.iter().flatten().any(|known| known.starts_with('/') || known.split('/').any(|p| p == "..")));
+        assert!(
+            !names
+                .iter()
+                .flatten()
+                .any(|known| known.starts_with('/') || known.split('/').any(|p| p == ".."))
+        );
     }
     let Ok(path) = name.parse::<ImagePath>() else { return };
     assert_eq!(path.as_str(), name);

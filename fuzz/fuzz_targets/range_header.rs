@@ -1,4 +1,5 @@
-//! A length and a Range field: the parts lie within the length, hold something, and neither overlap nor touch.
+//! A length and a Range field: the parts lie within the length, hold something, and neither overlap
+//! nor touch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

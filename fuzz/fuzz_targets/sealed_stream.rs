@@ -19,10 +19,11 @@ fuzz_target!(|input: &[u8]| {
         }
         Ok(plaintext)
     });
-    let at_random = RandomReader::new(Cursor::new(sealed), &key, algorithm).and_then(|mut reader| {
-        let mut plaintext = Vec::new();
-        reader.read_to_end(&mut plaintext).map(|_| plaintext).map_err(OpenError::Read)
-    });
+    let at_random =
+        RandomReader::new(Cursor::new(sealed), &key, algorithm).and_then(|mut reader| {
+            let mut plaintext = Vec::new();
+            reader.read_to_end(&mut plaintext).map(|_| plaintext).map_err(OpenError::Read)
+        });
     match (in_order, at_random) {
         (Ok(one), Ok(other)) => assert_eq!(one, other),
         // Only a stream can end with an empty segment, as in Tink.

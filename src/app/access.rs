@@ -23,16 +23,17 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Checks that an image may be uploaded under `path`: a supplier has a folder of its own (Uptane 2.1.0, 5.3.1).
+    /// Checks that an image may be uploaded under `path`: a supplier has a folder of its own
+    /// (Uptane 2.1.0, 5.3.1).
     ///
     /// # Errors
     ///
     /// [`Error::Forbidden`].
     pub fn check_upload(&self, path: &ImagePath) -> Result<(), Error> {
         match &self.path_prefix {
-            Some(prefix) if !path.as_str().starts_with(prefix) => {
-                Err(Error::Forbidden { detail: format!("this token may upload below {prefix} only") })
-            }
+            Some(prefix) if !path.as_str().starts_with(prefix) => Err(Error::Forbidden {
+                detail: format!("this token may upload below {prefix} only"),
+            }),
             _ => Ok(()),
         }
     }
@@ -63,7 +64,11 @@ impl<'a> NewToken<'a> {
 /// # Errors
 ///
 /// [`Error::Invalid`] for a label that no list can show, [`Error::Full`] or [`Error::Internal`].
-pub async fn create_token(catalog: &Catalog, new: NewToken<'_>, now: Timestamp) -> Result<Zeroizing<String>, Error> {
+pub async fn create_token(
+    catalog: &Catalog,
+    new: NewToken<'_>,
+    now: Timestamp,
+) -> Result<Zeroizing<String>, Error> {
     check_label(new.label)?;
     let mut id = [0; 6];
     getrandom::fill(&mut id).map_err(Error::internal("make a token"))?;
@@ -99,8 +104,13 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthenticated`] without a valid token, [`Error::Forbidden`] if the role isn't allowed.
-    pub async fn authorize(&self, token: Option<&str>, allowed: &[AccessRole]) -> Result<Principal, Error> {
+    /// [`Error::Unauthenticated`] without a valid token, [`Error::Forbidden`] if the role isn't
+    /// allowed.
+    pub async fn authorize(
+        &self,
+        token: Option<&str>,
+        allowed: &[AccessRole],
+    ) -> Result<Principal, Error> {
         let unauthenticated = |detail: &str| Error::Unauthenticated { detail: detail.to_owned() };
         let token = token.ok_or_else(|| unauthenticated("send `Authorization: Bearer <token>`"))?;
         // The digest is looked up, not compared, so timing tells nothing about a token.
@@ -109,10 +119,19 @@ impl App {
         self.check_validity(&record)?;
         if !allowed.contains(&record.role) {
             let names: Vec<_> = allowed.iter().map(|role| role.as_str()).collect();
-            let detail = format!("a token of role {} may not do this; it takes {}", record.role, names.join(" or "));
+            let detail = format!(
+                "a token of role {} may not do this; it takes {}",
+                record.role,
+                names.join(" or ")
+            );
             return Err(Error::Forbidden { detail });
         }
-        Ok(Principal { id: record.id, role: record.role, path_prefix: record.path_prefix, request_id: None })
+        Ok(Principal {
+            id: record.id,
+            role: record.role,
+            path_prefix: record.path_prefix,
+            request_id: None,
+        })
     }
 
     /// Checks again a token that was valid when a long request began.
@@ -121,8 +140,12 @@ impl App {
     ///
     /// [`Error::Unauthenticated`] if it has been revoked or has expired.
     pub(in crate::app) async fn check_token_still_valid(&self, id: &str) -> Result<(), Error> {
-        // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses the library itself.
-        self.catalog.find_token_by_id(id).await?.map_or(Ok(()), |record| self.check_validity(&record))
+        // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses
+        // the library itself.
+        self.catalog
+            .find_token_by_id(id)
+            .await?
+            .map_or(Ok(()), |record| self.check_validity(&record))
     }
 
     fn check_validity(&self, record: &TokenRecord) -> Result<(), Error> {
@@ -136,7 +159,8 @@ impl App {
     }
 }
 
-/// Makes a token of 256 random bits. The prefix lets secret scanners find one that was committed by mistake.
+/// Makes a token of 256 random bits. The prefix lets secret scanners find one that was committed by
+/// mistake.
 pub(super) fn random_token(prefix: &str) -> Result<Zeroizing<String>, Error> {
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut()).map_err(Error::internal("make a token"))?;

@@ -86,7 +86,9 @@ pub enum Error {
         seconds: u64,
     },
     /// The client sent so little that it kept others waiting, or went on like that for minutes.
-    #[error("only {bytes} bytes came in {seconds} seconds of waiting for more: send faster, or when fewer others do")]
+    #[error(
+        "only {bytes} bytes came in {seconds} seconds of waiting for more: send faster, or when fewer others do"
+    )]
     TooSlow {
         /// What came.
         bytes: u64,
@@ -174,7 +176,9 @@ impl From<blob::Error> for Error {
             blob::Error::NotFound(name) => {
                 Self::NotFound { code: "blob_not_found", detail: format!("there is no {name}") }
             }
-            other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => Self::Internal(Box::new(other)),
+            other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => {
+                Self::Internal(Box::new(other))
+            }
         }
     }
 }

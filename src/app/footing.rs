@@ -1,4 +1,5 @@
-//! What a server stands on: that its state directory is its own, takes files in each of its folders, and is no trap.
+//! What a server stands on: that its state directory is its own, takes files in each of its
+//! folders, and is no trap.
 //!
 //! What would fail an upload later, or corrupt the catalog, is found before the server is ready.
 
@@ -12,8 +13,8 @@ use crate::files;
 
 /// The right to work on a state directory, for as long as this lives.
 ///
-/// It is the directory that is locked, since a file in it can be removed while it is locked; the file `lock` too, for
-/// servers of version 0.1, which know no other.
+/// It is the directory that is locked, since a file in it can be removed while it is locked; the
+/// file `lock` too, for servers of version 0.1, which know no other.
 #[derive(Debug)]
 pub struct StateLock {
     path: PathBuf,
@@ -29,21 +30,29 @@ impl StateLock {
     /// [`Error::Conflict`] if another server runs on it, [`Error::Internal`].
     pub fn acquire(path: &Path) -> Result<Self, Error> {
         let directory = File::open(path).map_err(Error::internal("open the state directory"))?;
-        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"));
         let file = file.map_err(Error::internal("open the lock file"))?;
         // Some network file systems lock no directories; there the file has to do.
-        if matches!(directory.try_lock(), Err(fs::TryLockError::WouldBlock)) || file.try_lock().is_err() {
+        if matches!(directory.try_lock(), Err(fs::TryLockError::WouldBlock))
+            || file.try_lock().is_err()
+        {
             let detail = format!("another server runs on {}", path.display());
             return Err(Error::Conflict { code: "locked", detail });
         }
         Ok(Self { path: path.to_owned(), directory, _file: file })
     }
 
-    /// Whether the directory that was locked is still the one at its path: not if it was moved away or a backup was put
-    /// in its place.
+    /// Whether the directory that was locked is still the one at its path: not if it was moved away
+    /// or a backup was put in its place.
     pub fn is_held(&self) -> bool {
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let (locked, found) = (self.directory.metadata().map(identity), fs::metadata(&self.path).map(identity));
+        let (locked, found) =
+            (self.directory.metadata().map(identity), fs::metadata(&self.path).map(identity));
         matches!((locked, found), (Ok(locked), Ok(found)) if locked == found)
     }
 }
@@ -57,8 +66,8 @@ pub(super) enum Room {
     Gone,
 }
 
-/// Checks that this process can work in `state`, of which `repo` and `staging` are the folders of blobs, and logs what an
-/// operator should know of the file system.
+/// Checks that this process can work in `state`, of which `repo` and `staging` are the folders of
+/// blobs, and logs what an operator should know of the file system.
 ///
 /// # Errors
 ///
@@ -66,7 +75,13 @@ pub(super) enum Room {
 pub(super) fn check(state: &Path, catalog: &Path) -> Result<Room, Error> {
     refuse_root_in_foreign(state)?;
     let (repo, staging) = (state.join("repo"), state.join("staging"));
-    let folders = [state.to_owned(), state.join("keys"), state.join("metadata"), repo.clone(), staging.clone()];
+    let folders = [
+        state.to_owned(),
+        state.join("keys"),
+        state.join("metadata"),
+        repo.clone(),
+        staging.clone(),
+    ];
     for path in folders.iter().chain([&state.join("metadata/policy.toml"), &catalog.to_owned()]) {
         refuse_strange_writers(path)?;
     }
@@ -88,7 +103,8 @@ pub(super) fn check(state: &Path, catalog: &Path) -> Result<Room, Error> {
 ///
 /// [`Error::Unusable`].
 pub(super) fn refuse_root_in_foreign(state: &Path) -> Result<(), Error> {
-    files::refuse_root_in_foreign(state).map_err(|refusal| Error::Unusable { detail: refusal.to_string() })
+    files::refuse_root_in_foreign(state)
+        .map_err(|refusal| Error::Unusable { detail: refusal.to_string() })
 }
 
 /// What everybody may write, everybody may replace: keys, policy and blobs.
@@ -114,11 +130,16 @@ fn write_once(folder: &Path) -> Result<Option<()>, Error> {
     unless_full(folder, written).map_err(|source| unusable(folder, "be written to", &source))
 }
 
-/// What came of a probe; nothing if no space was left for it. That says nothing of mount or owner, and what the start
-/// removes may be what takes the space.
+/// What came of a probe; nothing if no space was left for it. That says nothing of mount or owner,
+/// and what the start removes may be what takes the space.
 fn unless_full<T>(folder: &Path, probed: io::Result<T>) -> io::Result<Option<T>> {
     match probed {
-        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
             tracing::warn!(path = %folder.display(), %error, "no space is left to try whether files can be written");
             Ok(None)
         }
@@ -126,10 +147,12 @@ fn unless_full<T>(folder: &Path, probed: io::Result<T>) -> io::Result<Option<T>>
     }
 }
 
-/// Blobs are staged and then hard-linked to their names, which takes one file system that knows links.
+/// Blobs are staged and then hard-linked to their names, which takes one file system that knows
+/// links.
 fn link_once(staging: &Path, repo: &Path) -> Result<(), Error> {
     let probe = tempfile::Builder::new().prefix(PROBE).tempfile_in(staging);
-    let probe = unless_full(staging, probe).map_err(|source| unusable(staging, "be written to", &source))?;
+    let probe = unless_full(staging, probe)
+        .map_err(|source| unusable(staging, "be written to", &source))?;
     let Some(probe) = probe else { return Ok(()) };
     let link = repo.join(probe.path().file_name().unwrap_or(PROBE.as_ref()));
     let linked = fs::hard_link(probe.path(), &link);
@@ -144,8 +167,8 @@ fn link_once(staging: &Path, repo: &Path) -> Result<(), Error> {
     })
 }
 
-/// Folders that another user has made take no files from this one. Whether they would is asked, not tried: there may be
-/// a hundred thousand.
+/// Folders that another user has made take no files from this one. Whether they would is asked, not
+/// tried: there may be a hundred thousand.
 fn check_folders(root: &Path) -> Result<(), (PathBuf, io::Error)> {
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -181,7 +204,9 @@ fn unusable(path: &Path, verb: &str, source: &io::Error) -> Error {
     let (path, uid) = (path.display(), rustix::process::geteuid().as_raw());
     let whose = match owner {
         Ok(owner) if owner != uid => {
-            format!("; it belongs to user {owner}, and this runs as {uid}: run it as that user, or `chown` it")
+            format!(
+                "; it belongs to user {owner}, and this runs as {uid}: run it as that user, or `chown` it"
+            )
         }
         _ => String::new(),
     };
@@ -252,11 +277,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_reason_not_to_start() {
-        let probe = |error: rustix::io::Errno| unless_full::<()>(Path::new("repo"), Err(error.into()));
+        let probe =
+            |error: rustix::io::Errno| unless_full::<()>(Path::new("repo"), Err(error.into()));
         for full in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
             assert!(probe(full).unwrap().is_none());
         }
-        for refused in [rustix::io::Errno::ROFS, rustix::io::Errno::ACCESS, rustix::io::Errno::XDEV] {
+        for refused in [rustix::io::Errno::ROFS, rustix::io::Errno::ACCESS, rustix::io::Errno::XDEV]
+        {
             probe(refused).unwrap_err();
         }
     }

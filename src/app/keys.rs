@@ -1,4 +1,5 @@
-//! The one check of public keys that come in, whatever the door, and the same for those that are there already.
+//! The one check of public keys that come in, whatever the door, and the same for those that are
+//! there already.
 
 use tokio::sync::Semaphore;
 
@@ -17,7 +18,8 @@ pub(super) enum Door {
     Vehicles,
 }
 
-/// Reads and checks keys where it holds nobody up. An RSA key takes up to 50 ms, and a request can bring 128 of them.
+/// Reads and checks keys where it holds nobody up. An RSA key takes up to 50 ms, and a request can
+/// bring 128 of them.
 ///
 /// # Errors
 ///
@@ -34,14 +36,16 @@ pub(super) async fn check_keys<T: Send + 'static>(
     tokio::task::spawn_blocking(check).await.map_err(Error::internal("check a key"))
 }
 
-/// Reads a recipient's key as the catalog has it. Its strength was checked when it came in, and is by `fsck`.
+/// Reads a recipient's key as the catalog has it. Its strength was checked when it came in, and is
+/// by `fsck`.
 pub(super) fn stored_recipient(jwk: &str) -> Result<RecipientKey, Error> {
     const OP: &str = "read a stored recipient";
     let jwk = serde_json::from_str(jwk).map_err(Error::internal(OP))?;
     RecipientKey::from_jwk(&jwk).map_err(Error::internal(OP))
 }
 
-/// Looks at all keys in the catalog, since rules get stricter while keys stay: what is wrong, a line each.
+/// Looks at all keys in the catalog, since rules get stricter while keys stay: what is wrong, a
+/// line each.
 ///
 /// # Errors
 ///
@@ -64,8 +68,10 @@ pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, 
     loop {
         let page = catalog.list_vehicles(&after, VEHICLES_A_PAGE, VehicleFilter::default()).await?;
         problems.extend(
-            check_keys(Door::Staff, move || page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>())
-                .await?,
+            check_keys(Door::Staff, move || {
+                page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>()
+            })
+            .await?,
         );
         match page.next {
             Some(next) => after = next,
@@ -76,10 +82,14 @@ pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, 
 
 fn faults_of_vehicle(vehicle: &VehicleRecord) -> Vec<String> {
     let line = |ecu: &EcuRecord, what: &str, fault: String| {
-        format!("the {what} key of {} in {} is none: {fault}; replace the ECU's keys", ecu.serial, vehicle.vin)
+        format!(
+            "the {what} key of {} in {} is none: {fault}; replace the ECU's keys",
+            ecu.serial, vehicle.vin
+        )
     };
     let faults = |ecu: &EcuRecord| {
-        let signing = PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+        let signing =
+            PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
         let signing = signing.err().map(|fault| line(ecu, "signing", fault.to_string()));
         let encryption = ecu.encryption_key.as_ref().and_then(fault_of_recipient);
         let encryption = encryption.map(|fault| line(ecu, "encryption", fault));
@@ -89,7 +99,10 @@ fn faults_of_vehicle(vehicle: &VehicleRecord) -> Vec<String> {
 }
 
 fn fault_of_recipient(jwk: &serde_json::Value) -> Option<String> {
-    RecipientKey::from_jwk(jwk).and_then(|key| key.check_strength()).err().map(|fault| fault.to_string())
+    RecipientKey::from_jwk(jwk)
+        .and_then(|key| key.check_strength())
+        .err()
+        .map(|fault| fault.to_string())
 }
 
 /// As many cores as checks may hold: requests go on beside them, whoever sends whatever keys.

@@ -1,8 +1,9 @@
 //! What the published metadata lists, read from the files themselves as a client would.
 //!
-//! The timestamp is the one that the catalog has recorded: that is the moment of publication, and `repo/timestamp.json`, which
-//! anybody may have put back from somewhere, only shows it. No signature is checked here: what is checked is that each file
-//! has the digest that the file above it names.
+//! The timestamp is the one that the catalog has recorded: that is the moment of publication, and
+//! `repo/timestamp.json`, which anybody may have put back from somewhere, only shows it. No
+//! signature is checked here: what is checked is that each file has the digest that the file above
+//! it names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,9 +69,10 @@ impl Shown {
     pub(super) fn problem(&self) -> Option<String> {
         match self {
             Self::Recorded => None,
-            Self::Unreadable => {
-                Some("timestamp.json is missing or damaged; the next start of the server mends it".into())
-            }
+            Self::Unreadable => Some(
+                "timestamp.json is missing or damaged; the next start of the server mends it"
+                    .into(),
+            ),
             Self::Other { shown, recorded } if self.is_newer() => Some(format!(
                 "timestamp.json has version {}, and the catalog knows no later publication than {}: the catalog is older than \
                  what clients have seen; restore the one that belongs to it",
@@ -96,16 +98,26 @@ pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Lis
     let (timestamp, shown) = read_timestamps(store, catalog).await?;
     let content: Signed<Listed> = parse(&timestamp)?;
     let snapshot = content.signed.meta.get("snapshot.json");
-    let versions =
-        Versions { timestamp: content.signed.version, snapshot: snapshot.map_or(0, |listed| listed.version) };
-    let mut listing =
-        Listing { metadata: Vec::new(), timestamp, versions, shown, targets: Vec::new(), problems: Vec::new() };
+    let versions = Versions {
+        timestamp: content.signed.version,
+        snapshot: snapshot.map_or(0, |listed| listed.version),
+    };
+    let mut listing = Listing {
+        metadata: Vec::new(),
+        timestamp,
+        versions,
+        shown,
+        targets: Vec::new(),
+        problems: Vec::new(),
+    };
     listing.read_roots(store).await?;
     let Some(described) = snapshot else {
         listing.problems.push("timestamp.json names no snapshot".into());
         return Ok(listing);
     };
-    let Some((key, snapshot)) = listing.read_file(store, "snapshot", described).await? else { return Ok(listing) };
+    let Some((key, snapshot)) = listing.read_file(store, "snapshot", described).await? else {
+        return Ok(listing);
+    };
     let content: Signed<Listed> = parse(&snapshot)?;
     for (name, described) in &content.signed.meta {
         let role = name.trim_end_matches(".json");
@@ -119,9 +131,12 @@ pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Lis
     Ok(listing)
 }
 
-/// The recorded timestamp, and what is shown. A server that runs records first and shows then, so what is shown has to be what
-/// was recorded before or after it was read.
-async fn read_timestamps(store: &dyn BlobStore, catalog: &Catalog) -> Result<(Bytes, Shown), Error> {
+/// The recorded timestamp, and what is shown. A server that runs records first and shows then, so
+/// what is shown has to be what was recorded before or after it was read.
+async fn read_timestamps(
+    store: &dyn BlobStore,
+    catalog: &Catalog,
+) -> Result<(Bytes, Shown), Error> {
     let mut recorded = recorded_timestamp(catalog).await?;
     let mut tries = 0;
     loop {
@@ -149,7 +164,10 @@ async fn read_timestamps(store: &dyn BlobStore, catalog: &Catalog) -> Result<(By
 
 async fn recorded_timestamp(catalog: &Catalog) -> Result<Bytes, Error> {
     let recorded = catalog.find_role_body("timestamp").await?;
-    let missing = || Error::NotFound { code: "not_published", detail: "nothing has been published yet".into() };
+    let missing = || Error::NotFound {
+        code: "not_published",
+        detail: "nothing has been published yet".into(),
+    };
     recorded.map(Bytes::from).ok_or_else(missing)
 }
 
@@ -161,8 +179,8 @@ pub(super) fn versions_of(timestamp: &[u8]) -> Option<Versions> {
 }
 
 impl Listing {
-    /// The whole root chain: a client may start from any version (TUF 1.0.34, 5.3). It ends where the repository has no
-    /// later root, and not at the first gap.
+    /// The whole root chain: a client may start from any version (TUF 1.0.34, 5.3). It ends where
+    /// the repository has no later root, and not at the first gap.
     async fn read_roots(&mut self, store: &dyn BlobStore) -> Result<(), Error> {
         let versions = store.list_metadata().await?.into_iter().filter_map(|key| match key {
             BlobKey::Metadata { version, role } if role == "root" => Some(version),
@@ -173,7 +191,9 @@ impl Listing {
             match read_blob(store, &key).await {
                 Ok(bytes) => self.metadata.push((key, bytes)),
                 Err(Error::NotFound { .. }) => {
-                    self.problems.push(format!("{key} is missing: clients that trust an older root stop there"));
+                    self.problems.push(format!(
+                        "{key} is missing: clients that trust an older root stop there"
+                    ));
                 }
                 Err(error) => return Err(error),
             }
@@ -189,7 +209,9 @@ impl Listing {
     ) -> Result<Option<(BlobKey, Bytes)>, Error> {
         let key = BlobKey::Metadata { version: described.version, role: role.to_owned() };
         match read_blob(store, &key).await {
-            Ok(bytes) if Sha256::digest(&bytes)[..] == described.hashes.sha256.as_bytes()[..] => Ok(Some((key, bytes))),
+            Ok(bytes) if Sha256::digest(&bytes)[..] == described.hashes.sha256.as_bytes()[..] => {
+                Ok(Some((key, bytes)))
+            }
             Ok(_) => {
                 self.problems.push(format!("{key} is damaged"));
                 Ok(None)
@@ -205,7 +227,9 @@ impl Listing {
 
 pub(super) async fn read_blob(store: &dyn BlobStore, key: &BlobKey) -> Result<Bytes, Error> {
     let read = store.open(key).await?.read_all(MAX_METADATA_SIZE).await;
-    read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: key.name(), source }))
+    read.map_err(|source| {
+        Error::from(blob::Error::Backend { verb: "read", name: key.name(), source })
+    })
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<Signed<T>, Error> {

@@ -1,4 +1,5 @@
-//! What the server does by itself: mend at the start what a crash left, and remove what nobody needs any more.
+//! What the server does by itself: mend at the start what a crash left, and remove what nobody
+//! needs any more.
 //!
 //! Signing again what gets old is [`super::publish`]'s.
 
@@ -11,8 +12,9 @@ use crate::blob::BlobKey;
 use crate::telemetry::Chain;
 
 impl App {
-    /// Brings the state directory back in order after a crash: removes half-written files and blobs whose image was
-    /// never accepted, and shows the timestamp that was published last. **Must run before uploads do.**
+    /// Brings the state directory back in order after a crash: removes half-written files and blobs
+    /// whose image was never accepted, and shows the timestamp that was published last. **Must run
+    /// before uploads do.**
     ///
     /// # Errors
     ///
@@ -22,13 +24,18 @@ impl App {
         let swept = self.blobs.sweep().await?;
         let pending = self.catalog.pending_blobs().await?;
         for name in &pending {
-            // One blob that can't be removed must not keep the server from starting; the next start tries again.
+            // One blob that can't be removed must not keep the server from starting; the next start
+            // tries again.
             if let Err(error) = self.remove_pending_blob(name).await {
                 tracing::warn!(blob = name, error = %Chain(&error), "failed to remove what an unfinished upload had left");
             }
         }
         if swept + pending.len() > 0 {
-            tracing::warn!(files = swept, blobs = pending.len(), "removed what unfinished uploads had left");
+            tracing::warn!(
+                files = swept,
+                blobs = pending.len(),
+                "removed what unfinished uploads had left"
+            );
         }
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
@@ -93,12 +100,16 @@ impl App {
             ("fallen_back", counts.fallen_back),
         ]);
         if counts.silent > 0 {
-            tracing::warn!(vehicles = counts.silent, "vehicles have not been heard of for long (docs/OPERATIONS.md)");
+            tracing::warn!(
+                vehicles = counts.silent,
+                "vehicles have not been heard of for long (docs/OPERATIONS.md)"
+            );
         }
         Ok(())
     }
 
-    /// Removes superseded metadata that nobody asks for any more, and returns how many files that were.
+    /// Removes superseded metadata that nobody asks for any more, and returns how many files that
+    /// were.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! Use cases: each method of [`App`] is something that a person, a CI job or a vehicle asks for.
 //!
-//! Nothing here knows HTTP or SQL. The blob store and the catalog come in from outside; what is signed is made in
+//! Nothing here knows HTTP or SQL. The blob store and the catalog come in from outside; what is
+//! signed is made in
 //! [`crate::uptane`], what is sealed in [`crate::envelope`].
 
 pub mod access;
@@ -66,7 +67,8 @@ pub struct App {
     limits: Limits,
     upload_slots: UploadSlots,
     published_images: AtomicI64,
-    /// Work that goes on when the request that started it is gone runs on this runtime, and is waited for.
+    /// Work that goes on when the request that started it is gone runs on this runtime, and is
+    /// waited for.
     runtime: Handle,
     tasks: TaskTracker,
     /// Uploads whose staged bytes may still be on the disk.
@@ -80,17 +82,19 @@ pub struct App {
 pub struct Limits {
     /// Largest image in bytes of plaintext; stops an upload from filling the disk.
     pub max_image_size: u64,
-    /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There is no limit on an
-    /// upload's whole time.
+    /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There
+    /// is no limit on an upload's whole time.
     pub idle_timeout: Duration,
-    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the idle timeout.
+    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the
+    /// idle timeout.
     pub max_uploads: usize,
-    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed; if none is said, what
-    /// that takes (`App::reserved_space`).
+    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed;
+    /// if none is said, what that takes (`App::reserved_space`).
     pub reserved_space: Option<u64>,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
-    /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read the catalog no more.
+    /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read
+    /// the catalog no more.
     pub vehicles_in_memory: NonZeroUsize,
     /// What puts a vehicle into quarantine.
     pub quarantine_on: QuarantinePolicy,
@@ -135,11 +139,13 @@ pub struct Parts {
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } = parts;
+        let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } =
+            parts;
         let watch = Watch::default();
         let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &watch, &runtime);
         let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
-        let director_roots = DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics));
+        let director_roots =
+            DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics));
         let upload_slots = UploadSlots::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);
@@ -177,8 +183,8 @@ impl App {
         &self.metrics
     }
 
-    /// Waits for work that goes on without its request, at the end of the server's life; and, not for ever, until what was
-    /// staged of uploads that were cut off is removed.
+    /// Waits for work that goes on without its request, at the end of the server's life; and, not
+    /// for ever, until what was staged of uploads that were cut off is removed.
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -188,7 +194,8 @@ impl App {
         }
     }
 
-    /// Keeps count of published images; counting them in the catalog takes longer the more there are.
+    /// Keeps count of published images; counting them in the catalog takes longer the more there
+    /// are.
     fn count_published(&self, change: i64) {
         let images = self.published_images.fetch_add(change, Ordering::Relaxed) + change;
         self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
@@ -205,15 +212,17 @@ impl App {
         &self.watch
     }
 
-    /// Whether requests can be answered: the catalog is reachable, every background task is alive, and all that is due has
-    /// been published.
+    /// Whether requests can be answered: the catalog is reachable, every background task is alive,
+    /// and all that is due has been published.
     ///
     /// # Errors
     ///
     /// [`Error::NotReady`], [`Error::Unavailable`], [`Error::Internal`] or [`Error::Full`].
     pub async fn check_ready(&self) -> Result<(), Error> {
         if let Some(name) = self.watch.lifeless() {
-            return Err(Error::NotReady { detail: format!("the task that {name} gives no sign of life") });
+            return Err(Error::NotReady {
+                detail: format!("the task that {name} gives no sign of life"),
+            });
         }
         self.catalog.ping().await?;
         if self.director_roots.is_failing() {
@@ -246,25 +255,37 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`] if there is no such image, or `kid` is not among its recipients.
-    pub async fn show_envelope(&self, path: &ImagePath, kid: Option<&str>) -> Result<String, Error> {
+    pub async fn show_envelope(
+        &self,
+        path: &ImagePath,
+        kid: Option<&str>,
+    ) -> Result<String, Error> {
         let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| no_image(path))?;
-        let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal("read a stored envelope"))?;
-        let Some(kid) = kid else { return envelope.public_json().map_err(Error::internal("write an envelope")) };
-        let flattened = kid.parse().ok().and_then(|kid| envelope.for_one(&kid)).map(|json| json.to_string());
+        let envelope = Envelope::parse(stored.as_bytes())
+            .map_err(Error::internal("read a stored envelope"))?;
+        let Some(kid) = kid else {
+            return envelope.public_json().map_err(Error::internal("write an envelope"));
+        };
+        let flattened =
+            kid.parse().ok().and_then(|kid| envelope.for_one(&kid)).map(|json| json.to_string());
         flattened.ok_or_else(|| Error::NotFound {
             code: "recipient_not_found",
             detail: format!("{path} is not sealed for the recipient {kid:.64}"),
         })
     }
 
-    /// Takes an image out of the published metadata. Its sealed bytes stay for vehicles that are fetching them, and
-    /// its path is never used again.
+    /// Takes an image out of the published metadata. Its sealed bytes stay for vehicles that are
+    /// fetching them, and its path is never used again.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none; [`Error::Unexpected`]; [`Error::Full`] or [`Error::Internal`] if the
-    /// metadata could not be published yet; it will be.
-    pub async fn yank_image(self: &Arc<Self>, path: &ImagePath, expected: &Precondition) -> Result<(), Error> {
+    /// [`Error::NotFound`] if there is none; [`Error::Unexpected`]; [`Error::Full`] or
+    /// [`Error::Internal`] if the metadata could not be published yet; it will be.
+    pub async fn yank_image(
+        self: &Arc<Self>,
+        path: &ImagePath,
+        expected: &Precondition,
+    ) -> Result<(), Error> {
         if *expected != Precondition::default() {
             expected.check(self.catalog.find_image(path).await?.as_ref())?;
         }
@@ -297,17 +318,20 @@ fn no_image(path: &ImagePath) -> Error {
 impl From<catalog::Error> for Error {
     fn from(error: catalog::Error) -> Self {
         match error {
-            catalog::Error::Full { .. } => Self::Full { detail: "no space is left for the catalog".into() },
-            catalog::Error::AlreadyExists(what) => {
-                Self::Conflict { code: "already_exists", detail: format!("{what} is there already") }
+            catalog::Error::Full { .. } => {
+                Self::Full { detail: "no space is left for the catalog".into() }
             }
+            catalog::Error::AlreadyExists(what) => Self::Conflict {
+                code: "already_exists",
+                detail: format!("{what} is there already"),
+            },
             catalog::Error::Unusable { path, fault } => {
                 Self::Unusable { detail: format!("{} {fault}", path.display()) }
             }
             catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
-            other @ (catalog::Error::Overtaken | catalog::Error::Migrate(_) | catalog::Error::Backend { .. }) => {
-                Self::Internal(Box::new(other))
-            }
+            other @ (catalog::Error::Overtaken
+            | catalog::Error::Migrate(_)
+            | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),
         }
     }
 }

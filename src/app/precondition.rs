@@ -42,8 +42,12 @@ impl Precondition {
             return Ok(());
         }
         let detail = match existing {
-            Some(image) => format!("{} is there, and not as the request expects it: nothing was changed", image.path),
-            None => "there is no such image, and the request expects one: nothing was changed".to_owned(),
+            Some(image) => format!(
+                "{} is there, and not as the request expects it: nothing was changed",
+                image.path
+            ),
+            None => "there is no such image, and the request expects one: nothing was changed"
+                .to_owned(),
         };
         Err(Error::Unexpected { detail })
     }

@@ -9,13 +9,13 @@ use crate::envelope::key::RecipientKey;
 use crate::model::{HardwareId, RecipientRecord};
 
 impl App {
-    /// Registers a public key, PEM or JWK, for hardware ids. Registering it again changes nothing. Returns whether any
-    /// of it is new, and the key's id.
+    /// Registers a public key, PEM or JWK, for hardware ids. Registering it again changes nothing.
+    /// Returns whether any of it is new, and the key's id.
     ///
     /// # Errors
     ///
-    /// [`Error::Unprocessable`] if it is a private, weak, broken or signing key; it is not kept, nor repeated in the
-    /// message.
+    /// [`Error::Unprocessable`] if it is a private, weak, broken or signing key; it is not kept,
+    /// nor repeated in the message.
     pub async fn register_recipient(
         &self,
         hardware_ids: &[HardwareId],
@@ -28,7 +28,10 @@ impl App {
         }
         let public_key = public_key.to_owned();
         let key = check_keys(Door::Staff, move || RecipientKey::parse(&public_key)).await?;
-        let key = key.map_err(|refused| Error::Unprocessable { code: "key_refused", detail: refused.to_string() })?;
+        let key = key.map_err(|refused| Error::Unprocessable {
+            code: "key_refused",
+            detail: refused.to_string(),
+        })?;
         if self.publisher.is_role_key(&key.to_public_pem()) {
             let detail =
                 "this key signs metadata here, and a signing key is never a recipient: make another one".into();
@@ -64,7 +67,11 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`] if it isn't registered there.
-    pub async fn remove_recipient(&self, kid: &str, hardware_id: Option<&HardwareId>) -> Result<(), Error> {
+    pub async fn remove_recipient(
+        &self,
+        kid: &str,
+        hardware_id: Option<&HardwareId>,
+    ) -> Result<(), Error> {
         if self.catalog.delete_recipient(kid, hardware_id).await? == 0 {
             let detail = format!("the recipient {kid:.64} is not registered there");
             return Err(Error::NotFound { code: "recipient_not_found", detail });
@@ -73,11 +80,13 @@ impl App {
         Ok(())
     }
 
-    /// The keys for which an image is sealed: those with the ids in `only`, or all of its hardware ids.
+    /// The keys for which an image is sealed: those with the ids in `only`, or all of its hardware
+    /// ids.
     ///
     /// # Errors
     ///
-    /// [`Error::Unprocessable`] if a hardware id has no recipient, or `only` names one that isn't registered.
+    /// [`Error::Unprocessable`] if a hardware id has no recipient, or `only` names one that isn't
+    /// registered.
     pub(super) async fn choose_recipients(
         &self,
         hardware_ids: &[HardwareId],
@@ -87,16 +96,23 @@ impl App {
             None => self.recipients_of(hardware_ids).await?,
             Some(kids) => self.recipients_named(kids).await?,
         };
-        let by_kid: BTreeMap<String, String> = records.into_iter().map(|record| (record.kid, record.jwk)).collect();
+        let by_kid: BTreeMap<String, String> =
+            records.into_iter().map(|record| (record.kid, record.jwk)).collect();
         let limit = Envelope::MAX_RECIPIENTS - 1; // the escrow key is one more
         if by_kid.len() > limit {
-            let detail = format!("the image would have {} recipients; an envelope holds {limit}", by_kid.len());
+            let detail = format!(
+                "the image would have {} recipients; an envelope holds {limit}",
+                by_kid.len()
+            );
             return Err(Error::Unprocessable { code: "too_many_recipients", detail });
         }
         by_kid.values().map(|jwk| stored_recipient(jwk)).collect()
     }
 
-    async fn recipients_of(&self, hardware_ids: &[HardwareId]) -> Result<Vec<RecipientRecord>, Error> {
+    async fn recipients_of(
+        &self,
+        hardware_ids: &[HardwareId],
+    ) -> Result<Vec<RecipientRecord>, Error> {
         let mut records = Vec::new();
         for hardware_id in hardware_ids {
             let found = self.catalog.find_recipients(hardware_id).await?;
@@ -114,8 +130,11 @@ impl App {
 
     async fn recipients_named(&self, kids: &[String]) -> Result<Vec<RecipientRecord>, Error> {
         let all = self.catalog.list_recipients().await?;
-        if let Some(unknown) = kids.iter().find(|kid| !all.iter().any(|record| record.kid == **kid)) {
-            let detail = format!("the recipient {unknown:.64} is not registered: see GET /api/v1/recipients");
+        if let Some(unknown) = kids.iter().find(|kid| !all.iter().any(|record| record.kid == **kid))
+        {
+            let detail = format!(
+                "the recipient {unknown:.64} is not registered: see GET /api/v1/recipients"
+            );
             return Err(Error::Unprocessable { code: "unknown_recipient", detail });
         }
         Ok(all.into_iter().filter(|record| kids.contains(&record.kid)).collect())

@@ -1,4 +1,5 @@
-//! What a person does to a state directory whose catalog, or whose clock, was wrong; the server must not run.
+//! What a person does to a state directory whose catalog, or whose clock, was wrong; the server
+//! must not run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,25 +21,32 @@ pub struct SkippedVersions {
 }
 
 impl StateDir {
-    /// Takes the numbers of every role but root, and the Director's, past all that `repo/` shows, past `at_least`, and by a
-    /// wide margin past that: a backup can't know what was published after it. The next start publishes everything anew,
-    /// with those numbers. Root's have no gaps: what is stored of it is taken over when the server starts.
+    /// Takes the numbers of every role but root, and the Director's, past all that `repo/` shows,
+    /// past `at_least`, and by a wide margin past that: a backup can't know what was published
+    /// after it. The next start publishes everything anew, with those numbers. Root's have no gaps:
+    /// what is stored of it is taken over when the server starts.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if a server runs on the directory; [`Error::NotFound`] if it isn't initialized; [`Error::Full`];
-    /// [`Error::Internal`].
-    pub async fn recover_versions(&self, at_least: u64, now: Timestamp) -> Result<SkippedVersions, Error> {
+    /// [`Error::Conflict`] if a server runs on the directory; [`Error::NotFound`] if it isn't
+    /// initialized; [`Error::Full`]; [`Error::Internal`].
+    pub async fn recover_versions(
+        &self,
+        at_least: u64,
+        now: Timestamp,
+    ) -> Result<SkippedVersions, Error> {
         let (_lock, catalog) = self.own(now).await?;
         let (repository, _) = self.repositories()?;
-        let all: BTreeMap<String, u64> = catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
+        let all: BTreeMap<String, u64> =
+            catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
         let (image, director) = catalog.skip_versions(&seen, at_least, MARGIN).await?;
         catalog.close().await;
         Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })
     }
 
-    /// Takes the clock's word for it that it is right now, though something was signed at a later time.
+    /// Takes the clock's word for it that it is right now, though something was signed at a later
+    /// time.
     ///
     /// # Errors
     ///
@@ -52,5 +60,6 @@ impl StateDir {
     }
 }
 
-/// More than were ever used between a backup and its restore, and little beside the 2^31 that the narrowest client counts to.
+/// More than were ever used between a backup and its restore, and little beside the 2^31 that the
+/// narrowest client counts to.
 const MARGIN: u64 = 1_000_000;

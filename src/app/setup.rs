@@ -61,12 +61,13 @@ impl StateDir {
         &self.path
     }
 
-    /// Makes the directory: keys, policy, catalog, and a first, empty publication. What is there already stays, so that
-    /// an `init` that was cut off can be repeated.
+    /// Makes the directory: keys, policy, catalog, and a first, empty publication. What is there
+    /// already stays, so that an `init` that was cut off can be repeated.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if it is complete already, or a server runs on it; [`Error::Full`]; [`Error::Internal`].
+    /// [`Error::Conflict`] if it is complete already, or a server runs on it; [`Error::Full`];
+    /// [`Error::Internal`].
     pub async fn init(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         footing::refuse_root_in_foreign(&self.path)?;
         self.refuse_published().await?;
@@ -100,8 +101,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if it isn't initialized, [`Error::Conflict`] if another server runs on it,
-    /// [`Error::Internal`].
+    /// [`Error::NotFound`] if it isn't initialized, [`Error::Conflict`] if another server runs on
+    /// it, [`Error::Internal`].
     pub async fn open(
         &self,
         limits: Limits,
@@ -116,9 +117,13 @@ impl StateDir {
         let lock = self.lock()?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
         if footing::check(&self.path, &self.catalog_file())? == Room::Gone {
-            // The catalog can't be opened without some space, and these uploads have ended with their process.
+            // The catalog can't be opened without some space, and these uploads have ended with
+            // their process.
             let files = blobs.sweep().await?;
-            tracing::warn!(files, "removed what unfinished uploads had left, since no space was left");
+            tracing::warn!(
+                files,
+                "removed what unfinished uploads had left, since no space was left"
+            );
             footing::check(&self.path, &self.catalog_file())?;
         }
         self.refuse_empty_catalog()?;
@@ -130,10 +135,26 @@ impl StateDir {
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
-        let (publisher, publisher_task) =
-            Publisher::new(catalog.clone(), Arc::clone(&blobs), repository, Arc::clone(&clock), Arc::clone(&metrics));
-        let app = App::new(Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime });
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file())
+            .await?;
+        let (publisher, publisher_task) = Publisher::new(
+            catalog.clone(),
+            Arc::clone(&blobs),
+            repository,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let app = App::new(Parts {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            director,
+            clock,
+            metrics,
+            limits,
+            runtime,
+        });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
 
@@ -141,7 +162,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`], [`Error::Internal`].
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`],
+    /// [`Error::Internal`].
     pub async fn open_catalog(&self) -> Result<Catalog, Error> {
         if !self.catalog_file().exists() {
             return Err(self.not_initialized());
@@ -149,12 +171,13 @@ impl StateDir {
         Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
     }
 
-    /// Locks the directory and opens its catalog as a server does, for a command that must not run beside one.
+    /// Locks the directory and opens its catalog as a server does, for a command that must not run
+    /// beside one.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs on it,
-    /// [`Error::Unusable`], [`Error::Internal`].
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs
+    /// on it, [`Error::Unusable`], [`Error::Internal`].
     pub(super) async fn own(&self, now: Timestamp) -> Result<(StateLock, Catalog), Error> {
         if !self.catalog_file().exists() {
             return Err(self.not_initialized());
@@ -163,7 +186,11 @@ impl StateDir {
         let lock = self.lock()?;
         self.refuse_empty_catalog()?;
         let catalog = Catalog::own_sqlite(&self.catalog_file(), now).await?;
-        if is_published(&catalog).await? { Ok((lock, catalog)) } else { Err(self.not_initialized()) }
+        if is_published(&catalog).await? {
+            Ok((lock, catalog))
+        } else {
+            Err(self.not_initialized())
+        }
     }
 
     /// Opens the blob store alone.
@@ -192,7 +219,10 @@ impl StateDir {
     pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
         let policy = self.policy()?;
         let keyring = Arc::new(self.keyring()?);
-        Ok((ImageRepository::new(Arc::clone(&keyring), policy.clone()), DirectorRepository::new(keyring, policy)))
+        Ok((
+            ImageRepository::new(Arc::clone(&keyring), policy.clone()),
+            DirectorRepository::new(keyring, policy),
+        ))
     }
 
     /// The role keys.
@@ -219,9 +249,12 @@ impl StateDir {
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
         let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file()).await?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file())
+            .await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-        DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics)).keep_fresh(clock.now()).await?;
+        DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
+            .keep_fresh(clock.now())
+            .await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
         let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
         publisher.publish().await?;
@@ -277,12 +310,14 @@ impl StateDir {
     }
 
     fn policy(&self) -> Result<Policy, Error> {
-        let text = fs::read_to_string(self.policy_file()).map_err(Error::internal("read metadata/policy.toml"))?;
+        let text = fs::read_to_string(self.policy_file())
+            .map_err(Error::internal("read metadata/policy.toml"))?;
         Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
     }
 
     pub(super) fn escrow_key(&self) -> Result<EscrowKey, Error> {
-        let jwk = keyring::read_secret(&self.escrow_file()).map_err(Error::internal("read the escrow key"))?;
+        let jwk = keyring::read_secret(&self.escrow_file())
+            .map_err(Error::internal("read the escrow key"))?;
         EscrowKey::from_jwk(&jwk).map_err(Error::internal("use the escrow key"))
     }
 
@@ -328,8 +363,8 @@ fn role_names(repository: &ImageRepository) -> Vec<String> {
     top_level.into_iter().chain(repository.bins()).collect()
 }
 
-/// Version 1 of the root. Its file is stored before it is recorded: if an `init` was cut off in between, the stored file
-/// is version 1, and this one is dropped.
+/// Version 1 of the root. Its file is stored before it is recorded: if an `init` was cut off in
+/// between, the stored file is version 1, and this one is dropped.
 async fn publish_first_root(
     catalog: &Catalog,
     blobs: &dyn BlobStore,
@@ -340,7 +375,9 @@ async fn publish_first_root(
     let file = root::first(Repository::Image, repository.keyring(), repository.policy(), now).await;
     let file = file.map_err(Error::internal("sign the first root"))?;
     let bytes = match blobs.open(&key).await {
-        Ok(stored) => stored.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read the first root"))?,
+        Ok(stored) => {
+            stored.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read the first root"))?
+        }
         Err(_) => {
             blobs.put(&key, file.bytes.clone()).await?;
             file.bytes

@@ -1,6 +1,7 @@
 //! Tasks that go on for as long as the server does, and without which it is not what it seems.
 //!
-//! Whoever runs the server is told when one of them ends, whatever the reason, and readiness asks for their pulse.
+//! Whoever runs the server is told when one of them ends, whatever the reason, and readiness asks
+//! for their pulse.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +34,15 @@ pub struct Ended {
 }
 
 impl Watch {
-    /// Runs a task and watches it from now on. `name` says what the task does, as in "publishes metadata".
-    pub fn spawn<F>(&self, name: &'static str, pulse: Pulse, runtime: &Handle, task: F) -> JoinHandle<()>
+    /// Runs a task and watches it from now on. `name` says what the task does, as in "publishes
+    /// metadata".
+    pub fn spawn<F>(
+        &self,
+        name: &'static str,
+        pulse: Pulse,
+        runtime: &Handle,
+        task: F,
+    ) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -30,7 +30,11 @@ async fn local_store_serves_both_names_of_a_target_in_a_folder() {
         assert_eq!(std::fs::read(store.repository_dir().join(name)).unwrap(), b"sealed");
     }
     store.delete(&key).await.unwrap();
-    assert_eq!(std::fs::read_dir(store.repository_dir()).unwrap().count(), 0, "empty folders go too");
+    assert_eq!(
+        std::fs::read_dir(store.repository_dir()).unwrap().count(),
+        0,
+        "empty folders go too"
+    );
 }
 
 #[tokio::test]
@@ -63,7 +67,10 @@ async fn a_blob_is_visible_whole_or_not_at_all(store: &dyn BlobStore) {
     store.promote_all(vec![(staged, key.clone())]).await.unwrap();
     assert_eq!(content(store, &key).await, b"first second");
     let again = store.stage_all(vec![Bytes::from_static(b"other")]).await.unwrap().remove(0);
-    assert!(matches!(store.promote_all(vec![(again, key.clone())]).await, Err(Error::AlreadyExists(_))));
+    assert!(matches!(
+        store.promote_all(vec![(again, key.clone())]).await,
+        Err(Error::AlreadyExists(_))
+    ));
     assert_eq!(content(store, &key).await, b"first second");
 }
 
@@ -71,7 +78,10 @@ async fn the_same_bytes_can_be_put_again_and_others_cannot(store: &dyn BlobStore
     let key = BlobKey::Metadata { version: 7, role: "snapshot".into() };
     store.put(&key, Bytes::from_static(b"one")).await.unwrap();
     store.put(&key, Bytes::from_static(b"one")).await.unwrap();
-    assert!(matches!(store.put(&key, Bytes::from_static(b"two")).await, Err(Error::AlreadyExists(_))));
+    assert!(matches!(
+        store.put(&key, Bytes::from_static(b"two")).await,
+        Err(Error::AlreadyExists(_))
+    ));
     assert_eq!(content(store, &key).await, b"one");
 }
 

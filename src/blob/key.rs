@@ -44,7 +44,9 @@ impl BlobKey {
     pub fn alias(&self) -> Option<String> {
         match self {
             Self::Timestamp | Self::Metadata { .. } => None,
-            Self::Target { path, sha256 } => published_names(path, sha256).1.map(|name| format!("targets/{name}")),
+            Self::Target { path, sha256 } => {
+                published_names(path, sha256).1.map(|name| format!("targets/{name}"))
+            }
         }
     }
 
@@ -53,10 +55,11 @@ impl BlobKey {
         *self != Self::Timestamp
     }
 
-    /// The keys that `name`, a path below `/repo/`, can mean; most likely first, none for a name of no blob.
+    /// The keys that `name`, a path below `/repo/`, can mean; most likely first, none for a name of
+    /// no blob.
     ///
-    /// A target in a folder has two names, and where both the first and the last part of a path begin with a
-    /// digest, either may be meant.
+    /// A target in a folder has two names, and where both the first and the last part of a path
+    /// begin with a digest, either may be meant.
     pub fn candidates(name: &str) -> Vec<Self> {
         if name == "timestamp.json" {
             return vec![Self::Timestamp];
@@ -94,7 +97,8 @@ impl fmt::Display for BlobKey {
 fn parse_metadata_name(name: &str) -> Option<BlobKey> {
     let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
     let canonical = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
-    let plain = !role.is_empty() && role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = !role.is_empty()
+        && role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !canonical || !plain {
         return None;
     }
@@ -103,7 +107,8 @@ fn parse_metadata_name(name: &str) -> Option<BlobKey> {
 
 fn split_digest(name: &str) -> Option<(Sha256Digest, &str)> {
     let (digest, rest) = name.split_once('.')?;
-    // What is left has to be clean by itself: `<digest>.../x` is, and its `../x` would leave the folder.
+    // What is left has to be clean by itself: `<digest>.../x` is, and its `../x` would leave the
+    // folder.
     is_clean(rest).then_some((digest.parse().ok()?, rest))
 }
 

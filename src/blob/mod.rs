@@ -1,7 +1,7 @@
 //! Blobs: sealed images, envelopes and metadata files, under the names that `/repo` serves.
 //!
-//! [`BlobStore`] is the contract; [`local`] keeps blobs in a directory that any file server can serve as it is.
-//! `conformance` tests each sentence of the contract on every implementation.
+//! [`BlobStore`] is the contract; [`local`] keeps blobs in a directory that any file server can
+//! serve as it is. `conformance` tests each sentence of the contract on every implementation.
 
 pub mod key;
 pub mod local;
@@ -27,16 +27,18 @@ use crate::model::Timestamp;
 /// Stores immutable blobs.
 ///
 /// - A blob is visible whole or not at all, and what a call returned from has reached the disk.
-/// - Storing the same bytes under a key again succeeds; storing other bytes there is [`Error::AlreadyExists`].
-/// - [`BlobKey::Timestamp`] is the one key that is replaced, by [`BlobStore::replace`], and atomically.
-/// - Dropping an upload, or a staged blob that was not promoted, leaves nothing behind, nor does a crash once
-///   [`BlobStore::sweep`] has run.
+/// - Storing the same bytes under a key again succeeds; storing other bytes there is
+///   [`Error::AlreadyExists`].
+/// - [`BlobKey::Timestamp`] is the one key that is replaced, by [`BlobStore::replace`], and
+///   atomically.
+/// - Dropping an upload, or a staged blob that was not promoted, leaves nothing behind, nor does a
+///   crash once [`BlobStore::sweep`] has run.
 /// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes.
 /// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Starts an upload whose key is not known yet. It fails as on a full disk when less than `keep_free` bytes are left,
-    /// looked at every few MiB.
+    /// Starts an upload whose key is not known yet. It fails as on a full disk when less than
+    /// `keep_free` bytes are left, looked at every few MiB.
     ///
     /// # Errors
     ///
@@ -66,8 +68,9 @@ pub trait BlobStore: Send + Sync {
     /// [`Error::Full`] or [`Error::Backend`], and then none is left.
     async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error>;
 
-    /// Makes staged blobs visible, [`BlobKey::Timestamp`] in place of the one that is there. What has to reach the disk goes
-    /// there together, and has when this returns. After an error some of them may be visible.
+    /// Makes staged blobs visible, [`BlobKey::Timestamp`] in place of the one that is there. What
+    /// has to reach the disk goes there together, and has when this returns. After an error some of
+    /// them may be visible.
     ///
     /// # Errors
     ///
@@ -102,8 +105,8 @@ pub trait BlobStore: Send + Sync {
     /// [`Error::Backend`].
     async fn delete(&self, key: &BlobKey) -> Result<(), Error>;
 
-    /// Removes what uploads have left behind that were cut off by a crash, and returns how many there were.
-    /// **Must not be called while uploads run.**
+    /// Removes what uploads have left behind that were cut off by a crash, and returns how many
+    /// there were. **Must not be called while uploads run.**
     ///
     /// # Errors
     ///
@@ -117,7 +120,8 @@ pub trait BlobStore: Send + Sync {
     /// [`Error::Backend`].
     async fn list_metadata(&self) -> Result<Vec<BlobKey>, Error>;
 
-    /// Every file in the store: its name below the root, and the key it is, or `None` if it has no business here.
+    /// Every file in the store: its name below the root, and the key it is, or `None` if it has no
+    /// business here.
     ///
     /// # Errors
     ///
@@ -142,7 +146,8 @@ pub trait BlobUpload: Send {
     fn finish(self: Box<Self>) -> Result<Box<dyn StagedBlob>, Error>;
 }
 
-/// A whole blob that isn't visible yet, for the store that has staged it to make visible. Dropping it discards it.
+/// A whole blob that isn't visible yet, for the store that has staged it to make visible. Dropping
+/// it discards it.
 pub trait StagedBlob: Any + Send {}
 
 /// An open blob.
@@ -172,8 +177,8 @@ impl Blob {
         Some(Arc::clone(file))
     }
 
-    /// The bytes of `range` (half-open), in pieces. The stream fails, rather than ends early, if the blob turns out
-    /// to be shorter.
+    /// The bytes of `range` (half-open), in pieces. The stream fails, rather than ends early, if
+    /// the blob turns out to be shorter.
     pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
         match &self.content {
             Content::File(file) => local::read(Arc::clone(file), range),

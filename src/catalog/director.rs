@@ -41,12 +41,19 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_director_root(&self, version: Option<u64>) -> Result<Option<DirectorRoot>, Error> {
+    pub async fn find_director_root(
+        &self,
+        version: Option<u64>,
+    ) -> Result<Option<DirectorRoot>, Error> {
         const OP: &str = "find a Director root";
         let query = match version {
-            Some(version) => sqlx::query("SELECT version, body, expires_at FROM director_roots WHERE version = $1")
-                .bind(column(version)),
-            None => sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version DESC LIMIT 1"),
+            Some(version) => sqlx::query(
+                "SELECT version, body, expires_at FROM director_roots WHERE version = $1",
+            )
+            .bind(column(version)),
+            None => sqlx::query(
+                "SELECT version, body, expires_at FROM director_roots ORDER BY version DESC LIMIT 1",
+            ),
         };
         let row = query.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.as_ref().map(root).transpose()
@@ -58,8 +65,12 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn list_director_roots(&self) -> Result<Vec<DirectorRoot>, Error> {
-        let rows = sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version");
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list the Director's roots"))?;
+        let rows =
+            sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version");
+        let rows = rows
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend("list the Director's roots"))?;
         rows.iter().map(root).collect()
     }
 }

@@ -4,7 +4,9 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Catalog, Error, number, optional_time, parsed, placeholders, text, time};
-use crate::model::{AssignmentOutcome, AssignmentRecord, EcuSerial, EventKind, NewEvent, VehicleEvent, VehicleId};
+use crate::model::{
+    AssignmentOutcome, AssignmentRecord, EcuSerial, EventKind, NewEvent, VehicleEvent, VehicleId,
+};
 
 impl Catalog {
     /// Records events.
@@ -24,12 +26,18 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_events(&self, vin: &VehicleId, before: i64, limit: u32) -> Result<Vec<VehicleEvent>, Error> {
+    pub async fn list_events(
+        &self,
+        vin: &VehicleId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<VehicleEvent>, Error> {
         let rows = sqlx::query(
             "SELECT id, vin, kind, ecu_serial, detail, actor, at, request_id, count, last_at FROM vehicle_events \
              WHERE vin = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         );
-        let rows = rows.bind(vin.as_str()).bind(before).bind(i64::from(limit)).fetch_all(&self.pool).await;
+        let rows =
+            rows.bind(vin.as_str()).bind(before).bind(i64::from(limit)).fetch_all(&self.pool).await;
         rows.map_err(Error::backend("list events"))?.iter().map(event).collect()
     }
 
@@ -39,7 +47,9 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn was_assigned(&self, serial: &EcuSerial, path: &str) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT id FROM assignments WHERE ecu_serial = $1 AND image_path = $2 LIMIT 1");
+        let row = sqlx::query(
+            "SELECT id FROM assignments WHERE ecu_serial = $1 AND image_path = $2 LIMIT 1",
+        );
         let row = row.bind(serial.as_str()).bind(path).fetch_optional(&self.pool).await;
         Ok(row.map_err(Error::backend("look for an assignment"))?.is_some())
     }
@@ -49,7 +59,11 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_assignments(&self, vehicle_id: i64, limit: u32) -> Result<Vec<AssignmentRecord>, Error> {
+    pub async fn list_assignments(
+        &self,
+        vehicle_id: i64,
+        limit: u32,
+    ) -> Result<Vec<AssignmentRecord>, Error> {
         let rows = sqlx::query(
             "SELECT id, ecu_serial, image_path, rollback_reason, created_at, created_by, ended_at, outcome \
              FROM assignments WHERE vehicle_id = $1 ORDER BY created_at DESC, id LIMIT $2",
@@ -59,7 +73,10 @@ impl Catalog {
     }
 }
 
-pub(super) async fn insert_events(transaction: &mut Transaction<'_, Any>, events: &[NewEvent]) -> Result<(), Error> {
+pub(super) async fn insert_events(
+    transaction: &mut Transaction<'_, Any>,
+    events: &[NewEvent],
+) -> Result<(), Error> {
     const OP: &str = "record events";
     for events in events.chunks(EVENTS_AT_ONCE) {
         let sql = format!(
@@ -119,7 +136,10 @@ fn event(row: &AnyRow) -> Result<VehicleEvent, Error> {
             vin: parsed(row, "vin", OP)?,
             kind: EventKind::from_name(&kind)
                 .ok_or_else(|| Error::corrupt(OP, format!("no event is called {kind}")))?,
-            ecu_serial: serial.map(|serial| serial.parse()).transpose().map_err(|e| Error::corrupt(OP, e))?,
+            ecu_serial: serial
+                .map(|serial| serial.parse())
+                .transpose()
+                .map_err(|e| Error::corrupt(OP, e))?,
             detail: text(row, "detail", OP)?,
             actor: text(row, "actor", OP)?,
             at: time(row, "at", OP)?,

@@ -6,7 +6,8 @@ use sqlx::{Any, Row, Transaction};
 use super::listed::{ListingBound, add_entry, remove_entry};
 use super::{Catalog, Error, column, json, number, optional_time, parsed, text, time};
 use crate::model::{
-    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry, TargetFormat, Timestamp,
+    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry,
+    TargetFormat, Timestamp,
 };
 
 /// An image that is about to be accepted.
@@ -39,7 +40,9 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_image(&self, path: &ImagePath) -> Result<Option<ImageRecord>, Error> {
         const OP: &str = "find an image";
-        let row = sqlx::query("SELECT * FROM images WHERE path = $1").bind(path.as_str()).fetch_optional(&self.pool);
+        let row = sqlx::query("SELECT * FROM images WHERE path = $1")
+            .bind(path.as_str())
+            .fetch_optional(&self.pool);
         row.await.map_err(Error::backend(OP))?.as_ref().map(image).transpose()
     }
 
@@ -82,11 +85,13 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn count_images(&self) -> Result<u64, Error> {
         const OP: &str = "count images";
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM images WHERE yanked_at IS NULL").fetch_one(&self.pool);
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM images WHERE yanked_at IS NULL")
+            .fetch_one(&self.pool);
         number(&row.await.map_err(Error::backend(OP))?, "n", OP)
     }
 
-    /// Notes which blobs are about to be stored, so that they can be removed if their image is never accepted.
+    /// Notes which blobs are about to be stored, so that they can be removed if their image is
+    /// never accepted.
     ///
     /// # Errors
     ///
@@ -112,7 +117,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn pending_blobs(&self) -> Result<Vec<String>, Error> {
         const OP: &str = "list pending blobs";
-        let rows = sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
+        let rows =
+            sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
         rows.await.map_err(Error::backend(OP))?.iter().map(|row| text(row, "name", OP)).collect()
     }
 
@@ -130,13 +136,18 @@ impl Catalog {
             .map_err(Error::backend("forget a pending blob"))
     }
 
-    /// Accepts images: all of them, with their targets, and marks the roles that list them as changed.
+    /// Accepts images: all of them, with their targets, and marks the roles that list them as
+    /// changed.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if a path is taken, or [`Error::RoleFull`], and then none is accepted; [`Error::Full`];
-    /// [`Error::Backend`].
-    pub async fn insert_images(&self, images: &[NewImage], bound: &ListingBound) -> Result<(), Error> {
+    /// [`Error::AlreadyExists`] if a path is taken, or [`Error::RoleFull`], and then none is
+    /// accepted; [`Error::Full`]; [`Error::Backend`].
+    pub async fn insert_images(
+        &self,
+        images: &[NewImage],
+        bound: &ListingBound,
+    ) -> Result<(), Error> {
         const OP: &str = "insert images";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for image in images {
@@ -145,8 +156,8 @@ impl Catalog {
         transaction.commit().await.map_err(Error::backend(OP))
     }
 
-    /// Takes an image and its envelope out of the targets, and marks the roles that listed them as changed. Returns
-    /// whether it was there and not yanked before.
+    /// Takes an image and its envelope out of the targets, and marks the roles that listed them as
+    /// changed. Returns whether it was there and not yanked before.
     ///
     /// # Errors
     ///
@@ -154,12 +165,13 @@ impl Catalog {
     pub async fn yank_image(&self, path: &ImagePath, now: Timestamp) -> Result<bool, Error> {
         const OP: &str = "yank an image";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let yanked = sqlx::query("UPDATE images SET yanked_at = $1 WHERE path = $2 AND yanked_at IS NULL")
-            .bind(now.as_millisecond())
-            .bind(path.as_str())
-            .execute(&mut *transaction)
-            .await
-            .map_err(Error::backend(OP))?;
+        let yanked =
+            sqlx::query("UPDATE images SET yanked_at = $1 WHERE path = $2 AND yanked_at IS NULL")
+                .bind(now.as_millisecond())
+                .bind(path.as_str())
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?;
         if yanked.rows_affected() == 0 {
             return Ok(false);
         }
@@ -177,11 +189,13 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_targets(&self, role: &str) -> Result<Vec<TargetEntry>, Error> {
         const OP: &str = "list targets";
-        let rows = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE role = $1 ORDER BY path")
-            .bind(role)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?;
+        let rows = sqlx::query(
+            "SELECT path, length, sha256, custom FROM targets WHERE role = $1 ORDER BY path",
+        )
+        .bind(role)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::backend(OP))?;
         rows.iter().map(target).collect()
     }
 
@@ -192,8 +206,14 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_target(&self, path: &str) -> Result<Option<TargetEntry>, Error> {
         const OP: &str = "find a target";
-        let row = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE path = $1").bind(path);
-        row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?.as_ref().map(target).transpose()
+        let row = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE path = $1")
+            .bind(path);
+        row.fetch_optional(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?
+            .as_ref()
+            .map(target)
+            .transpose()
     }
 }
 
@@ -203,10 +223,14 @@ async fn insert_image(
     bound: &ListingBound,
 ) -> Result<(), Error> {
     const OP: &str = "insert an image";
-    let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } = &new.record;
-    let hardware_ids = serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
-    let requires = serde_json::to_string(&description.requires).map_err(|e| Error::corrupt(OP, e))?;
-    let conflicts = serde_json::to_string(&description.conflicts).map_err(|e| Error::corrupt(OP, e))?;
+    let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } =
+        &new.record;
+    let hardware_ids =
+        serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
+    let requires =
+        serde_json::to_string(&description.requires).map_err(|e| Error::corrupt(OP, e))?;
+    let conflicts =
+        serde_json::to_string(&description.conflicts).map_err(|e| Error::corrupt(OP, e))?;
     let inserted = sqlx::query(
         "INSERT INTO images (path, name, version, hardware_ids, release_counter, target_format, algorithm, \
          sealed_length, sealed_sha256, plaintext_length, plaintext_sha256, envelope, created_at, created_by, \
@@ -254,19 +278,24 @@ async fn insert_target(
     target: &TargetEntry,
     bound: &ListingBound,
 ) -> Result<(), Error> {
-    sqlx::query("INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)")
-        .bind(target.path.as_str())
-        .bind(role)
-        .bind(column(target.length))
-        .bind(target.sha256.to_string())
-        .bind(target.custom.as_deref())
-        .execute(&mut **transaction)
-        .await
-        .map_err(Error::backend("insert a target"))?;
+    sqlx::query(
+        "INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(target.path.as_str())
+    .bind(role)
+    .bind(column(target.length))
+    .bind(target.sha256.to_string())
+    .bind(target.custom.as_deref())
+    .execute(&mut **transaction)
+    .await
+    .map_err(Error::backend("insert a target"))?;
     add_entry(transaction, role, target, bound).await
 }
 
-pub(super) async fn count_change(transaction: &mut Transaction<'_, Any>, role: &str) -> Result<(), Error> {
+pub(super) async fn count_change(
+    transaction: &mut Transaction<'_, Any>,
+    role: &str,
+) -> Result<(), Error> {
     sqlx::query("UPDATE roles SET changes = changes + 1 WHERE name = $1")
         .bind(role)
         .execute(&mut **transaction)

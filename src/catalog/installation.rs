@@ -40,13 +40,15 @@ impl Catalog {
     ///
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn insert_installed(&self, name: &str, value: &str) -> Result<(), Error> {
-        sqlx::query("INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(name)
-            .bind(value)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(Error::backend("record what the installation was made with"))
+        sqlx::query(
+            "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(Error::backend("record what the installation was made with"))
     }
 
     /// Envelopes of some images, those of yanked ones too.
@@ -62,7 +64,12 @@ impl Catalog {
         };
         let rows = sqlx::query(query).bind(i64::from(limit)).fetch_all(&self.pool).await;
         let rows = rows.map_err(Error::backend(OP))?;
-        let stored = |row| Ok(StoredEnvelope { path: parsed(row, "path", OP)?, envelope: text(row, "envelope", OP)? });
+        let stored = |row| {
+            Ok(StoredEnvelope {
+                path: parsed(row, "path", OP)?,
+                envelope: text(row, "envelope", OP)?,
+            })
+        };
         rows.iter().map(stored).collect()
     }
 

@@ -1,11 +1,13 @@
-//! How much the roles that list images may list: a metadata file that no client would read must never be signed.
+//! How much the roles that list images may list: a metadata file that no client would read must
+//! never be signed.
 
 use sqlx::{Any, Transaction};
 
 use super::{Catalog, Error, column, number, text};
 use crate::model::TargetEntry;
 
-/// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are bytes.
+/// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are
+/// bytes.
 macro_rules! listed_bytes {
     () => {
         "LENGTH(path) + COALESCE(LENGTH(custom), 0) + 160"
@@ -35,7 +37,8 @@ pub struct ListingBound {
     pub folder: Option<FolderBound>,
 }
 
-/// The share of a folder whose uploaders are bound to it: they must not be able to take all there is.
+/// The share of a folder whose uploaders are bound to it: they must not be able to take all there
+/// is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderBound {
     /// The folder, with a slash at its end.
@@ -45,20 +48,27 @@ pub struct FolderBound {
 }
 
 impl Catalog {
-    /// Checks whether roles have room for entries of so many bytes. What is found may be taken by somebody else until
+    /// Checks whether roles have room for entries of so many bytes. What is found may be taken by
+    /// somebody else until
     /// [`Catalog::insert_images`], which checks again.
     ///
     /// # Errors
     ///
     /// [`Error::RoleFull`], [`Error::Backend`].
-    pub async fn check_room(&self, entries: &[(String, u64)], bound: &ListingBound) -> Result<(), Error> {
+    pub async fn check_room(
+        &self,
+        entries: &[(String, u64)],
+        bound: &ListingBound,
+    ) -> Result<(), Error> {
         const OP: &str = "look for room in a role";
         let mut connection = self.pool.acquire().await.map_err(Error::backend(OP))?;
         for (role, bytes) in entries {
-            let row = sqlx::query("SELECT listed_bytes FROM roles WHERE name = $1").bind(role.as_str());
+            let row =
+                sqlx::query("SELECT listed_bytes FROM roles WHERE name = $1").bind(role.as_str());
             let row = row.fetch_optional(&mut *connection).await.map_err(Error::backend(OP))?;
             let listed = row.map_or(Ok(0), |row| number(&row, "listed_bytes", OP))?;
-            // Two entries of one image can be in one role; that one is then a few bytes fuller than it looks.
+            // Two entries of one image can be in one role; that one is then a few bytes fuller than
+            // it looks.
             bound.check_role(role, listed + bytes)?;
             if let Some(folder) = &bound.folder {
                 let row = folder_query!(role, folder).fetch_one(&mut *connection).await;
@@ -76,7 +86,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn largest_listing(&self) -> Result<u64, Error> {
         const OP: &str = "look for the largest role";
-        let row = sqlx::query("SELECT COALESCE(MAX(listed_bytes), 0) AS listed FROM roles").fetch_one(&self.pool);
+        let row = sqlx::query("SELECT COALESCE(MAX(listed_bytes), 0) AS listed FROM roles")
+            .fetch_one(&self.pool);
         number(&row.await.map_err(Error::backend(OP))?, "listed", OP)
     }
 }
@@ -93,7 +104,9 @@ impl ListingBound {
 impl FolderBound {
     fn check(&self, role: &str, listed: u64) -> Result<(), Error> {
         match listed > self.bytes {
-            true => Err(Error::RoleFull { role: role.to_owned(), folder: Some(self.prefix.clone()) }),
+            true => {
+                Err(Error::RoleFull { role: role.to_owned(), folder: Some(self.prefix.clone()) })
+            }
             false => Ok(()),
         }
     }
@@ -107,7 +120,8 @@ impl FolderBound {
     }
 }
 
-/// Marks a role as changed by a new entry, unless it has no room for it: an entry that the transaction has inserted.
+/// Marks a role as changed by a new entry, unless it has no room for it: an entry that the
+/// transaction has inserted.
 pub(super) async fn add_entry(
     transaction: &mut Transaction<'_, Any>,
     role: &str,
@@ -118,28 +132,41 @@ pub(super) async fn add_entry(
     let row = sqlx::query(
         "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes + $1 WHERE name = $2 RETURNING listed_bytes",
     );
-    let row = row.bind(column(entry.listed_bytes())).bind(role).fetch_optional(&mut **transaction).await;
+    let row =
+        row.bind(column(entry.listed_bytes())).bind(role).fetch_optional(&mut **transaction).await;
     let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(()) };
     bound.check_role(role, number(&row, "listed_bytes", OP)?)?;
     if let Some(folder) = &bound.folder {
-        let row = folder_query!(role, folder).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+        let row = folder_query!(role, folder)
+            .fetch_one(&mut **transaction)
+            .await
+            .map_err(Error::backend(OP))?;
         folder.check(role, number(&row, "listed", OP)?)?;
     }
     Ok(())
 }
 
 /// Takes an entry out of the role that lists it, and marks that as changed.
-pub(super) async fn remove_entry(transaction: &mut Transaction<'_, Any>, path: &str) -> Result<(), Error> {
+pub(super) async fn remove_entry(
+    transaction: &mut Transaction<'_, Any>,
+    path: &str,
+) -> Result<(), Error> {
     const OP: &str = "remove a target";
+    let row = sqlx::query(concat!(
+        "DELETE FROM targets WHERE path = $1 RETURNING role, ",
+        listed_bytes!(),
+        " AS listed"
+    ));
     let row =
-        sqlx::query(concat!("DELETE FROM targets WHERE path = $1 RETURNING role, ", listed_bytes!(), " AS listed"));
-    let row = row.bind(path).fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+        row.bind(path).fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
     let Some(row) = row else { return Ok(()) };
-    sqlx::query("UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes - $1 WHERE name = $2")
-        .bind(column(number(&row, "listed", OP)?))
-        .bind(text(&row, "role", OP)?)
-        .execute(&mut **transaction)
-        .await
-        .map(drop)
-        .map_err(Error::backend(OP))
+    sqlx::query(
+        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes - $1 WHERE name = $2",
+    )
+    .bind(column(number(&row, "listed", OP)?))
+    .bind(text(&row, "role", OP)?)
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+    .map_err(Error::backend(OP))
 }

@@ -1,8 +1,9 @@
 //! The catalog: what the server knows, in a SQL database. SQL lives here and nowhere else.
 //!
-//! Each statement runs on SQLite and on PostgreSQL alike: `$1` placeholders, `BIGINT` and `TEXT` columns, `ON CONFLICT`
-//! and `RETURNING`, times as milliseconds. A transaction starts with a statement that writes, so that SQLite takes its
-//! write lock at once and none has to be tried again.
+//! Each statement runs on SQLite and on PostgreSQL alike: `$1` placeholders, `BIGINT` and `TEXT`
+//! columns, `ON CONFLICT` and `RETURNING`, times as milliseconds. A transaction starts with a
+//! statement that writes, so that SQLite takes its write lock at once and none has to be tried
+//! again.
 
 mod director;
 mod fleet_log;
@@ -52,7 +53,11 @@ impl Catalog {
     ///
     /// [`Error::Backend`] if there is none.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(Error::backend("reach the catalog"))
+        sqlx::query("SELECT 1")
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::backend("reach the catalog"))
     }
 
     /// Closes all connections once they are idle.
@@ -111,12 +116,19 @@ impl Error {
         move |source| {
             // SQLITE_FULL (13) and SQLITE_IOERR_WRITE (778), or PostgreSQL's disk_full (53100).
             let code = source.as_database_error().and_then(|e| e.code()).unwrap_or_default();
-            if ["13", "778", "53100"].contains(&&*code) { Self::Full { op } } else { Self::corrupt(op, source) }
+            if ["13", "778", "53100"].contains(&&*code) {
+                Self::Full { op }
+            } else {
+                Self::corrupt(op, source)
+            }
         }
     }
 
     /// For a row that holds what nobody could have stored.
-    fn corrupt(op: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    fn corrupt(
+        op: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self::Backend { op, source: source.into() }
     }
 }
@@ -132,7 +144,11 @@ where
 }
 
 /// Reads a column that holds JSON.
-fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &'static str, op: &'static str) -> Result<T, Error> {
+fn json<T: serde::de::DeserializeOwned>(
+    row: &AnyRow,
+    column: &'static str,
+    op: &'static str,
+) -> Result<T, Error> {
     serde_json::from_str(&text(row, column, op)?).map_err(|e| Error::corrupt(op, e))
 }
 
@@ -146,9 +162,15 @@ fn time(row: &AnyRow, column: &'static str, op: &'static str) -> Result<Timestam
     Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e))
 }
 
-fn optional_time(row: &AnyRow, column: &'static str, op: &'static str) -> Result<Option<Timestamp>, Error> {
+fn optional_time(
+    row: &AnyRow,
+    column: &'static str,
+    op: &'static str,
+) -> Result<Option<Timestamp>, Error> {
     let millis: Option<i64> = row.try_get(column).map_err(Error::backend(op))?;
-    millis.map(|millis| Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e))).transpose()
+    millis
+        .map(|millis| Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e)))
+        .transpose()
 }
 
 fn text(row: &AnyRow, column: &'static str, op: &'static str) -> Result<String, Error> {
@@ -158,7 +180,8 @@ fn text(row: &AnyRow, column: &'static str, op: &'static str) -> Result<String, 
 /// The placeholders of `rows` rows of `columns` values: `($1, $2), ($3, $4)`.
 fn placeholders(rows: usize, columns: usize) -> String {
     let row = |row: usize| {
-        let numbers: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        let numbers: Vec<String> =
+            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
         format!("({})", numbers.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")

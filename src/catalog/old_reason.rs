@@ -1,12 +1,16 @@
-//! Quarantines from before their kinds were kept: what can be read from the reason, which an ECU chose in part.
+//! Quarantines from before their kinds were kept: what can be read from the reason, which an ECU
+//! chose in part.
 
 use std::collections::BTreeSet;
 
-/// The kinds of a quarantine from before they were kept, when a reason was `gw-1 reported: freeze,rollback`. An ECU chose what
-/// comes after its serial, so nothing in there but an attack's name, whole, is taken at its word.
+/// The kinds of a quarantine from before they were kept, when a reason was `gw-1 reported:
+/// freeze,rollback`. An ECU chose what comes after its serial, so nothing in there but an attack's
+/// name, whole, is taken at its word.
 pub(super) fn kinds_in_reason(reason: &str) -> BTreeSet<String> {
     let said = reason.split_once(" reported: ").map_or("", |(_, said)| said);
-    let known = |word: &str| OLD_ATTACKS.into_iter().find(|known| *known == word).unwrap_or("other").to_owned();
+    let known = |word: &str| {
+        OLD_ATTACKS.into_iter().find(|known| *known == word).unwrap_or("other").to_owned()
+    };
     let mut kinds: BTreeSet<String> = words(said).map(known).collect();
     if kinds.is_empty() || said.chars().count() >= OLD_MAX_SAID {
         kinds.insert("other".to_owned()); // there may have been more
@@ -44,7 +48,8 @@ mod tests {
 
     #[test]
     fn an_old_reason_says_only_what_an_ecu_could_not_choose() {
-        let long = format!("s-1 reported: {}", "freeze,".repeat(40).chars().take(200).collect::<String>());
+        let long =
+            format!("s-1 reported: {}", "freeze,".repeat(40).chars().take(200).collect::<String>());
         for (reason, kinds) in [
             ("s-1 reported: freeze", "freeze"),
             ("s-1 reported: freeze, rollback,", "freeze,rollback"),
@@ -56,7 +61,11 @@ mod tests {
             ("", "other"),
             (long.as_str(), "freeze,other"),
         ] {
-            assert_eq!(kinds_in_reason(reason).into_iter().collect::<Vec<_>>().join(","), kinds, "{reason}");
+            assert_eq!(
+                kinds_in_reason(reason).into_iter().collect::<Vec<_>>().join(","),
+                kinds,
+                "{reason}"
+            );
         }
     }
 }

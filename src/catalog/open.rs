@@ -1,7 +1,8 @@
-//! How a SQLite catalog is opened: by the server that owns it, which brings its tables up to date, or by a command
-//! beside that server, which takes it as it is.
+//! How a SQLite catalog is opened: by the server that owns it, which brings its tables up to date,
+//! or by a command beside that server, which takes it as it is.
 //!
-//! What is wrong with the file is said at once and with its path: a pool would try again until it times out.
+//! What is wrong with the file is said at once and with its path: a pool would try again until it
+//! times out.
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,26 +21,30 @@ use crate::model::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     ReadWrite,
-    /// On a file system that takes no writes. What is not in the file itself but in its log is seen only if the log's
-    /// index is there too.
+    /// On a file system that takes no writes. What is not in the file itself but in its log is seen
+    /// only if the log's index is there too.
     ReadOnly,
     /// The same without a log: SQLite need not look for one, whose index it could not make.
     Immutable,
 }
 
 impl Catalog {
-    /// Opens the catalog in `file` for the server that owns it: creates it where it is missing, for its owner alone, and
-    /// brings its tables up to date. **Must be called by the holder of the state directory's lock**: a server of an
-    /// earlier version that runs on the same catalog would not know the new tables.
+    /// Opens the catalog in `file` for the server that owns it: creates it where it is missing, for
+    /// its owner alone, and brings its tables up to date. **Must be called by the holder of the
+    /// state directory's lock**: a server of an earlier version that runs on the same catalog would
+    /// not know the new tables.
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] if it is damaged, can't be written or comes from a later version; [`Error::Migrate`];
-    /// [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::Unusable`] if it is damaged, can't be written or comes from a later version;
+    /// [`Error::Migrate`]; [`Error::Full`]; [`Error::Backend`].
     pub async fn own_sqlite(file: &Path, now: Timestamp) -> Result<Self, Error> {
         // SQLite would make it for all to read; what it makes beside it has the same mode.
-        let created = File::options().create(true).truncate(false).write(true).mode(0o600).open(file);
-        created.map_err(|source| unusable(file, format!("can't be written: {source}{}", belongs_to(file))))?;
+        let created =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(file);
+        created.map_err(|source| {
+            unusable(file, format!("can't be written: {source}{}", belongs_to(file)))
+        })?;
         let catalog = Self::connect(file, Mode::ReadWrite).await?;
         catalog.refuse_later_version(file).await?;
         MIGRATIONS.run(&catalog.pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;
@@ -47,14 +52,17 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Opens the catalog in `file` as it is, for a command that may run beside a server; only to read on a file system
-    /// that takes no writes.
+    /// Opens the catalog in `file` as it is, for a command that may run beside a server; only to
+    /// read on a file system that takes no writes.
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] if it is missing, damaged, or has other tables than this version's; [`Error::Backend`].
+    /// [`Error::Unusable`] if it is missing, damaged, or has other tables than this version's;
+    /// [`Error::Backend`].
     pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
-        let length = fs::metadata(file).map_err(|source| unusable(file, format!("can't be read: {source}")))?.len();
+        let length = fs::metadata(file)
+            .map_err(|source| unusable(file, format!("can't be read: {source}")))?
+            .len();
         if length == 0 {
             return Err(unusable(file, "is empty: restore it from a backup"));
         }
@@ -81,7 +89,10 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_damage(&self) -> Result<Vec<String>, Error> {
         const OP: &str = "check the catalog";
-        let rows = sqlx::query("PRAGMA quick_check(20)").fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let rows = sqlx::query("PRAGMA quick_check(20)")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
         let lines = rows.iter().map(|row| row.try_get::<String, _>(0).map_err(Error::backend(OP)));
         Ok(lines.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|line| line != "ok").collect())
     }
@@ -98,13 +109,16 @@ impl Catalog {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    // When the disk is full, SQLite may end a transaction itself. Rolling it back fails then, and sqlx takes
-                    // the connection to be in that transaction for ever: what is committed there next is not.
+                    // When the disk is full, SQLite may end a transaction itself. Rolling it back
+                    // fails then, and sqlx takes the connection to be in that transaction for ever:
+                    // what is committed there next is not.
                     connection.execute("SELECT 1").await?; // after the rollback, which was only started
                     Ok(!connection.is_in_transaction())
                 })
             })
-            .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(settings).await.map(drop) })
+            })
             .connect_with(options)
             .await
             .map_err(Error::backend("open the catalog"))?;
@@ -117,8 +131,10 @@ impl Catalog {
             return Ok(());
         }
         let version = self.latest_version().await?;
-        let version =
-            version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version} or newer"));
+        let version = version.map_or_else(
+            || "a later version".to_owned(),
+            |version| format!("version {version} or newer"),
+        );
         let fault = format!(
             "is from {version}, and this is {}: install that version, or restore the backup that was made before the \
              upgrade",
@@ -143,7 +159,9 @@ impl Catalog {
         if !self.has_table("program_versions").await? {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1");
+        let row = sqlx::query(
+            "SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1",
+        );
         let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.map(|row| text(&row, "version", OP)).transpose()
     }
@@ -153,13 +171,21 @@ impl Catalog {
         let insert = sqlx::query(
             "INSERT INTO program_versions (version, first_used_at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
         );
-        let inserted = insert.bind(env!("CARGO_PKG_VERSION")).bind(now.as_millisecond()).execute(&self.pool).await;
+        let inserted = insert
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(now.as_millisecond())
+            .execute(&self.pool)
+            .await;
         inserted.map(drop).map_err(Error::backend("note the version that uses the catalog"))
     }
 
     async fn has_table(&self, name: &str) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1").bind(name);
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend("look for a table of the catalog"))?;
+        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
+            .bind(name);
+        let row = row
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::backend("look for a table of the catalog"))?;
         Ok(row.is_some())
     }
 }
@@ -208,7 +234,9 @@ fn explain(file: &Path, error: &sqlx::Error) -> String {
         SQLITE_CORRUPT | SQLITE_NOTADB => {
             format!("is damaged or no SQLite database ({error}): restore it from a backup")
         }
-        SQLITE_READONLY | SQLITE_CANTOPEN | SQLITE_PERM => format!("can't be used: {error}{}", belongs_to(file)),
+        SQLITE_READONLY | SQLITE_CANTOPEN | SQLITE_PERM => {
+            format!("can't be used: {error}{}", belongs_to(file))
+        }
         _ => format!("can't be opened: {error}"),
     }
 }
@@ -221,7 +249,9 @@ fn belongs_to(file: &Path) -> String {
         .iter()
         .find_map(|path| {
             let owner = fs::metadata(path).ok()?.uid();
-            (owner != uid).then(|| format!("; {} belongs to user {owner}, and this runs as {uid}", path.display()))
+            (owner != uid).then(|| {
+                format!("; {} belongs to user {owner}, and this runs as {uid}", path.display())
+            })
         })
         .unwrap_or_default()
 }
@@ -248,7 +278,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// FULL: a commit has reached the disk when it returns, which publication relies on.
 const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024; PRAGMA journal_size_limit = 16777216;";
-const READ_ONLY_SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024;";
+const READ_ONLY_SETTINGS: &str =
+    "PRAGMA query_only = ON; PRAGMA busy_timeout = 20000; PRAGMA cache_size = -1024;";
 
 /// Everything but what a path is full of.
-const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const ENCODED: AsciiSet =
+    NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -12,7 +12,8 @@ use crate::model::Timestamp;
 pub struct Moments {
     /// When something was signed last.
     pub signed: Option<Timestamp>,
-    /// Between which two times the clock last went on further than a server lets pass without signing.
+    /// Between which two times the clock last went on further than a server lets pass without
+    /// signing.
     pub leap: Option<(Timestamp, Timestamp)>,
 }
 
@@ -41,7 +42,8 @@ impl Catalog {
         Ok(Moments { signed: moments.remove("signed"), leap })
     }
 
-    /// Since when [`Catalog::list_published_timestamps`] has every timestamp; none if it always had.
+    /// Since when [`Catalog::list_published_timestamps`] has every timestamp; none if it always
+    /// had.
     ///
     /// # Errors
     ///
@@ -76,8 +78,9 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_published_timestamps(&self) -> Result<Vec<PublishedTimestamp>, Error> {
         const OP: &str = "list published timestamps";
-        let rows =
-            sqlx::query("SELECT version, snapshot, signed_at, expires_at FROM published_timestamps ORDER BY version");
+        let rows = sqlx::query(
+            "SELECT version, snapshot, signed_at, expires_at FROM published_timestamps ORDER BY version",
+        );
         let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
         let read = |row| {
             Ok(PublishedTimestamp {
@@ -108,9 +111,10 @@ impl Catalog {
         transaction.commit().await.map_err(Error::backend(OP))
     }
 
-    /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks everything as changed, so that
-    /// it is published with those numbers, and takes the Director's numbers on by as much. No margin leads past what every
-    /// client can count to. Returns the highest number of the roles, and the Director's.
+    /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks
+    /// everything as changed, so that it is published with those numbers, and takes the Director's
+    /// numbers on by as much. No margin leads past what every client can count to. Returns the
+    /// highest number of the roles, and the Director's.
     ///
     /// # Errors
     ///
@@ -123,17 +127,21 @@ impl Catalog {
     ) -> Result<(u64, u64), Error> {
         const OP: &str = "skip version numbers";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let row = sqlx::query("UPDATE sequences SET value = value WHERE name = 'director' RETURNING value");
+        let row = sqlx::query(
+            "UPDATE sequences SET value = value WHERE name = 'director' RETURNING value",
+        );
         let row = row.fetch_one(&mut *transaction).await.map_err(Error::backend(OP))?;
         let director = past(number(&row, "value", OP)?.max(floor), margin);
-        let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'").bind(column(director));
+        let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'")
+            .bind(column(director));
         update.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         let roles = sqlx::query("SELECT name, reserved FROM roles WHERE name <> 'root'");
         let roles = roles.fetch_all(&mut *transaction).await.map_err(Error::backend(OP))?;
         let mut highest = 0;
         for role in &roles {
             let name = text(role, "name", OP)?;
-            let known = number(role, "reserved", OP)?.max(floor).max(seen.get(&name).copied().unwrap_or(0));
+            let known =
+                number(role, "reserved", OP)?.max(floor).max(seen.get(&name).copied().unwrap_or(0));
             let reserved = past(known, margin);
             sqlx::query("UPDATE roles SET reserved = $1, changes = changes + 1 WHERE name = $2")
                 .bind(column(reserved))
@@ -153,12 +161,16 @@ impl Catalog {
     }
 }
 
-/// `known` and `margin` together, but no more than [`HIGHEST_SKIPPED_TO`], and never less than `known`.
+/// `known` and `margin` together, but no more than [`HIGHEST_SKIPPED_TO`], and never less than
+/// `known`.
 fn past(known: u64, margin: u64) -> u64 {
     known.saturating_add(margin).min(HIGHEST_SKIPPED_TO.max(known))
 }
 
-pub(super) async fn put_moments(transaction: &mut Transaction<'_, Any>, moments: &Moments) -> Result<(), Error> {
+pub(super) async fn put_moments(
+    transaction: &mut Transaction<'_, Any>,
+    moments: &Moments,
+) -> Result<(), Error> {
     const OP: &str = "record when something was signed";
     sqlx::query("DELETE FROM moments WHERE name <> 'watched'")
         .execute(&mut **transaction)
@@ -177,7 +189,8 @@ pub(super) async fn put_moments(transaction: &mut Transaction<'_, Any>, moments:
     Ok(())
 }
 
-/// Adds a timestamp. Where it is the first of a repository that has published before, what those named isn't known.
+/// Adds a timestamp. Where it is the first of a repository that has published before, what those
+/// named isn't known.
 pub(super) async fn put_published_timestamp(
     transaction: &mut Transaction<'_, Any>,
     published: &PublishedTimestamp,
@@ -207,7 +220,8 @@ pub(super) async fn put_published_timestamp(
     .map(drop)
 }
 
-/// The narrowest client counts to 2^31, and takes nothing after that: these hundred million are left to be used.
+/// The narrowest client counts to 2^31, and takes nothing after that: these hundred million are
+/// left to be used.
 const HIGHEST_SKIPPED_TO: u64 = (1 << 31) - 100_000_000;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use super::{Catalog, Error, parsed, text, time};
 use crate::model::{HardwareId, RecipientRecord};
 
 impl Catalog {
-    /// Registers a key for a hardware id; registering it again changes nothing. Returns whether it is new there.
+    /// Registers a key for a hardware id; registering it again changes nothing. Returns whether it
+    /// is new there.
     ///
     /// # Errors
     ///
@@ -33,7 +34,8 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn list_recipients(&self) -> Result<Vec<RecipientRecord>, Error> {
-        let rows = sqlx::query("SELECT * FROM recipients ORDER BY hardware_id, kid").fetch_all(&self.pool);
+        let rows =
+            sqlx::query("SELECT * FROM recipients ORDER BY hardware_id, kid").fetch_all(&self.pool);
         rows.await.map_err(Error::backend("list recipients"))?.iter().map(recipient).collect()
     }
 
@@ -42,9 +44,12 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_recipients(&self, hardware_id: &HardwareId) -> Result<Vec<RecipientRecord>, Error> {
-        let rows =
-            sqlx::query("SELECT * FROM recipients WHERE hardware_id = $1 ORDER BY kid").bind(hardware_id.as_str());
+    pub async fn find_recipients(
+        &self,
+        hardware_id: &HardwareId,
+    ) -> Result<Vec<RecipientRecord>, Error> {
+        let rows = sqlx::query("SELECT * FROM recipients WHERE hardware_id = $1 ORDER BY kid")
+            .bind(hardware_id.as_str());
         let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("find recipients"))?;
         rows.iter().map(recipient).collect()
     }
@@ -54,13 +59,18 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn delete_recipient(&self, kid: &str, hardware_id: Option<&HardwareId>) -> Result<u64, Error> {
-        let deleted = sqlx::query("DELETE FROM recipients WHERE kid = $1 AND (hardware_id = $2 OR $2 = '')")
-            .bind(kid)
-            .bind(hardware_id.map_or("", HardwareId::as_str))
-            .execute(&self.pool)
-            .await
-            .map_err(Error::backend("delete a recipient"))?;
+    pub async fn delete_recipient(
+        &self,
+        kid: &str,
+        hardware_id: Option<&HardwareId>,
+    ) -> Result<u64, Error> {
+        let deleted =
+            sqlx::query("DELETE FROM recipients WHERE kid = $1 AND (hardware_id = $2 OR $2 = '')")
+                .bind(kid)
+                .bind(hardware_id.map_or("", HardwareId::as_str))
+                .execute(&self.pool)
+                .await
+                .map_err(Error::backend("delete a recipient"))?;
         Ok(deleted.rows_affected())
     }
 }

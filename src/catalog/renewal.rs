@@ -1,12 +1,16 @@
-//! Vehicles that leave the inventory, and vehicles that start anew. What happened to them stays in the log.
+//! Vehicles that leave the inventory, and vehicles that start anew. What happened to them stays in
+//! the log.
 
 use std::collections::BTreeSet;
 
 use sqlx::{Any, Row, Transaction};
 
-use super::{Catalog, Error, MoreChanges, StatusChange, fleet_log, json, status, text, time, vehicles};
+use super::{
+    Catalog, Error, MoreChanges, StatusChange, fleet_log, json, status, text, time, vehicles,
+};
 use crate::model::{
-    AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, EcuStatus, NewEvent, NewVehicle, Timestamp, VehicleId,
+    AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, EcuStatus, NewEvent, NewVehicle, Timestamp,
+    VehicleId,
 };
 
 /// A permission to enrol anew.
@@ -47,8 +51,9 @@ pub enum Renewal {
 }
 
 impl Catalog {
-    /// Takes a vehicle out of the inventory, with its ECUs, its token and whatever was approved for it. Its number is never
-    /// another vehicle's. Returns whether it was there; `event` is recorded then.
+    /// Takes a vehicle out of the inventory, with its ECUs, its token and whatever was approved for
+    /// it. Its number is never another vehicle's. Returns whether it was there; `event` is recorded
+    /// then.
     ///
     /// # Errors
     ///
@@ -56,8 +61,10 @@ impl Catalog {
     pub async fn remove_vehicle(&self, vin: &VehicleId, event: &NewEvent) -> Result<bool, Error> {
         const OP: &str = "remove a vehicle";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let row = sqlx::query("DELETE FROM vehicles WHERE vin = $1 RETURNING id").bind(vin.as_str());
-        let Some(row) = row.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))? else {
+        let row =
+            sqlx::query("DELETE FROM vehicles WHERE vin = $1 RETURNING id").bind(vin.as_str());
+        let Some(row) = row.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?
+        else {
             return Ok(false);
         };
         let id: i64 = row.try_get("id").map_err(Error::backend(OP))?;
@@ -79,12 +86,17 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Records a permission to enrol anew, and `event` with it; it takes the place of an earlier one.
+    /// Records a permission to enrol anew, and `event` with it; it takes the place of an earlier
+    /// one.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn approve_re_enrolment(&self, approval: &ReEnrolment, event: &NewEvent) -> Result<(), Error> {
+    pub async fn approve_re_enrolment(
+        &self,
+        approval: &ReEnrolment,
+        event: &NewEvent,
+    ) -> Result<(), Error> {
         const OP: &str = "approve a re-enrolment";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         sqlx::query(
@@ -110,13 +122,18 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_re_enrolment(&self, vin: &VehicleId, now: Timestamp) -> Result<Option<ReEnrolment>, Error> {
+    pub async fn find_re_enrolment(
+        &self,
+        vin: &VehicleId,
+        now: Timestamp,
+    ) -> Result<Option<ReEnrolment>, Error> {
         const OP: &str = "find a re-enrolment";
         let row = sqlx::query(
             "SELECT ecu_serials, approved_at, approved_by, expires_at FROM re_enrolments \
              WHERE vin = $1 AND used_at IS NULL AND expires_at > $2",
         );
-        let row = row.bind(vin.as_str()).bind(now.as_millisecond()).fetch_optional(&self.pool).await;
+        let row =
+            row.bind(vin.as_str()).bind(now.as_millisecond()).fetch_optional(&self.pool).await;
         let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(None) };
         Ok(Some(ReEnrolment {
             vin: vin.clone(),
@@ -137,22 +154,27 @@ impl Catalog {
         let row = sqlx::query(
             "SELECT v.vin, v.ecus, e.retired_at FROM ecus e JOIN vehicles v ON v.id = e.vehicle_id WHERE e.serial = $1",
         );
-        let row = row.bind(serial.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row
+            .bind(serial.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
         let Some(row) = row else { return Ok(None) };
         let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
         let role = ecus.iter().find(|ecu| ecu.serial == *serial).map(|ecu| ecu.role);
         Ok(Some(EcuOwner { vin: super::parsed(&row, "vin", OP)?, role }))
     }
 
-    /// Enrols a vehicle anew, if that was approved and the approval has neither expired nor been used: its ECUs and its token
-    /// are those of `new`, and its status is what `change` says. A vehicle that is not there yet gets a number; `change` is
-    /// then of revision 0.
+    /// Enrols a vehicle anew, if that was approved and the approval has neither expired nor been
+    /// used: its ECUs and its token are those of `new`, and its status is what `change` says. A
+    /// vehicle that is not there yet gets a number; `change` is then of revision 0.
     ///
     /// `lost` makes the event of a vehicle that loses an ECU by that.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] if the vehicle's status has changed since; [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::Overtaken`] if the vehicle's status has changed since; [`Error::Full`];
+    /// [`Error::Backend`].
     pub async fn re_enrol(
         &self,
         new: &NewVehicle,
@@ -168,8 +190,10 @@ impl Catalog {
             "UPDATE re_enrolments SET used_at = $1 WHERE vin = $2 AND used_at IS NULL AND expires_at > $3 \
              RETURNING ecu_serials",
         );
-        let approval = approval.bind(now.as_millisecond()).bind(new.vin.as_str()).bind(now.as_millisecond());
-        let approval = approval.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let approval =
+            approval.bind(now.as_millisecond()).bind(new.vin.as_str()).bind(now.as_millisecond());
+        let approval =
+            approval.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
         let Some(approval) = approval else { return Ok(Renewal::NotApproved) };
         let may_take: BTreeSet<EcuSerial> = json(&approval, "ecu_serials", OP)?;
         if is_token_taken(&mut transaction, new).await? {
@@ -178,7 +202,9 @@ impl Catalog {
         let change = match change {
             Some(change) => change.clone(),
             None => {
-                let inserted = vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now).await?;
+                let inserted =
+                    vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now)
+                        .await?;
                 let vehicle_id = *inserted.get(&new.vin).ok_or(Error::Overtaken)?;
                 StatusChange::new(vehicle_id)
             }
@@ -187,7 +213,9 @@ impl Catalog {
             return Err(Error::Overtaken);
         }
         for ecu in &new.ecus {
-            if take_ecu(&mut transaction, change.vehicle_id, ecu, &may_take, now, &lost).await? == Taken::No {
+            if take_ecu(&mut transaction, change.vehicle_id, ecu, &may_take, now, &lost).await?
+                == Taken::No
+            {
                 return Ok(Renewal::EcuTaken(ecu.serial.clone()));
             }
         }
@@ -215,11 +243,16 @@ async fn take_ecu(
 ) -> Result<Taken, Error> {
     const OP: &str = "take an ECU over";
     let owner = sqlx::query("SELECT vehicle_id FROM ecus WHERE serial = $1 AND vehicle_id <> $2");
-    let owner = owner.bind(ecu.serial.as_str()).bind(vehicle_id).fetch_optional(&mut **transaction).await;
-    let owner = owner.map_err(Error::backend(OP))?.map(|row| row.try_get::<i64, _>("vehicle_id")).transpose();
+    let owner =
+        owner.bind(ecu.serial.as_str()).bind(vehicle_id).fetch_optional(&mut **transaction).await;
+    let owner = owner
+        .map_err(Error::backend(OP))?
+        .map(|row| row.try_get::<i64, _>("vehicle_id"))
+        .transpose();
     let owner = owner.map_err(Error::backend(OP))?;
     if let Some(other) = owner
-        && (!may_take.contains(&ecu.serial) || lose_ecu(transaction, other, &ecu.serial, now, lost).await? == Taken::No)
+        && (!may_take.contains(&ecu.serial)
+            || lose_ecu(transaction, other, &ecu.serial, now, lost).await? == Taken::No)
     {
         return Ok(Taken::No);
     }
@@ -236,7 +269,8 @@ async fn take_ecu(
     Ok(Taken::Yes)
 }
 
-/// Takes an ECU out of a vehicle that keeps its others; not its Primary, without which there is no vehicle.
+/// Takes an ECU out of a vehicle that keeps its others; not its Primary, without which there is no
+/// vehicle.
 async fn lose_ecu(
     transaction: &mut Transaction<'_, Any>,
     vehicle_id: i64,
@@ -245,8 +279,12 @@ async fn lose_ecu(
     lost: &impl Fn(&VehicleId, &EcuSerial) -> NewEvent,
 ) -> Result<Taken, Error> {
     const OP: &str = "take an ECU out of a vehicle";
-    let row = sqlx::query(vehicles::SELECT_BY_ID).bind(vehicle_id).fetch_optional(&mut **transaction).await;
-    let row = row.map_err(Error::backend(OP))?.ok_or_else(|| Error::corrupt(OP, "it has no vehicle"))?;
+    let row = sqlx::query(vehicles::SELECT_BY_ID)
+        .bind(vehicle_id)
+        .fetch_optional(&mut **transaction)
+        .await;
+    let row =
+        row.map_err(Error::backend(OP))?.ok_or_else(|| Error::corrupt(OP, "it has no vehicle"))?;
     let record = vehicles::vehicle(&row)?;
     if record.ecu(serial).is_some_and(|ecu| ecu.role == EcuRole::Primary) {
         return Ok(Taken::No);
@@ -256,7 +294,11 @@ async fn lose_ecu(
     change.counters.remove(serial);
     let more = MoreChanges {
         bundle: None,
-        ended: gone.assigned.into_iter().map(|assigned| (assigned.id, AssignmentOutcome::Cancelled)).collect(),
+        ended: gone
+            .assigned
+            .into_iter()
+            .map(|assigned| (assigned.id, AssignmentOutcome::Cancelled))
+            .collect(),
         events: vec![lost(&record.vin, serial)],
         ..MoreChanges::keeping(&record.status, now)
     };
@@ -265,12 +307,14 @@ async fn lose_ecu(
     }
     let rest: Vec<&EcuRecord> = record.ecus.iter().filter(|ecu| ecu.serial != *serial).collect();
     let rest = serde_json::to_string(&rest).map_err(|e| Error::corrupt(OP, e))?;
-    let updated = sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(rest).bind(vehicle_id);
+    let updated =
+        sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(rest).bind(vehicle_id);
     updated.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     Ok(Taken::Yes)
 }
 
-/// Replaces ECUs and token of a vehicle, retires the ECUs that it has no more, and ends what was approved for one of them.
+/// Replaces ECUs and token of a vehicle, retires the ECUs that it has no more, and ends what was
+/// approved for one of them.
 async fn replace_inventory(
     transaction: &mut Transaction<'_, Any>,
     vehicle_id: i64,
@@ -293,16 +337,24 @@ async fn replace_inventory(
         .await
         .map_err(Error::backend(OP))?;
     for ecu in &new.ecus {
-        let kept = sqlx::query("UPDATE ecus SET retired_at = NULL WHERE serial = $1").bind(ecu.serial.as_str());
+        let kept = sqlx::query("UPDATE ecus SET retired_at = NULL WHERE serial = $1")
+            .bind(ecu.serial.as_str());
         kept.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
     }
     let ended = sqlx::query("DELETE FROM ecu_replacements WHERE vehicle_id = $1").bind(vehicle_id);
     ended.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP))
 }
 
-async fn is_token_taken(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Result<bool, Error> {
+async fn is_token_taken(
+    transaction: &mut Transaction<'_, Any>,
+    new: &NewVehicle,
+) -> Result<bool, Error> {
     let Some(token) = &new.token_sha256 else { return Ok(false) };
     let other = sqlx::query("SELECT id FROM vehicles WHERE token_sha256 = $1 AND vin <> $2");
-    let other = other.bind(token.to_string()).bind(new.vin.as_str()).fetch_optional(&mut **transaction).await;
+    let other = other
+        .bind(token.to_string())
+        .bind(new.vin.as_str())
+        .fetch_optional(&mut **transaction)
+        .await;
     Ok(other.map_err(Error::backend("look for a token"))?.is_some())
 }

@@ -99,7 +99,8 @@ impl Catalog {
         .map_err(Error::backend("add the root role"))
     }
 
-    /// Records the next version of root, whose number is not reserved: it is the published one and 1, whatever was tried.
+    /// Records the next version of root, whose number is not reserved: it is the published one and
+    /// 1, whatever was tried.
     ///
     /// # Errors
     ///
@@ -149,7 +150,11 @@ impl Catalog {
             "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
              FROM roles WHERE name = $1",
         );
-        let row = row.bind(name).fetch_optional(&self.pool).await.map_err(Error::backend("find a role"))?;
+        let row = row
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::backend("find a role"))?;
         row.as_ref().map(role).transpose()
     }
 
@@ -160,12 +165,14 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_role_body(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         const OP: &str = "find a role's file";
-        let row = sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL").bind(name);
+        let row =
+            sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL").bind(name);
         let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.map(|row| row.try_get("body").map_err(Error::backend(OP))).transpose()
     }
 
-    /// Hands out the next version number of each role. It is on disk when this returns, and no other call ever gets it.
+    /// Hands out the next version number of each role. It is on disk when this returns, and no
+    /// other call ever gets it.
     ///
     /// # Errors
     ///
@@ -188,13 +195,14 @@ impl Catalog {
         Ok(reserved)
     }
 
-    /// Makes signed files the published ones of their roles, all or none; with what is known then of the time, and of the
-    /// timestamp, if there is a new one.
+    /// Makes signed files the published ones of their roles, all or none; with what is known then
+    /// of the time, and of the timestamp, if there is a new one.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher that started later
-    /// has, or will have, everything that this one has. [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher
+    /// that started later has, or will have, everything that this one has. [`Error::Full`];
+    /// [`Error::Backend`].
     pub async fn record_publication(
         &self,
         roles: &[PublishedRole],

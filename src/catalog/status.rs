@@ -1,6 +1,7 @@
 //! What changes as vehicles are served, and only from the revision on which a change was decided.
 //!
-//! A poll that finds nothing new changes counters alone, in a small row of its own; whatever else there is comes seldom.
+//! A poll that finds nothing new changes counters alone, in a small row of its own; whatever else
+//! there is comes seldom.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
 use super::{Catalog, Error, column};
 use crate::model::{
-    AssignmentOutcome, AssignmentRecord, Bundle, EcuSerial, EcuStatus, NewEvent, Quarantine, Timestamp, VehicleStatus,
+    AssignmentOutcome, AssignmentRecord, Bundle, EcuSerial, EcuStatus, NewEvent, Quarantine,
+    Timestamp, VehicleStatus,
 };
 /// A change of one vehicle's status, with everything that has to be recorded with it or not at all.
 #[derive(Debug, Clone)]
@@ -49,7 +51,12 @@ pub struct MoreChanges {
 impl MoreChanges {
     /// What leaves quarantine and bundle as they are.
     pub fn keeping(status: &VehicleStatus, at: Timestamp) -> Self {
-        Self { quarantine: status.quarantine.clone(), bundle: status.bundle.clone(), at, ..Self::default() }
+        Self {
+            quarantine: status.quarantine.clone(),
+            bundle: status.bundle.clone(),
+            at,
+            ..Self::default()
+        }
     }
 }
 
@@ -86,16 +93,23 @@ impl StatusWriter {
         Self { catalog, connection: None }
     }
 
-    /// Makes changes, in one transaction; each only if its vehicle is still at its revision. Returns which were made, and
-    /// `versions` numbers of the Director's sequence, the first of them.
+    /// Makes changes, in one transaction; each only if its vehicle is still at its revision.
+    /// Returns which were made, and `versions` numbers of the Director's sequence, the first of
+    /// them.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`], and then none was made.
-    pub async fn apply(&mut self, changes: &[Arc<StatusChange>], versions: u64) -> Result<(Vec<bool>, u64), Error> {
+    pub async fn apply(
+        &mut self,
+        changes: &[Arc<StatusChange>],
+        versions: u64,
+    ) -> Result<(Vec<bool>, u64), Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.catalog.pool.acquire().await.map_err(Error::backend("reach the catalog"))?,
+            None => {
+                self.catalog.pool.acquire().await.map_err(Error::backend("reach the catalog"))?
+            }
         };
         let applied = apply(&mut connection, changes, versions).await;
         if applied.is_ok() {
@@ -114,11 +128,18 @@ async fn apply(
     // Of two changes of one vehicle only the first can be at its revision.
     let mut seen = HashSet::new();
     let is_first: Vec<bool> = changes.iter().map(|change| seen.insert(change.vehicle_id)).collect();
-    let first = || changes.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(change, _)| &**change);
+    let first = || {
+        changes
+            .iter()
+            .zip(&is_first)
+            .filter(|(_, is_first)| **is_first)
+            .map(|(change, _)| &**change)
+    };
     let polls: Vec<&StatusChange> = first().filter(|change| change.more.is_none()).collect();
     let mut first_version = 0;
     let mut made;
-    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| change.more.is_none()) {
+    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| change.more.is_none())
+    {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
         let mut transaction = connection.begin().await.map_err(Error::backend(OP))?;
@@ -137,20 +158,32 @@ async fn apply(
         }
         transaction.commit().await.map_err(Error::backend(OP))?;
     }
-    let was_made = changes.iter().zip(is_first).map(|(change, first)| first && made.contains(&change.vehicle_id));
+    let was_made = changes
+        .iter()
+        .zip(is_first)
+        .map(|(change, first)| first && made.contains(&change.vehicle_id));
     Ok((was_made.collect(), first_version))
 }
 
 /// Hands out numbers of the Director's sequence. No other call ever gets them.
-async fn reserve_versions(transaction: &mut Transaction<'_, Any>, count: u64) -> Result<u64, Error> {
+async fn reserve_versions(
+    transaction: &mut Transaction<'_, Any>,
+    count: u64,
+) -> Result<u64, Error> {
     const OP: &str = "reserve Director versions";
-    let row = sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'director' RETURNING value");
-    let row = row.bind(column(count)).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let row = sqlx::query(
+        "UPDATE sequences SET value = value + $1 WHERE name = 'director' RETURNING value",
+    );
+    let row =
+        row.bind(column(count)).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
     Ok(super::number(&row, "value", OP)? + 1 - count)
 }
 
 /// What polls change, in one statement: at a fleet's size each statement's own cost is what counts.
-async fn apply_polls(connection: &mut AnyConnection, polls: &[&StatusChange]) -> Result<HashSet<i64>, Error> {
+async fn apply_polls(
+    connection: &mut AnyConnection,
+    polls: &[&StatusChange],
+) -> Result<HashSet<i64>, Error> {
     const OP: &str = "record polls";
     // The casts are for PostgreSQL, which would take parameters of VALUES for text.
     let rows: Vec<String> = (0..polls.len())
@@ -211,13 +244,15 @@ pub(super) async fn apply_one(
     .await
     .map_err(Error::backend(OP))?;
     for (id, outcome) in &more.ended {
-        sqlx::query("UPDATE assignments SET ended_at = $1, outcome = $2 WHERE id = $3 AND ended_at IS NULL")
-            .bind(more.at.as_millisecond())
-            .bind(outcome.as_str())
-            .bind(id.as_str())
-            .execute(&mut **transaction)
-            .await
-            .map_err(Error::backend(OP))?;
+        sqlx::query(
+            "UPDATE assignments SET ended_at = $1, outcome = $2 WHERE id = $3 AND ended_at IS NULL",
+        )
+        .bind(more.at.as_millisecond())
+        .bind(outcome.as_str())
+        .bind(id.as_str())
+        .execute(&mut **transaction)
+        .await
+        .map_err(Error::backend(OP))?;
     }
     for assignment in &more.assigned {
         super::fleet_log::insert_assignment(transaction, change.vehicle_id, assignment).await?;

@@ -68,7 +68,8 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn find_token_by_id(&self, id: &str) -> Result<Option<TokenRecord>, Error> {
-        let row = sqlx::query("SELECT * FROM tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
+        let row =
+            sqlx::query("SELECT * FROM tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
         row.await.map_err(Error::backend("find a token"))?.as_ref().map(token).transpose()
     }
 
@@ -78,7 +79,8 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn list_tokens(&self) -> Result<Vec<TokenRecord>, Error> {
-        let rows = sqlx::query("SELECT * FROM tokens ORDER BY created_at, id").fetch_all(&self.pool);
+        let rows =
+            sqlx::query("SELECT * FROM tokens ORDER BY created_at, id").fetch_all(&self.pool);
         rows.await.map_err(Error::backend("list tokens"))?.iter().map(token).collect()
     }
 
@@ -88,12 +90,13 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn revoke_token(&self, id: &str, now: Timestamp) -> Result<bool, Error> {
-        let revoked = sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
-            .bind(now.as_millisecond())
-            .bind(id)
-            .execute(&self.pool)
-            .await
-            .map_err(Error::backend("revoke a token"))?;
+        let revoked =
+            sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
+                .bind(now.as_millisecond())
+                .bind(id)
+                .execute(&self.pool)
+                .await
+                .map_err(Error::backend("revoke a token"))?;
         Ok(revoked.rows_affected() == 1)
     }
 }

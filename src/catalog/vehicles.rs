@@ -6,10 +6,13 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Catalog, Error, StatusChange, json, old_reason, optional_time, parsed, placeholders, status, text, time};
+use super::{
+    Catalog, Error, StatusChange, json, old_reason, optional_time, parsed, placeholders, status,
+    text, time,
+};
 use crate::model::{
-    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId, VehicleRecord,
-    VehicleStatus,
+    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId,
+    VehicleRecord, VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
@@ -76,8 +79,8 @@ pub struct Quarantined {
 }
 
 impl Catalog {
-    /// Registers vehicles, each whole or not at all; the first registration of an id or a serial stands. The outcomes are in
-    /// the order of `vehicles`.
+    /// Registers vehicles, each whole or not at all; the first registration of an id or a serial
+    /// stands. The outcomes are in the order of `vehicles`.
     ///
     /// # Errors
     ///
@@ -106,7 +109,8 @@ impl Catalog {
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
         let row = sqlx::query(select_vehicles!("WHERE v.vin = $1"));
-        let row = row.bind(vin.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row =
+            row.bind(vin.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
 
@@ -115,19 +119,31 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_vehicle_of_token(&self, sha256: &Sha256Digest) -> Result<Option<VehicleRecord>, Error> {
+    pub async fn find_vehicle_of_token(
+        &self,
+        sha256: &Sha256Digest,
+    ) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle by its token";
         let row = sqlx::query(select_vehicles!("WHERE v.token_sha256 = $1"));
-        let row = row.bind(sha256.to_string()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row
+            .bind(sha256.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
 
-    /// Gives a vehicle another bearer token; the one before stops working. Returns whether there is such a vehicle.
+    /// Gives a vehicle another bearer token; the one before stops working. Returns whether there is
+    /// such a vehicle.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn set_vehicle_token(&self, vin: &VehicleId, sha256: &Sha256Digest) -> Result<bool, Error> {
+    pub async fn set_vehicle_token(
+        &self,
+        vin: &VehicleId,
+        sha256: &Sha256Digest,
+    ) -> Result<bool, Error> {
         let updated = sqlx::query("UPDATE vehicles SET token_sha256 = $1 WHERE vin = $2")
             .bind(sha256.to_string())
             .bind(vin.as_str())
@@ -142,7 +158,12 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_vehicles(&self, after: &str, limit: u32, filter: VehicleFilter) -> Result<VehiclePage, Error> {
+    pub async fn list_vehicles(
+        &self,
+        after: &str,
+        limit: u32,
+        filter: VehicleFilter,
+    ) -> Result<VehiclePage, Error> {
         const OP: &str = "list vehicles";
         let rows = sqlx::query(select_vehicles!(
             "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
@@ -170,27 +191,43 @@ impl Catalog {
         Ok(VehiclePage { vehicles, next })
     }
 
-    /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of their ids.
+    /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of
+    /// their ids.
     ///
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_quarantined(&self, after: &str, limit: u32) -> Result<Vec<Quarantined>, Error> {
+    pub async fn list_quarantined(
+        &self,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Quarantined>, Error> {
         const OP: &str = "list vehicles in quarantine";
         let rows = sqlx::query(
             "SELECT v.vin, s.quarantined_at, s.quarantine_reason, s.quarantine_kinds FROM vehicle_status s \
              JOIN vehicles v ON v.id = s.vehicle_id WHERE s.quarantined_at IS NOT NULL AND v.vin > $1 ORDER BY v.vin LIMIT $2",
         );
-        let rows = rows.bind(after).bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let rows = rows
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
         let read = |row| {
-            let quarantine = quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;
-            Ok(Quarantined { vin: parsed(row, "vin", OP)?, since: quarantine.since, kinds: quarantine.kinds })
+            let quarantine =
+                quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;
+            Ok(Quarantined {
+                vin: parsed(row, "vin", OP)?,
+                since: quarantine.since,
+                kinds: quarantine.kinds,
+            })
         };
         rows.iter().map(read).collect()
     }
 
-    /// Counts all vehicles, those in quarantine, those that were heard of once but not since `silent_since`, those with an ECU
-    /// that runs what nobody gave it, and those with one that fell back to something older.
+    /// Counts all vehicles, those in quarantine, those that were heard of once but not since
+    /// `silent_since`, those with an ECU that runs what nobody gave it, and those with one that
+    /// fell back to something older.
     ///
     /// # Errors
     ///
@@ -211,7 +248,8 @@ impl Catalog {
         Ok(counts)
     }
 
-    /// Approves that an ECU is replaced until `expires_at`; a second approval takes the place of the first.
+    /// Approves that an ECU is replaced until `expires_at`; a second approval takes the place of
+    /// the first.
     ///
     /// # Errors
     ///
@@ -257,18 +295,21 @@ impl Catalog {
         );
         let approval = approval.bind(vehicle_id).bind(serial.as_str()).bind(now.as_millisecond());
         let approval = approval.fetch_optional(&self.pool).await;
-        approval.map(|row| row.is_some()).map_err(Error::backend("look for the approval of a replacement"))
+        approval
+            .map(|row| row.is_some())
+            .map_err(Error::backend("look for the approval of a replacement"))
     }
 
-    /// Replaces an ECU, if that was approved and the approval has neither expired nor been used, and makes `change` with it.
-    /// `ecus` is the vehicle's whole new list. The new serial must be new, or that of the old ECU with other keys.
+    /// Replaces an ECU, if that was approved and the approval has neither expired nor been used,
+    /// and makes `change` with it. `ecus` is the vehicle's whole new list. The new serial must be
+    /// new, or that of the old ECU with other keys.
     ///
     /// Returns who approved it, or none if nobody did.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if the new serial is, or was, in use; [`Error::Overtaken`] if the vehicle's status has
-    /// changed since; [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::AlreadyExists`] if the new serial is, or was, in use; [`Error::Overtaken`] if the
+    /// vehicle's status has changed since; [`Error::Full`]; [`Error::Backend`].
     pub async fn replace_ecu(
         &self,
         old: &EcuSerial,
@@ -296,8 +337,15 @@ impl Catalog {
             let inserted = sqlx::query(
                 "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
             );
-            let inserted = inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
-            if inserted.execute(&mut *transaction).await.map_err(Error::backend(OP))?.rows_affected() == 0 {
+            let inserted =
+                inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
+            if inserted
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::backend(OP))?
+                .rows_affected()
+                == 0
+            {
                 return Err(Error::AlreadyExists(new.serial.to_string()));
             }
             let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
@@ -305,7 +353,8 @@ impl Catalog {
             retired.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         }
         let ecus = serde_json::to_string(ecus).map_err(|e| Error::corrupt(OP, e))?;
-        let updated = sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
+        let updated =
+            sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
         updated.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         let more = change.more.as_deref().cloned().unwrap_or_default();
         if !status::apply_one(&mut transaction, change, &more).await? {
@@ -328,7 +377,8 @@ async fn register_chunk(
     let mut seen = HashSet::new();
     for vehicle in vehicles {
         let is_first = seen.insert(&vehicle.vin);
-        let outcome = match (ids.get(&vehicle.vin).filter(|_| is_first), taken.remove(&vehicle.vin)) {
+        let outcome = match (ids.get(&vehicle.vin).filter(|_| is_first), taken.remove(&vehicle.vin))
+        {
             (Some(_), None) => Registration::Registered,
             (Some(id), Some(serial)) => {
                 remove_vehicle(transaction, *id).await?;
@@ -350,7 +400,8 @@ pub(super) async fn insert_vehicles(
 ) -> Result<HashMap<VehicleId, i64>, Error> {
     const OP: &str = "insert vehicles";
     let mut seen = HashSet::new();
-    let vehicles: Vec<&NewVehicle> = vehicles.iter().filter(|vehicle| seen.insert(&vehicle.vin)).collect();
+    let vehicles: Vec<&NewVehicle> =
+        vehicles.iter().filter(|vehicle| seen.insert(&vehicle.vin)).collect();
     let sql = format!(
         "INSERT INTO vehicles (id, vin, ecus, token_sha256, created_at, created_by) VALUES {} \
          ON CONFLICT DO NOTHING RETURNING vin, id",
@@ -365,7 +416,9 @@ pub(super) async fn insert_vehicles(
         query = query.bind(now.as_millisecond()).bind(created_by.to_owned());
     }
     let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
-    let number = |row: &AnyRow| Ok((parsed(row, "vin", OP)?, row.try_get("id").map_err(Error::backend(OP))?));
+    let number = |row: &AnyRow| {
+        Ok((parsed(row, "vin", OP)?, row.try_get("id").map_err(Error::backend(OP))?))
+    };
     let ids = rows.iter().map(number).collect::<Result<HashMap<VehicleId, i64>, Error>>()?;
     if ids.is_empty() {
         return Ok(ids);
@@ -381,12 +434,17 @@ pub(super) async fn insert_vehicles(
     Ok(ids)
 }
 
-/// Hands out numbers of vehicles, and returns the first. No other vehicle ever gets them, or a change that was decided for
-/// one that was removed could be made to another.
-async fn reserve_numbers(transaction: &mut Transaction<'_, Any>, count: usize) -> Result<i64, Error> {
+/// Hands out numbers of vehicles, and returns the first. No other vehicle ever gets them, or a
+/// change that was decided for one that was removed could be made to another.
+async fn reserve_numbers(
+    transaction: &mut Transaction<'_, Any>,
+    count: usize,
+) -> Result<i64, Error> {
     const OP: &str = "number vehicles";
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let row = sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'vehicles' RETURNING value");
+    let row = sqlx::query(
+        "UPDATE sequences SET value = value + $1 WHERE name = 'vehicles' RETURNING value",
+    );
     let row = row.bind(count).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
     Ok(row.try_get::<i64, _>("value").map_err(Error::backend(OP))? + 1 - count)
 }
@@ -422,7 +480,10 @@ async fn insert_ecus(
             query = query.bind(ecu.serial.to_string()).bind(*id).bind(ecu.hardware_id.to_string());
         }
         let inserted = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
-        let inserted = inserted.iter().map(|row| text(row, "serial", OP)).collect::<Result<HashSet<_>, _>>()?;
+        let inserted = inserted
+            .iter()
+            .map(|row| text(row, "serial", OP))
+            .collect::<Result<HashSet<_>, _>>()?;
         for (ecu, id) in rows.iter().filter(|(ecu, _)| !inserted.contains(ecu.serial.as_str())) {
             if let Some((vin, _)) = ids.iter().find(|(_, number)| *number == id) {
                 taken.insert(vin.clone(), ecu.serial.clone());
@@ -433,7 +494,10 @@ async fn insert_ecus(
 }
 
 /// Removes a vehicle with its ECUs, its status and what was approved for them.
-pub(super) async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i64) -> Result<(), Error> {
+pub(super) async fn remove_vehicle(
+    transaction: &mut Transaction<'_, Any>,
+    id: i64,
+) -> Result<(), Error> {
     for sql in [
         "DELETE FROM ecus WHERE vehicle_id = $1",
         "DELETE FROM ecu_replacements WHERE vehicle_id = $1",
@@ -447,16 +511,25 @@ pub(super) async fn remove_vehicle(transaction: &mut Transaction<'_, Any>, id: i
     Ok(())
 }
 
-async fn compare(transaction: &mut Transaction<'_, Any>, new: &NewVehicle) -> Result<Registration, Error> {
+async fn compare(
+    transaction: &mut Transaction<'_, Any>,
+    new: &NewVehicle,
+) -> Result<Registration, Error> {
     const OP: &str = "compare vehicles";
-    let row = sqlx::query("SELECT ecus, token_sha256 FROM vehicles WHERE vin = $1").bind(new.vin.as_str());
-    let Some(row) = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))? else {
+    let row = sqlx::query("SELECT ecus, token_sha256 FROM vehicles WHERE vin = $1")
+        .bind(new.vin.as_str());
+    let Some(row) = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?
+    else {
         return Ok(Registration::Different); // its token is another vehicle's
     };
     let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
     let token: Option<String> = row.try_get("token_sha256").map_err(Error::backend(OP))?;
     let same_token = new.token_sha256.is_none_or(|digest| token == Some(digest.to_string()));
-    Ok(if ecus == new.ecus && same_token { Registration::Unchanged } else { Registration::Different })
+    Ok(if ecus == new.ecus && same_token {
+        Registration::Unchanged
+    } else {
+        Registration::Different
+    })
 }
 
 pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {

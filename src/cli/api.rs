@@ -61,9 +61,9 @@ impl fmt::Display for Refused {
         let detail = self.problem["detail"].as_str().unwrap_or("the server gave no reason");
         write!(f, "{} ({})", printable(detail), self.status)?;
         match self.status {
-            StatusCode::UNAUTHORIZED => {
-                f.write_str("\nhint: make a token on the server with `motorcade token create --role …`")
-            }
+            StatusCode::UNAUTHORIZED => f.write_str(
+                "\nhint: make a token on the server with `motorcade token create --role …`",
+            ),
             _ => Ok(()),
         }
     }
@@ -76,11 +76,15 @@ impl Api {
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            // A server that is busy reads no body for a while, and answers then; the default gives up before.
+            // A server that is busy reads no body for a while, and answers then; the default gives
+            // up before.
             .tcp_user_timeout(NOTHING_TAKEN_TIMEOUT);
         if let Some((path, pem)) = &config.ca {
-            let certificates = Certificate::from_pem_bundle(pem).ok().filter(|certificates| !certificates.is_empty());
-            let certificates = certificates.with_context(|| format!("{} has no certificate in PEM", path.display()))?;
+            let certificates = Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|certificates| !certificates.is_empty());
+            let certificates = certificates
+                .with_context(|| format!("{} has no certificate in PEM", path.display()))?;
             http = http.tls_certs_merge(certificates);
         }
         Ok(Self { http: http.build().context("failed to prepare TLS")?, config })
@@ -113,9 +117,16 @@ impl Api {
         if status.is_success() {
             return Ok(response);
         }
-        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let seconds = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let problem = response.json().await.unwrap_or_default();
-        Err(Failure::Refused(Refused { status, problem, retry_after: seconds.map(Duration::from_secs) }))
+        Err(Failure::Refused(Refused {
+            status,
+            problem,
+            retry_after: seconds.map(Duration::from_secs),
+        }))
     }
 
     /// Sends a request and reads the JSON that comes back.

@@ -37,7 +37,8 @@ pub(super) struct Args {
     folder: Option<PathBuf>,
 }
 
-/// Runs the demo in processes of their own, and removes whatever they leave, also when it is told to end.
+/// Runs the demo in processes of their own, and removes whatever they leave, also when it is told
+/// to end.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &args.folder {
         return play(&args, folder).await;
@@ -75,7 +76,10 @@ async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
     demo.show_refusals().await?;
     demo.drive_a_vehicle().await?;
     demo.stop().await?;
-    say("Done", "the demo's state directory is removed; README.md shows the same by hand, with curl");
+    say(
+        "Done",
+        "the demo's state directory is removed; README.md shows the same by hand, with curl",
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,15 +100,27 @@ impl Demo {
         let state = StateDir::new(&data_dir);
         let started = Instant::now();
         state.init(Arc::new(SystemClock)).await?;
-        say("Initialized", format!("role keys, escrow key, catalog and signed metadata in {:.1?}", started.elapsed()));
+        say(
+            "Initialized",
+            format!(
+                "role keys, escrow key, catalog and signed metadata in {:.1?}",
+                started.elapsed()
+            ),
+        );
         let catalog = state.open_catalog().await?;
         let now = SystemClock.now();
         let engineer =
-            access::create_token(&catalog, NewToken::of(AccessRole::Engineer, "demo"), now).await?.to_string();
+            access::create_token(&catalog, NewToken::of(AccessRole::Engineer, "demo"), now)
+                .await?
+                .to_string();
         let uploader =
-            access::create_token(&catalog, NewToken::of(AccessRole::Uploader, "demo"), now).await?.to_string();
+            access::create_token(&catalog, NewToken::of(AccessRole::Uploader, "demo"), now)
+                .await?
+                .to_string();
         let enroller =
-            access::create_token(&catalog, NewToken::of(AccessRole::Enroller, "demo"), now).await?.to_string();
+            access::create_token(&catalog, NewToken::of(AccessRole::Enroller, "demo"), now)
+                .await?
+                .to_string();
         catalog.close().await;
         let config = ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -117,21 +133,41 @@ impl Demo {
         let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
         say("Serving", &url);
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { folder: folder.to_owned(), url, engineer, uploader, enroller, http, stop, serving })
+        Ok(Self {
+            folder: folder.to_owned(),
+            url,
+            engineer,
+            uploader,
+            enroller,
+            http,
+            stop,
+            serving,
+        })
     }
 
     async fn register_recipients(&self) -> anyhow::Result<()> {
-        let keys =
-            [("P-256", RecipientPrivateKey::generate_p256()), ("RSA-3072", RecipientPrivateKey::generate_rsa(3072)?)];
+        let keys = [
+            ("P-256", RecipientPrivateKey::generate_p256()),
+            ("RSA-3072", RecipientPrivateKey::generate_rsa(3072)?),
+        ];
         for (kind, key) in keys {
             let file = self.folder.join(format!("ecu-{kind}.pem"));
             fs::write(file, key.to_pkcs8_pem().as_bytes())?;
-            let body = json!({ "hardware_ids": ["gw-mk3"], "public_key": key.public().to_public_pem() });
-            let request = self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
-            ensure!(request.json(&body).send().await?.status() == StatusCode::CREATED, "the recipient was refused");
+            let body =
+                json!({ "hardware_ids": ["gw-mk3"], "public_key": key.public().to_public_pem() });
+            let request = self
+                .http
+                .post(format!("{}/api/v1/recipients", self.url))
+                .bearer_auth(&self.engineer);
+            ensure!(
+                request.json(&body).send().await?.status() == StatusCode::CREATED,
+                "the recipient was refused"
+            );
             say(
                 "Registered",
-                format!("an ECU's {kind} public key for the hardware id gw-mk3; its private half stays outside"),
+                format!(
+                    "an ECU's {kind} public key for the hardware id gw-mk3; its private half stays outside"
+                ),
             );
         }
         Ok(())
@@ -156,7 +192,10 @@ impl Demo {
 
     /// With curl if it is there, as CI would.
     async fn upload(&self, size: u64) -> anyhow::Result<()> {
-        let url = format!("{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42", self.url);
+        let url = format!(
+            "{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42",
+            self.url
+        );
         let file = self.folder.join("firmware.bin");
         let started = Instant::now();
         let image = match self.upload_with_curl(&file, &url).await? {
@@ -165,10 +204,22 @@ impl Demo {
         };
         let took = started.elapsed();
         let rate = output::rate(size, took);
-        say("Uploaded", format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"));
+        say(
+            "Uploaded",
+            format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"),
+        );
         say("", format!("memory of the process that serves: at most {}", peak_memory()));
-        say("", format!("plaintext SHA-256 {}", image["plaintext"]["sha256"].as_str().unwrap_or_default()));
-        say("", format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()));
+        say(
+            "",
+            format!(
+                "plaintext SHA-256 {}",
+                image["plaintext"]["sha256"].as_str().unwrap_or_default()
+            ),
+        );
+        say(
+            "",
+            format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()),
+        );
         Ok(())
     }
 
@@ -176,7 +227,11 @@ impl Demo {
         let (file, url) = (file.to_owned(), url.to_owned());
         let header = format!("Authorization: Bearer {}", self.uploader);
         let curl = move || {
-            Command::new("curl").args(["-sS", "--fail-with-body", "-H", &header, "-T"]).arg(file).arg(url).output()
+            Command::new("curl")
+                .args(["-sS", "--fail-with-body", "-H", &header, "-T"])
+                .arg(file)
+                .arg(url)
+                .output()
         };
         let Ok(output) = tokio::task::spawn_blocking(curl).await? else { return Ok(None) };
         let text = String::from_utf8_lossy(&output.stdout);
@@ -187,7 +242,11 @@ impl Demo {
     async fn upload_without_curl(&self, file: &Path, url: &str) -> anyhow::Result<Value> {
         let body = reqwest::Body::from(tokio::fs::File::open(file).await?);
         let response = self.http.put(url).bearer_auth(&self.uploader).body(body).send().await?;
-        ensure!(response.status() == StatusCode::CREATED, "the upload was refused: {}", response.text().await?);
+        ensure!(
+            response.status() == StatusCode::CREATED,
+            "the upload was refused: {}",
+            response.text().await?
+        );
         Ok(response.json().await?)
     }
 
@@ -213,12 +272,15 @@ impl Demo {
     async fn verify_and_open(&self) -> anyhow::Result<()> {
         let root = fs::read(self.folder.join("motorcade-data/repo/1.root.json"))?;
         let repository = VerifiedRepository::load(&root, &format!("{}/repo", self.url)).await;
-        let repository =
-            repository.map_err(anyhow::Error::from_boxed).context("the TUF client refused the repository")?;
+        let repository = repository
+            .map_err(anyhow::Error::from_boxed)
+            .context("the TUF client refused the repository")?;
         let [root, timestamp, snapshot] = repository.versions();
         say(
             "Verified",
-            format!("by the stock TUF client tough: root {root}, timestamp {timestamp}, snapshot {snapshot}"),
+            format!(
+                "by the stock TUF client tough: root {root}, timestamp {timestamp}, snapshot {snapshot}"
+            ),
         );
         for target in [IMAGE.to_owned(), format!("{IMAGE}.jwe")] {
             let file = self.folder.join(target.rsplit('/').next().unwrap_or_default());
@@ -226,14 +288,25 @@ impl Demo {
             say("Downloaded", format!("{target}, {}", output::size(fs::metadata(file)?.len())));
         }
         let signed = repository.find(IMAGE).context("the image is not listed")?.custom;
-        let signed = signed["sealed"]["plaintext"]["hashes"]["sha256"].as_str().unwrap_or_default().to_owned();
+        let signed = signed["sealed"]["plaintext"]["hashes"]["sha256"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         for kind in ["P-256", "RSA-3072"] {
             let started = Instant::now();
             let opened = self.open(kind, &["--sha256", &signed])?;
             ensure!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
             let took = started.elapsed();
-            ensure!(same_bytes(&self.folder.join("opened.bin"), &self.folder.join("firmware.bin"))?, "bytes differ");
-            say("Opened", format!("with the {kind} private key in {took:.1?}: the same bytes as the firmware"));
+            ensure!(
+                same_bytes(&self.folder.join("opened.bin"), &self.folder.join("firmware.bin"))?,
+                "bytes differ"
+            );
+            say(
+                "Opened",
+                format!(
+                    "with the {kind} private key in {took:.1?}: the same bytes as the firmware"
+                ),
+            );
         }
         Ok(())
     }
@@ -253,13 +326,19 @@ impl Demo {
             bail!("a changed image was opened");
         }
         say("Refused", "the sealed image with one bit flipped; no plaintext was left behind");
-        let url =
-            format!("{}/api/v1/images/gw/4.2.1/gateway.bin?hardware_id=gw-mk3&version=1&release_counter=1", self.url);
+        let url = format!(
+            "{}/api/v1/images/gw/4.2.1/gateway.bin?hardware_id=gw-mk3&version=1&release_counter=1",
+            self.url
+        );
         let refused = self.http.put(url).bearer_auth("motorcade_guess").body("x").send().await?;
         ensure!(refused.status() == StatusCode::UNAUTHORIZED, "a guessed token was accepted");
         say("Refused", "an upload with a guessed token");
-        let url = format!("{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42", self.url);
-        let refused = self.http.put(url).bearer_auth(&self.uploader).body("other bytes").send().await?;
+        let url = format!(
+            "{}/api/v1/images/{IMAGE}?hardware_id=gw-mk3&version=4.2.0&release_counter=42",
+            self.url
+        );
+        let refused =
+            self.http.put(url).bearer_auth(&self.uploader).body("other bytes").send().await?;
         ensure!(refused.status() == StatusCode::CONFLICT, "a published image was replaced");
         say("Refused", "other bytes under the path of a published image");
         Ok(())
@@ -332,4 +411,5 @@ fn peak_memory() -> String {
 }
 
 const IMAGE: &str = "gw/4.2.0/gateway.bin";
-const MARKER: &[u8] = b"motorcade demo: this is plaintext, and it must never be found on the server";
+const MARKER: &[u8] =
+    b"motorcade demo: this is plaintext, and it must never be found on the server";

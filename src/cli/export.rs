@@ -37,7 +37,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let export::Exported { metadata_files, copied, kept, bytes } = exported?;
     if output::is_json() {
-        print_line(json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }))?;
+        print_line(
+            json!({ "metadata_files": metadata_files, "copied": copied, "kept": kept, "bytes": bytes }),
+        )?;
     } else {
         let (folder, size) = (args.folder.display(), output::size(bytes));
         eprintln!(

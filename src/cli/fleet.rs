@@ -1,7 +1,8 @@
 //! `motorcade fleet simulate`: virtual vehicles with real keys, against a running server.
 //!
-//! A vehicle is made from its number and the seed: its signing keys, its token, its id. So a fleet that was registered once
-//! can be driven again, and by several processes. Counters are the time in microseconds, which rises by itself.
+//! A vehicle is made from its number and the seed: its signing keys, its token, its id. So a fleet
+//! that was registered once can be driven again, and by several processes. Counters are the time in
+//! microseconds, which rises by itself.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.registered {
         let seconds = fleet.register(&api).await?.as_secs_f64();
         let rate = args.vehicles as f64 / seconds;
-        let line = format!("Registered {} vehicles in {seconds:.1} s, {rate:.0} a second", args.vehicles);
+        let line =
+            format!("Registered {} vehicles in {seconds:.1} s, {rate:.0} a second", args.vehicles);
         if args.seconds == 0 {
             let json = json!({ "registered": args.vehicles, "seconds": seconds, "vehicles_per_second": rate });
             output::report(line, json)?;
@@ -88,7 +90,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         output::note(line);
     }
     let director = Director::find(&api).await?;
-    let results = poll_all(&api, &fleet, &director, args.concurrency, Duration::from_secs(args.seconds)).await?;
+    let results =
+        poll_all(&api, &fleet, &director, args.concurrency, Duration::from_secs(args.seconds))
+            .await?;
     print_line(if output::is_json() { results.to_json().to_string() } else { results.to_text() })?;
     Ok(if results.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -150,14 +154,17 @@ impl Fleet {
         let making = tokio::task::spawn_blocking(move || {
             for first in (0..fleet.vehicles).step_by(RECORDS_A_PIECE) {
                 let last = (first + RECORDS_A_PIECE as u64).min(fleet.vehicles);
-                let piece: anyhow::Result<String> = (first..last).map(|number| fleet.record(number)).collect();
+                let piece: anyhow::Result<String> =
+                    (first..last).map(|number| fleet.record(number)).collect();
                 if sender.blocking_send(piece.map_err(std::io::Error::other)).is_err() {
                     return;
                 }
             }
         });
-        let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-        let request = api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
+        let pieces =
+            stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+        let request =
+            api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
         let report = api.json(request.body(Body::wrap_stream(pieces))).await?;
         making.await?;
         ensure!(
@@ -181,10 +188,12 @@ struct Director {
 impl Director {
     async fn find(api: &Api) -> anyhow::Result<Self> {
         let root = api.fetch("/director/root.json").await?;
-        let root: Value = serde_json::from_slice(&root).context("the Director's root is no JSON")?;
+        let root: Value =
+            serde_json::from_slice(&root).context("the Director's root is no JSON")?;
         let key = |role: &str| {
             let id = root["signed"]["roles"][role]["keyids"][0].as_str().unwrap_or_default();
-            PublicKey::from_object(root["signed"]["keys"][id].clone()).with_context(|| format!("no key of {role}"))
+            PublicKey::from_object(root["signed"]["keys"][id].clone())
+                .with_context(|| format!("no key of {role}"))
         };
         Ok(Self { timestamp: key("timestamp")?, targets: key("targets")? })
     }
@@ -218,7 +227,9 @@ async fn poll_all(
     let worker = |worker: u64| async move {
         let mut results = Results::default();
         while started.elapsed() < *time {
-            let number = (rand::random_range(0..fleet.polling / concurrency) * concurrency + worker) * spread;
+            let number = (rand::random_range(0..fleet.polling / concurrency) * concurrency
+                + worker)
+                * spread;
             if let Err(error) = poll(api, &fleet.vehicle(number)?, director, &mut results).await {
                 results.errors += 1;
                 results.first_error.get_or_insert_with(|| format!("{error:#}"));
@@ -243,24 +254,35 @@ async fn poll_all(
     Ok(all)
 }
 
-/// A poll of a vehicle that has nothing to do: its manifest, and the timestamp and targets that are signed for it.
-async fn poll(api: &Api, vehicle: &Virtual, director: &Director, results: &mut Results) -> anyhow::Result<()> {
+/// A poll of a vehicle that has nothing to do: its manifest, and the timestamp and targets that are
+/// signed for it.
+async fn poll(
+    api: &Api,
+    vehicle: &Virtual,
+    director: &Director,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let manifest = manifest(vehicle)?.to_string();
     let started = Instant::now();
     results.bytes_sent += manifest.len() as u64;
-    let request = api.to_server(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token).body(manifest);
+    let request =
+        api.to_server(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token).body(manifest);
     let response = request.send().await?;
     results.requests.push(started.elapsed());
     if response.status() != StatusCode::NO_CONTENT {
         bail!("the manifest was refused: {}", response.text().await?);
     }
-    for (name, key) in [("timestamp.json", &director.timestamp), ("targets.json", &director.targets)] {
+    for (name, key) in
+        [("timestamp.json", &director.timestamp), ("targets.json", &director.targets)]
+    {
         let asked = Instant::now();
-        let request = api.to_server(Method::GET, &format!("/director/{name}")).bearer_auth(&vehicle.token);
+        let request =
+            api.to_server(Method::GET, &format!("/director/{name}")).bearer_auth(&vehicle.token);
         let file = request.send().await?.error_for_status()?.bytes().await?;
         results.requests.push(asked.elapsed());
         results.bytes_received += file.len() as u64;
-        verify(&file, key, &vehicle.vin).with_context(|| format!("{name} is not what it should be"))?;
+        verify(&file, key, &vehicle.vin)
+            .with_context(|| format!("{name} is not what it should be"))?;
     }
     results.latencies.push(started.elapsed());
     Ok(())
@@ -277,7 +299,14 @@ fn manifest(vehicle: &Virtual) -> anyhow::Result<Value> {
         };
         let ecu_serial = serial.clone();
         let (attacks_detected, faults_detected) = (String::new(), String::new());
-        let report = EcuReport { attacks_detected, counter, ecu_serial, faults_detected, installed_image, time: now };
+        let report = EcuReport {
+            attacks_detected,
+            counter,
+            ecu_serial,
+            faults_detected,
+            installed_image,
+            time: now,
+        };
         (serial.clone(), report.sign(key))
     };
     let (primary, key) = vehicle.ecus.first().context("a vehicle has a Primary")?;
@@ -318,7 +347,10 @@ impl Results {
         let (sent, received) = self.bytes_a_poll();
         let line = |name: &str, times: &[Duration]| {
             let p = percentiles(times);
-            format!("{name} ms: p50 {}, p90 {}, p99 {}, max {}", p["p50"], p["p90"], p["p99"], p["max"])
+            format!(
+                "{name} ms: p50 {}, p90 {}, p99 {}, max {}",
+                p["p50"], p["p90"], p["p99"], p["max"]
+            )
         };
         let mut text = format!(
             "{} polls in {:.1} s, {:.0} a second, {} errors\n{}\n{}\nbytes a poll, headers aside: {sent} sent, {received} received",
@@ -355,8 +387,11 @@ mod tests {
     #[test]
     fn a_fleet_is_made_again_from_its_seed() {
         let fleet = |seed: &str| Fleet { seed: seed.into(), vehicles: 2, polling: 2, ecus: 2 };
-        let (one, same, other) =
-            (fleet("a").vehicle(1).unwrap(), fleet("a").vehicle(1).unwrap(), fleet("b").vehicle(1).unwrap());
+        let (one, same, other) = (
+            fleet("a").vehicle(1).unwrap(),
+            fleet("a").vehicle(1).unwrap(),
+            fleet("b").vehicle(1).unwrap(),
+        );
         assert_eq!((&one.vin, &one.token), (&same.vin, &same.token));
         assert_eq!(one.ecus[1].1.public(), same.ecus[1].1.public());
         assert!(one.vin != other.vin && one.ecus[0].1.public() != other.ecus[0].1.public());
@@ -366,7 +401,10 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_a_sorted_list() {
         let times: Vec<Duration> = (1..=101).map(Duration::from_millis).collect();
-        assert_eq!(percentiles(&times), json!({ "p50": 51.0, "p90": 91.0, "p99": 100.0, "max": 101.0 }));
+        assert_eq!(
+            percentiles(&times),
+            json!({ "p50": 51.0, "p90": 91.0, "p99": 100.0, "max": 101.0 })
+        );
         assert_eq!(percentiles(&[]), json!({ "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0 }));
     }
 }

@@ -15,7 +15,8 @@ pub(super) struct Args {
     /// Move damaged files to `quarantine/` in the state directory, so that they are not served
     #[arg(long)]
     quarantine: bool,
-    /// Link the two names of a file again, where a copy has made two files of them, and replace a damaged one by a good one
+    /// Link the two names of a file again, where a copy has made two files of them, and replace a
+    /// damaged one by a good one
     #[arg(long, conflicts_with = "quarantine")]
     repair: bool,
 }

@@ -62,10 +62,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(api: &Api) -> anyhow::Result<ExitCode> {
-    let mut list = List::new([("PATH", 32), ("VERSION", 10), ("HARDWARE", 12), ("SIZE", 10), ("STATE", 0)]);
+    let mut list =
+        List::new([("PATH", 32), ("VERSION", 10), ("HARDWARE", 12), ("SIZE", 10), ("STATE", 0)]);
     let mut cursor = String::new();
     loop {
-        let request = api.request(Method::GET, "images").query(&[("limit", "1000"), ("cursor", &cursor)]);
+        let request =
+            api.request(Method::GET, "images").query(&[("limit", "1000"), ("cursor", &cursor)]);
         let page = api.json(request).await?;
         for image in page["images"].as_array().into_iter().flatten() {
             list.item(image, cells)?;
@@ -85,12 +87,22 @@ fn cells(image: &Value) -> [String; 5] {
     let hardware: Vec<&str> = hardware.filter_map(Value::as_str).collect();
     let size = output::size(image["plaintext"]["length"].as_u64().unwrap_or(0));
     let state = if image["yanked_at"].is_null() { "published" } else { "yanked" };
-    [text(image, "path"), text(image, "version"), hardware.join(","), size.to_string(), state.to_owned()]
+    [
+        text(image, "path"),
+        text(image, "version"),
+        hardware.join(","),
+        size.to_string(),
+        state.to_owned(),
+    ]
 }
 
 async fn show(api: &Api, path: &ImagePath) -> anyhow::Result<ExitCode> {
     let image = api.json(api.request(Method::GET, &format!("images/{path}"))).await?;
-    print_line(if output::is_json() { image.to_string() } else { serde_json::to_string_pretty(&image)? })?;
+    print_line(if output::is_json() {
+        image.to_string()
+    } else {
+        serde_json::to_string_pretty(&image)?
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,8 +110,12 @@ async fn yank(api: &Api, path: &ImagePath) -> anyhow::Result<ExitCode> {
     // Asked before: a vehicle's assignment is withdrawn at its next poll.
     let query = [("assigned", path.as_str()), ("limit", "1000")];
     let concerned = api.json(api.request(Method::GET, "vehicles").query(&query)).await?;
-    let vins: Vec<&str> =
-        concerned["vehicles"].as_array().into_iter().flatten().filter_map(|vehicle| vehicle["vin"].as_str()).collect();
+    let vins: Vec<&str> = concerned["vehicles"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|vehicle| vehicle["vin"].as_str())
+        .collect();
     api.send(api.request(Method::DELETE, &format!("images/{path}"))).await?;
     let more = !concerned["next_cursor"].is_null();
     output::report(
@@ -120,7 +136,9 @@ fn consequence(vins: &[&str], more: bool) -> String {
         true => format!("{} vehicles or more", vins.len()),
         false => output::count(vins.len(), "vehicle", "vehicles"),
     };
-    format!("\nIt was assigned in {number}, and won't be installed there: {names}{others}\nhint: assign another image")
+    format!(
+        "\nIt was assigned in {number}, and won't be installed there: {names}{others}\nhint: assign another image"
+    )
 }
 
 const NAMED_VEHICLES: usize = 10;

@@ -20,11 +20,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     state.init(Arc::new(SystemClock)).await?;
     let path = state.path().display();
     if output::is_json() {
-        print_line(json!({ "data_dir": path.to_string(), "root": format!("{path}/repo/1.root.json") }))?;
+        print_line(
+            json!({ "data_dir": path.to_string(), "root": format!("{path}/repo/1.root.json") }),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("Initialized {path}: keys, metadata policy, catalog and an empty, signed repository");
     eprintln!("The trust anchor for vehicles is {path}/repo/1.root.json");
-    eprintln!("hint: start it with `motorcade serve --data-dir {path}`, and keep {path}/keys/root.pem somewhere safer");
+    eprintln!(
+        "hint: start it with `motorcade serve --data-dir {path}`, and keep {path}/keys/root.pem somewhere safer"
+    );
     Ok(ExitCode::SUCCESS)
 }

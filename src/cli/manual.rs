@@ -20,7 +20,8 @@ pub(super) struct CompletionsArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArgs {
-    /// Folder for a page of each command [default: the page of `motorcade` alone, on standard output]
+    /// Folder for a page of each command [default: the page of `motorcade` alone, on standard
+    /// output]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -37,7 +38,8 @@ pub(super) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     command.build();
     match &args.out {
         Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("failed to create {}", folder.display()))?;
             write_pages(command, "motorcade", folder)?;
         }
         None => {
@@ -51,7 +53,9 @@ pub(super) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
 
 /// `motorcade.1`, `motorcade-image.1`, `motorcade-image-push.1`.
 fn write_pages(command: Command, name: &str, folder: &Path) -> anyhow::Result<()> {
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
+    for below in
+        command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help")
+    {
         write_pages(below.clone(), &format!("{name}-{}", below.get_name()), folder)?;
     }
     let mut page = Vec::new();

@@ -27,7 +27,8 @@ use std::path::PathBuf;
 use crate::app::setup::StateDir;
 use crate::config::DEFAULT_DATA_DIR;
 
-/// How long the end of a command waits for what still reads or writes a file, such as on a disk that has gone.
+/// How long the end of a command waits for what still reads or writes a file, such as on a disk
+/// that has gone.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exit code of a command that failed.
 const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
@@ -145,10 +146,13 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// An error and its causes, each once. That a failure is an internal one is for API clients, who are told no more.
+/// An error and its causes, each once. That a failure is an internal one is for API clients, who
+/// are told no more.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let is_internal = |cause: &&(dyn std::error::Error + 'static)| {

@@ -1,6 +1,7 @@
 //! `motorcade open`
 //!
-//! Reads and opens on one thread, hashes and writes on another; see [`run`] for what is left on disk when.
+//! Reads and opens on one thread, hashes and writes on another; see [`run`] for what is left on
+//! disk when.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
@@ -30,8 +31,8 @@ pub(super) struct Args {
     /// Private key of a recipient: PEM or JWK
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Where the image goes. `-` is standard output, which gets each part as soon as it is authentic: believe the image once
-    /// the exit code is 0, and not before
+    /// Where the image goes. `-` is standard output, which gets each part as soon as it is
+    /// authentic: believe the image once the exit code is 0, and not before
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// SHA-256 that the image must have, from signed metadata (`custom.sealed.plaintext`)
@@ -41,15 +42,21 @@ pub(super) struct Args {
     sealed: PathBuf,
 }
 
-/// Opens an image into a file without a name, which gets that of `--out` once its last segment is authentic and its digest
-/// is the expected one. Whatever fails or ends the process before leaves no plaintext behind. A pipe can't be taken back:
-/// standard output has what was authentic until then, and the exit code says that it is not the image.
+/// Opens an image into a file without a name, which gets that of `--out` once its last segment is
+/// authentic and its digest is the expected one. Whatever fails or ends the process before leaves
+/// no plaintext behind. A pipe can't be taken back: standard output has what was authentic until
+/// then, and the exit code says that it is not the image.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = Out::choose(&args.out)?;
     let (data_key, algorithm) = unwrap(&args)?;
     let sealed: File = match args.sealed.as_os_str() == "-" {
-        true => io::stdin().as_fd().try_clone_to_owned().context("failed to open standard input")?.into(),
-        false => File::open(&args.sealed).with_context(|| format!("failed to open {}", args.sealed.display()))?,
+        true => io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("failed to open standard input")?
+            .into(),
+        false => File::open(&args.sealed)
+            .with_context(|| format!("failed to open {}", args.sealed.display()))?,
     };
     let started = Instant::now();
     let (opened, plaintext) = match out {
@@ -60,23 +67,33 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(_) => "no plaintext was kept",
         None => "what was written to standard output is not the whole image: do not use it",
     };
-    let Opened { length, sha256 } =
-        opened.with_context(|| format!("failed to open {}; {what_is_left}", args.sealed.display()))?;
+    let Opened { length, sha256 } = opened
+        .with_context(|| format!("failed to open {}; {what_is_left}", args.sealed.display()))?;
     if let Some(expected) = args.sha256.filter(|expected| *expected != sha256) {
-        let what_is_left = plaintext.map_or("do not use what was written to standard output", |_| "nothing was kept");
-        bail!("the image's SHA-256 is {sha256}, not {expected}: it is not the one that was signed; {what_is_left}");
+        let what_is_left = plaintext
+            .map_or("do not use what was written to standard output", |_| "nothing was kept");
+        bail!(
+            "the image's SHA-256 is {sha256}, not {expected}: it is not the one that was signed; {what_is_left}"
+        );
     }
     let has_stdout = plaintext.is_some();
     if let Some(plaintext) = plaintext {
-        plaintext.persist(&args.out).with_context(|| format!("failed to write {}", args.out.display()))?;
+        plaintext
+            .persist(&args.out)
+            .with_context(|| format!("failed to write {}", args.out.display()))?;
     }
     let json = json!({ "length": length, "sha256": sha256, "alg": algorithm });
     match (output::is_json(), has_stdout) {
         (true, true) => print_line(json)?,
         (true, false) => eprintln!("{json}"),
         (false, has_stdout) => {
-            let name = if has_stdout { args.out.display().to_string() } else { "the image".to_owned() };
-            eprintln!("Opened {name} ({}, {})", output::size(length), output::rate(length, started.elapsed()));
+            let name =
+                if has_stdout { args.out.display().to_string() } else { "the image".to_owned() };
+            eprintln!(
+                "Opened {name} ({}, {})",
+                output::size(length),
+                output::rate(length, started.elapsed())
+            );
             if has_stdout { print_line(sha256)? } else { eprintln!("{sha256}") }
         }
     }
@@ -92,12 +109,20 @@ enum Out {
 impl Out {
     fn choose(path: &Path) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            ensure!(!io::stdout().is_terminal(), "standard output is a terminal: send the image to a file or a pipe");
+            ensure!(
+                !io::stdout().is_terminal(),
+                "standard output is a terminal: send the image to a file or a pipe"
+            );
             return Ok(Self::Stdout);
         }
         let is_taken = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-        ensure!(!is_taken, "{} is not a plain file, and won't be replaced; for a pipe use `--out -`", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        ensure!(
+            !is_taken,
+            "{} is not a plain file, and won't be replaced; for a pipe use `--out -`",
+            path.display()
+        );
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = UnnamedFile::create_in(folder).and_then(|file| {
             file.temporary_path().map(Path::to_owned).map_or(Ok(()), signals::remove_at_end)?;
             Ok(file)
@@ -107,10 +132,12 @@ impl Out {
 }
 
 fn unwrap(args: &Args) -> anyhow::Result<(DataKey, SealAlgorithm)> {
-    let key = fs::read_to_string(&args.key).with_context(|| format!("failed to read {}", args.key.display()))?;
+    let key = fs::read_to_string(&args.key)
+        .with_context(|| format!("failed to read {}", args.key.display()))?;
     let key = RecipientPrivateKey::parse(&zeroize::Zeroizing::new(key))
         .with_context(|| format!("failed to use {}", args.key.display()))?;
-    let envelope = fs::read(&args.envelope).with_context(|| format!("failed to read {}", args.envelope.display()))?;
+    let envelope = fs::read(&args.envelope)
+        .with_context(|| format!("failed to read {}", args.envelope.display()))?;
     let opened = Envelope::parse(&envelope).and_then(|envelope| envelope.open(&key));
     opened.with_context(|| format!("failed to open the envelope {}", args.envelope.display()))
 }

@@ -18,7 +18,8 @@ pub(super) fn speak_json(json: bool) {
     JSON.store(json, Ordering::Relaxed);
 }
 
-/// Whether results are for programs. Then each command writes JSON, a list an item a line, and nothing else.
+/// Whether results are for programs. Then each command writes JSON, a list an item a line, and
+/// nothing else.
 pub(super) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
@@ -43,7 +44,11 @@ pub(super) fn report(line: impl Display, json: Value) -> io::Result<()> {
 pub(super) fn bytes(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), target(10));
     let template = "{prefix:>12} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template(template)
+            .expect("the template is a constant")
+            .progress_chars("=> "),
+    );
     bar.set_prefix(label.to_owned());
     bar
 }
@@ -61,7 +66,11 @@ pub(super) fn unknown_bytes(label: &str) -> ProgressBar {
 pub(super) fn seconds(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), target(4));
     let template = "{prefix:>12} [{bar:30}] {pos}/{len} s";
-    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template(template)
+            .expect("the template is a constant")
+            .progress_chars("=> "),
+    );
     bar.set_prefix(label.to_owned());
     bar
 }
@@ -74,7 +83,8 @@ fn target(hertz: u8) -> ProgressDrawTarget {
 ///
 /// # Errors
 ///
-/// Also when whoever reads it has gone, which `println!` would panic on; [`super::run`] ends quietly then.
+/// Also when whoever reads it has gone, which `println!` would panic on; [`super::run`] ends
+/// quietly then.
 pub(super) fn print_line(line: impl Display) -> io::Result<()> {
     use std::io::Write;
     writeln!(io::stdout(), "{line}")
@@ -93,7 +103,11 @@ impl<const N: usize> List<N> {
     }
 
     /// Writes an item; `cells` makes its line for people.
-    pub(super) fn item(&mut self, item: &Value, cells: impl FnOnce(&Value) -> [String; N]) -> io::Result<()> {
+    pub(super) fn item(
+        &mut self,
+        item: &Value,
+        cells: impl FnOnce(&Value) -> [String; N],
+    ) -> io::Result<()> {
         if is_json() {
             return print_line(item);
         }
@@ -151,7 +165,10 @@ mod tests {
     #[test]
     fn columns_stand_under_their_heads() {
         let list = List::new([("PATH", 6), ("VERSION", 0), ("STATE", 0)]);
-        assert_eq!(list.line(["PATH", "VERSION", "STATE"].map(str::to_owned)), "PATH    VERSION  STATE");
+        assert_eq!(
+            list.line(["PATH", "VERSION", "STATE"].map(str::to_owned)),
+            "PATH    VERSION  STATE"
+        );
         assert_eq!(list.line(["gw/a.b", "1", ""].map(str::to_owned)), "gw/a.b  1");
         assert_eq!(list.line(["a\x1b[2J", "1\n", ""].map(str::to_owned)), "a\\u{1b}[2J  1\\n");
         assert_eq!([count(1, "ECU", "ECUs"), count(0, "ECU", "ECUs")], ["1 ECU", "0 ECUs"]);

@@ -10,14 +10,18 @@ use crate::app::Error;
 pub(super) fn of(error: &anyhow::Error) -> Value {
     for cause in error.chain() {
         match cause.downcast_ref() {
-            Some(Failure::Refused(refused)) if refused.problem.is_object() => return refused.problem.clone(),
+            Some(Failure::Refused(refused)) if refused.problem.is_object() => {
+                return refused.problem.clone();
+            }
             Some(Failure::Refused(refused)) => {
                 let title = refused.status.canonical_reason().unwrap_or("Error");
                 let mut problem = problem(title, "refused", &chain(error));
                 problem["status"] = refused.status.as_u16().into();
                 return problem;
             }
-            Some(Failure::Unreachable { .. }) => return problem("Unreachable", "unreachable", &chain(error)),
+            Some(Failure::Unreachable { .. }) => {
+                return problem("Unreachable", "unreachable", &chain(error));
+            }
             None => {}
         }
         let code = match cause.downcast_ref() {

@@ -63,9 +63,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn add(client: ClientSettings, hardware_ids: Vec<HardwareId>, key: PathBuf) -> anyhow::Result<ExitCode> {
+async fn add(
+    client: ClientSettings,
+    hardware_ids: Vec<HardwareId>,
+    key: PathBuf,
+) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
-    let text = fs::read_to_string(&key).with_context(|| format!("failed to read {}", key.display()))?;
+    let text =
+        fs::read_to_string(&key).with_context(|| format!("failed to read {}", key.display()))?;
     // Checked here too: a private key that was named by mistake must not leave this machine.
     RecipientKey::parse(&text).with_context(|| format!("failed to use {}", key.display()))?;
     let body = json!({ "hardware_ids": hardware_ids, "public_key": text });
@@ -84,14 +89,22 @@ async fn list(client: ClientSettings) -> anyhow::Result<ExitCode> {
     let mut list = List::new([("KID", 43), ("KEY", 0), ("HARDWARE", 0)]);
     for recipient in registered["recipients"].as_array().into_iter().flatten() {
         list.item(recipient, |recipient| {
-            [text(recipient, "kid"), text(&recipient["public_key"], "kty"), text(recipient, "hardware_id")]
+            [
+                text(recipient, "kid"),
+                text(&recipient["public_key"], "kty"),
+                text(recipient, "hardware_id"),
+            ]
         })?;
     }
     list.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(client: ClientSettings, hardware_id: Option<HardwareId>, kid: String) -> anyhow::Result<ExitCode> {
+async fn remove(
+    client: ClientSettings,
+    hardware_id: Option<HardwareId>,
+    kid: String,
+) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
     let mut request = api.request(Method::DELETE, &format!("recipients/{kid}"));
     if let Some(hardware_id) = hardware_id {

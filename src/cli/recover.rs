@@ -19,11 +19,13 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// After a backup was restored: takes all version numbers past those that vehicles may have seen
+    /// After a backup was restored: takes all version numbers past those that vehicles may have
+    /// seen
     Versions {
         #[command(flatten)]
         state: StateArgs,
-        /// A version that vehicles are known to have seen, of any role; repo/ and the catalog are looked at anyway
+        /// A version that vehicles are known to have seen, of any role; repo/ and the catalog are
+        /// looked at anyway
         #[arg(long, value_name = "VERSION", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_VERSION))]
         at_least: u64,
     },
@@ -45,7 +47,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ),
                 json!({ "seen": seen, "image": image, "director": director }),
             )?;
-            note("hint: everything is published anew with them when the server starts; then run `motorcade fsck`");
+            note(
+                "hint: everything is published anew with them when the server starts; then run `motorcade fsck`",
+            );
         }
         Action::Clock { state } => {
             let now = state.state().recover_clock(Arc::new(SystemClock)).await?;

@@ -45,8 +45,8 @@ fn telemetry_config(log: &LogSettings) -> TelemetryConfig {
     }
 }
 
-/// SIGHUP, which reads the TLS files again, and SIGUSR1 and SIGUSR2, which mean nothing here; each of them would end the
-/// process in the middle of whatever it is at.
+/// SIGHUP, which reads the TLS files again, and SIGUSR1 and SIGUSR2, which mean nothing here; each
+/// of them would end the process in the middle of whatever it is at.
 struct OtherSignals {
     hang_up: Signal,
     first: Signal,

@@ -65,8 +65,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn check_prefix(role: AccessRole, prefix: String) -> anyhow::Result<String> {
-    ensure!(role == AccessRole::Uploader, "--path-prefix is for uploaders; an {role}'s token works everywhere");
-    let is_folder = prefix.strip_suffix('/').is_some_and(|folder| folder.parse::<ImagePath>().is_ok());
+    ensure!(
+        role == AccessRole::Uploader,
+        "--path-prefix is for uploaders; an {role}'s token works everywhere"
+    );
+    let is_folder =
+        prefix.strip_suffix('/').is_some_and(|folder| folder.parse::<ImagePath>().is_ok());
     ensure!(is_folder, "--path-prefix takes a folder with a slash at its end, such as supplier-a/");
     Ok(prefix)
 }
@@ -81,9 +85,13 @@ async fn create(
     let catalog = state.state().open_catalog().await?;
     let now = SystemClock.now();
     let expires_at = expires_in.map(|lifetime| now + lifetime.duration());
-    let token = access::create_token(&catalog, NewToken { role, label, expires_at, path_prefix }, now).await?;
+    let token =
+        access::create_token(&catalog, NewToken { role, label, expires_at, path_prefix }, now)
+            .await?;
     if output::is_json() {
-        print_line(json!({ "token": *token, "role": role, "expires_at": expires_at.map(|time| time.to_string()) }))?;
+        print_line(
+            json!({ "token": *token, "role": role, "expires_at": expires_at.map(|time| time.to_string()) }),
+        )?;
     } else {
         print_line(&*token)?;
     }
@@ -91,7 +99,14 @@ async fn create(
 }
 
 async fn list(state: &StateArgs) -> anyhow::Result<ExitCode> {
-    let mut list = List::new([("ID", 0), ("ROLE", 8), ("CREATED", 0), ("STATE", 10), ("FOLDER", 0), ("LABEL", 0)]);
+    let mut list = List::new([
+        ("ID", 0),
+        ("ROLE", 8),
+        ("CREATED", 0),
+        ("STATE", 10),
+        ("FOLDER", 0),
+        ("LABEL", 0),
+    ]);
     for token in state.state().open_catalog().await?.list_tokens().await? {
         let row = json!({
             "id": token.id, "role": token.role, "label": token.label, "path_prefix": token.path_prefix,

@@ -1,5 +1,5 @@
-//! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept | approve-replacement | re-enrol |
-//! remove | token`
+//! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept |
+//! approve-replacement | re-enrol | remove | token`
 
 mod accept;
 mod clear;
@@ -33,7 +33,8 @@ enum Command {
     Add {
         #[command(flatten)]
         client: ClientSettings,
-        /// File with a vehicle a line (JSON Lines) or an ECU a line (CSV, if it ends in .csv); `-` for standard input
+        /// File with a vehicle a line (JSON Lines) or an ECU a line (CSV, if it ends in .csv); `-`
+        /// for standard input
         file: PathBuf,
     },
     /// Lists vehicles
@@ -72,7 +73,8 @@ enum Command {
         /// ECU and image, as in gw-0001=gw/4.2.0/gateway.bin; repeat for more
         #[arg(required = true, value_name = "ECU=IMAGE", value_parser = parse_assignment)]
         assignments: Vec<(EcuSerial, ImagePath)>,
-        /// Let release counters go down, and say why; a vehicle that had the higher one refuses all the same
+        /// Let release counters go down, and say why; a vehicle that had the higher one refuses all
+        /// the same
         #[arg(long, value_name = "REASON")]
         allow_rollback: Option<String>,
     },
@@ -106,7 +108,8 @@ enum Command {
         #[command(flatten)]
         clear: clear::Args,
     },
-    /// Accepts what ECUs run although nobody gave it to them, or although it is older than what they ran before
+    /// Accepts what ECUs run although nobody gave it to them, or although it is older than what
+    /// they ran before
     Accept {
         #[command(flatten)]
         client: ClientSettings,
@@ -125,7 +128,8 @@ enum Command {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]
         hours: u64,
     },
-    /// Approves that a vehicle enrols anew, once and for a while: with other keys, and with counters that start again
+    /// Approves that a vehicle enrols anew, once and for a while: with other keys, and with
+    /// counters that start again
     ReEnrol {
         #[command(flatten)]
         client: ClientSettings,
@@ -139,7 +143,8 @@ enum Command {
         #[command(flatten)]
         removal: renew::RemoveArgs,
     },
-    /// Makes a bearer token for a vehicle and prints it, and nothing else; the one before stops working
+    /// Makes a bearer token for a vehicle and prints it, and nothing else; the one before stops
+    /// working
     Token {
         #[command(flatten)]
         client: ClientSettings,
@@ -158,9 +163,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add { client, file } => add(&Api::new(client)?, file).await,
         Command::List { client, quarantined, silent_since, assigned, unexpected, fallen_back } => {
-            let flags = [("quarantined", quarantined), ("unexpected", unexpected), ("fallen_back", fallen_back)];
-            let mut filter: Vec<_> =
-                flags.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name, "true".to_owned())).collect();
+            let flags = [
+                ("quarantined", quarantined),
+                ("unexpected", unexpected),
+                ("fallen_back", fallen_back),
+            ];
+            let mut filter: Vec<_> = flags
+                .into_iter()
+                .filter(|(_, is)| *is)
+                .map(|(name, _)| (name, "true".to_owned()))
+                .collect();
             filter.extend(silent_since.map(|time| ("silent_since", time)));
             filter.extend(assigned.map(|path| ("assigned", path.to_string())));
             list(&Api::new(client)?, &filter).await
@@ -172,7 +184,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Assignments { client, vin } => assignments(&Api::new(client)?, &vin).await,
         Command::Cancel { client, vin, id } => {
             let api = Api::new(client)?;
-            api.send(api.request(Method::DELETE, &format!("vehicles/{vin}/assignments/{id}"))).await?;
+            api.send(api.request(Method::DELETE, &format!("vehicles/{vin}/assignments/{id}")))
+                .await?;
             done(format_args!("Cancelled {id}"), json!({ "cancelled": id }))
         }
         Command::History { client, vin } => history(&Api::new(client)?, &vin).await,
@@ -180,17 +193,26 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Accept { client, accept } => accept::run(&Api::new(client)?, accept).await,
         Command::ApproveReplacement { client, vin, serial, hours } => {
             let api = Api::new(client)?;
-            let request = api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/replacement"));
-            let approved = api.json(request.json(&json!({ "expires_in_seconds": hours * 3600 }))).await?;
+            let request =
+                api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/replacement"));
+            let approved =
+                api.json(request.json(&json!({ "expires_in_seconds": hours * 3600 }))).await?;
             let until = text(&approved, "expires_at");
             done(format_args!("Approved the replacement of {serial} until {until}"), approved)
         }
-        Command::ReEnrol { client, approval } => renew::re_enrol(&Api::new(client)?, approval).await,
+        Command::ReEnrol { client, approval } => {
+            renew::re_enrol(&Api::new(client)?, approval).await
+        }
         Command::Remove { client, removal } => renew::remove(&Api::new(client)?, removal).await,
         Command::Token { client, vin } => {
             let api = Api::new(client)?;
-            let issued = api.json(api.request(Method::POST, &format!("vehicles/{vin}/token"))).await?;
-            print_line(if output::is_json() { issued.to_string() } else { text(&issued, "token") })?;
+            let issued =
+                api.json(api.request(Method::POST, &format!("vehicles/{vin}/token"))).await?;
+            print_line(if output::is_json() {
+                issued.to_string()
+            } else {
+                text(&issued, "token")
+            })?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -202,9 +224,12 @@ fn done(line: std::fmt::Arguments<'_>, json: Value) -> anyhow::Result<ExitCode> 
 }
 
 fn parse_assignment(text: &str) -> Result<(EcuSerial, ImagePath), String> {
-    let (serial, path) = text.split_once('=').ok_or("write the ECU's serial, `=`, and the image's path")?;
-    let serial = serial.parse().map_err(|error: crate::model::ParseFieldError| error.to_string())?;
-    let path = path.parse().map_err(|error: crate::model::ParseImagePathError| error.to_string())?;
+    let (serial, path) =
+        text.split_once('=').ok_or("write the ECU's serial, `=`, and the image's path")?;
+    let serial =
+        serial.parse().map_err(|error: crate::model::ParseFieldError| error.to_string())?;
+    let path =
+        path.parse().map_err(|error: crate::model::ParseImagePathError| error.to_string())?;
     Ok((serial, path))
 }
 
@@ -215,17 +240,25 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
         std::io::stdin().lock().read_to_end(&mut text).context("failed to read standard input")?;
         Body::from(text)
     } else {
-        let file = tokio::fs::File::open(&file).await.with_context(|| format!("failed to open {}", file.display()))?;
+        let file = tokio::fs::File::open(&file)
+            .await
+            .with_context(|| format!("failed to open {}", file.display()))?;
         Body::wrap_stream(ReaderStream::with_capacity(file, PIECE_SIZE))
     };
     let content_type = if is_csv { "text/csv" } else { "application/jsonl" };
-    let request = api.request(Method::POST, "vehicles").header("Content-Type", content_type).body(body);
+    let request =
+        api.request(Method::POST, "vehicles").header("Content-Type", content_type).body(body);
     let report = api.json(request).await?;
     if output::is_json() {
         print_line(&report)?;
     } else {
         let count = |name: &str| report[name].as_u64().unwrap_or_default();
-        eprintln!("Registered {}, unchanged {}, refused {}", count("registered"), count("unchanged"), count("refused"));
+        eprintln!(
+            "Registered {}, unchanged {}, refused {}",
+            count("registered"),
+            count("unchanged"),
+            count("refused")
+        );
         for fault in report["faults"].as_array().into_iter().flatten() {
             eprintln!("line {}: {}", fault["line"], text(fault, "detail"));
         }
@@ -235,7 +268,8 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(api: &Api, filter: &[(&'static str, String)]) -> anyhow::Result<ExitCode> {
-    let mut list = List::new([("VEHICLE", 20), ("ECUS", 0), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
+    let mut list =
+        List::new([("VEHICLE", 20), ("ECUS", 0), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
     let mut pages = Pages::new(api, filter);
     while let Some(vehicles) = pages.next().await? {
         for vehicle in &vehicles {
@@ -255,7 +289,8 @@ fn cells(vehicle: &Value) -> [String; 5] {
         ("fell back", ecus.iter().any(|ecu| !ecu["fallen_from"].is_null())),
         ("unexpected image", ecus.iter().any(|ecu| ecu["unexpected"] == true)),
     ];
-    let states: Vec<&str> = states.into_iter().filter(|(_, is)| *is).map(|(state, _)| state).collect();
+    let states: Vec<&str> =
+        states.into_iter().filter(|(_, is)| *is).map(|(state, _)| state).collect();
     let state = if states.is_empty() { "ok".to_owned() } else { states.join(", ") };
     [text(vehicle, "vin"), ecus.len().to_string(), waiting.to_string(), seen, state]
 }
@@ -283,10 +318,15 @@ async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
             or_dash(&ecu["assigned"]),
         ))?;
         if let Some(path) = ecu["fallen_from"]["path"].as_str() {
-            print_line(format_args!("    fell back from {path} ({})", ecu["fallen_from"]["release_counter"]))?;
+            print_line(format_args!(
+                "    fell back from {path} ({})",
+                ecu["fallen_from"]["release_counter"]
+            ))?;
         }
         if ecu["unexpected"] == true {
-            print_line("    was not given that: accept it with `motorcade vehicle accept`, or assign an image")?;
+            print_line(
+                "    was not given that: accept it with `motorcade vehicle accept`, or assign an image",
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -298,8 +338,10 @@ async fn assign(
     assignments: Vec<(EcuSerial, ImagePath)>,
     allow_rollback: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    let items: Vec<Value> =
-        assignments.iter().map(|(serial, image)| json!({ "ecu_serial": serial, "image": image })).collect();
+    let items: Vec<Value> = assignments
+        .iter()
+        .map(|(serial, image)| json!({ "ecu_serial": serial, "image": image }))
+        .collect();
     let mut body = json!({ "assignments": items });
     if let Some(reason) = allow_rollback {
         if reason.trim().is_empty() {
@@ -307,15 +349,19 @@ async fn assign(
         }
         body["rollback_reason"] = reason.into();
     }
-    let assigned = api.json(api.request(Method::POST, &format!("vehicles/{vin}/assignments")).json(&body)).await?;
+    let assigned = api
+        .json(api.request(Method::POST, &format!("vehicles/{vin}/assignments")).json(&body))
+        .await?;
     let lines: Vec<String> =
         assignments.iter().map(|(serial, image)| format!("Assigned {image} to {serial}")).collect();
     done(format_args!("{}", lines.join("\n")), assigned)
 }
 
 async fn assignments(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
-    let assignments = api.json(api.request(Method::GET, &format!("vehicles/{vin}/assignments"))).await?;
-    let mut list = List::new([("ID", 0), ("CREATED", 20), ("ECU", 12), ("IMAGE", 32), ("OUTCOME", 0)]);
+    let assignments =
+        api.json(api.request(Method::GET, &format!("vehicles/{vin}/assignments"))).await?;
+    let mut list =
+        List::new([("ID", 0), ("CREATED", 20), ("ECU", 12), ("IMAGE", 32), ("OUTCOME", 0)]);
     for assignment in assignments["assignments"].as_array().into_iter().flatten() {
         list.item(assignment, |assignment| {
             let outcome = assignment["outcome"].as_str().unwrap_or("open").to_owned();
@@ -332,14 +378,19 @@ async fn history(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
     let mut before = None;
     let mut list = List::new([("AT", 27), ("EVENT", 20), ("ECU", 12), ("DETAIL", 0)]);
     loop {
-        let mut request = api.request(Method::GET, &format!("vehicles/{vin}/history")).query(&[("limit", "1000")]);
+        let mut request = api
+            .request(Method::GET, &format!("vehicles/{vin}/history"))
+            .query(&[("limit", "1000")]);
         if let Some(before) = before {
             request = request.query(&[("before", before)]);
         }
         let page = api.json(request).await?;
         for event in page["events"].as_array().into_iter().flatten() {
             list.item(event, |event| {
-                let times = event["count"].as_u64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
+                let times = event["count"]
+                    .as_u64()
+                    .filter(|count| *count > 1)
+                    .map(|count| format!(" ({count} times)"));
                 let serial = event["ecu_serial"].as_str().unwrap_or("-").to_owned();
                 let [at, kind, detail] = ["at", "kind", "detail"].map(|name| text(event, name));
                 [at, kind, serial, format!("{detail}{}", times.unwrap_or_default())]

@@ -13,7 +13,12 @@ use crate::model::BaseUrl;
 #[derive(Clone, Args)]
 pub struct ClientSettings {
     /// Base URL of the server
-    #[arg(long, env = "MOTORCADE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "MOTORCADE_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     server: BaseUrl,
 
     /// API token; better set in the environment, where other users can't see it
@@ -48,7 +53,9 @@ impl ClientSettings {
     pub fn resolve(self) -> Result<ClientConfig, Error> {
         let (token, from) = match (self.token, self.token_file) {
             (Some(token), _) => (token, "what is set as the API token".to_owned()),
-            (None, Some(path)) => (fs::read_to_string(&path).map_err(cant_read(&path))?, path.display().to_string()),
+            (None, Some(path)) => {
+                (fs::read_to_string(&path).map_err(cant_read(&path))?, path.display().to_string())
+            }
             (None, None) => {
                 return Err(Error::Missing(
                     "no API token: set MOTORCADE_TOKEN, which `motorcade token create` prints on the server",

@@ -9,7 +9,8 @@ pub struct ConnectionSettings {
     #[arg(long, env = "MOTORCADE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     max_connections: Option<u32>,
 
-    /// Connections from one address, unless it is a trusted proxy's [default: half of max-connections]
+    /// Connections from one address, unless it is a trusted proxy's [default: half of
+    /// max-connections]
     #[arg(long, env = "MOTORCADE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_address: Option<u32>,
 }

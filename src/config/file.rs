@@ -1,5 +1,5 @@
-//! The configuration file. Its keys are the flags of the command, and its values are read as the flags' are: what a flag
-//! takes, a file takes, and nothing else.
+//! The configuration file. Its keys are the flags of the command, and its values are read as the
+//! flags' are: what a flag takes, a file takes, and nothing else.
 
 use std::error::Error as _;
 use std::fs;
@@ -15,7 +15,8 @@ use super::Error;
 ///
 /// # Errors
 ///
-/// [`Error::File`] if it can't be read; [`Error::Setting`] names the line and the key of what can't be used.
+/// [`Error::File`] if it can't be read; [`Error::Setting`] names the line and the key of what can't
+/// be used.
 pub(super) fn read<S: Args>(path: &Path) -> Result<S, Error> {
     let text = fs::read_to_string(path);
     let text = text.map_err(|source| Error::File { path: path.display().to_string(), source })?;
@@ -24,15 +25,18 @@ pub(super) fn read<S: Args>(path: &Path) -> Result<S, Error> {
         line: text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1,
         fault,
     };
-    let table = DeTable::parse(&text)
-        .map_err(|error| fault(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
-    let command = S::augment_args(Command::new("file").no_binary_name(true).disable_help_flag(true));
+    let table = DeTable::parse(&text).map_err(|error| {
+        fault(error.span().map_or(0, |span| span.start), error.message().to_owned())
+    })?;
+    let command =
+        S::augment_args(Command::new("file").no_binary_name(true).disable_help_flag(true));
     let command = command.mut_args(|arg: Arg| arg.env(Resettable::Reset));
     let mut words = Vec::new();
     for (key, value) in table.get_ref() {
         let name = key.get_ref().as_ref();
         let at = key.span().start;
-        let own = flag(&command, name, value.get_ref()).map_err(|reason| fault(at, format!("{name}: {reason}")))?;
+        let own = flag(&command, name, value.get_ref())
+            .map_err(|reason| fault(at, format!("{name}: {reason}")))?;
         let checked = command.clone().try_get_matches_from(&own);
         checked.map_err(|error| fault(at, format!("{name}: {}", reason(&error))))?;
         words.extend(own);
@@ -67,7 +71,9 @@ fn word(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().replace('_', "")),
-        DeValue::Integer(number) => Some(i128::from_str_radix(number.as_str(), number.radix()).ok()?.to_string()),
+        DeValue::Integer(number) => {
+            Some(i128::from_str_radix(number.as_str(), number.radix()).ok()?.to_string())
+        }
         DeValue::Float(number) => Some(number.as_str().to_owned()),
         DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }

@@ -1,5 +1,6 @@
-//! Settings: flag over environment over file over default. Only [`crate::environment`] reads variables, and `file` makes flags of
-//! a file's keys, so that a value obeys the same rules wherever it comes from.
+//! Settings: flag over environment over file over default. Only [`crate::environment`] reads
+//! variables, and `file` makes flags of a file's keys, so that a value obeys the same rules
+//! wherever it comes from.
 
 mod client;
 mod connections;

@@ -11,7 +11,8 @@ use super::vehicles::{VehicleConfig, VehicleSettings};
 use super::{Bytes, Error, Span, file};
 use crate::model::{BaseUrl, ParseBaseUrlError};
 
-/// What can be set, as flags, in the environment, or in a TOML file under the same names with underscores.
+/// What can be set, as flags, in the environment, or in a TOML file under the same names with
+/// underscores.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeSettings {
     /// TOML file with any of these settings
@@ -46,7 +47,8 @@ pub struct ServeSettings {
     #[arg(long, env = "MOTORCADE_REPO_ACCESS", value_name = "WHO")]
     repo_access: Option<RepoAccess>,
 
-    /// Answer requests for targets with a redirect to this base URL, which serves the blob directory
+    /// Answer requests for targets with a redirect to this base URL, which serves the blob
+    /// directory
     #[arg(long, env = "MOTORCADE_TARGETS_URL", value_name = "URL")]
     targets_url: Option<BaseUrl>,
 
@@ -74,7 +76,8 @@ pub struct ServeSettings {
 /// Logs and traces.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LogSettings {
-    /// Which log lines to write, such as `info` or `motorcade=debug,warn` [default: motorcade=info,warn]
+    /// Which log lines to write, such as `info` or `motorcade=debug,warn` [default:
+    /// motorcade=info,warn]
     #[arg(long, env = "MOTORCADE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 
@@ -150,7 +153,9 @@ impl ServeSettings {
         let targets_url = self.targets_url.or(file.targets_url);
         let targets_accel = self.targets_accel.or(file.targets_accel);
         if targets_url.is_some() && targets_accel.is_some() {
-            return Err(Error::Unusable("targets-url and targets-accel exclude each other: set one of them"));
+            return Err(Error::Unusable(
+                "targets-url and targets-accel exclude each other: set one of them",
+            ));
         }
         Ok(ServeConfig {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -163,7 +168,10 @@ impl ServeSettings {
             targets_url: targets_url.map(|url| url.to_string()),
             targets_accel,
             connections: self.connections.resolve(file.connections),
-            shutdown_timeout: self.shutdown_timeout.or(file.shutdown_timeout).map_or(SHUTDOWN_TIMEOUT, Span::duration),
+            shutdown_timeout: self
+                .shutdown_timeout
+                .or(file.shutdown_timeout)
+                .map_or(SHUTDOWN_TIMEOUT, Span::duration),
             vehicles: self.vehicles.resolve(file.vehicles)?,
             log: LogSettings {
                 log: self.log.log.or(file.log.log),
@@ -174,18 +182,21 @@ impl ServeSettings {
     }
 }
 
-/// An address, or the first one of a host's name; IPv4 before IPv6, since `localhost` is both and the default is the former.
+/// An address, or the first one of a host's name; IPv4 before IPv6, since `localhost` is both and
+/// the default is the former.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
     let form = "use a host or an IP address, and a port, such as 127.0.0.1:8080, localhost:8080 or [::]:8080";
     let (host, port) = text.rsplit_once(':').ok_or(form)?;
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_name = !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if !is_name || port.parse::<u16>().is_err() {
         return Err(form.into());
     }
-    let addresses = text.to_socket_addrs().map_err(|error| format!("there is no host {host}: {error}"))?;
+    let addresses =
+        text.to_socket_addrs().map_err(|error| format!("there is no host {host}: {error}"))?;
     addresses.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("there is no host {host}"))
 }
 
@@ -228,17 +239,31 @@ mod tests {
     #[test]
     fn contradictions_and_missing_files_are_errors() {
         let both = "targets_url = 'http://cdn'\ntargets_accel = '/blobs'\n";
-        let settings = |path: &std::path::Path| ServeSettings { config: Some(path.into()), ..Default::default() };
+        let settings = |path: &std::path::Path| ServeSettings {
+            config: Some(path.into()),
+            ..Default::default()
+        };
         assert!(matches!(settings(file(both).path()).resolve(), Err(Error::Unusable(_))));
-        assert!(matches!(settings("/nowhere/motorcade.toml".as_ref()).resolve(), Err(Error::File { .. })));
-        assert!(matches!(settings(file("listen = 5").path()).resolve(), Err(Error::Setting { .. })));
-        assert!(matches!(settings(file("lisen = '127.0.0.1:1'").path()).resolve(), Err(Error::Setting { .. })));
+        assert!(matches!(
+            settings("/nowhere/motorcade.toml".as_ref()).resolve(),
+            Err(Error::File { .. })
+        ));
+        assert!(matches!(
+            settings(file("listen = 5").path()).resolve(),
+            Err(Error::Setting { .. })
+        ));
+        assert!(matches!(
+            settings(file("lisen = '127.0.0.1:1'").path()).resolve(),
+            Err(Error::Setting { .. })
+        ));
     }
 
     fn read(text: &str) -> Result<ServeConfig, String> {
         let file = file(text);
         let settings = ServeSettings { config: Some(file.path().into()), ..Default::default() };
-        settings.resolve().map_err(|error| error.to_string().replace(&file.path().display().to_string(), "FILE"))
+        settings
+            .resolve()
+            .map_err(|error| error.to_string().replace(&file.path().display().to_string(), "FILE"))
     }
 
     #[test]
@@ -247,10 +272,19 @@ mod tests {
             ("max_uploads = 0", "max_uploads: 0 is not in 1..=4096"),
             ("max_uploads = 70000", "max_uploads: 70000 is not in 1..=4096"),
             ("idle_timeout = 0", "idle_timeout: it must be from 1s to 1d"),
-            ("idle_timeout = -1", "idle_timeout: write a number with one of the units s, m, h and d"),
-            ("max_image_size = '16 gigs'", "max_image_size: write a number with one of the units B, KiB"),
+            (
+                "idle_timeout = -1",
+                "idle_timeout: write a number with one of the units s, m, h and d",
+            ),
+            (
+                "max_image_size = '16 gigs'",
+                "max_image_size: write a number with one of the units B, KiB",
+            ),
             ("silent_after = 0", "silent_after: it must be from 1h to 3650d"),
-            ("vehicles_in_memory = 9223372036854775807", "vehicles_in_memory: it must be from 1 to 10000000"),
+            (
+                "vehicles_in_memory = 9223372036854775807",
+                "vehicles_in_memory: it must be from 1 to 10000000",
+            ),
             ("listen = 'nowhere'", "listen: use a host or an IP address, and a port"),
             ("listen = ['127.0.0.1:1', '127.0.0.1:2']", "listen: the argument"),
             ("repo_access = 'nobody'", "repo_access: invalid value 'nobody'"),
@@ -276,11 +310,24 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
         assert_eq!((config.max_image_size, config.reserved_space), (Some(2 << 30), Some(1000)));
-        assert_eq!((config.idle_timeout, config.shutdown_timeout), (Some(Duration::from_secs(120)), Duration::ZERO));
+        assert_eq!(
+            (config.idle_timeout, config.shutdown_timeout),
+            (Some(Duration::from_secs(120)), Duration::ZERO)
+        );
         assert_eq!(config.vehicles.silent_after, Some(Duration::from_secs(2 * 86_400)));
         assert_eq!(config.vehicles.proxy.unwrap().1.len(), 2);
-        assert_eq!(read("silent_after = 168").unwrap().vehicles.silent_after, Some(Duration::from_secs(168 * 3600)));
-        for text in ["nowhere.invalid:80", "127.0.0.1", ":8080", "::1:8080", "localhost:99999", "http://localhost:80"] {
+        assert_eq!(
+            read("silent_after = 168").unwrap().vehicles.silent_after,
+            Some(Duration::from_secs(168 * 3600))
+        );
+        for text in [
+            "nowhere.invalid:80",
+            "127.0.0.1",
+            ":8080",
+            "::1:8080",
+            "localhost:99999",
+            "http://localhost:80",
+        ] {
             assert!(parse_address(text).is_err(), "{text}");
         }
     }

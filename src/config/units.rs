@@ -86,7 +86,8 @@ fn time(seconds: u64) -> String {
 }
 
 const TIME_FORM: &str = "write a number with one of the units s, m, h and d, such as 90s or 2h";
-const SIZE_FORM: &str = "write a number with one of the units B, KiB, MiB, GiB, TiB, kB, MB, GB and TB, such as 16GiB";
+const SIZE_FORM: &str =
+    "write a number with one of the units B, KiB, MiB, GiB, TiB, kB, MB, GB and TB, such as 16GiB";
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -97,14 +98,22 @@ mod tests {
 
     #[test]
     fn times_take_units_and_have_bounds() {
-        let seconds = |text: &str| text.parse::<Span<1, 1, 86_400>>().map(|span| span.duration().as_secs());
+        let seconds =
+            |text: &str| text.parse::<Span<1, 1, 86_400>>().map(|span| span.duration().as_secs());
         assert_eq!(["60", "60s", "1m", " 1 min "].map(|text| seconds(text).unwrap()), [60; 4]);
         assert_eq!(seconds("24h").unwrap(), 86_400);
         assert_eq!(seconds("1d").unwrap(), 86_400);
         for text in ["", "s", "-1", "1.5h", "1w", "60 s s", "0x10", "6_0"] {
             assert_eq!(seconds(text).unwrap_err(), TIME_FORM, "{text}");
         }
-        for text in ["0", "0s", "25h", "18446744073709551615", "99999999999999999999999", "18446744073709551615d"] {
+        for text in [
+            "0",
+            "0s",
+            "25h",
+            "18446744073709551615",
+            "99999999999999999999999",
+            "18446744073709551615d",
+        ] {
             assert_eq!(seconds(text).unwrap_err(), "it must be from 1s to 1d", "{text}");
         }
         let hours: Span<3600, 3600, 36_000> = "2".parse().unwrap();
@@ -122,7 +131,11 @@ mod tests {
             assert_eq!(bytes(text).unwrap_err(), SIZE_FORM, "{text}");
         }
         for text in ["0", "2TiB", "18446744073709551615GiB", "99999999999999999999999"] {
-            assert_eq!(bytes(text).unwrap_err(), "it must be from 1 to 1099511627776 bytes", "{text}");
+            assert_eq!(
+                bytes(text).unwrap_err(),
+                "it must be from 1 to 1099511627776 bytes",
+                "{text}"
+            );
         }
     }
 }

@@ -30,11 +30,13 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 
-    /// Revocation lists of these CAs, in PEM, or one in DER; read again when it changes, like the others
+    /// Revocation lists of these CAs, in PEM, or one in DER; read again when it changes, like the
+    /// others
     #[arg(long, env = "MOTORCADE_CLIENT_CRL", value_name = "FILE")]
     client_crl: Option<PathBuf>,
 
-    /// How long a revocation list is still believed after its nextUpdate; hours, or with a unit [default: 0]
+    /// How long a revocation list is still believed after its nextUpdate; hours, or with a unit
+    /// [default: 0]
     #[arg(long, env = "MOTORCADE_CLIENT_CRL_GRACE", value_name = "TIME")]
     client_crl_grace: Option<Span<3600, 0, { 365 * 86_400 }>>,
 
@@ -46,16 +48,19 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_VEHICLE_HEADER", value_name = "NAME")]
     vehicle_header: Option<String>,
 
-    /// Address of a trusted proxy, or its network, as in 10.0.0.0/8; repeat for more, or separate them by commas
+    /// Address of a trusted proxy, or its network, as in 10.0.0.0/8; repeat for more, or separate
+    /// them by commas
     #[arg(long, env = "MOTORCADE_TRUSTED_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
 
-    /// Time without a manifest after which a vehicle counts as silent; hours, or with a unit [default: 7d]
+    /// Time without a manifest after which a vehicle counts as silent; hours, or with a unit
+    /// [default: 7d]
     #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "TIME")]
     silent_after: Option<Span<3600, 3600, { 3650 * 86_400 }>>,
 
-    /// What puts a vehicle into quarantine: kinds of attack that it reports, `other` for those of another name, and
-    /// `unexpected-image`; separated by commas, or `none` [default: all but freeze, endless-data, slow-retrieval, malformed]
+    /// What puts a vehicle into quarantine: kinds of attack that it reports, `other` for those of
+    /// another name, and `unexpected-image`; separated by commas, or `none` [default: all but
+    /// freeze, endless-data, slow-retrieval, malformed]
     #[arg(long, env = "MOTORCADE_QUARANTINE_ON", value_name = "KINDS")]
     quarantine_on: Option<String>,
 
@@ -130,7 +135,8 @@ impl VehicleSettings {
         if tls.as_ref().is_some_and(|tls| tls.client_crl.is_some() && tls.client_ca.is_none()) {
             return Err(Error::Unusable("client-crl needs client-ca"));
         }
-        let addresses = if self.trusted_proxy.is_empty() { file.trusted_proxy } else { self.trusted_proxy };
+        let addresses =
+            if self.trusted_proxy.is_empty() { file.trusted_proxy } else { self.trusted_proxy };
         let proxy = match (self.vehicle_header.or(file.vehicle_header), addresses.is_empty()) {
             (Some(header), false) => Some((header, addresses)),
             (None, true) => None,
@@ -150,7 +156,8 @@ impl VehicleSettings {
 }
 
 fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
-    let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_VEHICLES_IN_MEMORY);
+    let count =
+        text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_VEHICLES_IN_MEMORY);
     count.ok_or_else(|| format!("it must be from 1 to {MOST_VEHICLES_IN_MEMORY}"))
 }
 

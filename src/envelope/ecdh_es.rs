@@ -1,5 +1,5 @@
-//! Key wrapping with `ECDH-ES+A256KW` (RFC 7518 section 4.6) on P-256: a fresh ephemeral key for each wrap, Concat
-//! KDF (NIST SP 800-56A section 5.8.1) with SHA-256, AES key wrap (RFC 3394).
+//! Key wrapping with `ECDH-ES+A256KW` (RFC 7518 section 4.6) on P-256: a fresh ephemeral key for
+//! each wrap, Concat KDF (NIST SP 800-56A section 5.8.1) with SHA-256, AES key wrap (RFC 3394).
 
 use aes_gcm::KeyInit;
 use aes_kw::KwAes256;
@@ -56,8 +56,8 @@ fn wrapping_cipher(secret: &SharedSecret, parties: &Parties) -> KwAes256 {
     KwAes256::new((&*key).into())
 }
 
-/// Concat KDF as RFC 7518 section 4.6.2 uses it, for one round of SHA-256, so up to 256 bits; a shorter key is the
-/// beginning of what this returns.
+/// Concat KDF as RFC 7518 section 4.6.2 uses it, for one round of SHA-256, so up to 256 bits; a
+/// shorter key is the beginning of what this returns.
 fn concat_kdf(z: &[u8], algorithm: &str, parties: &Parties, key_bits: u32) -> Zeroizing<[u8; 32]> {
     let round = 1_u32;
     let mut hash = Sha256::new();
@@ -101,17 +101,20 @@ mod tests {
     #[test]
     fn key_wrap_is_that_of_rfc_3394_section_4_6() {
         let kek: [u8; 32] = std::array::from_fn(|i| i as u8);
-        let data = hex::decode("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f").unwrap();
+        let data = hex::decode("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f")
+            .unwrap();
         let mut wrapped = [0; WRAPPED_SIZE];
         KwAes256::new(&kek.into()).wrap_key(&data, &mut wrapped).unwrap();
-        let expected = "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21";
+        let expected =
+            "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21";
         assert_eq!(hex::encode(wrapped), expected);
     }
 
     #[test]
     fn wraps_and_unwraps_under_a_fresh_ephemeral_key() {
         let (key, cek) = (SecretKey::generate(), Cek::generate());
-        let (first, second) = (wrap_key(&key.public_key(), &cek), wrap_key(&key.public_key(), &cek));
+        let (first, second) =
+            (wrap_key(&key.public_key(), &cek), wrap_key(&key.public_key(), &cek));
         assert_ne!(first.epk, second.epk);
         for agreed in [first, second] {
             assert_eq!(unwrap_key(&key, &agreed).unwrap().as_bytes(), cek.as_bytes());

@@ -1,5 +1,5 @@
-//! The escrow key, with which the server itself can wrap a data key again for someone else: `A256GCMKW` (RFC 7518
-//! section 4.7).
+//! The escrow key, with which the server itself can wrap a data key again for someone else:
+//! `A256GCMKW` (RFC 7518 section 4.7).
 
 use std::fmt;
 
@@ -9,12 +9,15 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::jwe::Cek;
-use super::key::{JsonFault, KeyAlgorithm, KeyError, Kid, check_json, decode_secret, push_encoded, random};
+use super::key::{
+    JsonFault, KeyAlgorithm, KeyError, Kid, check_json, decode_secret, push_encoded, random,
+};
 
 /// The server's own key: it opens every envelope, so it **must never** leave the server.
 ///
-/// Its kid is random and stored with it. The RFC 7638 thumbprint of a symmetric key is a hash of the secret itself:
-/// written into every envelope, it would let anyone test guesses of the key (RFC 7638 section 7).
+/// Its kid is random and stored with it. The RFC 7638 thumbprint of a symmetric key is a hash of
+/// the secret itself: written into every envelope, it would let anyone test guesses of the key (RFC
+/// 7638 section 7).
 pub struct EscrowKey {
     kid: Kid,
     key: Zeroizing<[u8; 32]>,
@@ -64,8 +67,8 @@ impl EscrowKey {
 
     /// Wraps `cek`.
     pub(super) fn wrap_key(&self, cek: &Cek) -> EscrowedKey {
-        // SP 800-38D section 8.3: random 96-bit nonces are safe for 2^32 wraps under one key, far more than a fleet's
-        // images; rotation starts the count again.
+        // SP 800-38D section 8.3: random 96-bit nonces are safe for 2^32 wraps under one key, far
+        // more than a fleet's images; rotation starts the count again.
         let iv = *random();
         let mut encrypted_key = *cek.as_bytes();
         let tag = self
@@ -79,7 +82,12 @@ impl EscrowKey {
     pub(super) fn unwrap_key(&self, escrowed: &EscrowedKey) -> Option<Cek> {
         let mut cek = Zeroizing::new(escrowed.encrypted_key);
         self.cipher()
-            .decrypt_inout_detached(&escrowed.iv.into(), &[], cek.as_mut_slice().into(), &escrowed.tag.into())
+            .decrypt_inout_detached(
+                &escrowed.iv.into(),
+                &[],
+                cek.as_mut_slice().into(),
+                &escrowed.tag.into(),
+            )
             .ok()?;
         Cek::from_slice(&*cek)
     }
@@ -149,7 +157,10 @@ mod tests {
         check(r#""kid":""#, r#""kid":"x"#, "kid");
         check(r#""k":""#, r#""k":"A"#, "k");
         let twice = text.replace("{", r#"{"k":"AA","#);
-        assert_eq!(EscrowKey::from_jwk(&twice).unwrap_err(), KeyError::DuplicateMember { member: "k".to_owned() });
+        assert_eq!(
+            EscrowKey::from_jwk(&twice).unwrap_err(),
+            KeyError::DuplicateMember { member: "k".to_owned() }
+        );
         assert!(matches!(EscrowKey::from_jwk("{}"), Err(KeyError::BadJson { .. })));
     }
 

@@ -1,8 +1,10 @@
-//! The envelope: a JWE (RFC 7516) whose payload is the data key as a JWK, wrapped to many recipients.
+//! The envelope: a JWE (RFC 7516) whose payload is the data key as a JWK, wrapped to many
+//! recipients.
 //!
-//! The protected header holds only what is common, so that recipients come and go without touching it, the iv, the
-//! ciphertext or the tag. One entry may be for the escrow key; it is in [`Envelope::to_json_with_escrow`] and in no
-//! other output. Whatever fails in a cryptographic operation is [`EnvelopeError::DoesNotOpen`] and nothing more.
+//! The protected header holds only what is common, so that recipients come and go without touching
+//! it, the iv, the ciphertext or the tag. One entry may be for the escrow key; it is in
+//! [`Envelope::to_json_with_escrow`] and in no other output. Whatever fails in a cryptographic
+//! operation is [`EnvelopeError::DoesNotOpen`] and nothing more.
 
 mod content;
 mod entry;
@@ -40,11 +42,13 @@ impl Envelope {
     /// Most bytes of an envelope; one with [`Self::MAX_RECIPIENTS`] RSA keys of 4096 bits fits.
     pub const MAX_SIZE: usize = 8 * 1024 * 1024; // 8 MiB
 
-    /// Wraps `data_key`, which seals an image with `algorithm`, to all `recipients`, each once, and to `escrow`.
+    /// Wraps `data_key`, which seals an image with `algorithm`, to all `recipients`, each once, and
+    /// to `escrow`.
     ///
     /// # Errors
     ///
-    /// [`EnvelopeError::NoRecipients`] if nobody could open the envelope, and [`EnvelopeError::TooManyRecipients`].
+    /// [`EnvelopeError::NoRecipients`] if nobody could open the envelope, and
+    /// [`EnvelopeError::TooManyRecipients`].
     pub fn seal(
         data_key: &DataKey,
         algorithm: SealAlgorithm,
@@ -52,7 +56,8 @@ impl Envelope {
         escrow: Option<&EscrowKey>,
     ) -> Result<Self, EnvelopeError> {
         let mut seen = HashSet::new();
-        let recipients: Vec<_> = recipients.iter().filter(|recipient| seen.insert(recipient.kid())).collect();
+        let recipients: Vec<_> =
+            recipients.iter().filter(|recipient| seen.insert(recipient.kid())).collect();
         let entries = recipients.len() + usize::from(escrow.is_some());
         if entries == 0 {
             return Err(EnvelopeError::NoRecipients);
@@ -60,13 +65,16 @@ impl Envelope {
         check_count(entries)?;
         let cek = Cek::generate();
         let protected = Protected::ours();
-        let content = Content::seal(&cek, &protected.additional_data(), payload_of(data_key, algorithm));
+        let content =
+            Content::seal(&cek, &protected.additional_data(), payload_of(data_key, algorithm));
         let wrapped = recipients.into_iter().map(|recipient| Entry::wrap(recipient, &cek));
-        let entries = wrapped.chain(escrow.map(|escrow| Entry::wrap_escrow(escrow, &cek))).collect();
+        let entries =
+            wrapped.chain(escrow.map(|escrow| Entry::wrap_escrow(escrow, &cek))).collect();
         Ok(Self { protected, content, entries })
     }
 
-    /// Reads an envelope in the general, the flattened or the compact serialization, ours or another library's.
+    /// Reads an envelope in the general, the flattened or the compact serialization, ours or
+    /// another library's.
     ///
     /// # Errors
     ///
@@ -79,9 +87,13 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// [`EnvelopeError::NoEntry`] if no entry is for this key, [`EnvelopeError::DoesNotOpen`] if one is but the key or
-    /// the envelope is wrong, [`EnvelopeError::BadPayload`] if what is inside is not a data key.
-    pub fn open(&self, key: &RecipientPrivateKey) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
+    /// [`EnvelopeError::NoEntry`] if no entry is for this key, [`EnvelopeError::DoesNotOpen`] if
+    /// one is but the key or the envelope is wrong, [`EnvelopeError::BadPayload`] if what is inside
+    /// is not a data key.
+    pub fn open(
+        &self,
+        key: &RecipientPrivateKey,
+    ) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
         let entries = self.entries_for(key);
         if entries.is_empty() {
             return Err(EnvelopeError::NoEntry { kid: key.kid().clone() });
@@ -99,12 +111,16 @@ impl Envelope {
     /// # Errors
     ///
     /// The same as [`Self::open`], with [`EnvelopeError::NoEscrowEntry`] if the entry is missing.
-    pub fn open_with_escrow(&self, escrow: &EscrowKey) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
+    pub fn open_with_escrow(
+        &self,
+        escrow: &EscrowKey,
+    ) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
         let (_, payload) = self.recover(escrow)?;
         Ok(payload)
     }
 
-    /// Wraps the same content encryption key to one more recipient; changes nothing if it is a recipient already.
+    /// Wraps the same content encryption key to one more recipient; changes nothing if it is a
+    /// recipient already.
     ///
     /// Returns whether the envelope changed.
     ///
@@ -112,14 +128,19 @@ impl Envelope {
     ///
     /// The same as [`Self::open_with_escrow`], [`EnvelopeError::TooManyRecipients`], and
     /// [`EnvelopeError::NotExtensible`] for an envelope that its maker closed.
-    pub fn add_recipient(&mut self, escrow: &EscrowKey, recipient: &RecipientKey) -> Result<bool, EnvelopeError> {
+    pub fn add_recipient(
+        &mut self,
+        escrow: &EscrowKey,
+        recipient: &RecipientKey,
+    ) -> Result<bool, EnvelopeError> {
         if self.has_recipient(recipient.kid()) {
             return Ok(false);
         }
         self.check_extensible()?;
         check_count(self.entries.len() + 1)?;
         let (cek, _) = self.recover(escrow)?;
-        // In front of the escrow entry, so that the order is the same however the recipients came in.
+        // In front of the escrow entry, so that the order is the same however the recipients came
+        // in.
         let end = self.entries.iter().position(Entry::is_escrow).unwrap_or(self.entries.len());
         self.entries.insert(end, Entry::wrap(recipient, &cek));
         Ok(true)
@@ -136,7 +157,8 @@ impl Envelope {
 
     /// Replaces the entry of the `old` escrow key by one for the `new`, keeping all else.
     ///
-    /// An entry of the `new` key that is already there and opens is left as it is, so that a rotation can be resumed.
+    /// An entry of the `new` key that is already there and opens is left as it is, so that a
+    /// rotation can be resumed.
     ///
     /// # Errors
     ///
@@ -174,8 +196,8 @@ impl Envelope {
         Some(self.flattened(entry))
     }
 
-    /// The flattened serialization for someone who is not in the envelope: the content encryption key is wrapped
-    /// afresh, and the envelope stays as it is.
+    /// The flattened serialization for someone who is not in the envelope: the content encryption
+    /// key is wrapped afresh, and the envelope stays as it is.
     ///
     /// # Errors
     ///
@@ -203,33 +225,42 @@ impl Envelope {
         Ok(self.general(&entries))
     }
 
-    /// The general serialization with the escrow entry, for the catalog: it **must never** leave the server.
+    /// The general serialization with the escrow entry, for the catalog: it **must never** leave
+    /// the server.
     pub fn to_json_with_escrow(&self) -> String {
         self.general(&self.entries.iter().collect::<Vec<_>>())
     }
 
     /// Entries that `key` should try: those with its kid, or else a few whose kid says nothing.
     ///
-    /// RFC 7516 section 4.1.6: `kid` is a hint, and other makers may leave it out or use names of their own.
+    /// RFC 7516 section 4.1.6: `kid` is a hint, and other makers may leave it out or use names of
+    /// their own.
     fn entries_for(&self, key: &RecipientPrivateKey) -> Vec<&Entry> {
         let fitting = || self.entries.iter().filter(|entry| entry.alg() == key.alg());
-        let named: Vec<_> = fitting().filter(|entry| entry.has_kid(key.kid())).take(MAX_TRIALS).collect();
+        let named: Vec<_> =
+            fitting().filter(|entry| entry.has_kid(key.kid())).take(MAX_TRIALS).collect();
         if !named.is_empty() {
             return named;
         }
         fitting().filter(|entry| entry.kid().is_none()).take(MAX_TRIALS).collect()
     }
 
-    /// Recovers the content encryption key through the escrow entry, and proves it on the content: an entry moved here
-    /// from another envelope must not be wrapped on.
-    fn recover(&self, escrow: &EscrowKey) -> Result<(Cek, (DataKey, SealAlgorithm)), EnvelopeError> {
+    /// Recovers the content encryption key through the escrow entry, and proves it on the content:
+    /// an entry moved here from another envelope must not be wrapped on.
+    fn recover(
+        &self,
+        escrow: &EscrowKey,
+    ) -> Result<(Cek, (DataKey, SealAlgorithm)), EnvelopeError> {
         let escrowed = self
             .entries
             .iter()
             .find_map(|entry| entry.escrowed(escrow.kid()))
             .ok_or_else(|| EnvelopeError::NoEscrowEntry { kid: escrow.kid().clone() })?;
         let cek = escrow.unwrap_key(escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
-        let plaintext = self.content.open(&cek, &self.protected.additional_data()).ok_or(EnvelopeError::DoesNotOpen)?;
+        let plaintext = self
+            .content
+            .open(&cek, &self.protected.additional_data())
+            .ok_or(EnvelopeError::DoesNotOpen)?;
         Ok((cek, read_payload(&plaintext)?))
     }
 
@@ -288,7 +319,8 @@ mod tests {
         let public = Envelope::parse(envelope.public_json().unwrap().as_bytes()).unwrap();
         let whole = Envelope::parse(envelope.to_json_with_escrow().as_bytes()).unwrap();
         for key in [rsa, &p256] {
-            let one = Envelope::parse(envelope.for_one(key.kid()).unwrap().to_string().as_bytes()).unwrap();
+            let one = Envelope::parse(envelope.for_one(key.kid()).unwrap().to_string().as_bytes())
+                .unwrap();
             assert_eq!(one.recipients().collect::<Vec<_>>(), [key.kid().clone()]);
             for envelope in [&envelope, &public, &whole, &one] {
                 assert_opens(envelope, key);
@@ -305,14 +337,19 @@ mod tests {
         let flat = seal(&[&key], None).for_one(key.kid()).unwrap();
         let text = |member: &str| flat[member].as_str().unwrap().to_owned();
         // The header is per recipient there, so it can be read, but is not what the tag covers.
-        let header = json!({ "alg": "ECDH-ES+A256KW", "enc": "A256GCM", "epk": flat["header"]["epk"] });
+        let header =
+            json!({ "alg": "ECDH-ES+A256KW", "enc": "A256GCM", "epk": flat["header"]["epk"] });
         let header = encode(header.to_string().as_bytes());
-        let compact = [header, text("encrypted_key"), text("iv"), text("ciphertext"), text("tag")].join(".");
+        let compact =
+            [header, text("encrypted_key"), text("iv"), text("ciphertext"), text("tag")].join(".");
         let envelope = Envelope::parse(compact.as_bytes()).unwrap();
         assert_eq!(envelope.open(&key).unwrap_err(), EnvelopeError::DoesNotOpen);
         let mut closed = envelope.clone();
         let escrow = EscrowKey::generate();
-        assert_eq!(closed.add_recipient(&escrow, snakeoil::p256().public()), Err(EnvelopeError::NotExtensible));
+        assert_eq!(
+            closed.add_recipient(&escrow, snakeoil::p256().public()),
+            Err(EnvelopeError::NotExtensible)
+        );
     }
 
     #[test]
@@ -369,10 +406,16 @@ mod tests {
     fn the_largest_envelope_can_be_read_again() {
         let key = snakeoil::p256();
         let mut envelope = seal(&[&key], None);
-        let entry = Entry { kid: Some(key.kid().to_string()), wrapped: WrappedKey::RsaOaep256(vec![0xff; 512]) };
+        let entry = Entry {
+            kid: Some(key.kid().to_string()),
+            wrapped: WrappedKey::RsaOaep256(vec![0xff; 512]),
+        };
         envelope.entries = vec![entry; Envelope::MAX_RECIPIENTS];
         let json = envelope.public_json().unwrap();
-        assert_eq!(Envelope::parse(json.as_bytes()).unwrap().entries.len(), Envelope::MAX_RECIPIENTS);
+        assert_eq!(
+            Envelope::parse(json.as_bytes()).unwrap().entries.len(),
+            Envelope::MAX_RECIPIENTS
+        );
     }
 
     #[test]
@@ -425,7 +468,10 @@ mod tests {
         let mut envelope = seal(&[&key], Some(&escrow));
         let kid = escrow.kid();
         let one = envelope.for_one(key.kid()).unwrap().to_string();
-        let fresh = envelope.for_recipient_via_escrow(&escrow, snakeoil::p256().public()).unwrap().to_string();
+        let fresh = envelope
+            .for_recipient_via_escrow(&escrow, snakeoil::p256().public())
+            .unwrap()
+            .to_string();
         for text in [envelope.public_json().unwrap(), one, fresh] {
             assert!(!text.contains(kid.as_str()) && !text.contains("A256GCMKW"), "{text}");
         }
@@ -455,7 +501,10 @@ mod tests {
         let (content, public) = (content_of(&envelope), envelope.public_json());
         for _ in 0..2 {
             envelope.rewrap_escrow(&old, &new).unwrap();
-            assert_eq!((content_of(&envelope), envelope.public_json()), (content.clone(), public.clone()));
+            assert_eq!(
+                (content_of(&envelope), envelope.public_json()),
+                (content.clone(), public.clone())
+            );
             assert_eq!(envelope.entries.len(), 2);
         }
         envelope.rewrap_escrow(&new, &new).unwrap();
@@ -485,7 +534,8 @@ mod tests {
     #[test]
     fn the_serialization_is_the_one_documented() {
         let key = snakeoil::p256();
-        let json: Value = serde_json::from_str(&seal(&[&key], None).public_json().unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&seal(&[&key], None).public_json().unwrap()).unwrap();
         assert_eq!(json["protected"], encode(br#"{"cty":"jwk+json","enc":"A256GCM"}"#));
         let names: Vec<_> = json.as_object().unwrap().keys().collect();
         assert_eq!(names, ["ciphertext", "iv", "protected", "recipients", "tag"]);

@@ -1,8 +1,9 @@
 //! Keys of the envelope: the data key it carries, the recipients it is wrapped to, and their names.
 //!
-//! Reading keys is the job of [`RecipientKey::parse`] and [`RecipientPrivateKey::parse`]: PEM or JWK in, a checked
-//! key or a precise [`KeyError`] out. No error, `Debug` text or JSON of this module ever shows secret key material.
-//! Clauses: RFC 7517 (JWK), RFC 7518 section 6 (its members), RFC 7638 (thumbprint), RFC 7468 (PEM).
+//! Reading keys is the job of [`RecipientKey::parse`] and [`RecipientPrivateKey::parse`]: PEM or
+//! JWK in, a checked key or a precise [`KeyError`] out. No error, `Debug` text or JSON of this
+//! module ever shows secret key material. Clauses: RFC 7517 (JWK), RFC 7518 section 6 (its
+//! members), RFC 7638 (thumbprint), RFC 7468 (PEM).
 
 mod base64url;
 mod error;
@@ -27,7 +28,9 @@ pub use private::RecipientPrivateKey;
 pub use recipient::RecipientKey;
 
 pub(in crate::envelope) use crate::model::strict_json::{JsonFault, check_json, printable};
-pub(in crate::envelope) use base64url::{decode, decode_array, decode_secret, encode, push_encoded};
+pub(in crate::envelope) use base64url::{
+    decode, decode_array, decode_secret, encode, push_encoded,
+};
 pub(in crate::envelope) use private::PrivateMaterial;
 pub(in crate::envelope) use recipient::{PublicMaterial, p256_jwk, p256_point};
 
@@ -67,8 +70,9 @@ impl fmt::Debug for DataKey {
 
 /// The name of a key: 32 bytes in base64url.
 ///
-/// For a recipient it is the RFC 7638 SHA-256 thumbprint of the public key, so that two parties who have the key
-/// agree on its name. For the escrow key it is random: see [`super::escrow::EscrowKey`].
+/// For a recipient it is the RFC 7638 SHA-256 thumbprint of the public key, so that two parties who
+/// have the key agree on its name. For the escrow key it is random: see
+/// [`super::escrow::EscrowKey`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Kid(String);
@@ -126,7 +130,9 @@ impl TryFrom<String> for Kid {
 
 /// Not the name of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a key id: expected the RFC 7638 SHA-256 thumbprint of a key, 43 characters of base64url")]
+#[error(
+    "not a key id: expected the RFC 7638 SHA-256 thumbprint of a key, 43 characters of base64url"
+)]
 pub struct ParseKidError;
 
 /// How a content encryption key is wrapped: the `alg` of a JWE recipient (RFC 7518 section 4.1).
@@ -150,9 +156,12 @@ impl KeyAlgorithm {
         }
     }
 
-    /// Finds the algorithm of that name; every other name, `dir`, `RSA1_5` and `RSA-OAEP` included, is refused.
+    /// Finds the algorithm of that name; every other name, `dir`, `RSA1_5` and `RSA-OAEP` included,
+    /// is refused.
     pub(in crate::envelope) fn from_name(name: &str) -> Option<Self> {
-        [Self::RsaOaep256, Self::EcdhEsA256kw, Self::A256gcmkw].into_iter().find(|algorithm| algorithm.as_str() == name)
+        [Self::RsaOaep256, Self::EcdhEsA256kw, Self::A256gcmkw]
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == name)
     }
 }
 
@@ -188,8 +197,16 @@ mod tests {
     fn a_kid_is_43_characters_of_strict_base64url() {
         let kid = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
         assert_eq!(kid.parse::<Kid>().unwrap().to_string(), kid);
-        // The last character of the fourth carries bits beyond the 32 bytes, which would give one key two names.
-        for bad in ["", "abc", &kid[1..], &kid.replace('s', "t"), &kid.replace('-', "+"), &format!("{kid}=")] {
+        // The last character of the fourth carries bits beyond the 32 bytes, which would give one
+        // key two names.
+        for bad in [
+            "",
+            "abc",
+            &kid[1..],
+            &kid.replace('s', "t"),
+            &kid.replace('-', "+"),
+            &format!("{kid}="),
+        ] {
             assert_eq!(bad.parse::<Kid>(), Err(ParseKidError), "{bad}");
         }
     }
@@ -204,7 +221,17 @@ mod tests {
 
     #[test]
     fn only_three_algorithms_have_a_name() {
-        for name in ["dir", "none", "RSA1_5", "RSA-OAEP", "RSA-OAEP-512", "ECDH-ES", "A256KW", "rsa-oaep-256", ""] {
+        for name in [
+            "dir",
+            "none",
+            "RSA1_5",
+            "RSA-OAEP",
+            "RSA-OAEP-512",
+            "ECDH-ES",
+            "A256KW",
+            "rsa-oaep-256",
+            "",
+        ] {
             assert_eq!(KeyAlgorithm::from_name(name), None, "{name}");
         }
         assert_eq!(KeyAlgorithm::from_name("A256GCMKW"), Some(KeyAlgorithm::A256gcmkw));

@@ -1,4 +1,5 @@
-//! Key wrapping with `RSA-OAEP-256` (RFC 7518 section 4.3): OAEP with SHA-256 and MGF1 with SHA-256, empty label.
+//! Key wrapping with `RSA-OAEP-256` (RFC 7518 section 4.3): OAEP with SHA-256 and MGF1 with
+//! SHA-256, empty label.
 
 use rand::rngs::SysRng;
 use rsa::rand_core::UnwrapErr;
@@ -17,13 +18,19 @@ pub(super) fn wrap_key(recipient: &RsaPublicKey, cek: &Cek) -> Vec<u8> {
 
 /// Unwraps a key, or gives a random one in its place.
 ///
-/// RFC 7516 section 11.5: whoever sends bad keys must not learn whether it was the padding or the content that failed
-/// (Bleichenbacher, Manger). So a failure here goes on with a random key, and content decryption fails a step later.
+/// RFC 7516 section 11.5: whoever sends bad keys must not learn whether it was the padding or the
+/// content that failed (Bleichenbacher, Manger). So a failure here goes on with a random key, and
+/// content decryption fails a step later.
 pub(super) fn unwrap_key(key: &RsaPrivateKey, encrypted_key: &[u8]) -> Cek {
     let substitute = Cek::generate();
     // Blinded, so that timing of the exponentiation says nothing about the key.
-    let unwrapped = key.decrypt_blinded(&mut UnwrapErr(SysRng), Oaep::<Sha256>::new(), encrypted_key);
-    unwrapped.ok().map(Zeroizing::new).and_then(|bytes| Cek::from_slice(&bytes)).unwrap_or(substitute)
+    let unwrapped =
+        key.decrypt_blinded(&mut UnwrapErr(SysRng), Oaep::<Sha256>::new(), encrypted_key);
+    unwrapped
+        .ok()
+        .map(Zeroizing::new)
+        .and_then(|bytes| Cek::from_slice(&bytes))
+        .unwrap_or(substitute)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! sealed image = header || AES-256-GCM(segment 0) || AES-256-GCM(segment 1) || …
 //! ```
 //!
-//! Each sealed segment has [`SealAlgorithm::segment_size`] bytes with its 16-byte tag, but for segment 0, which is
-//! shorter by the header, and the last one, which may be shorter. This file knows about one segment at a time;
+//! Each sealed segment has [`SealAlgorithm::segment_size`] bytes with its 16-byte tag, but for
+//! segment 0, which is shorter by the header, and the last one, which may be shorter. This file
+//! knows about one segment at a time;
 //! [`super::stream`] joins them.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -36,9 +37,9 @@ pub enum Position {
 
 /// Seals the segments of one image, in order, in place.
 ///
-/// A sealer makes its own salt and nonce prefix, so that even two sealers with the same data key never share a
-/// nonce under one key. It can't be cloned, saved or rewound: an upload that breaks off is sealed again from its
-/// start under a fresh data key.
+/// A sealer makes its own salt and nonce prefix, so that even two sealers with the same data key
+/// never share a nonce under one key. It can't be cloned, saved or rewound: an upload that breaks
+/// off is sealed again from its start under a fresh data key.
 pub struct SegmentSealer {
     cipher: Aes256Gcm,
     layout: Layout,
@@ -94,9 +95,9 @@ impl SegmentSealer {
     ///
     /// # Errors
     ///
-    /// The call is refused, and nothing is sealed, when a [`Position::Middle`] segment isn't exactly full or a last
-    /// one is over-full ([`SealError::SegmentSize`]), after the last segment ([`SealError::Finished`]), and when the
-    /// 32-bit counter is used up ([`SealError::TooLong`]).
+    /// The call is refused, and nothing is sealed, when a [`Position::Middle`] segment isn't
+    /// exactly full or a last one is over-full ([`SealError::SegmentSize`]), after the last segment
+    /// ([`SealError::Finished`]), and when the 32-bit counter is used up ([`SealError::TooLong`]).
     pub fn seal(&mut self, segment: &mut Vec<u8>, position: Position) -> Result<(), SealError> {
         if self.finished {
             return Err(SealError::Finished);
@@ -135,7 +136,11 @@ impl SegmentOpener {
     /// # Errors
     ///
     /// [`OpenError::Header`] if these aren't a header's bytes.
-    pub fn new(data_key: &DataKey, algorithm: SealAlgorithm, header: &[u8]) -> Result<Self, OpenError> {
+    pub fn new(
+        data_key: &DataKey,
+        algorithm: SealAlgorithm,
+        header: &[u8],
+    ) -> Result<Self, OpenError> {
         let header: &[u8; HEADER_SIZE] = header.try_into().map_err(|_| OpenError::Header)?;
         if usize::from(header[0]) != HEADER_SIZE {
             return Err(OpenError::Header);
@@ -156,9 +161,14 @@ impl SegmentOpener {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Authentication`] when it isn't that segment, at that position, of this image; `segment` then
-    /// holds nothing that may be used.
-    pub fn open(&self, index: u32, position: Position, segment: &mut Vec<u8>) -> Result<(), OpenError> {
+    /// [`OpenError::Authentication`] when it isn't that segment, at that position, of this image;
+    /// `segment` then holds nothing that may be used.
+    pub fn open(
+        &self,
+        index: u32,
+        position: Position,
+        segment: &mut Vec<u8>,
+    ) -> Result<(), OpenError> {
         let nonce = Nonce { prefix: self.prefix, index: Some(index) }.to_bytes(index, position);
         if segment.len() > self.layout.sealed_capacity(index) {
             return Err(OpenError::Authentication);
@@ -193,8 +203,8 @@ impl Layout {
     /// Length of the sealed image of `plaintext` bytes; `None` if the format can't hold that many.
     pub fn sealed_length(self, plaintext: u64) -> Option<u64> {
         let body = self.segment_size as u64 - TAG_SIZE as u64;
-        // The header takes room that plaintext would have had. An image ends in a full segment rather than in an
-        // empty one, but even an empty image has one segment.
+        // The header takes room that plaintext would have had. An image ends in a full segment
+        // rather than in an empty one, but even an empty image has one segment.
         let segments = plaintext.checked_add(HEADER_SIZE as u64)?.div_ceil(body).max(1);
         if segments > u64::from(u32::MAX) + 1 {
             return None;
@@ -211,10 +221,15 @@ impl Layout {
         let segments = sealed.div_ceil(self.segment_size as u64).max(1);
         let overhead = HEADER_SIZE as u64 + segments * TAG_SIZE as u64;
         let plaintext = sealed.checked_sub(overhead).ok_or(OpenError::Truncated)?;
-        if self.sealed_length(plaintext) == Some(sealed) { Ok(plaintext) } else { Err(OpenError::Truncated) }
+        if self.sealed_length(plaintext) == Some(sealed) {
+            Ok(plaintext)
+        } else {
+            Err(OpenError::Truncated)
+        }
     }
 
-    /// The segment that holds the plaintext byte at `offset`, and that byte's place in the segment's plaintext.
+    /// The segment that holds the plaintext byte at `offset`, and that byte's place in the
+    /// segment's plaintext.
     pub fn locate(self, offset: u64) -> (u64, usize) {
         let body = self.segment_size as u64 - TAG_SIZE as u64;
         // Counting the header as plaintext makes all segments equally long.
@@ -230,7 +245,8 @@ impl Layout {
     }
 }
 
-/// A segment's nonce: prefix, counter, last-segment flag. The counter only moves forward, and not past its end.
+/// A segment's nonce: prefix, counter, last-segment flag. The counter only moves forward, and not
+/// past its end.
 struct Nonce {
     prefix: [u8; PREFIX_SIZE],
     /// The next segment's number; `None` once all 2^32 are used.
@@ -292,7 +308,8 @@ pub enum OpenError {
     /// No sealed image has this length.
     #[error("sealed image is truncated or extended")]
     Truncated,
-    /// A segment was changed, moved or cut, or the key is another image's. Deliberately no more precise than that.
+    /// A segment was changed, moved or cut, or the key is another image's. Deliberately no more
+    /// precise than that.
     #[error("sealed image failed authentication: it was changed, or this isn't its key")]
     Authentication,
     /// The sealed bytes could not be read.
@@ -330,7 +347,10 @@ mod tests {
             assert_eq!(refused, Err(SealError::SegmentSize { size, capacity: full }));
         }
         let mut over = vec![0; full + 1];
-        assert!(matches!(sealer().seal(&mut over, Position::Last), Err(SealError::SegmentSize { .. })));
+        assert!(matches!(
+            sealer().seal(&mut over, Position::Last),
+            Err(SealError::SegmentSize { .. })
+        ));
         assert_eq!(over, vec![0; full + 1], "a refused segment stays as it was");
     }
 
@@ -344,7 +364,10 @@ mod tests {
     #[test]
     fn the_counter_never_wraps() {
         let mut nonce = Nonce { prefix: [0; PREFIX_SIZE], index: Some(u32::MAX) };
-        assert_eq!(nonce.take(Position::Middle), Some([0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0]));
+        assert_eq!(
+            nonce.take(Position::Middle),
+            Some([0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0])
+        );
         assert_eq!(nonce.take(Position::Middle), None);
         assert_eq!(nonce.take(Position::Last), None);
     }
@@ -373,7 +396,10 @@ mod tests {
             assert_eq!(layout.plaintext_length(sealed).unwrap(), plaintext);
         }
         for impossible in [0, 39, 55, 4097, 4096 + 16, 2 * 4096 + 1] {
-            assert!(matches!(layout.plaintext_length(impossible), Err(OpenError::Truncated)), "{impossible}");
+            assert!(
+                matches!(layout.plaintext_length(impossible), Err(OpenError::Truncated)),
+                "{impossible}"
+            );
         }
     }
 

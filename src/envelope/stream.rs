@@ -5,16 +5,20 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::key::DataKey;
-use super::segment::{HEADER_SIZE, Layout, OpenError, Position, SealError, SegmentOpener, SegmentSealer, TAG_SIZE};
+use super::segment::{
+    HEADER_SIZE, Layout, OpenError, Position, SealError, SegmentOpener, SegmentSealer, TAG_SIZE,
+};
 use crate::model::SealAlgorithm;
 
 /// Seals what is written to it.
 ///
-/// **[`SealWriter::finish`] must be called**: an image that was not finished is truncated and won't open.
+/// **[`SealWriter::finish`] must be called**: an image that was not finished is truncated and won't
+/// open.
 pub struct SealWriter<W: Write> {
     sink: W,
     sealer: SegmentSealer,
-    /// Plaintext that isn't sealed yet. A full segment waits here, as it may turn out to be the last.
+    /// Plaintext that isn't sealed yet. A full segment waits here, as it may turn out to be the
+    /// last.
     pending: Vec<u8>,
 }
 
@@ -73,8 +77,9 @@ impl<W: Write> Write for SealWriter<W> {
 
 /// Opens a sealed image from its start to its end, a segment at a time.
 ///
-/// Plaintext comes out before the end is seen. **A caller must not use it before [`SegmentReader::next_segment`] has
-/// returned `None`**: only then it is known that nothing is missing.
+/// Plaintext comes out before the end is seen. **A caller must not use it before
+/// [`SegmentReader::next_segment`] has returned `None`**: only then it is known that nothing is
+/// missing.
 pub struct SegmentReader<R> {
     source: R,
     opener: SegmentOpener,
@@ -89,9 +94,13 @@ impl<R: Read> SegmentReader<R> {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Truncated`] or [`OpenError::Header`] if `source` doesn't start with one, [`OpenError::Read`] if it
-    /// can't be read.
-    pub fn new(mut source: R, data_key: &DataKey, algorithm: SealAlgorithm) -> Result<Self, OpenError> {
+    /// [`OpenError::Truncated`] or [`OpenError::Header`] if `source` doesn't start with one,
+    /// [`OpenError::Read`] if it can't be read.
+    pub fn new(
+        mut source: R,
+        data_key: &DataKey,
+        algorithm: SealAlgorithm,
+    ) -> Result<Self, OpenError> {
         let mut header = Vec::with_capacity(HEADER_SIZE);
         read_up_to(&mut source, HEADER_SIZE, &mut header)?;
         if header.len() < HEADER_SIZE {
@@ -101,7 +110,8 @@ impl<R: Read> SegmentReader<R> {
         Ok(Self { source, opener, index: Some(0), ahead: None, finished: false })
     }
 
-    /// Opens the next segment into `segment`, whose capacity is used again; returns `None` after the last one.
+    /// Opens the next segment into `segment`, whose capacity is used again; returns `None` after
+    /// the last one.
     ///
     /// # Errors
     ///
@@ -143,8 +153,8 @@ impl<R: Read> SegmentReader<R> {
 
 /// Opens any part of a sealed image without reading what is before it.
 ///
-/// What comes out is authentic at its place, and the length is checked against the last segment when the image is
-/// opened; the parts that were not read may still be damaged.
+/// What comes out is authentic at its place, and the length is checked against the last segment
+/// when the image is opened; the parts that were not read may still be damaged.
 pub struct RandomReader<R> {
     source: R,
     opener: SegmentOpener,
@@ -162,7 +172,11 @@ impl<R: Read + Seek> RandomReader<R> {
     /// # Errors
     ///
     /// [`OpenError`] as for the whole image.
-    pub fn new(mut source: R, data_key: &DataKey, algorithm: SealAlgorithm) -> Result<Self, OpenError> {
+    pub fn new(
+        mut source: R,
+        data_key: &DataKey,
+        algorithm: SealAlgorithm,
+    ) -> Result<Self, OpenError> {
         let sealed = source.seek(SeekFrom::End(0)).map_err(OpenError::Read)?;
         let layout = Layout::of(algorithm);
         let length = layout.plaintext_length(sealed)?;
@@ -172,7 +186,8 @@ impl<R: Read + Seek> RandomReader<R> {
         let opener = SegmentOpener::new(data_key, algorithm, &header)?;
         let (last, _) = layout.locate(length.saturating_sub(1));
         let last = u32::try_from(last).map_err(|_| OpenError::Truncated)?;
-        let mut reader = Self { source, opener, last, length, position: 0, cached: None, segment: Vec::new() };
+        let mut reader =
+            Self { source, opener, last, length, position: 0, cached: None, segment: Vec::new() };
         reader.load(last)?;
         Ok(reader)
     }
@@ -275,9 +290,22 @@ mod tests {
 
     #[test]
     fn opens_what_it_sealed_at_every_segment_edge() {
-        for length in [0, 1, FIRST - 1, FIRST, FIRST + 1, FIRST + FULL - 1, FIRST + FULL, FIRST + FULL + 1, 50_000] {
+        for length in [
+            0,
+            1,
+            FIRST - 1,
+            FIRST,
+            FIRST + 1,
+            FIRST + FULL - 1,
+            FIRST + FULL,
+            FIRST + FULL + 1,
+            50_000,
+        ] {
             let sealed = seal_split(&plaintext(length), &[]);
-            assert_eq!(Some(sealed.len() as u64), Layout::of(ALGORITHM).sealed_length(length as u64));
+            assert_eq!(
+                Some(sealed.len() as u64),
+                Layout::of(ALGORITHM).sealed_length(length as u64)
+            );
             assert_eq!(open(&sealed).unwrap(), plaintext(length), "{length}");
         }
     }
@@ -325,7 +353,10 @@ mod tests {
     fn random_access_refuses_a_cut_image_before_any_byte_is_read() {
         let sealed = seal_split(&plaintext(FIRST + 3 * FULL), &[]);
         let cut = Cursor::new(&sealed[..2 * 4096]);
-        assert!(matches!(RandomReader::new(cut, &key(), ALGORITHM), Err(OpenError::Authentication)));
+        assert!(matches!(
+            RandomReader::new(cut, &key(), ALGORITHM),
+            Err(OpenError::Authentication)
+        ));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who may call a route, in the type of its handler: a handler without [`Access`] is open to everyone.
+//! Who may call a route, in the type of its handler: a handler without [`Access`] is open to
+//! everyone.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -22,7 +23,8 @@ pub trait Permission {
 
 /// Seeing what the API shows.
 pub struct Read;
-/// Seeing the fleet, which is private (Uptane 2.1.0, 5.3.2.2): a supplier's CI job is not among those who may.
+/// Seeing the fleet, which is private (Uptane 2.1.0, 5.3.2.2): a supplier's CI job is not among
+/// those who may.
 pub struct ReadFleet;
 /// Uploading images.
 pub struct Upload;
@@ -34,7 +36,8 @@ impl Permission for Read {
 }
 
 impl Permission for ReadFleet {
-    const ROLES: &'static [AccessRole] = &[AccessRole::Engineer, AccessRole::Officer, AccessRole::Viewer];
+    const ROLES: &'static [AccessRole] =
+        &[AccessRole::Engineer, AccessRole::Officer, AccessRole::Viewer];
 }
 
 impl Permission for Upload {
@@ -47,8 +50,8 @@ impl Permission for Manage {
 
 /// A caller whose token has a permission `P`, and what else the route takes from the request, `T`.
 ///
-/// The caller comes first: extractors beside each other race, and then a stranger's body would be read, and answered,
-/// before the stranger is turned away.
+/// The caller comes first: extractors beside each other race, and then a stranger's body would be
+/// read, and answered, before the stranger is turned away.
 pub struct Access<P, T = ()> {
     /// The caller.
     pub principal: Principal,
@@ -66,7 +69,8 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self, actix_web::Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let app = request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
+        let app =
+            request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let authorized = app.authorize(bearer_token(request.headers()), P::ROLES).await;

@@ -1,7 +1,8 @@
-//! `multipart/byteranges` (RFC 9110, 14.6): the bytes around the parts of a 206, and their exact length.
+//! `multipart/byteranges` (RFC 9110, 14.6): the bytes around the parts of a 206, and their exact
+//! length.
 //!
-//! Pure but for the random boundary. The parts' own bytes never pass through here: a caller writes, for each part,
-//! its preamble and then its bytes, and at the end the closing.
+//! Pure but for the random boundary. The parts' own bytes never pass through here: a caller writes,
+//! for each part, its preamble and then its bytes, and at the end the closing.
 
 use std::fmt;
 
@@ -35,10 +36,12 @@ impl ByteRanges {
         let mut parts = Vec::with_capacity(ranges.len());
         for &range in ranges {
             let content_range = content_range(range, length);
-            let preamble =
-                format!("{delimiter}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n");
+            let preamble = format!(
+                "{delimiter}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n"
+            );
             parts.push(Part { preamble, range });
-            // The line break before every later delimiter belongs to it, not to the part (RFC 2046, 5.1.1).
+            // The line break before every later delimiter belongs to it, not to the part (RFC 2046,
+            // 5.1.1).
             delimiter = format!("\r\n--{boundary}");
         }
         let closing = format!("{delimiter}--\r\n");
@@ -106,7 +109,8 @@ mod tests {
         let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
         let delimiter = format!("\r\n--{boundary}").into_bytes();
         let body = [b"\r\n", body].concat();
-        let mut starts: Vec<_> = (0..body.len()).filter(|&i| body[i..].starts_with(&delimiter)).collect();
+        let mut starts: Vec<_> =
+            (0..body.len()).filter(|&i| body[i..].starts_with(&delimiter)).collect();
         let closing = starts.pop().unwrap();
         assert_eq!(&body[closing + delimiter.len()..], b"--\r\n");
         let ends = starts.iter().skip(1).chain([&closing]);

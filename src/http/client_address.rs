@@ -1,4 +1,5 @@
-//! Where a request comes from, for the log: the address of its connection, or what a trusted proxy says of it.
+//! Where a request comes from, for the log: the address of its connection, or what a trusted proxy
+//! says of it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,8 +10,8 @@ use super::identity::IdentityConfig;
 
 /// The address of the client, as far as it can be known.
 ///
-/// `X-Forwarded-For` counts only from a trusted proxy, and is read from its end, which is what the nearest proxy has
-/// written: whatever a client makes up stands before that.
+/// `X-Forwarded-For` counts only from a trusted proxy, and is read from its end, which is what the
+/// nearest proxy has written: whatever a client makes up stands before that.
 pub(super) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
@@ -39,7 +40,11 @@ fn parse(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let with_port = || text.parse().map(|address: SocketAddr| address.ip()).ok();
     let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    text.parse().ok().or_else(with_port).or_else(in_brackets).map(|address: IpAddr| address.to_canonical())
+    text.parse()
+        .ok()
+        .or_else(with_port)
+        .or_else(in_brackets)
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -56,7 +61,10 @@ mod tests {
         }
         let addresses = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
         let header = "x-vehicle-id".parse().unwrap();
-        let identity = IdentityConfig { proxy: Some(TrustedProxy { header, addresses }), ..IdentityConfig::default() };
+        let identity = IdentityConfig {
+            proxy: Some(TrustedProxy { header, addresses }),
+            ..IdentityConfig::default()
+        };
         client_address(peer.parse().ok(), &headers, Some(&identity)).unwrap().to_string()
     }
 

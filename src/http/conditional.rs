@@ -1,8 +1,9 @@
 //! Conditional requests (RFC 9110, section 13): which answer a `GET` or `HEAD` gets.
 //!
-//! Pure: the request's fields and what is known of the representation go in, a [`Selection`] comes out. The order of
-//! evaluation is that of 13.2.2, step by step. A field that cannot be read never makes a request fail
-//! harder than its absence would, but for `If-Match`, where matching nothing is the safe reading.
+//! Pure: the request's fields and what is known of the representation go in, a [`Selection`] comes
+//! out. The order of evaluation is that of 13.2.2, step by step. A field that cannot be read never
+//! makes a request fail harder than its absence would, but for `If-Match`, where matching nothing
+//! is the safe reading.
 
 use std::borrow::Cow;
 
@@ -18,10 +19,11 @@ pub struct Representation<'a> {
     pub length: u64,
     /// Strong entity tag, with its quotes.
     pub etag: &'a str,
-    /// When the bytes last changed; **must** be `None` where they can change twice within one second, since a date is
-    /// then not a strong validator (RFC 9110, 8.8.2.2).
+    /// When the bytes last changed; **must** be `None` where they can change twice within one
+    /// second, since a date is then not a strong validator (RFC 9110, 8.8.2.2).
     pub last_modified: Option<HttpDate>,
-    /// Whether no other coding of the file has the same date: parts of two of them must not be joined (RFC 9110, 8.8.1).
+    /// Whether no other coding of the file has the same date: parts of two of them must not be
+    /// joined (RFC 9110, 8.8.1).
     pub is_date_strong: bool,
 }
 
@@ -74,8 +76,8 @@ pub struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     /// Picks the fields out of a request's headers.
     ///
-    /// Lines of one name are joined by commas (RFC 9110, 5.3): right for the lists, and it makes a repeated
-    /// date or `Range` malformed, hence ignored.
+    /// Lines of one name are joined by commas (RFC 9110, 5.3): right for the lists, and it makes a
+    /// repeated date or `Range` malformed, hence ignored.
     pub fn from_headers(headers: &'a HeaderMap) -> Self {
         let value = |name: HeaderName| joined_lines(headers, name);
         Self {
@@ -101,7 +103,11 @@ pub(super) fn joined_lines(headers: &HeaderMap, name: HeaderName) -> Option<Cow<
 }
 
 /// Decides the answer, in the order of RFC 9110, 13.2.2.
-pub fn select(method: Method, conditions: &Conditions<'_>, representation: &Representation<'_>) -> Selection {
+pub fn select(
+    method: Method,
+    conditions: &Conditions<'_>,
+    representation: &Representation<'_>,
+) -> Selection {
     // Step 1 and, only without If-Match, step 2.
     let holds = match &conditions.if_match {
         Some(tags) => matches_strongly(tags, representation.etag),
@@ -153,19 +159,22 @@ pub(super) fn is_any(tags: &[u8]) -> bool {
     tags.trim_ascii() == b"*"
 }
 
-/// `If-Unmodified-Since` is false; an unreadable date and an unknown one do not count (RFC 9110, 13.1.4).
+/// `If-Unmodified-Since` is false; an unreadable date and an unknown one do not count (RFC 9110,
+/// 13.1.4).
 fn is_modified_after(date: &Option<Cow<'_, [u8]>>, representation: &Representation<'_>) -> bool {
     let date = date.as_deref().and_then(HttpDate::parse);
     matches!((representation.last_modified, date), (Some(changed), Some(date)) if changed > date)
 }
 
-/// `If-Modified-Since` is false; an unreadable date and an unknown one do not count (RFC 9110, 13.1.3).
+/// `If-Modified-Since` is false; an unreadable date and an unknown one do not count (RFC 9110,
+/// 13.1.3).
 fn is_unchanged_since(date: &Option<Cow<'_, [u8]>>, representation: &Representation<'_>) -> bool {
     let date = date.as_deref().and_then(HttpDate::parse);
     matches!((representation.last_modified, date), (Some(changed), Some(date)) if changed <= date)
 }
 
-/// `If-Range` is absent or names this very representation, by strong tag or exact date (RFC 9110, 13.1.5).
+/// `If-Range` is absent or names this very representation, by strong tag or exact date (RFC 9110,
+/// 13.1.5).
 fn if_range_holds(conditions: &Conditions<'_>, representation: &Representation<'_>) -> bool {
     let Some(validator) = conditions.if_range.as_deref() else {
         return true;

@@ -13,7 +13,12 @@ const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 const PART: Selection = Selection::Partial(ByteRange { start: 0, end: 10 });
 
 fn representation(length: u64) -> Representation<'static> {
-    Representation { length, etag: ETAG, last_modified: HttpDate::parse(CHANGED.as_bytes()), is_date_strong: true }
+    Representation {
+        length,
+        etag: ETAG,
+        last_modified: HttpDate::parse(CHANGED.as_bytes()),
+        is_date_strong: true,
+    }
 }
 
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {
@@ -153,7 +158,8 @@ fn field() -> impl Strategy<Value = Option<Cow<'static, [u8]>>> {
         proptest::collection::vec(any::<u8>(), 0..80),
         "(W/)?\"[a-z,]{0,8}\"(, ?(W/)?\"sealed\")?".prop_map(String::into_bytes),
         "bytes=[0-9,-]{0,20}".prop_map(String::into_bytes),
-        "[A-Z][a-z]{2}, [0-9]{2} Nov [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT".prop_map(String::into_bytes),
+        "[A-Z][a-z]{2}, [0-9]{2} Nov [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+            .prop_map(String::into_bytes),
     ];
     proptest::option::of(bytes.prop_map(Cow::Owned))
 }

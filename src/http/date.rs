@@ -1,6 +1,7 @@
 //! HTTP dates (RFC 9110, 5.6.7): whole seconds, written as IMF-fixdate, read in all three forms.
 //!
-//! Owns the range in which a date can be written at all, so that an odd file time never becomes a panic.
+//! Owns the range in which a date can be written at all, so that an odd file time never becomes a
+//! panic.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,8 @@ impl HttpDate {
         Self { unix_secs: unix_secs.min(LAST_SECOND) }
     }
 
-    /// Reads an HTTP-date in any of the three forms; `None` means that the field **must** be ignored.
+    /// Reads an HTTP-date in any of the three forms; `None` means that the field **must** be
+    /// ignored.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
         httpdate::parse_http_date(text.trim_ascii()).ok().map(Self::from)
@@ -55,7 +57,11 @@ mod tests {
 
     #[test]
     fn reads_all_three_forms_of_the_specification() {
-        for form in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        for form in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
             let date = HttpDate::parse(form.as_bytes()).unwrap();
             assert_eq!(date.unix_secs(), 784_111_777, "{form}");
             assert_eq!(date.to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");

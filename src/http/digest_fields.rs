@@ -1,5 +1,5 @@
-//! Digests of an upload's body, in whatever field a client sends them: one that can be checked is, and any other is refused.
-//! Who sends a digest relies on its being compared.
+//! Digests of an upload's body, in whatever field a client sends them: one that can be checked is,
+//! and any other is refused. Who sends a digest relies on its being compared.
 
 use actix_web::http::header::HeaderMap;
 use base64::Engine;
@@ -9,8 +9,8 @@ use super::repr_digest;
 use crate::app::Error;
 use crate::model::Sha256Digest;
 
-/// The SHA-256 that a request announces for its body: in the fields of RFC 9530, in the one that they replaced (RFC 3230),
-/// or in those of object stores.
+/// The SHA-256 that a request announces for its body: in the fields of RFC 9530, in the one that
+/// they replaced (RFC 3230), or in those of object stores.
 ///
 /// # Errors
 ///
@@ -25,8 +25,14 @@ pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Diges
             "digest" => of_rfc_3230(text()?).ok_or_else(|| unreadable(name))?,
             "x-amz-checksum-sha256" => base64(text()?).ok_or_else(|| unreadable(name))?,
             "x-amz-content-sha256" if text()? == "UNSIGNED-PAYLOAD" => continue,
-            "x-checksum-sha256" | "x-amz-content-sha256" => text()?.parse().map_err(|_| unreadable(name))?,
-            "trailer" if text()?.split(',').any(|field| is_digest(&field.trim().to_ascii_lowercase())) => {
+            "x-checksum-sha256" | "x-amz-content-sha256" => {
+                text()?.parse().map_err(|_| unreadable(name))?
+            }
+            "trailer"
+                if text()?
+                    .split(',')
+                    .any(|field| is_digest(&field.trim().to_ascii_lowercase())) =>
+            {
                 return Err(unknown("trailer", "a digest after the body is not read"));
             }
             _ if is_digest(name) => return Err(unknown(name, "it is not checked here")),
@@ -40,13 +46,23 @@ pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Diges
     Ok(announced)
 }
 
-/// Whether a field is for the digest of a body. Proxies add digests of certificates, which are none of these.
+/// Whether a field is for the digest of a body. Proxies add digests of certificates, which are none
+/// of these.
 fn is_digest(name: &str) -> bool {
-    let of_content =
-        ["content-", "x-content-", "x-amz-content-", "x-bz-content-", "x-ms-content-", "x-ms-blob-content-"];
+    let of_content = [
+        "content-",
+        "x-content-",
+        "x-amz-content-",
+        "x-bz-content-",
+        "x-ms-content-",
+        "x-ms-blob-content-",
+    ];
     let is_of_content = of_content.iter().any(|prefix| name.starts_with(prefix));
-    let algorithms = ["md5", "sha1", "sha-1", "sha2", "sha-2", "sha3", "sha-3", "sha5", "sha-5", "crc32", "crc64"];
-    ["digest", "repr-digest", "content-digest", "x-digest", "x-goog-hash", "x-amz-trailer"].contains(&name)
+    let algorithms = [
+        "md5", "sha1", "sha-1", "sha2", "sha-2", "sha3", "sha-3", "sha5", "sha-5", "crc32", "crc64",
+    ];
+    ["digest", "repr-digest", "content-digest", "x-digest", "x-goog-hash", "x-amz-trailer"]
+        .contains(&name)
         || name.contains("checksum")
         || is_of_content && algorithms.iter().any(|algorithm| name.contains(algorithm))
 }
@@ -93,7 +109,10 @@ mod tests {
     fn announced(fields: &[(&str, &str)]) -> Result<Option<String>, &'static str> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+            headers.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         match announced_sha256(&headers) {
             Ok(announced) => Ok(announced.map(|sha256| sha256.to_string())),

@@ -27,8 +27,9 @@ pub(super) async fn submit_manifest(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle itself may have one ECU
-/// replaced, with an engineer's approval; and either enrols a vehicle anew if a person has approved that.
+/// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle
+/// itself may have one ECU replaced, with an engineer's approval; and either enrols a vehicle anew
+/// if a person has approved that.
 pub(super) async fn enrol(
     app: web::Data<App>,
     request: HttpRequest,
@@ -40,23 +41,38 @@ pub(super) async fn enrol(
         Err(Error::Unauthenticated { .. }) => None, // it may be the vehicle's own token
         Err(error) => return Err(error.into()),
     };
-    // A certificate, or a proxy's word, has to be that of the vehicle, also beside a factory's token.
+    // A certificate, or a proxy's word, has to be that of the vehicle, also beside a factory's
+    // token.
     let is_named = claims.certificate.is_some() || claims.proxy.is_some();
-    let vehicle = if is_named || factory.is_none() { Some(app.identify_vehicle(&claims).await?) } else { None };
+    let vehicle = if is_named || factory.is_none() {
+        Some(app.identify_vehicle(&claims).await?)
+    } else {
+        None
+    };
     let Some(body) = read_body(&app, body, MAX_ENROLMENT_SIZE).await? else {
         return Err(Error::TooLarge { limit: MAX_ENROLMENT_SIZE as u64 }.into());
     };
     let enrolment: Enrolment = serde_json::from_slice(&body).map_err(|error| Error::Invalid {
         code: "bad_json",
-        detail: format!("the body is not an enrolment: see line {}, column {}", error.line(), error.column()),
+        detail: format!(
+            "the body is not an enrolment: see line {}, column {}",
+            error.line(),
+            error.column()
+        ),
     })?;
     if vehicle.as_ref().is_some_and(|vin| vin.as_str() != enrolment.vin) {
-        return Err(Error::Forbidden { detail: "this is another vehicle's enrolment".into() }.into());
+        return Err(
+            Error::Forbidden { detail: "this is another vehicle's enrolment".into() }.into()
+        );
     }
     let is_new = match (factory, vehicle) {
         (Some(factory), _) => app.enrol_vehicle(enrolment.into_input(), &factory).await?,
         (None, Some(vin)) => app.update_ecus(&vin, enrolment, request_id()).await?,
-        (None, None) => return Err(Error::Unauthenticated { detail: "this takes a factory's token".into() }.into()),
+        (None, None) => {
+            return Err(
+                Error::Unauthenticated { detail: "this takes a factory's token".into() }.into()
+            );
+        }
     };
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
 }
@@ -65,8 +81,13 @@ fn request_id() -> Option<String> {
     RequestId::current().map(|id| id.to_string())
 }
 
-/// A small body whole, or nothing if it is larger than `limit`; not longer than an upload may pause.
-async fn read_body(app: &App, body: web::Payload, limit: usize) -> Result<Option<web::Bytes>, Error> {
+/// A small body whole, or nothing if it is larger than `limit`; not longer than an upload may
+/// pause.
+async fn read_body(
+    app: &App,
+    body: web::Payload,
+    limit: usize,
+) -> Result<Option<web::Bytes>, Error> {
     let idle_timeout = app.limits().idle_timeout;
     let read = tokio::time::timeout(idle_timeout, body.to_bytes_limited(limit)).await;
     match read.map_err(|_| Error::Stalled { seconds: idle_timeout.as_secs() })? {
@@ -77,10 +98,14 @@ async fn read_body(app: &App, body: web::Payload, limit: usize) -> Result<Option
 }
 
 /// `GET /director/{N.}root.json`: the same for all, and open to everyone.
-pub(super) async fn serve_root(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn serve_root(
+    app: web::Data<App>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let (_, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
     let root = app.director_root(version).await?;
-    let caching = if version.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching =
+        if version.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" };
     Ok(answer(&request, root, caching))
 }
 
@@ -106,7 +131,9 @@ fn parse_name(name: &str) -> Option<(&str, Option<u64>)> {
     let stem = name.strip_suffix(".json")?;
     match stem.split_once('.') {
         None => Some((stem, None)),
-        Some((version, role)) if !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit()) => {
+        Some((version, role))
+            if !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit()) =>
+        {
             Some((role, Some(version.parse().ok()?)))
         }
         Some(_) => None,
@@ -114,12 +141,18 @@ fn parse_name(name: &str) -> Option<(&str, Option<u64>)> {
 }
 
 fn no_file() -> Error {
-    Error::NotFound { code: "file_not_found", detail: "there is no such file in the Director repository".into() }
+    Error::NotFound {
+        code: "file_not_found",
+        detail: "there is no such file in the Director repository".into(),
+    }
 }
 
 fn answer(request: &HttpRequest, body: web::Bytes, caching: &'static str) -> HttpResponse {
     let etag = format!("\"{}\"", hex::encode(Sha256::digest(&body)));
-    let is_known = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let is_known = request
+        .headers()
+        .get(IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes());
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, caching));
     if is_known {
@@ -139,7 +172,14 @@ mod tests {
     fn reads_names_with_and_without_a_version() {
         assert_eq!(parse_name("timestamp.json"), Some(("timestamp", None)));
         assert_eq!(parse_name("17.root.json"), Some(("root", Some(17))));
-        for name in ["root", "x17.root.json", "01.root.json", "+1.root.json", ".root.json", "1.2.root.json "] {
+        for name in [
+            "root",
+            "x17.root.json",
+            "01.root.json",
+            "+1.root.json",
+            ".root.json",
+            "1.2.root.json ",
+        ] {
             assert!(!matches!(parse_name(name), Some(("root", _))), "{name}");
         }
     }

@@ -50,7 +50,8 @@ struct ProblemItem {
     detail: String,
 }
 
-/// The code of the problem that a response tells of, for its log line: the detail can repeat what was sent.
+/// The code of the problem that a response tells of, for its log line: the detail can repeat what
+/// was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProblemCode(pub(super) &'static str);
 
@@ -117,7 +118,9 @@ impl ApiError {
                 (StatusCode::CONFLICT, problems.first().map_or("refused", |problem| problem.code))
             }
             E::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
-            E::UnsupportedMediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            E::UnsupportedMediaType { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
             E::LengthRequired { .. } => (StatusCode::LENGTH_REQUIRED, "length_required"),
             E::Unexpected { .. } => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             E::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
@@ -136,7 +139,12 @@ impl ApiError {
 }
 
 pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
-    problem(StatusCode::NOT_FOUND, "no_route", format!("there is nothing at {:.200}", request.path()), None)
+    problem(
+        StatusCode::NOT_FOUND,
+        "no_route",
+        format!("there is nothing at {:.200}", request.path()),
+        None,
+    )
 }
 
 /// 405, with the methods that are possible (RFC 9110, 15.5.6).
@@ -150,12 +158,17 @@ pub(super) fn method_not_allowed(request: &HttpRequest, allow: &'static str) -> 
 pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
     // The parser's own message could repeat what was sent, and that may be a private key.
     let detail = match error {
-        JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
+        JsonPayloadError::Overflow { limit }
+        | JsonPayloadError::OverflowKnownLength { limit, .. } => {
             return ApiError(app::Error::TooLarge { limit: limit as u64 }).into();
         }
         JsonPayloadError::ContentType => "send `Content-Type: application/json`".to_owned(),
         JsonPayloadError::Deserialize(e) => {
-            format!("the body is not the JSON that is expected here: see line {}, column {}", e.line(), e.column())
+            format!(
+                "the body is not the JSON that is expected here: see line {}, column {}",
+                e.line(),
+                e.column()
+            )
         }
         _ => "the body could not be read".to_owned(),
     };
@@ -172,7 +185,12 @@ pub(super) fn bad_path(error: PathError, _: &HttpRequest) -> actix_web::Error {
     ApiError(app::Error::Invalid { code: "bad_path", detail }).into()
 }
 
-fn problem(status: StatusCode, code: &'static str, detail: String, limit: Option<u64>) -> HttpResponse {
+fn problem(
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    limit: Option<u64>,
+) -> HttpResponse {
     problem_with(status, code, detail, limit, &[])
 }
 
@@ -183,7 +201,8 @@ fn problem_with(
     limit: Option<u64>,
     several: &[app::Problem],
 ) -> HttpResponse {
-    let item = |problem: &app::Problem| ProblemItem { code: problem.code, detail: problem.detail.clone() };
+    let item =
+        |problem: &app::Problem| ProblemItem { code: problem.code, detail: problem.detail.clone() };
     let problem = Problem {
         kind: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),

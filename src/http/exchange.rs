@@ -1,10 +1,11 @@
 //! One request as it is reported: its id, its span, its log line, its metrics.
 //!
-//! The time reported is that to the head of the response; bodies stream on after that. Requests for `/repo` and
-//! `/director`, health checks and scrapes are told of at debug level, so that serving a fleet costs no span and no log
-//! line unless asked for; their server errors and refused logins are told of all the same. Routes appear by their
-//! pattern, **never** by the path: a path can name a person's vehicle, and anybody can make up new ones. For the same
-//! reason a refusal appears by its code.
+//! The time reported is that to the head of the response; bodies stream on after that. Requests for
+//! `/repo` and `/director`, health checks and scrapes are told of at debug level, so that serving a
+//! fleet costs no span and no log line unless asked for; their server errors and refused logins are
+//! told of all the same. Routes appear by their pattern, **never** by the path: a path can name a
+//! person's vehicle, and anybody can make up new ones. For the same reason a refusal appears by its
+//! code.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -126,8 +127,9 @@ impl Exchange {
     pub(super) fn end<B>(&mut self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
         if self.volume == Volume::Quiet {
             self.route = response.request().match_pattern();
-            self.address =
-                is_refused_login(response.status().as_u16()).then(|| address_of(response.request())).flatten();
+            self.address = is_refused_login(response.status().as_u16())
+                .then(|| address_of(response.request()))
+                .flatten();
         }
         self.report(response.response(), response.response().error());
         let headers = response.headers_mut();
@@ -159,7 +161,14 @@ impl Exchange {
         self.worker.count(route, self.method, status, took);
     }
 
-    fn log(&self, route: &str, status: u16, took: Duration, code: Option<&'static str>, error: Option<&Error>) {
+    fn log(
+        &self,
+        route: &str,
+        status: u16,
+        took: Duration,
+        code: Option<&'static str>,
+        error: Option<&Error>,
+    ) {
         let (method, export) = (self.method, self.worker.export);
         let volume = match (status, self.volume) {
             (500.., _) => Volume::Failure,
@@ -167,7 +176,8 @@ impl Exchange {
             (_, volume) => volume,
         };
         let span = if self.span.is_disabled() && volume != self.volume {
-            // It is told of although others of its kind are not, and needs its id and route beside it.
+            // It is told of although others of its kind are not, and needs its id and route beside
+            // it.
             open_span(volume, self.request_id, method, Some(route), export)
         } else {
             self.span.clone()
@@ -192,7 +202,8 @@ impl Exchange {
                 )
             };
         }
-        // Within the span, not only with it as a parent: the JSON format lists the spans that are entered.
+        // Within the span, not only with it as a parent: the JSON format lists the spans that are
+        // entered.
         span.in_scope(|| match volume {
             Volume::Quiet => log_at!(debug),
             Volume::Normal => log_at!(info),
@@ -223,7 +234,11 @@ fn is_refused_login(status: u16) -> bool {
 
 fn address_of(request: &HttpRequest) -> Option<IpAddr> {
     let identity = request.app_data::<web::Data<IdentityConfig>>();
-    client_address(request.peer_addr(), request.headers(), identity.map(|identity| identity.get_ref()))
+    client_address(
+        request.peer_addr(),
+        request.headers(),
+        identity.map(|identity| identity.get_ref()),
+    )
 }
 
 /// A client can make up methods, and each would be a series of its own.
@@ -274,5 +289,6 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The route of a request that no route matches, or that ended before one did.
 const UNMATCHED: &str = "unmatched";
-/// What nginx calls a request whose client went away before the answer; also one that a shutdown cut off.
+/// What nginx calls a request whose client went away before the answer; also one that a shutdown
+/// cut off.
 const CLIENT_CLOSED_REQUEST: u16 = 499;

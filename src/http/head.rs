@@ -28,7 +28,9 @@ pub async fn check<B: MessageBody>(
     let mut response = next.call(request).await?;
     if has_token && response.status() == StatusCode::UNAUTHORIZED {
         // RFC 6750, 3.1; who has sent no token is told of no error.
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
     }
     Ok(response)
 }
@@ -44,7 +46,10 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Error> {
         (Some(host), None) if is_host(host.as_bytes()) => return Ok(()),
         (Some(_), None) => "it is no name or address with or without a port",
     };
-    Err(Error::Invalid { code: "bad_host", detail: format!("the field Host can't be used: {fault}") })
+    Err(Error::Invalid {
+        code: "bad_host",
+        detail: format!("the field Host can't be used: {fault}"),
+    })
 }
 
 /// `uri-host [ ":" port ]` (RFC 3986, 3.2.2 and 3.2.3), or nothing.
@@ -54,17 +59,21 @@ fn is_host(value: &[u8]) -> bool {
         Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
         None => {
             let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
+            let is_allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
             (name.bytes().all(is_allowed) && (!name.is_empty() || rest.is_empty()), rest)
         }
     };
-    let is_port = |port: &str| port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.len() <= 5;
+    let is_port = |port: &str| {
+        port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.len() <= 5
+    };
     is_name && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 /// Of two tokens, or two vehicles, nobody knows which one a proxy has checked.
 fn check_identity(request: &ServiceRequest) -> Result<(), Error> {
-    let proxy = request.app_data::<web::Data<IdentityConfig>>().and_then(|config| config.proxy.as_ref());
+    let proxy =
+        request.app_data::<web::Data<IdentityConfig>>().and_then(|config| config.proxy.as_ref());
     let names = proxy.map(|proxy| &proxy.header).into_iter().chain([&AUTHORIZATION]);
     for name in names {
         if request.headers().get_all(name).nth(1).is_some() {
@@ -81,13 +90,23 @@ mod tests {
 
     #[test]
     fn knows_a_host_when_it_sees_one() {
-        for host in ["", "a", "a:", "a:80", "127.0.0.1", "[::1]", "[::1]:8443", "motorcade.example:443", "a_b", "a%20b"]
-        {
+        for host in [
+            "",
+            "a",
+            "a:",
+            "a:80",
+            "127.0.0.1",
+            "[::1]",
+            "[::1]:8443",
+            "motorcade.example:443",
+            "a_b",
+            "a%20b",
+        ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "a b", "a/b", "a?b", "a#b", "u@a", "u:p@a", ":80", "a:b", "a:999999", "a:80:80", "[::1", "\u{e4}", "a\"b",
-            "<a>",
+            "a b", "a/b", "a?b", "a#b", "u@a", "u:p@a", ":80", "a:b", "a:999999", "a:80:80",
+            "[::1", "\u{e4}", "a\"b", "<a>",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }

@@ -1,8 +1,9 @@
-//! Which vehicle a request comes from, in the type of its handler: a handler that takes [`FromVehicle`] serves one vehicle
-//! and nobody else.
+//! Which vehicle a request comes from, in the type of its handler: a handler that takes
+//! [`FromVehicle`] serves one vehicle and nobody else.
 //!
-//! Three channels, of which a server uses those it was given: a client certificate, whose subject or alternative name has
-//! the vehicle's id; a bearer token of the vehicle's own; a header that a trusted proxy sets.
+//! Three channels, of which a server uses those it was given: a client certificate, whose subject
+//! or alternative name has the vehicle's id; a bearer token of the vehicle's own; a header that a
+//! trusted proxy sets.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,7 +38,8 @@ pub enum CertificateField {
     CommonName,
     /// The first DNS name of the subject alternative names.
     DnsName,
-    /// The last part of the first URI of the subject alternative names, as in `urn:vin:WVW…` or `https://oem/v/WVW…`.
+    /// The last part of the first URI of the subject alternative names, as in `urn:vin:WVW…` or
+    /// `https://oem/v/WVW…`.
     Uri,
 }
 
@@ -62,7 +64,8 @@ impl FromRequest for FromVehicle {
     type Future = Pin<Box<dyn Future<Output = Result<Self, actix_web::Error>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let app = request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
+        let app =
+            request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
         let claims = claims_of(request);
         Box::pin(async move {
             let vin = app.identify_vehicle(&claims).await.map_err(ApiError::from)?;
@@ -82,13 +85,15 @@ pub(super) fn claims_of(request: &HttpRequest) -> IdentityClaims {
     });
     let certificate = request.extensions().get::<PeerCertificate>().map(|PeerCertificate(der)| {
         let field = config.map_or(CertificateField::default(), |config| config.certificate_field);
-        // A certificate without an id is a claim, too: it is then refused, and does not fall back to a token.
+        // A certificate without an id is a claim, too: it is then refused, and does not fall back
+        // to a token.
         id_in(der, field).unwrap_or_default()
     });
     IdentityClaims { certificate, proxy, token: bearer_token(request.headers()).map(str::to_owned) }
 }
 
-/// The certificate that the client of a TLS connection proved to have, among the extensions of each of its requests.
+/// The certificate that the client of a TLS connection proved to have, among the extensions of each
+/// of its requests.
 ///
 /// It **must** have been verified against the OEM's CAs.
 #[derive(Debug, Clone)]
@@ -111,7 +116,9 @@ fn id_in(der: &[u8], field: CertificateField) -> Option<String> {
     let alternatives = certificate.subject_alternative_name().ok()??;
     alternatives.value.general_names.iter().find_map(|name| match (field, name) {
         (CertificateField::DnsName, GeneralName::DNSName(name)) => Some((*name).to_owned()),
-        (CertificateField::Uri, GeneralName::URI(uri)) => uri.rsplit([':', '/']).next().map(str::to_owned),
+        (CertificateField::Uri, GeneralName::URI(uri)) => {
+            uri.rsplit([':', '/']).next().map(str::to_owned)
+        }
         _ => None,
     })
 }
@@ -138,7 +145,10 @@ mod tests {
             ];
         });
         assert_eq!(id_in(&der, CertificateField::CommonName).as_deref(), Some("VIN1"));
-        assert_eq!(id_in(&der, CertificateField::DnsName).as_deref(), Some("vin2.vehicles.example"));
+        assert_eq!(
+            id_in(&der, CertificateField::DnsName).as_deref(),
+            Some("vin2.vehicles.example")
+        );
         assert_eq!(id_in(&der, CertificateField::Uri).as_deref(), Some("VIN3"));
         assert_eq!(id_in(&certificate(|_| ()), CertificateField::Uri), None);
         assert_eq!(id_in(b"no certificate", CertificateField::CommonName), None);

@@ -150,7 +150,8 @@ pub(super) async fn upload_image(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
-    let upload = upload_head::parse(path, request.query_string(), request.headers(), &access.principal)?;
+    let upload =
+        upload_head::parse(path, request.query_string(), request.headers(), &access.principal)?;
     access.principal.check_upload(&upload.path)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
@@ -270,7 +271,9 @@ pub(super) async fn show_envelope(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.path().strip_prefix(IMAGES).and_then(|path| path.strip_suffix("/envelope"));
-    let envelope = app.show_envelope(&image_path(path.unwrap_or_default())?, access.input.kid.as_deref()).await?;
+    let envelope = app
+        .show_envelope(&image_path(path.unwrap_or_default())?, access.input.kid.as_deref())
+        .await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
 }
 
@@ -297,7 +300,10 @@ impl From<ImageRecord> for ImageBody {
                 sha256: sealed.sha256.into(),
                 url,
             },
-            plaintext: FileBody { length: sealed.plaintext_length, sha256: sealed.plaintext_sha256.into() },
+            plaintext: FileBody {
+                length: sealed.plaintext_length,
+                sha256: sealed.plaintext_sha256.into(),
+            },
             created_at: created_at.to_string(),
             created_by,
             yanked_at: yanked_at.map(|time| time.to_string()),

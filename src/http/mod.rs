@@ -1,4 +1,5 @@
-//! The HTTP surface: parse, call one use case, render. No decision is made here that another front door would repeat.
+//! The HTTP surface: parse, call one use case, render. No decision is made here that another front
+//! door would repeat.
 
 mod assignments;
 pub mod auth;
@@ -60,14 +61,19 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(&state.app)))
             .app_data(web::Data::new(state.repo.clone()))
             .app_data(web::Data::new(state.identity.clone()))
-            .app_data(web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json))
+            .app_data(
+                web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json),
+            )
             .app_data(web::QueryConfig::default().error_handler(error::bad_query))
             .app_data(web::PathConfig::default().error_handler(error::bad_path))
             // CI and engineers
             .service(
                 web::scope("/api/v1")
                     .service(only("/images", "GET, HEAD").route(get().to(images::list_images)))
-                    .service(only("/images/{path:.+}/envelope", "GET, HEAD").route(get().to(images::show_envelope)))
+                    .service(
+                        only("/images/{path:.+}/envelope", "GET, HEAD")
+                            .route(get().to(images::show_envelope)),
+                    )
                     .service(
                         only("/images/{path:.*}", "GET, HEAD, PUT, DELETE")
                             .route(web::put().to(images::upload_image))
@@ -79,7 +85,10 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                             .route(get().to(recipients::list_recipients))
                             .route(web::post().to(recipients::register_recipient)),
                     )
-                    .service(only("/recipients/{kid}", "DELETE").route(web::delete().to(recipients::remove_recipient)))
+                    .service(
+                        only("/recipients/{kid}", "DELETE")
+                            .route(web::delete().to(recipients::remove_recipient)),
+                    )
                     .service(
                         only("/vehicles", "GET, HEAD, POST")
                             .route(get().to(vehicles::list_vehicles))
@@ -90,7 +99,10 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                             .route(get().to(vehicles::show_vehicle))
                             .route(web::delete().to(vehicles::remove_vehicle)),
                     )
-                    .service(only("/vehicles/{vin}/ecus", "GET, HEAD").route(get().to(vehicles::list_ecus)))
+                    .service(
+                        only("/vehicles/{vin}/ecus", "GET, HEAD")
+                            .route(get().to(vehicles::list_ecus)),
+                    )
                     .service(
                         only("/vehicles/{vin}/ecus/{serial}/replacement", "POST")
                             .route(web::post().to(vehicles::approve_replacement)),
@@ -112,17 +124,28 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
                         only("/vehicles/{vin}/assignments/{id}", "DELETE")
                             .route(web::delete().to(assignments::cancel_assignment)),
                     )
-                    .service(only("/vehicles/{vin}/history", "GET, HEAD").route(get().to(vehicles::list_history)))
+                    .service(
+                        only("/vehicles/{vin}/history", "GET, HEAD")
+                            .route(get().to(vehicles::list_history)),
+                    )
                     .service(
                         only("/vehicles/{vin}/quarantine", "DELETE")
                             .route(web::delete().to(vehicles::clear_quarantine)),
                     )
-                    .service(only("/quarantine/clear", "POST").route(web::post().to(quarantine::clear_many)))
-                    .service(only("/vehicles/{vin}/token", "POST").route(web::post().to(vehicles::issue_token)))
+                    .service(
+                        only("/quarantine/clear", "POST")
+                            .route(web::post().to(quarantine::clear_many)),
+                    )
+                    .service(
+                        only("/vehicles/{vin}/token", "POST")
+                            .route(web::post().to(vehicles::issue_token)),
+                    )
                     .default_service(web::to(error::no_route)),
             )
             // Vehicles
-            .service(only("/director/manifest", "PUT").route(web::put().to(director::submit_manifest)))
+            .service(
+                only("/director/manifest", "PUT").route(web::put().to(director::submit_manifest)),
+            )
             .service(only("/director/ecus", "POST").route(web::post().to(director::enrol)))
             .service(
                 only("/director/{name:([1-9][0-9]*[.])?root[.]json}", "GET, HEAD")
@@ -144,7 +167,8 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
 
 /// A resource that answers other methods than `allow` with 405.
 fn only(path: &str, allow: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| async move { error::method_not_allowed(&request, allow) };
+    let refuse =
+        move |request: HttpRequest| async move { error::method_not_allowed(&request, allow) };
     web::resource(path).default_service(web::to(refuse))
 }
 

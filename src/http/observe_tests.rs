@@ -25,8 +25,11 @@ impl Log {
     fn capture(filter: &str) -> (Self, DefaultGuard) {
         crate::telemetry::ask_all_subscribers();
         let log = Self::default();
-        let subscriber =
-            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().with_writer(log.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(log.clone());
         let guard = tracing::subscriber::set_default(subscriber.finish());
         (log, guard)
     }
@@ -160,7 +163,10 @@ async fn an_api_request_is_one_line_with_its_trace() {
     for line in lines {
         assert!(line.trim_start().starts_with("INFO request{request_id=ci-1 "), "{text}");
         assert!(line.contains(&format!("trace_id={TRACE_ID}")), "{text}");
-        assert!(line.contains("http.method=\"GET\" http.route=\"/api/v1/images/{path:.*}\""), "{text}");
+        assert!(
+            line.contains("http.method=\"GET\" http.route=\"/api/v1/images/{path:.*}\""),
+            "{text}"
+        );
         assert!(!line.contains("secret-vin"), "{text}");
     }
 }
@@ -200,7 +206,10 @@ async fn a_failure_is_told_of_even_when_only_errors_are() {
     call_service(&app, request.to_request()).await;
     let text = log.text();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("request_id=x-1") && text.contains("http.route=\"/api/v1/broken\""), "{text}");
+    assert!(
+        text.contains("request_id=x-1") && text.contains("http.route=\"/api/v1/broken\""),
+        "{text}"
+    );
 }
 
 #[actix_web::test]
@@ -216,8 +225,10 @@ async fn the_repository_can_be_heard_at_debug_level() {
 async fn an_error_from_other_middleware_gets_an_id_too() {
     let metrics = metrics();
     let app = observed_app!(&metrics);
-    let request =
-        TestRequest::get().uri("/repo/a").insert_header(("x-reject", "1")).insert_header((X_REQUEST_ID, "ci-2"));
+    let request = TestRequest::get()
+        .uri("/repo/a")
+        .insert_header(("x-reject", "1"))
+        .insert_header((X_REQUEST_ID, "ci-2"));
     let error = try_call_service(&app, request.to_request()).await.err().unwrap();
     let response = error.error_response();
     assert_eq!(response.status(), 401);

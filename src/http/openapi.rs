@@ -1,7 +1,8 @@
 //! The OpenAPI document.
 //!
-//! The handlers say what they take and what they answer in particular. What goes for all of them is added here: the
-//! statuses that any call can have, problems as their own content type, and the rules of names ([`rules`]).
+//! The handlers say what they take and what they answer in particular. What goes for all of them is
+//! added here: the statuses that any call can have, problems as their own content type, and the
+//! rules of names ([`rules`]).
 
 mod rules;
 
@@ -98,7 +99,8 @@ fn completed(mut document: Value) -> Value {
     for (name, schema) in members(&mut document["components"]["schemas"]) {
         if taken.contains(name) {
             schema["additionalProperties"] = json!(false);
-            members(&mut schema["properties"]).for_each(|(name, property)| rules::complete(name, property));
+            members(&mut schema["properties"])
+                .for_each(|(name, property)| rules::complete(name, property));
         }
     }
     document
@@ -109,10 +111,13 @@ fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
 }
 
 fn complete_parameters(call: &mut Value) {
-    for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+    for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
         // A parameter is there or not there; it is never the JSON value null.
-        if let Some(kind) = parameter["schema"]["type"].as_array().and_then(|kinds| kinds.first()).cloned() {
+        if let Some(kind) =
+            parameter["schema"]["type"].as_array().and_then(|kinds| kinds.first()).cloned()
+        {
             parameter["schema"]["type"] = kind;
         }
         rules::complete(&name, &mut parameter["schema"]);
@@ -138,7 +143,8 @@ fn complete_body(call: &mut Value, taken: &mut BTreeSet<String>) {
 }
 
 fn complete_responses(path: &str, call: &mut Value) {
-    let (has_body, needs_token) = (call.get("requestBody").is_some(), call.get("security").is_some());
+    let (has_body, needs_token) =
+        (call.get("requestBody").is_some(), call.get("security").is_some());
     let statuses = [
         (needs_token, "400", "malformed; `detail` names the rule"),
         (needs_token, "401", "no valid token"),
@@ -153,7 +159,9 @@ fn complete_responses(path: &str, call: &mut Value) {
     ];
     let Some(responses) = call["responses"].as_object_mut() else { return };
     for (_, status, description) in statuses.into_iter().filter(|(applies, ..)| *applies) {
-        responses.entry(status).or_insert_with(|| json!({ "description": description, "content": problem() }));
+        responses
+            .entry(status)
+            .or_insert_with(|| json!({ "description": description, "content": problem() }));
     }
     for response in responses.values_mut() {
         if response["content"]["application/json"]["schema"]["$ref"] == PROBLEM {
@@ -166,5 +174,6 @@ fn problem() -> Value {
     json!({ "application/problem+json": { "schema": { "$ref": PROBLEM } } })
 }
 
-const CSV_HEAD: &str = "^vin,ecu_serial,hardware_id,role,signing_key,encryption_key(,token_sha256)?\\r?\\n";
+const CSV_HEAD: &str =
+    "^vin,ecu_serial,hardware_id,role,signing_key,encryption_key(,token_sha256)?\\r?\\n";
 const PROBLEM: &str = "#/components/schemas/Problem";

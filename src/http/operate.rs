@@ -39,11 +39,14 @@ pub(super) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, ApiError
 pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
     app.measure();
     let text = app.metrics().render(SystemTime::now());
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(text)
 }
 
 /// Name and version of the server.
 #[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, body = Value, description = "both")))]
 pub(super) async fn version() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
+    HttpResponse::Ok()
+        .json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
 }

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
@@ -20,21 +22,30 @@ pub(super) async fn show_page(request: HttpRequest) -> HttpResponse {
     // No range of it is worth serving, and nobody changes it.
     let fields = Conditions::from_headers(request.headers());
     let conditions = Conditions { if_none_match: fields.if_none_match, ..Conditions::default() };
-    let page = Representation { length: PAGE.len() as u64, etag: &TAG, last_modified: None, is_date_strong: false };
+    let page = Representation {
+        length: PAGE.len() as u64,
+        etag: &TAG,
+        last_modified: None,
+        is_date_strong: false,
+    };
     let selection = select(Method::Get, &conditions, &page);
     let mut response = match selection {
         Selection::NotModified => HttpResponse::NotModified(),
         _ => HttpResponse::Ok(),
     };
-    response.insert_header((ETAG, TAG.as_str())).insert_header((CACHE_CONTROL, "public, max-age=3600"));
+    response
+        .insert_header((ETAG, TAG.as_str()))
+        .insert_header((CACHE_CONTROL, "public, max-age=3600"));
     if selection == Selection::NotModified {
         return response.finish();
     }
     response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     // The page has a style and links, and nothing else is to be believed of it.
-    response.insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"));
+    response
+        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"));
     response.insert_header((CONTENT_TYPE, "text/html; charset=utf-8")).body(PAGE)
 }
 
-static TAG: LazyLock<String> = LazyLock::new(|| format!("\"{}\"", hex::encode(Sha256::digest(PAGE))));
+static TAG: LazyLock<String> =
+    LazyLock::new(|| format!("\"{}\"", hex::encode(Sha256::digest(PAGE))));
 const PAGE: &str = include_str!("page.html");

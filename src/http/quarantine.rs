@@ -22,7 +22,8 @@ pub(super) struct ClearManyBody {
     /// All that are in quarantine.
     #[serde(default)]
     all: bool,
-    /// Those that are in quarantine for nothing but these: names of attacks, `other`, `unexpected-image`.
+    /// Those that are in quarantine for nothing but these: names of attacks, `other`,
+    /// `unexpected-image`.
     #[serde(default)]
     attacks: Vec<String>,
     /// Those that are in quarantine since then or later; RFC 3339.
@@ -67,16 +68,21 @@ fn selection(body: &ClearManyBody) -> Result<ClearSelection, Error> {
     match (body.vins.is_empty(), body.all, has_filter) {
         (false, false, false) => {
             let vins = body.vins.iter().map(|vin| vin.parse()).collect::<Result<_, _>>();
-            Ok(ClearSelection::Vehicles(vins.map_err(|rule: crate::model::ParseFieldError| bad(&rule.to_string()))?))
+            Ok(ClearSelection::Vehicles(
+                vins.map_err(|rule: crate::model::ParseFieldError| bad(&rule.to_string()))?,
+            ))
         }
         (true, true, false) | (true, false, true) => {
             let kind = |name: &String| Suspicion::from_name(name).ok_or_else(|| unknown(name));
             let kinds = body.attacks.iter().map(kind).collect::<Result<_, _>>()?;
             let since = body.since.as_ref().map(|time| time.parse()).transpose();
-            let since = since.map_err(|_| bad("`since` must be a time such as 2026-11-24T10:00:00Z"))?;
+            let since =
+                since.map_err(|_| bad("`since` must be a time such as 2026-11-24T10:00:00Z"))?;
             Ok(ClearSelection::Filter { kinds, since })
         }
-        _ => Err(bad("say which vehicles: `vins`, or `\"all\": true`, or `attacks`, `since` or both")),
+        _ => Err(bad(
+            "say which vehicles: `vins`, or `\"all\": true`, or `attacks`, `since` or both",
+        )),
     }
 }
 

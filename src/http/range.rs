@@ -1,9 +1,9 @@
 //! The `Range` field for the `bytes` unit (RFC 9110, section 14), against a length that is known.
 //!
-//! Pure: bytes in, ranges out. A field that is absent, of another unit, malformed or greedy asks for the whole
-//! representation, since 14.2 lets a server ignore it. What comes out is disjoint and within the length, so a
-//! response never carries more than the representation plus the framing of [`MAX_RANGES`] parts (the attack
-//! of RFC 9110, 17.15).
+//! Pure: bytes in, ranges out. A field that is absent, of another unit, malformed or greedy asks
+//! for the whole representation, since 14.2 lets a server ignore it. What comes out is disjoint and
+//! within the length, so a response never carries more than the representation plus the framing of
+//! [`MAX_RANGES`] parts (the attack of RFC 9110, 17.15).
 
 use std::fmt;
 
@@ -93,7 +93,8 @@ impl RangeSpec {
     }
 }
 
-/// Reads `bytes=` and its range-set; `None` for another unit, for what is malformed and for too many ranges.
+/// Reads `bytes=` and its range-set; `None` for another unit, for what is malformed and for too
+/// many ranges.
 fn parse_specs(header: &[u8]) -> Option<Vec<RangeSpec>> {
     let (unit, range_set) = trim_ows(header).split_at_checked(UNIT.len())?;
     if !unit.eq_ignore_ascii_case(UNIT) || range_set.len() > MAX_RANGE_SET {
@@ -136,19 +137,23 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value =
-        digits.iter().fold(0u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    let value = digits.iter().fold(0u64, |value, digit| {
+        value.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    });
     Some(value)
 }
 
-/// Joins ranges that overlap or touch (RFC 9110, 15.3.7.2); each result stands where its first member stood.
+/// Joins ranges that overlap or touch (RFC 9110, 15.3.7.2); each result stands where its first
+/// member stood.
 fn coalesce(ranges: impl Iterator<Item = ByteRange>) -> Vec<ByteRange> {
     let mut parts: Vec<ByteRange> = Vec::new();
     for mut range in ranges {
         let mut position = parts.len();
         // A range can bridge several earlier ones, and grow into more of them each time it does.
-        while let Some((index, joined)) =
-            parts.iter().enumerate().find_map(|(index, part)| Some((index, part.joined_with(range)?)))
+        while let Some((index, joined)) = parts
+            .iter()
+            .enumerate()
+            .find_map(|(index, part)| Some((index, part.joined_with(range)?)))
         {
             range = joined;
             position = position.min(index);

@@ -80,7 +80,8 @@ pub(super) async fn register_recipient(
     access: Access<Manage, web::Json<NewRecipient>>,
 ) -> Result<HttpResponse, ApiError> {
     let Access { principal, input: body, .. } = access;
-    let hardware_ids = body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
+    let hardware_ids =
+        body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
     let public_key = body.public_key.text();
     let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal.id).await?;
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -96,7 +97,10 @@ pub(super) async fn register_recipient(
     ),
     security(("token" = []))
 )]
-pub(super) async fn list_recipients(app: web::Data<App>, _: Access<Read>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list_recipients(
+    app: web::Data<App>,
+    _: Access<Read>,
+) -> Result<HttpResponse, ApiError> {
     let recipients = app.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
     Ok(HttpResponse::Ok().json(RecipientList { recipients }))
 }

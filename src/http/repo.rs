@@ -50,7 +50,8 @@ pub enum Carrier {
     Direct,
     /// Whoever serves the blob directory below this URL, by a 307.
     Redirect(Arc<str>),
-    /// nginx in front of this server, from the internal location with this prefix, by `X-Accel-Redirect`.
+    /// nginx in front of this server, from the internal location with this prefix, by
+    /// `X-Accel-Redirect`.
     Accel(Arc<str>),
 }
 
@@ -69,7 +70,9 @@ pub(super) async fn serve_file(
     match &config.carrier {
         Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
-        _ if wants_gzip(&request) => Ok(respond(&request, app.compress(delivery).await, config.access)),
+        _ if wants_gzip(&request) => {
+            Ok(respond(&request, app.compress(delivery).await, config.access))
+        }
         _ => Ok(respond(&request, delivery, config.access)),
     }
 }
@@ -83,7 +86,8 @@ async fn authorize(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether the client reads gzip, and wants the whole file: who asks for a part counts the bytes of the plain one.
+/// Whether the client reads gzip, and wants the whole file: who asks for a part counts the bytes of
+/// the plain one.
 fn wants_gzip(request: &HttpRequest) -> bool {
     let Ok(accepted) = AcceptEncoding::parse(request) else { return false };
     let coding = accepted.negotiate([Encoding::identity(), Encoding::gzip()].iter());
@@ -119,13 +123,15 @@ fn respond(request: &HttpRequest, delivery: Delivery, access: ReadAccess) -> Htt
         Selection::Full => {
             response.content_type(key.content_type());
             if coding == Coding::Gzip {
-                response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+                response
+                    .insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
             }
             send(method, response, content, 0..length)
         }
         Selection::Partial(range) => {
             response.content_type(key.content_type());
-            response.insert_header((header::CONTENT_RANGE, content_range(range, length).to_string()));
+            response
+                .insert_header((header::CONTENT_RANGE, content_range(range, length).to_string()));
             send(method, response, content, half_open(range))
         }
         Selection::Multipart(ranges) => {
@@ -180,12 +186,21 @@ fn modified(delivery: &Delivery) -> HttpDate {
     HttpDate::from_unix_secs(u64::try_from(delivery.modified.as_second()).unwrap_or(0))
 }
 
-fn send(method: Method, mut response: HttpResponseBuilder, content: Content, range: Range<u64>) -> HttpResponse {
+fn send(
+    method: Method,
+    mut response: HttpResponseBuilder,
+    content: Content,
+    range: Range<u64>,
+) -> HttpResponse {
     let length = range.end - range.start;
     match (method, content) {
-        (Method::Head, _) => response.body(SizedStream::new(length, stream::empty::<io::Result<Bytes>>())),
+        (Method::Head, _) => {
+            response.body(SizedStream::new(length, stream::empty::<io::Result<Bytes>>()))
+        }
         (Method::Get, Content::Bytes(bytes)) => response.body(slice(&bytes, range)),
-        (Method::Get, Content::Blob(blob)) => response.body(SizedStream::new(length, blob.read(range))),
+        (Method::Get, Content::Blob(blob)) => {
+            response.body(SizedStream::new(length, blob.read(range)))
+        }
     }
 }
 

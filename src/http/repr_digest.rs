@@ -6,13 +6,13 @@ use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 use crate::app::Error;
 use crate::model::Sha256Digest;
 
-/// The SHA-256 that a request announces for its body. An upload has no content coding and no range, so the digest of
-/// its content is the digest of its representation.
+/// The SHA-256 that a request announces for its body. An upload has no content coding and no range,
+/// so the digest of its content is the digest of its representation.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if a field can't be read, names no sha-256, or the two contradict each other: a client that sends
-/// a digest wants it checked.
+/// [`Error::Invalid`] if a field can't be read, names no sha-256, or the two contradict each other:
+/// a client that sends a digest wants it checked.
 pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Digest>, Error> {
     let mut announced = None;
     for name in ["repr-digest", "content-digest"] {
@@ -28,9 +28,11 @@ pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Diges
     Ok(announced)
 }
 
-/// One structured-field dictionary (RFC 9651, 3.2) of byte sequences; members of other algorithms are passed over.
+/// One structured-field dictionary (RFC 9651, 3.2) of byte sequences; members of other algorithms
+/// are passed over.
 fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
-    let dictionary: Dictionary = Parser::new(text).parse().map_err(|_| "write it as sha-256=:BASE64: (RFC 9651)")?;
+    let dictionary: Dictionary =
+        Parser::new(text).parse().map_err(|_| "write it as sha-256=:BASE64: (RFC 9651)")?;
     let member = dictionary.iter().find(|(name, _)| name.as_str() == "sha-256");
     let (_, value) = member.ok_or("it has no sha-256, the one algorithm that is checked here")?;
     let ListEntry::Item(Item { bare_item: BareItem::ByteSequence(bytes), .. }) = value else {
@@ -41,7 +43,10 @@ fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
 }
 
 fn invalid(field: &str, reason: &str) -> Error {
-    Error::Invalid { code: "bad_digest_field", detail: format!("the field {field} can't be used: {reason}") }
+    Error::Invalid {
+        code: "bad_digest_field",
+        detail: format!("the field {field} can't be used: {reason}"),
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_digest_that_can_t_be_checked_is_refused() {
-        for text in ["", "sha-512=:AAAA:", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256=:"] {
+        for text in
+            ["", "sha-512=:AAAA:", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256=:"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

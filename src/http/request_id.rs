@@ -1,4 +1,5 @@
-//! The id under which one request is found again: in its response, in every log line and in a report from a user.
+//! The id under which one request is found again: in its response, in every log line and in a
+//! report from a user.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,7 +7,8 @@ use std::fmt;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use rand::RngExt;
 
-/// An id of 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, so that it is safe in a header and in a log.
+/// An id of 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, so that it is safe in a header and in a
+/// log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestId {
     text: [u8; MAX_LENGTH],
@@ -36,7 +38,8 @@ impl RequestId {
     pub fn random() -> Self {
         let mut text = [0; MAX_LENGTH];
         let (digits, _) = text.split_at_mut(RANDOM_LENGTH.into());
-        hex::encode_to_slice(rand::rng().random::<[u8; 16]>(), digits).expect("16 bytes are 32 digits");
+        hex::encode_to_slice(rand::rng().random::<[u8; 16]>(), digits)
+            .expect("16 bytes are 32 digits");
         Self { text, length: RANDOM_LENGTH }
     }
 

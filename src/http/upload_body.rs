@@ -1,5 +1,6 @@
-//! What the fields of an upload say of its body. An image is signed for ever, so whatever makes the body something else than
-//! the image as it is, a part of it, or wrapped, is refused and never passed over.
+//! What the fields of an upload say of its body. An image is signed for ever, so whatever makes the
+//! body something else than the image as it is, a part of it, or wrapped, is refused and never
+//! passed over.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
@@ -35,15 +36,15 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// [`Error::LengthRequired`] for an image without a body, unless the client has asked for one without bytes.
+    /// [`Error::LengthRequired`] for an image without a body, unless the client has asked for one
+    /// without bytes.
     pub(super) fn content_length(self, empty: EmptyImage) -> Result<Option<u64>, Error> {
         match self {
             Self::Length(length) => Ok(Some(length)),
             Self::Chunked => Ok(None),
             Self::NoBody if empty == EmptyImage::Allowed => Ok(Some(0)),
             Self::NoBody => {
-                let detail =
-                    "the request has no body: send the image with Content-Length or in chunks, as `curl -T FILE` does";
+                let detail = "the request has no body: send the image with Content-Length or in chunks, as `curl -T FILE` does";
                 Err(Error::LengthRequired { detail: detail.into() })
             }
         }
@@ -60,7 +61,8 @@ pub(super) fn parse(headers: &HeaderMap) -> Result<BodyFields, Error> {
     refuse_codings(headers)?;
     let expected_sha256 = announced_sha256(headers)?;
     refuse_wrapping(headers, expected_sha256.is_some())?;
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let framing = match length {
         Some(length) => Framing::Length(length),
         None if headers.contains_key(header::TRANSFER_ENCODING) => Framing::Chunked,
@@ -69,11 +71,14 @@ pub(super) fn parse(headers: &HeaderMap) -> Result<BodyFields, Error> {
     Ok(BodyFields { framing, expected_sha256 })
 }
 
-/// `Content-Range` (RFC 9110, 14.5), which `curl -C` sends, and what resumable uploads have in its place.
+/// `Content-Range` (RFC 9110, 14.5), which `curl -C` sends, and what resumable uploads have in its
+/// place.
 fn refuse_parts(headers: &HeaderMap) -> Result<(), Error> {
     let value = |name: &str| headers.get(name).map(|value| value.as_bytes().trim_ascii().to_vec());
     let is_part = headers.contains_key(header::CONTENT_RANGE)
-        || ["x-content-range", "upload-offset", "tus-resumable"].iter().any(|name| headers.contains_key(*name))
+        || ["x-content-range", "upload-offset", "tus-resumable"]
+            .iter()
+            .any(|name| headers.contains_key(*name))
         || value("upload-complete").is_some_and(|value| value != b"?1")
         || value("upload-incomplete").is_some_and(|value| value != b"?0");
     if !is_part {
@@ -86,8 +91,11 @@ fn refuse_parts(headers: &HeaderMap) -> Result<(), Error> {
 
 fn refuse_codings(headers: &HeaderMap) -> Result<(), Error> {
     let is_coded = |name: HeaderName, plain: &[&str]| {
-        let mut tokens = headers.get_all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        tokens.any(|token| !plain.iter().any(|plain| token.trim_ascii().eq_ignore_ascii_case(plain.as_bytes())))
+        let mut tokens =
+            headers.get_all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tokens.any(|token| {
+            !plain.iter().any(|plain| token.trim_ascii().eq_ignore_ascii_case(plain.as_bytes()))
+        })
     };
     if is_coded(header::CONTENT_ENCODING, &["identity"]) {
         let detail = "send the image as it is, without Content-Encoding: it is hashed and sealed as it comes";
@@ -105,11 +113,12 @@ fn refuse_codings(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forms. Some clients say that raw bytes are one (`wget`, `curl --data-binary`); others have changed them (`curl -d @FILE`
-/// strips line ends): only a digest tells.
+/// Forms. Some clients say that raw bytes are one (`wget`, `curl --data-binary`); others have
+/// changed them (`curl -d @FILE` strips line ends): only a digest tells.
 fn refuse_wrapping(headers: &HeaderMap, is_digest_announced: bool) -> Result<(), Error> {
     for value in headers.get_all(header::CONTENT_TYPE) {
-        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let kind =
+            value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         let kind = kind.to_ascii_lowercase();
         if kind.starts_with(b"multipart/") {
             let detail = "the body is the image and nothing else, and no form (multipart): send it with `curl -T FILE`";
@@ -125,8 +134,8 @@ fn refuse_wrapping(headers: &HeaderMap, is_digest_announced: bool) -> Result<(),
     Ok(())
 }
 
-/// What a request expects of the image that it changes (RFC 9110, 13.1.1 and 13.1.2). Images have no date of change, so
-/// that dates are ignored (13.1.4).
+/// What a request expects of the image that it changes (RFC 9110, 13.1.1 and 13.1.2). Images have
+/// no date of change, so that dates are ignored (13.1.4).
 ///
 /// # Errors
 ///
@@ -165,7 +174,10 @@ mod tests {
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+            headers.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         headers
     }
@@ -219,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_body_has_a_length_or_chunks() {
-        let length = |fields: &[(&str, &str)], empty| parse(&headers(fields)).unwrap().framing.content_length(empty);
+        let length = |fields: &[(&str, &str)], empty| {
+            parse(&headers(fields)).unwrap().framing.content_length(empty)
+        };
         for empty in [EmptyImage::Refused, EmptyImage::Allowed] {
             assert_eq!(length(&[("transfer-encoding", "chunked")], empty).unwrap(), None);
             assert_eq!(length(&[("content-length", "7")], empty).unwrap(), Some(7));
@@ -231,7 +245,8 @@ mod tests {
     #[test]
     fn conditions_are_lists_of_tags() {
         let of = |field, value| precondition(&headers(&[(field, value)]));
-        let tags = |tags: &[&str]| Some(Tags::Of(tags.iter().map(|tag| (*tag).to_owned()).collect()));
+        let tags =
+            |tags: &[&str]| Some(Tags::Of(tags.iter().map(|tag| (*tag).to_owned()).collect()));
         assert_eq!(of("if-none-match", "*").unwrap().matches_none, Some(Tags::Any));
         assert_eq!(of("if-none-match", "W/\"a\", \"b\"").unwrap().matches_none, tags(&["a", "b"]));
         assert_eq!(of("if-match", "W/\"a\", \"b\"").unwrap().matches, tags(&["b"]));

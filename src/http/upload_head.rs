@@ -9,7 +9,9 @@ use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::ingest::{EmptyImage, UploadRequest};
 use crate::app::precondition::Precondition;
-use crate::model::{Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat};
+use crate::model::{
+    Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat,
+};
 
 /// Below which path images are.
 pub(super) const IMAGES: &str = "/api/v1/images/";
@@ -19,7 +21,12 @@ pub(super) const IMAGES: &str = "/api/v1/images/";
 /// # Errors
 ///
 /// [`Error::Invalid`] names the part and the rule that it breaks.
-pub(super) fn parse(path: &str, query: &str, headers: &HeaderMap, by: &Principal) -> Result<UploadRequest, Error> {
+pub(super) fn parse(
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    by: &Principal,
+) -> Result<UploadRequest, Error> {
     let path = image_path(path)?;
     let body = upload_body::parse(headers)?;
     let mut request = Query::parse(query)?.into_request(path, by)?;
@@ -88,7 +95,11 @@ impl Query {
                 "target_format" => &mut query.target_format,
                 "algorithm" => &mut query.algorithm,
                 "allow_empty" => &mut query.allow_empty,
-                other => return Err(bad_query(format!("unknown query parameter {other:.40?}: use {ALLOWED}"))),
+                other => {
+                    return Err(bad_query(format!(
+                        "unknown query parameter {other:.40?}: use {ALLOWED}"
+                    )));
+                }
             };
             if single.replace(value).is_some() {
                 return Err(bad_query(format!("`{member}` is given twice")));
@@ -98,12 +109,17 @@ impl Query {
     }
 
     fn into_request(self, path: ImagePath, by: &Principal) -> Result<UploadRequest, Error> {
-        let mut hardware_ids: Vec<HardwareId> =
-            self.hardware_ids.into_iter().map(|id| id.parse().map_err(bad_query)).collect::<Result<_, _>>()?;
+        let mut hardware_ids: Vec<HardwareId> = self
+            .hardware_ids
+            .into_iter()
+            .map(|id| id.parse().map_err(bad_query))
+            .collect::<Result<_, _>>()?;
         hardware_ids.sort();
         hardware_ids.dedup();
         if hardware_ids.is_empty() {
-            return Err(bad_query("`hardware_id` is missing: say which hardware may run the image, once for each"));
+            return Err(bad_query(
+                "`hardware_id` is missing: say which hardware may run the image, once for each",
+            ));
         }
         let name = match self.name {
             Some(name) => name.parse().map_err(bad_query)?,
@@ -112,11 +128,15 @@ impl Query {
         let missing = |member: &str| bad_query(format!("`{member}` is missing"));
         let version = self.version.ok_or_else(|| missing("version"))?;
         if version.contains(' ') {
-            return Err(bad_query("`version` must not contain a space; a `+` is written `%2B` in a query"));
+            return Err(bad_query(
+                "`version` must not contain a space; a `+` is written `%2B` in a query",
+            ));
         }
         let release_counter = self.release_counter.ok_or_else(|| missing("release_counter"))?;
-        let target_format = self.target_format.map(|format| format.parse()).transpose().map_err(bad_query)?;
-        let algorithm = self.algorithm.map(|algorithm| algorithm.parse()).transpose().map_err(bad_query)?;
+        let target_format =
+            self.target_format.map(|format| format.parse()).transpose().map_err(bad_query)?;
+        let algorithm =
+            self.algorithm.map(|algorithm| algorithm.parse()).transpose().map_err(bad_query)?;
         Ok(UploadRequest {
             path,
             description: ImageDescription {
@@ -140,16 +160,19 @@ impl Query {
     }
 }
 
-/// A form writes a space as `+`, and people write `4.2.0+build.7` as it is: what is signed must not depend on who is right.
-/// Where there can be spaces, a `+` is one, as libraries write it; where it can't be, or where two of them or one at an end
-/// show that it was none (`libstdc++`), it is refused.
+/// A form writes a space as `+`, and people write `4.2.0+build.7` as it is: what is signed must not
+/// depend on who is right. Where there can be spaces, a `+` is one, as libraries write it; where it
+/// can't be, or where two of them or one at an end show that it was none (`libstdc++`), it is
+/// refused.
 fn refuse_raw_plus(text: &str) -> Result<(), Error> {
     for member in text.split('&').filter(|member| member.contains('+')) {
         let (name, value) = member.split_once('=').unwrap_or((member, ""));
         let is_text = matches!(name, "name" | "requires" | "conflicts");
         let is_odd = value.starts_with('+') || value.ends_with('+') || value.contains("++");
         if !is_text || is_odd {
-            return Err(bad_query(format!("`{name:.40}` has a raw `+`: write `%2B` for a plus, or `%20` for a space")));
+            return Err(bad_query(format!(
+                "`{name:.40}` has a raw `+`: write `%2B` for a plus, or `%20` for a space"
+            )));
         }
     }
     Ok(())
@@ -165,7 +188,9 @@ fn empty_image(allowed: Option<&str>) -> Result<EmptyImage, Error> {
 
 fn constraints(texts: Vec<String>) -> Result<Vec<Constraint>, Error> {
     if texts.len() > MAX_CONSTRAINTS {
-        return Err(bad_query(format!("an image can require and conflict with {MAX_CONSTRAINTS} others each")));
+        return Err(bad_query(format!(
+            "an image can require and conflict with {MAX_CONSTRAINTS} others each"
+        )));
     }
     let mut constraints: Vec<Constraint> =
         texts.into_iter().map(|text| text.parse().map_err(bad_query)).collect::<Result<_, _>>()?;
@@ -197,7 +222,12 @@ mod tests {
     use crate::model::AccessRole;
 
     fn parsed(query: &str) -> Result<UploadRequest, String> {
-        let by = Principal { id: "token".into(), role: AccessRole::Uploader, path_prefix: None, request_id: None };
+        let by = Principal {
+            id: "token".into(),
+            role: AccessRole::Uploader,
+            path_prefix: None,
+            request_id: None,
+        };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("7"));
         parse("gw/4.2.0/gateway.bin", query, &headers, &by).map_err(|error| error.to_string())
@@ -214,7 +244,8 @@ mod tests {
 
     #[test]
     fn lists_are_given_by_repeating_and_their_order_is_nothing() {
-        let one = parsed("hardware_id=b&hardware_id=a&hardware_id=b&version=1&release_counter=1").unwrap();
+        let one = parsed("hardware_id=b&hardware_id=a&hardware_id=b&version=1&release_counter=1")
+            .unwrap();
         let ids: Vec<_> = one.description.hardware_ids.iter().map(HardwareId::as_str).collect();
         assert_eq!(ids, ["a", "b"]);
     }
@@ -233,8 +264,14 @@ mod tests {
             (&format!("{all}&requires=gw%3E%3Dx"), "\"gw>=x\" is no constraint"),
             ("hardware_id=a&version=1&release_counter=-1", "`release_counter` must be"),
             ("hardware_id=a%20b&version=1&release_counter=1", "`hardware_id` must not contain"),
-            ("hardware_id=a&version=4.2.0+build.7&release_counter=1", "`version` has a raw `+`: write `%2B`"),
-            ("hardware_id=a&version=4.2.0%20build.7&release_counter=1", "`version` must not contain a space"),
+            (
+                "hardware_id=a&version=4.2.0+build.7&release_counter=1",
+                "`version` has a raw `+`: write `%2B`",
+            ),
+            (
+                "hardware_id=a&version=4.2.0%20build.7&release_counter=1",
+                "`version` must not contain a space",
+            ),
             (&format!("{all}&name=lib++"), "`name` has a raw `+`"),
             (&format!("{all}&requires=lib%2Ba+"), "`requires` has a raw `+`"),
             (&format!("{all}&allow_empty=yes"), "`allow_empty` must be"),
@@ -246,7 +283,9 @@ mod tests {
 
     #[test]
     fn a_plus_and_a_space_are_signed_as_they_are_meant() {
-        let request = parsed("hardware_id=a&version=4.2.0%2Bbuild.7&release_counter=1&name=two+words").unwrap();
+        let request =
+            parsed("hardware_id=a&version=4.2.0%2Bbuild.7&release_counter=1&name=two+words")
+                .unwrap();
         assert_eq!(request.description.version.as_str(), "4.2.0+build.7");
         assert_eq!(request.description.name.as_str(), "two words");
     }
@@ -254,8 +293,13 @@ mod tests {
     #[test]
     fn an_encoded_path_meets_the_same_rules() {
         assert_eq!(image_path("gw/4.2.0%2Bb1/x.bin").unwrap().as_str(), "gw/4.2.0+b1/x.bin");
-        for path in ["gw/%2e%2e/x", "%2Fgw/x", "gw%2F%2Fx", "gw/%00", "gw/%ff", "gw/%C3%A9", "gw/%25"] {
-            assert!(matches!(image_path(path), Err(Error::Invalid { code: "bad_image_path", .. })), "{path}");
+        for path in
+            ["gw/%2e%2e/x", "%2Fgw/x", "gw%2F%2Fx", "gw/%00", "gw/%ff", "gw/%C3%A9", "gw/%25"]
+        {
+            assert!(
+                matches!(image_path(path), Err(Error::Invalid { code: "bad_image_path", .. })),
+                "{path}"
+            );
         }
     }
 }

@@ -18,7 +18,8 @@ pub(super) struct VehicleBody {
     pub(super) ecus: Vec<EcuBody>,
     /// RFC 3339; null if it was never heard of.
     pub(super) seen_at: Option<String>,
-    /// How many of its ECUs are to run something else than they run: with an assignment, or fallen back.
+    /// How many of its ECUs are to run something else than they run: with an assignment, or fallen
+    /// back.
     pub(super) to_update: usize,
     /// Why it gets no new assignments; null if it does.
     pub(super) quarantine: Option<QuarantineBody>,
@@ -244,7 +245,8 @@ pub(super) struct ClearBody {
 pub(super) struct AcceptBody {
     /// For the record.
     pub(super) reason: String,
-    /// Digest of the image that is accepted, 64 hexadecimal digits: if the ECU runs another one by now, nothing is.
+    /// Digest of the image that is accepted, 64 hexadecimal digits: if the ECU runs another one by
+    /// now, nothing is.
     pub(super) sha256: Option<String>,
 }
 
@@ -260,7 +262,8 @@ pub(super) struct ApprovalBody {
 /// To JSON Schema, and to some programs that write JSON, 60.0 is a whole number, too.
 fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
-    let from_fraction = || number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..1e15).contains(value));
+    let from_fraction =
+        || number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..1e15).contains(value));
     let whole = number.as_u64().or_else(|| from_fraction().map(|value| value as u64));
     whole.ok_or_else(|| serde::de::Error::custom("it has to be a whole number"))
 }
@@ -272,8 +275,8 @@ pub(super) struct ReEnrolmentBody {
     /// 1 second to 30 days.
     #[serde(deserialize_with = "whole_number")]
     pub(super) expires_in_seconds: u64,
-    /// Serials of ECUs that it may take from other vehicles; not of their Primaries. With any, the vehicle need not be
-    /// registered yet.
+    /// Serials of ECUs that it may take from other vehicles; not of their Primaries. With any, the
+    /// vehicle need not be registered yet.
     #[serde(default)]
     pub(super) take_ecus: Vec<String>,
 }
@@ -305,7 +308,8 @@ impl From<VehicleRecord> for VehicleBody {
     fn from(vehicle: VehicleRecord) -> Self {
         let VehicleRecord { id, vin, ecus, created_at, created_by, status } = vehicle;
         let ecu = |ecu: &EcuRecord| {
-            let EcuStatus { installed, unexpected, fallen_from, offered, assigned, .. } = status.ecu(&ecu.serial);
+            let EcuStatus { installed, unexpected, fallen_from, offered, assigned, .. } =
+                status.ecu(&ecu.serial);
             EcuBody {
                 ecu_serial: ecu.serial.to_string(),
                 hardware_id: ecu.hardware_id.to_string(),
@@ -314,8 +318,10 @@ impl From<VehicleRecord> for VehicleBody {
                 encryption_key: ecu.encryption_key.clone(),
                 installed: installed.map(InstalledBody::from),
                 unexpected,
-                fallen_from: fallen_from
-                    .map(|from| FallenBody { path: from.path, release_counter: from.release_counter.into() }),
+                fallen_from: fallen_from.map(|from| FallenBody {
+                    path: from.path,
+                    release_counter: from.release_counter.into(),
+                }),
                 assigned: assigned.map(|assigned| assigned.path.into()),
                 offered: offered.into_iter().map(|offer| offer.path.into()).collect(),
                 counter: status.counters.get(&ecu.serial).copied(),
@@ -364,7 +370,11 @@ impl From<VehicleEvent> for EventBody {
 
 impl From<BulkReport> for BulkBody {
     fn from(report: BulkReport) -> Self {
-        let fault = |fault: LineFault| FaultBody { line: fault.line, code: fault.code, detail: fault.detail };
+        let fault = |fault: LineFault| FaultBody {
+            line: fault.line,
+            code: fault.code,
+            detail: fault.detail,
+        };
         Self {
             registered: report.registered,
             unchanged: report.unchanged,

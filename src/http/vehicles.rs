@@ -7,8 +7,9 @@ use super::auth::{Access, Manage, ReadFleet};
 use super::error::Problem;
 use super::paging::check_limit;
 use super::vehicle_bodies::{
-    AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History, HistoryQuery, IssuedToken,
-    ListQuery, NewVehicleBody, ReEnrolmentBody, Registered, RemoveQuery, VehicleBody, VehicleList,
+    AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History,
+    HistoryQuery, IssuedToken, ListQuery, NewVehicleBody, ReEnrolmentBody, Registered, RemoveQuery,
+    VehicleBody, VehicleList,
 };
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, VehicleInput};
@@ -45,7 +46,11 @@ pub(super) async fn register_vehicles(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let Access { principal, input: body, .. } = access;
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "application/jsonl" | "application/x-ndjson" | "application/json-lines" => {
             register_in_bulk(&app, BulkFormat::JsonLines, principal, body).await
@@ -53,20 +58,29 @@ pub(super) async fn register_vehicles(
         "text/csv" => register_in_bulk(&app, BulkFormat::Csv, principal, body).await,
         "application/json" => register_one(&app, &principal, body).await,
         _ => {
-            let detail = "send `Content-Type: application/json`, application/jsonl or text/csv".into();
+            let detail =
+                "send `Content-Type: application/json`, application/jsonl or text/csv".into();
             Err(Error::Invalid { code: "bad_content_type", detail }.into())
         }
     }
 }
 
-async fn register_one(app: &App, by: &Principal, body: web::Payload) -> Result<HttpResponse, ApiError> {
+async fn register_one(
+    app: &App,
+    by: &Principal,
+    body: web::Payload,
+) -> Result<HttpResponse, ApiError> {
     let body = match body.to_bytes_limited(MAX_VEHICLE).await {
         Ok(body) => body.map_err(|_| Error::ClientGone)?,
         Err(_) => return Err(Error::TooLarge { limit: MAX_VEHICLE as u64 }.into()),
     };
     let input: VehicleInput = serde_json::from_slice(&body).map_err(|error| {
         // The parser's own message could repeat what was sent, and that may be a private key.
-        let detail = format!("the body is not a vehicle: see line {}, column {}", error.line(), error.column());
+        let detail = format!(
+            "the body is not a vehicle: see line {}, column {}",
+            error.line(),
+            error.column()
+        );
         Error::Invalid { code: "bad_json", detail }
     })?;
     let (is_new, vin) = app.register_vehicle(input, by).await?;
@@ -115,13 +129,21 @@ pub(super) async fn list_vehicles(
     app: web::Data<App>,
     access: Access<ReadFleet, web::Query<ListQuery>>,
 ) -> Result<HttpResponse, ApiError> {
-    let web::Query(ListQuery { cursor, limit, quarantined, silent_since, assigned, unexpected, fallen_back }) =
-        access.input;
+    let web::Query(ListQuery {
+        cursor,
+        limit,
+        quarantined,
+        silent_since,
+        assigned,
+        unexpected,
+        fallen_back,
+    }) = access.input;
     let silent_since = silent_since.map(|time| time.parse()).transpose();
-    let silent_since =
-        silent_since.map_err(|_| bad_query("`silent_since` must be a time such as 2026-11-24T10:00:00Z"))?;
+    let silent_since = silent_since
+        .map_err(|_| bad_query("`silent_since` must be a time such as 2026-11-24T10:00:00Z"))?;
     let assigned = assigned.map(|path| path.parse::<ImagePath>()).transpose();
-    let assigned = assigned.map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
+    let assigned = assigned
+        .map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
     let filter = VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back };
     let page = app.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
@@ -184,8 +206,10 @@ pub(super) async fn list_history(
     let web::Query(HistoryQuery { before, limit }) = access.input;
     let limit = check_limit(limit)?;
     let events = app.list_history(&vehicle_id(&vin)?, before.unwrap_or(i64::MAX), limit).await?;
-    let next_before = events.last().filter(|_| events.len() == limit as usize).map(|event| event.id);
-    Ok(HttpResponse::Ok().json(History { events: events.into_iter().map(EventBody::from).collect(), next_before }))
+    let next_before =
+        events.last().filter(|_| events.len() == limit as usize).map(|event| event.id);
+    Ok(HttpResponse::Ok()
+        .json(History { events: events.into_iter().map(EventBody::from).collect(), next_before }))
 }
 
 /// Clears a vehicle's quarantine, so that it can be assigned images again.
@@ -231,7 +255,8 @@ pub(super) async fn approve_replacement(
     let (vin, serial) = path.into_inner();
     let serial: EcuSerial = serial.parse().map_err(bad_path)?;
     let valid_for = Duration::from_secs(access.input.expires_in_seconds);
-    let expires_at = app.approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal).await?;
+    let expires_at =
+        app.approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal).await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -252,7 +277,8 @@ pub(super) async fn remove_vehicle(
     access: Access<Manage, web::Query<RemoveQuery>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    app.remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal).await?;
+    app.remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -282,7 +308,8 @@ pub(super) async fn approve_re_enrolment(
         detail: format!("`take_ecus`: {rule}"),
     })?;
     let valid_for = Duration::from_secs(*expires_in_seconds);
-    let expires_at = app.approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal).await?;
+    let expires_at =
+        app.approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal).await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -309,8 +336,12 @@ pub(super) async fn accept_installed(
     let serial: EcuSerial = serial.parse().map_err(bad_path)?;
     let AcceptBody { reason, sha256 } = &*access.input;
     let sha256 = sha256.as_deref().map(str::parse::<Sha256Digest>).transpose();
-    let sha256 = sha256.map_err(|error| Error::Invalid { code: "bad_digest", detail: format!("`sha256`: {error}") })?;
-    app.accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal).await?;
+    let sha256 = sha256.map_err(|error| Error::Invalid {
+        code: "bad_digest",
+        detail: format!("`sha256`: {error}"),
+    })?;
+    app.accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// An `http` or `https` URL without what a path can't be added to, and without secrets: it may be shown.
+/// An `http` or `https` URL without what a path can't be added to, and without secrets: it may be
+/// shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
@@ -29,7 +30,9 @@ impl FromStr for BaseUrl {
         use ParseBaseUrlError as E;
         let url = Url::parse(text).map_err(|_| E::Malformed)?;
         match &url {
-            url if !["http", "https"].contains(&url.scheme()) || !url.has_host() => Err(E::Malformed),
+            url if !["http", "https"].contains(&url.scheme()) || !url.has_host() => {
+                Err(E::Malformed)
+            }
             url if !url.username().is_empty() || url.password().is_some() => Err(E::Userinfo),
             url if url.query().is_some() => Err(E::Query),
             url if url.fragment().is_some() => Err(E::Fragment),
@@ -45,7 +48,9 @@ pub enum ParseBaseUrlError {
     #[error("it must be a URL such as https://motorcade.example:8443")]
     Malformed,
     /// It has a user name or a password.
-    #[error("it must not have a user name or a password: servers here know tokens and certificates")]
+    #[error(
+        "it must not have a user name or a password: servers here know tokens and certificates"
+    )]
     Userinfo,
     /// It has a `?`.
     #[error("it must end with its path, without `?` and what follows")]

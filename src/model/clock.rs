@@ -35,8 +35,8 @@ pub fn earlier(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_sub(duration).unwrap_or(Timestamp::MIN)
 }
 
-/// A clock outside of these bounds is wrong anyway. Within them, a lifetime can be added to the time, or taken from it,
-/// without leaving what a [`Timestamp`] can be, which would be a panic.
+/// A clock outside of these bounds is wrong anyway. Within them, a lifetime can be added to the
+/// time, or taken from it, without leaving what a [`Timestamp`] can be, which would be a panic.
 fn bounded(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(LATEST).clamp(Timestamp::UNIX_EPOCH, LATEST)
 }
@@ -58,6 +58,9 @@ mod tests {
         let early = SystemTime::UNIX_EPOCH - Duration::from_secs(3_000_000_000);
         assert_eq!(bounded(early), Timestamp::UNIX_EPOCH);
         let century = Duration::from_secs(100 * 366 * 24 * 60 * 60);
-        assert!(bounded(at(1 << 40)) + century > LATEST && Timestamp::UNIX_EPOCH - century < Timestamp::UNIX_EPOCH);
+        assert!(
+            bounded(at(1 << 40)) + century > LATEST
+                && Timestamp::UNIX_EPOCH - century < Timestamp::UNIX_EPOCH
+        );
     }
 }

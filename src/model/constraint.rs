@@ -1,7 +1,8 @@
-//! Dependencies and conflicts between the images of one vehicle (Uptane 2.1.0, 5.3.2.1 step 5; Deployment Best Practices
-//! 8.0.6).
+//! Dependencies and conflicts between the images of one vehicle (Uptane 2.1.0, 5.3.2.1 step 5;
+//! Deployment Best Practices 8.0.6).
 //!
-//! They are signed with the image, so that the Director resolves them and a Primary checks them again (AT-19).
+//! They are signed with the image, so that the Director resolves them and a Primary checks them
+//! again (AT-19).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{EcuSerial, ImageName, ReleaseCounter};
 
-/// Images by name, or by a glob of names, and release counter: `gateway`, `gateway>=42`, `brake-*<7`.
+/// Images by name, or by a glob of names, and release counter: `gateway`, `gateway>=42`,
+/// `brake-*<7`.
 ///
 /// In a glob `*` stands for any characters and `?` for one. The text form is what is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,8 +34,13 @@ enum Comparison {
 
 impl Comparison {
     /// Longer ones first, as they are looked for.
-    const ALL: [(Self, &'static str); 5] =
-        [(Self::AtLeast, ">="), (Self::AtMost, "<="), (Self::Above, ">"), (Self::Below, "<"), (Self::Equal, "=")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::AtLeast, ">="),
+        (Self::AtMost, "<="),
+        (Self::Above, ">"),
+        (Self::Below, "<"),
+        (Self::Equal, "="),
+    ];
 
     fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(comparison, _)| *comparison == self).map_or("=", |(_, text)| text)
@@ -54,7 +61,8 @@ impl Constraint {
     }
 }
 
-/// Linear in time and space for each star, whatever the pattern: both sides may come from a stranger.
+/// Linear in time and space for each star, whatever the pattern: both sides may come from a
+/// stranger.
 fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
@@ -89,8 +97,10 @@ impl FromStr for Constraint {
             None => (text, None),
             Some(at) => {
                 let (name, rest) = text.split_at(at);
-                let (comparison, sign) =
-                    Comparison::ALL.into_iter().find(|(_, sign)| rest.starts_with(sign)).ok_or_else(error)?;
+                let (comparison, sign) = Comparison::ALL
+                    .into_iter()
+                    .find(|(_, sign)| rest.starts_with(sign))
+                    .ok_or_else(error)?;
                 let counter = rest[sign.len()..].trim().parse().map_err(|_| error())?;
                 (name, Some((comparison, counter)))
             }
@@ -148,7 +158,9 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Nothing in the vehicle is sure to match what an image requires.
-    #[error("{name} {release_counter} on {ecu} requires {constraint}, which no other ECU is sure to run")]
+    #[error(
+        "{name} {release_counter} on {ecu} requires {constraint}, which no other ECU is sure to run"
+    )]
     Missing {
         /// Where the image is, or would be.
         ecu: EcuSerial,
@@ -191,11 +203,13 @@ impl Violation {
     }
 }
 
-/// Checks a bundle against everything that the vehicle may be running by now (Deployment Best Practices 8.0.6.2).
+/// Checks a bundle against everything that the vehicle may be running by now (Deployment Best
+/// Practices 8.0.6.2).
 ///
-/// `possible` has, for each ECU, what it was last confirmed to run and whatever it was offered since; `bundle` has what it
-/// is to run next. A requirement holds if another ECU gets a match in this bundle, or can't be running anything but a
-/// match. A conflict is one if any ECU may be running a match, before or after the bundle.
+/// `possible` has, for each ECU, what it was last confirmed to run and whatever it was offered
+/// since; `bundle` has what it is to run next. A requirement holds if another ECU gets a match in
+/// this bundle, or can't be running anything but a match. A conflict is one if any ECU may be
+/// running a match, before or after the bundle.
 pub fn violations(
     possible: &BTreeMap<EcuSerial, Vec<Candidate>>,
     bundle: &BTreeMap<EcuSerial, Candidate>,
@@ -228,7 +242,8 @@ impl<'a> Vehicle<'a> {
         before.chain(self.bundle.get(ecu).map(|image| (image, true)))
     }
 
-    /// Requirements of a new image that don't hold, and those of an old one that the bundle would break.
+    /// Requirements of a new image that don't hold, and those of an old one that the bundle would
+    /// break.
     fn missing(&self, ecu: &EcuSerial, image: &'a Candidate, is_new: bool) -> Vec<Violation> {
         let is_broken = |constraint: &&Constraint| {
             let mut others = self.ecus().into_iter().filter(|other| *other != ecu);
@@ -240,7 +255,9 @@ impl<'a> Vehicle<'a> {
             } else {
                 let sure: Vec<_> = others.filter(|other| self.is_sure(other, constraint)).collect();
                 let stays = |other: &&&EcuSerial| {
-                    self.bundle.get(**other).is_none_or(|new| constraint.matches(&new.name, new.release_counter))
+                    self.bundle
+                        .get(**other)
+                        .is_none_or(|new| constraint.matches(&new.name, new.release_counter))
                 };
                 !sure.is_empty() && !sure.iter().any(|other| stays(&other)) // was it broken before, it is not our doing
             }
@@ -257,7 +274,8 @@ impl<'a> Vehicle<'a> {
     /// Whether an ECU can't be running anything but a match.
     fn is_sure(&self, ecu: &EcuSerial, constraint: &Constraint) -> bool {
         let images = self.possible.get(ecu).map_or(&[][..], Vec::as_slice);
-        !images.is_empty() && images.iter().all(|image| constraint.matches(&image.name, image.release_counter))
+        !images.is_empty()
+            && images.iter().all(|image| constraint.matches(&image.name, image.release_counter))
     }
 
     /// Matches of an image's conflicts on other ECUs, where one of the two is new.
@@ -303,9 +321,12 @@ mod tests {
     }
 
     fn check(possible: &[(&str, &[Candidate])], bundle: &[(&str, Candidate)], expected: &[&str]) {
-        let possible = possible.iter().map(|(ecu, images)| (ecu.parse().unwrap(), images.to_vec())).collect();
-        let bundle = bundle.iter().map(|(ecu, image)| (ecu.parse().unwrap(), image.clone())).collect();
-        let found: Vec<String> = violations(&possible, &bundle).iter().map(ToString::to_string).collect();
+        let possible =
+            possible.iter().map(|(ecu, images)| (ecu.parse().unwrap(), images.to_vec())).collect();
+        let bundle =
+            bundle.iter().map(|(ecu, image)| (ecu.parse().unwrap(), image.clone())).collect();
+        let found: Vec<String> =
+            violations(&possible, &bundle).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found}");
@@ -314,7 +335,8 @@ mod tests {
 
     #[test]
     fn text_form_round_trips() {
-        for text in ["gateway", "gateway>=42", "brake-*<7", "a b?=0", "*>9007199254740991", "x<=1"] {
+        for text in ["gateway", "gateway>=42", "brake-*<7", "a b?=0", "*>9007199254740991", "x<=1"]
+        {
             assert_eq!(text.parse::<Constraint>().unwrap().to_string(), text);
         }
         for text in ["", ">=4", "a>=", "a>=-1", "a=>1", "a>=1.5", "gät"] {
@@ -338,7 +360,11 @@ mod tests {
     fn a_requirement_holds_in_every_state_or_comes_with_the_bundle() {
         let brake = requiring("brake", 8, "gateway>=43");
         check(&[("gw", &[image("gateway", 43)])], &[("br", brake.clone())], &[]);
-        check(&[("gw", &[image("gateway", 42)])], &[("br", brake.clone())], &["requires gateway>=43"]);
+        check(
+            &[("gw", &[image("gateway", 42)])],
+            &[("br", brake.clone())],
+            &["requires gateway>=43"],
+        );
         // DIR-30: it was offered 43 and has not confirmed it.
         let unsure = [image("gateway", 42), image("gateway", 43)];
         check(&[("gw", &unsure)], &[("br", brake.clone())], &["requires gateway>=43"]);
@@ -361,7 +387,11 @@ mod tests {
         let brake = conflicting("brake", 8, "gateway<43");
         check(&[("gw", &old_and_new)], &[("br", brake.clone())], &["gw may be running gateway 42"]);
         check(&[("gw", &old_and_new[1..])], &[("br", brake.clone())], &[]);
-        check(&[("br", &[brake])], &[("gw", image("gateway", 42))], &["br conflicts with gateway<43"]);
+        check(
+            &[("br", &[brake])],
+            &[("gw", image("gateway", 42))],
+            &["br conflicts with gateway<43"],
+        );
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// Counts it as one with all of its kind, ECU and `detail` in the same `period`, so that nobody can fill the catalog.
-    /// Of a detail that a client chooses, `detail` **must** be a part that it can't vary, or empty.
+    /// Counts it as one with all of its kind, ECU and `detail` in the same `period`, so that nobody
+    /// can fill the catalog. Of a detail that a client chooses, `detail` **must** be a part that it
+    /// can't vary, or empty.
     pub fn once_in(self, period: Duration, detail: &str) -> Self {
         let Self { vin, kind, ecu_serial, at, .. } = &self;
         let serial = ecu_serial.as_ref().map_or("", EcuSerial::as_str);

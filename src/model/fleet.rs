@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp, VehicleId,
+    EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, ReleaseCounter, Sha256Digest,
+    Timestamp, VehicleId,
 };
 
 /// An ECU in the inventory (Uptane 2.1.0, 5.3.2.2).
@@ -22,7 +23,8 @@ pub struct EcuRecord {
     pub role: EcuRole,
     /// The public key under which it signs its reports, as a TUF key object.
     pub signing_key: Value,
-    /// The public key for which data keys are wrapped, as a JWK. An ECU without one opens the envelopes of its hardware id.
+    /// The public key for which data keys are wrapped, as a JWK. An ECU without one opens the
+    /// envelopes of its hardware id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_key: Option<Value>,
 }
@@ -104,7 +106,8 @@ pub struct EcuStatus {
     /// What the factory had installed, once it is something else.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
     pub factory: Option<InstalledImage>,
-    /// What it was offered and may be running since, oldest first (Deployment Best Practices 8.0.6.2).
+    /// What it was offered and may be running since, oldest first (Deployment Best Practices
+    /// 8.0.6.2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<Offer>,
     /// The highest release counter that it was ever offered or ran: it refuses lower ones.
@@ -136,7 +139,8 @@ impl EcuStatus {
     }
 }
 
-/// A report counter that started again. A report from before, which has the same signature as ever, is known by its time.
+/// A report counter that started again. A report from before, which has the same signature as ever,
+/// is known by its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CounterReset {
     /// The highest that was accepted before.
@@ -172,8 +176,8 @@ pub struct CurrentAssignment {
     pub path: ImagePath,
 }
 
-/// A vehicle that has reported an attack, or runs what nobody gave it, gets no new assignments until a person has cleared
-/// it. It goes on getting valid metadata.
+/// A vehicle that has reported an attack, or runs what nobody gave it, gets no new assignments
+/// until a person has cleared it. It goes on getting valid metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// Since when.
@@ -199,7 +203,8 @@ pub struct Bundle {
     pub snapshot: String,
     /// `timestamp.json`
     pub timestamp: String,
-    /// Digest of the three files and of the root with which they were verified. Versions that did not verify kept none.
+    /// Digest of the three files and of the root with which they were verified. Versions that did
+    /// not verify kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Sha256Digest>,
     /// What this process knows of that.
@@ -207,8 +212,8 @@ pub struct Bundle {
     pub verified_under: VerifiedUnder,
 }
 
-/// The version of the root under which something was verified, kept beside it so that it is verified once in a process. It is
-/// no part of it: what is equal but for this is equal.
+/// The version of the root under which something was verified, kept beside it so that it is
+/// verified once in a process. It is no part of it: what is equal but for this is equal.
 #[derive(Debug, Default)]
 pub struct VerifiedUnder(AtomicU64);
 
@@ -300,7 +305,8 @@ impl AssignmentOutcome {
     }
 }
 
-/// An installed image as three members, as short as can be: it is read and written with every manifest.
+/// An installed image as three members, as short as can be: it is read and written with every
+/// manifest.
 mod installed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -309,11 +315,19 @@ mod installed {
     #[derive(Serialize, Deserialize)]
     struct Shape(String, u64, Sha256Digest);
 
-    pub(super) fn serialize<S: Serializer>(image: &Option<InstalledImage>, serializer: S) -> Result<S::Ok, S::Error> {
-        image.as_ref().map(|image| Shape(image.path.clone(), image.length, image.sha256)).serialize(serializer)
+    pub(super) fn serialize<S: Serializer>(
+        image: &Option<InstalledImage>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        image
+            .as_ref()
+            .map(|image| Shape(image.path.clone(), image.length, image.sha256))
+            .serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InstalledImage>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<InstalledImage>, D::Error> {
         let shape = Option::<Shape>::deserialize(deserializer)?;
         Ok(shape.map(|Shape(path, length, sha256)| InstalledImage { path, length, sha256 }))
     }
@@ -329,12 +343,20 @@ mod installed_list {
     #[serde(transparent)]
     struct One(#[serde(with = "super::installed")] Option<InstalledImage>);
 
-    pub(super) fn serialize<S: Serializer>(images: &[InstalledImage], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        images: &[InstalledImage],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(images.iter().map(|image| One(Some(image.clone()))))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InstalledImage>, D::Error> {
-        Ok(Vec::<One>::deserialize(deserializer)?.into_iter().filter_map(|One(image)| image).collect())
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<InstalledImage>, D::Error> {
+        Ok(Vec::<One>::deserialize(deserializer)?
+            .into_iter()
+            .filter_map(|One(image)| image)
+            .collect())
     }
 }
 
@@ -348,7 +370,11 @@ mod tests {
     #[test]
     fn the_state_of_an_idle_ecu_is_short_and_reads_back() {
         let status = EcuStatus {
-            installed: Some(InstalledImage { path: "gw".into(), length: 1, sha256: Sha256Digest::from_bytes([1; 32]) }),
+            installed: Some(InstalledImage {
+                path: "gw".into(),
+                length: 1,
+                sha256: Sha256Digest::from_bytes([1; 32]),
+            }),
             ..EcuStatus::default()
         };
         let text = serde_json::to_string(&status).unwrap();
@@ -359,7 +385,11 @@ mod tests {
 
     #[test]
     fn the_newest_accepted_images_are_kept() {
-        let image = |length| InstalledImage { path: "gw".into(), length, sha256: Sha256Digest::from_bytes([1; 32]) };
+        let image = |length| InstalledImage {
+            path: "gw".into(),
+            length,
+            sha256: Sha256Digest::from_bytes([1; 32]),
+        };
         let mut status = EcuStatus { unexpected: true, ..EcuStatus::default() };
         (1..=9).chain([4]).for_each(|length| status.accept(image(length)));
         let text = serde_json::to_string(&status).unwrap();

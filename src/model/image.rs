@@ -87,13 +87,15 @@ name_type!(
     128
 );
 name_type!(
-    /// Version of a piece of software: printable ASCII, 1 to 128 characters, in whatever scheme its makers use.
+    /// Version of a piece of software: printable ASCII, 1 to 128 characters, in whatever scheme its
+    /// makers use.
     ImageVersion,
     "version",
     128
 );
 name_type!(
-    /// Hardware identifier (Uptane 2.1.0, 5.2.3.1.1): printable ASCII without spaces, 1 to 64 characters.
+    /// Hardware identifier (Uptane 2.1.0, 5.2.3.1.1): printable ASCII without spaces, 1 to 64
+    /// characters.
     HardwareId,
     "hardware_id",
     64
@@ -101,19 +103,24 @@ name_type!(
 
 pub(super) use name_type;
 
-pub(super) fn parse_name(field: &'static str, text: &str, max: usize) -> Result<String, ParseFieldError> {
+pub(super) fn parse_name(
+    field: &'static str,
+    text: &str,
+    max: usize,
+) -> Result<String, ParseFieldError> {
     if text.is_empty() || text.len() > max {
         return Err(ParseFieldError::Length { field, max });
     }
-    // Only ASCII: jsoncpp and OLPC canonical JSON disagree on everything else (shared signatures would break).
+    // Only ASCII: jsoncpp and OLPC canonical JSON disagree on everything else (shared signatures
+    // would break).
     match text.chars().find(|c| !is_allowed(field, *c)) {
         Some(character) => Err(ParseFieldError::Character { field, character }),
         None => Ok(text.to_owned()),
     }
 }
 
-/// Ids of vehicles and ECUs are parts of URLs and of file names, and appear in globs and CSV: none of their characters may
-/// mean anything there.
+/// Ids of vehicles and ECUs are parts of URLs and of file names, and appear in globs and CSV: none
+/// of their characters may mean anything there.
 fn is_allowed(field: &str, c: char) -> bool {
     match field {
         "vin" | "ecu_serial" => c.is_ascii_alphanumeric() || "-._".contains(c),
@@ -243,7 +250,10 @@ mod tests {
         let error = |character| Err(ParseFieldError::Character { field: "name", character });
         assert_eq!("a\nb".parse::<ImageName>(), error('\n'));
         assert_eq!("gäteway".parse::<ImageName>(), error('ä'));
-        assert_eq!("".parse::<ImageName>(), Err(ParseFieldError::Length { field: "name", max: 128 }));
+        assert_eq!(
+            "".parse::<ImageName>(),
+            Err(ParseFieldError::Length { field: "name", max: 128 })
+        );
     }
 
     #[test]
@@ -256,7 +266,11 @@ mod tests {
     fn release_counter_fits_every_json_reader() {
         assert_eq!("9007199254740991".parse::<ReleaseCounter>().map(u64::from), Ok((1 << 53) - 1));
         for text in ["9007199254740992", "-1", "1.0", ""] {
-            assert_eq!(text.parse::<ReleaseCounter>(), Err(ParseFieldError::ReleaseCounter), "{text}");
+            assert_eq!(
+                text.parse::<ReleaseCounter>(),
+                Err(ParseFieldError::ReleaseCounter),
+                "{text}"
+            );
         }
     }
 }

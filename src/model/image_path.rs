@@ -12,10 +12,11 @@ pub const ENVELOPE_SUFFIX: &str = ".jwe";
 
 /// A target path such as `gw/4.2.0/gateway.bin`: one to sixteen parts between single slashes.
 ///
-/// The rules keep every client agreeing on the bytes and every file system able to hold them (TUF 1.0.34, 4.5;
-/// Uptane 2.1.0, 5.2.7): letters, digits and `-._~+@=,` only, no leading slash, no empty part, no part that is
-/// `.` or `..`, at most 255 bytes a part. The first and the last part get a digest and a dot in front of them in
-/// the published names, and the last one may get [`ENVELOPE_SUFFIX`], so these two are at most 186 bytes.
+/// The rules keep every client agreeing on the bytes and every file system able to hold them (TUF
+/// 1.0.34, 4.5; Uptane 2.1.0, 5.2.7): letters, digits and `-._~+@=,` only, no leading slash, no
+/// empty part, no part that is `.` or `..`, at most 255 bytes a part. The first and the last part
+/// get a digest and a dot in front of them in the published names, and the last one may get
+/// [`ENVELOPE_SUFFIX`], so these two are at most 186 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImagePath(String);
@@ -34,12 +35,14 @@ impl ImagePath {
 
 /// The two names under which a target's file is published, below `targets/`.
 ///
-/// python-tuf puts the digest before the file name, tough before the whole path; TUF 1.0.34 (6.2.1) can be read
-/// both ways. They are one name where the target isn't in a folder.
+/// python-tuf puts the digest before the file name, tough before the whole path; TUF 1.0.34 (6.2.1)
+/// can be read both ways. They are one name where the target isn't in a folder.
 #[cfg(feature = "server")]
 pub(crate) fn published_names(target: &str, digest: &Sha256Digest) -> (String, Option<String>) {
     match target.rsplit_once('/') {
-        Some((folder, file)) => (format!("{folder}/{digest}.{file}"), Some(format!("{digest}.{target}"))),
+        Some((folder, file)) => {
+            (format!("{folder}/{digest}.{file}"), Some(format!("{digest}.{target}")))
+        }
         None => (format!("{digest}.{target}"), None),
     }
 }
@@ -95,12 +98,16 @@ impl FromStr for ImagePath {
             check_part(part)?;
         }
         // Such a folder could be the published name of another image, which is a file.
-        if let Some(folder) = parts[..parts.len() - 1].iter().find(|part| starts_with_digest(part)) {
+        if let Some(folder) = parts[..parts.len() - 1].iter().find(|part| starts_with_digest(part))
+        {
             return Err(E::Reserved((*folder).to_owned()));
         }
         for end in [parts[0], parts[parts.len() - 1]] {
             if end.len() > MAX_PREFIXED_PART_BYTES {
-                return Err(E::PartTooLong { part: end.to_owned(), limit: MAX_PREFIXED_PART_BYTES });
+                return Err(E::PartTooLong {
+                    part: end.to_owned(),
+                    limit: MAX_PREFIXED_PART_BYTES,
+                });
             }
         }
         let file = parts[parts.len() - 1];
@@ -116,7 +123,9 @@ fn check_part(part: &str) -> Result<(), ParseImagePathError> {
     match part {
         "" => Err(E::EmptyPart),
         "." | ".." => Err(E::DotPart),
-        _ if part.len() > MAX_PART_BYTES => Err(E::PartTooLong { part: part.to_owned(), limit: MAX_PART_BYTES }),
+        _ if part.len() > MAX_PART_BYTES => {
+            Err(E::PartTooLong { part: part.to_owned(), limit: MAX_PART_BYTES })
+        }
         _ => Ok(()),
     }
 }
@@ -125,8 +134,8 @@ fn starts_with_digest(part: &str) -> bool {
     part.split_once('.').is_some_and(|(digest, _)| digest.parse::<Sha256Digest>().is_ok())
 }
 
-/// RFC 3986's unreserved characters and four more that appear in version numbers; none needs quoting in a URL path,
-/// and none means anything to a shell glob or a TUF path pattern.
+/// RFC 3986's unreserved characters and four more that appear in version numbers; none needs
+/// quoting in a URL path, and none means anything to a shell glob or a TUF path pattern.
 fn is_allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~+@=,".contains(c)
 }
@@ -191,7 +200,13 @@ mod tests {
 
     #[test]
     fn accepts_what_firmware_is_called() {
-        for path in ["a", "gw/4.2.0/gateway.bin", "gw/1.0.0-rc.1+build~7/x@2=3,4.img", "a/..b/c..", ".hidden"] {
+        for path in [
+            "a",
+            "gw/4.2.0/gateway.bin",
+            "gw/1.0.0-rc.1+build~7/x@2=3,4.img",
+            "a/..b/c..",
+            ".hidden",
+        ] {
             check(path, Ok(()));
         }
         check(&format!("{}/{}", "a".repeat(186), "b".repeat(186)), Ok(()));

@@ -1,7 +1,8 @@
 //! The nouns of Motorcade: ids, names, digests and limits, as types that can't hold a bad value.
 //!
-//! Everything here is plain data with its parser. Nothing in this module does I/O, reads a clock or knows how a
-//! value is stored, signed or served. Each parser names the field and the rule that the value broke.
+//! Everything here is plain data with its parser. Nothing in this module does I/O, reads a clock or
+//! knows how a value is stored, signed or served. Each parser names the field and the rule that the
+//! value broke.
 
 mod base_url;
 pub mod clock;
@@ -31,10 +32,14 @@ pub use digest::{ParseDigestError, Sha256Digest};
 pub use event::{EventKind, NewEvent, VehicleEvent};
 #[cfg(feature = "server")]
 pub use fleet::{
-    AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord, EcuStatus, FallenFrom,
-    Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus, VerifiedUnder,
+    AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord,
+    EcuStatus, FallenFrom, Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus,
+    VerifiedUnder,
 };
-pub use image::{HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter, TargetFormat};
+pub use image::{
+    HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter,
+    TargetFormat,
+};
 #[cfg(feature = "server")]
 pub(crate) use image_path::published_names;
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};

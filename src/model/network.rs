@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 /// One address, or all that have the same beginning, as in `10.0.0.0/8`.
 ///
-/// IPv4 addresses that are written as IPv6 ones (`::ffff:10.0.0.1`, RFC 4291, 2.5.5.2) are the same as without that: a
-/// listener on `[::]` sees IPv4 clients by such addresses.
+/// IPv4 addresses that are written as IPv6 ones (`::ffff:10.0.0.1`, RFC 4291, 2.5.5.2) are the same
+/// as without that: a listener on `[::]` sees IPv4 clients by such addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(IpNet);
@@ -41,7 +41,9 @@ impl FromStr for Network {
         }
         let network: IpNet = text.parse().map_err(|_| NetworkError)?;
         let IpNet::V6(six) = network else { return Ok(Self(network.trunc())) };
-        let Some(length) = six.prefix_len().checked_sub(MAPPED_PREFIX) else { return Ok(Self(network.trunc())) };
+        let Some(length) = six.prefix_len().checked_sub(MAPPED_PREFIX) else {
+            return Ok(Self(network.trunc()));
+        };
         let Some(four) = six.addr().to_ipv4_mapped() else { return Ok(Self(network.trunc())) };
         let four = Ipv4Net::new(four, length).map_err(|_| NetworkError)?;
         Ok(Self(IpNet::V4(four).trunc()))

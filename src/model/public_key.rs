@@ -1,9 +1,9 @@
-//! Public keys that protect nothing, although they have the form of a key: numbers that anybody factors, points of small
-//! order, points off the curve.
+//! Public keys that protect nothing, although they have the form of a key: numbers that anybody
+//! factors, points of small order, points off the curve.
 //!
-//! This is the one check of every public key that comes in, for encryption and for signatures. P-256 is not here: the
-//! types of its keys hold that a point is on the curve and not the neutral one, and all of its points have the same
-//! order.
+//! This is the one check of every public key that comes in, for encryption and for signatures.
+//! P-256 is not here: the types of its keys hold that a point is on the curve and not the neutral
+//! one, and all of its points have the same order.
 
 mod ed25519;
 mod modulus;
@@ -15,7 +15,9 @@ pub use modulus::check_rsa;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
     /// An exponent with which RSA is no encryption, or one that only slows down.
-    #[error("the RSA exponent must be odd and from 3 to 2^33 - 1: make a new key with the usual 65537")]
+    #[error(
+        "the RSA exponent must be odd and from 3 to 2^33 - 1: make a new key with the usual 65537"
+    )]
     Exponent,
     /// A modulus that trial division factors.
     #[error("the RSA modulus is divisible by {factor}, so anybody can factor it: make a new key")]
@@ -42,9 +44,13 @@ pub enum WeakKey {
     #[error("the RSA modulus is a prime, so anybody can compute the private key: make a new key")]
     Prime,
     /// Bytes that are no point of edwards25519, or not in their one form (RFC 8032, 5.1.3).
-    #[error("the public key is not a point on the curve of Ed25519: it was damaged on the way, or made to attack")]
+    #[error(
+        "the public key is not a point on the curve of Ed25519: it was damaged on the way, or made to attack"
+    )]
     NotAPoint,
     /// A point under which anybody can sign.
-    #[error("the public key is a point of small order, for which anybody can make signatures: make a new key")]
+    #[error(
+        "the public key is a point of small order, for which anybody can make signatures: make a new key"
+    )]
     SmallOrder,
 }

@@ -50,15 +50,15 @@ pub struct TargetEntry {
 }
 
 impl TargetEntry {
-    /// How many bytes it takes in a targets file at most: what is around path and `custom` is 131 bytes with the longest
-    /// length.
+    /// How many bytes it takes in a targets file at most: what is around path and `custom` is 131
+    /// bytes with the longest length.
     pub fn listed_bytes(&self) -> u64 {
         let texts = self.path.len() + self.custom.as_ref().map_or(0, String::len);
         texts as u64 + 160
     }
 }
 
-/// How many bytes of entries one hash bin lists at most. The rest of the file, its signatures, is far below a tenth of
-/// that, and the clients with the tightest bounds (python-tuf and go-tuf) take 5,000,000 bytes; tough takes 10 MiB and
-/// `motorcade-vehicle` 8 MiB.
+/// How many bytes of entries one hash bin lists at most. The rest of the file, its signatures, is
+/// far below a tenth of that, and the clients with the tightest bounds (python-tuf and go-tuf) take
+/// 5,000,000 bytes; tough takes 10 MiB and `motorcade-vehicle` 8 MiB.
 pub const MAX_BIN_BYTES: u64 = 4 * 1024 * 1024; // 4 MiB

@@ -1,7 +1,8 @@
-//! JSON without duplicate member names, at every level (RFC 7515 section 4, RFC 7516 section 4, RFC 7517 section 4).
+//! JSON without duplicate member names, at every level (RFC 7515 section 4, RFC 7516 section 4, RFC
+//! 7517 section 4).
 //!
-//! Two parsers that each take another one of two `alg` members can be played against each other. This walk keeps no
-//! values, so that secrets in the text are not copied.
+//! Two parsers that each take another one of two `alg` members can be played against each other.
+//! This walk keeps no values, so that secrets in the text are not copied.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -116,12 +117,17 @@ impl<'de> Visitor<'de> for Walk<'_> {
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Makes a name from someone's input fit to be shown: a short token of plain characters, or no more than a hint.
+/// Makes a name from someone's input fit to be shown: a short token of plain characters, or no more
+/// than a hint.
 ///
 /// A secret pasted into the wrong member of a JWK must not come back in an error.
 pub fn printable(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+. #".contains(c);
-    if name.len() <= MAX_PRINTABLE && name.chars().all(plain) { name.to_owned() } else { "(unprintable)".to_owned() }
+    if name.len() <= MAX_PRINTABLE && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        "(unprintable)".to_owned()
+    }
 }
 
 /// Shorter than the shortest secret in base64url (32 bytes are 43 characters).
@@ -140,7 +146,11 @@ mod tests {
             (r#"{"alg":1,"\u0061lg":2}"#, "alg"),
             ("{\"\u{fc}\":1,\"\u{fc}\":2}", "(unprintable)"),
         ] {
-            assert_eq!(check_json(text), Err(JsonFault::Duplicate { member: member.to_owned() }), "{text}");
+            assert_eq!(
+                check_json(text),
+                Err(JsonFault::Duplicate { member: member.to_owned() }),
+                "{text}"
+            );
         }
     }
 

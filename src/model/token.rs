@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The role of an API token.
 ///
-/// Roles don't nest but for reading: whoever may change something may also see it, and that is all that a
+/// Roles don't nest but for reading: whoever may change something may also see it, and that is all
+/// that a
 /// [`AccessRole::Viewer`] may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -27,7 +28,8 @@ pub enum AccessRole {
 
 impl AccessRole {
     /// Every role, in the order in which messages list them.
-    pub const ALL: [Self; 5] = [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer, Self::Enroller];
+    pub const ALL: [Self; 5] =
+        [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer, Self::Enroller];
     /// The roles that may see what the API shows.
     pub const READERS: [Self; 4] = [Self::Uploader, Self::Engineer, Self::Officer, Self::Viewer];
 

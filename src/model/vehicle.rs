@@ -9,7 +9,8 @@ use super::Sha256Digest;
 use super::image::{ParseFieldError, name_type, parse_name};
 
 name_type!(
-    /// Unique id of a vehicle, such as its VIN (Uptane 2.1.0, 5.3.2.2): letters, digits and `-._`, 1 to 64 characters.
+    /// Unique id of a vehicle, such as its VIN (Uptane 2.1.0, 5.3.2.2): letters, digits and `-._`,
+    /// 1 to 64 characters.
     ///
     /// It identifies a person's property: it **must not** get into logs or metrics.
     VehicleId,
@@ -17,7 +18,8 @@ name_type!(
     64
 );
 name_type!(
-    /// ECU identifier (Uptane 2.1.0, 5.3.2.2), unique among all ECUs: letters, digits and `-._`, 1 to 64 characters.
+    /// ECU identifier (Uptane 2.1.0, 5.3.2.2), unique among all ECUs: letters, digits and `-._`, 1
+    /// to 64 characters.
     EcuSerial,
     "ecu_serial",
     64
@@ -47,7 +49,10 @@ impl FromStr for EcuRole {
     type Err = ParseFieldError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Primary, Self::Secondary].into_iter().find(|role| role.as_str() == text).ok_or(ParseFieldError::EcuRole)
+        [Self::Primary, Self::Secondary]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(ParseFieldError::EcuRole)
     }
 }
 
@@ -57,8 +62,8 @@ impl fmt::Display for EcuRole {
     }
 }
 
-/// The image that an ECU says it runs: the target's path, length and digest, and so the sealed image's (Uptane 2.1.0,
-/// 5.4.2.1.2: the non-custom information of its Targets metadata).
+/// The image that an ECU says it runs: the target's path, length and digest, and so the sealed
+/// image's (Uptane 2.1.0, 5.4.2.1.2: the non-custom information of its Targets metadata).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledImage {
     /// Target path. Not an [`super::ImagePath`]: what a factory installed was never uploaded here.
@@ -70,8 +75,8 @@ pub struct InstalledImage {
 }
 
 impl InstalledImage {
-    /// Whether it stands for no image at all: what an ECU reports before its first, and after one that was cut off while it
-    /// was written over the one before.
+    /// Whether it stands for no image at all: what an ECU reports before its first, and after one
+    /// that was cut off while it was written over the one before.
     pub fn is_nothing(&self) -> bool {
         self.length == 0 && self.sha256 == EMPTY
     }
@@ -79,8 +84,8 @@ impl InstalledImage {
 
 /// SHA-256 of no bytes.
 const EMPTY: Sha256Digest = Sha256Digest::from_bytes([
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
-    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+    0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ]);
 
 #[cfg(test)]
@@ -97,7 +102,9 @@ mod tests {
     fn ids_are_safe_in_urls_and_file_names() {
         assert!("WVWZZZ1JZXW000001".parse::<VehicleId>().is_ok());
         assert!("gw-0001.a_b".parse::<EcuSerial>().is_ok());
-        for (text, character) in [("a/b", '/'), ("a b", ' '), ("a,b", ','), ("a%2f", '%'), ("\u{e4}", '\u{e4}')] {
+        for (text, character) in
+            [("a/b", '/'), ("a b", ' '), ("a,b", ','), ("a%2f", '%'), ("\u{e4}", '\u{e4}')]
+        {
             let error = ParseFieldError::Character { field: "vin", character };
             assert_eq!(text.parse::<VehicleId>(), Err(error));
         }

@@ -1,7 +1,7 @@
 //! Between hyper, which speaks HTTP/1.1 (RFC 9112), and actix-web, which has the routes.
 //!
-//! hyper takes one request at a time from a connection: the next one is looked at once the response is out. It asks for a
-//! body (`100 Continue`) when a handler first reads it.
+//! hyper takes one request at a time from a connection: the next one is looked at once the response
+//! is out. It asks for a body (`100 Continue`) when a handler first reads it.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -38,7 +38,8 @@ pub(super) struct Bridge<S> {
 
 impl<S, B> Service<Request<Incoming>> for Bridge<S>
 where
-    S: ActixService<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S: ActixService<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>
+        + 'static,
     B: MessageBody + 'static,
 {
     type Response = Response<Answer>;
@@ -72,13 +73,18 @@ where
 
 impl<S> Bridge<S> {
     /// `None` if a part of it means nothing to actix-web.
-    fn to_actix(&self, request: Request<Incoming>, is_read: &Rc<Cell<bool>>) -> Option<actix_http::Request> {
+    fn to_actix(
+        &self,
+        request: Request<Incoming>,
+        is_read: &Rc<Cell<bool>>,
+    ) -> Option<actix_http::Request> {
         let (parts, body) = request.into_parts();
         let payload = if is_read.get() {
             Payload::None
         } else {
             let watch = Arc::clone(&self.watch);
-            let body: BoxedPayloadStream = Box::pin(RequestBody { body, watch, is_read: Rc::clone(is_read) });
+            let body: BoxedPayloadStream =
+                Box::pin(RequestBody { body, watch, is_read: Rc::clone(is_read) });
             Payload::from(body)
         };
         let mut request = actix_http::Request::with_payload(payload);
@@ -86,7 +92,11 @@ impl<S> Bridge<S> {
         head.method = http::Method::from_bytes(parts.method.as_str().as_bytes()).ok()?;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         head.uri = target.parse().ok()?;
-        head.version = if parts.version == Version::HTTP_10 { http::Version::HTTP_10 } else { http::Version::HTTP_11 };
+        head.version = if parts.version == Version::HTTP_10 {
+            http::Version::HTTP_10
+        } else {
+            http::Version::HTTP_11
+        };
         head.peer_addr = Some(self.client);
         head.headers = actix_header::HeaderMap::with_capacity(parts.headers.len());
         for (name, value) in &parts.headers {
@@ -104,7 +114,8 @@ impl<S> Bridge<S> {
 fn from_actix<B: MessageBody + 'static>(response: actix_http::Response<B>) -> Response<Answer> {
     let (head, body) = response.map_into_boxed_body().into_parts();
     let mut answer = Response::new(Answer { body, watch: None });
-    *answer.status_mut() = StatusCode::from_u16(head.status().as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *answer.status_mut() =
+        StatusCode::from_u16(head.status().as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();
     headers.reserve(head.headers().len() + 1);
     for (name, value) in head.headers() {
@@ -192,7 +203,10 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = BodyFailed;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         if this.watch.as_ref().is_some_and(|watch| watch.0.is_client_behind(cx)) {
             return Poll::Pending; // else hyper would take more than it can send, and hold it for a slow reader

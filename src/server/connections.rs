@@ -1,8 +1,10 @@
-//! All connections of the server: how many there may be, what each is waiting for, and which have waited too long.
+//! All connections of the server: how many there may be, what each is waiting for, and which have
+//! waited too long.
 //!
-//! A connection writes down what it waits for in its [`Watch`]; one task looks at all of them twice a second and ends
-//! those that take too long. When there is no room for a new one, those that have waited longest for their client make
-//! it: so a client that only holds connections keeps nobody out.
+//! A connection writes down what it waits for in its [`Watch`]; one task looks at all of them twice
+//! a second and ends those that take too long. When there is no room for a new one, those that have
+//! waited longest for their client make it: so a client that only holds connections keeps nobody
+//! out.
 
 mod watch;
 
@@ -97,7 +99,13 @@ impl Drop for Admitted {
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
         metrics.show_endings(&Ending::ALL.map(Ending::label));
-        Arc::new(Self { bounds, origin: Instant::now(), next_id: AtomicU64::new(0), table: Mutex::default(), metrics })
+        Arc::new(Self {
+            bounds,
+            origin: Instant::now(),
+            next_id: AtomicU64::new(0),
+            table: Mutex::default(),
+            metrics,
+        })
     }
 
     /// Lets a connection in, and ends others if there is no room; `None` if all of them are busy.
@@ -113,7 +121,9 @@ impl Connections {
             }
         }
         if kind == Kind::Tls && table.count(Phase::Handshake) >= self.bounds.handshakes {
-            self.make_room(&mut table, self.bounds.handshakes, |watch| watch.phase() == Phase::Handshake)?;
+            self.make_room(&mut table, self.bounds.handshakes, |watch| {
+                watch.phase() == Phase::Handshake
+            })?;
         }
         if table.watches.len() >= self.bounds.total {
             self.make_room(&mut table, self.bounds.total, |_| true)?;
@@ -127,7 +137,12 @@ impl Connections {
     }
 
     /// Ends a few of `among` connections that fit: those that have waited longest for their client.
-    fn make_room(&self, table: &mut Table, among: usize, fits: impl Fn(&Watch) -> bool) -> Option<()> {
+    fn make_room(
+        &self,
+        table: &mut Table,
+        among: usize,
+        fits: impl Fn(&Watch) -> bool,
+    ) -> Option<()> {
         let mut waiting: Vec<(Duration, u64)> = table
             .watches
             .iter()

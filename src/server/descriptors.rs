@@ -4,7 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the number of files that this process may have open to what the system lets it have, and returns that.
+/// Raises the number of files that this process may have open to what the system lets it have, and
+/// returns that.
 ///
 /// # Errors
 ///

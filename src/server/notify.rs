@@ -37,7 +37,8 @@ impl Manager {
 
     fn tell(&self, message: &str) {
         let Some(address) = &self.0 else { return };
-        let told = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(message.as_bytes(), address));
+        let told = UnixDatagram::unbound()
+            .and_then(|socket| socket.send_to_addr(message.as_bytes(), address));
         if let Err(error) = told {
             tracing::warn!(%error, message, "the service manager can't be told");
         }

@@ -34,7 +34,8 @@ pub(super) struct Port {
 /// Serves a connection for as long as there is one.
 pub(super) async fn serve<S, B>(port: Port, routes: Rc<S>, stream: TcpStream)
 where
-    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>
+        + 'static,
     B: MessageBody + 'static,
 {
     let Ok(client) = stream.peer_addr() else { return }; // it is gone already
@@ -45,10 +46,13 @@ where
     };
     let _ = stream.set_nodelay(true); // slower without, and no worse
     let watched = WatchedStream::new(stream, Arc::clone(admitted.watch()));
-    // On the heap, since there are many: a plain connection has no room for the state of a handshake.
+    // On the heap, since there are many: a plain connection has no room for the state of a
+    // handshake.
     let serving: Pin<Box<dyn Future<Output = ()> + '_>> = match &port.tls {
         None => Box::pin(serve_http(&port, &admitted, routes, watched, client, None, None)),
-        Some((tls, refusals)) => Box::pin(serve_tls(&port, &admitted, routes, watched, client, tls, refusals)),
+        Some((tls, refusals)) => {
+            Box::pin(serve_tls(&port, &admitted, routes, watched, client, tls, refusals))
+        }
     };
     tokio::select! {
         () = serving => {}
@@ -65,7 +69,8 @@ async fn serve_tls<S, B>(
     tls: &Tls,
     refusals: &Refusals,
 ) where
-    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>
+        + 'static,
     B: MessageBody + 'static,
 {
     let replaced = tls.replaced(); // before the configuration is taken, so that no replacement is missed
@@ -83,7 +88,16 @@ async fn serve_tls<S, B>(
     admitted.watch().expect_first_head();
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.map(|certificate| PeerCertificate::new(certificate));
-    Box::pin(serve_http(port, admitted, routes, Box::new(stream), client, certificate, Some(replaced))).await;
+    Box::pin(serve_http(
+        port,
+        admitted,
+        routes,
+        Box::new(stream),
+        client,
+        certificate,
+        Some(replaced),
+    ))
+    .await;
 }
 
 /// Tells of a handshake that was ended because it took too long.
@@ -110,7 +124,8 @@ async fn serve_http<S, B, T>(
     certificate: Option<PeerCertificate>,
     replaced: Option<Receiver<()>>,
 ) where
-    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>
+        + 'static,
     B: MessageBody + 'static,
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -181,6 +196,9 @@ mod tests {
         refuse(stream, Kind::Plain).await;
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "),
+            "{answer}"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! TLS with client certificates (RFC 8446, RFC 5280): the server's own certificate, the OEM's CAs whose certificates vehicles
-//! have, and their revocation lists.
+//! TLS with client certificates (RFC 8446, RFC 5280): the server's own certificate, the OEM's CAs
+//! whose certificates vehicles have, and their revocation lists.
 //!
-//! The files are read when the server starts, on SIGHUP, and whenever they have changed. What was read is taken whole or
-//! not at all: a file that can't be used leaves in force what was in force before.
+//! The files are read when the server starts, on SIGHUP, and whenever they have changed. What was
+//! read is taken whole or not at all: a file that can't be used leaves in force what was in force
+//! before.
 
 mod files;
 mod refusal;
@@ -41,16 +42,26 @@ struct Loaded {
 }
 
 impl Tls {
-    /// Reads certificates, key and revocation lists. A client may come without a certificate, and is then known by its token
-    /// or not at all; one that another CA has signed, or that is revoked, gets no connection.
+    /// Reads certificates, key and revocation lists. A client may come without a certificate, and
+    /// is then known by its token or not at all; one that another CA has signed, or that is
+    /// revoked, gets no connection.
     ///
     /// # Errors
     ///
     /// If a file can't be read or used, or has nothing of what it is for; the message names it.
-    pub(super) fn load(config: &TlsConfig, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
+    pub(super) fn load(
+        config: &TlsConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Arc<Self>> {
         let loaded = Loaded::read(config, &clock)?;
-        let tls =
-            Self { config: config.clone(), clock, metrics, current: RwLock::new(loaded), replaced: Sender::new(()) };
+        let tls = Self {
+            config: config.clone(),
+            clock,
+            metrics,
+            current: RwLock::new(loaded),
+            replaced: Sender::new(()),
+        };
         tls.show_expiries();
         tls.warn_of_expiries();
         Ok(Arc::new(tls))
@@ -61,8 +72,8 @@ impl Tls {
         Arc::clone(&self.read().server)
     }
 
-    /// Tells when something else is in force than now. A connection that was made before then **must** end with the request
-    /// that it is at: its certificate may have been revoked.
+    /// Tells when something else is in force than now. A connection that was made before then
+    /// **must** end with the request that it is at: its certificate may have been revoked.
     pub(super) fn replaced(&self) -> Receiver<()> {
         self.replaced.subscribe()
     }
@@ -109,15 +120,16 @@ impl Loaded {
     fn read(config: &TlsConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
         let fingerprint = Fingerprint::of(config); // first: whatever changes from here on is noticed
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
         let mut expiries = Expiries::default();
         let builder = match &config.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let (roots, expires) = files::authorities(path)?;
                 expiries.client_ca = Some(expires);
-                let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let mut verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 if let Some(path) = &config.client_crl {
                     let lists = files::revocation_lists(path)?;
                     expiries.client_crl = Some(lists.next_update);
@@ -125,17 +137,23 @@ impl Loaded {
                 }
                 let verifier = verifier.allow_unauthenticated().build()?;
                 let until = expiries.client_crl.map(|expires| after(expires, config.crl_grace));
-                builder.with_client_cert_verifier(Unexpired::new(verifier, until, Arc::clone(clock)))
+                builder.with_client_cert_verifier(Unexpired::new(
+                    verifier,
+                    until,
+                    Arc::clone(clock),
+                ))
             }
         };
         let (chain, expires) = files::certificate_chain(&config.certificate)?;
         expiries.server_certificate = Some(expires);
         let certificate = config.certificate.display();
-        let mut server = builder
-            .with_single_cert(chain, files::private_key(&config.key)?)
-            .with_context(|| format!("failed to use {certificate} with the key in {}", config.key.display()))?;
+        let mut server =
+            builder.with_single_cert(chain, files::private_key(&config.key)?).with_context(
+                || format!("failed to use {certificate} with the key in {}", config.key.display()),
+            )?;
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A session that is resumed is not verified again, and its certificate may have been revoked since.
+        // A session that is resumed is not verified again, and its certificate may have been
+        // revoked since.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(Self { server: Arc::new(server), expiries, fingerprint })

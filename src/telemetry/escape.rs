@@ -1,7 +1,8 @@
 //! What comes from outside stays within its field of its log line.
 //!
-//! A value can hold a line's end, the sequences that a terminal obeys, or what looks like another field. In text, each
-//! value is made visible, and quoted where it would not stand alone; in JSON, what the format itself lets through.
+//! A value can hold a line's end, the sequences that a terminal obeys, or what looks like another
+//! field. In text, each value is made visible, and quoted where it would not stand alone; in JSON,
+//! what the format itself lets through.
 
 use std::fmt::{self, Debug, Write};
 
@@ -71,13 +72,21 @@ fn stands_alone(value: &str) -> bool {
             });
             !ends_early && !is_escaped
         }
-        None => !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '=' | '{' | '}')),
+        None => {
+            !value.is_empty()
+                && !value
+                    .contains(|c: char| c.is_whitespace() || matches!(c, '"' | '=' | '{' | '}'))
+        }
     }
 }
 
 fn write_visible(writer: &mut impl Write, text: &str) -> fmt::Result {
     for c in text.chars() {
-        if is_invisible(c) { write!(writer, "{}", c.escape_default())? } else { writer.write_char(c)? }
+        if is_invisible(c) {
+            write!(writer, "{}", c.escape_default())?
+        } else {
+            writer.write_char(c)?
+        }
     }
     Ok(())
 }
@@ -96,8 +105,9 @@ pub(super) fn visible_json(line: &str) -> String {
     visible
 }
 
-/// Whether a character does something to what is shown after or before it instead of being shown itself: control
-/// characters, line and paragraph separators, marks of direction, and those of no width.
+/// Whether a character does something to what is shown after or before it instead of being shown
+/// itself: control characters, line and paragraph separators, marks of direction, and those of no
+/// width.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -116,16 +126,23 @@ mod tests {
 
     #[test]
     fn what_a_terminal_obeys_is_made_visible() {
-        assert_eq!(visible("a\r\nb\tc\u{1b}[31m\u{9b}31m\u{7f}\0"), r"a\r\nb\tc\u{1b}[31m\u{9b}31m\u{7f}\u{0}");
+        assert_eq!(
+            visible("a\r\nb\tc\u{1b}[31m\u{9b}31m\u{7f}\0"),
+            r"a\r\nb\tc\u{1b}[31m\u{9b}31m\u{7f}\u{0}"
+        );
         assert_eq!(visible("\u{202e}gnp.exe\u{2028}\u{feff}"), r"\u{202e}gnp.exe\u{2028}\u{feff}");
         assert_eq!(visible("Größe 4.2.0 \"ok\" \\ 漢"), "Größe 4.2.0 \"ok\" \\ 漢");
     }
 
     #[test]
     fn json_stays_what_it_is() {
-        let line = serde_json::json!({ "error": "a\u{85}b\u{202e}\u{7f}\n", "path": "gw/ü" }).to_string();
+        let line =
+            serde_json::json!({ "error": "a\u{85}b\u{202e}\u{7f}\n", "path": "gw/ü" }).to_string();
         let escaped = visible_json(&format!("{line}\n"));
-        assert!(escaped.ends_with("}\n") && !escaped.trim_end().contains(is_invisible), "{escaped}");
+        assert!(
+            escaped.ends_with("}\n") && !escaped.trim_end().contains(is_invisible),
+            "{escaped}"
+        );
         let (before, after): (serde_json::Value, serde_json::Value) =
             (serde_json::from_str(&line).unwrap(), serde_json::from_str(&escaped).unwrap());
         assert_eq!(before, after);
@@ -136,7 +153,18 @@ mod tests {
         for alone in ["200", "0.25", "gw/1/a.bin", "\"a b\"", r#""a \"b\" c""#, "[1,2]", "\"\""] {
             assert!(stands_alone(alone), "{alone}");
         }
-        for other in ["", "a b", "a=b", "x\"", "\"", "\"a\" b=\"c\"", r#""a\""#, "a{b", "a\nb", "[\"a\", \"b\"]"] {
+        for other in [
+            "",
+            "a b",
+            "a=b",
+            "x\"",
+            "\"",
+            "\"a\" b=\"c\"",
+            r#""a\""#,
+            "a{b",
+            "a\nb",
+            "[\"a\", \"b\"]",
+        ] {
             assert!(!stands_alone(other), "{other}");
         }
     }

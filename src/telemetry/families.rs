@@ -1,11 +1,12 @@
 //! Creation of metric families under the `motorcade_` prefix, and the labels that come from enums.
 //!
-//! A family that cannot be created is a mistake in this directory, found by the first test that runs.
+//! A family that cannot be created is a mistake in this directory, found by the first test that
+//! runs.
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// How an upload ended.
@@ -24,7 +25,8 @@ pub enum UploadOutcome {
 }
 
 impl UploadOutcome {
-    pub(super) const ALL: [Self; 5] = [Self::Created, Self::Unchanged, Self::Rejected, Self::Failed, Self::Cancelled];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Created, Self::Unchanged, Self::Rejected, Self::Failed, Self::Cancelled];
 
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -57,8 +59,15 @@ pub enum UploadStage {
 }
 
 impl UploadStage {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Receive, Self::HashPlaintext, Self::Seal, Self::HashSealed, Self::Write, Self::Envelope, Self::Publish];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Receive,
+        Self::HashPlaintext,
+        Self::Seal,
+        Self::HashSealed,
+        Self::Write,
+        Self::Envelope,
+        Self::Publish,
+    ];
 
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -97,7 +106,12 @@ pub(super) fn int_counter(registry: &Registry, name: &str, help: &str) -> IntCou
     register(registry, IntCounter::with_opts(opts(name, help)))
 }
 
-pub(super) fn int_counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn int_counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> IntCounterVec {
     register(registry, IntCounterVec::new(opts(name, help), labels))
 }
 
@@ -109,7 +123,12 @@ pub(super) fn int_gauge(registry: &Registry, name: &str, help: &str) -> IntGauge
     register(registry, IntGauge::with_opts(opts(name, help)))
 }
 
-pub(super) fn int_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(super) fn int_gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> IntGaugeVec {
     register(registry, IntGaugeVec::new(opts(name, help), labels))
 }
 

@@ -1,10 +1,12 @@
-//! Sets up the one `tracing` subscriber: log lines on stderr and, when asked for, spans to an OTLP endpoint.
+//! Sets up the one `tracing` subscriber: log lines on stderr and, when asked for, spans to an OTLP
+//! endpoint.
 //!
-//! Lines go through a [`Queue`], so that nothing ever waits for whoever reads them, and what came from outside is made
-//! visible in them ([`super::escape`]).
+//! Lines go through a [`Queue`], so that nothing ever waits for whoever reads them, and what came
+//! from outside is made visible in them ([`super::escape`]).
 //!
-//! Reads nothing from the environment: `config` does, and hands over a [`TelemetryConfig`]. The exporter has a plain
-//! thread of its own with a blocking HTTP client, so it works whether or not an async runtime is there.
+//! Reads nothing from the environment: `config` does, and hands over a [`TelemetryConfig`]. The
+//! exporter has a plain thread of its own with a blocking HTTP client, so it works whether or not
+//! an async runtime is there.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -33,7 +35,8 @@ use super::trace::TraceExport;
 pub struct TelemetryConfig {
     /// Shape of the log lines.
     pub log_format: LogFormat,
-    /// Directives such as `info` or `motorcade=debug,warn`; of two that match, the more specific counts.
+    /// Directives such as `info` or `motorcade=debug,warn`; of two that match, the more specific
+    /// counts.
     pub log_filter: String,
     /// Base URL of an OTLP/HTTP collector such as `http://localhost:4318`; `None` exports nothing.
     pub otlp_endpoint: Option<String>,
@@ -53,7 +56,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the subscriber for the whole process; **must** be called once, before the first log line.
+/// Installs the subscriber for the whole process; **must** be called once, before the first log
+/// line.
 ///
 /// # Errors
 ///
@@ -65,7 +69,8 @@ pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, Error> {
     Ok(guard)
 }
 
-/// Keeps the exporter alive; flushes what it and the log still hold when it is dropped, for as long as that may take.
+/// Keeps the exporter alive; flushes what it and the log still hold when it is dropped, for as long
+/// as that may take.
 #[must_use = "dropping the guard ends the export of traces"]
 #[derive(Debug)]
 pub struct TelemetryGuard {
@@ -127,7 +132,8 @@ fn build(config: &TelemetryConfig) -> Result<(Dispatch, TelemetryGuard), Error> 
         .map_err(|source| Error::Filter { filter: config.log_filter.clone(), source })?;
     let log = stderr_queue().map_err(Error::Output)?;
     let Some(endpoint) = &config.otlp_endpoint else {
-        let dispatch = Registry::default().with(filter).with(log_layer(config.log_format, log.clone())).into();
+        let dispatch =
+            Registry::default().with(filter).with(log_layer(config.log_format, log.clone())).into();
         return Ok((dispatch, TelemetryGuard { exporter: None, log }));
     };
     let provider = span_provider(endpoint, &config.service_name)?;
@@ -144,13 +150,15 @@ fn build(config: &TelemetryConfig) -> Result<(Dispatch, TelemetryGuard), Error> 
     Ok((dispatch, TelemetryGuard { exporter, log }))
 }
 
-/// Our spans down to debug, which is where the requests for `/repo` are, and our events down to info.
+/// Our spans down to debug, which is where the requests for `/repo` are, and our events down to
+/// info.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     let most_verbose = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
     metadata.target().starts_with("motorcade") && *metadata.level() <= most_verbose
 }
 
-/// Not through `io::stderr`: a write that hangs would hold its lock, and whoever else prints would hang with it.
+/// Not through `io::stderr`: a write that hangs would hold its lock, and whoever else prints would
+/// hang with it.
 fn stderr_queue() -> io::Result<Queue> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     Queue::start(stderr, |lines| warn!(lines, "log lines were dropped, since nobody read them"))
@@ -192,7 +200,9 @@ enum Shape {
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match (self.shape, std::str::from_utf8(line)) {
-            (Shape::Json, Ok(text)) if !text.bytes().all(|byte| byte == b'\n' || (b' '..0x7f).contains(&byte)) => {
+            (Shape::Json, Ok(text))
+                if !text.bytes().all(|byte| byte == b'\n' || (b' '..0x7f).contains(&byte)) =>
+            {
                 self.queue.push(visible_json(text).as_bytes());
             }
             _ => self.queue.push(line),
@@ -222,7 +232,8 @@ fn span_provider(endpoint: &str, service_name: &str) -> Result<SdkTracerProvider
         .build()
         .map_err(|source| Error::Exporter { endpoint: endpoint.to_owned(), source })?;
     let resource = Resource::builder().with_service_name(service_name.to_owned()).build();
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    let provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     Ok(provider)
 }
 

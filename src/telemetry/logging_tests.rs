@@ -69,7 +69,8 @@ fn export_one_request(endpoint: String, incoming: Option<TraceContext>) -> Strin
     let (dispatch, guard) = build(&config).unwrap();
     assert_eq!(guard.trace_export(), TraceExport::Otlp);
     let trace_id = tracing::dispatcher::with_default(&dispatch, || {
-        let span = info_span!(target: "motorcade::http", "request", http.route = tracing::field::Empty);
+        let span =
+            info_span!(target: "motorcade::http", "request", http.route = tracing::field::Empty);
         let trace_id = TraceContext::attach(incoming, &span, TraceExport::Otlp);
         let _entered = span.enter();
         trace_span!(target: "motorcade::http", "too_fine").in_scope(|| ());
@@ -149,7 +150,10 @@ impl Write for Received {
     }
 }
 
-fn logged(layer: impl FnOnce(Queue) -> Box<dyn Layer<Registry> + Send + Sync>, log: impl FnOnce()) -> String {
+fn logged(
+    layer: impl FnOnce(Queue) -> Box<dyn Layer<Registry> + Send + Sync>,
+    log: impl FnOnce(),
+) -> String {
     crate::telemetry::ask_all_subscribers();
     let received = Received::default();
     let queue = Queue::start(received.clone(), |_| ()).unwrap();
@@ -163,12 +167,15 @@ fn log_what_came_from_outside() {
     let text = "x\nforged line\u{1b}[31m\u{9b}31m level=ERROR";
     let error = io::Error::other(text);
     let span = info_span!("request", shown = %text, debugged = ?text);
-    span.in_scope(|| info!(shown = %text, as_text = text, error = %error, number = 7, "at work on {text}"));
+    span.in_scope(
+        || info!(shown = %text, as_text = text, error = %error, number = 7, "at work on {text}"),
+    );
 }
 
 #[test]
 fn no_field_of_a_text_line_is_left_by_its_value() {
-    let text = logged(|queue| text_layer(queue).with_ansi(false).boxed(), log_what_came_from_outside);
+    let text =
+        logged(|queue| text_layer(queue).with_ansi(false).boxed(), log_what_came_from_outside);
     assert_eq!(text.matches('\n').count(), 1, "{text:?}");
     let line = text.strip_suffix('\n').unwrap();
     assert!(!line.contains(char::is_control), "{line:?}");
@@ -184,7 +191,8 @@ fn no_field_of_a_text_line_is_left_by_its_value() {
 
 #[test]
 fn colours_are_the_only_thing_that_a_terminal_obeys() {
-    let text = logged(|queue| text_layer(queue).with_ansi(true).boxed(), log_what_came_from_outside);
+    let text =
+        logged(|queue| text_layer(queue).with_ansi(true).boxed(), log_what_came_from_outside);
     assert_eq!(text.matches('\n').count(), 1, "{text:?}");
     assert!(text.contains("\u{1b}[3mshown\u{1b}[0m"), "{text:?}");
     assert!(!text.contains("\u{1b}[31m") && !text.contains('\u{9b}'), "{text:?}");

@@ -1,21 +1,22 @@
 //! Prometheus metrics: every family of the server, and the text that `/metrics` answers with.
 //!
-//! Handles are atomics that can be touched from any thread. Labels come from enums, route patterns and role names, so
-//! the number of series is bounded by the program and never by what clients send.
+//! Handles are atomics that can be touched from any thread. Labels come from enums, route patterns
+//! and role names, so the number of series is bounded by the program and never by what clients
+//! send.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
+    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 
 use super::connections::ConnectionMetrics;
 use super::families::{
-    PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter, int_counters,
-    int_gauge, int_gauges,
+    PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter,
+    int_counters, int_gauge, int_gauges,
 };
 use super::process::ProcessMetrics;
 
@@ -49,7 +50,8 @@ pub struct Metrics {
     catalog_size: IntGaugeVec,
     connections: ConnectionMetrics,
     process: ProcessMetrics,
-    /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of the scrape.
+    /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
+    /// the scrape.
     expiries: Mutex<BTreeMap<(String, String), i64>>,
 }
 
@@ -58,7 +60,8 @@ impl Metrics {
     pub fn new(version: &str) -> Self {
         let registry = Registry::new();
         let r = &registry;
-        let build_info = int_gauges(r, "build_info", "Version of the running server.", &["version"]);
+        let build_info =
+            int_gauges(r, "build_info", "Version of the running server.", &["version"]);
         build_info.with_label_values(&[version]).set(1);
         let until = "Seconds until signed metadata expires; negative once it has.";
         let metrics = Self {
@@ -66,8 +69,18 @@ impl Metrics {
             sealed_bytes: int_counter(r, "sealed_bytes_total", "Plaintext bytes sealed."),
             uploads_in_progress: int_gauge(r, "uploads_in_progress", "Uploads being received."),
             uploads: int_counters(r, "uploads_total", "Uploads ended.", &["outcome"]),
-            upload_stages: counters(r, "upload_stage_seconds_total", "Time spent in each stage.", &["stage"]),
-            publications: int_counters(r, "publications_total", "Publications ended.", &["outcome"]),
+            upload_stages: counters(
+                r,
+                "upload_stage_seconds_total",
+                "Time spent in each stage.",
+                &["stage"],
+            ),
+            publications: int_counters(
+                r,
+                "publications_total",
+                "Publications ended.",
+                &["outcome"],
+            ),
             publication_duration: histogram(
                 r,
                 "publication_duration_seconds",
@@ -75,27 +88,84 @@ impl Metrics {
                 &PUBLICATION_BUCKETS,
             ),
             published_images: int_gauge(r, "published_images", "Images in the Image repository."),
-            largest_bin: int_gauge(r, "largest_bin_bytes", "Bytes of entries in the fullest hash bin."),
-            bin_limit: int_gauge(r, "bin_limit_bytes", "Bytes of entries at which a hash bin is full."),
+            largest_bin: int_gauge(
+                r,
+                "largest_bin_bytes",
+                "Bytes of entries in the fullest hash bin.",
+            ),
+            bin_limit: int_gauge(
+                r,
+                "bin_limit_bytes",
+                "Bytes of entries at which a hash bin is full.",
+            ),
             metadata_expiry: int_gauges(r, "metadata_expiry_seconds", until, &ROLE_LABELS),
-            metadata_version: int_gauges(r, "metadata_version", "Version of signed metadata.", &ROLE_LABELS),
-            clock_jumps: int_counters(r, "clock_jumps_total", "Times that the clock has jumped.", &["direction"]),
-            clock_behind: int_gauge(r, "clock_behind_seconds", "Seconds that the clock is behind the last signing."),
-            corrupt_blobs: int_counter(r, "corrupt_blobs_total", "Blobs that differ from their digest."),
+            metadata_version: int_gauges(
+                r,
+                "metadata_version",
+                "Version of signed metadata.",
+                &ROLE_LABELS,
+            ),
+            clock_jumps: int_counters(
+                r,
+                "clock_jumps_total",
+                "Times that the clock has jumped.",
+                &["direction"],
+            ),
+            clock_behind: int_gauge(
+                r,
+                "clock_behind_seconds",
+                "Seconds that the clock is behind the last signing.",
+            ),
+            corrupt_blobs: int_counter(
+                r,
+                "corrupt_blobs_total",
+                "Blobs that differ from their digest.",
+            ),
             manifests: int_counters(
                 r,
                 "manifests_total",
                 "Vehicle version manifests, by what came of them.",
                 &["outcome"],
             ),
-            attack_reports: int_counter(r, "attack_reports_total", "ECU reports that tell of an attack."),
-            attacks: int_counters(r, "attacks_total", "Attacks that ECUs reported, by kind.", &["kind"]),
-            faults: int_counters(r, "vehicle_faults_total", "Faults that ECUs reported, by kind.", &["kind"]),
-            unexpected_images: int_counter(r, "unexpected_images_total", "ECU reports of an image nobody gave to it."),
-            fallbacks: int_counter(r, "fallbacks_total", "ECU reports of an older image than the one before."),
-            director_bundles: int_counter(r, "director_bundles_total", "Metadata signed for a vehicle."),
+            attack_reports: int_counter(
+                r,
+                "attack_reports_total",
+                "ECU reports that tell of an attack.",
+            ),
+            attacks: int_counters(
+                r,
+                "attacks_total",
+                "Attacks that ECUs reported, by kind.",
+                &["kind"],
+            ),
+            faults: int_counters(
+                r,
+                "vehicle_faults_total",
+                "Faults that ECUs reported, by kind.",
+                &["kind"],
+            ),
+            unexpected_images: int_counter(
+                r,
+                "unexpected_images_total",
+                "ECU reports of an image nobody gave to it.",
+            ),
+            fallbacks: int_counter(
+                r,
+                "fallbacks_total",
+                "ECU reports of an older image than the one before.",
+            ),
+            director_bundles: int_counter(
+                r,
+                "director_bundles_total",
+                "Metadata signed for a vehicle.",
+            ),
             vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
-            catalog_size: int_gauges(r, "catalog_size_bytes", "Size of the catalog's files.", &["file"]),
+            catalog_size: int_gauges(
+                r,
+                "catalog_size_bytes",
+                "Size of the catalog's files.",
+                &["file"],
+            ),
             connections: ConnectionMetrics::register(r),
             process: ProcessMetrics::register(r),
             expiries: Mutex::default(),
@@ -105,7 +175,8 @@ impl Metrics {
         metrics
     }
 
-    /// Makes each known label appear, since a rate over a series that starts at one misses its first event.
+    /// Makes each known label appear, since a rate over a series that starts at one misses its
+    /// first event.
     fn show_zeros(&self) {
         for outcome in UploadOutcome::ALL {
             self.uploads.with_label_values(&[outcome.label()]);
@@ -121,9 +192,11 @@ impl Metrics {
         }
     }
 
-    /// Handles for one kind of request; keep them, since looking them up costs more than using them.
+    /// Handles for one kind of request; keep them, since looking them up costs more than using
+    /// them.
     ///
-    /// `route` **must** be a route's pattern and `method` one of a few names: **never** what a client sent.
+    /// `route` **must** be a route's pattern and `method` one of a few names: **never** what a
+    /// client sent.
     pub fn http(&self, route: &str, method: &str, status: u16) -> HttpMetrics {
         HttpMetrics {
             requests: self.http.requests.with_label_values(&[route, method, &status.to_string()]),
@@ -147,7 +220,8 @@ impl Metrics {
         self.sealed_bytes.inc_by(bytes);
     }
 
-    /// Counts an upload as in progress until it is finished; dropped before that, it ends as cancelled.
+    /// Counts an upload as in progress until it is finished; dropped before that, it ends as
+    /// cancelled.
     pub fn start_upload(&self) -> UploadInProgress {
         self.uploads_in_progress.inc();
         UploadInProgress {
@@ -157,7 +231,8 @@ impl Metrics {
         }
     }
 
-    /// Adds time spent in one stage; stages run beside each other, so their sum can exceed the wall time.
+    /// Adds time spent in one stage; stages run beside each other, so their sum can exceed the wall
+    /// time.
     pub fn add_upload_stage(&self, stage: UploadStage, spent: Duration) {
         self.upload_stages.with_label_values(&[stage.label()]).inc_by(spent.as_secs_f64());
     }
@@ -181,7 +256,8 @@ impl Metrics {
 
     /// Sets version and expiry of a role's newest metadata.
     ///
-    /// `role` **must** be one of a few names: all hash bins are one, with the earliest expiry among them.
+    /// `role` **must** be one of a few names: all hash bins are one, with the earliest expiry among
+    /// them.
     pub fn set_metadata(&self, repository: &str, role: &str, version: u64, expires: SystemTime) {
         let version = version.try_into().unwrap_or(i64::MAX);
         self.metadata_version.with_label_values(&[repository, role]).set(version);
@@ -193,12 +269,14 @@ impl Metrics {
         self.clock_jumps.with_label_values(&[if seconds < 0 { "back" } else { "forward" }]).inc();
     }
 
-    /// Sets by how many seconds the clock is behind what was signed last, which keeps anything from being signed.
+    /// Sets by how many seconds the clock is behind what was signed last, which keeps anything from
+    /// being signed.
     pub fn set_clock_behind(&self, seconds: i64) {
         self.clock_behind.set(seconds);
     }
 
-    /// Counts a manifest; `outcome` **must** be `accepted` or the code of a refusal, **never** what a client sent.
+    /// Counts a manifest; `outcome` **must** be `accepted` or the code of a refusal, **never** what
+    /// a client sent.
     pub fn add_manifest(&self, outcome: &'static str) {
         self.manifests.with_label_values(&[outcome]).inc();
     }
@@ -218,7 +296,8 @@ impl Metrics {
         self.director_bundles.inc();
     }
 
-    /// Counts an attack in an ECU report; `kind` **must** be one of the names that are known here, **never** what a client sent.
+    /// Counts an attack in an ECU report; `kind` **must** be one of the names that are known here,
+    /// **never** what a client sent.
     pub fn add_attack(&self, kind: &'static str) {
         self.attacks.with_label_values(&[kind]).inc();
     }
@@ -257,14 +336,17 @@ impl Metrics {
         }
     }
 
-    /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of a few names.
+    /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of
+    /// a few names.
     pub fn set_tls_expiry(&self, file: &'static str, expires: SystemTime) {
         self.connections.set_expiry(file, unix_secs(expires));
     }
 
     /// Makes the reasons of refused handshakes appear before there is one.
     pub fn show_refused_handshakes(&self, reasons: &[&'static str]) {
-        reasons.iter().for_each(|reason| drop(self.connections.refused_handshakes.with_label_values(&[reason])));
+        reasons.iter().for_each(|reason| {
+            drop(self.connections.refused_handshakes.with_label_values(&[reason]))
+        });
     }
 
     /// Counts a refused TLS handshake; `reason` **must** be one of a few names.
@@ -373,9 +455,15 @@ struct HttpFamilies {
 impl HttpFamilies {
     fn new(r: &Registry) -> Self {
         let labels = ["route", "method"];
-        let time = "Time from a request's head to its response's head; bodies stream on after that.";
+        let time =
+            "Time from a request's head to its response's head; bodies stream on after that.";
         Self {
-            requests: int_counters(r, "http_requests_total", "Requests answered.", &["route", "method", "status"]),
+            requests: int_counters(
+                r,
+                "http_requests_total",
+                "Requests answered.",
+                &["route", "method", "status"],
+            ),
             durations: histograms(r, "http_request_duration_seconds", time, &HTTP_BUCKETS, &labels),
             in_flight: int_gauge(r, "http_requests_in_flight", "Requests without a response yet."),
         }
@@ -390,7 +478,8 @@ fn unix_secs(time: SystemTime) -> i64 {
 
 const ROLE_LABELS: [&str; 2] = ["repository", "role"];
 /// Seconds: metadata is answered in tenths of a millisecond, a large upload in many minutes.
-const HTTP_BUCKETS: [f64; 13] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0];
+const HTTP_BUCKETS: [f64; 13] =
+    [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0];
 /// Seconds.
 const PUBLICATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 

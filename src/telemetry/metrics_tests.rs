@@ -37,8 +37,14 @@ fn requests_are_counted_by_route_method_and_status() {
     let labels = "method=\"GET\",route=\"/repo/{name}\"";
     check(&text, &format!("motorcade_http_requests_total{{{labels},status=\"206\"}} 2"));
     check(&text, &format!("motorcade_http_request_duration_seconds_count{{{labels}}} 3"));
-    check(&text, &format!("motorcade_http_request_duration_seconds_bucket{{{labels},le=\"0.001\"}} 0"));
-    check(&text, &format!("motorcade_http_request_duration_seconds_bucket{{{labels},le=\"0.005\"}} 3"));
+    check(
+        &text,
+        &format!("motorcade_http_request_duration_seconds_bucket{{{labels},le=\"0.001\"}} 0"),
+    );
+    check(
+        &text,
+        &format!("motorcade_http_request_duration_seconds_bucket{{{labels},le=\"0.005\"}} 3"),
+    );
 }
 
 #[test]
@@ -90,7 +96,8 @@ fn expiry_is_counted_from_the_scrape() {
 fn the_process_is_measured() {
     let text = Metrics::new("1").render(at(0));
     for name in ["process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"] {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
         assert!(value.parse::<f64>().unwrap() > 0.0, "{name} {value}");
     }
 }

@@ -1,8 +1,8 @@
 //! Logs, traces and metrics: what an operator sees of a running server.
 //!
-//! Logs go to stderr. Traces leave by OTLP over HTTP only when an endpoint is configured; without one no exporter,
-//! thread or layer exists. Metrics are pulled from [`Metrics::render`]. Nothing here **must** ever see a
-//! key, a token or a body.
+//! Logs go to stderr. Traces leave by OTLP over HTTP only when an endpoint is configured; without
+//! one no exporter, thread or layer exists. Metrics are pulled from [`Metrics::render`]. Nothing
+//! here **must** ever see a key, a token or a body.
 
 mod connections;
 mod escape;
@@ -41,8 +41,9 @@ impl std::fmt::Display for Chain<'_> {
 
 /// Makes a test that captures its own thread's log see all of it.
 ///
-/// As long as a process has one subscriber, tracing asks that of whichever thread comes to an event first whether anybody
-/// wants it, ever. In a test without a subscriber the answer is no. With this one there are always two.
+/// As long as a process has one subscriber, tracing asks that of whichever thread comes to an event
+/// first whether anybody wants it, ever. In a test without a subscriber the answer is no. With this
+/// one there are always two.
 #[cfg(test)]
 pub(crate) fn ask_all_subscribers() {
     static OTHER: std::sync::LazyLock<tracing::Dispatch> =

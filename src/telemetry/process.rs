@@ -1,7 +1,7 @@
 //! What the kernel says of this process, under the names that every Prometheus client uses.
 //!
-//! The prometheus crate has the same behind a feature, but with a second copy of rustix and a whole reader of `/proc`.
-//! Where there is no `/proc` the values stay zero.
+//! The prometheus crate has the same behind a feature, but with a second copy of rustix and a whole
+//! reader of `/proc`. Where there is no `/proc` the values stay zero.
 
 use std::fs;
 
@@ -26,10 +26,17 @@ impl ProcessMetrics {
         let (memory, fds) = ("Resident memory size in bytes.", "Number of open file descriptors.");
         let cpu = "Total user and system CPU time spent in seconds.";
         Self {
-            resident_memory: register(registry, IntGauge::new("process_resident_memory_bytes", memory)),
+            resident_memory: register(
+                registry,
+                IntGauge::new("process_resident_memory_bytes", memory),
+            ),
             open_fds: register(registry, IntGauge::new("process_open_fds", fds)),
             cpu_seconds: register(registry, Counter::new("process_cpu_seconds_total", cpu)),
-            log_lines_dropped: int_counter(registry, "log_lines_dropped_total", "Log lines that nobody read in time."),
+            log_lines_dropped: int_counter(
+                registry,
+                "log_lines_dropped_total",
+                "Log lines that nobody read in time.",
+            ),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Log lines on their way to where they are read, for which nothing that serves ever waits.
 //!
-//! Whoever logs adds to a buffer in memory, and a thread of its own writes it out. If nobody reads, such as a log
-//! collector that stands still behind a full pipe, the buffer fills up. Lines are then dropped, counted, and told of once
-//! it flows again.
+//! Whoever logs adds to a buffer in memory, and a thread of its own writes it out. If nobody reads,
+//! such as a log collector that stands still behind a full pipe, the buffer fills up. Lines are
+//! then dropped, counted, and told of once it flows again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +35,8 @@ struct State {
 }
 
 impl Queue {
-    /// Starts the thread that writes. It calls `tell_loss` with the number of lines that were dropped, when there is room
-    /// to say so.
+    /// Starts the thread that writes. It calls `tell_loss` with the number of lines that were
+    /// dropped, when there is room to say so.
     ///
     /// # Errors
     ///
@@ -47,7 +47,9 @@ impl Queue {
     ) -> io::Result<Self> {
         let queue = Self(Arc::default());
         let shared = Arc::clone(&queue.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_out(output, tell_loss))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || shared.write_out(output, tell_loss))?;
         Ok(queue)
     }
 
@@ -87,7 +89,10 @@ impl Shared {
             }
             let unwritten = write_patiently(&mut output, &batch);
             // Not told of in the log, which is what can't be written to.
-            DROPPED.fetch_add(unwritten.iter().filter(|byte| **byte == b'\n').count() as u64, Ordering::Relaxed);
+            DROPPED.fetch_add(
+                unwritten.iter().filter(|byte| **byte == b'\n').count() as u64,
+                Ordering::Relaxed,
+            );
             batch.clear();
             self.lock().is_writing = false;
             self.emptied.notify_all();
@@ -151,7 +156,12 @@ mod tests {
         let told = Arc::new(Mutex::new(None::<Queue>));
         let to_tell = Arc::clone(&told);
         let tell_loss = move |dropped| {
-            to_tell.lock().unwrap().as_ref().unwrap().push(format!("{dropped} dropped\n").as_bytes());
+            to_tell
+                .lock()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .push(format!("{dropped} dropped\n").as_bytes());
             lose.send(dropped).unwrap();
         };
         let queue = Queue::start(Reader { may_read, read }, tell_loss).unwrap();
@@ -169,10 +179,13 @@ mod tests {
         queue.flush(Duration::from_secs(20));
         let text = String::from_utf8(lines.try_iter().flatten().collect()).unwrap();
         let dropped = losses.try_iter().sum::<u64>();
-        let (before, after) = text.split_once(&format!("{dropped} dropped\n")).expect("the loss is told of once");
+        let (before, after) =
+            text.split_once(&format!("{dropped} dropped\n")).expect("the loss is told of once");
         assert_eq!(after, "", "nothing came later");
         assert_eq!(before.lines().count() as u64 + dropped, 100_000);
-        assert!(before.lines().enumerate().all(|(number, line)| line == format!("line {number:>30}")));
+        assert!(
+            before.lines().enumerate().all(|(number, line)| line == format!("line {number:>30}"))
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! W3C Trace Context (Recommendation, level 1): `traceparent` and `tracestate` of a request.
 //!
-//! A header that breaks the format is ignored and the request starts a new trace (4.3 of the Recommendation); the
-//! `tracestate` alone can be dropped without losing the trace. Ids are made here only when no exporter makes them.
+//! A header that breaks the format is ignored and the request starts a new trace (4.3 of the
+//! Recommendation); the `tracestate` alone can be dropped without losing the trace. Ids are made
+//! here only when no exporter makes them.
 
 use std::fmt;
 
@@ -45,10 +46,12 @@ impl TraceContext {
     ///
     /// # Errors
     ///
-    /// When the value breaks the format, has an all-zero id, or is of version ff. A version later than 00 may
-    /// carry more fields, which are skipped.
+    /// When the value breaks the format, has an all-zero id, or is of version ff. A version later
+    /// than 00 may carry more fields, which are skipped.
     pub fn parse(traceparent: &[u8]) -> Result<Self, ParseTraceparentError> {
-        let fields = traceparent.split_at_checked(TRACEPARENT_LENGTH).ok_or(ParseTraceparentError::Length)?;
+        let fields = traceparent
+            .split_at_checked(TRACEPARENT_LENGTH)
+            .ok_or(ParseTraceparentError::Length)?;
         let (fixed, more) = fields;
         let mut fields = fixed.split(|&byte| byte == b'-').map(lower_hex);
         let mut next = |digits: usize| match fields.next().flatten() {
@@ -69,7 +72,8 @@ impl TraceContext {
             flags: TraceFlags::new(flags) & TraceFlags::SAMPLED,
             state: TraceState::NONE,
         };
-        let is_zero = context.trace_id == TraceId::INVALID || context.parent_span_id == SpanId::INVALID;
+        let is_zero =
+            context.trace_id == TraceId::INVALID || context.parent_span_id == SpanId::INVALID;
         if is_zero { Err(ParseTraceparentError::ZeroId) } else { Ok(context) }
     }
 
@@ -89,13 +93,15 @@ impl TraceContext {
 
     /// Ties a new span to its request's trace and returns the trace id to log.
     ///
-    /// With an exporter the span becomes a child of `incoming`, or a root whose id the exporter chose. Without
-    /// one, the id comes from `incoming` or is made here. **Must** be called once, right after the span was made.
+    /// With an exporter the span becomes a child of `incoming`, or a root whose id the exporter
+    /// chose. Without one, the id comes from `incoming` or is made here. **Must** be called once,
+    /// right after the span was made.
     pub fn attach(incoming: Option<Self>, span: &Span, export: TraceExport) -> TraceId {
         let known_id = incoming.as_ref().map(|context| context.trace_id);
         if export == TraceExport::Otlp {
             if let Some(incoming) = incoming {
-                // This fails for a span that the exporter does not want, which then needs no parent.
+                // This fails for a span that the exporter does not want, which then needs no
+                // parent.
                 let _ = span.set_parent(Context::new().with_remote_span_context(incoming.into()));
             }
             let exported_id = span.context().span().span_context().trace_id();

@@ -1,12 +1,13 @@
 //! OLPC canonical JSON (TUF 1.0.34, 4.2): what signatures and key ids are made over.
 //!
-//! Written here and not taken from `olpc-cjson`, which brings strings into Unicode's normal form: then two files that differ
-//! would have one signature, and a client must verify the bytes that it was given.
+//! Written here and not taken from `olpc-cjson`, which brings strings into Unicode's normal form:
+//! then two files that differ would have one signature, and a client must verify the bytes that it
+//! was given.
 
 use serde_json::Value;
 
-/// The canonical form of a JSON value: members sorted, no white space, whole numbers only, and in strings nothing escaped
-/// but `"` and `\`.
+/// The canonical form of a JSON value: members sorted, no white space, whole numbers only, and in
+/// strings nothing escaped but `"` and `\`.
 ///
 /// # Errors
 ///
@@ -40,7 +41,8 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
             }
             out.push(b']');
         }
-        // serde_json's map is sorted by the bytes of its keys, which is the order of their code points.
+        // serde_json's map is sorted by the bytes of its keys, which is the order of their code
+        // points.
         Value::Object(members) => {
             out.push(b'{');
             for (index, (name, member)) in members.iter().enumerate() {
@@ -76,10 +78,12 @@ mod tests {
 
     #[test]
     fn sorts_members_and_escapes_two_characters() {
-        let value =
-            json!({ "b": [1, -2, true, null], "a": { "é\u{1}\n": "x\"y\\z/" }, "A": 18_446_744_073_709_551_615_u64 });
+        let value = json!({ "b": [1, -2, true, null], "a": { "é\u{1}\n": "x\"y\\z/" }, "A": 18_446_744_073_709_551_615_u64 });
         let text = String::from_utf8(canonical(&value).unwrap()).unwrap();
-        assert_eq!(text, "{\"A\":18446744073709551615,\"a\":{\"é\u{1}\n\":\"x\\\"y\\\\z/\"},\"b\":[1,-2,true,null]}");
+        assert_eq!(
+            text,
+            "{\"A\":18446744073709551615,\"a\":{\"é\u{1}\n\":\"x\\\"y\\\\z/\"},\"b\":[1,-2,true,null]}"
+        );
     }
 
     #[test]

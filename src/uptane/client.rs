@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sync_wrapper::SyncStream;
 use tokio::io::AsyncWriteExt;
-use tough::{Repository, RepositoryLoader, TargetName, Transport, TransportError, TransportErrorKind, TransportStream};
+use tough::{
+    Repository, RepositoryLoader, TargetName, Transport, TransportError, TransportErrorKind,
+    TransportStream,
+};
 use url::Url;
 
 /// What can go wrong between a client and a repository.
@@ -34,7 +37,8 @@ impl VerifiedRepository {
         let metadata_url = Url::parse(&format!("{}/", base_url.trim_end_matches('/')))?;
         let targets_url = metadata_url.join("targets/")?;
         let transport = HttpTransport(reqwest::Client::builder().no_proxy().build()?);
-        let loader = RepositoryLoader::new(&trusted_root, metadata_url, targets_url).transport(transport);
+        let loader =
+            RepositoryLoader::new(&trusted_root, metadata_url, targets_url).transport(transport);
         Ok(Self(loader.load().await?))
     }
 
@@ -72,8 +76,8 @@ impl VerifiedRepository {
     }
 }
 
-/// Fetches all files with one client. tough's own transport makes a new one for each, which takes longer than walking a
-/// repository of 256 bins.
+/// Fetches all files with one client. tough's own transport makes a new one for each, which takes
+/// longer than walking a repository of 256 bins.
 #[derive(Debug, Clone)]
 struct HttpTransport(reqwest::Client);
 
@@ -81,7 +85,13 @@ struct HttpTransport(reqwest::Client);
 impl Transport for HttpTransport {
     async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
         let failed = |kind, url: &Url, error| TransportError::new_with_cause(kind, url, error);
-        let response = match self.0.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status) {
+        let response = match self
+            .0
+            .get(url.clone())
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+        {
             Ok(response) => response,
             // Tells tough that there is no newer root (TUF 1.0.34, 5.3.3).
             Err(error) if error.status() == Some(reqwest::StatusCode::NOT_FOUND) => {

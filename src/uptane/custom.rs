@@ -1,6 +1,7 @@
 //! The signed `custom` object of an image (docs/FORMAT.md), the same in both repositories.
 //!
-//! All of it is what Uptane 2.1.0 (5.2.3.1.1) calls information that SHALL match between the repositories.
+//! All of it is what Uptane 2.1.0 (5.2.3.1.1) calls information that SHALL match between the
+//! repositories.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Constraint, EcuSerial, HardwareId, ImageDescription, ImageName, ImageVersion, ReleaseCounter, SealAlgorithm,
-    SealedImage, Sha256Digest, TargetFormat,
+    Constraint, EcuSerial, HardwareId, ImageDescription, ImageName, ImageVersion, ReleaseCounter,
+    SealAlgorithm, SealedImage, Sha256Digest, TargetFormat,
 };
 
 /// What is signed about an image besides the length and the digest of its sealed bytes.
@@ -61,8 +62,8 @@ pub struct PlaintextHashes {
     pub sha256: Sha256Digest,
 }
 
-/// What the Director's Targets add to an image's `custom`, for this vehicle alone (Uptane 2.1.0, 5.2.3.1.1): the rest of
-/// `custom` SHALL match the Image repository's.
+/// What the Director's Targets add to an image's `custom`, for this vehicle alone (Uptane 2.1.0,
+/// 5.2.3.1.1): the rest of `custom` SHALL match the Image repository's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectorCustom {
@@ -79,8 +80,8 @@ pub struct DirectorCustom {
 pub struct EcuCustom {
     /// The ECU's hardware id.
     pub hardware_id: HardwareId,
-    /// The data key, wrapped to the ECU's own key: a flattened JWE. Absent for an ECU without an encryption key, which opens
-    /// the envelope of its hardware id.
+    /// The data key, wrapped to the ECU's own key: a flattened JWE. Absent for an ECU without an
+    /// encryption key, which opens the envelope of its hardware id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Value>,
 }

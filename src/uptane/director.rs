@@ -1,7 +1,9 @@
-//! Metadata of the Director repository: targets, snapshot and timestamp for one vehicle (Uptane 2.1.0, 5.3.2).
+//! Metadata of the Director repository: targets, snapshot and timestamp for one vehicle (Uptane
+//! 2.1.0, 5.3.2).
 //!
-//! All three have one version, from a sequence that all vehicles share, and name their vehicle (DIR-26, DIR-39): one
-//! vehicle's metadata can neither be replayed to another nor lock it out. Nothing here ever delegates (DIR-21).
+//! All three have one version, from a sequence that all vehicles share, and name their vehicle
+//! (DIR-26, DIR-39): one vehicle's metadata can neither be replayed to another nor lock it out.
+//! Nothing here ever delegates (DIR-21).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +25,8 @@ pub struct DirectorRepository {
     policy: Policy,
 }
 
-/// An image that a vehicle is to install, as the Image repository lists it, and who is to install it.
+/// An image that a vehicle is to install, as the Image repository lists it, and who is to install
+/// it.
 #[derive(Debug, Clone)]
 pub struct DirectedImage {
     /// Length of the sealed image in bytes.
@@ -63,7 +66,8 @@ impl DirectorRepository {
         &self.policy
     }
 
-    /// Signs a vehicle's metadata. `version` **must** be a number of the Director's sequence that nothing else has.
+    /// Signs a vehicle's metadata. `version` **must** be a number of the Director's sequence that
+    /// nothing else has.
     ///
     /// # Errors
     ///
@@ -75,13 +79,20 @@ impl DirectorRepository {
         images: &BTreeMap<String, DirectedImage>,
         now: Timestamp,
     ) -> Result<SignedBundle, Error> {
-        let vehicle = ForVehicle { vin, version, expires_at: signing::expiry(now, self.policy.director.bundle) };
+        let vehicle = ForVehicle {
+            vin,
+            version,
+            expires_at: signing::expiry(now, self.policy.director.bundle),
+        };
         let listed = json!({ "targets": targets_of(images)? });
-        let targets = vehicle.sign("targets", listed, self.keyring.keys("director-targets")).await?;
+        let targets =
+            vehicle.sign("targets", listed, self.keyring.keys("director-targets")).await?;
         let listed = json!({ "meta": { "targets.json": described(&targets) } });
-        let snapshot = vehicle.sign("snapshot", listed, self.keyring.keys("director-snapshot")).await?;
+        let snapshot =
+            vehicle.sign("snapshot", listed, self.keyring.keys("director-snapshot")).await?;
         let listed = json!({ "meta": { "snapshot.json": described(&snapshot) } });
-        let timestamp = vehicle.sign("timestamp", listed, self.keyring.keys("director-timestamp")).await?;
+        let timestamp =
+            vehicle.sign("timestamp", listed, self.keyring.keys("director-timestamp")).await?;
         Ok(SignedBundle { targets, snapshot, timestamp })
     }
 }
@@ -93,7 +104,8 @@ fn targets_of(images: &BTreeMap<String, DirectedImage>) -> Result<Value, Error> 
         if let Some(twice) = image.ecus.keys().find(|serial| !ecus.insert((*serial).clone())) {
             return Err(build_error("targets", format!("the ECU {twice} is listed twice")));
         }
-        let custom = DirectorCustom { image: image.custom.clone(), ecu_identifiers: image.ecus.clone() };
+        let custom =
+            DirectorCustom { image: image.custom.clone(), ecu_identifiers: image.ecus.clone() };
         let target = json!({ "custom": custom, "hashes": { "sha256": image.sha256 }, "length": image.length });
         targets.insert(path.clone(), target);
     }
@@ -112,7 +124,12 @@ struct ForVehicle<'a> {
 }
 
 impl ForVehicle<'_> {
-    async fn sign(&self, role: &str, mut content: Value, keys: &[RoleKey]) -> Result<SignedFile, Error> {
+    async fn sign(
+        &self,
+        role: &str,
+        mut content: Value,
+        keys: &[RoleKey],
+    ) -> Result<SignedFile, Error> {
         content["_type"] = role.into();
         content["expires"] = self.expires_at.to_string().into();
         content["spec_version"] = SPEC_VERSION.into();
@@ -136,7 +153,10 @@ mod tests {
             "name": "gateway", "version": "1", "hardwareIds": ["gw-mk3"], "releaseCounter": 1, "targetFormat": "BINARY",
             "sealed": { "alg": "AES256_GCM_HKDF_1MB", "plaintext": { "length": 1, "hashes": { "sha256": "ab".repeat(32) } } },
         });
-        let ecu = EcuCustom { hardware_id: "gw-mk3".parse().unwrap(), envelope: Some(json!({ "tag": "x" })) };
+        let ecu = EcuCustom {
+            hardware_id: "gw-mk3".parse().unwrap(),
+            envelope: Some(json!({ "tag": "x" })),
+        };
         let image = DirectedImage {
             length: 7,
             sha256: Sha256Digest::from_bytes([1; 32]),
@@ -151,7 +171,8 @@ mod tests {
         let policy = Policy::default();
         Keyring::create(dir.path(), &policy).unwrap();
         let keyring = Arc::new(Keyring::load(dir.path(), &policy).unwrap());
-        let root = root::first(Repository::Director, &keyring, &policy, Timestamp::now()).await.unwrap();
+        let root =
+            root::first(Repository::Director, &keyring, &policy, Timestamp::now()).await.unwrap();
         (DirectorRepository::new(keyring, policy), serde_json::from_slice(&root.bytes).unwrap())
     }
 
@@ -163,7 +184,8 @@ mod tests {
         let bundle = repository.sign(&vin, 17, &images, Timestamp::now()).await.unwrap();
         let targets: Signed<Targets> = serde_json::from_slice(&bundle.targets.bytes).unwrap();
         let snapshot: Signed<Snapshot> = serde_json::from_slice(&bundle.snapshot.bytes).unwrap();
-        let timestamp: Signed<TimestampRole> = serde_json::from_slice(&bundle.timestamp.bytes).unwrap();
+        let timestamp: Signed<TimestampRole> =
+            serde_json::from_slice(&bundle.timestamp.bytes).unwrap();
         root.signed.verify_role(&targets).unwrap();
         root.signed.verify_role(&snapshot).unwrap();
         root.signed.verify_role(&timestamp).unwrap();

@@ -1,7 +1,9 @@
-//! Metadata of the Image repository: hash bins, targets, snapshot, timestamp (TUF 1.0.34, 4.4 to 4.6).
+//! Metadata of the Image repository: hash bins, targets, snapshot, timestamp (TUF 1.0.34, 4.4 to
+//! 4.6).
 //!
-//! The top-level targets role lists nothing and delegates to hash bins by `path_hash_prefixes`, so that an image
-//! touches its bin, its envelope's bin, snapshot and timestamp, however many images there are.
+//! The top-level targets role lists nothing and delegates to hash bins by `path_hash_prefixes`, so
+//! that an image touches its bin, its envelope's bin, snapshot and timestamp, however many images
+//! there are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -98,7 +100,11 @@ impl ImageRepository {
             kind: "targets",
             expires: expires_at.to_string(),
             spec_version: SPEC_VERSION,
-            targets: entries.iter().map(bin_target).collect::<Result<_, _>>().map_err(|e| build_error(bin, e))?,
+            targets: entries
+                .iter()
+                .map(bin_target)
+                .collect::<Result<_, _>>()
+                .map_err(|e| build_error(bin, e))?,
             version: signing::version(bin, version)?.get(),
         };
         let message = serde_json::to_vec(&content).map_err(|e| build_error(bin, e))?;
@@ -114,7 +120,8 @@ impl ImageRepository {
         let keys = self.keyring.keys("bins");
         let shared = role_keys(keys, self.policy.bins.threshold)?;
         let delegate = |bin: String| {
-            let prefix = PathHashPrefix::new(&bin["bin-".len()..]).map_err(|e| build_error("targets", e))?;
+            let prefix =
+                PathHashPrefix::new(&bin["bin-".len()..]).map_err(|e| build_error("targets", e))?;
             Ok(DelegatedRole {
                 name: bin,
                 keyids: shared.keyids.clone(),
@@ -144,7 +151,8 @@ impl ImageRepository {
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let expires = signing::expiry(now, self.policy.snapshot);
-        let mut snapshot = Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
+        let mut snapshot =
+            Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
         for file in files {
             snapshot.meta.insert(format!("{}.json", file.role), metafile(file)?);
         }
@@ -163,8 +171,11 @@ impl ImageRepository {
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let expires = signing::expiry(now, self.policy.timestamp);
-        let mut timestamp =
-            TimestampRole::new(SPEC_VERSION.to_owned(), signing::version("timestamp", version)?, expires);
+        let mut timestamp = TimestampRole::new(
+            SPEC_VERSION.to_owned(),
+            signing::version("timestamp", version)?,
+            expires,
+        );
         timestamp.meta.insert("snapshot.json".to_owned(), metafile(snapshot)?);
         signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
     }
@@ -179,7 +190,8 @@ impl ImageRepository {
         };
         let signed_by = |key: &RoleKey| {
             let verifies = |signature: &JsonSignature| {
-                hex::decode(&signature.sig).is_ok_and(|signature| key.verifies(&message, &signature))
+                hex::decode(&signature.sig)
+                    .is_ok_and(|signature| key.verifies(&message, &signature))
             };
             file.signatures.iter().any(verifies)
         };
@@ -197,7 +209,12 @@ impl ImageRepository {
 
 impl From<&SignedFile> for MetadataFile {
     fn from(file: &SignedFile) -> Self {
-        Self { role: file.role.clone(), version: file.version, length: file.bytes.len() as u64, sha256: file.sha256 }
+        Self {
+            role: file.role.clone(),
+            version: file.version,
+            length: file.bytes.len() as u64,
+            sha256: file.sha256,
+        }
     }
 }
 
@@ -212,9 +229,10 @@ struct JsonSignature {
     sig: String,
 }
 
-/// A bin as it is signed, written without tough: a bin of 800 targets is signed for each image, and tough's canonical form
-/// takes 36 microseconds a target. Members are in canonical order, and names and `custom` are printable ASCII, so what
-/// serde_json writes is the canonical form; a test compares the two.
+/// A bin as it is signed, written without tough: a bin of 800 targets is signed for each image, and
+/// tough's canonical form takes 36 microseconds a target. Members are in canonical order, and names
+/// and `custom` are printable ASCII, so what serde_json writes is the canonical form; a test
+/// compares the two.
 #[derive(Serialize)]
 struct Bin<'a> {
     #[serde(rename = "_type")]
@@ -244,7 +262,8 @@ fn bin_target(entry: &TargetEntry) -> Result<(&str, BinTarget), serde_json::Erro
     Ok((entry.path.as_str(), BinTarget { custom, hashes, length: entry.length }))
 }
 
-/// Length and hashes besides the version, so that no two files of one version can be mixed up (TUF 1.0.34, 4.4).
+/// Length and hashes besides the version, so that no two files of one version can be mixed up (TUF
+/// 1.0.34, 4.4).
 fn metafile(file: &MetadataFile) -> Result<Metafile, Error> {
     Ok(Metafile {
         length: Some(file.length),
@@ -289,14 +308,19 @@ mod tests {
     #[tokio::test]
     async fn a_bin_lists_its_targets_with_what_is_custom() {
         let (_dir, repository) = repository();
-        let file = repository.sign_bin("bin-3f", 7, entries(3), Timestamp::UNIX_EPOCH).await.unwrap();
+        let file =
+            repository.sign_bin("bin-3f", 7, entries(3), Timestamp::UNIX_EPOCH).await.unwrap();
         let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
         assert_eq!(json["signed"]["version"], 7);
         assert_eq!(json["signed"]["expires"], "1970-04-01T00:00:00Z");
         let parsed: Signed<Targets> = serde_json::from_slice(&file.bytes).unwrap();
         let signed = br#""signed":"#;
-        let start = file.bytes.windows(signed.len()).position(|part| part == signed).unwrap() + signed.len();
-        assert_eq!(parsed.signed.canonical_form().unwrap(), file.bytes[start..file.bytes.len() - 1]);
+        let start = file.bytes.windows(signed.len()).position(|part| part == signed).unwrap()
+            + signed.len();
+        assert_eq!(
+            parsed.signed.canonical_form().unwrap(),
+            file.bytes[start..file.bytes.len() - 1]
+        );
         let target = &json["signed"]["targets"]["gateway/mk3/4.2.1/gateway-firmware.bin"];
         assert_eq!(target["custom"]["releaseCounter"], 42);
     }
@@ -314,11 +338,19 @@ mod tests {
     async fn no_file_grows_large_at_100_000_images() {
         let (_dir, repository) = repository();
         let now = Timestamp::UNIX_EPOCH;
-        let full_bin =
-            repository.sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now).await.unwrap();
+        let full_bin = repository
+            .sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now)
+            .await
+            .unwrap();
         assert!(full_bin.bytes.len() < 512 * 1024, "{}", full_bin.bytes.len());
-        let file = |role| MetadataFile { role, version: u64::from(u32::MAX), length: 500_000, sha256: full_bin.sha256 };
-        let files: Vec<_> = repository.bins().into_iter().chain(["targets".into()]).map(file).collect();
+        let file = |role| MetadataFile {
+            role,
+            version: u64::from(u32::MAX),
+            length: 500_000,
+            sha256: full_bin.sha256,
+        };
+        let files: Vec<_> =
+            repository.bins().into_iter().chain(["targets".into()]).map(file).collect();
         let snapshot = repository.sign_snapshot(u64::from(u32::MAX), &files, now).await.unwrap();
         assert!(snapshot.bytes.len() < 64 * 1024, "{}", snapshot.bytes.len());
     }
@@ -327,7 +359,10 @@ mod tests {
     fn a_bin_is_chosen_by_the_digest_of_the_path() {
         let (_dir, repository) = repository();
         assert_eq!(repository.bins().len(), 256);
-        assert_eq!(repository.bin_of("file1.txt"), format!("bin-{}", &hex::encode(Sha256::digest("file1.txt"))[..2]));
+        assert_eq!(
+            repository.bin_of("file1.txt"),
+            format!("bin-{}", &hex::encode(Sha256::digest("file1.txt"))[..2])
+        );
     }
 
     #[tokio::test]

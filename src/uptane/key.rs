@@ -1,7 +1,8 @@
-//! Signing keys of ECUs and of metadata roles, as vehicles and the Director use them: TUF 1.0.34, 4.2.2 and 4.3.
+//! Signing keys of ECUs and of metadata roles, as vehicles and the Director use them: TUF 1.0.34,
+//! 4.2.2 and 4.3.
 //!
-//! [`PublicKey`] is the key object of metadata, manifests and the inventory, [`SigningKey`] an ECU's own private key. The
-//! keys that sign the repositories' metadata are the keyring's.
+//! [`PublicKey`] is the key object of metadata, manifests and the inventory, [`SigningKey`] an
+//! ECU's own private key. The keys that sign the repositories' metadata are the keyring's.
 
 use std::fmt;
 
@@ -9,8 +10,9 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -80,8 +82,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key object: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`. Whether the key protects anything is
-    /// left to [`Self::check_strength`], which takes longer.
+    /// Reads a key object: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`. Whether the key
+    /// protects anything is left to [`Self::check_strength`], which takes longer.
     ///
     /// # Errors
     ///
@@ -89,10 +91,15 @@ impl PublicKey {
     pub fn from_object(object: Value) -> Result<Self, KeyError> {
         let text = |value: &Value| value.as_str().map(str::to_owned).ok_or(KeyError::Malformed);
         let scheme = text(&object["scheme"])?;
-        let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme).ok_or(KeyError::Scheme)?;
+        let scheme = Scheme::ALL
+            .into_iter()
+            .find(|known| known.as_str() == scheme)
+            .ok_or(KeyError::Scheme)?;
         let keytype = text(&object["keytype"])?;
         // The second name is what TUF had before 1.0.22, and what some repositories still have.
-        if keytype != scheme.keytype() && !(scheme == Scheme::EcdsaSha2Nistp256 && keytype == scheme.as_str()) {
+        if keytype != scheme.keytype()
+            && !(scheme == Scheme::EcdsaSha2Nistp256 && keytype == scheme.as_str())
+        {
             return Err(KeyError::Malformed);
         }
         let public = text(&object["keyval"]["public"])?;
@@ -117,7 +124,8 @@ impl PublicKey {
         Ok(key)
     }
 
-    /// The same without [`Self::check_strength`], which **must** follow before the key is trusted with anything.
+    /// The same without [`Self::check_strength`], which **must** follow before the key is trusted
+    /// with anything.
     ///
     /// # Errors
     ///
@@ -140,15 +148,17 @@ impl PublicKey {
             der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),
             _ => return Err(KeyError::Scheme),
         };
-        // Something must be able to use it; a signature that does not verify is a different error than a broken key.
+        // Something must be able to use it; a signature that does not verify is a different error
+        // than a broken key.
         if !key.is_usable() {
             return Err(KeyError::Malformed);
         }
         Ok(key)
     }
 
-    /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of Ed25519 that is one and
-    /// not of small order. Microseconds, but for RSA: see [`check_rsa`], which takes eight times as long for twice the bits.
+    /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of
+    /// Ed25519 that is one and not of small order. Microseconds, but for RSA: see [`check_rsa`],
+    /// which takes eight times as long for twice the bits.
     ///
     /// # Errors
     ///
@@ -180,7 +190,8 @@ impl PublicKey {
         Self::from_object(object).expect("a key object that was just made can be read")
     }
 
-    /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is accepted.
+    /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is
+    /// accepted.
     fn is_usable(&self) -> bool {
         ParsedPublicKey::new(self.scheme.algorithm(), &self.bytes).is_ok()
     }
@@ -202,17 +213,22 @@ impl PublicKey {
 
     /// Whether `signature` is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes)
+            .verify(message, signature)
+            .is_ok()
     }
 
-    /// Whether it is the same key, whatever else their key objects say: counted once for a threshold (TUF 1.0.34, 5.3.4).
+    /// Whether it is the same key, whatever else their key objects say: counted once for a
+    /// threshold (TUF 1.0.34, 5.3.4).
     pub fn is_same_key(&self, other: &Self) -> bool {
         self.scheme == other.scheme && self.bytes == other.bytes
     }
 
-    /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md section 4).
+    /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md
+    /// section 4).
     pub fn is_same_as_pem(&self, pem: &str) -> bool {
-        self.scheme != Scheme::Ed25519 && pem_body(pem, "PUBLIC KEY").is_some_and(|der| der == self.bytes)
+        self.scheme != Scheme::Ed25519
+            && pem_body(pem, "PUBLIC KEY").is_some_and(|der| der == self.bytes)
     }
 }
 
@@ -235,8 +251,8 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// Makes a key and returns it as PEM (PKCS#8 `PRIVATE KEY`), which belongs in a file of mode 0600. RSA keys have 3072
-    /// bits and take a second.
+    /// Makes a key and returns it as PEM (PKCS#8 `PRIVATE KEY`), which belongs in a file of mode
+    /// 0600. RSA keys have 3072 bits and take a second.
     ///
     /// # Errors
     ///
@@ -246,9 +262,12 @@ impl SigningKey {
         let random = SystemRandom::new();
         let der = match scheme {
             // PKCS#8 version 1: OpenSSL 3.0 reads no other.
-            Scheme::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
+            Scheme::Ed25519 => {
+                Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec()
+            }
             Scheme::EcdsaSha2Nistp256 => {
-                let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
+                let document =
+                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
                 document.map_err(failed)?.as_ref().to_vec()
             }
             Scheme::RsassaPssSha256 => {
@@ -280,12 +299,14 @@ impl SigningKey {
             return Ok(Self { pair: Pair::Ed25519(Box::new(pair)), public });
         }
         if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der) {
-            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
+            let spki: PublicKeyX509Der<'_> =
+                pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
             let public = PublicKey::from_raw(Scheme::EcdsaSha2Nistp256, spki.as_ref());
             return Ok(Self { pair: Pair::P256(Box::new(pair)), public });
         }
         let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError::Malformed)?;
-        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
+        let spki: PublicKeyX509Der<'_> =
+            pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
         let public = PublicKey::from_raw(Scheme::RsassaPssSha256, spki.as_ref());
         Ok(Self { pair: Pair::Rsa(Box::new(pair)), public })
     }
@@ -300,12 +321,15 @@ impl SigningKey {
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-            Pair::P256(pair) => {
-                pair.sign(&random, message).expect("a running operating system has randomness").as_ref().to_vec()
-            }
+            Pair::P256(pair) => pair
+                .sign(&random, message)
+                .expect("a running operating system has randomness")
+                .as_ref()
+                .to_vec(),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature).expect("the signature has its length");
+                pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature)
+                    .expect("the signature has its length");
                 signature
             }
         }
@@ -346,8 +370,9 @@ pub enum KeyError {
     Generate,
 }
 
-/// The one `SubjectPublicKeyInfo` of a key, whichever way it was written. A point has several forms, RSA keys have two, and
-/// what follows the end is passed over: one key that counts as two would meet a threshold of two alone (AT-26).
+/// The one `SubjectPublicKeyInfo` of a key, whichever way it was written. A point has several
+/// forms, RSA keys have two, and what follows the end is passed over: one key that counts as two
+/// would meet a threshold of two alone (AT-26).
 fn normal_form(scheme: Scheme, der: &[u8]) -> Option<Vec<u8>> {
     let parsed = ParsedPublicKey::new(scheme.algorithm(), der).ok()?;
     let spki: PublicKeyX509Der<'_> = parsed.as_der().ok()?;
@@ -364,7 +389,9 @@ fn pem_body(text: &str, label: &str) -> Option<Vec<u8>> {
 
 fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 32 + 2 * (label.len() + 20)));
+    let mut pem = Zeroizing::new(String::with_capacity(
+        body.len() + body.len() / 32 + 2 * (label.len() + 20),
+    ));
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     for line in body.as_bytes().chunks(64) {
         pem.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
@@ -384,7 +411,8 @@ fn contains(der: &[u8], oid: &[u8]) -> bool {
     der.windows(oid.len()).take(MAX_OID_OFFSET).any(|window| window == oid)
 }
 
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]; // RFC 8410
+const ED25519_SPKI: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]; // RFC 8410
 const OID_P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]; // RFC 5480
 const OID_RSA: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]; // RFC 8017
 const MAX_OID_OFFSET: usize = 32; // the algorithm comes first
@@ -437,8 +465,10 @@ mod tests {
         assert!(key.public().is_same_as_pem(public));
         assert_eq!(PublicKey::parse(&pem), Err(KeyError::Private));
         assert_eq!(PublicKey::parse("hello"), Err(KeyError::Malformed));
-        let ed25519 = SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap();
-        let raw = hex::decode(ed25519.public().object()["keyval"]["public"].as_str().unwrap()).unwrap();
+        let ed25519 =
+            SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap();
+        let raw =
+            hex::decode(ed25519.public().object()["keyval"]["public"].as_str().unwrap()).unwrap();
         let spki = to_pem("PUBLIC KEY", &[&ED25519_SPKI[..], &raw].concat());
         assert_eq!(&PublicKey::parse(&spki).unwrap(), ed25519.public());
     }
@@ -453,14 +483,18 @@ mod tests {
         };
         assert_eq!(PublicKey::parse(&pem(1024)), Err(KeyError::RsaTooLarge { bits: 8192 }));
         assert_eq!(PublicKey::parse(&pem(513)), Err(KeyError::RsaTooLarge { bits: 4104 }));
-        assert_eq!(PublicKey::parse(&pem(512)), Err(KeyError::Weak(WeakKey::SmallFactor { factor: 3 })));
+        assert_eq!(
+            PublicKey::parse(&pem(512)),
+            Err(KeyError::Weak(WeakKey::SmallFactor { factor: 3 }))
+        );
     }
 
     /// The key and the id that the fixtures of python-tuf, tuf-js and php-tuf have in common.
     #[test]
     fn key_ids_cover_the_whole_key_object() {
         let public = "edcd0a32a07dce33f7c7873aaffbff36d20ea30787574ead335eefd337e4dacd";
-        let mut object = json!({ "keytype": "ed25519", "keyval": { "public": public }, "scheme": "ed25519" });
+        let mut object =
+            json!({ "keytype": "ed25519", "keyval": { "public": public }, "scheme": "ed25519" });
         object["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
         let id = PublicKey::from_object(object).unwrap().id().to_string();
         assert_eq!(id, "59a4df8af818e9ed7abe0764c0b47b4240952aa0d179b5b78346c470ac30278d");

@@ -1,6 +1,7 @@
 //! Role keys: the private keys that sign metadata, one PEM file (PKCS#8, mode 0600) each.
 //!
-//! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on. Ed25519 is what is made; P-256 and RSA are read too.
+//! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on. Ed25519 is what is made; P-256 and
+//! RSA are read too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,17 +65,24 @@ impl RoleKey {
     /// # Errors
     ///
     /// Whatever the signer says.
-    pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn sign(
+        &self,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         self.signer.sign(message, &SystemRandom::new()).await
     }
 
-    /// Signs something and verifies it with code of our own, under the id that metadata will name: a file whose private and
-    /// public half don't belong together is found before anything is signed with it.
+    /// Signs something and verifies it with code of our own, under the id that metadata will name:
+    /// a file whose private and public half don't belong together is found before anything is
+    /// signed with it.
     fn prove(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let public = PublicKey::from_object(serde_json::to_value(&self.public)?)?;
         let signature = self.sign(PROOF).now_or_never().ok_or("it does not sign at once")??;
         if public.id().to_string() != self.hex_id() || !public.verifies(PROOF, &signature) {
-            return Err("what it signs does not verify with its own public half: the file is damaged".into());
+            return Err(
+                "what it signs does not verify with its own public half: the file is damaged"
+                    .into(),
+            );
         }
         Ok(())
     }
@@ -93,7 +101,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Makes the keys that `policy` asks for, in `directory`. Keys that are there already stay as they are.
+    /// Makes the keys that `policy` asks for, in `directory`. Keys that are there already stay as
+    /// they are.
     ///
     /// # Errors
     ///
@@ -120,14 +129,17 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`] if a file is unreadable, open to others or not a key, [`Error::TooFewKeys`], and
-    /// [`Error::SharedKey`] if two roles have a key in common.
+    /// [`Error::KeyFile`] if a file is unreadable, open to others or not a key,
+    /// [`Error::TooFewKeys`], and [`Error::SharedKey`] if two roles have a key in common.
     pub fn load(directory: &Path, policy: &Policy) -> Result<Self, Error> {
         let mut keys = BTreeMap::new();
         for (role, role_policy) in policy.roles() {
-            let present = (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
-            let found =
-                present.filter(|path| path.exists()).map(|path| load_key(&path)).collect::<Result<Vec<_>, _>>()?;
+            let present =
+                (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
+            let found = present
+                .filter(|path| path.exists())
+                .map(|path| load_key(&path))
+                .collect::<Result<Vec<_>, _>>()?;
             let is_root = matches!(role, "root" | "director-root");
             if !is_root && found.len() < usize::from(role_policy.threshold) {
                 let threshold = role_policy.threshold.into();
@@ -139,21 +151,28 @@ impl Keyring {
         Ok(Self { keys })
     }
 
-    /// Whether a public key, as PEM, is one of these: a key that signs must not decrypt too (DESIGN.md section 4).
+    /// Whether a public key, as PEM, is one of these: a key that signs must not decrypt too
+    /// (DESIGN.md section 4).
     pub fn has_public_pem(&self, pem: &str) -> bool {
-        let public =
-            |key: &RoleKey| serde_json::to_value(key.public()).ok()?["keyval"]["public"].as_str().map(pem_body);
+        let public = |key: &RoleKey| {
+            serde_json::to_value(key.public()).ok()?["keyval"]["public"].as_str().map(pem_body)
+        };
         let wanted = pem_body(pem);
         self.keys.values().flatten().any(|key| public(key).as_ref() == Some(&wanted))
     }
 
-    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`, or one of the Director's.
+    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`, or one of the
+    /// Director's.
     pub fn keys(&self, role: &str) -> &[RoleKey] {
         self.keys.get(role).map_or(&[], Vec::as_slice)
     }
 }
 
-fn create_missing(directory: &Path, policy: &Policy, is_wanted: fn(&str) -> bool) -> Result<(), Error> {
+fn create_missing(
+    directory: &Path,
+    policy: &Policy,
+    is_wanted: fn(&str) -> bool,
+) -> Result<(), Error> {
     for (role, role_policy) in policy.roles().into_iter().filter(|(role, _)| is_wanted(role)) {
         for number in 1..=role_policy.threshold {
             let path = key_path(directory, role, number);
@@ -171,7 +190,11 @@ fn refuse_shared_keys(keys: &BTreeMap<&'static str, Vec<RoleKey>>) -> Result<(),
         for key in role_keys {
             let key_id = hex::encode(&**key.id());
             if let Some(first) = seen.insert(key_id.clone(), *role) {
-                return Err(Error::SharedKey { key_id, first: first.into(), second: (*role).into() });
+                return Err(Error::SharedKey {
+                    key_id,
+                    first: first.into(),
+                    second: (*role).into(),
+                });
             }
         }
     }
@@ -184,10 +207,8 @@ fn key_path(directory: &Path, role: &str, number: u8) -> PathBuf {
 
 fn generate() -> Result<Zeroizing<String>, Error> {
     // PKCS#8 version 1: OpenSSL 3.0 reads no other.
-    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(|e| Error::KeyFile {
-        verb: "make a key for",
-        path: "a role".into(),
-        source: e.into(),
+    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(|e| {
+        Error::KeyFile { verb: "make a key for", path: "a role".into(), source: e.into() }
     })?;
     let body = Zeroizing::new(STANDARD.encode(document.as_ref()));
     let mut pem = Zeroizing::new(String::with_capacity(256));
@@ -204,14 +225,17 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
     let text = read_secret(path)?;
     let error = |verb, source| Error::KeyFile { verb, path: path.display().to_string(), source };
     // tough takes Ed25519 and P-256 keys as DER and RSA keys as PEM.
-    let der = decode_pem(&text).ok_or_else(|| error("read", "it holds no PEM `PRIVATE KEY`".into()))?;
+    let der =
+        decode_pem(&text).ok_or_else(|| error("read", "it holds no PEM `PRIVATE KEY`".into()))?;
     let signer: Box<dyn Sign> = match parse_keypair(&der) {
         Ok(signer) => Box::new(signer),
         Err(_) => Box::new(parse_keypair(text.as_bytes()).map_err(|e| error("use", e.into()))?),
     };
     let public = signer.tuf_key();
     let object = serde_json::to_value(&public).map_err(|e| error("identify", e.into()))?;
-    PublicKey::from_object(object).and_then(|key| key.check_strength()).map_err(|e| error("use", e.into()))?;
+    PublicKey::from_object(object)
+        .and_then(|key| key.check_strength())
+        .map_err(|e| error("use", e.into()))?;
     let id = public.key_id().map_err(|e| error("identify", e.into()))?;
     let key = RoleKey { file: path.to_owned(), id, public, signer };
     key.prove().map_err(|source| error("use", source))?;
@@ -220,17 +244,24 @@ fn load_key(path: &Path) -> Result<RoleKey, Error> {
 
 /// The base64 text between a PEM's first and last line.
 fn pem_body(pem: &str) -> String {
-    pem.lines().filter(|line| !line.starts_with("-----")).flat_map(|line| line.trim().chars()).collect()
+    pem.lines()
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(|line| line.trim().chars())
+        .collect()
 }
 
 fn decode_pem(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let body = text.split_once("-----BEGIN PRIVATE KEY-----")?.1.split_once("-----END PRIVATE KEY-----")?.0;
+    let body = text
+        .split_once("-----BEGIN PRIVATE KEY-----")?
+        .1
+        .split_once("-----END PRIVATE KEY-----")?
+        .0;
     let joined: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// Writes a file that only its owner can read, and fails if there is one. The file is there whole and synced, or not at
-/// all, so that an `init` that was cut off can be repeated.
+/// Writes a file that only its owner can read, and fails if there is one. The file is there whole
+/// and synced, or not at all, so that an `init` that was cut off can be repeated.
 ///
 /// # Errors
 ///
@@ -238,13 +269,18 @@ fn decode_pem(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file has mode 0600.
-    let written = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(path)?;
-        File::open(folder)?.sync_all()
-    });
-    written.map_err(|e| Error::KeyFile { verb: "write", path: path.display().to_string(), source: e.into() })
+    let written =
+        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path)?;
+            File::open(folder)?.sync_all()
+        });
+    written.map_err(|e| Error::KeyFile {
+        verb: "write",
+        path: path.display().to_string(),
+        source: e.into(),
+    })
 }
 
 /// Removes what a cut-off [`write_secret`] has left.
@@ -265,12 +301,17 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
 /// [`Error::KeyFile`], also if others can read it.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let read = files::read_secret(path);
-    let (text, exposure) =
-        read.map_err(|e| Error::KeyFile { verb: "read", path: path.display().to_string(), source: e.into() })?;
+    let (text, exposure) = read.map_err(|e| Error::KeyFile {
+        verb: "read",
+        path: path.display().to_string(),
+        source: e.into(),
+    })?;
     let path = path.display();
     match exposure {
         Exposure::None => {}
-        Exposure::Mended => tracing::warn!(%path, "this server's group could read a key file; its mode is 0600 now"),
+        Exposure::Mended => {
+            tracing::warn!(%path, "this server's group could read a key file; its mode is 0600 now")
+        }
         Exposure::OwnGroup => {
             tracing::warn!(%path, "this server's group can read a key file, and its mode can't be changed")
         }
@@ -303,7 +344,8 @@ mod tests {
     fn refuses_a_key_file_that_others_can_read() {
         let dir = tempfile::tempdir().unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
-        fs::set_permissions(dir.path().join("bins.pem"), fs::Permissions::from_mode(0o604)).unwrap();
+        fs::set_permissions(dir.path().join("bins.pem"), fs::Permissions::from_mode(0o604))
+            .unwrap();
         let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
         assert!(matches!(error, Error::KeyFile { verb: "read", .. }), "{error}");
     }
@@ -313,16 +355,24 @@ mod tests {
     fn refuses_a_key_file_whose_halves_do_not_belong_together() {
         let dir = tempfile::tempdir().unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
-        let mut der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref().to_vec();
-        let pem =
-            |der: &[u8]| format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+        let mut der =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref().to_vec();
+        let pem = |der: &[u8]| {
+            format!(
+                "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+                STANDARD.encode(der)
+            )
+        };
         let file = dir.path().join("timestamp.pem");
         fs::write(&file, pem(&der)).unwrap();
         Keyring::load(dir.path(), &Policy::default()).unwrap();
         *der.last_mut().unwrap() ^= 1;
         fs::write(&file, pem(&der)).unwrap();
         let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
-        assert!(matches!(&error, Error::KeyFile { path, .. } if path.ends_with("timestamp.pem")), "{error}");
+        assert!(
+            matches!(&error, Error::KeyFile { path, .. } if path.ends_with("timestamp.pem")),
+            "{error}"
+        );
     }
 
     #[test]

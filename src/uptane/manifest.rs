@@ -1,5 +1,5 @@
-//! What a vehicle says of itself: the vehicle version manifest and its ECU version reports (Uptane 2.1.0, 5.4.2.1.1 and
-//! 5.4.2.1.2), as docs/POUF.md writes them.
+//! What a vehicle says of itself: the vehicle version manifest and its ECU version reports (Uptane
+//! 2.1.0, 5.4.2.1.1 and 5.4.2.1.2), as docs/POUF.md writes them.
 //!
 //! ```json
 //! {"signatures": [{"keyid": "…", "sig": "…"}],
@@ -9,8 +9,9 @@
 //!                 "installed_image": {"filepath": "…", "fileinfo": {"length": 1, "hashes": {"sha256": "…"}}}}}}}}
 //! ```
 //!
-//! Signatures are over the canonical form of `signed`. The Primary signs the whole and each ECU its own report, so that a
-//! Primary can't speak for a Secondary. Reading is strict: the server reads these from strangers.
+//! Signatures are over the canonical form of `signed`. The Primary signs the whole and each ECU its
+//! own report, so that a Primary can't speak for a Secondary. Reading is strict: the server reads
+//! these from strangers.
 
 use std::collections::BTreeMap;
 
@@ -30,16 +31,17 @@ pub const MAX_ECUS: usize = 64;
 /// What an ECU says of itself. Members are in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuReport {
-    /// Which attacks it has noticed since its last report, separated by commas; empty if none. Printable ASCII.
+    /// Which attacks it has noticed since its last report, separated by commas; empty if none.
+    /// Printable ASCII.
     #[serde(deserialize_with = "attacks")]
     pub attacks_detected: String,
     /// Rises with every report of this ECU, so that none can be replayed.
     pub counter: u64,
     /// Who it is.
     pub ecu_serial: EcuSerial,
-    /// What went wrong since its last report and is no sign of an attack: names separated by commas, as
-    /// [`crate::uptane::verify::Fault`] has them. Not in the Standard; absent if there is none, and passed over by a Director that
-    /// does not know it. Printable ASCII.
+    /// What went wrong since its last report and is no sign of an attack: names separated by
+    /// commas, as [`crate::uptane::verify::Fault`] has them. Not in the Standard; absent if there
+    /// is none, and passed over by a Director that does not know it. Printable ASCII.
     #[serde(default, deserialize_with = "faults", skip_serializing_if = "String::is_empty")]
     pub faults_detected: String,
     /// What it runs.
@@ -63,8 +65,9 @@ pub struct VehicleManifest {
     pub vin: VehicleId,
     /// The Primary that sent it.
     pub primary: EcuSerial,
-    /// Version of the newest Director Targets that the Primary has verified, 0 before the first. Not in the Standard: tells
-    /// the Director which of its bundles can no longer be installed (Deployment Best Practices 8.0.6.2).
+    /// Version of the newest Director Targets that the Primary has verified, 0 before the first.
+    /// Not in the Standard: tells the Director which of its bundles can no longer be installed
+    /// (Deployment Best Practices 8.0.6.2).
     pub targets_version: Option<u64>,
     /// The signed reports, by the serial under which the Primary lists them.
     pub reports: BTreeMap<EcuSerial, Signed<EcuReport>>,
@@ -88,11 +91,13 @@ impl VehicleManifest {
         sign(serde_json::to_value(signed).expect("a manifest is always JSON"), key)
     }
 
-    /// Reads a manifest. No signature is checked: [`Signed::verify`] does, for it and for each report.
+    /// Reads a manifest. No signature is checked: [`Signed::verify`] does, for it and for each
+    /// report.
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] says what is malformed. The input may be hostile; the work is bounded by its size.
+    /// [`ManifestError`] says what is malformed. The input may be hostile; the work is bounded by
+    /// its size.
     pub fn parse(bytes: &[u8]) -> Result<Signed<Self>, ManifestError> {
         if bytes.len() > MAX_MANIFEST_SIZE {
             return Err(ManifestError::TooLarge);
@@ -118,26 +123,38 @@ impl VehicleManifest {
             let report = Signed::from_value(report, "an ECU version report")?;
             reports.insert(serial, report);
         }
-        let content =
-            Self { vin: body.vin, primary: body.primary_ecu_serial, targets_version: body.targets_version, reports };
+        let content = Self {
+            vin: body.vin,
+            primary: body.primary_ecu_serial,
+            targets_version: body.targets_version,
+            reports,
+        };
         Ok(Signed { content, signatures, message })
     }
 }
 
-/// A manifest as most vehicles send it: in canonical form, with the members that are known here and no others.
+/// A manifest as most vehicles send it: in canonical form, with the members that are known here and
+/// no others.
 ///
-/// If writing it again gives the same bytes, and nothing is escaped, which canonical form does otherwise, then these are
-/// canonical, no member is there twice, and the parts that were signed are parts of them: the way over a [`Value`] takes several times as long, and a fleet polls all day.
+/// If writing it again gives the same bytes, and nothing is escaped, which canonical form does
+/// otherwise, then these are canonical, no member is there twice, and the parts that were signed
+/// are parts of them: the way over a [`Value`] takes several times as long, and a fleet polls all
+/// day.
 fn parse_canonical(text: &str) -> Option<Signed<VehicleManifest>> {
     let parsed: Sent<ManifestBody<Sent<EcuReport>>> = serde_json::from_str(text).ok()?;
     let is_in_bounds = parsed.signed.ecu_version_reports.len() <= MAX_ECUS
-        && parsed.signed.ecu_version_reports.values().all(|report| report.signatures.len() <= MAX_SIGNATURES)
+        && parsed
+            .signed
+            .ecu_version_reports
+            .values()
+            .all(|report| report.signatures.len() <= MAX_SIGNATURES)
         && parsed.signatures.len() <= MAX_SIGNATURES;
     if !is_in_bounds || serde_json::to_string(&parsed).ok()? != text || text.contains('\\') {
         return None;
     }
     let message = serde_json::to_vec(&parsed.signed).ok()?;
-    let ManifestBody { ecu_version_reports, primary_ecu_serial, targets_version, vin } = parsed.signed;
+    let ManifestBody { ecu_version_reports, primary_ecu_serial, targets_version, vin } =
+        parsed.signed;
     let mut reports = BTreeMap::new();
     for (serial, Sent { signatures, signed }) in ecu_version_reports {
         let message = serde_json::to_vec(&signed).ok()?;
@@ -193,13 +210,15 @@ impl<T: for<'de> Deserialize<'de>> Signed<T> {
     fn from_value(value: Value, what: &'static str) -> Result<Self, ManifestError> {
         // The parser's message can quote what was sent.
         let shape = |error: serde_json::Error| {
-            let fault = error.to_string().chars().filter(|c| !c.is_control()).take(MAX_FAULT).collect();
+            let fault =
+                error.to_string().chars().filter(|c| !c.is_control()).take(MAX_FAULT).collect();
             ManifestError::Shape { what, fault }
         };
         let Value::Object(mut members) = value else {
             return Err(ManifestError::Shape { what, fault: "it is not an object".into() });
         };
-        let missing = |member: &str| ManifestError::Shape { what, fault: format!("`{member}` is missing") };
+        let missing =
+            |member: &str| ManifestError::Shape { what, fault: format!("`{member}` is missing") };
         let signatures = members.remove("signatures").ok_or_else(|| missing("signatures"))?;
         let signatures: Vec<Signature> = serde_json::from_value(signatures).map_err(shape)?;
         if signatures.len() > MAX_SIGNATURES {
@@ -220,7 +239,10 @@ fn faults<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D
     names(deserializer, "faults_detected")
 }
 
-fn names<'de, D: serde::Deserializer<'de>>(deserializer: D, member: &str) -> Result<String, D::Error> {
+fn names<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+    member: &str,
+) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.len() > 1024 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         let fault = format!("`{member}` must be at most 1024 printable ASCII characters");
@@ -231,7 +253,8 @@ fn names<'de, D: serde::Deserializer<'de>>(deserializer: D, member: &str) -> Res
 
 fn sign(signed: Value, key: &SigningKey) -> Value {
     let message = canonical(&signed).expect("what we sign has whole numbers only");
-    let signature = Signature { keyid: key.public().id().to_string(), sig: hex::encode(key.sign(&message)) };
+    let signature =
+        Signature { keyid: key.public().id().to_string(), sig: hex::encode(key.sign(&message)) };
     serde_json::json!({ "signatures": [signature], "signed": signed })
 }
 
@@ -263,8 +286,8 @@ pub enum ManifestError {
     TooManyEcus,
 }
 
-/// Whether a report can name an image so. A vehicle must not install what it can't name: no Director would read its reports
-/// again.
+/// Whether a report can name an image so. A vehicle must not install what it can't name: no
+/// Director would read its reports again.
 pub fn is_reportable(path: &str) -> bool {
     !path.is_empty() && path.len() <= 1024 && path.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
@@ -292,17 +315,28 @@ mod installed_image {
         sha256: Sha256Digest,
     }
 
-    pub(super) fn serialize<S: Serializer>(image: &InstalledImage, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        image: &InstalledImage,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let fileinfo = FileInfo { hashes: Hashes { sha256: image.sha256 }, length: image.length };
         Shape { fileinfo, filepath: image.path.clone() }.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InstalledImage, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<InstalledImage, D::Error> {
         let Shape { fileinfo, filepath } = Shape::deserialize(deserializer)?;
         if !super::is_reportable(&filepath) {
-            return Err(serde::de::Error::custom("`filepath` must be 1 to 1024 printable ASCII characters"));
+            return Err(serde::de::Error::custom(
+                "`filepath` must be 1 to 1024 printable ASCII characters",
+            ));
         }
-        Ok(InstalledImage { path: filepath, length: fileinfo.length, sha256: fileinfo.hashes.sha256 })
+        Ok(InstalledImage {
+            path: filepath,
+            length: fileinfo.length,
+            sha256: fileinfo.hashes.sha256,
+        })
     }
 }
 
@@ -332,14 +366,22 @@ mod tests {
 
     fn manifest(primary: &SigningKey, secondary: &SigningKey) -> Value {
         let reports = [("p-1", primary), ("s-1", secondary)];
-        let reports = reports.map(|(serial, key)| (serial.parse().unwrap(), report(serial).sign(key)));
-        VehicleManifest::sign(&"VIN1".parse().unwrap(), &"p-1".parse().unwrap(), 17, reports.into(), primary)
+        let reports =
+            reports.map(|(serial, key)| (serial.parse().unwrap(), report(serial).sign(key)));
+        VehicleManifest::sign(
+            &"VIN1".parse().unwrap(),
+            &"p-1".parse().unwrap(),
+            17,
+            reports.into(),
+            primary,
+        )
     }
 
     #[test]
     fn a_manifest_verifies_under_the_keys_that_signed_it_and_no_other() {
         let (primary, secondary) = (key(), key());
-        let parsed = VehicleManifest::parse(manifest(&primary, &secondary).to_string().as_bytes()).unwrap();
+        let parsed =
+            VehicleManifest::parse(manifest(&primary, &secondary).to_string().as_bytes()).unwrap();
         assert!(parsed.verify(primary.public()) && !parsed.verify(secondary.public()));
         let theirs = &parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()];
         assert!(theirs.verify(secondary.public()) && !theirs.verify(primary.public()));
@@ -369,7 +411,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever is changed: nothing panics, and what the short way takes, the long way takes for the same.
+        /// Whatever is changed: nothing panics, and what the short way takes, the long way takes
+        /// for the same.
         #[test]
         fn both_ways_agree_on_changed_bytes(changes in proptest::collection::vec((0_usize..2000, 0x20_u8..0x7f), 0..4)) {
             static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| manifest(&key(), &key()).to_string());
@@ -396,7 +439,9 @@ mod tests {
         let (primary, mut told) = (key(), report("p-1"));
         told.faults_detected = "clock,expired".into();
         let reports = BTreeMap::from([(told.ecu_serial.clone(), told.sign(&primary))]);
-        let text = VehicleManifest::sign(&"VIN1".parse().unwrap(), &told.ecu_serial, 1, reports, &primary).to_string();
+        let text =
+            VehicleManifest::sign(&"VIN1".parse().unwrap(), &told.ecu_serial, 1, reports, &primary)
+                .to_string();
         assert!(parse_canonical(&text).is_some(), "members are in canonical order");
         let parsed = VehicleManifest::parse(text.as_bytes()).unwrap();
         let found = &parsed.content.reports[&told.ecu_serial];
@@ -414,7 +459,10 @@ mod tests {
         let mut value = manifest(&primary, &secondary);
         value["signed"]["ecu_version_reports"]["s-1"]["signed"]["counter"] = 4.into();
         let parsed = VehicleManifest::parse(value.to_string().as_bytes()).unwrap();
-        assert!(!parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()].verify(secondary.public()));
+        assert!(
+            !parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()]
+                .verify(secondary.public())
+        );
         assert!(!parsed.verify(primary.public()), "the Primary's signature covers the reports");
     }
 
@@ -429,9 +477,15 @@ mod tests {
         check(b"\xff{}", "not UTF-8");
         check("[".repeat(10_000).as_bytes(), "not the JSON");
         check(&vec![b' '; MAX_MANIFEST_SIZE + 1], "more than 131072 bytes");
-        check(text.replacen("\"vin\"", "\"vin\":\"X\",\"vin\"", 1).as_bytes(), "`vin` is there twice");
+        check(
+            text.replacen("\"vin\"", "\"vin\":\"X\",\"vin\"", 1).as_bytes(),
+            "`vin` is there twice",
+        );
         check(text.replace("\"counter\":3", "\"counter\":3.5").as_bytes(), "must be whole");
-        check(text.replace("\"counter\":3", "\"counter\":-3").as_bytes(), "an ECU version report is malformed");
+        check(
+            text.replace("\"counter\":3", "\"counter\":-3").as_bytes(),
+            "an ECU version report is malformed",
+        );
         check(text.replace("gw/1/gw.bin", "").as_bytes(), "`filepath` must be");
         check(text.replacen("signatures", "signaturez", 1).as_bytes(), "missing");
     }

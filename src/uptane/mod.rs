@@ -1,8 +1,10 @@
-//! What is signed: roles, their keys, the metadata of both repositories, manifests (TUF 1.0.34, Uptane 2.1.0).
+//! What is signed: roles, their keys, the metadata of both repositories, manifests (TUF 1.0.34,
+//! Uptane 2.1.0).
 //!
-//! Two halves that share no code but the formats of [`canonical`], [`key`], [`custom`] and [`manifest`]. One writes: it is
-//! the only user of `tough`, whose schema types are what is written, and is in the server alone. The other reads and
-//! verifies, and is the vehicle's. Nothing here stores, serves or decides when to publish; `app::publish` does.
+//! Two halves that share no code but the formats of [`canonical`], [`key`], [`custom`] and
+//! [`manifest`]. One writes: it is the only user of `tough`, whose schema types are what is
+//! written, and is in the server alone. The other reads and verifies, and is the vehicle's. Nothing
+//! here stores, serves or decides when to publish; `app::publish` does.
 
 pub mod canonical;
 #[cfg(feature = "server")]
@@ -50,7 +52,9 @@ pub enum Error {
         threshold: u64,
     },
     /// One key would serve two roles, or one role twice.
-    #[error("the key {key_id} is used for both {first} and {second}: each role needs keys of its own")]
+    #[error(
+        "the key {key_id} is used for both {first} and {second}: each role needs keys of its own"
+    )]
     SharedKey {
         /// Its key id.
         key_id: String,

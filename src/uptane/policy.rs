@@ -82,10 +82,12 @@ impl RolePolicy {
         Duration::from_secs(u64::from(self.expires_days) * 24 * 60 * 60)
     }
 
-    /// Whether a file that expires at `expires_at` has to be signed again: half its life is over; or it expires far later
-    /// than one that is signed now, because the clock was ahead, or this policy was a longer one.
+    /// Whether a file that expires at `expires_at` has to be signed again: half its life is over;
+    /// or it expires far later than one that is signed now, because the clock was ahead, or this
+    /// policy was a longer one.
     pub fn is_due(self, expires_at: Timestamp, now: Timestamp) -> bool {
-        expires_at < later(now, self.lifetime() / 2) || expires_at > later(later(now, self.lifetime()), SLACK)
+        expires_at < later(now, self.lifetime() / 2)
+            || expires_at > later(later(now, self.lifetime()), SLACK)
     }
 }
 
@@ -97,8 +99,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`Error::Policy`] names what is wrong: unknown or missing members, no days or keys (TUF 1.0.34, 4.3: a threshold
-    /// is at least 1), too many digits.
+    /// [`Error::Policy`] names what is wrong: unknown or missing members, no days or keys (TUF
+    /// 1.0.34, 4.3: a threshold is at least 1), too many digits.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let policy: Self = toml::from_str(text).map_err(|e| Error::Policy(e.to_string()))?;
         for (name, role) in policy.roles() {
@@ -163,16 +165,30 @@ mod tests {
     fn a_file_is_due_past_half_its_life_and_when_it_expires_later_than_it_could() {
         let policy = Policy::default().timestamp; // a day
         let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let is_due = |hours: i64| policy.is_due(Timestamp::from_second(1_790_000_000 + hours * 3600).unwrap(), now);
-        assert_eq!([-1, 11, 12, 24, 25, 26, 87_600].map(is_due), [true, true, false, false, false, true, true]);
-        assert!(!policy.is_due(Timestamp::MAX, Timestamp::MAX), "the last time there is has nothing after it");
+        let is_due = |hours: i64| {
+            policy.is_due(Timestamp::from_second(1_790_000_000 + hours * 3600).unwrap(), now)
+        };
+        assert_eq!(
+            [-1, 11, 12, 24, 25, 26, 87_600].map(is_due),
+            [true, true, false, false, false, true, true]
+        );
+        assert!(
+            !policy.is_due(Timestamp::MAX, Timestamp::MAX),
+            "the last time there is has nothing after it"
+        );
     }
 
     #[test]
     fn refuses_what_would_sign_nothing_or_forever() {
         assert_eq!(changed("threshold = 1", "threshold = 0"), "[root] threshold must be 1 to 16");
-        assert_eq!(changed("expires_days = 365", "expires_days = 0"), "[root] expires_days must be 1 to 3650");
-        assert_eq!(changed("prefix_digits = 2", "prefix_digits = 3"), "[bins] prefix_digits must be 1 or 2");
+        assert_eq!(
+            changed("expires_days = 365", "expires_days = 0"),
+            "[root] expires_days must be 1 to 3650"
+        );
+        assert_eq!(
+            changed("prefix_digits = 2", "prefix_digits = 3"),
+            "[bins] prefix_digits must be 1 or 2"
+        );
         assert!(changed("threshold = 1", "treshold = 1").contains("unknown field `treshold`"));
     }
 }

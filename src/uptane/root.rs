@@ -102,7 +102,11 @@ pub async fn first(
     for (role_type, role, threshold) in repository.roles(policy) {
         let keys = keyring.keys(role);
         if keys.len() < usize::from(threshold) {
-            return Err(Error::TooFewKeys { role: role.into(), found: keys.len(), threshold: threshold.into() });
+            return Err(Error::TooFewKeys {
+                role: role.into(),
+                found: keys.len(),
+                threshold: threshold.into(),
+            });
         }
         root.keys.extend(keys.iter().map(|key| (key.id().clone(), key.public().clone())));
         root.roles.insert(role_type, role_keys(keys, threshold)?);
@@ -114,7 +118,8 @@ pub async fn first(
 ///
 /// # Errors
 ///
-/// [`Error::Root`] if `current` isn't a root, [`Error::TooFewKeys`] if its keys aren't here, [`Error::Sign`].
+/// [`Error::Root`] if `current` isn't a root, [`Error::TooFewKeys`] if its keys aren't here,
+/// [`Error::Sign`].
 pub async fn renewed(
     repository: Repository,
     current: &[u8],
@@ -123,13 +128,15 @@ pub async fn renewed(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<SignedFile, Error> {
-    let current: Signed<Root> = serde_json::from_slice(current).map_err(|e| Error::Root(e.into()))?;
+    let current: Signed<Root> =
+        serde_json::from_slice(current).map_err(|e| Error::Root(e.into()))?;
     let mut root = current.signed;
     root.version = signing::version("root", version)?;
     root.expires = signing::expiry(now, repository.root_policy(policy));
     let threshold = root.roles.get(&RoleType::Root).map_or(1, |role| role.threshold.get());
     let keys = keyring.keys(repository.root_keys());
-    let ours = keys.iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
+    let ours =
+        keys.iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
     let found = ours.count();
     if (found as u64) < threshold {
         return Err(Error::TooFewKeys { role: "root".into(), found, threshold });
@@ -137,8 +144,8 @@ pub async fn renewed(
     signing::sign("root", root, keys).await
 }
 
-/// Checks as a client does that `next` follows `current`: signed by enough keys of both, and one version on (TUF 1.0.34, 5.3.4
-/// and 5.3.5).
+/// Checks as a client does that `next` follows `current`: signed by enough keys of both, and one
+/// version on (TUF 1.0.34, 5.3.4 and 5.3.5).
 ///
 /// # Errors
 ///

@@ -16,8 +16,8 @@ use crate::model::{Sha256Digest, Timestamp};
 /// The TUF version that our metadata follows.
 pub const SPEC_VERSION: &str = "1.0.34";
 
-/// A signed metadata file. `bytes` **must** be published as they are: the digest, and the digests in other files, are
-/// theirs.
+/// A signed metadata file. `bytes` **must** be published as they are: the digest, and the digests
+/// in other files, are theirs.
 #[derive(Debug, Clone)]
 pub struct SignedFile {
     /// Name of the role.
@@ -34,8 +34,9 @@ pub struct SignedFile {
 
 /// Signs `content` with every key of `keys`.
 ///
-/// What is signed is OLPC canonical JSON (TUF 1.0.34, 4.2). What is published is JSON with sorted members and no spaces:
-/// the same bytes, but for the line breaks in PEM keys, which canonical JSON leaves as they are and no JSON parser takes.
+/// What is signed is OLPC canonical JSON (TUF 1.0.34, 4.2). What is published is JSON with sorted
+/// members and no spaces: the same bytes, but for the line breaks in PEM keys, which canonical JSON
+/// leaves as they are and no JSON parser takes.
 ///
 /// # Errors
 ///
@@ -44,7 +45,8 @@ pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<S
     let message = content.canonical_form().map_err(|e| build_error(role, e))?;
     let signatures = sign_message(role, &message, keys).await?;
     let (version, expires_at) = (content.version().get(), content.expires());
-    let bytes = sorted_json(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
+    let bytes =
+        sorted_json(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
 }
@@ -63,18 +65,26 @@ pub async fn sign_canonical(
 ) -> Result<SignedFile, Error> {
     let signatures = sign_message(role, message, keys).await?;
     let signatures = sorted_json(&signatures).map_err(|e| build_error(role, e))?;
-    let bytes = [b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", message, b"}"].concat();
+    let bytes =
+        [b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", message, b"}"].concat();
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
 }
 
-async fn sign_message(role: &str, message: &[u8], keys: &[RoleKey]) -> Result<Vec<Signature>, Error> {
+async fn sign_message(
+    role: &str,
+    message: &[u8],
+    keys: &[RoleKey],
+) -> Result<Vec<Signature>, Error> {
     if keys.is_empty() {
         return Err(Error::TooFewKeys { role: role.to_owned(), found: 0, threshold: 1 });
     }
     let mut signatures = Vec::with_capacity(keys.len());
     for key in keys {
-        let sig = key.sign(message).await.map_err(|source| Error::Sign { role: role.to_owned(), source })?;
+        let sig = key
+            .sign(message)
+            .await
+            .map_err(|source| Error::Sign { role: role.to_owned(), source })?;
         signatures.push(Signature { keyid: key.id().clone(), sig: sig.into() });
     }
     Ok(signatures)
@@ -89,13 +99,17 @@ pub fn version(role: &str, version: u64) -> Result<NonZeroU64, Error> {
     NonZeroU64::new(version).ok_or_else(|| build_error(role, "metadata versions start at 1"))
 }
 
-/// When a file that is signed at `now` expires: whole seconds, as clients expect (TUF 1.0.34, 4.2.3).
+/// When a file that is signed at `now` expires: whole seconds, as clients expect (TUF 1.0.34,
+/// 4.2.3).
 pub fn expiry(now: Timestamp, policy: RolePolicy) -> Timestamp {
     let expires = later(now, policy.lifetime());
     Timestamp::from_second(expires.as_second()).unwrap_or(expires)
 }
 
-pub(super) fn build_error(role: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn build_error(
+    role: &str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     Error::Build { role: role.to_owned(), source: source.into() }
 }
 
@@ -125,14 +139,21 @@ mod tests {
     #[tokio::test]
     async fn p256_and_rsa_role_keys_give_json_that_verifies() {
         let dir = tempfile::tempdir().unwrap();
-        let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let p256 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+                .unwrap();
         write_secret(&dir.path().join("root.pem"), pem(p256.as_ref()).as_bytes()).unwrap();
         let rsa = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let rsa = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'static>>::as_der(&rsa).unwrap();
+        let rsa =
+            aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'static>>::as_der(&rsa)
+                .unwrap();
         write_secret(&dir.path().join("timestamp.pem"), pem(rsa.as_ref()).as_bytes()).unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
         let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
-        let file = root::first(root::Repository::Image, &keyring, &Policy::default(), Timestamp::now()).await.unwrap();
+        let file =
+            root::first(root::Repository::Image, &keyring, &Policy::default(), Timestamp::now())
+                .await
+                .unwrap();
         let parsed: Signed<Root> = serde_json::from_slice(&file.bytes).unwrap();
         parsed.signed.verify_role(&parsed).unwrap();
     }

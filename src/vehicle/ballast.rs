@@ -1,6 +1,8 @@
-//! Room that is kept for what a vehicle must be able to write on a full disk: its counters, without which it can't report.
+//! Room that is kept for what a vehicle must be able to write on a full disk: its counters, without
+//! which it can't report.
 //!
-//! Others fill a disk, too. A file that is of no use is given up when the last byte is gone, and made again when there is room.
+//! Others fill a disk, too. A file that is of no use is given up when the last byte is gone, and
+//! made again when there is room.
 
 use std::fs;
 use std::path::{Path, PathBuf};

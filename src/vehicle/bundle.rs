@@ -1,11 +1,14 @@
-//! Full verification: what the Director wants, and that the Image repository says the same (Uptane 2.1.0, 5.4.4.2).
+//! Full verification: what the Director wants, and that the Image repository says the same (Uptane
+//! 2.1.0, 5.4.4.2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::updater::Updater;
 use crate::model::{ENVELOPE_SUFFIX, EcuSerial, HardwareId};
-use crate::uptane::verify::{Assignment, EcuRecord, TargetFile, VerifyError, assignments, match_image};
+use crate::uptane::verify::{
+    Assignment, EcuRecord, TargetFile, VerifyError, assignments, match_image,
+};
 
 /// What has been verified for some ECUs.
 #[derive(Debug, Default)]
@@ -14,7 +17,8 @@ pub(super) struct Bundle {
     pub(super) assignments: Vec<Assignment>,
     /// What is signed of each image, by target path.
     pub(super) images: BTreeMap<String, TargetFile>,
-    /// What is signed of the envelopes that are on the Image repository, by the path of their image.
+    /// What is signed of the envelopes that are on the Image repository, by the path of their
+    /// image.
     pub(super) envelopes: BTreeMap<String, TargetFile>,
 }
 
@@ -25,7 +29,9 @@ pub(super) fn wanted(
 ) -> Result<Vec<Assignment>, VerifyError> {
     let mut wanted = Vec::new();
     for (path, target) in director.set().targets().into_iter().flatten() {
-        wanted.extend(assignments(path, target)?.into_iter().filter(|assignment| concerns(&assignment.ecu)));
+        wanted.extend(
+            assignments(path, target)?.into_iter().filter(|assignment| concerns(&assignment.ecu)),
+        );
     }
     Ok(wanted)
 }
@@ -48,13 +54,18 @@ pub(super) fn verify(
         let listed = listed.ok_or_else(|| not_there(path))?;
         let found = image.find_target(path, &hardware)?;
         for assignment in wanted.iter().filter(|assignment| assignment.path == path) {
-            let ecu = record(&assignment.ecu).ok_or_else(|| VerifyError::UnknownEcu { ecu: assignment.ecu.clone() })?;
+            let ecu = record(&assignment.ecu)
+                .ok_or_else(|| VerifyError::UnknownEcu { ecu: assignment.ecu.clone() })?;
             match_image(assignment, listed, found.as_ref(), &ecu)?;
-            let has_own =
-                assignment.custom.ecu_identifiers.get(&assignment.ecu).is_some_and(|ecu| ecu.envelope.is_some());
+            let has_own = assignment
+                .custom
+                .ecu_identifiers
+                .get(&assignment.ecu)
+                .is_some_and(|ecu| ecu.envelope.is_some());
             if !has_own && !bundle.envelopes.contains_key(path) {
                 let envelope = format!("{path}{ENVELOPE_SUFFIX}");
-                let found = image.find_target(&envelope, &hardware)?.ok_or_else(|| not_there(&envelope))?;
+                let found =
+                    image.find_target(&envelope, &hardware)?.ok_or_else(|| not_there(&envelope))?;
                 bundle.envelopes.insert(path.to_owned(), found);
             }
         }

@@ -1,9 +1,10 @@
 //! Installation by a program.
 //!
-//! It must not take the end of its input for the end of the image unless it is: it is ended before its input is closed on
-//! anything else. Nobody can do that if the vehicle itself is killed, so it is told length and hash of the image, and has to
-//! compare them. It leads a group of its own, so that what it has started ends with it, and it is ended if it takes too long or
-//! if the vehicle is asked to stop.
+//! It must not take the end of its input for the end of the image unless it is: it is ended before
+//! its input is closed on anything else. Nobody can do that if the vehicle itself is killed, so it
+//! is told length and hash of the image, and has to compare them. It leads a group of its own, so
+//! that what it has started ends with it, and it is ended if it takes too long or if the vehicle is
+//! asked to stop.
 
 use std::io::{self, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
@@ -44,7 +45,8 @@ struct Watched {
 }
 
 struct State {
-    /// Its group, for as long as the program was not waited for: the number may be another's afterwards.
+    /// Its group, for as long as the program was not waited for: the number may be another's
+    /// afterwards.
     group: Option<Pid>,
     /// Why it was ended.
     reason: Option<String>,
@@ -80,7 +82,8 @@ impl CommandSink {
             .process_group(0)
             .spawn()?;
         let group = Some(Pid::from_child(&child));
-        let watched = Arc::new(Watched { state: Mutex::new(State { group, reason: None, is_over: false }) });
+        let watched =
+            Arc::new(Watched { state: Mutex::new(State { group, reason: None, is_over: false }) });
         let shared = Arc::clone(&watched);
         let watch = std::thread::spawn(move || watch(&shared, &patience));
         Ok(Self { child, stdin: Some(stdin), watched, watch: Some(watch) })
@@ -91,13 +94,16 @@ impl CommandSink {
         self.watched.state().reason.clone().map_or(error, io::Error::other)
     }
 
-    /// Waits without giving its number free before the watching thread knows, and before what it has started is ended unless
-    /// all went well.
+    /// Waits without giving its number free before the watching thread knows, and before what it
+    /// has started is ended unless all went well.
     fn wait(&mut self) -> io::Result<ExitStatus> {
         loop {
             let mut state = self.watched.state();
             let Some(group) = state.group else { return self.child.wait() };
-            match waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+            match waitid(
+                WaitId::Pid(group),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+            ) {
                 Ok(None) => {}
                 Ok(Some(status)) => {
                     if state.reason.is_some() || status.exit_status() != Some(0) {
@@ -148,7 +154,9 @@ impl Sink for CommandSink {
         let status = self.wait()?;
         match status.success() {
             true => Ok(()),
-            false => Err(self.explain(io::Error::other(format!("the command ended with {status}")))),
+            false => {
+                Err(self.explain(io::Error::other(format!("the command ended with {status}"))))
+            }
         }
     }
 }
@@ -183,7 +191,10 @@ fn watch(watched: &Watched, patience: &Patience) {
                 let reason = if patience.stop.is_asked() {
                     "the command was ended, since the vehicle was asked to stop".to_owned()
                 } else if started.elapsed() >= patience.longest {
-                    format!("the command took longer than {} s and was ended", patience.longest.as_secs())
+                    format!(
+                        "the command took longer than {} s and was ended",
+                        patience.longest.as_secs()
+                    )
                 } else {
                     continue;
                 };

@@ -1,7 +1,7 @@
 //! `vehicle.toml`: what a vehicle is, and where its repositories are.
 //!
-//! `director_url` and `image_url` are the repository mapping of Uptane 2.1.0, 5.2.6 in its base case (MAP-3): every image
-//! needs both. It is never fetched from a repository (MAP-5).
+//! `director_url` and `image_url` are the repository mapping of Uptane 2.1.0, 5.2.6 in its base
+//! case (MAP-3): every image needs both. It is never fetched from a repository (MAP-5).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,8 @@ pub(super) struct Config {
     /// The Image repository, if it is elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) image_url: Option<String>,
-    /// A file in which a secure source keeps the time (TIM-1). Without one the system's clock counts.
+    /// A file in which a secure source keeps the time (TIM-1). Without one the system's clock
+    /// counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) time_file: Option<PathBuf>,
     /// Bytes a second below which a server is too slow.
@@ -78,8 +79,8 @@ pub(super) struct EcuConfig {
     /// How a Secondary verifies. A Primary verifies fully, always.
     #[serde(default)]
     pub(super) verification: Verification,
-    /// Its private encryption key, if that is not `keys/<serial>.encryption.pem`, such as one that all ECUs of a hardware id
-    /// share (Uptane 2.1.0, 5.4.1 step 3).
+    /// Its private encryption key, if that is not `keys/<serial>.encryption.pem`, such as one that
+    /// all ECUs of a hardware id share (Uptane 2.1.0, 5.4.1 step 3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) encryption_key: Option<PathBuf>,
     pub(super) install: InstallTarget,
@@ -104,8 +105,9 @@ pub(super) enum InstallTarget {
     File(PathBuf),
     /// A block device, or a file that is there and is written from its start.
     Device(PathBuf),
-    /// A program that reads the image from its standard input and ends with 0 once it runs. `MOTORCADE_ECU_SERIAL` says for
-    /// which ECU, `MOTORCADE_IMAGE_LENGTH` how many bytes come: fewer are what a power cut of this side leaves.
+    /// A program that reads the image from its standard input and ends with 0 once it runs.
+    /// `MOTORCADE_ECU_SERIAL` says for which ECU, `MOTORCADE_IMAGE_LENGTH` how many bytes come:
+    /// fewer are what a power cut of this side leaves.
     Command(Vec<String>),
 }
 
@@ -134,7 +136,8 @@ impl Config {
     /// Reads and checks the file.
     pub(super) fn load(path: &Path) -> Result<Self, Error> {
         let unusable = |fault: String| Error::Setting { path: path.to_owned(), fault };
-        let bytes = find(path, MAX_SIZE)?.ok_or_else(|| unusable("it is not there; run `provision` first".into()))?;
+        let bytes = find(path, MAX_SIZE)?
+            .ok_or_else(|| unusable("it is not there; run `provision` first".into()))?;
         let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
         let config: Self = toml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         config.check().map_err(|fault| unusable(fault.into()))?;
@@ -142,7 +145,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let serials: std::collections::BTreeSet<_> = self.ecus.iter().map(|ecu| &ecu.serial).collect();
+        let serials: std::collections::BTreeSet<_> =
+            self.ecus.iter().map(|ecu| &ecu.serial).collect();
         if serials.len() < self.ecus.len() {
             return Err("two ECUs have one serial");
         }
@@ -153,7 +157,8 @@ impl Config {
         if self.ecus.iter().any(empty) {
             return Err("a command needs a program");
         }
-        let times = [self.speed_window_seconds, self.stall_timeout_seconds, self.install_timeout_seconds];
+        let times =
+            [self.speed_window_seconds, self.stall_timeout_seconds, self.install_timeout_seconds];
         if !times.into_iter().flatten().all(|seconds| (1..=LONGEST_TIME).contains(&seconds)) {
             return Err(
                 "`speed_window_seconds`, `stall_timeout_seconds` and `install_timeout_seconds` must be from 1 to 86400",
@@ -169,7 +174,8 @@ impl Config {
             return Err("`server` is missing, or both `director_url` and `image_url`");
         }
         let is_proxy = |proxy: &str| {
-            proxy == "none" || url::Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+            proxy == "none"
+                || url::Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
         };
         if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
             return Err("`proxy` is neither a URL with http or https nor `none`");
@@ -179,12 +185,16 @@ impl Config {
 
     /// How long an installation may take.
     pub(super) fn install_timeout(&self) -> Duration {
-        self.install_timeout_seconds.map_or(INSTALL_TIMEOUT, |seconds| Duration::from_secs(seconds.max(1)))
+        self.install_timeout_seconds
+            .map_or(INSTALL_TIMEOUT, |seconds| Duration::from_secs(seconds.max(1)))
     }
 
     /// The Primary.
     pub(super) fn primary(&self) -> &EcuConfig {
-        self.ecus.iter().find(|ecu| ecu.role == EcuRole::Primary).expect("a checked configuration has one")
+        self.ecus
+            .iter()
+            .find(|ecu| ecu.role == EcuRole::Primary)
+            .expect("a checked configuration has one")
     }
 
     /// Where the Director is.
@@ -234,14 +244,18 @@ mod tests {
         Config::load(&path).map_err(|error| error.to_string())
     }
 
-    const ECU: &str =
-        "[[ecus]]\nserial = \"p-1\"\nhardware_id = \"gw\"\nrole = \"primary\"\ninstall = { file = \"x\" }\n";
+    const ECU: &str = "[[ecus]]\nserial = \"p-1\"\nhardware_id = \"gw\"\nrole = \"primary\"\ninstall = { file = \"x\" }\n";
 
     #[test]
     fn urls_are_below_the_server_or_elsewhere() {
-        let config =
-            load(&format!("vin = \"V\"\nserver = \"https://s/\"\nimage_url = \"https://cdn/x/\"\n{ECU}")).unwrap();
-        assert_eq!((config.director().as_str(), config.image().as_str()), ("https://s/director", "https://cdn/x"));
+        let config = load(&format!(
+            "vin = \"V\"\nserver = \"https://s/\"\nimage_url = \"https://cdn/x/\"\n{ECU}"
+        ))
+        .unwrap();
+        assert_eq!(
+            (config.director().as_str(), config.image().as_str()),
+            ("https://s/director", "https://cdn/x")
+        );
     }
 
     #[test]
@@ -251,11 +265,28 @@ mod tests {
             ("vin = \"V\"\nserver = \"s\"\necus = []\n".into(), "exactly one ECU"),
             (format!("vin = \"V\"\nserver = \"s\"\n{ECU}{ECU}"), "one serial"),
             (format!("vin = \"V\"\nservr = \"s\"\n{ECU}"), "unknown field"),
-            (format!("vin = \"V\"\nserver = \"https://s\"\nproxy = \"proxy:3128\"\n{ECU}"), "`proxy` is neither"),
-            (format!("vin = \"V\"\nserver = \"https://me:secret@s\"\n{ECU}"), "a URL must be one such as"),
-            (format!("vin = \"V\"\nserver = \"https://s\"\nimage_url = \"https://s?x\"\n{ECU}"), "a URL must be"),
-            (format!("vin = \"V\"\nserver = \"https://s\"\nstall_timeout_seconds = 0\n{ECU}"), "from 1 to 86400"),
-            (format!("vin = \"V\"\nserver = \"https://s\"\ninstall_timeout_seconds = 100000\n{ECU}"), "from 1 to"),
+            (
+                format!("vin = \"V\"\nserver = \"https://s\"\nproxy = \"proxy:3128\"\n{ECU}"),
+                "`proxy` is neither",
+            ),
+            (
+                format!("vin = \"V\"\nserver = \"https://me:secret@s\"\n{ECU}"),
+                "a URL must be one such as",
+            ),
+            (
+                format!("vin = \"V\"\nserver = \"https://s\"\nimage_url = \"https://s?x\"\n{ECU}"),
+                "a URL must be",
+            ),
+            (
+                format!("vin = \"V\"\nserver = \"https://s\"\nstall_timeout_seconds = 0\n{ECU}"),
+                "from 1 to 86400",
+            ),
+            (
+                format!(
+                    "vin = \"V\"\nserver = \"https://s\"\ninstall_timeout_seconds = 100000\n{ECU}"
+                ),
+                "from 1 to",
+            ),
             (format!("vin = \"V/\"\nserver = \"s\"\n{ECU}"), "must not contain"),
         ] {
             let error = load(&text).unwrap_err();

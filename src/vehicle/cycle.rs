@@ -1,4 +1,5 @@
-//! The Primary's cycle (Uptane 2.1.0, 5.4.2): report, load the time, verify metadata, download, hand on, install, report.
+//! The Primary's cycle (Uptane 2.1.0, 5.4.2): report, load the time, verify metadata, download,
+//! hand on, install, report.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,8 @@ use super::updater::Updater;
 use crate::envelope::jwe::Envelope;
 use crate::model::{EcuRole, EcuSerial, Timestamp};
 use crate::uptane::verify::{
-    Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, VerifyError, check_constraints,
+    Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, VerifyError,
+    check_constraints,
 };
 
 /// What came of a cycle.
@@ -56,8 +58,8 @@ impl Outcome {
     }
 }
 
-/// Runs the cycle once. It always ends with a version report, also after a failure (Uptane 2.1.0, 5.4.3.6), unless the first
-/// one still says it all.
+/// Runs the cycle once. It always ends with a version report, also after a failure (Uptane 2.1.0,
+/// 5.4.3.6), unless the first one still says it all.
 pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
     let mut outcome = Outcome::default();
     let started = vehicle.now();
@@ -115,12 +117,15 @@ fn note(vehicle: &mut Vehicle, ecu: &EcuSerial, error: &Error) {
 
 fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Result<(), Error> {
     let bundle = verify(vehicle, now)?;
-    let pending: Vec<_> = bundle.assignments.iter().filter(|each| !vehicle.state.runs(each)).cloned().collect();
+    let pending: Vec<_> =
+        bundle.assignments.iter().filter(|each| !vehicle.state.runs(each)).cloned().collect();
     forget_downloads(vehicle, &pending);
-    // Images that ask for each other are installed together or not at all, as far as that can be had without going back: none
-    // before all have arrived, so that who withholds one does not choose what runs beside the others (AT-11).
-    let depend =
-        pending.iter().any(|each| !(each.custom.image.requires.is_empty() && each.custom.image.conflicts.is_empty()));
+    // Images that ask for each other are installed together or not at all, as far as that can be
+    // had without going back: none before all have arrived, so that who withholds one does not
+    // choose what runs beside the others (AT-11).
+    let depend = pending.iter().any(|each| {
+        !(each.custom.image.requires.is_empty() && each.custom.image.conflicts.is_empty())
+    });
     if depend {
         for assignment in &pending {
             if let Err(error) = fetch_image(vehicle, &bundle, assignment) {
@@ -149,28 +154,37 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
     Ok(())
 }
 
-/// Step 3: metadata. The Image repository is asked only if there is something to install (FV-16), but what is installed is
-/// always compared, whether the metadata is new or not (AMB-16).
+/// Step 3: metadata. The Image repository is asked only if there is something to install (FV-16),
+/// but what is installed is always compared, whether the metadata is new or not (AMB-16).
 fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
-    let (director_store, image_store) = (vehicle.folder.director_store(), vehicle.folder.image_store());
+    let (director_store, image_store) =
+        (vehicle.folder.director_store(), vehicle.folder.image_store());
     let (director_url, image_url) = (vehicle.config.director(), vehicle.config.image());
-    let ecus = vehicle.config.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone())).collect();
+    let ecus = vehicle
+        .config
+        .ecus
+        .iter()
+        .map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone()))
+        .collect();
     let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
-    let explained = |error| roots::explain(error, &repository, &director_store, &image_store, &source);
+    let explained =
+        |error| roots::explain(error, &repository, &director_store, &image_store, &source);
     let mut refresh = || {
-        let mut director = Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
+        let mut director =
+            Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
         check_time(&mut vehicle.state, director.set().root_version(), now)?;
         director.refresh().map_err(explained).map(|()| director)
     };
     let director = match refresh() {
-        // The Director keeps a vehicle's last metadata alone, and may have signed anew since it gave the timestamp. Who
-        // withholds a file does so again.
+        // The Director keeps a vehicle's last metadata alone, and may have signed anew since it
+        // gave the timestamp. Who withholds a file does so again.
         Err(Error::Verify(VerifyError::Withheld { .. })) => refresh(),
         refreshed => refreshed,
     }?;
-    // Not before: what a clock says that is months ahead is refuted by metadata that has expired by it (AT-8).
+    // Not before: what a clock says that is months ahead is refuted by metadata that has expired by
+    // it (AT-8).
     vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
     vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();
     vehicle.state.save()?;
@@ -182,22 +196,30 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let source = HttpSource::new(&vehicle.http, &image_url, token.as_ref());
     let mut image = start_image(&image_store, &source, now)?;
     let records = records(vehicle);
-    let bundle = bundle::verify(wanted, &director, &mut image, |serial| records.get(serial).cloned())?;
+    let bundle =
+        bundle::verify(wanted, &director, &mut image, |serial| records.get(serial).cloned())?;
     let installed = vehicle.state.ecus.iter();
-    let installed = installed.map(|(ecu, state)| (ecu.clone(), state.candidate().into_iter().collect())).collect();
+    let installed = installed
+        .map(|(ecu, state)| (ecu.clone(), state.candidate().into_iter().collect()))
+        .collect();
     check_constraints(&installed, &bundle.assignments)?;
     accept(vehicle, &bundle)?;
     Ok(bundle)
 }
 
-fn start_image<'a>(store: &'a Store, source: &'a HttpSource<'a>, now: Timestamp) -> Result<Updater<'a>, Error> {
+fn start_image<'a>(
+    store: &'a Store,
+    source: &'a HttpSource<'a>,
+    now: Timestamp,
+) -> Result<Updater<'a>, Error> {
     let mut image = Updater::start(store, source, Repository::Image, now)?;
     image.refresh()?;
     Ok(image)
 }
 
-/// TIM-5, TIM-6: the clock must not be behind a time at which metadata was verified, unless the Director's root has changed
-/// since: whoever could set the clock ahead would else have locked the vehicle out until that time (AT-8).
+/// TIM-5, TIM-6: the clock must not be behind a time at which metadata was verified, unless the
+/// Director's root has changed since: whoever could set the clock ahead would else have locked the
+/// vehicle out until that time (AT-8).
 fn check_time(state: &mut super::state::State, root: u64, now: Timestamp) -> Result<(), Error> {
     if root > state.director_root {
         state.director_root = root;
@@ -262,7 +284,8 @@ fn fetch_and_install(
         vehicle.state.save()?;
     }
     let (folder, patience) = (vehicle.folder.path(), vehicle.install_patience());
-    let installed = install(folder, &config.install, assignment, &envelope, &key, &sealed, patience);
+    let installed =
+        install(folder, &config.install, assignment, &envelope, &key, &sealed, patience);
     installed.map_err(|error| blame_disk(error, bundle, assignment, &sealed))?;
     let state = vehicle.state.ecu(&assignment.ecu);
     state.installed = Some(Installed::from(assignment));
@@ -270,15 +293,20 @@ fn fetch_and_install(
     vehicle.state.save()
 }
 
-/// An image that came whole and does not open may have been damaged since, which is the disk's doing. It is fetched again.
+/// An image that came whole and does not open may have been damaged since, which is the disk's
+/// doing. It is fetched again.
 fn blame_disk(error: Error, bundle: &Bundle, assignment: &Assignment, sealed: &Path) -> Error {
     let Error::WrongImage { .. } = error else { return error };
-    let is_whole = bundle.images.get(&assignment.path).is_none_or(|target| download::is_whole(sealed, target));
+    let is_whole =
+        bundle.images.get(&assignment.path).is_none_or(|target| download::is_whole(sealed, target));
     if is_whole {
         return error;
     }
     download::remove(sealed);
-    Error::Damaged { path: sealed.to_owned(), fault: "it is not what was downloaded any more".into() }
+    Error::Damaged {
+        path: sealed.to_owned(),
+        fault: "it is not what was downloaded any more".into(),
+    }
 }
 
 fn no_image(assignment: &Assignment, reason: &str) -> Error {
@@ -286,13 +314,19 @@ fn no_image(assignment: &Assignment, reason: &str) -> Error {
 }
 
 /// Step 4: the sealed image, whole and with the hash that both repositories have signed.
-fn fetch_image(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -> Result<PathBuf, Error> {
+fn fetch_image(
+    vehicle: &Vehicle,
+    bundle: &Bundle,
+    assignment: &Assignment,
+) -> Result<PathBuf, Error> {
     let path = &assignment.path;
-    let target = bundle.images.get(path).ok_or_else(|| no_image(assignment, "nothing is signed of it"))?;
+    let target =
+        bundle.images.get(path).ok_or_else(|| no_image(assignment, "nothing is signed of it"))?;
     let partial = vehicle.folder.downloads().join(assignment.sha256.to_string());
     let url = target_url(vehicle, path, target)?;
     let token = vehicle.token_for(&url);
-    let wanted = Wanted { name: path, url: &url, token, length: target.length, hashes: &target.hashes };
+    let wanted =
+        Wanted { name: path, url: &url, token, length: target.length, hashes: &target.hashes };
     check_room(vehicle, assignment, target.length, &partial)?;
     let fetched = download::fetch(&vehicle.http, &wanted, &partial);
     vehicle.http.progress().end();
@@ -300,7 +334,12 @@ fn fetch_image(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -> R
 }
 
 /// Checks that both the sealed image and what it opens to have room, before any of it is fetched.
-fn check_room(vehicle: &Vehicle, assignment: &Assignment, length: u64, partial: &Path) -> Result<(), Error> {
+fn check_room(
+    vehicle: &Vehicle,
+    assignment: &Assignment,
+    length: u64,
+    partial: &Path,
+) -> Result<(), Error> {
     let missing = length.saturating_sub(fs::metadata(partial).map_or(0, |file| file.len()));
     let config = vehicle.config.ecus.iter().find(|ecu| ecu.serial == assignment.ecu);
     let plaintext = assignment.custom.image.sealed.plaintext.length;
@@ -319,18 +358,30 @@ fn check_room(vehicle: &Vehicle, assignment: &Assignment, length: u64, partial: 
 }
 
 fn target_url(vehicle: &Vehicle, path: &str, target: &TargetFile) -> Result<String, Error> {
-    let below = target_path(path, target.hashes.name()).ok_or_else(|| Error::TargetName { name: path.to_owned() })?;
+    let below = target_path(path, target.hashes.name())
+        .ok_or_else(|| Error::TargetName { name: path.to_owned() })?;
     Ok(format!("{}/targets/{below}", vehicle.config.image()))
 }
 
 /// The data key for this ECU: from the Director, or for its hardware id from the Image repository.
-fn fetch_envelope(vehicle: &Vehicle, bundle: &Bundle, assignment: &Assignment) -> Result<Vec<u8>, Error> {
-    let own = assignment.custom.ecu_identifiers.get(&assignment.ecu).and_then(|ecu| ecu.envelope.as_ref());
+fn fetch_envelope(
+    vehicle: &Vehicle,
+    bundle: &Bundle,
+    assignment: &Assignment,
+) -> Result<Vec<u8>, Error> {
+    let own = assignment
+        .custom
+        .ecu_identifiers
+        .get(&assignment.ecu)
+        .and_then(|ecu| ecu.envelope.as_ref());
     if let Some(own) = own {
         return Ok(own.to_string().into_bytes());
     }
     let path = format!("{}{}", assignment.path, crate::model::ENVELOPE_SUFFIX);
-    let target = bundle.envelopes.get(&assignment.path).ok_or_else(|| no_image(assignment, "it has no envelope"))?;
+    let target = bundle
+        .envelopes
+        .get(&assignment.path)
+        .ok_or_else(|| no_image(assignment, "it has no envelope"))?;
     let url = target_url(vehicle, &path, target)?;
     let limit = target.length.min(Envelope::MAX_SIZE as u64);
     let fetched = vehicle.http.fetch(&url, vehicle.token_for(&url), limit, Redirects::Followed)?;

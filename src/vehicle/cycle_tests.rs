@@ -54,7 +54,8 @@ impl Image {
     }
 
     fn envelope_for(&self, recipient: &RecipientKey) -> Value {
-        let envelope = Envelope::seal(&self.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[recipient], None).unwrap();
+        let envelope =
+            Envelope::seal(&self.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[recipient], None).unwrap();
         envelope.for_one(recipient.kid()).unwrap()
     }
 }
@@ -101,7 +102,11 @@ impl Car {
         };
         let car = Self { server, dir, plan, director, image, version: 0 };
         let record = provision::make(&car.folder(), &car.plan).unwrap();
-        assert_eq!(provision::make(&car.folder(), &car.plan).unwrap(), record, "it can be repeated");
+        assert_eq!(
+            provision::make(&car.folder(), &car.plan).unwrap(),
+            record,
+            "it can be repeated"
+        );
         assert_eq!(record["ecus"][1]["role"], "secondary");
         car.set_time("2030-01-01T00:00:00Z");
         car.configure("time_file = \"time\"\nstall_timeout_seconds = 1\n");
@@ -158,7 +163,8 @@ impl Car {
     /// What the Director lists for one ECU.
     fn assign(&self, image: &Image, mut custom: Value, serial: &str, hardware: &str) -> Value {
         let envelope = image.envelope_for(&self.key_of(serial));
-        custom["ecuIdentifiers"] = json!({ serial: { "hardwareId": hardware, "envelope": envelope } });
+        custom["ecuIdentifiers"] =
+            json!({ serial: { "hardwareId": hardware, "envelope": envelope } });
         target(&image.sealed, custom)
     }
 
@@ -200,7 +206,8 @@ impl Car {
         let bodies = self.server.bodies();
         let manifests = bodies.iter().map(|body| VehicleManifest::parse(body).unwrap());
         let serial: crate::model::EcuSerial = serial.parse().unwrap();
-        let faults = manifests.map(|manifest| manifest.content.reports[&serial].content.faults_detected.clone());
+        let faults = manifests
+            .map(|manifest| manifest.content.reports[&serial].content.faults_detected.clone());
         faults.filter(|faults| !faults.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
@@ -217,7 +224,9 @@ impl Car {
             let key = vehicle.keys_of(ecu).signing().unwrap();
             assert!(manifest.content.reports[&ecu.serial].verify(key.public()));
         }
-        let report = manifest.content.reports[&serial.parse::<crate::model::EcuSerial>().unwrap()].content.clone();
+        let report = manifest.content.reports[&serial.parse::<crate::model::EcuSerial>().unwrap()]
+            .content
+            .clone();
         (report.installed_image.path, report.attacks_detected, report.counter)
     }
 
@@ -248,12 +257,19 @@ fn both_ecus_are_updated_once_and_say_so() {
     assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
     assert_eq!(car.installed("s-1"), Some(brake.plaintext));
     assert_eq!(car.reported("p-1"), ("gw/1/gw.bin".into(), "".into(), 2));
-    assert_eq!(std::fs::read_dir(car.path("downloads")).unwrap().count(), 0, "what is installed is not kept");
+    assert_eq!(
+        std::fs::read_dir(car.path("downloads")).unwrap().count(),
+        0,
+        "what is installed is not kept"
+    );
     car.server.requests();
     let again = car.update();
     assert!(again.failure.is_none() && again.installed.is_empty());
     let requests = car.server.requests();
-    assert!(requests.iter().all(|(_, path, _)| path.starts_with("/director/")), "nothing new: {requests:?}");
+    assert!(
+        requests.iter().all(|(_, path, _)| path.starts_with("/director/")),
+        "nothing new: {requests:?}"
+    );
     assert_eq!(car.reported("s-1"), ("br/1/br.bin".into(), "".into(), 3), "one report says it all");
 }
 
@@ -264,7 +280,8 @@ fn without_an_envelope_of_its_own_an_ecu_opens_that_of_its_hardware() {
     let mut custom = gateway.custom("gateway", 1);
     car.list("gw/1/gw.bin", &gateway, &custom);
     let recipient = car.key_of("p-1");
-    let envelope = Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
+    let envelope =
+        Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
     let envelope = envelope.public_json().unwrap();
     car.image.targets["targets"]["gw/1/gw.bin.jwe"] = target(envelope.as_bytes(), Value::Null);
     car.serve_target("gw/1/gw.bin.jwe", envelope.as_bytes());
@@ -274,14 +291,20 @@ fn without_an_envelope_of_its_own_an_ecu_opens_that_of_its_hardware() {
     assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
 }
 
-/// FV-19 to FV-21: what a Director alone can't do, whoever has its keys. The vehicle recovers (FV-23).
+/// FV-19 to FV-21: what a Director alone can't do, whoever has its keys. The vehicle recovers
+/// (FV-23).
 #[test]
 fn the_director_s_word_alone_is_not_enough() {
     let mut car = Car::new();
     let (gateway, other) = (image(5000), image(5001));
     let custom = gateway.custom("gateway", 1);
     car.list("gw/1/gw.bin", &gateway, &custom);
-    let run = |car: &mut Car, path: &str, image: &Image, custom: Value, hardware: &str, attack: Attack| {
+    let run = |car: &mut Car,
+               path: &str,
+               image: &Image,
+               custom: Value,
+               hardware: &str,
+               attack: Attack| {
         let assigned = car.assign(image, custom, "p-1", hardware);
         car.publish(json!({ path: assigned }));
         let failure = car.refused(attack);
@@ -289,7 +312,14 @@ fn the_director_s_word_alone_is_not_enough() {
     };
     run(&mut car, "gw/2/gw.bin", &gateway, custom.clone(), "gw", Attack::ArbitrarySoftware);
     run(&mut car, "gw/1/gw.bin", &other, custom.clone(), "gw", Attack::ArbitrarySoftware);
-    run(&mut car, "gw/1/gw.bin", &gateway, gateway.custom("gateway", 2), "gw", Attack::ImageRollback);
+    run(
+        &mut car,
+        "gw/1/gw.bin",
+        &gateway,
+        gateway.custom("gateway", 2),
+        "gw",
+        Attack::ImageRollback,
+    );
     run(&mut car, "gw/1/gw.bin", &gateway, custom.clone(), "br", Attack::WrongHardware);
     let mut unsealed = custom.clone();
     unsealed.as_object_mut().unwrap().remove("sealed");
@@ -408,7 +438,8 @@ fn a_clock_that_was_ahead_once_locks_nobody_out() {
     }
 }
 
-/// A report that is refused, or that somebody else has taken, keeps no vehicle from its update, and is not taken for heard.
+/// A report that is refused, or that somebody else has taken, keeps no vehicle from its update, and
+/// is not taken for heard.
 #[test]
 fn a_refused_report_does_not_keep_an_update_away() {
     const REFUSED: &str = "422 Unprocessable Entity\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n\
@@ -434,7 +465,11 @@ fn a_refused_report_does_not_keep_an_update_away() {
         let mut vehicle = car.vehicle();
         vehicle.state.ecu(&"p-1".parse().unwrap()).note(Finding::Attack(Attack::Rollback));
         cycle::run(&mut vehicle);
-        assert_eq!(vehicle.state.ecu(&"p-1".parse().unwrap()).attacks, [Attack::Rollback], "it is still to be told");
+        assert_eq!(
+            vehicle.state.ecu(&"p-1".parse().unwrap()).attacks,
+            [Attack::Rollback],
+            "it is still to be told"
+        );
         car.server.answer_reports(None);
         assert!(cycle::run(&mut vehicle).failure.is_none());
         assert!(vehicle.state.ecu(&"p-1".parse().unwrap()).attacks.is_empty());
@@ -481,7 +516,10 @@ fn provisioning_that_failed_is_repeated_with_other_flags() {
     car.plan.ecus[1].serial = "s-2".parse().unwrap();
     let record = provision::make(&car.folder(), &car.plan).unwrap();
     assert!(text(&car).contains("https://another.example") && !text(&car).contains("s-1"));
-    assert_eq!((record["ecus"][1]["ecu_serial"].as_str(), signing(&car) == first), (Some("s-2"), true));
+    assert_eq!(
+        (record["ecus"][1]["ecu_serial"].as_str(), signing(&car) == first),
+        (Some("s-2"), true)
+    );
     car.plan.signing = Scheme::EcdsaSha2Nistp256;
     car.plan.ecus[0].encryption = EncryptionKind::Rsa;
     let record = provision::make(&car.folder(), &car.plan).unwrap();
@@ -495,7 +533,10 @@ fn provisioning_that_failed_is_repeated_with_other_flags() {
     provision::make(&folder, &car.plan).unwrap();
     let mended = folder.mended().take();
     assert_eq!(mended, [car.path("vehicle.toml"), car.path("keys/p-1.encryption.pem")]);
-    assert_eq!(std::fs::read(car.path("trust/image/root.json")).unwrap(), car.image.file("1.root.json"));
+    assert_eq!(
+        std::fs::read(car.path("trust/image/root.json")).unwrap(),
+        car.image.file("1.root.json")
+    );
     // From then on it is this vehicle.
     provision::mark_enrolled(&car.folder()).unwrap();
     car.plan.server = "https://third.example".into();
@@ -506,12 +547,14 @@ fn provisioning_that_failed_is_repeated_with_other_flags() {
     assert!(error.contains("another vehicle"), "{error}");
 }
 
-/// The answer to an enrolment was lost, and the next run has other flags: the keys that are known are there again.
+/// The answer to an enrolment was lost, and the next run has other flags: the keys that are known
+/// are there again.
 #[test]
 fn keys_that_somebody_may_know_are_put_aside_and_put_back() {
     let mut car = Car::new();
     let keys = |car: &Car| {
-        let mut names: Vec<_> = std::fs::read_dir(car.path("keys")).unwrap().map(|key| key.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(car.path("keys")).unwrap().map(|key| key.unwrap().path()).collect();
         names.sort();
         names.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
     };
@@ -523,7 +566,10 @@ fn keys_that_somebody_may_know_are_put_aside_and_put_back() {
     };
     other(&mut car, Scheme::EcdsaSha2Nistp256, EncryptionKind::Rsa);
     other(&mut car, Scheme::Ed25519, EncryptionKind::P256);
-    assert!(known.iter().all(|key| keys(&car).contains(key)), "whoever finds the right flags has them again");
+    assert!(
+        known.iter().all(|key| keys(&car).contains(key)),
+        "whoever finds the right flags has them again"
+    );
     let record = other(&mut car, Scheme::EcdsaSha2Nistp256, EncryptionKind::Rsa);
     assert!(!known.iter().all(|key| keys(&car).contains(key)));
     car.server.answer_reports(Some("409 Conflict\r\nconnection: close\r\n\r\n"));
@@ -561,7 +607,10 @@ fn roots_that_have_changed_places_are_refused_at_once() {
     let (director, image) = (car.plan.director_root.clone(), car.plan.image_root.clone());
     (car.plan.director_root, car.plan.image_root) = (image.clone(), director.clone());
     let error = provision::check_roots(&car.folder(), &car.plan).unwrap_err();
-    assert!(error.to_string().contains("have changed places") && error.attack().is_none(), "{error}");
+    assert!(
+        error.to_string().contains("have changed places") && error.attack().is_none(),
+        "{error}"
+    );
     (car.plan.director_root, car.plan.image_root) = (director.clone(), director);
     let error = provision::make(&car.folder(), &car.plan).unwrap_err().to_string();
     assert!(error.contains("each repository has its own"), "{error}");
@@ -571,7 +620,10 @@ fn roots_that_have_changed_places_are_refused_at_once() {
     assert!(error.contains("another root with this version"), "{error}");
     std::fs::write(&image, "<html>").unwrap();
     let error = provision::make(&car.folder(), &car.plan).unwrap_err();
-    assert!(error.to_string().contains("i.json can't be used") && error.attack().is_none(), "{error}");
+    assert!(
+        error.to_string().contains("i.json can't be used") && error.attack().is_none(),
+        "{error}"
+    );
 }
 
 /// A factory without a network can't compare: the first update does.
@@ -615,7 +667,8 @@ fn a_page_in_the_place_of_an_envelope_is_no_attack() {
     let mut custom = gateway.custom("gateway", 1);
     car.list("gw/1/gw.bin", &gateway, &custom);
     let recipient = car.key_of("p-1");
-    let envelope = Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
+    let envelope =
+        Envelope::seal(&gateway.key, SealAlgorithm::Aes256GcmHkdf4Kb, &[&recipient], None).unwrap();
     let envelope = envelope.public_json().unwrap();
     car.image.targets["targets"]["gw/1/gw.bin.jwe"] = target(envelope.as_bytes(), Value::Null);
     let path = format!("/repo/targets/gw/1/{}.gw.bin.jwe", sha256(envelope.as_bytes()));
@@ -630,7 +683,12 @@ fn a_page_in_the_place_of_an_envelope_is_no_attack() {
 /// What the own disk does to a file is mended and told, and never called an attack.
 #[test]
 fn damage_on_the_own_disk_is_a_fault_and_the_update_goes_on() {
-    let own = ["trust/director/root.json", "trust/image/root.json", "ecus/s-1/trust/image/root.json", "state.json"];
+    let own = [
+        "trust/director/root.json",
+        "trust/image/root.json",
+        "ecus/s-1/trust/image/root.json",
+        "state.json",
+    ];
     for (number, file) in (1..).zip(own) {
         for damage in [&b""[..], &[0; 700], b"{\"signed\":1}"] {
             let mut car = Car::new();
@@ -647,18 +705,32 @@ fn damage_on_the_own_disk_is_a_fault_and_the_update_goes_on() {
             assert!(outcome.failure.is_none(), "{file}: {:?}", outcome.failure);
             assert_eq!(outcome.mended, [car.path(file)]);
             assert_eq!(car.installed("s-1"), Some(brake.plaintext));
-            let manifests: Vec<_> =
-                car.server.bodies().iter().map(|body| VehicleManifest::parse(body).unwrap()).collect();
-            let reports = manifests.iter().map(|manifest| &manifest.content.reports[&"p-1".parse().unwrap()].content);
+            let manifests: Vec<_> = car
+                .server
+                .bodies()
+                .iter()
+                .map(|body| VehicleManifest::parse(body).unwrap())
+                .collect();
+            let reports = manifests
+                .iter()
+                .map(|manifest| &manifest.content.reports[&"p-1".parse().unwrap()].content);
             let reports: Vec<_> = reports.collect();
-            assert!(reports.iter().any(|report| report.faults_detected == "storage"), "{file}: {reports:?}");
-            assert!(reports.iter().all(|report| report.attacks_detected.is_empty() && report.counter > counter));
+            assert!(
+                reports.iter().any(|report| report.faults_detected == "storage"),
+                "{file}: {reports:?}"
+            );
+            assert!(
+                reports
+                    .iter()
+                    .all(|report| report.attacks_detected.is_empty() && report.counter > counter)
+            );
             assert!(car.update().mended.is_empty(), "{file} is mended");
         }
     }
 }
 
-/// Both copies: the cycle says so, to the Director too, and `provision` puts the root in place again.
+/// Both copies: the cycle says so, to the Director too, and `provision` puts the root in place
+/// again.
 #[test]
 fn a_root_without_a_good_copy_is_told_and_replaced_by_provision() {
     let mut car = Car::new();
@@ -681,8 +753,16 @@ fn a_root_without_a_good_copy_is_told_and_replaced_by_provision() {
 fn a_lost_memory_does_not_make_a_vehicle_silent() {
     type Lose = fn(&Car);
     let ways: [Lose; 2] = [
-        |car| ["state.json", "state.json.copy"].iter().for_each(|file| std::fs::write(car.path(file), "").unwrap()),
-        |car| ["state.json", "state.json.copy"].iter().for_each(|file| std::fs::remove_file(car.path(file)).unwrap()),
+        |car| {
+            ["state.json", "state.json.copy"]
+                .iter()
+                .for_each(|file| std::fs::write(car.path(file), "").unwrap())
+        },
+        |car| {
+            ["state.json", "state.json.copy"]
+                .iter()
+                .for_each(|file| std::fs::remove_file(car.path(file)).unwrap())
+        },
     ];
     for lose in ways {
         let mut car = Car::new();
@@ -694,11 +774,17 @@ fn a_lost_memory_does_not_make_a_vehicle_silent() {
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         assert_eq!(outcome.mended, [car.path("state.json")]);
         let (_, attacks, counter) = car.reported("p-1");
-        assert!(attacks.is_empty() && counter > 1_893_456_000, "of the time source, in 2030: {counter}");
+        assert!(
+            attacks.is_empty() && counter > 1_893_456_000,
+            "of the time source, in 2030: {counter}"
+        );
         // The clock was further ahead at the first loss than it is at the second.
         lose(&car);
         let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_950_000_000);
-        let file = std::fs::File::options().write(true).open(car.path("trust/director/timestamp.json")).unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(car.path("trust/director/timestamp.json"))
+            .unwrap();
         file.set_modified(later).unwrap();
         assert!(car.update().failure.is_none());
         let (_, _, counter) = car.reported("p-1");
@@ -712,8 +798,7 @@ fn a_download_that_the_disk_has_damaged_is_no_wrong_software() {
     let mut car = Car::new();
     // Longer than what is read ahead: the command damages the rest before it takes the first byte.
     let gateway = image(16 * 1024 * 1024);
-    let script =
-        "printf xxxxxxxx | dd of=$(ls downloads/* | head -n 1) bs=1 seek=16000000 conv=notrunc status=none; cat > out";
+    let script = "printf xxxxxxxx | dd of=$(ls downloads/* | head -n 1) bs=1 seek=16000000 conv=notrunc status=none; cat > out";
     let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
     car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
     car.offer("gw/1/gw.bin", &gateway, 1);
@@ -736,7 +821,8 @@ fn secondaries_verify_for_themselves_fully_or_partially() {
         for version in 2..4 {
             let old = car.director.keys.insert("root", new_key()).unwrap();
             let root = car.director.root(version);
-            let root = crate::uptane::verify::fixture::sign(&root, &[&old, &car.director.keys["root"]]);
+            let root =
+                crate::uptane::verify::fixture::sign(&root, &[&old, &car.director.keys["root"]]);
             car.director.files.insert(format!("{version}.root.json"), root);
         }
         let brake = image(20_000);
@@ -763,7 +849,8 @@ fn a_secondary_does_not_believe_its_primary() {
     let assigned = car.assign(&brake, custom, "s-1", "br");
     car.publish(json!({ "br/1/br.bin": assigned }));
     let stranger = Repo::new(Some("VIN1"));
-    std::fs::write(car.path("ecus/s-1/trust/director/root.json"), stranger.file("1.root.json")).unwrap();
+    std::fs::write(car.path("ecus/s-1/trust/director/root.json"), stranger.file("1.root.json"))
+        .unwrap();
     car.refused(Attack::ArbitrarySoftware);
     let body = car.server.bodies().pop().unwrap();
     let manifest: Value = serde_json::from_slice(&body).unwrap();
@@ -798,7 +885,8 @@ fn a_device_is_written_and_an_interrupted_installation_is_repeated() {
     assert_eq!(first.installed_image.path, "unprovisioned", "it ran nothing for sure");
 }
 
-/// Metadata that is signed anew between two requests of a cycle takes the place of what the first one named.
+/// Metadata that is signed anew between two requests of a cycle takes the place of what the first
+/// one named.
 #[test]
 fn an_assignment_in_the_middle_of_a_cycle_is_no_attack() {
     let mut car = Car::new();
@@ -816,7 +904,8 @@ fn an_assignment_in_the_middle_of_a_cycle_is_no_attack() {
     car.refused(Attack::Freeze);
 }
 
-/// A program that hangs, and what it has started, ends when its time is over; the next update may do better.
+/// A program that hangs, and what it has started, ends when its time is over; the next update may
+/// do better.
 #[test]
 fn a_command_that_hangs_is_ended_with_its_children() {
     let mut car = Car::new();
@@ -833,7 +922,8 @@ fn a_command_that_hangs_is_ended_with_its_children() {
     assert_eq!(car.faults("p-1"), "install");
     let child = std::fs::read_to_string(car.path("child")).unwrap();
     // Without its own process group it would live for ten minutes.
-    let status = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
     assert!(status.is_empty() || status.contains(") Z "), "{status}");
     car.replace_setting(&command, "command = [\"sh\", \"-c\", \"cat > out\"]");
     assert!(car.update().failure.is_none());
@@ -844,7 +934,8 @@ fn a_command_that_hangs_is_ended_with_its_children() {
 fn a_command_that_ends_when_asked_leaves_no_children() {
     let mut car = Car::new();
     car.configure("install_timeout_seconds = 1\n");
-    let script = "(trap '' TERM; while :; do sleep 0.1; done) & echo $! > child; cat > out; exec sleep 600";
+    let script =
+        "(trap '' TERM; while :; do sleep 0.1; done) & echo $! > child; cat > out; exec sleep 600";
     let command = format!("command = [\"sh\", \"-c\", \"{script}\"]");
     car.replace_setting("file = \"ecus/p-1/image.bin\"", &command);
     car.offer("gw/1/gw.bin", &image(200_000), 1);
@@ -853,7 +944,8 @@ fn a_command_that_ends_when_asked_leaves_no_children() {
     let child = std::fs::read_to_string(car.path("child")).unwrap();
     let started = std::time::Instant::now();
     loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
         if status.is_empty() || status.contains(") Z ") {
             break;
         }
@@ -904,7 +996,9 @@ fn a_command_counts_only_if_it_succeeds_and_never_sees_the_end_of_a_wrong_image(
     std::fs::write(car.path("fail"), "").unwrap();
     car.offer("gw/2/gw.bin", &gateway, 2);
     let outcome = car.update();
-    assert!(outcome.failure.is_some() && outcome.attack().is_none() && outcome.installed.is_empty());
+    assert!(
+        outcome.failure.is_some() && outcome.attack().is_none() && outcome.installed.is_empty()
+    );
     std::fs::remove_file(car.path("fail")).unwrap();
     assert_eq!(car.update().installed.len(), 1);
     assert_eq!(std::fs::read(car.path("out")).unwrap(), gateway.plaintext);

@@ -15,7 +15,10 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(at).output();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
+            .arg(at)
+            .output();
         let is_mounted = mount.is_ok_and(|mount| mount.status.success());
         if !is_mounted {
             eprintln!("SKIPPED: mounting a small disk takes root");
@@ -40,7 +43,10 @@ fn without_room_nothing_is_fetched_and_the_director_hears_of_it() {
     let failure = car.failed(Fault::DiskFull);
     assert!(failure.contains("make room"), "{failure}");
     let requests = car.server.requests();
-    assert!(!requests.iter().any(|(_, path, _)| path.starts_with("/repo/targets/")), "{requests:?}");
+    assert!(
+        !requests.iter().any(|(_, path, _)| path.starts_with("/repo/targets/")),
+        "{requests:?}"
+    );
     assert_eq!(car.faults("p-1"), "disk-full");
     drop(_disk);
     assert!(car.update().failure.is_none(), "with room it goes on");
@@ -57,7 +63,8 @@ fn an_image_that_can_be_fetched_and_not_installed_is_not_fetched() {
     assert!(!car.server.requests().iter().any(|(_, path, _)| path.starts_with("/repo/targets/")));
 }
 
-/// Not one byte is left, by whatever has taken them: the vehicle still reports, and goes on once there is room.
+/// Not one byte is left, by whatever has taken them: the vehicle still reports, and goes on once
+/// there is room.
 #[test]
 fn on_a_disk_that_others_have_filled_a_vehicle_is_still_heard() {
     let dir = tempfile::tempdir().unwrap();
@@ -72,7 +79,12 @@ fn on_a_disk_that_others_have_filled_a_vehicle_is_still_heard() {
     let mut file = std::fs::File::create(&filler).unwrap();
     while file.write_all(&[7; 512]).is_ok() {}
     let outcome = car.update();
-    assert_eq!((outcome.attack(), outcome.fault()), (None, Some(Fault::DiskFull)), "{:?}", outcome.failure);
+    assert_eq!(
+        (outcome.attack(), outcome.fault()),
+        (None, Some(Fault::DiskFull)),
+        "{:?}",
+        outcome.failure
+    );
     assert_eq!(car.faults("p-1"), "disk-full");
     car.failed(Fault::DiskFull);
     assert_eq!(car.faults("p-1"), "disk-full", "again and again");

@@ -1,7 +1,9 @@
-//! Downloads of targets, in bounds and resumed where they were cut (Uptane 2.1.0, 5.4.3.3 and 5.4.2.4).
+//! Downloads of targets, in bounds and resumed where they were cut (Uptane 2.1.0, 5.4.3.3 and
+//! 5.4.2.4).
 //!
-//! What has come stays in a partial file, also over a reboot. Its bytes are hashed again before more are asked for, so that
-//! what is trusted in the end is what was read back. One thread fetches and writes, another one hashes.
+//! What has come stays in a partial file, also over a reboot. Its bytes are hashed again before
+//! more are asked for, so that what is trusted in the end is what was read back. One thread fetches
+//! and writes, another one hashes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -31,13 +33,14 @@ pub(super) struct Wanted<'a> {
     pub(super) hashes: &'a Hashes,
 }
 
-/// Downloads into `partial`, which is complete, verified and synced afterwards. After an error it has what came until then,
-/// unless that is known to be wrong, or there is no room.
+/// Downloads into `partial`, which is complete, verified and synced afterwards. After an error it
+/// has what came until then, unless that is known to be wrong, or there is no room.
 ///
 /// # Errors
 ///
-/// [`HttpError::Network`], [`HttpError::Stalled`] and [`HttpError::TooSlow`] after some tries in a row that brought little or
-/// nothing, [`HttpError::TooLarge`] at once, [`Error::WrongTarget`] for other bytes than were signed.
+/// [`HttpError::Network`], [`HttpError::Stalled`] and [`HttpError::TooSlow`] after some tries in a
+/// row that brought little or nothing, [`HttpError::TooLarge`] at once, [`Error::WrongTarget`] for
+/// other bytes than were signed.
 pub(super) fn fetch(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), Error> {
     let fetched = fetch_parts(http, wanted, partial);
     if fetched.is_err() && fs::metadata(partial).is_ok_and(|metadata| metadata.len() == 0) {
@@ -56,8 +59,8 @@ fn fetch_parts(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), E
             true => None,
             false => state.fill(http, wanted).err(),
         };
-        // A link that is cut loses nothing. How often it may be is bounded: a server could cut it after each byte, or begin
-        // again from the start each time.
+        // A link that is cut loses nothing. How often it may be is bounded: a server could cut it
+        // after each byte, or begin again from the start each time.
         if state.length >= most + PROGRESS {
             tries.forget();
             most = state.length;
@@ -117,7 +120,8 @@ struct Partial<'p> {
 impl<'p> Partial<'p> {
     /// Opens what there is, and hashes it.
     fn open(path: &'p Path, wanted: &Wanted<'_>) -> Result<Self, Error> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(Error::file("write", path))?;
         let mut partial = Self { path, file, length: 0, hasher: wanted.hashes.hasher() };
         if partial.file.metadata().map_err(Error::file("read", path))?.len() > wanted.length {
@@ -146,7 +150,8 @@ impl<'p> Partial<'p> {
 
     /// Fetches what is missing.
     fn fill(&mut self, http: &Http, wanted: &Wanted<'_>) -> Result<(), Error> {
-        let (etag, redirects) = (fs::read_to_string(etag_path(self.path)).ok(), Redirects::Followed);
+        let (etag, redirects) =
+            (fs::read_to_string(etag_path(self.path)).ok(), Redirects::Followed);
         let request = Request {
             token: wanted.token,
             from: self.length,
@@ -178,7 +183,8 @@ impl<'p> Partial<'p> {
         self.receive(&mut answer, wanted)
     }
 
-    /// Keeps a strong entity tag, so that a part of another file is never asked for (RFC 9110, 13.1.5).
+    /// Keeps a strong entity tag, so that a part of another file is never asked for (RFC 9110,
+    /// 13.1.5).
     fn keep_etag(&self, answer: &Answer<'_>) -> Result<(), Error> {
         let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok());
         match etag.filter(|etag| etag.starts_with('"')) {
@@ -218,7 +224,8 @@ impl<'p> Partial<'p> {
         let mut block = Vec::with_capacity(BLOCK_SIZE);
         loop {
             let chunk = answer.chunk();
-            let chunk_length = chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, |chunk| chunk.len()));
+            let chunk_length =
+                chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, |chunk| chunk.len()));
             let is_full = block.len() + chunk_length > BLOCK_SIZE || chunk_length == 0;
             if is_full && !block.is_empty() {
                 self.file.write_all(&block).map_err(Error::file("write", self.path))?;
@@ -232,7 +239,9 @@ impl<'p> Partial<'p> {
                     return Err(too_large(wanted));
                 }
                 Some(chunk) => block.extend_from_slice(&chunk),
-                None if self.length < wanted.length => return Err(cut(wanted, "it ended too early").into()),
+                None if self.length < wanted.length => {
+                    return Err(cut(wanted, "it ended too early").into());
+                }
                 None => return Ok(()),
             }
         }
@@ -241,7 +250,8 @@ impl<'p> Partial<'p> {
 
 /// A login page is no image, and what is here already is not thrown away for it.
 fn check_kind(answer: &Answer<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
-    let is_page = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html");
+    let is_page =
+        |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html");
     let is_unexpected = answer.headers().get(CONTENT_TYPE).is_some_and(is_page);
     if is_unexpected && !wanted.name.ends_with(".html") && !wanted.name.ends_with(".htm") {
         return Err(answer.unexpected("with a page in the place of a file").into());

@@ -32,12 +32,19 @@ impl Case {
 
     pub(super) fn fetch(&self) -> Result<(), Error> {
         let second = Duration::from_secs(1);
-        let patience = Patience { answer: second * 5, stall: second, min_speed: 1024, window: second };
+        let patience =
+            Patience { answer: second * 5, stall: second, min_speed: 1024, window: second };
         let http = Http::new(Tls::default(), patience).unwrap();
         let hashes = serde_json::json!({ "sha256": hex::encode(Sha256::digest(&self.file)) });
         let hashes: Hashes = serde_json::from_value(hashes).unwrap();
         let url = format!("{}/f", self.server.url);
-        let wanted = Wanted { name: "f", url: &url, token: None, length: self.file.len() as u64, hashes: &hashes };
+        let wanted = Wanted {
+            name: "f",
+            url: &url,
+            token: None,
+            length: self.file.len() as u64,
+            hashes: &hashes,
+        };
         fetch(&http, &wanted, &self.partial())
     }
 
@@ -59,8 +66,14 @@ fn a_download_that_is_cut_goes_on_where_it_was() {
     case.assert_done();
     let ranges = case.ranges();
     assert_eq!((ranges.len(), &ranges[0]), (2, &None));
-    let from: usize =
-        ranges[1].as_ref().unwrap().strip_prefix("bytes=").unwrap().trim_end_matches('-').parse().unwrap();
+    let from: usize = ranges[1]
+        .as_ref()
+        .unwrap()
+        .strip_prefix("bytes=")
+        .unwrap()
+        .trim_end_matches('-')
+        .parse()
+        .unwrap();
     assert!((1_000_000..=1_500_000).contains(&from), "{from}");
 }
 
@@ -109,10 +122,16 @@ fn bytes_that_did_not_survive_are_fetched_again() {
 fn not_one_byte_more_is_taken_than_was_signed() {
     let case = Case::new(LENGTH, Manner::Endless);
     let error = case.fetch().unwrap_err();
-    assert!(matches!(error, Error::Http(HttpError::TooLarge { limit, .. }) if limit == LENGTH as u64), "{error}");
+    assert!(
+        matches!(error, Error::Http(HttpError::TooLarge { limit, .. }) if limit == LENGTH as u64),
+        "{error}"
+    );
     assert_eq!(error.attack(), Some(Attack::EndlessData));
     let longer = Case { file: vec![1; 10], ..Case::new(11, Manner::Well) };
-    assert!(matches!(longer.fetch(), Err(Error::Http(HttpError::TooLarge { .. }))), "announced by Content-Length");
+    assert!(
+        matches!(longer.fetch(), Err(Error::Http(HttpError::TooLarge { .. }))),
+        "announced by Content-Length"
+    );
 }
 
 /// AT-5. What stands still is a bad link, and what trickles each time is slow retrieval.

@@ -1,4 +1,5 @@
-//! The keys of a vehicle's ECUs: one for reports and one for images each (Uptane 2.1.0, 5.4.1 step 3).
+//! The keys of a vehicle's ECUs: one for reports and one for images each (Uptane 2.1.0, 5.4.1 step
+//! 3).
 
 use std::path::{Path, PathBuf};
 
@@ -49,11 +50,18 @@ impl KeyFiles {
         }
     }
 
-    /// Sets aside keys of another kind than is wanted, and what is none, and takes back what was set aside of the wanted kind, so
-    /// that [`Self::make`] makes what is still missing. Nothing is lost: somebody may know the vehicle by its keys although the
-    /// answer that said so never came.
-    pub(super) fn choose(&self, signing: Scheme, encryption: EncryptionKind, mended: &Mended) -> Result<(), Error> {
-        for ((path, kind), wanted) in self.kinds().into_iter().zip([signing.as_str(), encryption.alg().as_str()]) {
+    /// Sets aside keys of another kind than is wanted, and what is none, and takes back what was
+    /// set aside of the wanted kind, so that [`Self::make`] makes what is still missing. Nothing is
+    /// lost: somebody may know the vehicle by its keys although the answer that said so never came.
+    pub(super) fn choose(
+        &self,
+        signing: Scheme,
+        encryption: EncryptionKind,
+        mended: &Mended,
+    ) -> Result<(), Error> {
+        for ((path, kind), wanted) in
+            self.kinds().into_iter().zip([signing.as_str(), encryption.alg().as_str()])
+        {
             if path.exists() && kind != Some(wanted) {
                 if kind.is_none() {
                     mended.note(path);
@@ -67,11 +75,13 @@ impl KeyFiles {
         Ok(())
     }
 
-    /// Puts the first of the keys that were set aside in place again, as those that are there are refused.
+    /// Puts the first of the keys that were set aside in place again, as those that are there are
+    /// refused.
     pub(super) fn put_back(&self) -> Result<(), Error> {
         for (path, kind) in self.kinds() {
             let made = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
-            let others = KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists());
+            let others =
+                KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists());
             if let Some(first) = others.min_by_key(made) {
                 if path.exists() {
                     rename(path, &aside(path, kind.unwrap_or(DAMAGED)))?;
@@ -85,7 +95,9 @@ impl KeyFiles {
     /// Removes what was set aside: those that are there are the ones that are known.
     pub(super) fn forget_others(&self) -> Result<(), Error> {
         for path in [&self.signing, &self.encryption] {
-            for other in KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists()) {
+            for other in
+                KINDS.into_iter().map(|kind| aside(path, kind)).filter(|path| path.exists())
+            {
                 std::fs::remove_file(&other).map_err(Error::file("remove", &other))?;
             }
         }
@@ -102,15 +114,15 @@ impl KeyFiles {
     /// Makes what is missing, so that a provisioning that was cut off can be repeated.
     pub(super) fn make(&self, signing: Scheme, encryption: EncryptionKind) -> Result<(), Error> {
         if !self.signing.exists() {
-            let pem = SigningKey::generate_pem(signing).map_err(|error| unusable(&self.signing, &error))?;
+            let pem = SigningKey::generate_pem(signing)
+                .map_err(|error| unusable(&self.signing, &error))?;
             replace(&self.signing, pem.as_bytes())?;
         }
         if !self.encryption.exists() {
             let key = match encryption {
                 EncryptionKind::P256 => RecipientPrivateKey::generate_p256(),
-                EncryptionKind::Rsa => {
-                    RecipientPrivateKey::generate_rsa(RSA_BITS).map_err(|error| unusable(&self.encryption, &error))?
-                }
+                EncryptionKind::Rsa => RecipientPrivateKey::generate_rsa(RSA_BITS)
+                    .map_err(|error| unusable(&self.encryption, &error))?,
             };
             replace(&self.encryption, key.to_pkcs8_pem().as_bytes())?;
         }
@@ -124,7 +136,8 @@ impl KeyFiles {
 
     /// The key for images.
     pub(super) fn encryption(&self) -> Result<RecipientPrivateKey, Error> {
-        RecipientPrivateKey::parse(&read(&self.encryption)?).map_err(|error| unusable(&self.encryption, &error))
+        RecipientPrivateKey::parse(&read(&self.encryption)?)
+            .map_err(|error| unusable(&self.encryption, &error))
     }
 }
 
@@ -143,9 +156,14 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 /// Reads a token that a server knows the vehicle by. One that a disk has emptied is none.
 pub(super) fn read_token(path: &Path) -> Result<Token, Error> {
     let text = read(path)?;
-    let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
-    let fault = "it has no token; restore it, or put one there that `motorcade vehicle token` has made".to_owned();
-    is_token.then(|| Token::new(&text)).ok_or_else(|| Error::Setting { path: path.to_owned(), fault })
+    let is_token =
+        !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
+    let fault =
+        "it has no token; restore it, or put one there that `motorcade vehicle token` has made"
+            .to_owned();
+    is_token
+        .then(|| Token::new(&text))
+        .ok_or_else(|| Error::Setting { path: path.to_owned(), fault })
 }
 
 /// Reads a secret that nobody else can read.

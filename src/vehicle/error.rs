@@ -43,7 +43,9 @@ pub enum Error {
         available: u64,
     },
     /// The clock is before a time that was verified earlier (TIM-6; AT-7).
-    #[error("the clock is behind: it says {now}, and {latest} has been verified before; correct the time source")]
+    #[error(
+        "the clock is behind: it says {now}, and {latest} has been verified before; correct the time source"
+    )]
     ClockBehind {
         /// What it says.
         now: crate::model::Timestamp,
@@ -56,13 +58,15 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// A downloaded target does not have its length or hashes (Uptane 2.1.0, 5.4.2.4; AT-21, AT-37).
+    /// A downloaded target does not have its length or hashes (Uptane 2.1.0, 5.4.2.4; AT-21,
+    /// AT-37).
     #[error("{name} is not the file that was signed")]
     WrongTarget {
         /// Which target.
         name: String,
     },
-    /// What is in the sealed image, or the envelope, is not what was signed (Uptane 2.1.0, 5.4.3.4; AT-3).
+    /// What is in the sealed image, or the envelope, is not what was signed (Uptane 2.1.0, 5.4.3.4;
+    /// AT-3).
     #[error("{path} does not open to the image that was signed")]
     WrongImage {
         /// Target path.
@@ -115,13 +119,19 @@ impl Error {
         match self {
             Self::Verify(error) => Some(error.finding()),
             Self::Http(error) => error.finding(),
-            Self::ClockBehind { .. } | Self::TimeSource { .. } => Some(Finding::Fault(Fault::Clock)),
-            Self::WrongTarget { .. } | Self::TargetName { .. } => Some(Finding::Attack(Attack::ArbitrarySoftware)),
+            Self::ClockBehind { .. } | Self::TimeSource { .. } => {
+                Some(Finding::Fault(Fault::Clock))
+            }
+            Self::WrongTarget { .. } | Self::TargetName { .. } => {
+                Some(Finding::Attack(Attack::ArbitrarySoftware))
+            }
             Self::WrongImage { .. } => Some(Finding::Attack(Attack::WrongSoftware)),
             Self::NotFound { .. } => Some(Finding::Fault(Fault::Missing)),
             Self::NoRoom { .. } => Some(Finding::Fault(Fault::DiskFull)),
             Self::File { source, .. } if is_full(source) => Some(Finding::Fault(Fault::DiskFull)),
-            Self::File { .. } | Self::Setting { .. } | Self::Damaged { .. } => Some(Finding::Fault(Fault::Storage)),
+            Self::File { .. } | Self::Setting { .. } | Self::Damaged { .. } => {
+                Some(Finding::Fault(Fault::Storage))
+            }
             Self::Install { .. } => Some(Finding::Fault(Fault::Install)),
         }
     }

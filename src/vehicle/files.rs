@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// Puts `bytes` in place of whatever is there: written beside it, synced, renamed, and the folder synced. The file is
-/// readable by its owner alone.
+/// Puts `bytes` in place of whatever is there: written beside it, synced, renamed, and the folder
+/// synced. The file is readable by its owner alone.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = folder_of(path);
     let write = || -> io::Result<()> {
@@ -60,7 +60,9 @@ pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
 /// Removes what a power cut left of files that were being written.
 pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY))
+    {
         let _ = fs::remove_file(entry.path()); // it is in nobody's way
     }
 }

@@ -1,7 +1,8 @@
 //! HTTP without surprises: a blocking client with bounds on bytes and on patience.
 //!
-//! A server may be hostile or a link bad. No answer takes more memory than it may have bytes, and none takes longer than its
-//! bytes are worth (Uptane 2.1.0, 5.4: a vehicle watches the speed of its downloads; AT-5, AT-16).
+//! A server may be hostile or a link bad. No answer takes more memory than it may have bytes, and
+//! none takes longer than its bytes are worth (Uptane 2.1.0, 5.4: a vehicle watches the speed of
+//! its downloads; AT-5, AT-16).
 
 use std::future::Future;
 use std::io::Read;
@@ -42,14 +43,20 @@ impl Default for Patience {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
         // Less than the slowest link that a vehicle may be left with gives, measured for long.
-        Self { answer: half_a_minute, stall: half_a_minute, min_speed: 256, window: half_a_minute * 2 }
+        Self {
+            answer: half_a_minute,
+            stall: half_a_minute,
+            min_speed: 256,
+            window: half_a_minute * 2,
+        }
     }
 }
 
 /// Whom a server has to be, who we are to it, and whom we ask to get there.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tls<'a> {
-    /// A proxy in the place of what the environment says (`https_proxy`, `http_proxy`, `no_proxy`); `none` for none at all.
+    /// A proxy in the place of what the environment says (`https_proxy`, `http_proxy`, `no_proxy`);
+    /// `none` for none at all.
     pub(super) proxy: Option<&'a str>,
     pub(super) ca_file: Option<&'a Path>,
     pub(super) client_cert: Option<&'a Path>,
@@ -164,12 +171,14 @@ impl Http {
         if request.redirects == Redirects::Refused {
             return self.send_to(&self.client, url, request.token, &request);
         }
-        let first = Url::parse(url).map_err(|source| HttpError::Network { url: place(url), source: source.into() })?;
+        let first = Url::parse(url)
+            .map_err(|source| HttpError::Network { url: place(url), source: source.into() })?;
         let (mut at, mut is_home) = (first.clone(), true);
         for _ in 0..=MAX_REDIRECTS {
             // Who was left once is not believed to be met again.
             is_home &= at.origin() == first.origin();
-            let (client, token) = if is_home { (&self.client, request.token) } else { (&self.stranger, None) };
+            let (client, token) =
+                if is_home { (&self.client, request.token) } else { (&self.stranger, None) };
             let answer = self.send_to(client, at.as_str(), token, &request)?;
             match redirect::target(&at, &answer.response)? {
                 Some(next) => at = next,
@@ -190,7 +199,8 @@ impl Http {
         if let Some(token) = token {
             builder = builder.bearer_auth(token.as_str());
         }
-        builder = builder.header(ACCEPT_ENCODING, if request.accepts_gzip { "gzip" } else { "identity" });
+        builder =
+            builder.header(ACCEPT_ENCODING, if request.accepts_gzip { "gzip" } else { "identity" });
         if request.from > 0 {
             builder = builder.header("range", format!("bytes={}-", request.from));
             if let Some(etag) = request.if_range {
@@ -200,11 +210,18 @@ impl Http {
         if let Some(body) = request.body.clone() {
             builder = builder.header("content-type", "application/json").body(body);
         }
-        // Longer than connecting may take: no connection is a bad link, and no answer to a request a slow server.
+        // Longer than connecting may take: no connection is a bad link, and no answer to a request
+        // a slow server.
         let sent = async { tokio::time::timeout(self.patience.answer * 2, builder.send()).await };
         let answered = self.wait(sent)?.map_err(|_| HttpError::Stalled { url: place(url) })?;
         let response = answered.map_err(|error| network(url, error))?;
-        Ok(Answer { http: self, response, url: place(url), window_waited: Duration::ZERO, window_bytes: 0 })
+        Ok(Answer {
+            http: self,
+            response,
+            url: place(url),
+            window_waited: Duration::ZERO,
+            window_bytes: 0,
+        })
     }
 
     /// Fetches a small file of JSON; `None` if there is none of that name.
@@ -217,14 +234,23 @@ impl Http {
     ) -> Result<Option<Vec<u8>>, HttpError> {
         let mut tries = Tries::of_small_file();
         loop {
-            match self.fetch_once(url, Request { token, accepts_gzip: true, redirects, ..Request::default() }, max) {
+            match self.fetch_once(
+                url,
+                Request { token, accepts_gzip: true, redirects, ..Request::default() },
+                max,
+            ) {
                 Err(failure) if tries.again(self, &failure)? => {}
                 fetched => return fetched,
             }
         }
     }
 
-    fn fetch_once(&self, url: &str, request: Request<'_>, max: u64) -> Result<Option<Vec<u8>>, HttpError> {
+    fn fetch_once(
+        &self,
+        url: &str,
+        request: Request<'_>,
+        max: u64,
+    ) -> Result<Option<Vec<u8>>, HttpError> {
         let mut answer = self.send(url, request)?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
@@ -236,7 +262,8 @@ impl Http {
 
 /// All that both clients have in common.
 fn base(tls: Tls<'_>, patience: Patience) -> Result<reqwest::ClientBuilder, Error> {
-    let builder = reqwest::Client::builder().redirect(Policy::none()).connect_timeout(patience.answer);
+    let builder =
+        reqwest::Client::builder().redirect(Policy::none()).connect_timeout(patience.answer);
     let builder = match tls.proxy {
         None => builder,
         Some("none") => builder.no_proxy(),
@@ -246,7 +273,10 @@ fn base(tls: Tls<'_>, patience: Patience) -> Result<reqwest::ClientBuilder, Erro
     let Some(path) = tls.ca_file else { return Ok(builder) };
     let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(unusable(path))?;
     if certificates.is_empty() {
-        return Err(Error::Setting { path: path.to_owned(), fault: "it has no certificate in PEM".into() });
+        return Err(Error::Setting {
+            path: path.to_owned(),
+            fault: "it has no certificate in PEM".into(),
+        });
     }
     Ok(builder.tls_certs_merge(certificates))
 }
@@ -277,7 +307,8 @@ impl Answer<'_> {
         self.response.headers()
     }
 
-    /// Why an answer with this status is of no use, in the server's own words if it has any (RFC 9457).
+    /// Why an answer with this status is of no use, in the server's own words if it has any (RFC
+    /// 9457).
     pub(super) fn refusal(&mut self) -> HttpError {
         let (url, status) = (self.url.clone(), self.status());
         let detail = match self.headers().get(LOCATION).filter(|_| redirect::is_redirect(status)) {
@@ -353,7 +384,8 @@ impl Answer<'_> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk()? {
             if is_announced || body.len() as u64 + chunk.len() as u64 > max {
-                return Err(self.too_large(max, &self.start_of(if body.is_empty() { &chunk } else { &body })));
+                return Err(self
+                    .too_large(max, &self.start_of(if body.is_empty() { &chunk } else { &body })));
             }
             body.extend_from_slice(&chunk);
         }
@@ -366,7 +398,8 @@ impl Answer<'_> {
         let is_coded = self.has_coding(&["gzip", "x-gzip"]);
         let (mut plain, mut coded) = (body.take(START), MultiGzDecoder::new(body).take(START));
         // What comes before it breaks off is enough.
-        let _ = if is_coded { coded.read_to_end(&mut start) } else { plain.read_to_end(&mut start) };
+        let _ =
+            if is_coded { coded.read_to_end(&mut start) } else { plain.read_to_end(&mut start) };
         start
     }
 
@@ -384,7 +417,9 @@ impl Answer<'_> {
         let next = next.map_err(|error| network(&self.url, error))?;
         self.window_bytes += next.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if next.is_some() && self.window_waited >= patience.window {
-            if self.window_bytes < patience.min_speed.saturating_mul(patience.window.as_secs().max(1)) {
+            if self.window_bytes
+                < patience.min_speed.saturating_mul(patience.window.as_secs().max(1))
+            {
                 return Err(HttpError::TooSlow { url: self.url.clone() });
             }
             (self.window_waited, self.window_bytes) = (Duration::ZERO, 0);

@@ -33,7 +33,9 @@ pub enum HttpError {
         detail: String,
     },
     /// An answer of somebody else: a login page, or a proxy that speaks for the server.
-    #[error("{url} answered {what}; does a login page or a proxy answer in the place of the server?")]
+    #[error(
+        "{url} answered {what}; does a login page or a proxy answer in the place of the server?"
+    )]
     Unexpected {
         /// What was asked for.
         url: String,

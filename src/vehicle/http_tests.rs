@@ -23,7 +23,9 @@ fn fetch(file: &[u8], coding: &'static str) -> Result<Vec<u8>, HttpError> {
     server.put("/f", file);
     server.behave("/f", Manner::Coded(coding));
     let http = Http::new(Tls::default(), Patience::default()).unwrap();
-    Ok(http.fetch(&format!("{}/f", server.url), None, MAX, Redirects::Refused)?.expect("the file is there"))
+    Ok(http
+        .fetch(&format!("{}/f", server.url), None, MAX, Redirects::Refused)?
+        .expect("the file is there"))
 }
 
 #[test]
@@ -70,8 +72,8 @@ fn a_page_that_is_too_long_is_no_endless_data() {
     assert_eq!(error.finding(), Some(Finding::Fault(Fault::Garbled)), "{error}");
 }
 
-/// Nothing that is the Director's goes anywhere but to the Director, and a file that is sent on is asked for without what a
-/// server knows the vehicle by.
+/// Nothing that is the Director's goes anywhere but to the Director, and a file that is sent on is
+/// asked for without what a server knows the vehicle by.
 #[test]
 fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     let (home, elsewhere) = (Server::start(), Server::start());
@@ -85,7 +87,9 @@ fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     home.put("/loop", b"loop");
     let http = Http::new(Tls::default(), Patience::default()).unwrap();
     let token = Token::new("secret");
-    let fetch = |path: &str, redirects| http.fetch(&format!("{}{path}", home.url), Some(&token), MAX, redirects);
+    let fetch = |path: &str, redirects| {
+        http.fetch(&format!("{}{path}", home.url), Some(&token), MAX, redirects)
+    };
     assert_eq!(fetch("/f", Redirects::Followed).unwrap().unwrap(), b"{}");
     assert_eq!(home.tokens(), [Some("Bearer secret".to_owned())]);
     assert_eq!(elsewhere.tokens(), [None]);
@@ -95,15 +99,24 @@ fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     assert!(matches!(fetch("/loop", Redirects::Followed), Err(HttpError::Redirect { .. })));
     elsewhere.requests();
     for method in [Method::GET, Method::PUT, Method::POST] {
-        let request = Request { method, token: Some(&token), body: Some(b"a report".to_vec()), ..Request::default() };
+        let request = Request {
+            method,
+            token: Some(&token),
+            body: Some(b"a report".to_vec()),
+            ..Request::default()
+        };
         let mut answer = http.send(&format!("{}/f", home.url), request).unwrap();
         let said = answer.refusal().to_string();
-        assert!(said.contains("302") && said.contains("/there") && said.contains("not followed"), "{said}");
+        assert!(
+            said.contains("302") && said.contains("/there") && said.contains("not followed"),
+            "{said}"
+        );
     }
     assert_eq!(elsewhere.requests(), []);
 }
 
-/// What a server says may be made to look like something else on a terminal, and an address may be a key to what is there.
+/// What a server says may be made to look like something else on a terminal, and an address may be
+/// a key to what is there.
 #[test]
 fn errors_have_no_escape_sequences_and_no_secrets() {
     let (home, elsewhere) = (Server::start(), Server::start());
@@ -112,7 +125,8 @@ fn errors_have_no_escape_sequences_and_no_secrets() {
         "403 Forbidden\r\nconnection: close\r\n\r\n{\"detail\":\"\\u001b[2Jno\\nUp to date\",\"code\":\"\\u0007x\"}",
     ));
     let request = Request { method: Method::PUT, ..Request::default() };
-    let said = http.send(&format!("{}/f?secret#secret", home.url), request).unwrap().refusal().to_string();
+    let said =
+        http.send(&format!("{}/f?secret#secret", home.url), request).unwrap().refusal().to_string();
     assert!(said.contains("403") && said.contains("Up to date"), "{said}");
     assert!(!said.contains(char::is_control) && !said.contains("secret"), "{said:?}");
     home.behave("/f", Manner::Redirect);
@@ -131,12 +145,15 @@ fn errors_have_no_escape_sequences_and_no_secrets() {
     assert!(said.contains("/cut") && !said.contains("secret"), "{said}");
 }
 
-/// A file that is none would leave a vehicle with the system's CAs alone, and nobody would know why it trusts no server.
+/// A file that is none would leave a vehicle with the system's CAs alone, and nobody would know why
+/// it trusts no server.
 #[test]
 fn a_file_without_certificates_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
-    for text in [&b""[..], b"\x30\x82\x01", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+    for text in
+        [&b""[..], b"\x30\x82\x01", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
+    {
         std::fs::write(&path, text).unwrap();
         let tls = Tls { ca_file: Some(&path), ..Tls::default() };
         let error = Http::new(tls, Patience::default()).err().expect("it is refused").to_string();

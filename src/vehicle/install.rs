@@ -1,7 +1,8 @@
 //! Puts an image on an ECU (Uptane 2.1.0, 5.4.3.4 and 5.4.3.5).
 //!
-//! The plaintext goes straight to where it is installed and nowhere else. Each kind of target has its own way to keep an
-//! image from being used before it is known to be whole and the one that was signed.
+//! The plaintext goes straight to where it is installed and nowhere else. Each kind of target has
+//! its own way to keep an image from being used before it is known to be whole and the one that was
+//! signed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -60,7 +61,9 @@ pub(super) fn install(
     }
     let file = File::open(sealed).map_err(Error::file("read", sealed))?;
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::file("install", sealed)(error),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::file("install", sealed)(error)
+        }
         _ => Error::Install { ecu: assignment.ecu.clone(), reason: error.to_string() },
     };
     let mut sink = sink(folder, target, assignment, patience).map_err(failed)?;
@@ -78,7 +81,9 @@ fn sink(
     Ok(match target {
         InstallTarget::File(path) => Box::new(FileSink::new(folder.join(path))?),
         InstallTarget::Device(path) => Box::new(DeviceSink::new(&folder.join(path))?),
-        InstallTarget::Command(command) => Box::new(CommandSink::new(folder, command, assignment, patience)?),
+        InstallTarget::Command(command) => {
+            Box::new(CommandSink::new(folder, command, assignment, patience)?)
+        }
     })
 }
 
@@ -109,7 +114,8 @@ impl Sink for FileSink {
     }
 }
 
-/// A block device. There is no way back once the first byte is written, so the state says `installing` meanwhile.
+/// A block device. There is no way back once the first byte is written, so the state says
+/// `installing` meanwhile.
 struct DeviceSink {
     file: File,
 }

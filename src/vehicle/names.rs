@@ -1,6 +1,7 @@
 //! Names of roles and targets in URLs and file names (MET-14, AT-40).
 //!
-//! Whatever metadata calls a role or a target, it stays one part of a path, and different names stay different.
+//! Whatever metadata calls a role or a target, it stays one part of a path, and different names
+//! stay different.
 
 use std::borrow::Cow;
 
@@ -25,14 +26,15 @@ pub(super) fn metadata_file(role: &str, version: Option<u64>) -> String {
     }
 }
 
-/// Path of a target below the targets' URL: its hash before its file name under consistent snapshots (TUF 1.0.34, 6.2.1). None
-/// for one that would lead elsewhere.
+/// Path of a target below the targets' URL: its hash before its file name under consistent
+/// snapshots (TUF 1.0.34, 6.2.1). None for one that would lead elsewhere.
 pub(super) fn target_path(target: &str, hash: Option<&str>) -> Option<String> {
     let (folder, file) = match target.rsplit_once('/') {
         Some((folder, file)) => (Some(folder), file),
         None => (None, target),
     };
-    let mut parts: Vec<Cow<'_, str>> = folder.into_iter().flat_map(|folder| folder.split('/')).map(Cow::from).collect();
+    let mut parts: Vec<Cow<'_, str>> =
+        folder.into_iter().flat_map(|folder| folder.split('/')).map(Cow::from).collect();
     parts.push(hash.map_or(Cow::from(file), |hash| Cow::from(format!("{hash}.{file}"))));
     // URL parsers take these away even if they are encoded.
     if parts.iter().any(|part| part == "." || part == "..") {
@@ -54,7 +56,10 @@ mod tests {
 
     #[test]
     fn a_target_stays_below_its_url() {
-        assert_eq!(target_path("gw/4.2.0/gw.bin", Some("ab")).as_deref(), Some("gw/4.2.0/ab.gw.bin"));
+        assert_eq!(
+            target_path("gw/4.2.0/gw.bin", Some("ab")).as_deref(),
+            Some("gw/4.2.0/ab.gw.bin")
+        );
         assert_eq!(target_path("gw.bin", None).as_deref(), Some("gw.bin"));
         assert_eq!(target_path("../gw.bin", Some("ab")), None);
         assert_eq!(target_path("a/..", None), None);

@@ -1,7 +1,8 @@
-//! Opens a sealed image into whatever takes it: one thread reads and decrypts, one hashes, one writes.
+//! Opens a sealed image into whatever takes it: one thread reads and decrypts, one hashes, one
+//! writes.
 //!
-//! A few blocks go round between them, so an image of any length takes as much memory as a small one, and as much time as
-//! the slowest of the three steps.
+//! A few blocks go round between them, so an image of any length takes as much memory as a small
+//! one, and as much time as the slowest of the three steps.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -16,8 +17,9 @@ use crate::envelope::stream::SegmentReader;
 use crate::model::SealAlgorithm;
 use crate::uptane::custom::PlaintextCustom;
 
-/// Writes the plaintext to `sink`, which **must** not be used before this has returned: only then it is known that the image
-/// is whole, and the one that was signed (Uptane 2.1.0, 5.4.3.4 steps 6 and 7).
+/// Writes the plaintext to `sink`, which **must** not be used before this has returned: only then
+/// it is known that the image is whole, and the one that was signed (Uptane 2.1.0, 5.4.3.4 steps 6
+/// and 7).
 pub(super) fn open_into(
     sealed: File,
     data_key: &DataKey,
@@ -47,7 +49,8 @@ pub(super) fn open_into(
         let (length, hasher) = hashing.join().expect("hashing does not panic");
         written.map_err(Failure::Write)?;
         read.map_err(|error| Failure::Image(Some(error)))?;
-        let is_signed = length == expected.length && hasher.finalize()[..] == *expected.hashes.sha256.as_bytes();
+        let is_signed = length == expected.length
+            && hasher.finalize()[..] == *expected.hashes.sha256.as_bytes();
         if is_signed { Ok(()) } else { Err(Failure::Image(None)) }
     })
 }
@@ -77,7 +80,8 @@ fn read(
     to_hash: &SyncSender<Vec<u8>>,
     empty: &Receiver<Vec<u8>>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut reader = SegmentReader::new(BufReader::with_capacity(READ_SIZE, sealed), data_key, algorithm)?;
+    let mut reader =
+        SegmentReader::new(BufReader::with_capacity(READ_SIZE, sealed), data_key, algorithm)?;
     let mut segment = Vec::with_capacity(algorithm.segment_size());
     let mut block = Vec::new();
     let mut blocks = 0;

@@ -1,4 +1,5 @@
-//! Makes a vehicle's state directory and registers it: what a factory does (Uptane 2.1.0, 5.4.1; OPS-1).
+//! Makes a vehicle's state directory and registers it: what a factory does (Uptane 2.1.0, 5.4.1;
+//! OPS-1).
 //!
 //! Each step keeps what an earlier run has made, so that a run that was cut off is simply repeated.
 
@@ -44,7 +45,8 @@ pub(super) struct PlannedEcu {
 
 /// Makes the state directory and returns the registration record: `vin`, `ecus` and `token_sha256`.
 ///
-/// Until the vehicle is in use, what is given now counts, and not what an earlier run was given that has failed.
+/// Until the vehicle is in use, what is given now counts, and not what an earlier run was given
+/// that has failed.
 pub(super) fn make(folder: &Folder, plan: &Plan) -> Result<Value, Error> {
     let roots = Roots::read(&plan.director_root, &plan.image_root, &plan.vin)?;
     make_folder(&folder.keys())?;
@@ -72,8 +74,8 @@ pub(super) fn make(folder: &Folder, plan: &Plan) -> Result<Value, Error> {
     Ok(json!({ "vin": config.vin, "ecus": ecus, "token_sha256": token_sha256 }))
 }
 
-/// Refuses roots that are not those of the server, before anything is made of them. A server that does not answer is no hindrance:
-/// a factory may be without one.
+/// Refuses roots that are not those of the server, before anything is made of them. A server that
+/// does not answer is no hindrance: a factory may be without one.
 pub(super) fn check_roots(folder: &Folder, plan: &Plan) -> Result<(), Error> {
     let roots = Roots::read(&plan.director_root, &plan.image_root, &plan.vin)?;
     let config = match Use::of(folder) {
@@ -81,7 +83,11 @@ pub(super) fn check_roots(folder: &Folder, plan: &Plan) -> Result<(), Error> {
         Use::NotYet => planned(plan),
     };
     let http = client(folder, &config.tls, &config)?;
-    roots.check(&http, [&config.director(), &config.image()], [&plan.director_root, &plan.image_root])
+    roots.check(
+        &http,
+        [&config.director(), &config.image()],
+        [&plan.director_root, &plan.image_root],
+    )
 }
 
 /// Whether a state directory belongs to a vehicle that somebody knows.
@@ -92,11 +98,12 @@ pub(super) enum Use {
 }
 
 impl Use {
-    /// An earlier version has left no mark of an enrolment, and a lost answer leaves none either. What can't be looked at counts
-    /// as there.
+    /// An earlier version has left no mark of an enrolment, and a lost answer leaves none either.
+    /// What can't be looked at counts as there.
     pub(super) fn of(folder: &Folder) -> Self {
         let state = folder.state();
-        let signs = [folder.enrolled(), copy_of(&state), state, folder.director_store().path("timestamp")];
+        let signs =
+            [folder.enrolled(), copy_of(&state), state, folder.director_store().path("timestamp")];
         let is_known = signs.iter().any(|sign| sign.try_exists().unwrap_or(true));
         if is_known { Self::Already } else { Self::NotYet }
     }
@@ -115,7 +122,9 @@ fn planned(plan: &Plan) -> Config {
         role: if position == 0 { EcuRole::Primary } else { EcuRole::Secondary },
         verification: Verification::Full,
         encryption_key: None,
-        install: InstallTarget::File(PathBuf::from("ecus").join(planned.serial.as_str()).join("image.bin")),
+        install: InstallTarget::File(
+            PathBuf::from("ecus").join(planned.serial.as_str()).join("image.bin"),
+        ),
     };
     let ecus: Vec<_> = plan.ecus.iter().enumerate().map(ecu).collect();
     Config::new(plan.vin.clone(), &plan.server, plan.tls.clone(), ecus)
@@ -128,7 +137,9 @@ fn config(folder: &Folder, plan: &Plan, use_: Use) -> Result<Config, Error> {
     if path.exists() {
         let other = |fault: &str| Error::Setting { path: path.clone(), fault: fault.to_owned() };
         match (use_, Config::load(&path)) {
-            (Use::NotYet, Ok(there)) if is_same_vehicle(&there, &config) && is_same_way(&there, &config) => {
+            (Use::NotYet, Ok(there))
+                if is_same_vehicle(&there, &config) && is_same_way(&there, &config) =>
+            {
                 return Ok(there);
             }
             (Use::NotYet, Ok(_)) => {}
@@ -139,20 +150,24 @@ fn config(folder: &Folder, plan: &Plan, use_: Use) -> Result<Config, Error> {
                     return Err(other("it is of another vehicle; choose another --dir"));
                 }
                 if !is_same_way(&there, &config) {
-                    return Err(other("it has another server or other TLS files than were given; change it there"));
+                    return Err(other(
+                        "it has another server or other TLS files than were given; change it there",
+                    ));
                 }
                 return Ok(there);
             }
         }
     }
-    let text =
-        toml::to_string(&config).map_err(|error| Error::Setting { path: path.clone(), fault: error.to_string() })?;
+    let text = toml::to_string(&config)
+        .map_err(|error| Error::Setting { path: path.clone(), fault: error.to_string() })?;
     replace(&path, text.as_bytes())?;
     Config::load(&path)
 }
 
 fn is_same_vehicle(there: &Config, given: &Config) -> bool {
-    let ecus = |config: &Config| config.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.role)).collect::<Vec<_>>();
+    let ecus = |config: &Config| {
+        config.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.role)).collect::<Vec<_>>()
+    };
     there.vin == given.vin && ecus(there) == ecus(given)
 }
 
@@ -198,7 +213,12 @@ fn trust(folder: &Folder, roots: &Roots, config: &Config, use_: Use) -> Result<(
 }
 
 /// Keeps a root that can be used, which may be a later one, and replaces one that can't.
-fn init(folder: &Folder, store: &Store, root: &[u8], of: &dyn Fn() -> Repository) -> Result<(), Error> {
+fn init(
+    folder: &Folder,
+    store: &Store,
+    root: &[u8],
+    of: &dyn Fn() -> Repository,
+) -> Result<(), Error> {
     match store.root(|root| TrustedSet::new(root, of(), SystemClock.now())) {
         Ok(_) => Ok(()),
         Err(Error::Damaged { path, .. }) => {
@@ -212,7 +232,8 @@ fn init(folder: &Folder, store: &Store, root: &[u8], of: &dyn Fn() -> Repository
 
 /// Registers the vehicle with the Director. Doing so again changes nothing.
 ///
-/// Keys that were set aside are removed once those that are there are known. If they are refused, those may be the known ones.
+/// Keys that were set aside are removed once those that are there are known. If they are refused,
+/// those may be the known ones.
 pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> Result<(), Error> {
     let config = Config::load(&folder.config())?;
     let http = client(folder, &config.tls, &config)?;
@@ -223,9 +244,11 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
     }
     let url = format!("{}/ecus", config.director());
     let body = Some(body.to_string().into_bytes());
-    let mut answer = http.send(&url, Request { method: reqwest::Method::POST, token, body, ..Request::default() })?;
+    let mut answer = http
+        .send(&url, Request { method: reqwest::Method::POST, token, body, ..Request::default() })?;
     let content_type = answer.headers().get(CONTENT_TYPE);
-    let is_page = content_type.is_some_and(|kind| !kind.as_bytes().starts_with(b"application/json"));
+    let is_page =
+        content_type.is_some_and(|kind| !kind.as_bytes().starts_with(b"application/json"));
     let keys = || config.ecus.iter().map(|ecu| KeyFiles::new(folder.path(), ecu));
     match answer.status() {
         StatusCode::OK | StatusCode::CREATED if !is_page => {
@@ -236,7 +259,9 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
             keys().try_for_each(|keys| keys.put_back())?;
             Err(answer.refusal().into())
         }
-        status if status.is_success() => Err(answer.unexpected(&format!("{status} to an enrolment")).into()),
+        status if status.is_success() => {
+            Err(answer.unexpected(&format!("{status} to an enrolment")).into())
+        }
         _ => Err(answer.refusal().into()),
     }
 }

@@ -1,9 +1,9 @@
 //! Where a server may send a vehicle on to.
 //!
-//! The Director gets reports and enrolments, and is known by its address: nothing of it is sent on. A file of the Image
-//! repository is what its hash says, wherever it comes from, and may be on a content delivery network. It is never fetched
-//! without TLS where it was asked for with it, and nobody but the server that was asked for gets to know the vehicle by
-//! certificate or token.
+//! The Director gets reports and enrolments, and is known by its address: nothing of it is sent on.
+//! A file of the Image repository is what its hash says, wherever it comes from, and may be on a
+//! content delivery network. It is never fetched without TLS where it was asked for with it, and
+//! nobody but the server that was asked for gets to know the vehicle by certificate or token.
 
 use reqwest::StatusCode;
 use reqwest::header::LOCATION;

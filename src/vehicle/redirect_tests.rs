@@ -1,4 +1,5 @@
-//! Redirections over TLS, between servers that look at who asks. With the server's packages: rustls is among them.
+//! Redirections over TLS, between servers that look at who asks. With the server's packages: rustls
+//! is among them.
 
 #![cfg(feature = "server")]
 
@@ -55,17 +56,22 @@ struct Server {
 }
 
 impl Server {
-    /// Answers everything with this head and body; asks for a client certificate, and takes whoever has none.
+    /// Answers everything with this head and body; asks for a client certificate, and takes whoever
+    /// has none.
     fn start(ca: &Ca, answer: String) -> Self {
         let (certificate, key) = ca.issue("server");
         let mut roots = RootCertStore::empty();
         roots.add(ca.certificate.der().clone()).unwrap();
         let provider = Arc::new(default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config =
+            config.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap());
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap());
+        let config =
+            Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (tell, seen) = channel();
@@ -111,7 +117,8 @@ fn client(ca: &Ca, folder: &Path) -> Http {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let (ca_file, client_cert) = (path("ca.pem", ca.certificate.pem()), path("c.pem", certificate.pem()));
+    let (ca_file, client_cert) =
+        (path("ca.pem", ca.certificate.pem()), path("c.pem", certificate.pem()));
     let client_key = path("c.key", key.serialize_pem());
     let tls = Tls {
         ca_file: Some(&ca_file),
@@ -127,7 +134,8 @@ fn nobody_else_gets_certificate_or_token_and_nothing_leads_away_from_tls() {
     let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
     let http = client(&ca, folder.path());
     let token = Token::new("secret");
-    let fetch = |url: &str, redirects| http.fetch(&format!("{url}/f"), Some(&token), 100, redirects);
+    let fetch =
+        |url: &str, redirects| http.fetch(&format!("{url}/f"), Some(&token), 100, redirects);
     let known = Seen { certificate: true, token: Some("bearer secret".into()) };
     let unknown = Seen { certificate: false, token: None };
 
@@ -136,7 +144,8 @@ fn nobody_else_gets_certificate_or_token_and_nothing_leads_away_from_tls() {
     assert_eq!(fetch(&home.url, Redirects::Followed).unwrap().unwrap(), b"{}");
     assert_eq!((home.seen(), elsewhere.seen()), (vec![known], vec![unknown]));
 
-    // The Director's is followed nowhere, and what is said of it has no query, which may be a secret.
+    // The Director's is followed nowhere, and what is said of it has no query, which may be a
+    // secret.
     let error = fetch(&home.url, Redirects::Refused).unwrap_err().to_string();
     assert!(error.contains(&elsewhere.url) && !error.contains("signed=1"), "{error}");
     assert_eq!((home.seen().len(), elsewhere.seen().len()), (1, 0));
@@ -145,6 +154,9 @@ fn nobody_else_gets_certificate_or_token_and_nothing_leads_away_from_tls() {
     plain.put("/f", b"{}");
     let home = Server::start(&ca, to(&format!("{}/f", plain.url)));
     let error = fetch(&home.url, Redirects::Followed).unwrap_err();
-    assert!(matches!(error, HttpError::Redirect { .. }) && error.to_string().contains("https to http"), "{error}");
+    assert!(
+        matches!(error, HttpError::Redirect { .. }) && error.to_string().contains("https to http"),
+        "{error}"
+    );
     assert!(plain.requests().is_empty());
 }

@@ -12,11 +12,11 @@ use super::setup::Vehicle;
 use crate::model::Timestamp;
 use crate::uptane::manifest::{EcuReport, VehicleManifest};
 
-/// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and not before: 204 without
-/// anything is what a Director answers, and nothing else is taken for it.
+/// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and
+/// not before: 204 without anything is what a Director answers, and nothing else is taken for it.
 ///
-/// Counters are on disk before they are used: after a crash none is used twice, and a report is never taken for a replay
-/// of an earlier one (DIR-17).
+/// Counters are on disk before they are used: after a crash none is used twice, and a report is
+/// never taken for a replay of an earlier one (DIR-17).
 pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
     let serials: Vec<_> = vehicle.config.ecus.iter().map(|ecu| ecu.serial.clone()).collect();
     for serial in &serials {
@@ -31,7 +31,9 @@ pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
     match answer.status() {
         // Nobody but a Director has nothing to say: a login page is a page.
         StatusCode::NO_CONTENT if !answer.headers().contains_key(CONTENT_TYPE) => {}
-        status if status.is_success() => return Err(answer.unexpected(&format!("{status} to a report")).into()),
+        status if status.is_success() => {
+            return Err(answer.unexpected(&format!("{status} to a report")).into());
+        }
         _ => return Err(answer.refusal().into()),
     }
     for serial in &serials {

@@ -1,6 +1,7 @@
 //! Whether there is room on a disk, before anything is fetched for it.
 //!
-//! Some is left for what a vehicle must be able to write whatever happens: its counters, its trusted metadata and its report.
+//! Some is left for what a vehicle must be able to write whatever happens: its counters, its
+//! trusted metadata and its report.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,7 +26,8 @@ pub(super) fn check(path: &Path, needed: u64) -> Result<(), Error> {
 
 /// Whether two files are, or would be, on one disk.
 pub(super) fn is_same_disk(one: &Path, other: &Path) -> bool {
-    let disk = |path: &Path| path.ancestors().find_map(|folder| Some(folder.metadata().ok()?.dev()));
+    let disk =
+        |path: &Path| path.ancestors().find_map(|folder| Some(folder.metadata().ok()?.dev()));
     disk(one) == disk(other)
 }
 

@@ -1,7 +1,7 @@
 //! The roots that a factory gives to a vehicle: whether each is the one that it is said to be.
 //!
-//! Whoever takes the Director's for the Image repository's gets a vehicle that refuses everything as unsigned, which looks like
-//! an attack for as long as it lives.
+//! Whoever takes the Director's for the Image repository's gets a vehicle that refuses everything
+//! as unsigned, which looks like an attack for as long as it lives.
 
 use std::path::Path;
 
@@ -29,17 +29,30 @@ impl Roots {
         let (director_bytes, director_version) = read(director, of_director)?;
         let (image_bytes, image_version) = read(image, Repository::Image)?;
         if director_bytes == image_bytes {
-            return Err(unusable(image, "it is the same as the Director's root; each repository has its own"));
+            return Err(unusable(
+                image,
+                "it is the same as the Director's root; each repository has its own",
+            ));
         }
-        Ok(Self { director: director_bytes, image: image_bytes, versions: [director_version, image_version] })
+        Ok(Self {
+            director: director_bytes,
+            image: image_bytes,
+            versions: [director_version, image_version],
+        })
     }
 
     /// Compares both with what the servers have under the same versions, as far as they say.
-    pub(super) fn check(&self, http: &Http, urls: [&str; 2], paths: [&Path; 2]) -> Result<(), Error> {
+    pub(super) fn check(
+        &self,
+        http: &Http,
+        urls: [&str; 2],
+        paths: [&Path; 2],
+    ) -> Result<(), Error> {
         let ours = [&self.director, &self.image];
         for (own, other) in [(0, 1), (1, 0)] {
             let served = |place: usize| {
-                let url = format!("{}/{}", urls[place], metadata_file("root", Some(self.versions[own])));
+                let url =
+                    format!("{}/{}", urls[place], metadata_file("root", Some(self.versions[own])));
                 // A server that can't be reached, or that wants a token, does not say.
                 http.fetch(&url, None, Limits::ROOT, Redirects::Refused).ok().flatten()
             };
@@ -50,7 +63,9 @@ impl Roots {
                 true => {
                     "it is the root of the other repository: `--director-root` and `--image-root` have changed places"
                 }
-                false => "the server has another root with this version; get the one of this server",
+                false => {
+                    "the server has another root with this version; get the one of this server"
+                }
             };
             return Err(unusable(paths[own], fault));
         }
@@ -58,11 +73,13 @@ impl Roots {
     }
 }
 
-/// Says of a vehicle that has never verified anything, and can't verify the Director's metadata, that its roots have changed places
-/// if that is why: whoever built it did that, and nobody attacks it. Other errors stay what they are.
+/// Says of a vehicle that has never verified anything, and can't verify the Director's metadata,
+/// that its roots have changed places if that is why: whoever built it did that, and nobody attacks
+/// it. Other errors stay what they are.
 ///
-/// What tells it is a file of this vehicle that is signed by what is trusted as the Image repository. That root alone does not,
-/// nor does a timestamp of the Image repository, which has no `vin`: both are public, and an attacker could serve them.
+/// What tells it is a file of this vehicle that is signed by what is trusted as the Image
+/// repository. That root alone does not, nor does a timestamp of the Image repository, which has no
+/// `vin`: both are public, and an attacker could serve them.
 pub(super) fn explain(
     error: Error,
     of_director: &Repository,
@@ -95,8 +112,8 @@ pub(super) fn explain(
 fn read(path: &Path, repository: Repository) -> Result<(Vec<u8>, u64), Error> {
     let root = find(path, Limits::ROOT)?.ok_or_else(|| unusable(path, "it is not there"))?;
     // What a person gives is a file that can't be used, and never an attack.
-    let set =
-        TrustedSet::new(&root, repository, SystemClock.now()).map_err(|error| unusable(path, &error.to_string()))?;
+    let set = TrustedSet::new(&root, repository, SystemClock.now())
+        .map_err(|error| unusable(path, &error.to_string()))?;
     Ok((root, set.root_version()))
 }
 

@@ -1,7 +1,8 @@
-//! A Secondary, simulated in the same process: it gets files from the Primary and believes none of them (Uptane 2.1.0, 5.4.3).
+//! A Secondary, simulated in the same process: it gets files from the Primary and believes none of
+//! them (Uptane 2.1.0, 5.4.3).
 //!
-//! It has its own trusted metadata, keys and counters. Before it takes an image it verifies what the Primary handed over,
-//! fully or partially, and answers with what it is itself to install.
+//! It has its own trusted metadata, keys and counters. Before it takes an image it verifies what
+//! the Primary handed over, fully or partially, and answers with what it is itself to install.
 
 use super::Error;
 use super::bundle::{self, Bundle};
@@ -29,14 +30,21 @@ pub(super) struct Secondary<'a> {
 }
 
 impl Secondary<'_> {
-    /// Verifies the Primary's files and returns what this ECU is to install, and the version of the Director's Targets that
-    /// say so.
+    /// Verifies the Primary's files and returns what this ECU is to install, and the version of the
+    /// Director's Targets that say so.
     pub(super) fn verify(&self) -> Result<(Assignment, u64), Error> {
         let (own_director, own_image) = self.folder.secondary_stores(&self.config.serial);
         let repository = Repository::Director { vin: self.vin.clone(), ecus: None };
-        let director =
-            HandedOver { store: self.folder.director_store(), repository: repository.clone(), now: self.now };
-        let image = HandedOver { store: self.folder.image_store(), repository: Repository::Image, now: self.now };
+        let director = HandedOver {
+            store: self.folder.director_store(),
+            repository: repository.clone(),
+            now: self.now,
+        };
+        let image = HandedOver {
+            store: self.folder.image_store(),
+            repository: Repository::Image,
+            now: self.now,
+        };
         let mut updater = Updater::start(&own_director, &director, repository, self.now)?;
         if self.config.verification == Verification::Partial {
             return self.verify_partially(&updater, &own_director, &director);
@@ -51,7 +59,8 @@ impl Secondary<'_> {
         Ok((assignments.into_iter().next().ok_or_else(|| self.nothing())?, version))
     }
 
-    /// Uptane 2.1.0, 5.4.4.1. The root's chain is followed too, so that keys can be replaced over the air.
+    /// Uptane 2.1.0, 5.4.4.1. The root's chain is followed too, so that keys can be replaced over
+    /// the air.
     fn verify_partially(
         &self,
         updater: &Updater<'_>,
@@ -60,11 +69,14 @@ impl Secondary<'_> {
     ) -> Result<(Assignment, u64), Error> {
         updater.set().finish_root()?;
         let name = metadata_file("targets", None);
-        let handed_over = director.fetch(&name, Limits::TARGETS)?.ok_or(Error::NotFound { name })?;
+        let handed_over =
+            director.fetch(&name, Limits::TARGETS)?.ok_or(Error::NotFound { name })?;
         let (version, targets) = verify_partial(updater.set(), self.targets_version, &handed_over)?;
         own.put("targets", version, &handed_over)?;
         for (path, target) in &targets {
-            let mine = assignments(path, target)?.into_iter().find(|assignment| self.is_me(&assignment.ecu));
+            let mine = assignments(path, target)?
+                .into_iter()
+                .find(|assignment| self.is_me(&assignment.ecu));
             let Some(mine) = mine else { continue };
             self.check_own(&mine)?;
             return Ok((mine, version));
@@ -72,7 +84,8 @@ impl Secondary<'_> {
         Err(self.nothing())
     }
 
-    /// Hardware and release counter, with the Director's word alone (Uptane 2.1.0, 5.4.3.4 steps 3 and 5).
+    /// Hardware and release counter, with the Director's word alone (Uptane 2.1.0, 5.4.3.4 steps 3
+    /// and 5).
     fn check_own(&self, mine: &Assignment) -> Result<(), VerifyError> {
         let (path, ecu) = (mine.path.clone(), self.config.serial.clone());
         let own = &self.config.hardware_id;
@@ -94,7 +107,10 @@ impl Secondary<'_> {
     }
 
     fn record(&self) -> EcuRecord {
-        EcuRecord { hardware_id: self.config.hardware_id.clone(), highest_counter: self.highest_counter }
+        EcuRecord {
+            hardware_id: self.config.hardware_id.clone(),
+            highest_counter: self.highest_counter,
+        }
     }
 
     fn nothing(&self) -> Error {
@@ -119,7 +135,9 @@ impl Source for HandedOver {
                 Ok(version) => self.store.find_root(version, root)?,
                 Err(_) => None,
             },
-            Some((version, role)) if version.bytes().all(|byte| byte.is_ascii_digit()) => self.store.find_file(role),
+            Some((version, role)) if version.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.store.find_file(role)
+            }
             _ => self.store.find_file(stem),
         };
         // The name may have one version and the file another: whoever asked for it checks that.

@@ -130,13 +130,17 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
             let _ = write!(stream, "HTTP/1.1 {answer}");
             return;
         }
-        if matches!(manner, Manner::CutOnce(_) | Manner::StallOnce(_) | Manner::PortalOnce | Manner::MissingOnce) {
+        if matches!(
+            manner,
+            Manner::CutOnce(_) | Manner::StallOnce(_) | Manner::PortalOnce | Manner::MissingOnce
+        ) {
             content.manners.remove(&path);
         }
         (content.files.get(&path).filter(|_| manner != Manner::MissingOnce).cloned(), manner)
     };
     let Some(file) = file else {
-        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let _ = stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         return;
     };
     let _ = answer(&mut stream, &file, manner, range, if_range);
@@ -150,13 +154,19 @@ fn answer(
     if_range: Option<String>,
 ) -> std::io::Result<()> {
     let etag = if manner == Manner::Replaced { "\"two\"" } else { "\"one\"" };
-    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let from = range
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let from = from.filter(|_| {
-        !matches!(manner, Manner::Whole | Manner::WholeCutAfter(_)) && if_range.is_none_or(|known| known == etag)
+        !matches!(manner, Manner::Whole | Manner::WholeCutAfter(_))
+            && if_range.is_none_or(|known| known == etag)
     });
     let body = &file[from.unwrap_or(0).min(file.len())..];
     let head = match from {
-        Some(from) => format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", file.len() - 1, file.len()),
+        Some(from) => format!(
+            "206 Partial Content\r\ncontent-range: bytes {from}-{}/{}",
+            file.len() - 1,
+            file.len()
+        ),
         None => "200 OK".to_owned(),
     };
     match manner {
@@ -181,7 +191,9 @@ fn answer(
         )?,
     }
     match manner {
-        Manner::Well | Manner::Whole | Manner::Replaced | Manner::Coded(_) => stream.write_all(body),
+        Manner::Well | Manner::Whole | Manner::Replaced | Manner::Coded(_) => {
+            stream.write_all(body)
+        }
         Manner::CutOnce(after) | Manner::CutAfter(after) | Manner::WholeCutAfter(after) => {
             stream.write_all(&body[..after.min(body.len())])
         }
@@ -204,5 +216,4 @@ fn answer(
 }
 
 /// What a hotel's network says to everything.
-pub(super) const PORTAL: &str =
-    "200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n\r\n<html><title>Log in</title></html>";
+pub(super) const PORTAL: &str = "200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n\r\n<html><title>Log in</title></html>";

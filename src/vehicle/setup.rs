@@ -76,17 +76,26 @@ impl Folder {
     /// Trusted metadata of a Secondary, which is its own.
     pub(super) fn secondary_stores(&self, serial: &EcuSerial) -> (Store, Store) {
         let trust = self.0.join("ecus").join(serial.as_str()).join("trust");
-        (Store::new(&trust.join("director")).noting(&self.1), Store::new(&trust.join("image")).noting(&self.1))
+        (
+            Store::new(&trust.join("director")).noting(&self.1),
+            Store::new(&trust.join("image")).noting(&self.1),
+        )
     }
 
     /// Two processes on one directory would use report counters twice.
     fn lock(&self) -> Result<File, Error> {
-        let foreign = |error: std::io::Error| Error::Setting { path: self.0.clone(), fault: error.to_string() };
+        let foreign = |error: std::io::Error| Error::Setting {
+            path: self.0.clone(),
+            fault: error.to_string(),
+        };
         files::refuse_root_in_foreign(&self.0).map_err(foreign)?;
         let path = self.0.join("lock");
         let file = File::options().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(Error::file("write", &path))?;
-        let busy = |_| Error::Setting { path, fault: "another motorcade-vehicle runs on this directory".into() };
+        let busy = |_| Error::Setting {
+            path,
+            fault: "another motorcade-vehicle runs on this directory".into(),
+        };
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(busy)?;
         Ok(file)
     }
@@ -94,8 +103,14 @@ impl Folder {
     /// Removes what a power cut left half-written.
     fn sweep(&self, config: &Config) {
         sweep(&self.0);
-        for below in ["trust/director", "trust/image", "trust/director/roots", "trust/image/roots", "downloads", "keys"]
-        {
+        for below in [
+            "trust/director",
+            "trust/image",
+            "trust/director/roots",
+            "trust/image/roots",
+            "downloads",
+            "keys",
+        ] {
             sweep(&self.0.join(below));
         }
         for ecu in &config.ecus {
@@ -136,10 +151,12 @@ impl Vehicle {
         Ok(Self { folder, config, state, http, token, _lock: lock })
     }
 
-    /// The token that goes with a request to a URL: the Director's server knows it, and nobody else is to.
+    /// The token that goes with a request to a URL: the Director's server knows it, and nobody else
+    /// is to.
     pub(super) fn token_for(&self, url: &str) -> Option<&Token> {
         let origin = |url: &str| url::Url::parse(url).ok().map(|url| url.origin());
-        let is_ours = origin(url).is_some_and(|origin_of| Some(origin_of) == origin(&self.config.director()));
+        let is_ours =
+            origin(url).is_some_and(|origin_of| Some(origin_of) == origin(&self.config.director()));
         self.token.as_ref().filter(|_| is_ours)
     }
 
@@ -170,11 +187,17 @@ fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
     let path = folder.state();
     let (mut state, mut memory) = State::load(&path)?;
     // Metadata that was verified once, and nothing remembered of it: the file is gone.
-    if memory == Memory::Whole && !path.exists() && folder.director_store().find("timestamp").is_some() {
+    if memory == Memory::Whole
+        && !path.exists()
+        && folder.director_store().find("timestamp").is_some()
+    {
         memory = Memory::Lost;
     }
     if memory == Memory::Lost {
-        state.count_from(latest_second(folder, config), config.ecus.iter().map(|ecu| ecu.serial.clone()));
+        state.count_from(
+            latest_second(folder, config),
+            config.ecus.iter().map(|ecu| ecu.serial.clone()),
+        );
     }
     if memory != Memory::Whole {
         folder.mended().note(&path);
@@ -184,24 +207,30 @@ fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
     Ok(state)
 }
 
-/// The latest of all times that are to be had, in seconds since 1970. A clock alone may be behind the one of an earlier loss,
-/// and a counter that goes back is refused for ever.
+/// The latest of all times that are to be had, in seconds since 1970. A clock alone may be behind
+/// the one of an earlier loss, and a counter that goes back is refused for ever.
 fn latest_second(folder: &Folder, config: &Config) -> u64 {
     let told = config.time_file.as_ref().and_then(|file| read_time(folder.path().join(file)).ok());
     let clocks = [Some(SystemClock.now()), told].into_iter().flatten();
     let clocks = clocks.filter_map(|time| u64::try_from(time.as_second()).ok());
-    let trusted = std::fs::read_dir(folder.path().join("trust/director")).into_iter().flatten().flatten();
-    let trusted = trusted.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "json"));
+    let trusted =
+        std::fs::read_dir(folder.path().join("trust/director")).into_iter().flatten().flatten();
+    let trusted = trusted
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "json"));
     let files = trusted.chain([folder.state(), copy_of(&folder.state())]);
-    let written = files.filter_map(|path| path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+    let written = files
+        .filter_map(|path| path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok());
     clocks.chain(written.map(|since| since.as_secs())).max().unwrap_or_default()
 }
 
 /// The HTTP client that the settings ask for.
 pub(super) fn client(folder: &Folder, tls: &TlsConfig, config: &Config) -> Result<Http, Error> {
     let below = |path: &Option<PathBuf>| path.as_ref().map(|path| folder.path().join(path));
-    let (ca_file, client_cert, client_key) = (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
-    let (ca_file, client_cert, client_key) = (ca_file.as_deref(), client_cert.as_deref(), client_key.as_deref());
+    let (ca_file, client_cert, client_key) =
+        (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
+    let (ca_file, client_cert, client_key) =
+        (ca_file.as_deref(), client_cert.as_deref(), client_key.as_deref());
     let tls = Tls { proxy: config.proxy.as_deref(), ca_file, client_cert, client_key };
     Http::new(tls, config.patience())
 }

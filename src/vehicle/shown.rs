@@ -22,7 +22,8 @@ pub(crate) fn printable(text: &str) -> String {
 /// A URL without what may be a secret in it: query, fragment and who asks.
 pub(super) fn place(url: &str) -> String {
     let place = url.split(['?', '#']).next().unwrap_or_default();
-    let parsed = Url::parse(place).ok().filter(|url| !url.username().is_empty() || url.password().is_some());
+    let parsed =
+        Url::parse(place).ok().filter(|url| !url.username().is_empty() || url.password().is_some());
     let Some(mut parsed) = parsed else { return printable(place) };
     match (parsed.set_username(""), parsed.set_password(None)) {
         (Ok(()), Ok(())) => printable(parsed.as_str()),

@@ -22,7 +22,12 @@ pub(super) struct HttpSource<'h> {
 impl<'h> HttpSource<'h> {
     /// Anybody's, who may send us on.
     pub(super) fn new(http: &'h Http, base: &str, token: Option<&'h Token>) -> Self {
-        Self { http, base: base.trim_end_matches('/').to_owned(), token, redirects: Redirects::Followed }
+        Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+            redirects: Redirects::Followed,
+        }
     }
 
     /// The Director's, who must not.
@@ -33,9 +38,11 @@ impl<'h> HttpSource<'h> {
 
 impl Source for HttpSource<'_> {
     fn fetch(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let fetched = self.http.fetch(&format!("{}/{name}", self.base), self.token, max, self.redirects);
+        let fetched =
+            self.http.fetch(&format!("{}/{name}", self.base), self.token, max, self.redirects);
         match fetched {
-            // Object stores answer so for what is not there, if they do not let one list their content.
+            // Object stores answer so for what is not there, if they do not let one list their
+            // content.
             Err(HttpError::Status { status: 403, .. }) if name.ends_with(".root.json") => Ok(None),
             other => Ok(other?),
         }

@@ -1,9 +1,10 @@
 //! `state.json`: what a vehicle has to remember over reboots, replaced whole with every change.
 //!
-//! Unlike metadata none of it can be had again: a counter that goes back is a report that is refused as a replay, and a
-//! forgotten release counter an image that should have been refused. So there are two copies, each with a checksum, and the
-//! second is read if the first can't be. A vehicle that has lost both is not silent: it says so, and counts on from the time.
-//! What the system did not let it read is not lost, and is never written over.
+//! Unlike metadata none of it can be had again: a counter that goes back is a report that is
+//! refused as a replay, and a forgotten release counter an image that should have been refused. So
+//! there are two copies, each with a checksum, and the second is read if the first can't be. A
+//! vehicle that has lost both is not silent: it says so, and counts on from the time. What the
+//! system did not let it read is not lost, and is never written over.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,17 @@ use super::Error;
 use super::ballast;
 use super::files::{copy_of, find, replace};
 use crate::model::{
-    Candidate, Constraint, EcuSerial, ImageName, InstalledImage, ReleaseCounter, Sha256Digest, Timestamp,
+    Candidate, Constraint, EcuSerial, ImageName, InstalledImage, ReleaseCounter, Sha256Digest,
+    Timestamp,
 };
 use crate::uptane::verify::{Assignment, Attack, Fault, Finding};
 
 /// What is remembered.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
-    /// The latest time at which metadata was verified: no later clock may say less (TIM-6), until a new root says otherwise
-    /// (TIM-5). A clock that is ahead of the metadata's expiry verifies nothing, so this is never further ahead than that.
+    /// The latest time at which metadata was verified: no later clock may say less (TIM-6), until a
+    /// new root says otherwise (TIM-5). A clock that is ahead of the metadata's expiry verifies
+    /// nothing, so this is never further ahead than that.
     pub(super) latest_time: Option<Timestamp>,
     /// The version of the Director's root for which that was.
     #[serde(default)]
@@ -90,12 +93,14 @@ pub(super) enum Memory {
 fn read(path: &Path) -> Result<Option<State>, Error> {
     let Some(bytes) = find(path, MAX_SIZE)? else { return Ok(None) };
     let damaged = |fault: String| Error::Damaged { path: path.to_owned(), fault };
-    let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut value: Value =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     let said = value.as_object_mut().and_then(|members| members.remove(CHECKSUM));
     if said.is_some_and(|said| said != checksum(&value)) {
         return Err(damaged("its checksum differs".into()));
     }
-    // All members may be absent, so that earlier versions are read; what has none of them is something else.
+    // All members may be absent, so that earlier versions are read; what has none of them is
+    // something else.
     if !value.get("ecus").is_some_and(Value::is_object) {
         return Err(damaged("it says nothing of any ECU".into()));
     }
@@ -112,16 +117,19 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if no copy is good and the system did not let one be read. That one is not lost: whoever began anew
-    /// would install what a release counter in it refuses.
+    /// [`Error::File`] if no copy is good and the system did not let one be read. That one is not
+    /// lost: whoever began anew would install what a release counter in it refuses.
     pub(super) fn load(path: &Path) -> Result<(Self, Memory), Error> {
-        let (mut memory, nothing) = (Memory::Whole, Self { path: path.to_owned(), ..Self::default() });
+        let (mut memory, nothing) =
+            (Memory::Whole, Self { path: path.to_owned(), ..Self::default() });
         let mut unread = None;
         for (is_copy, file) in [(false, path.to_owned()), (true, copy_of(path))] {
             match read(&file) {
                 // A copy is written last: what was counted in between does not count twice.
                 Ok(Some(state)) if is_copy => return Ok((state.counted_on(path), Memory::Mended)),
-                Ok(Some(state)) => return Ok((Self { path: path.to_owned(), ..state }, Memory::Whole)),
+                Ok(Some(state)) => {
+                    return Ok((Self { path: path.to_owned(), ..state }, Memory::Whole));
+                }
                 Ok(None) => {}
                 Err(error @ Error::File { .. }) => unread = unread.or(Some(error)),
                 Err(_) => memory = Memory::Lost,
@@ -138,7 +146,8 @@ impl State {
         self
     }
 
-    /// Counts on from `seconds` since 1970, which is more than a vehicle that reports once a second has ever counted.
+    /// Counts on from `seconds` since 1970, which is more than a vehicle that reports once a second
+    /// has ever counted.
     pub(super) fn count_from(&mut self, seconds: u64, ecus: impl Iterator<Item = EcuSerial>) {
         for serial in ecus {
             let ecu = self.ecu(&serial);
@@ -167,9 +176,11 @@ impl State {
         self.ecus.entry(serial.clone()).or_default()
     }
 
-    /// Whether an ECU runs an image already. One that was cut off while it was written runs nothing for sure.
+    /// Whether an ECU runs an image already. One that was cut off while it was written runs nothing
+    /// for sure.
     pub(super) fn runs(&self, assignment: &Assignment) -> bool {
-        let Some(state) = self.ecus.get(&assignment.ecu).filter(|state| state.installing.is_none()) else {
+        let Some(state) = self.ecus.get(&assignment.ecu).filter(|state| state.installing.is_none())
+        else {
             return false;
         };
         let same = |installed: &Installed| {
@@ -200,7 +211,11 @@ impl EcuState {
     /// What it reports to run.
     pub(super) fn report(&self) -> InstalledImage {
         match self.installed.as_ref().filter(|_| self.installing.is_none()) {
-            Some(image) => InstalledImage { path: image.filepath.clone(), length: image.length, sha256: image.sha256 },
+            Some(image) => InstalledImage {
+                path: image.filepath.clone(),
+                length: image.length,
+                sha256: image.sha256,
+            },
             None => {
                 let nothing = Sha256Digest::from_bytes(Sha256::digest([]).into());
                 InstalledImage { path: UNPROVISIONED.into(), length: 0, sha256: nothing }
@@ -268,8 +283,14 @@ mod tests {
         saved(&path);
         let (again, memory) = State::load(&path).unwrap();
         let ecu = &again.ecus[&serial()];
-        assert_eq!((ecu.counter, ecu.attacks.as_slice(), memory), (7, &[Attack::Rollback][..], Memory::Whole));
-        assert_eq!((ecu.report().path.as_str(), ecu.faults.as_slice()), ("unprovisioned", &[Fault::Clock][..]));
+        assert_eq!(
+            (ecu.counter, ecu.attacks.as_slice(), memory),
+            (7, &[Attack::Rollback][..], Memory::Whole)
+        );
+        assert_eq!(
+            (ecu.report().path.as_str(), ecu.faults.as_slice()),
+            ("unprovisioned", &[Fault::Clock][..])
+        );
         // An earlier version has no checksum.
         let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         value.as_object_mut().unwrap().remove(CHECKSUM).unwrap();
@@ -277,7 +298,8 @@ mod tests {
         assert_eq!(State::load(&path).unwrap().0.ecus[&serial()].counter, 7);
     }
 
-    /// Cut at any byte, emptied, zeroed, with one bit turned, or gone: the copy counts, and counts on.
+    /// Cut at any byte, emptied, zeroed, with one bit turned, or gone: the copy counts, and counts
+    /// on.
     #[test]
     fn damage_of_one_copy_loses_nothing_and_of_both_is_said() {
         let folder = tempfile::tempdir().unwrap();
@@ -295,7 +317,12 @@ mod tests {
             let (state, memory) = State::load(&path).unwrap();
             // White space at the end and between members is no damage.
             let expected = if memory == Memory::Whole { 7 } else { 7 + BETWEEN_COPIES };
-            assert_eq!(state.ecus[&serial()].counter, expected, "{}", String::from_utf8_lossy(&damaged));
+            assert_eq!(
+                state.ecus[&serial()].counter,
+                expected,
+                "{}",
+                String::from_utf8_lossy(&damaged)
+            );
         }
         for other in ["{}", "{\"signed\":1}", "[]", "null"] {
             std::fs::write(&path, other).unwrap();

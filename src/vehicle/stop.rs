@@ -1,8 +1,8 @@
 //! Whether the process was asked to end, and by what it must not be ended.
 //!
-//! Signals are taken by a thread of their own, so that one that comes while an image is written is not lost, and whatever waits
-//! can be told. None that is sent on purpose ends the process at once, short of SIGKILL: an install command would take the end
-//! of its input for the end of the image.
+//! Signals are taken by a thread of their own, so that one that comes while an image is written is
+//! not lost, and whatever waits can be told. None that is sent on purpose ends the process at once,
+//! short of SIGKILL: an install command would take the end of its input for the end of the image.
 
 use std::future::{self, Future};
 use std::io;
@@ -19,9 +19,11 @@ pub(super) struct Stop(Option<watch::Receiver<bool>>);
 /// What is done with signals that a program is not ended by on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hangup {
-    /// A terminal that is gone ends a command, unless it was started with `nohup`; so do `SIGUSR1` and `SIGUSR2`.
+    /// A terminal that is gone ends a command, unless it was started with `nohup`; so do `SIGUSR1`
+    /// and `SIGUSR2`.
     Ends,
-    /// A service goes on: there is nothing that it would read again. Nor do `SIGUSR1` and `SIGUSR2` end it.
+    /// A service goes on: there is nothing that it would read again. Nor do `SIGUSR1` and `SIGUSR2`
+    /// end it.
     Ignored,
 }
 
@@ -119,7 +121,9 @@ mod tests {
     fn signals_that_would_end_a_command_ask_it_to_stop() {
         let signals = [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::TERM, Signal::INT];
         // Whoever runs this may have used `nohup`.
-        for signal in signals.into_iter().filter(|signal| !is_ignored(SignalKind::from_raw(signal.as_raw()))) {
+        for signal in
+            signals.into_iter().filter(|signal| !is_ignored(SignalKind::from_raw(signal.as_raw())))
+        {
             let stop = Stop::on_signals(Hangup::Ends).unwrap();
             assert!(!stop.is_asked());
             kill_process(getpid(), signal).unwrap();

@@ -1,7 +1,7 @@
 //! Trusted metadata of one repository on disk: a file a role, under its name without a version.
 //!
-//! Everything but the root can be had again. Of the root there is a second copy, and whoever reads it takes the first that is
-//! one: what a disk has done to a file is nobody's attack.
+//! Everything but the root can be had again. Of the root there is a second copy, and whoever reads
+//! it takes the first that is one: what a disk has done to a file is nobody's attack.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,12 @@ pub(super) struct Store {
 impl Store {
     /// Keeps the latest file of each role.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), keeps_roots: false, keeps_copy: true, mended: Mended::default() }
+        Self {
+            folder: folder.to_owned(),
+            keeps_roots: false,
+            keeps_copy: true,
+            mended: Mended::default(),
+        }
     }
 
     /// Keeps nothing else in the folder: it is a TUF client's, and others read it.
@@ -31,7 +36,8 @@ impl Store {
         Self { keeps_copy: false, ..Self::new(folder) }
     }
 
-    /// Keeps all roots besides, below `roots/`: a Secondary may be behind, and follows the chain from where it is.
+    /// Keeps all roots besides, below `roots/`: a Secondary may be behind, and follows the chain
+    /// from where it is.
     pub(super) fn keeping_roots(folder: &Path) -> Self {
         Self { keeps_roots: true, ..Self::new(folder) }
     }
@@ -41,18 +47,23 @@ impl Store {
         Self { mended: mended.clone(), ..self }
     }
 
-    /// The root that everything starts from: the first of its copies from which `read` makes something. The others are replaced
-    /// by it, also the second one by the first.
+    /// The root that everything starts from: the first of its copies from which `read` makes
+    /// something. The others are replaced by it, also the second one by the first.
     ///
     /// # Errors
     ///
     /// [`Error::Setting`] if there is none, and [`Error::Damaged`] if none can be used.
-    pub(super) fn root<T>(&self, read: impl Fn(&[u8]) -> Result<T, VerifyError>) -> Result<T, Error> {
+    pub(super) fn root<T>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<T, VerifyError>,
+    ) -> Result<T, Error> {
         let path = self.path("root");
         let mut fault = None;
         for copy in [path.clone(), copy_of(&path)].into_iter().chain(self.kept_roots()) {
             // One that can't be read at all is as damaged as one with other bytes.
-            let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else { continue };
+            let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else {
+                continue;
+            };
             match read(&bytes) {
                 Ok(root) => {
                     if copy == path {
@@ -67,17 +78,25 @@ impl Store {
             }
         }
         Err(match fault {
-            None => Error::Setting { path, fault: "there is no trusted root; run `provision` again".into() },
+            None => Error::Setting {
+                path,
+                fault: "there is no trusted root; run `provision` again".into(),
+            },
             Some(fault) => Error::Damaged { path, fault },
         })
     }
 
-    /// Makes the second copy of a good file the same as the first: it may be damaged, or an earlier version has made none.
-    /// One that can't be written keeps nobody from an update, and is tried again in the next.
+    /// Makes the second copy of a good file the same as the first: it may be damaged, or an earlier
+    /// version has made none. One that can't be written keeps nobody from an update, and is tried
+    /// again in the next.
     fn keep_copy(&self, path: &Path, bytes: &[u8]) {
         let copy = copy_of(path);
         let there = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new()));
-        if self.keeps_copy && there.as_deref() != Some(bytes) && replace(&copy, bytes).is_ok() && there.is_some() {
+        if self.keeps_copy
+            && there.as_deref() != Some(bytes)
+            && replace(&copy, bytes).is_ok()
+            && there.is_some()
+        {
             self.mended.note(&copy);
         }
     }
@@ -90,7 +109,9 @@ impl Store {
     /// The newest first.
     fn kept_roots(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.join(ROOTS)).into_iter().flatten().flatten();
-        let version = |name: &str| name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());
+        let version = |name: &str| {
+            name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok())
+        };
         let versions = entries.filter_map(|entry| version(&entry.file_name().to_string_lossy()));
         let mut versions: Vec<u64> = versions.collect();
         versions.sort_unstable_by(|a, b| b.cmp(a));
@@ -101,7 +122,8 @@ impl Store {
         self.folder.join(ROOTS).join(metadata_file("root", Some(version)))
     }
 
-    /// What was stored of a role. A file that can't be read is as good as none: the repository has another.
+    /// What was stored of a role. A file that can't be read is as good as none: the repository has
+    /// another.
     pub(super) fn find(&self, role: &str) -> Option<Vec<u8>> {
         find(&self.path(role), Limits::TARGETS).ok().flatten()
     }
@@ -152,7 +174,9 @@ impl Store {
         let path = self.kept_root(version);
         let mut fault = None;
         for copy in [path.clone(), copy_of(&path)] {
-            let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else { continue };
+            let Some(bytes) = find(&copy, Limits::ROOT).unwrap_or_else(|_| Some(Vec::new())) else {
+                continue;
+            };
             match read(&bytes) {
                 Ok(_) => {
                     if copy == path {
@@ -216,7 +240,10 @@ mod tests {
                 std::fs::remove_dir(&path).unwrap(); // which a rename can't replace
             }
             assert_eq!(store.root(numbered).unwrap(), b"2");
-            assert_eq!((std::fs::read(&path).unwrap(), mended.take()), (b"2".to_vec(), vec![path.clone()]));
+            assert_eq!(
+                (std::fs::read(&path).unwrap(), mended.take()),
+                (b"2".to_vec(), vec![path.clone()])
+            );
             damage(&folder.path().join("roots/2.root.json"));
             if folder.path().join("roots/2.root.json").is_dir() {
                 continue;
@@ -246,8 +273,10 @@ mod tests {
         assert_eq!((kept(2), kept(1)), (Some(b"two".to_vec()), None));
         assert_eq!(store.find("../odd").unwrap(), b"odd");
         assert_eq!(store.find("snapshot"), None);
-        let mut names: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["..%2Fodd.json", "root.json", "root.json.copy", "roots"]);
     }
@@ -260,10 +289,15 @@ mod tests {
         let store = Store::keeping_roots(folder.path()).noting(&mended);
         store.init(b"1").unwrap();
         store.put("root", 2, b"2").unwrap();
-        let copies = ["root.json.copy", "roots/2.root.json.copy"].map(|name| folder.path().join(name));
+        let copies =
+            ["root.json.copy", "roots/2.root.json.copy"].map(|name| folder.path().join(name));
         for (is_there, expected) in [(true, copies.to_vec()), (false, Vec::new())] {
             for copy in &copies {
-                if is_there { std::fs::write(copy, "damaged").unwrap() } else { std::fs::remove_file(copy).unwrap() }
+                if is_there {
+                    std::fs::write(copy, "damaged").unwrap()
+                } else {
+                    std::fs::remove_file(copy).unwrap()
+                }
             }
             assert_eq!(store.root(numbered).unwrap(), b"2");
             assert_eq!(store.find_root(2, numbered).unwrap().unwrap(), b"2");

@@ -1,8 +1,8 @@
 //! How often a transfer is begun again before it is given up, and what is then said of it.
 //!
-//! A tunnel, a suspended vehicle and a server that was paused look alike: nothing comes for a while. That is no attack, and the
-//! transfer goes on where it stopped. Only bytes that trickle, for long and in each of several tries, are slow retrieval
-//! (Uptane 2.1.0, 5.4.3.3; AT-5).
+//! A tunnel, a suspended vehicle and a server that was paused look alike: nothing comes for a
+//! while. That is no attack, and the transfer goes on where it stopped. Only bytes that trickle,
+//! for long and in each of several tries, are slow retrieval (Uptane 2.1.0, 5.4.3.3; AT-5).
 
 use std::time::Duration;
 
@@ -53,8 +53,12 @@ impl Tries {
             HttpError::Network { .. } => (&mut self.cuts, self.most.cuts),
             HttpError::Stalled { .. } => (&mut self.stalls, self.most.stalls),
             HttpError::TooSlow { .. } => (&mut self.slow, self.most.slow),
-            HttpError::Client { .. } | HttpError::Status { .. } | HttpError::Unexpected { .. } => return Ok(false),
-            HttpError::Redirect { .. } | HttpError::Stopped | HttpError::TooLarge { .. } => return Ok(false),
+            HttpError::Client { .. } | HttpError::Status { .. } | HttpError::Unexpected { .. } => {
+                return Ok(false);
+            }
+            HttpError::Redirect { .. } | HttpError::Stopped | HttpError::TooLarge { .. } => {
+                return Ok(false);
+            }
         };
         *made += 1;
         if *made >= most {
@@ -67,7 +71,9 @@ impl Tries {
 
 /// Longer each time, and not the same for a fleet that was cut off at once.
 fn pause(failures: u32, random: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE);
+    let pause = FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+        .min(LONGEST_PAUSE);
     pause.mul_f64(0.75 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 

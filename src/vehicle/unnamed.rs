@@ -1,4 +1,5 @@
-//! Files that have no name while they are written, for plaintext: whatever ends the process, nothing of them is left.
+//! Files that have no name while they are written, for plaintext: whatever ends the process,
+//! nothing of them is left.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -34,7 +35,10 @@ impl UnnamedFile {
     }
 
     fn create_named_in(folder: &Path) -> io::Result<Self> {
-        let (file, path) = tempfile::Builder::new().prefix(super::files::TEMPORARY).tempfile_in(folder)?.into_parts();
+        let (file, path) = tempfile::Builder::new()
+            .prefix(super::files::TEMPORARY)
+            .tempfile_in(folder)?
+            .into_parts();
         Ok(Self { file, folder: folder.to_owned(), temporary: Some(path) })
     }
 

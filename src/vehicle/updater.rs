@@ -1,11 +1,14 @@
-//! Drives the verifier over one repository: what to fetch next, and what to store when (TUF 1.0.34, section 5).
+//! Drives the verifier over one repository: what to fetch next, and what to store when (TUF 1.0.34,
+//! section 5).
 
 use super::Error;
 use super::names::metadata_file;
 use super::source::Source;
 use super::store::Store;
 use crate::model::{HardwareId, Timestamp};
-use crate::uptane::verify::{Freshness, Limits, Repository, Search, TargetFile, TrustedSet, VerifyError};
+use crate::uptane::verify::{
+    Freshness, Limits, Repository, Search, TargetFile, TrustedSet, VerifyError,
+};
 
 /// One update of one repository's metadata.
 pub(super) struct Updater<'a> {
@@ -15,8 +18,9 @@ pub(super) struct Updater<'a> {
 }
 
 impl<'a> Updater<'a> {
-    /// Starts from the stored root and follows the chain of roots to its end, or for as far as one update goes (TUF 1.0.34,
-    /// 5.2 and 5.3; FV-1 to FV-5). Each root is stored as soon as it is trusted.
+    /// Starts from the stored root and follows the chain of roots to its end, or for as far as one
+    /// update goes (TUF 1.0.34, 5.2 and 5.3; FV-1 to FV-5). Each root is stored as soon as it is
+    /// trusted.
     pub(super) fn start(
         store: &'a Store,
         source: &'a dyn Source,
@@ -39,8 +43,8 @@ impl<'a> Updater<'a> {
         &self.set
     }
 
-    /// Fetches timestamp, snapshot and top-level targets (TUF 1.0.34, 5.4 to 5.6). What is stored and still current is not
-    /// fetched again (FV-9, FV-17).
+    /// Fetches timestamp, snapshot and top-level targets (TUF 1.0.34, 5.4 to 5.6). What is stored
+    /// and still current is not fetched again (FV-9, FV-17).
     pub(super) fn refresh(&mut self) -> Result<(), Error> {
         self.set.finish_root()?;
         self.refresh_timestamp()?;
@@ -53,7 +57,8 @@ impl<'a> Updater<'a> {
             let _ = self.set.load_stored_timestamp(&stored); // FV-7: what does not verify any more is as good as none
         }
         let name = metadata_file("timestamp", None);
-        let fetched = self.source.fetch(&name, Limits::TIMESTAMP)?.ok_or(Error::NotFound { name })?;
+        let fetched =
+            self.source.fetch(&name, Limits::TIMESTAMP)?.ok_or(Error::NotFound { name })?;
         match self.set.update_timestamp(&fetched)? {
             Freshness::New => self.store.put("timestamp", 0, &fetched),
             Freshness::Same => Ok(()),
@@ -84,15 +89,20 @@ impl<'a> Updater<'a> {
 
     fn fetch_listed(&self, role: &str, version: u64, limit: u64) -> Result<Vec<u8>, Error> {
         let name = metadata_file(role, self.set.has_consistent_snapshot().then_some(version));
-        // A byte order mark or other line ends make a file longer than it is listed, and are no endless data: what is too long
-        // is refused by the set.
-        let fetched =
-            self.source.fetch(&name, limit.saturating_mul(2).saturating_add(REWRITTEN).min(Limits::TARGETS))?;
+        // A byte order mark or other line ends make a file longer than it is listed, and are no
+        // endless data: what is too long is refused by the set.
+        let fetched = self
+            .source
+            .fetch(&name, limit.saturating_mul(2).saturating_add(REWRITTEN).min(Limits::TARGETS))?;
         Ok(fetched.ok_or_else(|| VerifyError::Withheld { role: role.to_owned() })?)
     }
 
     /// Finds a target, loading the roles on the way to it (TUF 1.0.34, 5.6.7; FV-18).
-    pub(super) fn find_target(&mut self, path: &str, hardware_ids: &[HardwareId]) -> Result<Option<TargetFile>, Error> {
+    pub(super) fn find_target(
+        &mut self,
+        path: &str,
+        hardware_ids: &[HardwareId],
+    ) -> Result<Option<TargetFile>, Error> {
         loop {
             let (role, delegator) = match self.set.search(path, hardware_ids)? {
                 Search::Found(target) => return Ok(Some(target.clone())),
@@ -105,7 +115,8 @@ impl<'a> Updater<'a> {
 
     fn load(&mut self, role: &str, delegator: &str) -> Result<(), Error> {
         let stored = self.store.find(role);
-        if stored.is_some_and(|stored| self.set.update_delegated(role, delegator, &stored).is_ok()) {
+        if stored.is_some_and(|stored| self.set.update_delegated(role, delegator, &stored).is_ok())
+        {
             return Ok(());
         }
         let (version, limit) = self.set.expected_targets(role)?;
@@ -115,5 +126,6 @@ impl<'a> Updater<'a> {
     }
 }
 
-/// Bytes that a file may be longer than listed on its way, so that it can be said why it is refused.
+/// Bytes that a file may be longer than listed on its way, so that it can be said why it is
+/// refused.
 const REWRITTEN: u64 = 64;

@@ -56,7 +56,8 @@ pub(crate) enum Expect {
     Refused(&'static str),
     /// This is reported, and the ECU keeps what it runs. What others get is the vehicle's choice.
     RefusedBy(&'static str, &'static str),
-    /// Nothing is installed, and this is reported as a fault and not as an attack: it takes no attacker.
+    /// Nothing is installed, and this is reported as a fault and not as an attack: it takes no
+    /// attacker.
     Faulted(&'static str),
     /// The same of one ECU.
     FaultedBy(&'static str, &'static str),
@@ -71,7 +72,8 @@ pub(crate) enum Behaviour {
     Endless,
     /// Fields of a head without end.
     EndlessHead,
-    /// What should be there and 12 MiB of spaces after it, all in some 12 KiB of gzip (RFC 1952), asked for or not.
+    /// What should be there and 12 MiB of spaces after it, all in some 12 KiB of gzip (RFC 1952),
+    /// asked for or not.
     GzipBomb,
     /// One byte a second.
     Drip,
@@ -118,8 +120,8 @@ impl Row {
         Self { row, honest, attacks: Vec::new() }
     }
 
-    /// An attack by someone who holds keys: it is refused, and the vehicle goes on with the honest repositories, whose
-    /// versions have passed the attacker's.
+    /// An attack by someone who holds keys: it is refused, and the vehicle goes on with the honest
+    /// repositories, whose versions have passed the attacker's.
     pub(crate) fn refuse(
         &mut self,
         name: &'static str,
@@ -151,12 +153,16 @@ impl Row {
         let mut world = self.honest.clone();
         hostile(&mut world);
         let honest = self.recovered(&world);
-        let steps = vec![self.honest.step(Expect::Updated), world.step(expect), honest.step(Expect::Updated)];
+        let steps = vec![
+            self.honest.step(Expect::Updated),
+            world.step(expect),
+            honest.step(Expect::Updated),
+        ];
         self.push(name, variant, description, steps)
     }
 
-    /// The honest repositories once somebody has noticed. Roles that a thief put into the snapshot can be taken out of it by
-    /// new keys for it alone (IMG-21).
+    /// The honest repositories once somebody has noticed. Roles that a thief put into the snapshot
+    /// can be taken out of it by new keys for it alone (IMG-21).
     fn recovered(&self, world: &World) -> World {
         let mut honest = self.honest.clone();
         if world.image.delegated() != honest.image.delegated() {
@@ -168,7 +174,8 @@ impl Row {
         honest
     }
 
-    /// An attack by someone who holds no key: the next honest update, changed on its way. The vehicle then takes it as it is.
+    /// An attack by someone who holds no key: the next honest update, changed on its way. The
+    /// vehicle then takes it as it is.
     pub(crate) fn refuse_keyless(
         &mut self,
         name: &'static str,

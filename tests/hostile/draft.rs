@@ -1,4 +1,5 @@
-//! A metadata file in the making, which an attack can change before it is signed, after, and once it is bytes.
+//! A metadata file in the making, which an attack can change before it is signed, after, and once
+//! it is bytes.
 
 use std::rc::Rc;
 
@@ -25,7 +26,13 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn new(signed: Value, signers: Vec<Key>) -> Self {
-        Self { signed, signers, on_signatures: Vec::new(), on_signed: Vec::new(), on_bytes: Vec::new() }
+        Self {
+            signed,
+            signers,
+            on_signatures: Vec::new(),
+            on_signed: Vec::new(),
+            on_bytes: Vec::new(),
+        }
     }
 
     /// Changes the signatures once they are made.
@@ -46,12 +53,14 @@ impl Draft {
     /// Signs and serializes.
     pub(crate) fn finish(self) -> Vec<u8> {
         let mut signed = self.signed;
-        // What has no canonical form is signed as serde_json writes it: sorted and without spaces, too.
+        // What has no canonical form is signed as serde_json writes it: sorted and without spaces,
+        // too.
         let message = canonical(&signed).unwrap_or_else(|_| signed.to_string().into_bytes());
         let mut signatures: Vec<_> = self.signers.iter().map(|key| key.sign(&message)).collect();
         self.on_signatures.into_iter().for_each(|change| change(&mut signatures));
         self.on_signed.into_iter().for_each(|change| change(&mut signed));
-        let mut bytes = json!({ "signatures": signatures, "signed": signed }).to_string().into_bytes();
+        let mut bytes =
+            json!({ "signatures": signatures, "signed": signed }).to_string().into_bytes();
         self.on_bytes.into_iter().for_each(|change| change(&mut bytes));
         bytes
     }

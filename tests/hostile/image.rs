@@ -30,7 +30,12 @@ impl Image {
         Self::seal_bytes(name, hardware_id, counter, plaintext)
     }
 
-    pub(crate) fn seal_bytes(name: &str, hardware_id: &str, counter: u64, plaintext: Vec<u8>) -> Self {
+    pub(crate) fn seal_bytes(
+        name: &str,
+        hardware_id: &str,
+        counter: u64,
+        plaintext: Vec<u8>,
+    ) -> Self {
         let data_key = DataKey::generate();
         let mut writer = SealWriter::new(Vec::new(), &data_key, ALGORITHM).unwrap();
         writer.write_all(&plaintext).unwrap();
@@ -47,7 +52,13 @@ impl Image {
             "version": format!("{counter}.0.0"),
         });
         let path = format!("{name}/{counter}/{name}.bin");
-        Self { path, plaintext: Arc::new(plaintext), sealed: Arc::new(sealed), custom, data_key: Arc::new(data_key) }
+        Self {
+            path,
+            plaintext: Arc::new(plaintext),
+            sealed: Arc::new(sealed),
+            custom,
+            data_key: Arc::new(data_key),
+        }
     }
 
     /// The same image under another path.
@@ -86,7 +97,8 @@ impl Image {
     /// The target as the Director lists it for these ECUs.
     pub(crate) fn entry_for(&self, ecus: &[&Ecu]) -> Value {
         let for_ecu = |ecu: &&Ecu| {
-            let custom = json!({ "envelope": self.envelope_for(ecu), "hardwareId": ecu.hardware_id });
+            let custom =
+                json!({ "envelope": self.envelope_for(ecu), "hardwareId": ecu.hardware_id });
             (ecu.serial.clone(), custom)
         };
         let mut entry = self.entry();

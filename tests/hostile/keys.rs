@@ -39,8 +39,8 @@ impl Key {
 
     /// The same key in another encoding, under an id that is correct, too.
     ///
-    /// P-256: the bare point, the same with one coordinate, and the older name of the key type. RSA: PKCS#1. Both: bytes after
-    /// the end, and white space.
+    /// P-256: the bare point, the same with one coordinate, and the older name of the key type.
+    /// RSA: PKCS#1. Both: bytes after the end, and white space.
     pub(crate) fn other_encodings(&self) -> Vec<(&'static str, Self)> {
         let pem = self.object["keyval"]["public"].as_str().unwrap();
         let Some(body) = pem.strip_prefix("-----BEGIN PUBLIC KEY-----") else { return Vec::new() };
@@ -53,7 +53,10 @@ impl Key {
             Self { id, object, ..self.clone() }
         };
         let with_der = |der: &[u8]| {
-            let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
+            let pem = format!(
+                "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+                STANDARD.encode(der)
+            );
             with(&|object| object["keyval"]["public"] = json!(pem))
         };
         let spaced = with(&|object| object["keyval"]["public"] = json!(pem.replace('\n', "\n\n")));
@@ -125,12 +128,15 @@ impl RoleKeys {
 
 /// The `keys` object of a root or of delegations.
 pub(crate) fn key_objects<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
-    keys.into_iter().map(|key| (key.id.clone(), key.object.clone())).collect::<serde_json::Map<_, _>>().into()
+    keys.into_iter()
+        .map(|key| (key.id.clone(), key.object.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 const RSA_SPKI_HEAD: usize = 24; // of a key of 2048 bits or more: what is before the RSAPublicKey (RFC 8017)
 /// SubjectPublicKeyInfo of a P-256 key up to its point, if that has one coordinate (RFC 5480).
 const P256_COMPRESSED_HEAD: [u8; 26] = [
-    0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
+    0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
 ];

@@ -39,7 +39,8 @@ impl Side {
         }
     }
 
-    /// The roles that have a file of their own: the four, and in the Image repository those that bins have.
+    /// The roles that have a file of their own: the four, and in the Image repository those that
+    /// bins have.
     pub(crate) fn roles(self) -> &'static [&'static str] {
         match self {
             Self::Director => &TOP_ROLES,
@@ -152,7 +153,11 @@ impl Repository {
     }
 
     pub(crate) fn keys(&self, role: &str) -> &RoleKeys {
-        if self.roles.contains_key(role) && role != "targets" { &self.roles[role] } else { &self.targets[role].keys }
+        if self.roles.contains_key(role) && role != "targets" {
+            &self.roles[role]
+        } else {
+            &self.targets[role].keys
+        }
     }
 
     pub(crate) fn keys_mut(&mut self, role: &str) -> &mut RoleKeys {
@@ -222,7 +227,10 @@ impl Repository {
         for role in self.delegated().into_iter().chain(["targets".to_owned()]) {
             self.publish_targets(&role, edits);
         }
-        let meta = self.targets.keys().map(|role| (format!("{role}.json"), self.listing(role, self.version(role))));
+        let meta = self
+            .targets
+            .keys()
+            .map(|role| (format!("{role}.json"), self.listing(role, self.version(role))));
         let meta: Map<_, _> = meta.collect();
         let body = json!({ "_type": "snapshot", "meta": meta });
         self.publish_file("snapshot", body, edits);
@@ -253,7 +261,11 @@ impl Repository {
         let signers = self.keys(role).signers();
         let bytes = drawn(role, Draft::new(signed, signers), edits);
         self.listings.insert((role.to_owned(), version), listing(version, &bytes));
-        let file = if role == "timestamp" { "timestamp.json".to_owned() } else { file_name(role, version) };
+        let file = if role == "timestamp" {
+            "timestamp.json".to_owned()
+        } else {
+            file_name(role, version)
+        };
         self.store(&file, bytes);
     }
 
@@ -276,7 +288,8 @@ fn drawn(role: &str, mut draft: Draft, edits: &[(&str, Edit)]) -> Vec<u8> {
     draft.finish()
 }
 
-/// A file of a consistent snapshot. Clients quote what a role's name has in it; so a test can serve both.
+/// A file of a consistent snapshot. Clients quote what a role's name has in it; so a test can serve
+/// both.
 pub(crate) fn file_name(role: &str, version: u64) -> String {
     format!("{version}.{role}.json")
 }

@@ -44,7 +44,10 @@ impl Vehicle {
                 encryption: encryption.public().clone(),
             }
         };
-        let ecus = vec![ecu(serials[0], PRIMARY_HARDWARE, "primary"), ecu(serials[1], SECONDARY_HARDWARE, "secondary")];
+        let ecus = vec![
+            ecu(serials[0], PRIMARY_HARDWARE, "primary"),
+            ecu(serials[1], SECONDARY_HARDWARE, "secondary"),
+        ];
         (Self { vin: vin.to_owned(), ecus }, keys)
     }
 

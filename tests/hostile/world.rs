@@ -24,7 +24,8 @@ pub(crate) struct LabKeys {
 
 impl LabKeys {
     pub(crate) fn generate() -> Self {
-        let keys = || TOP_ROLES.iter().map(|role| ((*role).to_owned(), RoleKeys::generate())).collect();
+        let keys =
+            || TOP_ROLES.iter().map(|role| ((*role).to_owned(), RoleKeys::generate())).collect();
         Self { director: keys(), image: keys(), bins: RoleKeys::generate() }
     }
 
@@ -90,7 +91,13 @@ impl World {
             image.top().delegations.push(Delegation::to(&name, &lab.keys.bins).prefixes(&prefixes));
             image.add_role(&name, TargetsRole::new(&lab.keys.bins));
         }
-        let mut world = Self { director, image, vehicle: vehicle.clone(), counter: 0, assigned: BTreeMap::new() };
+        let mut world = Self {
+            director,
+            image,
+            vehicle: vehicle.clone(),
+            counter: 0,
+            assigned: BTreeMap::new(),
+        };
         world.update();
         world
     }
@@ -108,7 +115,12 @@ impl World {
     }
 
     /// The next release, with one file changed; a changed root is published before.
-    pub(crate) fn update_edited(&mut self, side: Side, role: &str, edit: impl Fn(&mut Draft) + 'static) {
+    pub(crate) fn update_edited(
+        &mut self,
+        side: Side,
+        role: &str,
+        edit: impl Fn(&mut Draft) + 'static,
+    ) {
         let edit: Edit = Rc::new(edit);
         if role == "root" {
             self.repository(side).publish_root(&[("root", edit)]);
@@ -122,7 +134,8 @@ impl World {
         self.publish_with(edits);
     }
 
-    /// Seals a next release for every ECU and lists it in both repositories, without publishing them.
+    /// Seals a next release for every ECU and lists it in both repositories, without publishing
+    /// them.
     pub(crate) fn release_next(&mut self) {
         self.counter += 1;
         for ecu in self.vehicle.ecus.clone() {
@@ -139,8 +152,11 @@ impl World {
 
     pub(crate) fn publish_with(&mut self, edits: &[(Side, &str, Edit)]) {
         for side in [Side::Image, Side::Director] {
-            let edits: Vec<_> =
-                edits.iter().filter(|edit| edit.0 == side).map(|edit| (edit.1, edit.2.clone())).collect();
+            let edits: Vec<_> = edits
+                .iter()
+                .filter(|edit| edit.0 == side)
+                .map(|edit| (edit.1, edit.2.clone()))
+                .collect();
             self.repository(side).publish(&edits);
         }
     }
@@ -162,7 +178,9 @@ impl World {
         self.assigned.insert(serial.to_owned(), image.clone());
         let mut targets = Map::new();
         for image in self.assigned.values() {
-            let is_for = |ecu: &&Ecu| self.assigned.get(&ecu.serial).is_some_and(|other| other.path == image.path);
+            let is_for = |ecu: &&Ecu| {
+                self.assigned.get(&ecu.serial).is_some_and(|other| other.path == image.path)
+            };
             let ecus: Vec<_> = self.vehicle.ecus.iter().filter(is_for).collect();
             targets.insert(image.path.clone(), image.entry_for(&ecus));
         }
@@ -182,7 +200,8 @@ impl World {
     }
 
     pub(crate) fn site(&self) -> Site {
-        let installed = self.assigned.iter().map(|(serial, image)| (serial.clone(), image.plaintext.clone()));
+        let installed =
+            self.assigned.iter().map(|(serial, image)| (serial.clone(), image.plaintext.clone()));
         let (director, repo) = (self.director.tree.clone(), self.image.tree.clone());
         Site { director, repo, installed: installed.collect() }
     }

@@ -19,12 +19,18 @@ pub(crate) fn write(folder: &Path, lab: &Lab, keys: &[EcuKeys], attack: &Attack)
     let folder = folder.join(attack.id());
     fs::create_dir_all(folder.join("trusted"))?;
     for side in Side::BOTH {
-        fs::write(folder.join(format!("trusted/{}-root.json", side.as_str())), &*lab.keys.first_root(side))?;
+        fs::write(
+            folder.join(format!("trusted/{}-root.json", side.as_str())),
+            &*lab.keys.first_root(side),
+        )?;
     }
     fs::create_dir_all(folder.join("keys"))?;
     for ecu in keys {
         fs::write(folder.join(format!("keys/snakeoil_{}_signing.pem", ecu.serial)), &ecu.signing)?;
-        fs::write(folder.join(format!("keys/snakeoil_{}_encryption.pem", ecu.serial)), &ecu.encryption)?;
+        fs::write(
+            folder.join(format!("keys/snakeoil_{}_encryption.pem", ecu.serial)),
+            &ecu.encryption,
+        )?;
     }
     let mut written = Written::new();
     for (number, step) in (1..).zip(&attack.steps) {
@@ -44,7 +50,8 @@ type Written = BTreeMap<*const Vec<u8>, PathBuf>;
 /// A file whose name would lead out of its folder is left out: no client may ask for it.
 fn write_tree(folder: &Path, tree: &Tree, written: &mut Written) -> io::Result<()> {
     for (name, bytes) in tree {
-        let is_inside = |part: &str| !part.is_empty() && !part.starts_with("..") && !part.contains('\0');
+        let is_inside =
+            |part: &str| !part.is_empty() && !part.starts_with("..") && !part.contains('\0');
         if !name.split('/').all(is_inside) {
             continue;
         }
@@ -76,7 +83,8 @@ fn describe_step(number: u32, step: &Step) -> Value {
     match step.expect {
         Expect::Updated => {
             let installed = step.site.installed.iter();
-            let installed = installed.map(|(serial, image)| (serial.clone(), json!(sha256_hex(image))));
+            let installed =
+                installed.map(|(serial, image)| (serial.clone(), json!(sha256_hex(image))));
             object["expect"] = json!("accept");
             object["installed"] = installed.collect::<Map<_, _>>().into();
         }
@@ -106,7 +114,10 @@ fn describe_step(number: u32, step: &Step) -> Value {
         object["clock"] = json!(clock);
     }
     if !step.serve.is_empty() {
-        let serve = step.serve.iter().map(|(path, behaviour)| (path.clone(), describe_behaviour(behaviour)));
+        let serve = step
+            .serve
+            .iter()
+            .map(|(path, behaviour)| (path.clone(), describe_behaviour(behaviour)));
         object["serve"] = serve.collect::<Map<_, _>>().into();
     }
     object

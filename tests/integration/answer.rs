@@ -34,7 +34,8 @@ impl Answer {
         self.body
     }
 
-    /// Asserts that this is a problem (RFC 9457) with that status and code, and returns its `detail`.
+    /// Asserts that this is a problem (RFC 9457) with that status and code, and returns its
+    /// `detail`.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self:?}");

@@ -65,7 +65,11 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         // A runtime of its own, as in the binary: a server that blocks does not block its test.
         let serving = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let server = Server::bind(config, TraceExport::Off).await.unwrap();
                 ready.send(server.address().unwrap()).unwrap();
@@ -74,7 +78,12 @@ impl TestServer {
         });
         let address = address.await.expect("the server starts");
         let redirect = reqwest::redirect::Policy::none();
-        let http = reqwest::Client::builder().no_proxy().redirect(redirect).timeout(TIMEOUT).build().unwrap();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(redirect)
+            .timeout(TIMEOUT)
+            .build()
+            .unwrap();
         Self { running: Running { stop: Some(stop), serving: Some(serving) }, state, address, http }
     }
 
@@ -99,7 +108,12 @@ impl TestServer {
     }
 
     /// A request from somebody who has `role`.
-    pub(crate) fn request_as(&self, role: AccessRole, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request_as(
+        &self,
+        role: AccessRole,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
         self.request(method, path).bearer_auth(self.state.tokens.of(role))
     }
 
@@ -196,7 +210,10 @@ impl Log {
     fn install() {
         static INSTALLED: LazyLock<()> = LazyLock::new(|| {
             let filter = "motorcade=trace,actix_http=debug,actix_web=debug,sqlx=debug,info";
-            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Log);
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(false)
+                .with_writer(|| Log);
             tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
         });
         LazyLock::force(&INSTALLED);

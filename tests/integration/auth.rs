@@ -24,7 +24,12 @@ const CALLS: [Call; 25] = [
     ("GET", "/api/v1/recipients", &AccessRole::READERS, (200, "")),
     ("POST", "/api/v1/recipients", &[Engineer, Officer], (400, "bad_json")),
     ("DELETE", "/api/v1/recipients/nobody", &[Engineer, Officer], (404, "recipient_not_found")),
-    ("DELETE", "/api/v1/recipients/nobody?hardware_id=gw-mk3", &[Engineer, Officer], (404, "recipient_not_found")),
+    (
+        "DELETE",
+        "/api/v1/recipients/nobody?hardware_id=gw-mk3",
+        &[Engineer, Officer],
+        (404, "recipient_not_found"),
+    ),
     ("GET", "/api/v1/vehicles", &[Engineer, Officer, Viewer], (200, "")),
     ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),
     ("GET", "/api/v1/vehicles/NONE", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),
@@ -32,12 +37,27 @@ const CALLS: [Call; 25] = [
     ("POST", "/api/v1/vehicles/NONE/re-enrolment", &[Engineer, Officer], (400, "bad_json")),
     ("GET", "/api/v1/vehicles/NONE/ecus", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),
     ("GET", "/api/v1/vehicles/NONE/history", &[Engineer, Officer, Viewer], (200, "")),
-    ("GET", "/api/v1/vehicles/NONE/assignments", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),
+    (
+        "GET",
+        "/api/v1/vehicles/NONE/assignments",
+        &[Engineer, Officer, Viewer],
+        (404, "vehicle_not_found"),
+    ),
     ("POST", "/api/v1/vehicles/NONE/assignments", &[Engineer, Officer], (400, "bad_json")),
-    ("DELETE", "/api/v1/vehicles/NONE/assignments/x", &[Engineer, Officer], (404, "vehicle_not_found")),
+    (
+        "DELETE",
+        "/api/v1/vehicles/NONE/assignments/x",
+        &[Engineer, Officer],
+        (404, "vehicle_not_found"),
+    ),
     ("DELETE", "/api/v1/vehicles/NONE/quarantine", &[Engineer, Officer], (400, "bad_json")),
     ("POST", "/api/v1/vehicles/NONE/ecus/x/replacement", &[Engineer, Officer], (400, "bad_json")),
-    ("POST", "/api/v1/vehicles/NONE/ecus/x/accept-installed", &[Engineer, Officer], (400, "bad_json")),
+    (
+        "POST",
+        "/api/v1/vehicles/NONE/ecus/x/accept-installed",
+        &[Engineer, Officer],
+        (400, "bad_json"),
+    ),
     ("POST", "/api/v1/quarantine/clear", &[Engineer, Officer], (400, "bad_json")),
     ("POST", "/api/v1/vehicles/NONE/token", &[Engineer, Officer], (404, "vehicle_not_found")),
     ("GET", "/api/v1/vehicles?limit=0", &[Engineer, Officer, Viewer], (400, "bad_query")),
@@ -66,10 +86,16 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
     let server = TestServer::start().await;
     let document: Value = send(server.request(Method::GET, "/openapi.json")).await.json();
     let mut calls = 0;
-    let (api, others): (Vec<_>, Vec<_>) =
-        document["paths"].as_object().unwrap().iter().partition(|(path, _)| path.starts_with("/api/"));
+    let (api, others): (Vec<_>, Vec<_>) = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .partition(|(path, _)| path.starts_with("/api/"));
     let open = ["/", "/healthz", "/metrics", "/openapi.json", "/readyz", "/version"];
-    assert_eq!(others.iter().map(|(path, _)| path.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(open));
+    assert_eq!(
+        others.iter().map(|(path, _)| path.as_str()).collect::<BTreeSet<_>>(),
+        BTreeSet::from(open)
+    );
     for (path, methods) in others {
         assert_eq!(methods.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"], "{path}");
         assert!(methods["get"].get("security").is_none(), "{path}");
@@ -89,7 +115,8 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
             calls += 1;
         }
     }
-    let documented: BTreeSet<_> = CALLS.map(|call| (call.0, call.1.split('?').next().unwrap())).into();
+    let documented: BTreeSet<_> =
+        CALLS.map(|call| (call.0, call.1.split('?').next().unwrap())).into();
     assert_eq!(calls, documented.len(), "the table above has every call of the document");
 }
 
@@ -98,7 +125,8 @@ async fn a_label_is_one_line_that_a_list_can_show() {
     let state = crate::state::TestState::new();
     let catalog = state.dir().open_catalog().await.unwrap();
     let create = async |label: &str| {
-        let created = access::create_token(&catalog, NewToken::of(Viewer, label), SystemClock.now()).await;
+        let created =
+            access::create_token(&catalog, NewToken::of(Viewer, label), SystemClock.now()).await;
         created.map(|_| ()).map_err(|error| error.to_string())
     };
     for label in ["", "CI of supplier A", &"ü".repeat(128)] {
@@ -135,9 +163,13 @@ async fn a_token_that_is_not_one_is_401() {
         let request = server.request(Method::GET, "/api/v1/images").header("authorization", value);
         send(request).await.refused(401, "unauthenticated");
     }
-    let request = format!("GET /api/v1/images HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {good}\u{e9}\r\n\r\n");
+    let request = format!(
+        "GET /api/v1/images HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {good}\u{e9}\r\n\r\n"
+    );
     server.raw(request).await.refused(401, "unauthenticated");
-    let any_case = server.request(Method::GET, "/api/v1/images").header("authorization", format!("bearer {good}"));
+    let any_case = server
+        .request(Method::GET, "/api/v1/images")
+        .header("authorization", format!("bearer {good}"));
     send(any_case).await.expect(200);
 }
 
@@ -147,14 +179,20 @@ async fn revoked_and_expired_tokens_are_401_at_once() {
     let catalog = server.state.dir().open_catalog().await.unwrap();
     let now = SystemClock.now();
     let create = async |label: &str, expires_at| {
-        access::create_token(&catalog, NewToken { expires_at, ..NewToken::of(Engineer, label) }, now)
-            .await
-            .unwrap()
-            .to_string()
+        access::create_token(
+            &catalog,
+            NewToken { expires_at, ..NewToken::of(Engineer, label) },
+            now,
+        )
+        .await
+        .unwrap()
+        .to_string()
     };
     let (revoked, expired) = (create("revoked", None).await, create("expired", Some(now)).await);
     let lasting = create("lasting", Some(now + std::time::Duration::from_secs(3600))).await;
-    let ask = async |token: &str| send(server.request(Method::GET, "/api/v1/images").bearer_auth(token)).await;
+    let ask = async |token: &str| {
+        send(server.request(Method::GET, "/api/v1/images").bearer_auth(token)).await
+    };
     ask(&lasting).await.expect(200);
     ask(&revoked).await.expect(200);
     let records = catalog.list_tokens().await.unwrap();
@@ -171,8 +209,12 @@ async fn revoked_and_expired_tokens_are_401_at_once() {
 async fn who_is_calling_is_asked_before_what_is_sent() {
     let server = TestServer::start().await;
     let viewer = server.state.tokens.viewer.as_str();
-    for (token, status, code) in [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")] {
-        let bad_json = server.request(Method::POST, "/api/v1/recipients").header("content-type", "application/json");
+    for (token, status, code) in
+        [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")]
+    {
+        let bad_json = server
+            .request(Method::POST, "/api/v1/recipients")
+            .header("content-type", "application/json");
         send(bad_json.bearer_auth(token).body("{")).await.refused(status, code);
         let bad_type = server.request(Method::POST, "/api/v1/recipients");
         send(bad_type.bearer_auth(token).body("{}")).await.refused(status, code);
@@ -183,7 +225,8 @@ async fn who_is_calling_is_asked_before_what_is_sent() {
         let bad_upload = server.request(Method::PUT, "/api/v1/images/a%20b?x=1");
         send(bad_upload.bearer_auth(token)).await.refused(status, code);
     }
-    let bad_query = server.request(Method::GET, "/api/v1/images?limit=x").bearer_auth("motorcade_guess");
+    let bad_query =
+        server.request(Method::GET, "/api/v1/images?limit=x").bearer_auth("motorcade_guess");
     send(bad_query).await.refused(401, "unauthenticated");
 }
 
@@ -191,8 +234,13 @@ async fn who_is_calling_is_asked_before_what_is_sent() {
 async fn a_bad_token_is_answered_before_the_body_was_sent() {
     let server = TestServer::start().await;
     let viewer = &server.state.tokens.viewer;
-    for (token, status, code) in [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")] {
-        for target in [format!("PUT /api/v1/images/gw/1/a.bin?{DESCRIPTION}"), "POST /api/v1/recipients".to_owned()] {
+    for (token, status, code) in
+        [("motorcade_guess", 401, "unauthenticated"), (viewer, 403, "forbidden")]
+    {
+        for target in [
+            format!("PUT /api/v1/images/gw/1/a.bin?{DESCRIPTION}"),
+            "POST /api/v1/recipients".to_owned(),
+        ] {
             let mut raw = server.connect().await;
             raw.send(format!(
                 "{target} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\
@@ -209,7 +257,12 @@ async fn a_bad_token_is_answered_before_the_body_was_sent() {
 async fn a_client_that_sends_on_can_still_read_why_it_was_refused() {
     let server = TestServer::start().await;
     let mut raw = server.connect().await;
-    raw.send(crate::client::upload_head("gw/1/a.bin", "motorcade_guess", "Content-Length: 8000000\r\n")).await;
+    raw.send(crate::client::upload_head(
+        "gw/1/a.bin",
+        "motorcade_guess",
+        "Content-Length: 8000000\r\n",
+    ))
+    .await;
     let block = vec![0; 100_000];
     for _ in 0..80 {
         if raw.try_send(&block).await.is_err() {
@@ -222,7 +275,9 @@ async fn a_client_that_sends_on_can_still_read_why_it_was_refused() {
 #[tokio::test]
 async fn operators_pages_need_no_token() {
     let server = TestServer::start().await;
-    for path in ["/healthz", "/readyz", "/metrics", "/version", "/openapi.json", "/repo/timestamp.json"] {
+    for path in
+        ["/healthz", "/readyz", "/metrics", "/version", "/openapi.json", "/repo/timestamp.json"]
+    {
         send(server.request(Method::GET, path)).await.expect(200);
     }
 }
@@ -230,12 +285,18 @@ async fn operators_pages_need_no_token() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let server = TestServer::start().await;
-    for path in ["/index.html", "/api/v1/nothing", "/api/v2/images", "/repositories", "/healthz/x"] {
+    for path in ["/index.html", "/api/v1/nothing", "/api/v2/images", "/repositories", "/healthz/x"]
+    {
         send(server.request(Method::GET, path)).await.refused(404, "no_route");
     }
-    for (method, path) in [("POST", "/repo/timestamp.json"), ("POST", "/api/v1/images/a"), ("PATCH", "/repo/x")] {
+    for (method, path) in
+        [("POST", "/repo/timestamp.json"), ("POST", "/api/v1/images/a"), ("PATCH", "/repo/x")]
+    {
         let answer = send(server.request_as(Engineer, method.parse().unwrap(), path)).await;
         answer.refused(405, "method_not_allowed");
-        assert!(answer.header("allow").is_some_and(|allowed| allowed.contains("GET")), "RFC 9110, 15.5.6: {answer:?}");
+        assert!(
+            answer.header("allow").is_some_and(|allowed| allowed.contains("GET")),
+            "RFC 9110, 15.5.6: {answer:?}"
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! What uploads may add to signed metadata: nobody can make a file that clients do not read, or keep others out.
+//! What uploads may add to signed metadata: nobody can make a file that clients do not read, or
+//! keep others out.
 
 use motorcade::app::access::{self, NewToken};
 use motorcade::catalog::{FolderBound, ListingBound, NewImage};
 use motorcade::model::{
-    AccessRole, Clock, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest, SystemClock, TargetEntry,
+    AccessRole, Clock, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest,
+    SystemClock, TargetEntry,
 };
 use reqwest::Method;
 
@@ -45,7 +47,12 @@ fn record(path: &str, custom_bytes: usize) -> NewImage {
         created_by: "test".into(),
         yanked_at: None,
     };
-    NewImage { record, envelope: String::new(), targets: vec![(bin_of(path), target)], blobs: Vec::new() }
+    NewImage {
+        record,
+        envelope: String::new(),
+        targets: vec![(bin_of(path), target)],
+        blobs: Vec::new(),
+    }
 }
 
 const WHOLE: ListingBound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: None };
@@ -61,7 +68,8 @@ async fn nearly_full(bin: &str, folder: &str, left: u64) -> TestState {
             break;
         }
         let bytes = if room < 101_000 { room } else { 100_000 };
-        let image = record(&path, bytes as usize - record(&path, 0).targets[0].1.listed_bytes() as usize);
+        let image =
+            record(&path, bytes as usize - record(&path, 0).targets[0].1.listed_bytes() as usize);
         listed += image.targets[0].1.listed_bytes();
         catalog.insert_images(&[image], &WHOLE).await.unwrap();
     }
@@ -75,7 +83,11 @@ async fn what_is_said_of_an_image_is_bounded_over_all_fields() {
     let server = TestServer::start().await;
     let constraints = |count: usize| -> String {
         let name = "n".repeat(110);
-        (0..count).map(|number| format!("&requires={name}{number:02}%3E%3D1&conflicts={name}x{number:02}")).collect()
+        (0..count)
+            .map(|number| {
+                format!("&requires={name}{number:02}%3E%3D1&conflicts={name}x{number:02}")
+            })
+            .collect()
     };
     let put = async |query: &str| send(server.upload_request("gw/1/a.bin", query).body("x")).await;
     let detail = put(&constraints(32)).await.refused(422, "description_too_long");
@@ -87,7 +99,8 @@ async fn what_is_said_of_an_image_is_bounded_over_all_fields() {
     assert_eq!(server.state.staged_files().len(), 0);
 }
 
-/// The attack that made a bin unreadable: many uploads of one byte with as much to be signed as there may be.
+/// The attack that made a bin unreadable: many uploads of one byte with as much to be signed as
+/// there may be.
 #[tokio::test]
 async fn metadata_is_served_however_long_it_is() {
     let bin = bin_of("gw/1/a.bin");
@@ -96,7 +109,8 @@ async fn metadata_is_served_however_long_it_is() {
     let repository = server.repository().await; // walks every bin
     assert!(repository.find("gw/1/a.bin").is_some());
     let names = server.state.stored_files();
-    let largest = names.iter().filter(|name| name.contains(&bin)).map(|name| name.to_owned()).max().unwrap();
+    let largest =
+        names.iter().filter(|name| name.contains(&bin)).map(|name| name.to_owned()).max().unwrap();
     let bytes = server.download(&largest).await;
     assert!(bytes.len() > 1024 * 1024, "{largest} has {} bytes", bytes.len());
     assert!(bytes.len() < 5_000_000, "python-tuf and go-tuf take no more");
@@ -113,7 +127,10 @@ async fn a_full_bin_takes_no_image_and_others_go_on() {
     raw.send_upload_head(&server, "gw/1/a.bin", "Content-Length: 5\r\n").await;
     let detail = raw.answer().await.refused(409, "metadata_full"); // before a byte of the body
     assert!(detail.contains(&bin) && detail.contains("yank"), "{detail}");
-    assert_eq!(server.state.stored_targets().len(), files.iter().filter(|name| name.starts_with("targets/")).count());
+    assert_eq!(
+        server.state.stored_targets().len(),
+        files.iter().filter(|name| name.starts_with("targets/")).count()
+    );
     let other = (0..)
         .map(|number| format!("gw/{number}/b.bin"))
         .find(|path| bin_of(path) != bin && bin_of(&format!("{path}.jwe")) != bin);
@@ -121,7 +138,11 @@ async fn a_full_bin_takes_no_image_and_others_go_on() {
 
     // Room is made by a yank.
     let listed = paths_in(&bin, "gw/").next().unwrap();
-    let yank = server.request_as(AccessRole::Engineer, Method::DELETE, &format!("/api/v1/images/{listed}"));
+    let yank = server.request_as(
+        AccessRole::Engineer,
+        Method::DELETE,
+        &format!("/api/v1/images/{listed}"),
+    );
     send(yank).await.expect(204);
     server.upload("gw/1/a.bin", "x").await.expect(201);
 }
@@ -157,15 +178,22 @@ async fn whoever_is_bound_to_a_folder_can_not_fill_a_bin() {
         catalog.insert_images(&[record(&path, 100_000)], &bound).await.unwrap();
     }
     let refused = catalog.insert_images(&[record(&paths.next().unwrap(), 100_000)], &bound).await;
-    assert!(matches!(refused, Err(motorcade::catalog::Error::RoleFull { folder: Some(_), .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(motorcade::catalog::Error::RoleFull { folder: Some(_), .. })),
+        "{refused:?}"
+    );
     catalog.insert_images(&[record(&paths.next().unwrap(), 45_000)], &bound).await.unwrap();
-    let new = NewToken { path_prefix: Some("supplier/"), ..NewToken::of(AccessRole::Uploader, "supplier") };
+    let new = NewToken {
+        path_prefix: Some("supplier/"),
+        ..NewToken::of(AccessRole::Uploader, "supplier")
+    };
     let token = access::create_token(&catalog, new, SystemClock.now()).await.unwrap();
     catalog.close().await;
 
     let server = TestServer::on(state, |_| ()).await;
     let path = paths.next().unwrap();
-    let padding: String = (0..16).map(|number| format!("&requires={}{number:02}", "n".repeat(100))).collect();
+    let padding: String =
+        (0..16).map(|number| format!("&requires={}{number:02}", "n".repeat(100))).collect();
     let url = format!("/api/v1/images/{path}?{}{padding}", crate::app::DESCRIPTION);
     let mut last = 201;
     for path in paths.by_ref().take(3) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use motorcade::config::{TlsConfig, VehicleIdFrom};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams, DnType, IsCa,
-    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 use reqwest::{Certificate, Identity};
 
@@ -46,7 +47,10 @@ impl Ca {
         })
     }
 
-    pub(crate) fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    pub(crate) fn issue_with(
+        &self,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
         change(&mut params);

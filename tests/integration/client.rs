@@ -33,7 +33,8 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await
     }
 
-    /// Sends the head of an upload by an uploader; `lines` are more header lines, each with its line break.
+    /// Sends the head of an upload by an uploader; `lines` are more header lines, each with its
+    /// line break.
     pub(crate) async fn send_upload_head(&mut self, server: &TestServer, path: &str, lines: &str) {
         let token = &server.state.tokens.uploader;
         self.send(upload_head(path, token, lines)).await;
@@ -42,7 +43,8 @@ impl Raw {
     /// Reads one answer with its body.
     pub(crate) async fn answer(&mut self) -> Answer {
         let (status, headers) = self.head().await;
-        let length = headers.get("content-length").map(|value| value.to_str().unwrap().parse().unwrap());
+        let length =
+            headers.get("content-length").map(|value| value.to_str().unwrap().parse().unwrap());
         let length: usize = length.unwrap_or_default();
         while self.received.len() < length {
             assert!(self.read_more().await, "the connection closed within a body");
@@ -103,13 +105,16 @@ impl TestServer {
     /// Fetches an image and its envelope from /repo and opens it with a key of tests/vectors/keys.
     pub(crate) async fn open(&self, path: &str, key: &str) -> Vec<u8> {
         let image = self.image(path).await;
-        let sealed = send(self.request(reqwest::Method::GET, image["sealed"]["url"].as_str().unwrap())).await;
+        let sealed =
+            send(self.request(reqwest::Method::GET, image["sealed"]["url"].as_str().unwrap()))
+                .await;
         let sealed = sealed.expect(200);
         assert_eq!(sha256_hex(&sealed), image["sealed"]["sha256"], "{path}");
         let envelope = self.get(&format!("/api/v1/images/{path}/envelope")).await.expect(200);
         let name = published_name(&format!("{path}.jwe"), &sha256_hex(&envelope));
         assert_eq!(self.download(&name).await, envelope, "the envelope is a target, too");
-        let (data_key, algorithm) = Envelope::parse(&envelope).unwrap().open(&private_key(key)).unwrap();
+        let (data_key, algorithm) =
+            Envelope::parse(&envelope).unwrap().open(&private_key(key)).unwrap();
         let mut reader = SegmentReader::new(&sealed[..], &data_key, algorithm).unwrap();
         let (mut plaintext, mut segment) = (Vec::new(), Vec::new());
         while reader.next_segment(&mut segment).unwrap().is_some() {

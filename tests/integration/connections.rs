@@ -1,4 +1,5 @@
-//! What a connection carries, byte by byte: each answer belongs to its request, whatever else is sent, and ends when it should.
+//! What a connection carries, byte by byte: each answer belongs to its request, whatever else is
+//! sent, and ends when it should.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,26 @@ use crate::ca::{Ca, TlsFiles};
 use crate::client::{Raw, upload_head};
 
 /// Reads an answer to a request of that method, and no byte more.
-async fn read_answer(stream: &mut (impl AsyncRead + Unpin), method: &str) -> (u16, String, Vec<u8>) {
+async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    method: &str,
+) -> (u16, String, Vec<u8>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap_or_else(|_| panic!("it ends in {:?}", String::from_utf8_lossy(&head))));
+        head.push(
+            stream
+                .read_u8()
+                .await
+                .unwrap_or_else(|_| panic!("it ends in {:?}", String::from_utf8_lossy(&head))),
+        );
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
-    let status = head.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {head}")).parse().unwrap();
-    let length =
-        head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+    let status =
+        head.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {head}")).parse().unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; if method == "HEAD" { 0 } else { length }];
     stream.read_exact(&mut body).await.unwrap();
     (status, head, body)
@@ -34,14 +46,20 @@ async fn check_pipeline(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     requests: &[(&str, &str)],
 ) {
-    let text: String =
-        requests.iter().map(|(method, path)| format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n")).collect();
+    let text: String = requests
+        .iter()
+        .map(|(method, path)| format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        .collect();
     stream.write_all(text.as_bytes()).await.unwrap();
     for (method, path) in requests {
-        let expected = server.http.get(server.url(path)).send().await.unwrap().bytes().await.unwrap();
+        let expected =
+            server.http.get(server.url(path)).send().await.unwrap().bytes().await.unwrap();
         let (status, head, body) = read_answer(stream, method).await;
         assert_eq!(status, 200, "{requests:?}: {head}");
-        assert!(head.contains(&format!("content-length: {}\r\n", expected.len())), "{method} {path}: {head}");
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", expected.len())),
+            "{method} {path}: {head}"
+        );
         assert_eq!(body, if *method == "HEAD" { &b""[..] } else { &expected[..] }, "{requests:?}");
     }
 }
@@ -49,8 +67,18 @@ async fn check_pipeline(
 const PIPELINES: [&[(&str, &str)]; 5] = [
     &[("GET", "/repo/1.root.json"), ("HEAD", "/healthz")],
     &[("HEAD", "/repo/1.root.json"), ("GET", "/healthz")],
-    &[("HEAD", "/healthz"), ("HEAD", "/repo/1.root.json"), ("GET", "/repo/1.root.json"), ("HEAD", "/version")],
-    &[("GET", "/repo/1.root.json"), ("GET", "/version"), ("HEAD", "/repo/1.root.json"), ("GET", "/repo/1.root.json")],
+    &[
+        ("HEAD", "/healthz"),
+        ("HEAD", "/repo/1.root.json"),
+        ("GET", "/repo/1.root.json"),
+        ("HEAD", "/version"),
+    ],
+    &[
+        ("GET", "/repo/1.root.json"),
+        ("GET", "/version"),
+        ("HEAD", "/repo/1.root.json"),
+        ("GET", "/repo/1.root.json"),
+    ],
     &[("GET", "/repo/1.root.json"); 20],
 ];
 
@@ -73,12 +101,14 @@ async fn so_does_each_over_tls() {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).unwrap()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let mut stream = TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap();
+        let mut stream =
+            TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap();
         check_pipeline(&server, &mut stream, requests).await;
     }
 }
@@ -91,7 +121,9 @@ async fn all(server: &TestServer, request: impl AsRef<[u8]>) -> String {
     let reading = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer));
     reading
         .await
-        .unwrap_or_else(|_| panic!("it isn't closed: {:?}", String::from_utf8_lossy(request.as_ref())))
+        .unwrap_or_else(|_| {
+            panic!("it isn't closed: {:?}", String::from_utf8_lossy(request.as_ref()))
+        })
         .unwrap();
     String::from_utf8(answer).unwrap()
 }
@@ -99,7 +131,11 @@ async fn all(server: &TestServer, request: impl AsRef<[u8]>) -> String {
 #[tokio::test]
 async fn nothing_is_answered_after_a_client_has_said_close() {
     let server = TestServer::start().await;
-    for close in ["Connection: close", "Connection: keep-alive, close", "Connection: close\r\nConnection: keep-alive"] {
+    for close in [
+        "Connection: close",
+        "Connection: keep-alive, close",
+        "Connection: close\r\nConnection: keep-alive",
+    ] {
         let request = format!("GET /healthz HTTP/1.1\r\nHost: test\r\n{close}\r\n\r\n");
         let answers = all(&server, request + "GET /version HTTP/1.1\r\nHost: test\r\n\r\n").await;
         assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
@@ -116,7 +152,8 @@ async fn an_upgrade_that_is_not_offered_is_ignored() {
     let mut raw = server.connect().await;
     raw.send(upload_head("gw/1/a.bin", token, upgrade) + "firmware").await;
     raw.answer().await.expect(201);
-    raw.send("GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n").await;
+    raw.send("GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+        .await;
     raw.answer().await.expect(200);
     assert_eq!(server.open("gw/1/a.bin", "snakeoil_p256").await, b"firmware");
 }
@@ -125,8 +162,12 @@ async fn an_upgrade_that_is_not_offered_is_ignored() {
 async fn chunks_that_are_none_are_told_and_end_the_connection() {
     let server = TestServer::start().await;
     let token = server.state.tokens.of(Uploader);
-    for chunks in ["zz\r\nfirmware\r\n0\r\n\r\n", "4\r\nfirmware\r\n0\r\n\r\n", "-1\r\n\r\n", "fffffffffffffffff\r\nx"]
-    {
+    for chunks in [
+        "zz\r\nfirmware\r\n0\r\n\r\n",
+        "4\r\nfirmware\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "fffffffffffffffff\r\nx",
+    ] {
         let request = upload_head("gw/1/a.bin", token, "Transfer-Encoding: chunked\r\n") + chunks;
         let answer = all(&server, request + "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{chunks:?}: {answer}");
@@ -152,10 +193,12 @@ async fn two_framings_of_one_body_are_the_end_of_the_connection() {
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines}: {answer}");
         assert!(answer.starts_with("HTTP/1.1 4"), "{lines}: {answer}");
     }
-    // Chunks count, and whatever the other framing would make of the rest is not looked at (RFC 9112, 6.3).
-    for lines in
-        ["Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"]
-    {
+    // Chunks count, and whatever the other framing would make of the rest is not looked at (RFC
+    // 9112, 6.3).
+    for lines in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    ] {
         let smuggled = "8\r\nfirmware\r\n0\r\n\r\nGET /version HTTP/1.1\r\nHost: test\r\n\r\n";
         let answer = all(&server, upload_head("gw/1/a.bin", token, lines) + smuggled).await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines}: {answer}");
@@ -178,24 +221,45 @@ async fn a_host_that_is_none_is_refused() {
         let answer = server.raw(format!("GET /healthz HTTP/1.1\r\n{lines}\r\n")).await;
         answer.refused(400, "bad_host");
     }
-    for host in ["localhost", "127.0.0.1:8080", "[::1]:80", "motorcade.example", "xn--bcher-kva.example:", ""] {
+    for host in [
+        "localhost",
+        "127.0.0.1:8080",
+        "[::1]:80",
+        "motorcade.example",
+        "xn--bcher-kva.example:",
+        "",
+    ] {
         server.raw(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.expect(200);
     }
-    server.raw("GET http://motorcade.example/healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect(200);
+    server
+        .raw("GET http://motorcade.example/healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect(200);
     server.raw("GET /healthz HTTP/1.0\r\n\r\n").await.expect(200);
 }
 
 #[tokio::test]
 async fn who_somebody_is_is_said_once() {
     let server = TestServer::configured(|config| {
-        config.vehicles.proxy = Some(("X-Vehicle-Id".to_owned(), vec!["127.0.0.1".parse().unwrap()]));
+        config.vehicles.proxy =
+            Some(("X-Vehicle-Id".to_owned(), vec!["127.0.0.1".parse().unwrap()]));
     })
     .await;
     crate::director::vehicle::TestVehicle::registered(&server, "VIN1").await;
     let viewer = server.state.tokens.of(Viewer);
     for (path, name, one, other) in [
-        ("/api/v1/images", "Authorization", format!("Bearer {viewer}"), "Bearer motorcade_guess".to_owned()),
-        ("/api/v1/images", "Authorization", "Bearer motorcade_guess".to_owned(), format!("Bearer {viewer}")),
+        (
+            "/api/v1/images",
+            "Authorization",
+            format!("Bearer {viewer}"),
+            "Bearer motorcade_guess".to_owned(),
+        ),
+        (
+            "/api/v1/images",
+            "Authorization",
+            "Bearer motorcade_guess".to_owned(),
+            format!("Bearer {viewer}"),
+        ),
         ("/api/v1/images", "Authorization", format!("Bearer {viewer}"), format!("Bearer {viewer}")),
         ("/director/targets.json", "X-Vehicle-Id", "VIN1".to_owned(), "VIN2".to_owned()),
         ("/director/targets.json", "X-Vehicle-Id", "VIN1".to_owned(), "VIN1".to_owned()),
@@ -207,7 +271,8 @@ async fn who_somebody_is_is_said_once() {
         assert!(detail.to_lowercase().contains(&name.to_lowercase()), "{detail}");
         assert!(!detail.contains("VIN1") && !detail.contains(viewer), "{detail}");
     }
-    let joined = "GET /director/targets.json HTTP/1.1\r\nHost: test\r\nX-Vehicle-Id: VIN1, VIN1\r\n\r\n";
+    let joined =
+        "GET /director/targets.json HTTP/1.1\r\nHost: test\r\nX-Vehicle-Id: VIN1, VIN1\r\n\r\n";
     assert_ne!(server.raw(joined).await.status, 200);
 }
 
@@ -301,7 +366,8 @@ async fn where_there_is_get_there_is_head() {
         "/openapi.json",
     ] {
         let ask = |method| server.request(method, path).bearer_auth(engineer).send();
-        let (get, head) = (ask(reqwest::Method::GET).await.unwrap(), ask(reqwest::Method::HEAD).await.unwrap());
+        let (get, head) =
+            (ask(reqwest::Method::GET).await.unwrap(), ask(reqwest::Method::HEAD).await.unwrap());
         assert_eq!(get.status(), head.status(), "{path}");
         for name in ["content-type", "etag", "cache-control"] {
             assert_eq!(get.headers().get(name), head.headers().get(name), "{path}, {name}");
@@ -352,7 +418,8 @@ async fn a_second_head_that_drips_ends_the_connection() {
 
 #[tokio::test]
 async fn whoever_only_holds_connections_keeps_nobody_out() {
-    let server = TestServer::configured(|config| config.connections.max_connections = Some(16)).await;
+    let server =
+        TestServer::configured(|config| config.connections.max_connections = Some(16)).await;
     let mut held = Vec::new();
     for _ in 0..100 {
         let mut raw = server.connect().await;
@@ -373,7 +440,8 @@ async fn one_token_cannot_have_all_slots() {
     let mut held = Vec::new();
     for number in 0..6 {
         let mut raw = server.connect().await;
-        raw.send_upload_head(&server, &format!("gw/1/{number}.bin"), "Content-Length: 1000000\r\n").await;
+        raw.send_upload_head(&server, &format!("gw/1/{number}.bin"), "Content-Length: 1000000\r\n")
+            .await;
         raw.send("x").await;
         held.push(raw);
     }
@@ -385,7 +453,8 @@ async fn one_token_cannot_have_all_slots() {
     crate::app::send(other).await.expect(201);
 }
 
-/// A field that is never closed has to be refused by the time that one of its kind could have ended.
+/// A field that is never closed has to be refused by the time that one of its kind could have
+/// ended.
 #[tokio::test]
 async fn a_csv_field_without_an_end_is_refused_on_the_way() {
     let server = TestServer::start().await;

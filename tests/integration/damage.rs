@@ -31,9 +31,13 @@ async fn a_truncated_or_extended_blob_is_not_served() {
         for name in [&published.image, &published.image_alias] {
             let detail = get(&server, name).await.refused(500, "file_damaged");
             assert!(detail.contains("is damaged"), "{detail}");
-            let part = server.request(Method::GET, &format!("/repo/{name}")).header("range", "bytes=0-9");
+            let part =
+                server.request(Method::GET, &format!("/repo/{name}")).header("range", "bytes=0-9");
             send(part).await.refused(500, "file_damaged");
-            assert_eq!(send(server.request(Method::HEAD, &format!("/repo/{name}"))).await.status, 500);
+            assert_eq!(
+                send(server.request(Method::HEAD, &format!("/repo/{name}"))).await.status,
+                500
+            );
         }
     }
     assert!(server.metrics().await.contains("motorcade_corrupt_blobs_total 30"));
@@ -64,7 +68,8 @@ async fn fsck_finds_what_is_wrong_and_nothing_else() {
     let server = TestServer::start().await;
     let published = publish_large(&server).await;
     let missing = server.upload("gw/1/missing.bin", "x").await.json();
-    let missing = missing["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
+    let missing =
+        missing["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
     let state = &server.state;
     let intact = check(state, Damaged::Report).await;
     assert_eq!(intact.problems, Vec::<String>::new());
@@ -76,7 +81,11 @@ async fn fsck_finds_what_is_wrong_and_nothing_else() {
     assert!(intact.bytes > 3_000_000, "{intact:?}");
 
     flip_bit(state, &published.image, 2_000_000);
-    assert_eq!(get(&server, &published.image).await.status, 200, "a large blob is not checked as it is served");
+    assert_eq!(
+        get(&server, &published.image).await.status,
+        200,
+        "a large blob is not checked as it is served"
+    );
     fs::remove_file(state.blob(&missing)).unwrap();
     let stray = published_name("gw/1/stray.bin", &"0".repeat(64));
     fs::write(state.blob(&stray), "nobody's").unwrap();
@@ -104,7 +113,10 @@ async fn fsck_can_set_damaged_blobs_aside() {
     let problems = check(&server.state, Damaged::Quarantine).await.problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
     let moved_to = problems[0].rsplit_once("is damaged; moved to ").unwrap().1;
-    assert!(moved_to.starts_with(server.state.path().join("quarantine").to_str().unwrap()), "{moved_to}");
+    assert!(
+        moved_to.starts_with(server.state.path().join("quarantine").to_str().unwrap()),
+        "{moved_to}"
+    );
     assert!(fs::read(moved_to).unwrap() == damaged);
     for name in [&published.image, &published.image_alias] {
         get(&server, name).await.refused(404, "file_not_found");

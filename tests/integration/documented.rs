@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use reqwest::Method;
 use serde_json::Value;
 
-static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(&motorcade::http::openapi_document()).expect("it is JSON"));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(&motorcade::http::openapi_document()).expect("it is JSON")
+});
 
 /// Asserts that the document knows this status of a call that it has.
 #[track_caller]
@@ -14,15 +15,23 @@ pub(crate) fn assert_documented(method: &Method, path: &str, status: u16) {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let fitting = paths.iter().filter(|(template, _)| fits(template, path));
     // `/images/{path}/envelope` and `/images/{path}` both fit an envelope.
-    let Some((template, calls)) = fitting.max_by_key(|(template, _)| template.len()) else { return };
+    let Some((template, calls)) = fitting.max_by_key(|(template, _)| template.len()) else {
+        return;
+    };
     let call = &calls[method.as_str().to_ascii_lowercase()];
     let is_known = call.is_null() || call["responses"].get(status.to_string()).is_some();
-    assert!(is_known, "{method} {template} answers {status}, which the OpenAPI document does not say");
+    assert!(
+        is_known,
+        "{method} {template} answers {status}, which the OpenAPI document does not say"
+    );
 }
 
 fn fits(template: &str, path: &str) -> bool {
     let Some((before, rest)) = template.split_once('{') else { return template == path };
-    let (Some(path), Some((name, after))) = (path.strip_prefix(before), rest.split_once('}')) else { return false };
+    let (Some(path), Some((name, after))) = (path.strip_prefix(before), rest.split_once('}'))
+    else {
+        return false;
+    };
     let ends = (1..=path.len()).filter(|end| name == "path" || !path[..*end].contains('/'));
     ends.into_iter().any(|end| fits(after, &path[end..]))
 }
@@ -33,7 +42,10 @@ fn a_path_is_found_in_its_template() {
         ("/api/v1/images", "/api/v1/images"),
         ("/api/v1/images/{path}", "/api/v1/images/gw/4.2.0/a.bin"),
         ("/api/v1/images/{path}/envelope", "/api/v1/images/gw/4.2.0/a.bin/envelope"),
-        ("/api/v1/vehicles/{vin}/ecus/{serial}/replacement", "/api/v1/vehicles/V/ecus/S/replacement"),
+        (
+            "/api/v1/vehicles/{vin}/ecus/{serial}/replacement",
+            "/api/v1/vehicles/V/ecus/S/replacement",
+        ),
     ] {
         assert!(fits(template, path), "{template}");
     }

@@ -27,7 +27,11 @@ async fn an_export_is_a_repository_and_the_next_one_adds_what_is_new() {
     let first = run(&state, &target).await.unwrap();
     assert_eq!((first.copied, first.kept, first.metadata_files), (4, 0, 1 + BINS + 3));
     assert!(first.bytes > 2_500_000);
-    assert_eq!(files_below(&target).len(), first.metadata_files + 2 * first.copied, "each target has two names");
+    assert_eq!(
+        files_below(&target).len(),
+        first.metadata_files + 2 * first.copied,
+        "each target has two names"
+    );
     let files = StaticFiles::serve(&target).await;
     let repository = files.repository().await;
     assert_eq!(repository.versions(), server.repository().await.versions());
@@ -42,7 +46,9 @@ async fn an_export_is_a_repository_and_the_next_one_adds_what_is_new() {
     assert_eq!(again, Exported { copied: 0, kept: 4, bytes: 0, ..first });
 
     server.upload("gw/3/a.bin", "new").await.expect(201);
-    send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin")).await.expect(204);
+    send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin"))
+        .await
+        .expect(204);
     let third = run(&state, &target).await.unwrap();
     assert_eq!((third.copied, third.kept), (2, 2));
     assert!(third.bytes < 10_000, "{third:?}");
@@ -71,7 +77,8 @@ async fn nothing_damaged_is_exported() {
     let image = server.upload("gw/1/a.bin", "firmware").await.json();
     let folder = tempfile::tempdir().unwrap();
     let (state, target) = (server.state.dir(), folder.path().join("exported"));
-    let blob = server.state.blob(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let blob =
+        server.state.blob(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
     let bytes = fs::read(&blob).unwrap();
     for damaged in [&bytes[..bytes.len() - 1], &[&bytes[1..], &[0]].concat()] {
         fs::write(&blob, damaged).unwrap();
@@ -84,7 +91,10 @@ async fn nothing_damaged_is_exported() {
     let text = fs::read_to_string(&snapshot).unwrap();
     fs::write(&snapshot, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
     let error = run(&state, &target).await.unwrap_err();
-    assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("2.snapshot.json is damaged")), "{error}");
+    assert!(
+        matches!(&error, Error::Corrupt { detail } if detail.contains("2.snapshot.json is damaged")),
+        "{error}"
+    );
     fs::write(&snapshot, text).unwrap();
     run(&state, &target).await.unwrap();
     assert!(StaticFiles::serve(&target).await.repository().await.find("gw/1/a.bin").is_some());
@@ -98,13 +108,20 @@ async fn a_damaged_copy_from_an_earlier_export_is_mended() {
     let folder = tempfile::tempdir().unwrap();
     let state = server.state.dir();
     run(&state, folder.path()).await.unwrap();
-    let copy = folder.path().join(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let copy =
+        folder.path().join(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
     let bytes = fs::read(&copy).unwrap();
     fs::write(&copy, &bytes[..1000]).unwrap();
     run(&state, folder.path()).await.unwrap();
     assert!(fs::read(&copy).unwrap() == bytes);
     let downloaded = folder.path().join("downloaded");
-    StaticFiles::serve(folder.path()).await.repository().await.download("gw/1/a.bin", &downloaded).await.unwrap();
+    StaticFiles::serve(folder.path())
+        .await
+        .repository()
+        .await
+        .download("gw/1/a.bin", &downloaded)
+        .await
+        .unwrap();
 }
 
 /// A folder that was exported to is never taken back: clients that have seen it would refuse it.
@@ -125,7 +142,8 @@ async fn an_export_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let mirror = folder.path().join("mirror");
     run(&server.state.dir(), &mirror).await.unwrap();
-    let before = files_below(&mirror).into_iter().map(|name| (fs::read(mirror.join(&name)).unwrap(), name));
+    let before =
+        files_below(&mirror).into_iter().map(|name| (fs::read(mirror.join(&name)).unwrap(), name));
     let before: Vec<_> = before.collect();
     let old = StateDir::new(backup.path());
     let back = |result: Result<Exported, Error>| match result {
@@ -134,7 +152,10 @@ async fn an_export_never_goes_back() {
     };
     let (code, detail) = back(run(&old, &mirror).await);
     assert_eq!(code, "export_goes_back", "{detail}");
-    assert!(detail.contains("has version 3 of the timestamp, and this repository has 2"), "{detail}");
+    assert!(
+        detail.contains("has version 3 of the timestamp, and this repository has 2"),
+        "{detail}"
+    );
     // The snapshots that are there tell, also without a timestamp.
     fs::remove_file(mirror.join("timestamp.json")).unwrap();
     assert_eq!(back(run(&old, &mirror).await).0, "export_goes_back");
@@ -196,11 +217,18 @@ async fn an_export_into_a_state_directory_is_refused_whatever_it_is_called() {
     ];
     for folder in folders {
         let error = run(&dir, &folder).await.unwrap_err();
-        assert!(matches!(&error, Error::Conflict { code: "export_into_state", .. }), "{}: {error}", folder.display());
+        assert!(
+            matches!(&error, Error::Conflict { code: "export_into_state", .. }),
+            "{}: {error}",
+            folder.display()
+        );
     }
     let is_catalog = |name: &String| name.starts_with("catalog.sqlite");
     assert!(
-        files_below(path).iter().filter(|name| !is_catalog(name)).eq(before.iter().filter(|name| !is_catalog(name)))
+        files_below(path)
+            .iter()
+            .filter(|name| !is_catalog(name))
+            .eq(before.iter().filter(|name| !is_catalog(name)))
     );
     run(&dir, &outside.path().join("new")).await.unwrap();
 }

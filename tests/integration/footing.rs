@@ -1,4 +1,5 @@
-//! What a server stands on: state directories with odd names, damaged or strange catalogs, wrong owners, modes and mounts.
+//! What a server stands on: state directories with odd names, damaged or strange catalogs, wrong
+//! owners, modes and mounts.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -41,7 +42,8 @@ async fn a_damaged_catalog_is_named_at_once() {
     for log in ["catalog.sqlite-wal", "catalog.sqlite-shm"] {
         let _ = fs::remove_file(state.path().join(log));
     }
-    let damaged = [b"no database".repeat(500), sound[..100].to_vec(), vec![0; sound.len()], Vec::new()];
+    let damaged =
+        [b"no database".repeat(500), sound[..100].to_vec(), vec![0; sound.len()], Vec::new()];
     for bytes in damaged {
         fs::write(&file, &bytes).unwrap();
         let started = std::time::Instant::now();
@@ -51,7 +53,11 @@ async fn a_damaged_catalog_is_named_at_once() {
             assert!(text.contains("catalog.sqlite") && text.contains("backup"), "{text}");
         }
         assert!(started.elapsed().as_secs() < 20, "a pool tries for thirty seconds");
-        assert_eq!(fs::read(&file).unwrap(), bytes, "what is damaged stays for whoever can mend it");
+        assert_eq!(
+            fs::read(&file).unwrap(),
+            bytes,
+            "what is damaged stays for whoever can mend it"
+        );
     }
     let error = state.dir().init(Arc::new(SystemClock)).await.unwrap_err();
     assert!(error.to_string().contains("holds a published repository"), "{error}");
@@ -64,7 +70,10 @@ async fn a_catalog_of_a_later_version_is_refused_and_stays_as_it_is() {
     sql(&state, "INSERT INTO program_versions VALUES ('7.3.0', 9999999999999)").await;
     for error in [open_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
         let text = error.to_string();
-        assert!(text.contains("is from version 7.3.0 or newer") && text.contains("backup"), "{text}");
+        assert!(
+            text.contains("is from version 7.3.0 or newer") && text.contains("backup"),
+            "{text}"
+        );
     }
 }
 
@@ -72,7 +81,8 @@ async fn a_catalog_of_a_later_version_is_refused_and_stays_as_it_is() {
 #[tokio::test]
 async fn only_a_server_migrates() {
     let state = TestState::new();
-    sql(&state, "DROP TABLE program_versions; DELETE FROM _sqlx_migrations WHERE version >= 7").await;
+    sql(&state, "DROP TABLE program_versions; DELETE FROM _sqlx_migrations WHERE version >= 7")
+        .await;
     let before = tables(&state).await;
     let error = state.dir().open_catalog().await.unwrap_err();
     assert!(error.to_string().contains("is from an earlier version"), "{error}");
@@ -113,7 +123,10 @@ fn a_restart_with_the_group_bits_of_a_volume_goes_on() {
     assert!(shell("chmod -R g+rwX \"$1\"", &path).status.success());
     let started = serve_for_a_moment(&path);
     assert!(started.contains("motorcade listens"), "{started}");
-    assert!(started.contains("timestamp.pem") && started.contains("its mode is 0600 now"), "{started}");
+    assert!(
+        started.contains("timestamp.pem") && started.contains("its mode is 0600 now"),
+        "{started}"
+    );
     assert_eq!(fs::metadata(path.join("keys/timestamp.pem")).unwrap().mode() & 0o777, 0o600);
     fs::set_permissions(path.join("keys/escrow.jwk"), Permissions::from_mode(0o604)).unwrap();
     let refused = serve_for_a_moment(&path);
@@ -129,7 +142,11 @@ fn files_of_another_user_are_named_before_anything_is_served() {
     fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap();
     let path = parent.path().join("state");
     assert!(shell("exec \"$0\" init --data-dir \"$1\"", &path).status.success());
-    for name in files_below(&path).iter().map(String::as_str).chain(["", "keys", "metadata", "repo", "staging"]) {
+    for name in files_below(&path)
+        .iter()
+        .map(String::as_str)
+        .chain(["", "keys", "metadata", "repo", "staging"])
+    {
         chown(path.join(name), Some(54_321), Some(54_321)).unwrap();
     }
     let before = files_below(&path);
@@ -140,7 +157,10 @@ fn files_of_another_user_are_named_before_anything_is_served() {
     fs::create_dir(path.join("repo/targets")).unwrap(); // as root
     fs::set_permissions(path.join("repo/targets"), Permissions::from_mode(0o755)).unwrap();
     let stray = serve_as(54_321, &path);
-    assert!(stray.contains("repo/targets can't be written to") && stray.contains("belongs to user 0"), "{stray}");
+    assert!(
+        stray.contains("repo/targets can't be written to") && stray.contains("belongs to user 0"),
+        "{stray}"
+    );
     chown(path.join("repo/targets"), Some(54_321), Some(54_321)).unwrap();
     let started = serve_as(54_321, &path);
     assert!(started.contains("motorcade listens"), "{started}");
@@ -170,7 +190,10 @@ fn a_disk_that_an_unfinished_upload_has_filled_is_freed_by_the_start() {
                   exec timeout 8 \"$0\" serve --listen 127.0.0.1:0 --log-format text --data-dir \"$1/state\"";
     let Some(output) = in_own_mounts(script, parent.path()) else { return };
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("no space is left to try") && text.contains("motorcade listens"), "{text}");
+    assert!(
+        text.contains("no space is left to try") && text.contains("motorcade listens"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -178,7 +201,11 @@ fn a_read_only_mount_is_enough_to_read() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("state");
     assert!(shell("exec \"$0\" init --data-dir \"$1\"", &path).status.success());
-    assert!(shell("exec \"$0\" token create --role viewer --label reader --data-dir \"$1\"", &path).status.success());
+    assert!(
+        shell("exec \"$0\" token create --role viewer --label reader --data-dir \"$1\"", &path)
+            .status
+            .success()
+    );
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && \
                   exec \"$0\" token list --data-dir \"$1\"";
     let Some(output) = in_own_mounts(script, &path) else { return };
@@ -225,7 +252,14 @@ fn in_own_mounts(script: &str, path: &Path) -> Option<Output> {
         return None;
     }
     let mut command = Command::new("unshare");
-    Some(command.args(["-m", "sh", "-c", script, BINARY]).arg(path).stdin(Stdio::null()).output().unwrap())
+    Some(
+        command
+            .args(["-m", "sh", "-c", script, BINARY])
+            .arg(path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap(),
+    )
 }
 
 /// What a server logs until it listens or gives up.
@@ -241,7 +275,9 @@ fn serve_as(uid: u32, path: &Path) -> String {
 
 fn log_of(mut command: Command, path: &Path) -> String {
     use std::io::{BufRead, BufReader};
-    command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text", "--data-dir"]).arg(path);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text", "--data-dir"])
+        .arg(path);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = String::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {

@@ -1,4 +1,5 @@
-//! What fsck finds in signatures, chains, envelopes, keys and modes, beyond the bytes of blobs (`damage.rs`).
+//! What fsck finds in signatures, chains, envelopes, keys and modes, beyond the bytes of blobs
+//! (`damage.rs`).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -39,7 +40,13 @@ async fn sql(state: &TestState, sql: &str) {
 }
 
 /// The next root, signed by the root key in `keys/` or by another one.
-fn next_root(state: &TestState, keys: &str, root: &[u8], version: u64, key: Option<SigningKey>) -> Vec<u8> {
+fn next_root(
+    state: &TestState,
+    keys: &str,
+    root: &[u8],
+    version: u64,
+    key: Option<SigningKey>,
+) -> Vec<u8> {
     let own = fs::read_to_string(state.path().join(format!("keys/{keys}.pem"))).unwrap();
     let key = key.unwrap_or_else(|| SigningKey::from_pem(&own).unwrap());
     let mut root: Value = serde_json::from_slice(root).unwrap();
@@ -82,13 +89,18 @@ async fn a_gap_in_the_root_chain_is_a_problem() {
     let third = next_root(&state, "root", &first, 3, Some(other_key()));
     fs::write(state.blob("3.root.json"), third).unwrap();
     let found = problems(&state).await;
-    assert!(found.iter().any(|found| found.starts_with("3.root.json would be refused by clients")), "{found:?}");
+    assert!(
+        found.iter().any(|found| found.starts_with("3.root.json would be refused by clients")),
+        "{found:?}"
+    );
     fs::write(state.blob("3.root.json"), next_root(&state, "root", &first, 3, None)).unwrap();
 
     fs::write(state.blob("4.root.json"), next_root(&state, "root", &first, 4, None)).unwrap();
     let found = problem(&state).await;
     assert!(
-        found.starts_with("4.root.json is in the repository, and the catalog knows no later root than 3"),
+        found.starts_with(
+            "4.root.json is in the repository, and the catalog knows no later root than 3"
+        ),
         "{found}"
     );
 }
@@ -111,7 +123,10 @@ async fn the_director_s_root_chain_is_looked_at_too() {
     let root = motorcade::catalog::DirectorRoot { version: 2, body, expires_at: first.expires_at };
     catalog.insert_director_root(&root).await.unwrap();
     let found = problems(&state).await;
-    assert!(found.iter().any(|found| found.starts_with("root 2 of the Director would be refused")), "{found:?}");
+    assert!(
+        found.iter().any(|found| found.starts_with("root 2 of the Director would be refused")),
+        "{found:?}"
+    );
     catalog.close().await;
 }
 
@@ -125,7 +140,11 @@ async fn a_signature_that_does_not_verify_is_a_problem() {
     let bytes = serde_json::to_vec(&file).unwrap();
     fs::write(&timestamp, &bytes).unwrap();
     let (digest, body) = (sha256(&bytes), hex::encode(&bytes));
-    sql(&state, &format!("UPDATE roles SET sha256 = '{digest}', body = x'{body}' WHERE name = 'timestamp'")).await;
+    sql(
+        &state,
+        &format!("UPDATE roles SET sha256 = '{digest}', body = x'{body}' WHERE name = 'timestamp'"),
+    )
+    .await;
     let found = problem(&state).await;
     assert!(found.starts_with("timestamp.json would be refused by clients"), "{found}");
 }
@@ -140,7 +159,10 @@ async fn an_older_or_newer_timestamp_on_the_disk_is_a_problem() {
     let catalog = state.catalog_bytes().await;
     fs::write(state.blob("timestamp.json"), older).unwrap();
     let found = problem(&state).await;
-    assert!(found.starts_with("timestamp.json has version 1, where 2 was published last"), "{found}");
+    assert!(
+        found.starts_with("timestamp.json has version 1, where 2 was published last"),
+        "{found}"
+    );
     fs::write(state.blob("timestamp.json"), "{").unwrap();
     assert!(problem(&state).await.contains("missing or damaged"));
 
@@ -149,7 +171,8 @@ async fn an_older_or_newer_timestamp_on_the_disk_is_a_problem() {
     let state = server.stop();
     state.put_catalog_back(&catalog).await;
     let found = problems(&state).await;
-    let expected = "timestamp.json has version 3, and the catalog knows no later publication than 2";
+    let expected =
+        "timestamp.json has version 3, and the catalog knows no later publication than 2";
     assert!(found.iter().any(|found| found.starts_with(expected)), "{found:?}");
     assert_ne!(newest, fs::read(state.blob("timestamp.json")).unwrap());
 }
@@ -162,7 +185,10 @@ async fn metadata_that_is_kept_for_a_vehicle_is_verified() {
     let state = server.stop();
     sql(&state, r#"UPDATE vehicle_status SET bundle = replace(bundle, 'VIN1\"', 'VIN2\"')"#).await;
     let found = problem(&state).await;
-    assert!(found.starts_with("vehicle VIN1: its metadata in the catalog would be refused"), "{found}");
+    assert!(
+        found.starts_with("vehicle VIN1: its metadata in the catalog would be refused"),
+        "{found}"
+    );
 }
 
 #[tokio::test]
@@ -176,7 +202,8 @@ async fn each_envelope_has_to_open_and_to_be_the_published_one() {
     sql(&state, "UPDATE images SET envelope = substr(envelope, 2) WHERE path = 'gw/1/a.bin'").await;
     // Opens under the escrow key, and is another image's.
     sql(&state, "UPDATE images SET envelope = (SELECT envelope FROM images WHERE path = 'gw/3/c.bin') WHERE path = 'gw/2/b.bin'").await;
-    sql(&state, "UPDATE images SET algorithm = 'AES256_GCM_HKDF_4KB' WHERE path = 'gw/4/d.bin'").await;
+    sql(&state, "UPDATE images SET algorithm = 'AES256_GCM_HKDF_4KB' WHERE path = 'gw/4/d.bin'")
+        .await;
     let found = problems(&state).await;
     for expected in [
         "envelope of gw/1/a.bin: it can't be read",
@@ -198,15 +225,24 @@ async fn wrong_keys_and_open_modes_are_found() {
     let other = motorcade::envelope::escrow::EscrowKey::generate().to_jwk();
     fs::write(keys.join("escrow.jwk"), &*other).unwrap();
     let found = problems(&state).await;
-    assert!(found.iter().any(|found| found.contains("escrow.jwk holds the escrow key")), "{found:?}");
     assert!(
-        found.iter().any(|found| found.starts_with("envelope of gw/1/a.bin: it is for the escrow key")),
+        found.iter().any(|found| found.contains("escrow.jwk holds the escrow key")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|found| found.starts_with("envelope of gw/1/a.bin: it is for the escrow key")),
         "{found:?}"
     );
     fs::write(keys.join("escrow.jwk"), escrow).unwrap();
 
     let snapshot = fs::read(keys.join("snapshot.pem")).unwrap();
-    fs::write(keys.join("snapshot.pem"), SigningKey::generate_pem(Scheme::Ed25519).unwrap().as_bytes()).unwrap();
+    fs::write(
+        keys.join("snapshot.pem"),
+        SigningKey::generate_pem(Scheme::Ed25519).unwrap().as_bytes(),
+    )
+    .unwrap();
     let found = problem(&state).await;
     assert!(found.contains("snapshot.pem holds the key"), "{found}");
     fs::write(keys.join("snapshot.pem"), snapshot).unwrap();
@@ -219,7 +255,11 @@ async fn wrong_keys_and_open_modes_are_found() {
     };
     for (name, open, expected) in [
         ("catalog.sqlite", 0o644, "catalog.sqlite can be read by everybody (mode 644)"),
-        ("metadata/policy.toml", 0o666, "metadata/policy.toml can be written by everybody (mode 666)"),
+        (
+            "metadata/policy.toml",
+            0o666,
+            "metadata/policy.toml can be written by everybody (mode 666)",
+        ),
         ("repo", 0o777, "repo can be written by everybody (mode 777)"),
     ] {
         let (path, before) = mode(name, open);
@@ -233,7 +273,8 @@ async fn wrong_keys_and_open_modes_are_found() {
     assert_eq!((findings.problems.len(), findings.skipped.len()), (0, 1), "{findings:?}");
 }
 
-/// With Kubernetes' `fsGroup` the root of a volume is root's, and on ext4 it has a folder for root alone.
+/// With Kubernetes' `fsGroup` the root of a volume is root's, and on ext4 it has a folder for root
+/// alone.
 #[tokio::test]
 async fn the_root_of_a_volume_may_be_root_s() {
     if !rustix::process::geteuid().is_root() {
@@ -243,7 +284,11 @@ async fn the_root_of_a_volume_may_be_root_s() {
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
     let state = server.stop();
     state.assert_clean().await; // which waits until the server is gone
-    let chowned = std::process::Command::new("chown").args(["-R", "54321:54321"]).arg(state.path()).status().unwrap();
+    let chowned = std::process::Command::new("chown")
+        .args(["-R", "54321:54321"])
+        .arg(state.path())
+        .status()
+        .unwrap();
     assert!(chowned.success());
     std::os::unix::fs::chown(state.path(), Some(0), Some(54_321)).unwrap();
     for folder in ["lost+found", "repo/lost+found"] {
@@ -253,7 +298,9 @@ async fn the_root_of_a_volume_may_be_root_s() {
     let findings = check(&state, Damaged::Report).await;
     assert_eq!((&findings.problems[..], &findings.skipped[..]), (&[][..], &[][..]));
     std::os::unix::fs::chown(state.path().join("keys"), Some(0), Some(0)).unwrap();
-    assert!(problem(&state).await.starts_with("keys belongs to user 0, and catalog.sqlite to 54321"));
+    assert!(
+        problem(&state).await.starts_with("keys belongs to user 0, and catalog.sqlite to 54321")
+    );
 }
 
 /// A copy with `cp -r` has two files where there was one under two names.
@@ -279,7 +326,10 @@ async fn names_that_a_copy_has_made_two_files_of_are_linked_again() {
     assert_ne!(inode(&published.image), inode(&published.image_alias));
     let found = problems(&state).await;
     assert_eq!(found.len(), 2, "the image and its envelope: {found:?}");
-    assert!(found.iter().any(|found| found.starts_with(&format!("image {}: ", crate::repo::IMAGE))), "{found:?}");
+    assert!(
+        found.iter().any(|found| found.starts_with(&format!("image {}: ", crate::repo::IMAGE))),
+        "{found:?}"
+    );
     assert!(found.iter().all(|found| found.contains("is a copy of it")), "{found:?}");
     let findings = check(&state, Damaged::Repair).await;
     assert_eq!((findings.problems.len(), findings.repaired.len()), (0, 2), "{findings:?}");

@@ -1,4 +1,5 @@
-//! The import table of ARCHITECTURE.md, and other rules that a review would have to look for in every file.
+//! The import table of ARCHITECTURE.md, and other rules that a review would have to look for in
+//! every file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -59,8 +60,9 @@ impl Source {
 
     /// Where `needle` begins a path, as line numbers and what follows it.
     fn paths<'a>(&'a self, needle: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
-        let starts_word =
-            |line: &str, at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+        let starts_word = |line: &str, at: usize| {
+            !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c))
+        };
         self.lines.iter().enumerate().flat_map(move |(number, line)| {
             let found = line.match_indices(needle).filter(move |(at, _)| starts_word(line, *at));
             found.map(move |(at, _)| (number + 1, &line[at + needle.len()..]))
@@ -71,11 +73,18 @@ impl Source {
     fn imports(&self) -> Vec<(usize, String)> {
         let mut imports = Vec::new();
         for (number, rest) in self.paths("crate::") {
-            assert!(!rest.starts_with('{') || rest.contains('}'), "{}:{number}: one `use` a module", self.name);
+            assert!(
+                !rest.starts_with('{') || rest.contains('}'),
+                "{}:{number}: one `use` a module",
+                self.name
+            );
             let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap());
-            let members = group.map_or_else(|| vec![rest], |group| group.split(',').map(str::trim).collect());
+            let members =
+                group.map_or_else(|| vec![rest], |group| group.split(',').map(str::trim).collect());
             for member in members.into_iter().filter(|member| !member.is_empty()) {
-                let end = member.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c)).unwrap_or(member.len());
+                let end = member
+                    .find(|c: char| !c.is_alphanumeric() && !"_:".contains(c))
+                    .unwrap_or(member.len());
                 imports.push((number, member[..end].trim_end_matches(':').to_owned()));
             }
         }
@@ -94,7 +103,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     while let Some(current) = folders.pop() {
         for path in fs::read_dir(current).unwrap().map(|entry| entry.unwrap().path()) {
             let name = path.file_name().unwrap().to_str().unwrap();
-            let is_foreign = ["target", ".git", "node_modules"].contains(&name) || name.starts_with("motorcade-data");
+            let is_foreign = ["target", ".git", "node_modules"].contains(&name)
+                || name.starts_with("motorcade-data");
             match path.is_dir() {
                 true if !is_foreign => folders.push(path),
                 false => files.push(path),
@@ -110,14 +120,21 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn sources() -> Vec<Source> {
     let src = root().join("src");
     let mut sources = Vec::new();
-    for path in files(&src).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+    for path in files(&src)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    {
         let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-        if ["_tests.rs", "/conformance.rs", "/snakeoil.rs", "/tests.rs"].iter().any(|end| name.ends_with(end)) {
+        if ["_tests.rs", "/conformance.rs", "/snakeoil.rs", "/tests.rs"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
         let code = text.lines().take_while(|line| !line.starts_with("mod tests"));
-        let without_comment = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned();
+        let without_comment =
+            |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned();
         sources.push(Source { name, lines: code.map(without_comment).collect() });
     }
     assert!(sources.len() > 50, "the sources were found");
@@ -130,7 +147,11 @@ fn modules_import_only_what_the_table_allows() {
     for source in sources() {
         let module = source.module();
         let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
-            assert!(["lib", "main", "bin"].contains(&module), "{} is in no row of the table", source.name);
+            assert!(
+                ["lib", "main", "bin"].contains(&module),
+                "{} is in no row of the table",
+                source.name
+            );
             continue;
         };
         for (line, import) in source.imports() {
@@ -152,8 +173,11 @@ fn each_library_stays_in_its_place() {
             if homes.iter().any(|home| source.name.starts_with(home)) {
                 continue;
             }
-            let uses = source.paths(library).filter(|(_, rest)| rest.starts_with("::") || rest.starts_with(';'));
-            violations.extend(uses.map(|(line, _)| format!("src/{}:{line} uses {library}", source.name)));
+            let uses = source
+                .paths(library)
+                .filter(|(_, rest)| rest.starts_with("::") || rest.starts_with(';'));
+            violations
+                .extend(uses.map(|(line, _)| format!("src/{}:{line} uses {library}", source.name)));
         }
     }
     assert_eq!(violations, Vec::<String>::new(), "{violations:#?}");
@@ -162,18 +186,28 @@ fn each_library_stays_in_its_place() {
 #[test]
 fn no_file_is_over_500_lines_before_its_tests() {
     let long = |source: &Source| source.lines.len() > 500;
-    let long: Vec<_> = sources().into_iter().filter(long).map(|source| (source.name, source.lines.len())).collect();
+    let long: Vec<_> = sources()
+        .into_iter()
+        .filter(long)
+        .map(|source| (source.name, source.lines.len()))
+        .collect();
     assert_eq!(long, []);
 }
 
 #[test]
 fn every_call_of_the_api_says_in_its_type_who_may_make_it() {
     let document: Value = serde_json::from_str(&motorcade::http::openapi_document()).unwrap();
-    let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/v1/"));
+    let paths = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(path, _)| path.starts_with("/api/v1/"));
     let calls = paths.flat_map(|(_, methods)| methods.as_object().unwrap().values());
-    let documented: BTreeSet<String> = calls.map(|call| call["operationId"].as_str().unwrap().to_owned()).collect();
+    let documented: BTreeSet<String> =
+        calls.map(|call| call["operationId"].as_str().unwrap().to_owned()).collect();
     let routes = fs::read_to_string(root().join("src/http/mod.rs")).unwrap();
-    let api = routes.split_once("scope(\"/api/v1\")").unwrap().1.split_once("// Vehicles").unwrap().0;
+    let api =
+        routes.split_once("scope(\"/api/v1\")").unwrap().1.split_once("// Vehicles").unwrap().0;
     let mut routed = BTreeSet::new();
     for handler in api.split(".to(").skip(1).map(|rest| rest.split(')').next().unwrap()) {
         let (module, name) = handler.split_once("::").unwrap();
@@ -196,8 +230,10 @@ fn no_private_key_lies_about() {
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             let is_head = line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----");
-            let is_key =
-                |next: &str| next.len() >= 48 && next.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+            let is_key = |next: &str| {
+                next.len() >= 48
+                    && next.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+            };
             if is_head && lines.next().is_some_and(is_key) {
                 found.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
             }

@@ -1,4 +1,5 @@
-//! Starting and stopping: what a crash left is mended, running uploads end well, and one server runs on a directory.
+//! Starting and stopping: what a crash left is mended, running uploads end well, and one server
+//! runs on a directory.
 
 use std::fs;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     let state = server.stop();
     let files = state.stored_files();
     let digest = "0".repeat(64);
-    let (name, alias) = (published_name("gw/2/a.bin", &digest), published_alias("gw/2/a.bin", &digest));
+    let (name, alias) =
+        (published_name("gw/2/a.bin", &digest), published_alias("gw/2/a.bin", &digest));
     let catalog = state.dir().open_catalog().await.unwrap();
     catalog.announce_blobs(std::slice::from_ref(&name), SystemClock.now()).await.unwrap();
     catalog.close().await;
@@ -80,7 +82,9 @@ async fn a_state_directory_from_before_the_director_gets_one() {
 
 /// Undoes the migration and what changes its tables, and removes keys and policy.
 async fn take_director_away(state: &TestState) {
-    let mut sql = String::from("DELETE FROM _sqlx_migrations WHERE version IN (2, 4); DROP TABLE re_enrolments;");
+    let mut sql = String::from(
+        "DELETE FROM _sqlx_migrations WHERE version IN (2, 4); DROP TABLE re_enrolments;",
+    );
     for line in include_str!("../../migrations/sqlite/0002_director.sql").lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["CREATE", "TABLE", table, ..] => sql.push_str(&format!("DROP TABLE {table};")),
@@ -96,7 +100,10 @@ async fn take_director_away(state: &TestState) {
     catalog.close().await.unwrap();
     let keys = state.path().join("keys");
     let directors = files_below(&keys).into_iter().filter(|name| name.starts_with("director-"));
-    assert!(directors.map(|name| fs::remove_file(keys.join(name)).unwrap()).count() >= 4, "its roles had keys");
+    assert!(
+        directors.map(|name| fs::remove_file(keys.join(name)).unwrap()).count() >= 4,
+        "its roles had keys"
+    );
     let policy = state.path().join("metadata/policy.toml");
     let text = fs::read_to_string(&policy).unwrap();
     fs::write(&policy, text.split_once("[director.root]").expect("it had a policy").0).unwrap();
@@ -122,16 +129,18 @@ async fn a_second_server_is_refused() {
 async fn bound(state: &TestState) -> Server {
     let settings = motorcade::config::ServeSettings::default().resolve().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let config = motorcade::config::ServeConfig { listen, data_dir: state.path().to_owned(), ..settings };
+    let config =
+        motorcade::config::ServeConfig { listen, data_dir: state.path().to_owned(), ..settings };
     Server::bind(config, TraceExport::Off).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_background_task_that_ends_ends_the_server() {
     let state = TestState::new();
-    for (how, expected) in
-        [("panic", "the task that fails here has panicked"), ("return", "the task that fails here has ended")]
-    {
+    for (how, expected) in [
+        ("panic", "the task that fails here has panicked"),
+        ("return", "the task that fails here has ended"),
+    ] {
         let server = bound(&state).await;
         let health = format!("http://{}/healthz", server.address().unwrap());
         let (fail, failing) = oneshot::channel::<()>();
@@ -185,12 +194,18 @@ async fn an_initialized_directory_is_left_as_it_is() {
     assert_eq!(state.first_root(), root);
     let database = |name: &String| name.starts_with("catalog.sqlite");
     let after = crate::state::files_below(state.path());
-    assert!(after.iter().filter(|name| !database(name)).eq(before.iter().filter(|name| !database(name))));
+    assert!(
+        after
+            .iter()
+            .filter(|name| !database(name))
+            .eq(before.iter().filter(|name| !database(name)))
+    );
 }
 
 #[tokio::test]
 async fn a_running_upload_may_end_while_the_server_stops() {
-    let mut server = TestServer::configured(|config| config.shutdown_timeout = Duration::from_secs(20)).await;
+    let mut server =
+        TestServer::configured(|config| config.shutdown_timeout = Duration::from_secs(20)).await;
     let body = pattern(2_000_000, 1);
     let mut raw = server.connect().await;
     raw.send_upload_head(&server, "gw/1/a.bin", "Content-Length: 2000000\r\n").await;
@@ -198,7 +213,10 @@ async fn a_running_upload_may_end_while_the_server_stops() {
     eventually("the upload has begun", async || !server.state.staged_files().is_empty()).await;
     server.begin_to_stop();
     let health = server.url("/healthz");
-    eventually("no new connection is taken", async || server.http.get(&health).send().await.is_err()).await;
+    eventually("no new connection is taken", async || {
+        server.http.get(&health).send().await.is_err()
+    })
+    .await;
     raw.send(&body[1_500_000..]).await;
     raw.answer().await.expect(201);
     let server = TestServer::on(server.stop(), |_| ()).await;
@@ -207,7 +225,8 @@ async fn a_running_upload_may_end_while_the_server_stops() {
 
 #[tokio::test]
 async fn an_upload_that_does_not_end_is_cut_off_by_the_shutdown_and_leaves_nothing() {
-    let server = TestServer::configured(|config| config.shutdown_timeout = Duration::from_secs(1)).await;
+    let server =
+        TestServer::configured(|config| config.shutdown_timeout = Duration::from_secs(1)).await;
     let files = server.state.stored_files();
     let mut raw = server.connect().await;
     raw.send_upload_head(&server, "gw/1/a.bin", "Content-Length: 2000000\r\n").await;

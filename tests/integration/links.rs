@@ -1,4 +1,5 @@
-//! What somebody has put into `repo/` that is no part of the repository: it is not served, whatever its name, and fsck says so.
+//! What somebody has put into `repo/` that is no part of the repository: it is not served, whatever
+//! its name, and fsck says so.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,7 +19,8 @@ async fn links_out_of_the_repository_are_not_followed() {
     let escrow = fs::read(state.path().join("keys/escrow.jwk")).unwrap();
     let large = pattern(3_000_000, 1);
     fs::write(state.path().join("keys/large"), &large).unwrap();
-    // A name that is the digest of the file: what is small is hashed as it is served, and this would fit.
+    // A name that is the digest of the file: what is small is hashed as it is served, and this
+    // would fit.
     let small_target = published_name("x", &sha256_hex(&escrow));
     let large_target = published_name("y", &"0".repeat(64));
     let links = [
@@ -36,11 +38,13 @@ async fn links_out_of_the_repository_are_not_followed() {
         assert!(!fs::read(state.blob(name)).unwrap().is_empty(), "{name} leads to a file");
     }
     symlink("../../keys", state.blob("targets/keys")).unwrap();
-    fs::write(state.path().join("keys").join(format!("{}.escrow", sha256_hex(&escrow))), &escrow).unwrap();
+    fs::write(state.path().join("keys").join(format!("{}.escrow", sha256_hex(&escrow))), &escrow)
+        .unwrap();
     let through_folder = format!("targets/keys/{}.escrow", sha256_hex(&escrow));
     for name in links.iter().map(|(name, _)| *name).chain([through_folder.as_str()]) {
         get(&server, name).await.refused(404, "file_not_found");
-        let part = server.request(Method::GET, &format!("/repo/{name}")).header("range", "bytes=0-9");
+        let part =
+            server.request(Method::GET, &format!("/repo/{name}")).header("range", "bytes=0-9");
         send(part).await.refused(404, "file_not_found");
     }
     let problems = fsck::check(&state.dir(), Damaged::Report, |_, _| ()).await.unwrap().problems;
@@ -50,7 +54,8 @@ async fn links_out_of_the_repository_are_not_followed() {
     }
 }
 
-/// A hard link is a file like others, so what is in it decides, and whether there could be such a file.
+/// A hard link is a file like others, so what is in it decides, and whether there could be such a
+/// file.
 #[tokio::test]
 async fn what_is_no_file_of_the_repository_is_not_served() {
     let server = TestServer::start().await;
@@ -69,8 +74,14 @@ async fn what_is_no_file_of_the_repository_is_not_served() {
     fs::hard_link(state.path().join("large"), state.blob(&stray)).unwrap();
     get(&server, &stray).await.refused(404, "file_not_found");
     // A pipe would keep whoever opens it waiting.
-    rustix::fs::mknodat(rustix::fs::CWD, state.blob("8.root.json"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        state.blob("8.root.json"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     get(&server, "8.root.json").await.refused(404, "file_not_found");
 }
 
@@ -79,7 +90,14 @@ async fn a_yanked_image_is_still_there_for_those_who_are_fetching_it() {
     let server = TestServer::start().await;
     let image = server.upload("gw/1/a.bin", pattern(3_000_000, 1)).await.json();
     let name = image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
-    let yank = server.request_as(motorcade::model::AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin");
+    let yank = server.request_as(
+        motorcade::model::AccessRole::Engineer,
+        Method::DELETE,
+        "/api/v1/images/gw/1/a.bin",
+    );
     send(yank).await.expect(204);
-    assert_eq!(server.download(&name).await.len() as u64, image["sealed"]["length"].as_u64().unwrap());
+    assert_eq!(
+        server.download(&name).await.len() as u64,
+        image["sealed"]["length"].as_u64().unwrap()
+    );
 }

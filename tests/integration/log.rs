@@ -1,4 +1,5 @@
-//! The log of the real process: nobody has to read it, nothing from outside gets out of its field, and who is told of.
+//! The log of the real process: nobody has to read it, nothing from outside gets out of its field,
+//! and who is told of.
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
@@ -30,7 +31,11 @@ impl Logging {
         let mut command = motorcade(["serve", "--listen", &address, "--data-dir"]);
         let process = Process::spawn(command.arg(state.path()).args(args).stderr(stderr));
         drop(command); // and with it this side's copy of the pipe
-        let client = Client { http: http(), url: format!("http://{address}"), token: state.tokens.engineer.clone() };
+        let client = Client {
+            http: http(),
+            url: format!("http://{address}"),
+            token: state.tokens.engineer.clone(),
+        };
         let logging = Self { process, client, address, state };
         wait_until("it listens", async || logging.status("/healthz").await == Some(200)).await;
         logging
@@ -51,7 +56,9 @@ impl Logging {
 
     async fn dropped_lines(&self) -> u64 {
         let metrics = String::from_utf8(self.client.get("/metrics").await.to_vec()).unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("motorcade_log_lines_dropped_total "));
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("motorcade_log_lines_dropped_total "));
         line.expect("dropped lines are counted").parse().unwrap()
     }
 
@@ -138,15 +145,23 @@ async fn nothing_from_outside_gets_out_of_its_field() {
             (&format!("PUT /api/v1/images/gw/1/a.bin?{upload}&name=x%0aforged%1b[31m"), 400),
             (&format!("PUT /api/v1/images/gw/1/a.bin?{upload}&%0aforged%1b[31m"), 400),
         ] {
-            let expect = if request.starts_with("PUT") { "Expect: 100-continue\r\nContent-Length: 1\r\n" } else { "" };
+            let expect = if request.starts_with("PUT") {
+                "Expect: 100-continue\r\nContent-Length: 1\r\n"
+            } else {
+                ""
+            };
             let more = format!("{expect}Connection: close\r\nX-Request-Id: \u{9b}forged\r\n");
-            let head = format!("{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{more}\r\n");
+            let head = format!(
+                "{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
+            );
             let answer = server.send_raw(head.as_bytes());
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
         }
         server.send_raw(b"GET /\x1b[31m\nforged HTTP/1.1\r\n\r\n");
         let stranger = "Authorization: Bearer forged\u{9b}\r\nConnection: close";
-        server.send_raw(format!("GET /api/v1/images HTTP/1.1\r\nHost: x\r\n{stranger}\r\n\r\n").as_bytes());
+        server.send_raw(
+            format!("GET /api/v1/images HTTP/1.1\r\nHost: x\r\n{stranger}\r\n\r\n").as_bytes(),
+        );
         server.stop().await;
         let log = String::from_utf8(fs::read(file).unwrap()).unwrap();
         assert!(log.lines().filter(|line| line.contains("answered ")).count() >= 11, "{log}");
@@ -155,7 +170,10 @@ async fn nothing_from_outside_gets_out_of_its_field() {
             assert!(!line.chars().any(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
             match format {
                 "text" => assert!(line.starts_with("20") && line.contains('Z'), "{line:?}"),
-                _ => assert!(serde_json::from_str::<Value>(line).unwrap()["level"].is_string(), "{line:?}"),
+                _ => assert!(
+                    serde_json::from_str::<Value>(line).unwrap()["level"].is_string(),
+                    "{line:?}"
+                ),
             }
             assert!(!line.contains("forged"), "codes, not values: {line:?}");
         }
@@ -164,7 +182,14 @@ async fn nothing_from_outside_gets_out_of_its_field() {
 
 #[tokio::test]
 async fn the_log_tells_of_uploads_and_refused_logins_by_address_and_of_no_vehicle() {
-    let args = ["--log-format", "json", "--vehicle-header", "x-vehicle-id", "--trusted-proxy", "127.0.0.1"];
+    let args = [
+        "--log-format",
+        "json",
+        "--vehicle-header",
+        "x-vehicle-id",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ];
     let (server, file, _folder) = Logging::to_file(&args).await;
     let vin = "WVWZZZ1JZXW000001";
     let request = |method: &str, path: &str| {
@@ -180,9 +205,18 @@ async fn the_log_tells_of_uploads_and_refused_logins_by_address_and_of_no_vehicl
         (request("GET", "/api/v1/images").bearer_auth("motorcade_guess"), 401),
         (request("GET", "/repo/timestamp.json"), 200),
         (request("GET", "/director/timestamp.json").bearer_auth("motorcade_guess"), 401),
-        (request("DELETE", "/api/v1/images/gw/1/a.bin").bearer_auth(&server.state.tokens.viewer), 403),
+        (
+            request("DELETE", "/api/v1/images/gw/1/a.bin").bearer_auth(&server.state.tokens.viewer),
+            403,
+        ),
         (request("PUT", upload).bearer_auth(&server.state.tokens.uploader).body("firmware"), 201),
-        (request("PUT", upload).bearer_auth("motorcade_guess").header("expect", "100-continue").body("x"), 401),
+        (
+            request("PUT", upload)
+                .bearer_auth("motorcade_guess")
+                .header("expect", "100-continue")
+                .body("x"),
+            401,
+        ),
         (request("GET", &format!("/api/v1/vehicles/{vin}")).bearer_auth(&server.client.token), 404),
         (request("GET", "/director/timestamp.json").header("x-vehicle-id", vin), 404),
         (request("GET", "/healthz"), 200),
@@ -195,7 +229,10 @@ async fn the_log_tells_of_uploads_and_refused_logins_by_address_and_of_no_vehicl
     let log = fs::read_to_string(file).unwrap();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let address_of = |message: &str| {
-        let line = lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{message}: {log}"));
+        let line = lines
+            .iter()
+            .find(|line| line["message"] == message)
+            .unwrap_or_else(|| panic!("{message}: {log}"));
         line["client.address"].as_str().map(str::to_owned)
     };
     let image = "/api/v1/images/{path:.*}";
@@ -209,7 +246,10 @@ async fn the_log_tells_of_uploads_and_refused_logins_by_address_and_of_no_vehicl
         assert_eq!(address_of(message).as_deref(), Some("192.0.2.7"), "{message}");
     }
     assert_eq!(address_of("GET /api/v1/vehicles/{vin} answered 404"), None);
-    let unknown = lines.iter().find(|line| line["message"] == "GET /api/v1/vehicles/{vin} answered 404").unwrap();
+    let unknown = lines
+        .iter()
+        .find(|line| line["message"] == "GET /api/v1/vehicles/{vin} answered 404")
+        .unwrap();
     assert_eq!(unknown["code"], "vehicle_not_found");
     for absent in [vin, "healthz", "readyz", "GET /metrics", "/repo", "motorcade_guess"] {
         assert!(!log.contains(absent), "{absent}: {log}");

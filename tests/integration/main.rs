@@ -1,4 +1,5 @@
-//! Everything that can be tested in one process: a real server on a free port, real clients, a temporary state directory.
+//! Everything that can be tested in one process: a real server on a free port, real clients, a
+//! temporary state directory.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 

@@ -31,15 +31,28 @@ async fn metrics_tell_of_an_upload() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
-    for stage in ["receive", "hash_plaintext", "seal", "hash_sealed", "write", "envelope", "publish"] {
-        assert!(value(&metrics, &format!("upload_stage_seconds_total{{stage=\"{stage}\"}}")) > 0.0, "{stage}");
+    for stage in
+        ["receive", "hash_plaintext", "seal", "hash_sealed", "write", "envelope", "publish"]
+    {
+        assert!(
+            value(&metrics, &format!("upload_stage_seconds_total{{stage=\"{stage}\"}}")) > 0.0,
+            "{stage}"
+        );
     }
     for file in ["database", "write_ahead_log"] {
         assert!(value(&metrics, &format!("catalog_size_bytes{{file=\"{file}\"}}")) > 0.0, "{file}");
     }
-    for (role, days) in [("root", 365.0), ("targets", 90.0), ("bins", 90.0), ("snapshot", 7.0), ("timestamp", 1.0)] {
-        let left = value(&metrics, &format!("metadata_expiry_seconds{{repository=\"image\",role=\"{role}\"}}"));
-        assert!((0.0..600.0).contains(&(days * 86_400.0 - left)), "{role} expires in {left} seconds");
+    for (role, days) in
+        [("root", 365.0), ("targets", 90.0), ("bins", 90.0), ("snapshot", 7.0), ("timestamp", 1.0)]
+    {
+        let left = value(
+            &metrics,
+            &format!("metadata_expiry_seconds{{repository=\"image\",role=\"{role}\"}}"),
+        );
+        assert!(
+            (0.0..600.0).contains(&(days * 86_400.0 - left)),
+            "{role} expires in {left} seconds"
+        );
     }
     assert!(!metrics.contains("gw/1/a.bin"), "no path is a label");
 }
@@ -71,15 +84,18 @@ async fn metrics_know_what_is_published_after_a_restart() {
 #[tokio::test]
 async fn a_request_id_comes_back_and_leads_to_the_log() {
     let server = TestServer::start().await;
-    for path in ["/healthz", "/repo/timestamp.json", "/repo/nothing", "/api/v1/images", "/nowhere"] {
-        let answer = send(server.request(Method::GET, path).header("x-request-id", "ci-job.42_a-b")).await;
+    for path in ["/healthz", "/repo/timestamp.json", "/repo/nothing", "/api/v1/images", "/nowhere"]
+    {
+        let answer =
+            send(server.request(Method::GET, path).header("x-request-id", "ci-job.42_a-b")).await;
         assert_eq!(answer.header("x-request-id"), Some("ci-job.42_a-b"), "{path}");
         let made = send(server.request(Method::GET, path)).await;
         assert_eq!(made.header("x-request-id").unwrap().len(), 32, "{path}");
         let bad = send(server.request(Method::GET, path).header("x-request-id", "a b")).await;
         assert_ne!(bad.header("x-request-id"), Some("a b"), "{path}");
     }
-    let upload = server.upload_request("gw/1/a.bin", "").header("x-request-id", "upload-of-observe-rs");
+    let upload =
+        server.upload_request("gw/1/a.bin", "").header("x-request-id", "upload-of-observe-rs");
     send(upload.body("x")).await.expect(201);
     let log = Log::text();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("upload-of-observe-rs")).collect();
@@ -132,19 +148,26 @@ async fn the_first_page_says_where_things_are() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(page.header("cache-control"), Some("public, max-age=3600"));
     let text = String::from_utf8(page.body.to_vec()).unwrap();
-    let links: Vec<&str> = text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let links: Vec<&str> =
+        text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     for link in &links {
         send(server.request(Method::GET, link)).await.expect(200);
     }
-    for link in ["/repo/timestamp.json", "/openapi.json", "/healthz", "/readyz", "/metrics", "/version"] {
+    for link in
+        ["/repo/timestamp.json", "/openapi.json", "/healthz", "/readyz", "/metrics", "/version"]
+    {
         assert!(links.contains(&link), "{link}");
     }
     assert!(!text.contains("<script"), "{text}");
-    let again = server.request(Method::GET, "/").header("if-none-match", page.header("etag").unwrap());
+    let again =
+        server.request(Method::GET, "/").header("if-none-match", page.header("etag").unwrap());
     assert!(send(again).await.expect(304).is_empty());
     let head = send(server.request(Method::HEAD, "/")).await;
     let length = text.len().to_string();
-    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some(length.as_str()), 0));
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.len()),
+        (200, Some(length.as_str()), 0)
+    );
     send(server.request(Method::POST, "/")).await.refused(405, "method_not_allowed");
 }
 
@@ -170,7 +193,9 @@ async fn the_openapi_document_has_every_call() {
         .as_object()
         .unwrap()
         .iter()
-        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+        })
         .collect();
     for call in [
         "put /api/v1/images/{path}",
@@ -210,10 +235,16 @@ async fn tokens_are_never_logged() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", "x").await.expect(201);
     server.get("/api/v1/images").await.expect(200);
-    send(server.request(Method::GET, "/api/v1/images").bearer_auth("motorcade_wrong-7c1e")).await.expect(401);
+    send(server.request(Method::GET, "/api/v1/images").bearer_auth("motorcade_wrong-7c1e"))
+        .await
+        .expect(401);
     let (log, tokens) = (Log::text(), &server.state.tokens);
     for secret in [&tokens.uploader, &tokens.viewer, &tokens.engineer, "motorcade_wrong-7c1e"] {
         assert!(!log.contains(secret));
-        assert_eq!(server.state.files_with(secret.as_bytes()), Vec::<String>::new(), "only a hash is kept");
+        assert_eq!(
+            server.state.files_with(secret.as_bytes()),
+            Vec::<String>::new(),
+            "only a hash is kept"
+        );
     }
 }

@@ -95,8 +95,12 @@ async fn reading_and_yanking_have_the_same_rules() {
 async fn bytes_that_no_request_target_has_are_400() {
     let server = TestServer::start().await;
     let token = &server.state.tokens.engineer;
-    for path in [&b"gw/\x00.bin"[..], b"gw/\x01.bin", b"gw/\x7f.bin", b"gw/\xc3\xa9.bin", b"gw/\xff.bin"] {
-        let tail = format!("?{DESCRIPTION} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n");
+    for path in
+        [&b"gw/\x00.bin"[..], b"gw/\x01.bin", b"gw/\x7f.bin", b"gw/\xc3\xa9.bin", b"gw/\xff.bin"]
+    {
+        let tail = format!(
+            "?{DESCRIPTION} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
         let request = [b"PUT /api/v1/images/", path, tail.as_bytes()].concat();
         let answer = server.raw(request).await;
         assert_eq!(answer.status, 400, "{path:?}: {answer:?}");
@@ -107,8 +111,11 @@ async fn bytes_that_no_request_target_has_are_400() {
 async fn paths_that_firmware_has_are_taken() {
     let server = TestServer::start().await;
     let long = format!("a/{}/{}", "m".repeat(255), "b".repeat(186));
-    for path in ["a", "gw/1.0.0-rc.1+build~7/x@2=3,4.img", "a1/..b/c..", ".hidden", "envelope/x", &long] {
-        // A file's name can be longer than the name of a piece of software, which is made from it by default.
+    for path in
+        ["a", "gw/1.0.0-rc.1+build~7/x@2=3,4.img", "a1/..b/c..", ".hidden", "envelope/x", &long]
+    {
+        // A file's name can be longer than the name of a piece of software, which is made from it
+        // by default.
         send(server.upload_request(path, "&name=firmware").body(path.to_owned())).await.expect(201);
         assert_eq!(server.open(path, "snakeoil_p256").await, path.as_bytes());
     }
@@ -116,7 +123,9 @@ async fn paths_that_firmware_has_are_taken() {
     assert_eq!(server.image("gw/4.2.0+b1/x.bin").await["path"], "gw/4.2.0+b1/x.bin");
     let repository = server.repository().await;
     let file = server.state.path().join("downloaded");
-    for path in ["a", "gw/1.0.0-rc.1+build~7/x@2=3,4.img", "a1/..b/c..", ".hidden", "envelope/x", &long] {
+    for path in
+        ["a", "gw/1.0.0-rc.1+build~7/x@2=3,4.img", "a1/..b/c..", ".hidden", "envelope/x", &long]
+    {
         repository.download(path, &file).await.unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 }

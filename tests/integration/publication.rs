@@ -1,4 +1,5 @@
-//! What is in the signed metadata and for how long: re-signing by a clock that tests move, yanks, superseded files.
+//! What is in the signed metadata and for how long: re-signing by a clock that tests move, yanks,
+//! superseded files.
 
 use std::fs;
 use std::sync::Arc;
@@ -40,13 +41,24 @@ impl Node {
     /// One whose clock goes on from an earlier one's.
     pub(crate) async fn at(state: TestState, clock: Arc<ManualClock>, interval: Duration) -> Self {
         let metrics = Arc::new(Metrics::new("0"));
-        let opened = state.dir().open(Limits::default(), clock.clone(), metrics, Handle::current()).await.unwrap();
+        let opened = state
+            .dir()
+            .open(Limits::default(), clock.clone(), metrics, Handle::current())
+            .await
+            .unwrap();
         let Opened { app, publisher_task, lock } = opened;
         app.recover().await.unwrap();
-        Self { state, clock, app, publishing: tokio::spawn(publisher_task.run(interval)), _lock: lock }
+        Self {
+            state,
+            clock,
+            app,
+            publishing: tokio::spawn(publisher_task.run(interval)),
+            _lock: lock,
+        }
     }
 
-    /// Uploads one and the same image: new, or again. Either way a round of publication is over when this returns.
+    /// Uploads one and the same image: new, or again. Either way a round of publication is over
+    /// when this returns.
     pub(crate) async fn upload(&self, path: &str) -> Accepted {
         self.try_to_upload(path).await.unwrap()
     }
@@ -85,7 +97,8 @@ impl Node {
     }
 
     pub(crate) fn read(&self, name: &str) -> Value {
-        let file = serde_json::from_slice::<Value>(&fs::read(self.state.blob(name)).unwrap()).unwrap();
+        let file =
+            serde_json::from_slice::<Value>(&fs::read(self.state.blob(name)).unwrap()).unwrap();
         let expires: Timestamp = file["signed"]["expires"].as_str().unwrap().parse().unwrap();
         assert!(expires > self.clock.now(), "{name} has expired");
         file["signed"].clone()
@@ -100,7 +113,9 @@ impl Node {
         let untouched = of("bin-0"); // no test's path is in it
         self.read(&format!("{untouched}.bin-0.json"));
         self.read(&format!("{}.targets.json", of("targets")));
-        let root = (1..).take_while(|version| self.state.blob(&format!("{version}.root.json")).exists()).count();
+        let root = (1..)
+            .take_while(|version| self.state.blob(&format!("{version}.root.json")).exists())
+            .count();
         Versions {
             timestamp: timestamp["version"].as_u64().unwrap(),
             snapshot,
@@ -139,7 +154,8 @@ async fn each_role_is_signed_again_past_half_its_life_and_not_before() {
     let second = Versions { timestamp: first.timestamp + 1, ..first };
     assert_eq!(node.after_hours(2).await, second);
     assert_eq!(node.after_hours(1).await, second);
-    let third = Versions { timestamp: second.timestamp + 1, snapshot: first.snapshot + 1, ..second };
+    let third =
+        Versions { timestamp: second.timestamp + 1, snapshot: first.snapshot + 1, ..second };
     assert_eq!(node.after_hours(4 * 24).await, third, "the snapshot is good for a week");
     let fourth = node.after_hours(42 * 24).await;
     let expected = Versions {
@@ -160,7 +176,10 @@ async fn signing_again_needs_nobody_to_ask() {
     let node = Node::open(TestState::new(), Duration::from_millis(10)).await;
     let first = node.versions();
     node.clock.advance_hours(13);
-    eventually("the timestamp is signed again", async || node.versions().timestamp > first.timestamp).await;
+    eventually("the timestamp is signed again", async || {
+        node.versions().timestamp > first.timestamp
+    })
+    .await;
     let second = node.versions();
     assert_eq!(second, Versions { timestamp: first.timestamp + 1, ..first });
     node.close().await;
@@ -174,7 +193,10 @@ async fn root_is_renewed_while_its_key_is_there() {
     assert_eq!(versions.root, 2);
     let second_root = node.read("2.root.json");
     assert_eq!(second_root["version"], 2);
-    assert_eq!((&second_root["keys"], &second_root["roles"]), (&first_root["keys"], &first_root["roles"]));
+    assert_eq!(
+        (&second_root["keys"], &second_root["roles"]),
+        (&first_root["keys"], &first_root["roles"])
+    );
     let files = StaticFiles::serve(&node.state.blob("")).await;
     let repository = files.repository().await;
     assert_eq!(repository.versions(), [2, versions.timestamp, versions.snapshot]);
@@ -205,7 +227,8 @@ async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
     let before = node.state.stored_files();
     assert!(before.contains("1.snapshot.json") && before.contains("1.bin-0.json"));
     let maintaining = tokio::spawn(Arc::clone(&node.app).maintain(NEVER));
-    let is_metadata = |name: &&String| !name.starts_with("targets/") && !name.ends_with(".root.json");
+    let is_metadata =
+        |name: &&String| !name.starts_with("targets/") && !name.ends_with(".root.json");
     // the bins, targets, snapshot and timestamp
     let count = || node.state.stored_files().iter().filter(is_metadata).count();
     eventually("only one version of each role is left", async || count() == BINS + 3).await;
@@ -214,8 +237,9 @@ async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
     let after = node.state.stored_files();
     assert!(after.contains("1.root.json") && after.contains("2.root.json"));
     assert!(after.contains(&format!("{}.snapshot.json", current.snapshot)));
-    let targets =
-        |files: &std::collections::BTreeSet<String>| files.iter().filter(|f| f.starts_with("targets/")).count();
+    let targets = |files: &std::collections::BTreeSet<String>| {
+        files.iter().filter(|f| f.starts_with("targets/")).count()
+    };
     assert_eq!(targets(&after), targets(&before));
     let files = StaticFiles::serve(&node.state.blob("")).await;
     assert_eq!(files.repository().await.versions(), [2, current.timestamp, current.snapshot]);
@@ -242,7 +266,8 @@ async fn a_yanked_image_leaves_the_metadata_with_its_envelope() {
     }
     let before = server.repository().await;
     let sealed = server.image("gw/1/a.bin").await["sealed"]["url"].as_str().unwrap().to_owned();
-    let yank = || server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin");
+    let yank =
+        || server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin");
     send(yank()).await.expect(204);
     let after = server.repository().await;
     for target in ["gw/1/a.bin", "gw/1/a.bin.jwe"] {
@@ -256,7 +281,8 @@ async fn a_yanked_image_leaves_the_metadata_with_its_envelope() {
     assert_eq!(server.get("/api/v1/images").await.json()["images"].as_array().unwrap().len(), 2);
     send(yank()).await.expect(204); // again is no mistake
     assert_eq!(server.repository().await.versions(), after.versions());
-    let other = server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/9/a.bin");
+    let other =
+        server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/9/a.bin");
     send(other).await.refused(404, "image_not_found");
     server.state.assert_clean().await;
 }
@@ -266,8 +292,10 @@ async fn a_yank_while_uploads_run_loses_neither() {
     let server = TestServer::start().await;
     server.upload("gw/0/a.bin", "old").await.expect(201);
     let paths: Vec<String> = (1..=8).map(|number| format!("gw/{number}/a.bin")).collect();
-    let uploads = futures_util::future::join_all(paths.iter().map(|path| server.upload(path, path.clone())));
-    let yank = send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/0/a.bin"));
+    let uploads =
+        futures_util::future::join_all(paths.iter().map(|path| server.upload(path, path.clone())));
+    let yank =
+        send(server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/0/a.bin"));
     let (uploads, yank) = tokio::join!(uploads, yank);
     yank.expect(204);
     uploads.into_iter().for_each(|answer| drop(answer.expect(201)));

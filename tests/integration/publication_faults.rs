@@ -1,5 +1,6 @@
-//! Publication under faults: the store or the catalog fails, or the process ends, at each step. Whatever happened, no version
-//! has two contents, root has no hole, and once nothing fails any more a strict client gets from the first root to the end.
+//! Publication under faults: the store or the catalog fails, or the process ends, at each step.
+//! Whatever happened, no version has two contents, root has no hole, and once nothing fails any
+//! more a strict client gets from the first root to the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +49,11 @@ struct FaultyStore {
 }
 
 impl FaultyStore {
-    async fn around<T>(&self, key: &BlobKey, change: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn around<T>(
+        &self,
+        key: &BlobKey,
+        change: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let number = self.changes.fetch_add(1, Ordering::Relaxed);
         self.changed.lock().unwrap().push(key.name());
         let (took, ends) = match self.fault {
@@ -126,12 +131,17 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let mut watched = Self { state: TestState::new(), clock: ManualClock::starting_now(), seen: BTreeMap::new() };
+        let mut watched = Self {
+            state: TestState::new(),
+            clock: ManualClock::starting_now(),
+            seen: BTreeMap::new(),
+        };
         watched.look();
         watched
     }
 
-    /// A server starts, publishes once under a fault, and ends. Returns what it changed in the store.
+    /// A server starts, publishes once under a fault, and ends. Returns what it changed in the
+    /// store.
     async fn attempt(&mut self, fault: Fault) -> Vec<String> {
         let catalog = self.state.dir().open_catalog().await.unwrap();
         if fault == Fault::RefusesToRecord {
@@ -148,7 +158,8 @@ impl Watched {
         let (repository, _) = self.state.dir().repositories().unwrap();
         let metrics = Arc::new(Metrics::new("0"));
         let store: Arc<dyn BlobStore> = blobs.clone();
-        let (publisher, task) = Publisher::new(catalog.clone(), store, repository, self.clock.clone(), metrics);
+        let (publisher, task) =
+            Publisher::new(catalog.clone(), store, repository, self.clock.clone(), metrics);
         let mut running = None;
         let publishing = async {
             publisher.recover().await?;
@@ -194,7 +205,8 @@ impl Watched {
             assert_eq!(*before, bytes, "{name} has two contents");
         }
         let roots: Vec<u64> = (1..=self.newest_root()).collect();
-        let stored: Vec<u64> = roots.iter().copied().filter(|version| self.root(*version).is_some()).collect();
+        let stored: Vec<u64> =
+            roots.iter().copied().filter(|version| self.root(*version).is_some()).collect();
         assert_eq!(stored, roots, "root has a hole");
     }
 
@@ -211,7 +223,8 @@ impl Watched {
     /// What a client does that knows the first root alone (TUF 1.0.34, 5.3 to 5.6), with every bin.
     fn walk(&self) -> Result<(), VerifyError> {
         let read = |name: String| fs::read(self.state.blob(&name)).unwrap();
-        let mut trusted = TrustedSet::new(&self.root(1).unwrap(), Repository::Image, self.clock.now())?;
+        let mut trusted =
+            TrustedSet::new(&self.root(1).unwrap(), Repository::Image, self.clock.now())?;
         while let Some(next) = self.root(trusted.root_version() + 1) {
             trusted.update_root(&next)?;
         }
@@ -245,7 +258,9 @@ async fn root_has_no_hole_whatever_fails_while_it_is_due() {
     let both = [Took::NoPlace, Took::Place];
     // Of the bins, one speaks for all.
     let steps = || (0..changes).filter(|at| !(2..BINS).contains(at));
-    let at_each = |fault: fn(usize, Took) -> Fault| steps().flat_map(move |at| both.map(|took| fault(at, took)));
+    let at_each = |fault: fn(usize, Took) -> Fault| {
+        steps().flat_map(move |at| both.map(|took| fault(at, took)))
+    };
     let faults = at_each(Fault::Fails).chain(at_each(Fault::Ends)).chain([Fault::RefusesToRecord]);
     for fault in faults {
         let mut watched = Watched::new();

@@ -33,8 +33,11 @@ impl Backup {
 
     async fn of(state: &TestState, is_wanted: impl Fn(&str) -> bool) -> Self {
         state.catalog_closed().await;
-        let names = files_below(state.path()).into_iter().filter(|name| is_wanted(name) && !is_log(name));
-        Self(names.map(|name| (name.clone(), fs::read(state.path().join(&name)).unwrap())).collect())
+        let names =
+            files_below(state.path()).into_iter().filter(|name| is_wanted(name) && !is_log(name));
+        Self(
+            names.map(|name| (name.clone(), fs::read(state.path().join(&name)).unwrap())).collect(),
+        )
     }
 
     fn restore(&self, folder: &Path) {
@@ -55,18 +58,24 @@ fn is_log(name: &str) -> bool {
 /// The version of each role that a client has after it has read what `state` publishes.
 fn seen_by_clients(state: &TestState) -> BTreeMap<String, u64> {
     let read = |name: &str| -> Value {
-        serde_json::from_slice::<Value>(&fs::read(state.blob(name)).unwrap()).unwrap()["signed"].clone()
+        serde_json::from_slice::<Value>(&fs::read(state.blob(name)).unwrap()).unwrap()["signed"]
+            .clone()
     };
     let timestamp = read("timestamp.json");
     let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
     let listed = read(&format!("{snapshot}.snapshot.json"))["meta"].as_object().unwrap().clone();
-    let listed = listed.into_iter().map(|(file, described)| (file, described["version"].as_u64().unwrap()));
-    let own = [("timestamp".to_owned(), timestamp["version"].as_u64().unwrap()), ("snapshot".to_owned(), snapshot)];
+    let listed =
+        listed.into_iter().map(|(file, described)| (file, described["version"].as_u64().unwrap()));
+    let own = [
+        ("timestamp".to_owned(), timestamp["version"].as_u64().unwrap()),
+        ("snapshot".to_owned(), snapshot),
+    ];
     listed.chain(own).collect()
 }
 
 fn assert_all_higher(later: &BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>) {
-    let not_higher: Vec<_> = earlier.iter().filter(|(role, version)| later[*role] <= **version).collect();
+    let not_higher: Vec<_> =
+        earlier.iter().filter(|(role, version)| later[*role] <= **version).collect();
     assert_eq!(not_higher, [], "{later:?}");
 }
 
@@ -79,7 +88,8 @@ async fn served_timestamp(node: &Node) -> u64 {
 
 async fn start(state: &TestState) -> Result<(), Error> {
     let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
-    let opened = state.dir().open(limits, ManualClock::starting_now(), metrics, Handle::current()).await?;
+    let opened =
+        state.dir().open(limits, ManualClock::starting_now(), metrics, Handle::current()).await?;
     opened.app.recover().await
 }
 
@@ -179,7 +189,8 @@ async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
     let mut reserved = Vec::new();
     for _ in 0..3 {
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
-        let opened = state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
+        let opened =
+            state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
         opened.app.recover().await.unwrap(); // and then it ends, before a round
         drop(opened);
         state.catalog_closed().await;

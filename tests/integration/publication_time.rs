@@ -36,7 +36,10 @@ async fn nothing_is_signed_while_the_clock_is_behind_the_last_publication() {
     for back in [HOUR, 100 * 24 * HOUR, YEARS] {
         node.clock.set(right - back);
         assert!(is_clock_behind(node.try_to_upload("gw/2/a.bin").await), "{back:?}");
-        assert!(is_clock_behind(node.app.yank_image(&path, &Precondition::default()).await), "{back:?}");
+        assert!(
+            is_clock_behind(node.app.yank_image(&path, &Precondition::default()).await),
+            "{back:?}"
+        );
         assert!(node.app.check_ready().await.is_err(), "{back:?}");
         assert_eq!(node.state.stored_files(), before, "{back:?}");
     }
@@ -92,7 +95,10 @@ async fn what_was_signed_while_the_clock_was_ahead_is_signed_again_once_it_is_ri
         node.upload("gw/2/a.bin").await;
         let again = node.versions();
         assert!(again.timestamp > ahead.timestamp && again.snapshot > ahead.snapshot, "{again:?}");
-        assert!(again.targets > ahead.targets && again.bin > ahead.bin && again.root > ahead.root, "{again:?}");
+        assert!(
+            again.targets > ahead.targets && again.bin > ahead.bin && again.root > ahead.root,
+            "{again:?}"
+        );
         let now = node.clock.now();
         let names = [
             ("timestamp.json".to_owned(), 1),
@@ -105,7 +111,10 @@ async fn what_was_signed_while_the_clock_was_ahead_is_signed_again_once_it_is_ri
             assert!(expiry(&node.read(&name)) <= now + days * 24 * HOUR, "{name}");
         }
         let files = StaticFiles::serve(&node.state.blob("")).await;
-        assert_eq!(files.repository().await.versions(), [again.root, again.timestamp, again.snapshot]);
+        assert_eq!(
+            files.repository().await.versions(),
+            [again.root, again.timestamp, again.snapshot]
+        );
         node.close().await.assert_clean().await;
     }
 }
@@ -123,7 +132,8 @@ async fn the_last_day_of_the_year_9999_is_a_day_like_any_other() {
     assert!(!maintaining.is_finished(), "it goes on");
     maintaining.abort();
     let _ = maintaining.await;
-    let timestamp: Value = serde_json::from_slice(&fs::read(node.state.blob("timestamp.json")).unwrap()).unwrap();
+    let timestamp: Value =
+        serde_json::from_slice(&fs::read(node.state.blob("timestamp.json")).unwrap()).unwrap();
     assert!(timestamp["signed"]["expires"].as_str().unwrap().starts_with("9999-12-30T"));
     node.close().await;
 }
@@ -133,7 +143,12 @@ async fn a_vehicles_metadata_is_held_to_the_same_time() {
     let node = Node::open(TestState::new(), NEVER).await;
     let ecu = TestEcu::new("ecu-1", "gw-mk3").record("primary");
     let input = serde_json::from_value(json!({ "vin": "VIN1", "ecus": [ecu] })).unwrap();
-    let by = Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None, request_id: None };
+    let by = Principal {
+        id: "test".into(),
+        role: AccessRole::Engineer,
+        path_prefix: None,
+        request_id: None,
+    };
     node.app.register_vehicle(input, &by).await.unwrap();
     let vin: VehicleId = "VIN1".parse().unwrap();
     let timestamp = async || {
@@ -144,7 +159,11 @@ async fn a_vehicles_metadata_is_held_to_the_same_time() {
     let first = timestamp().await;
     let right = node.clock.now();
     node.clock.set(right - YEARS);
-    assert_eq!(timestamp().await, first, "what is there is as good as it was, and nothing is signed");
+    assert_eq!(
+        timestamp().await,
+        first,
+        "what is there is as good as it was, and nothing is signed"
+    );
     node.clock.set(right + YEARS);
     let ahead = timestamp().await;
     assert!(expiry(&ahead) > right + YEARS);

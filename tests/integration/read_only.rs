@@ -1,4 +1,5 @@
-//! A state directory that can only be read, as on a read-only mount or in a snapshot: what only reads works there.
+//! A state directory that can only be read, as on a read-only mount or in a snapshot: what only
+//! reads works there.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -24,7 +25,8 @@ fn freeze(state: &TestState) {
     let mut folders = vec![root.to_owned()];
     for name in files_below(root) {
         let path = root.join(name);
-        folders.extend(path.ancestors().take_while(|path| *path != root).skip(1).map(Path::to_owned));
+        folders
+            .extend(path.ancestors().take_while(|path| *path != root).skip(1).map(Path::to_owned));
         set(&path, fs::metadata(&path).unwrap().permissions().mode() & 0o555);
     }
     folders.iter().for_each(|folder| set(folder, 0o555));
@@ -88,12 +90,14 @@ async fn fsck_export_and_token_list_only_read() {
     assert_eq!(files_below(state.path()), before, "nothing was added");
 }
 
-/// A snapshot of the file system under a running server: what was committed last is in the catalog's log.
+/// A snapshot of the file system under a running server: what was committed last is in the
+/// catalog's log.
 #[tokio::test]
 async fn a_snapshot_of_a_running_server_can_be_looked_at() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
-    let snapshot = TestState { folder: tempfile::tempdir().unwrap(), tokens: server.state.tokens.clone() };
+    let snapshot =
+        TestState { folder: tempfile::tempdir().unwrap(), tokens: server.state.tokens.clone() };
     for name in files_below(server.state.path()) {
         let file = snapshot.path().join(&name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -109,6 +113,9 @@ async fn a_snapshot_of_a_running_server_can_be_looked_at() {
     let findings: Value = serde_json::from_slice(&fsck.stdout).unwrap();
     let problems = findings["problems"].as_array().unwrap();
     // Two names of each target are two files here, as after `cp -r`.
-    assert!(problems.iter().all(|problem| problem.as_str().unwrap().contains("is a copy of it")), "{problems:?}");
+    assert!(
+        problems.iter().all(|problem| problem.as_str().unwrap().contains("is a copy of it")),
+        "{problems:?}"
+    );
     assert_eq!(problems.len(), 2, "{problems:?}");
 }

@@ -30,7 +30,9 @@ async fn a_key_is_registered_listed_used_and_removed() {
     let server = TestServer::start().await;
     let before = list(&server).await;
     let key = private_key("snakeoil_p256_other");
-    let answer = register(&server, &["gw-mk9", "gw-mk8"], key_file("snakeoil_p256_other.pub.pem").into()).await;
+    let answer =
+        register(&server, &["gw-mk9", "gw-mk8"], key_file("snakeoil_p256_other.pub.pem").into())
+            .await;
     assert_eq!((answer.status, answer.json()), (201, json!({ "kid": key.kid().as_str() })));
     let after = list(&server).await;
     let new: Vec<_> = after.iter().filter(|entry| !before.contains(entry)).collect();
@@ -55,8 +57,14 @@ async fn a_key_is_registered_listed_used_and_removed() {
     remove("").await.refused(404, "recipient_not_found");
     assert_eq!(list(&server).await, before);
     let path = "/api/v1/images/gw/2/a.bin?hardware_id=gw-mk9&version=1&release_counter=1";
-    send(server.request_as(Engineer, Method::PUT, path).body("x")).await.refused(422, "no_recipient");
-    assert_eq!(server.open("gw/1/a.bin", "snakeoil_p256_other").await, b"for gw-mk9", "what is sealed stays so");
+    send(server.request_as(Engineer, Method::PUT, path).body("x"))
+        .await
+        .refused(422, "no_recipient");
+    assert_eq!(
+        server.open("gw/1/a.bin", "snakeoil_p256_other").await,
+        b"for gw-mk9",
+        "what is sealed stays so"
+    );
 }
 
 #[tokio::test]
@@ -64,7 +72,8 @@ async fn registering_again_is_200_and_changes_nothing() {
     let server = TestServer::start().await;
     let before = list(&server).await;
     for name in ["snakeoil_p256", "snakeoil_rsa2048"] {
-        let (pem, jwk) = (key_file(&format!("{name}.pub.pem")), private_key(name).public().to_jwk());
+        let (pem, jwk) =
+            (key_file(&format!("{name}.pub.pem")), private_key(name).public().to_jwk());
         for form in [Value::String(pem), Value::String(jwk.to_string()), jwk] {
             let answer = register(&server, &["gw-mk3"], form).await;
             assert_eq!(answer.status, 200, "{answer:?}");
@@ -73,7 +82,11 @@ async fn registering_again_is_200_and_changes_nothing() {
     }
     assert_eq!(list(&server).await, before);
     let rsa = private_key("snakeoil_rsa2048").public().to_jwk();
-    assert_eq!(register(&server, &["gw-mk3", "gw-mk4"], rsa).await.status, 201, "it is new for gw-mk4");
+    assert_eq!(
+        register(&server, &["gw-mk3", "gw-mk4"], rsa).await.status,
+        201,
+        "it is new for gw-mk4"
+    );
 }
 
 #[tokio::test]
@@ -89,7 +102,8 @@ async fn public_members_are_all_that_is_kept_of_a_jwk() {
     assert_eq!(entry["public_key"], private_key("snakeoil_rsa3072").public().to_jwk());
 }
 
-/// A key that is refused: its name, what is sent, what the answer says, and what must be found nowhere afterwards.
+/// A key that is refused: its name, what is sent, what the answer says, and what must be found
+/// nowhere afterwards.
 struct Refused {
     name: &'static str,
     key: Value,
@@ -142,18 +156,29 @@ fn unfit_keys() -> Vec<Refused> {
     };
     let weak = |bytes: usize| json!({ "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(vec![0xc5; bytes]) });
     let ed25519 = [&hex::decode("302a300506032b6570032100").unwrap()[..], &[7; 32]].concat();
-    let ed25519 = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(ed25519));
+    let ed25519 = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(ed25519)
+    );
     vec![
         Refused::new("RSA of 1024 bits", weak(128), "an RSA key of 1024 bits is too weak"),
         Refused::new("RSA of 2040 bits", weak(255), "an RSA key of 2040 bits is too weak"),
         Refused::new("RSA of 8192 bits", weak(1024), "too large"),
-        Refused::new("off the curve", with("x", URL_SAFE_NO_PAD.encode([7; 32]).into()), "not a point on the curve"),
+        Refused::new(
+            "off the curve",
+            with("x", URL_SAFE_NO_PAD.encode([7; 32]).into()),
+            "not a point on the curve",
+        ),
         Refused::new("another curve", with("crv", "P-384".into()), "P-384"),
         Refused::new("use: sig", with("use", "sig".into()), "a signing key"),
         Refused::new("key_ops: verify", with("key_ops", json!(["verify"])), "a signing key"),
         Refused::new("alg: ES256", with("alg", "ES256".into()), ""),
         Refused::new("Ed25519", ed25519, "signing key"),
-        Refused::new("OKP", json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([7; 32]) }), ""),
+        Refused::new(
+            "OKP",
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([7; 32]) }),
+            "",
+        ),
         Refused::new(
             "oct",
             json!({ "kty": "oct", "k": "c2VjcmV0IG9mIG9jdGV0cyB0aGF0IG5vYm9keSBrbm93cw" }),
@@ -161,13 +186,18 @@ fn unfit_keys() -> Vec<Refused> {
         )
         .secret("c2VjcmV0IG9mIG9jdGV0cyB0aGF0IG5vYm9keSBrbm93cw"),
         Refused::new("nothing", "", "neither PEM nor a JWK"),
-        Refused::new("garbage", "garbage-8d1f that is no key", "neither PEM nor a JWK").secret("garbage-8d1f"),
+        Refused::new("garbage", "garbage-8d1f that is no key", "neither PEM nor a JWK")
+            .secret("garbage-8d1f"),
         Refused::new(
             "a certificate",
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
             "a certificate",
         ),
-        Refused::new("damaged PEM", "-----BEGIN PUBLIC KEY-----\nMIIB!\n-----END PUBLIC KEY-----\n", "damaged"),
+        Refused::new(
+            "damaged PEM",
+            "-----BEGIN PUBLIC KEY-----\nMIIB!\n-----END PUBLIC KEY-----\n",
+            "damaged",
+        ),
         Refused::new("a number", 42, "neither PEM nor a JWK"),
         Refused::new("a list", json!([p256]), "more than one key"),
         Refused::new("an empty object", json!({}), "no `kty`"),
@@ -211,7 +241,8 @@ async fn a_private_key_in_the_wrong_place_is_not_echoed_either() {
         pem.clone(),
     ] {
         let request = server.request_as(Engineer, Method::POST, "/api/v1/recipients");
-        let answer = send(request.header("content-type", "application/json").body(body.clone())).await;
+        let answer =
+            send(request.header("content-type", "application/json").body(body.clone())).await;
         answer.refused(400, "bad_json");
         assert!(!String::from_utf8_lossy(&answer.body).contains(secret), "{body}: {answer:?}");
     }
@@ -240,7 +271,8 @@ async fn hardware_ids_are_checked() {
     let key = || Value::from(key_file("snakeoil_p256_other.pub.pem"));
     register(&server, &[], key()).await.refused(400, "hardware_ids_missing");
     for bad in ["", "gw mk3", "gw\n", "gw-é", &"x".repeat(65)] {
-        let detail = register(&server, &["gw-mk3", bad], key()).await.refused(400, "bad_hardware_id");
+        let detail =
+            register(&server, &["gw-mk3", bad], key()).await.refused(400, "bad_hardware_id");
         assert!(detail.contains("`hardware_id` must"), "{bad}: {detail}");
     }
     assert_eq!(list(&server).await.len(), 2, "all or none");
@@ -253,15 +285,20 @@ async fn a_body_over_64_kib_is_refused() {
     assert!(answer.refused(413, "too_large").contains("65536"), "{answer:?}");
 }
 
-/// A key that signs metadata must not receive, too (Uptane 2.1.0, 5.2.2: each role has keys of its own).
+/// A key that signs metadata must not receive, too (Uptane 2.1.0, 5.2.2: each role has keys of its
+/// own).
 #[tokio::test]
 async fn a_role_key_is_refused_as_a_recipient() {
     let state = crate::state::TestState::prepared(|folder| {
-        let role_key = p256::SecretKey::from_pkcs8_pem(&key_file("snakeoil_p256_other.pem")).unwrap();
+        let role_key =
+            p256::SecretKey::from_pkcs8_pem(&key_file("snakeoil_p256_other.pem")).unwrap();
         let pem = role_key.to_pkcs8_pem(LineEnding::LF).unwrap();
         std::fs::DirBuilder::new().mode(0o700).create(folder.join("keys")).unwrap();
-        let file =
-            std::fs::File::options().write(true).create_new(true).mode(0o600).open(folder.join("keys/timestamp.pem"));
+        let file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(folder.join("keys/timestamp.pem"));
         file.unwrap().write_all(pem.as_bytes()).unwrap();
     });
     let server = TestServer::on(state, |_| ()).await;

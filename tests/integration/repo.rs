@@ -54,13 +54,28 @@ async fn files_have_the_headers_that_caches_need() {
         assert_eq!(answer.header("content-type"), Some(content_type), "{name}");
         assert_eq!(answer.header("cache-control"), Some(cache_control), "{name}");
         assert_eq!(answer.header("accept-ranges"), Some("bytes"), "{name}");
-        assert_eq!(answer.header("etag"), Some(&*format!("\"{}\"", sha256_hex(&answer.body))), "{name}");
+        assert_eq!(
+            answer.header("etag"),
+            Some(&*format!("\"{}\"", sha256_hex(&answer.body))),
+            "{name}"
+        );
         assert_eq!(answer.header("last-modified").is_some(), name != "timestamp.json", "{name}");
-        assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()), "{name}");
+        assert_eq!(
+            answer.header("content-length"),
+            Some(&*answer.body.len().to_string()),
+            "{name}"
+        );
 
         let head = send(server.request(Method::HEAD, &format!("/repo/{name}"))).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{name}");
-        for header in ["content-type", "cache-control", "accept-ranges", "etag", "last-modified", "content-length"] {
+        for header in [
+            "content-type",
+            "cache-control",
+            "accept-ranges",
+            "etag",
+            "last-modified",
+            "content-length",
+        ] {
             assert_eq!(head.header(header), answer.header(header), "HEAD {name}: {header}");
         }
     }
@@ -76,13 +91,24 @@ async fn metadata_comes_in_gzip_to_whoever_reads_it() {
     };
     let none = ("x-none", "");
     let plain = get(&server, "1.targets.json").await;
-    assert_eq!((plain.header("vary"), plain.header("content-encoding")), (Some("Accept-Encoding"), None));
+    assert_eq!(
+        (plain.header("vary"), plain.header("content-encoding")),
+        (Some("Accept-Encoding"), None)
+    );
     let etag = plain.header("etag").unwrap().trim_matches('"');
 
     let coded = ask(Method::GET, "1.targets.json", "br, gzip", none).await;
-    assert_eq!((coded.header("vary"), coded.header("content-encoding")), (Some("Accept-Encoding"), Some("gzip")));
+    assert_eq!(
+        (coded.header("vary"), coded.header("content-encoding")),
+        (Some("Accept-Encoding"), Some("gzip"))
+    );
     assert_eq!(coded.header("content-length"), Some(&*coded.body.len().to_string()));
-    assert!(coded.body.len() * 2 < plain.body.len(), "{} bytes of {}", coded.body.len(), plain.body.len());
+    assert!(
+        coded.body.len() * 2 < plain.body.len(),
+        "{} bytes of {}",
+        coded.body.len(),
+        plain.body.len()
+    );
     let mut read = Vec::new();
     GzDecoder::new(&coded.body[..]).read_to_end(&mut read).unwrap();
     assert_eq!(read, plain.body);
@@ -98,18 +124,29 @@ async fn metadata_comes_in_gzip_to_whoever_reads_it() {
     assert_eq!((known.status, known.header("content-encoding")), (304, None));
     let other = ask(Method::GET, "1.targets.json", "gzip", ("if-match", "\"another\"")).await;
     assert_eq!((other.status, other.header("content-encoding")), (412, None));
-    assert_eq!(ask(Method::GET, "1.targets.json", "identity", ("if-none-match", &coded_etag)).await.status, 200);
+    assert_eq!(
+        ask(Method::GET, "1.targets.json", "identity", ("if-none-match", &coded_etag)).await.status,
+        200
+    );
 
     // A part is one of the plain file, and who refuses gzip gets none.
     let part = ask(Method::GET, "1.targets.json", "gzip", ("range", "bytes=0-9")).await;
-    assert_eq!((part.status, part.header("content-encoding"), &part.body[..]), (206, None, &plain.body[..10]));
-    // Both codings have one date, which must not join a part of this one to a part of the other (RFC 9110, 8.8.1).
+    assert_eq!(
+        (part.status, part.header("content-encoding"), &part.body[..]),
+        (206, None, &plain.body[..10])
+    );
+    // Both codings have one date, which must not join a part of this one to a part of the other
+    // (RFC 9110, 8.8.1).
     let resume = server.request(Method::GET, "/repo/1.targets.json").header("range", "bytes=10-");
     let resumed = send(resume.header("if-range", plain.header("last-modified").unwrap())).await;
     assert_eq!((resumed.status, &resumed.body), (200, &plain.body));
     for refused in ["", "identity", "gzip;q=0", "br", "gzip;q=0.1, identity", "nonsense;;"] {
         let answer = ask(Method::GET, "1.targets.json", refused, none).await;
-        assert_eq!((answer.header("content-encoding"), &answer.body), (None, &plain.body), "{refused:?}");
+        assert_eq!(
+            (answer.header("content-encoding"), &answer.body),
+            (None, &plain.body),
+            "{refused:?}"
+        );
     }
     for name in ["timestamp.json", &published.image, &published.envelope] {
         let answer = ask(Method::GET, name, "gzip", none).await;
@@ -159,12 +196,17 @@ async fn a_name_may_be_percent_encoded() {
     let server = TestServer::start().await;
     let published = publish_large(&server).await;
     let sealed = server.download(&published.image).await;
-    for encoded in
-        [published.image.replace('+', "%2B"), published.image.replace('/', "%2F"), every_byte(&published.image)]
-    {
+    for encoded in [
+        published.image.replace('+', "%2B"),
+        published.image.replace('/', "%2F"),
+        every_byte(&published.image),
+    ] {
         assert!(server.download(&encoded).await == sealed, "{encoded}");
     }
-    assert_eq!(server.download("%74imestamp%2Ejson").await, server.download("timestamp.json").await);
+    assert_eq!(
+        server.download("%74imestamp%2Ejson").await,
+        server.download("timestamp.json").await
+    );
 }
 
 fn every_byte(name: &str) -> String {
@@ -195,7 +237,10 @@ async fn nothing_outside_the_repository_is_served() {
         "/repo/%FF%FE",
         "/repo/secret.txt",
     ] {
-        server.raw(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await.refused(404, "file_not_found");
+        server
+            .raw(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .await
+            .refused(404, "file_not_found");
     }
 }
 
@@ -206,7 +251,9 @@ async fn reading_can_be_made_to_take_a_token() {
     let url = image["sealed"]["url"].as_str().unwrap();
     for path in ["/repo/timestamp.json", "/repo/1.root.json", "/repo/nothing", url] {
         send(server.request(Method::GET, path)).await.refused(401, "unauthenticated");
-        send(server.request(Method::GET, path).bearer_auth("motorcade_guess")).await.refused(401, "unauthenticated");
+        send(server.request(Method::GET, path).bearer_auth("motorcade_guess"))
+            .await
+            .refused(401, "unauthenticated");
         assert_eq!(send(server.request(Method::HEAD, path)).await.status, 401);
     }
     send(server.request_as(AccessRole::Enroller, Method::GET, url)).await.refused(403, "forbidden");
@@ -226,7 +273,11 @@ async fn targets_can_be_redirected() {
         let answer = get(&server, name).await;
         assert_eq!(answer.status, 307, "{answer:?}");
         let location = format!("https://cdn.example/blobs/{}", published.image);
-        assert_eq!(answer.header("location"), Some(&*location), "the name that the blob directory has");
+        assert_eq!(
+            answer.header("location"),
+            Some(&*location),
+            "the name that the blob directory has"
+        );
     }
     get(&server, &published_name(IMAGE, &"0".repeat(64))).await.refused(404, "file_not_found");
     get(&server, "timestamp.json").await.expect(200);
@@ -235,12 +286,16 @@ async fn targets_can_be_redirected() {
 
 #[tokio::test]
 async fn nginx_can_be_told_to_carry_targets() {
-    let server = TestServer::configured(|config| config.targets_accel = Some("/blobs/".into())).await;
+    let server =
+        TestServer::configured(|config| config.targets_accel = Some("/blobs/".into())).await;
     let published = publish_large(&server).await;
     for name in [&published.image, &published.image_alias] {
         let answer = get(&server, name).await;
         assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
-        assert_eq!(answer.header("x-accel-redirect"), Some(&*format!("/blobs/{}", published.image)));
+        assert_eq!(
+            answer.header("x-accel-redirect"),
+            Some(&*format!("/blobs/{}", published.image))
+        );
         let sha256 = name.split(['/', '.']).find(|part| part.len() == 64).unwrap();
         assert_eq!(answer.header("etag"), Some(&*format!("\"{sha256}\"")));
         assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"));

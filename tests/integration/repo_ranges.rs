@@ -1,4 +1,5 @@
-//! `/repo/…`: ranges and conditions (RFC 9110, 13 and 14), on a blob that is streamed and on one that is in memory.
+//! `/repo/…`: ranges and conditions (RFC 9110, 13 and 14), on a blob that is streamed and on one
+//! that is in memory.
 
 use reqwest::Method;
 
@@ -28,7 +29,8 @@ impl Files {
 
     async fn ask(&self, method: Method, file: usize, headers: &[(&str, &str)]) -> Answer {
         let request = self.server.request(method, &self.paths[file]);
-        send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+        send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+            .await
     }
 
     async fn get(&self, file: usize, headers: &[(&str, &str)]) -> Answer {
@@ -74,7 +76,11 @@ async fn several_ranges_are_a_multipart_body() {
         assert_eq!(answer.status, 206);
         assert_eq!(answer.header("content-range"), None);
         assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()));
-        let boundary = answer.header("content-type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let boundary = answer
+            .header("content-type")
+            .unwrap()
+            .strip_prefix("multipart/byteranges; boundary=")
+            .unwrap();
         let mut expected = Vec::new();
         for part in [0..10, 100..200, length - 50..length] {
             let preamble = format!(
@@ -96,11 +102,19 @@ async fn a_range_past_the_end_is_416() {
     let files = Files::publish().await;
     for (file, body) in files.bodies.iter().enumerate() {
         let length = body.len();
-        let past = [format!("bytes={length}-"), format!("bytes={}-{}", length + 5, length + 9), "bytes=-0".into()];
+        let past = [
+            format!("bytes={length}-"),
+            format!("bytes={}-{}", length + 5, length + 9),
+            "bytes=-0".into(),
+        ];
         for range in past.iter().map(String::as_str).chain(["bytes=99999999999999999999-"]) {
             let answer = files.get(file, &[("range", range)]).await;
             assert_eq!(answer.status, 416, "{range}");
-            assert_eq!(answer.header("content-range"), Some(&*format!("bytes */{length}")), "{range}");
+            assert_eq!(
+                answer.header("content-range"),
+                Some(&*format!("bytes */{length}")),
+                "{range}"
+            );
             assert!(answer.body.len() < 1000, "{range}");
         }
     }
@@ -109,7 +123,8 @@ async fn a_range_past_the_end_is_416() {
 #[tokio::test]
 async fn a_range_that_can_t_be_read_or_is_greedy_gets_the_whole() {
     let files = Files::publish().await;
-    let many: String = (0..20).map(|number| format!("{}-{},", number * 10, number * 10 + 1)).collect();
+    let many: String =
+        (0..20).map(|number| format!("{}-{},", number * 10, number * 10 + 1)).collect();
     let (greedy, endless) = (format!("bytes={many}"), format!("bytes={}", "0-1,".repeat(5000)));
     for range in [
         "bytes",
@@ -204,7 +219,10 @@ async fn a_client_that_has_the_file_gets_304() {
         ] {
             assert_eq!(files.get(file, headers).await.status, 200, "{headers:?}");
         }
-        assert_eq!(files.get(file, &[("if-none-match", etag), ("range", "bytes=0-9")]).await.status, 304);
+        assert_eq!(
+            files.get(file, &[("if-none-match", etag), ("range", "bytes=0-9")]).await.status,
+            304
+        );
     }
 }
 
@@ -225,18 +243,24 @@ async fn a_client_that_wants_another_file_gets_412() {
             let answer = files.get(file, headers).await;
             assert_eq!((answer.status, answer.body.len()), (412, 0), "{headers:?}");
         }
-        for headers in [&[("if-match", etag)][..], &[("if-match", "*")], &[("if-unmodified-since", "no date")]] {
+        for headers in
+            [&[("if-match", etag)][..], &[("if-match", "*")], &[("if-unmodified-since", "no date")]]
+        {
             assert_eq!(files.get(file, headers).await.status, 200, "{headers:?}");
         }
-        assert_eq!(files.get(file, &[("if-match", etag), ("range", "bytes=0-9")]).await.status, 206);
+        assert_eq!(
+            files.get(file, &[("if-match", etag), ("range", "bytes=0-9")]).await.status,
+            206
+        );
     }
 }
 
 #[tokio::test]
 async fn the_timestamp_is_revalidated_by_its_tag() {
     let server = TestServer::start().await;
-    let ask =
-        async |tag: &str| send(server.request(Method::GET, "/repo/timestamp.json").header("if-none-match", tag)).await;
+    let ask = async |tag: &str| {
+        send(server.request(Method::GET, "/repo/timestamp.json").header("if-none-match", tag)).await
+    };
     let first = ask("\"none\"").await;
     let etag = first.header("etag").unwrap().to_owned();
     assert_eq!(ask(&etag).await.status, 304);

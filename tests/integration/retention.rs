@@ -11,8 +11,10 @@ use crate::state::{BINS, TestState};
 fn set_timestamp_days(state: &TestState, from: u32, to: u32) {
     let path = state.path().join("metadata/policy.toml");
     let text = fs::read_to_string(&path).unwrap();
-    let changed =
-        text.replace(&format!("[timestamp]\nexpires_days = {from}\n"), &format!("[timestamp]\nexpires_days = {to}\n"));
+    let changed = text.replace(
+        &format!("[timestamp]\nexpires_days = {from}\n"),
+        &format!("[timestamp]\nexpires_days = {to}\n"),
+    );
     assert_ne!(changed, text);
     fs::write(path, changed).unwrap();
 }
@@ -20,7 +22,8 @@ fn set_timestamp_days(state: &TestState, from: u32, to: u32) {
 /// Everything that a client asks for that has read `timestamp`.
 fn led_to(node: &Node, timestamp: &Value) -> Vec<String> {
     let snapshot = format!("{}.snapshot.json", timestamp["meta"]["snapshot.json"]["version"]);
-    let listed: Value = serde_json::from_slice(&fs::read(node.state.blob(&snapshot)).unwrap()).unwrap();
+    let listed: Value =
+        serde_json::from_slice(&fs::read(node.state.blob(&snapshot)).unwrap()).unwrap();
     let listed = listed["signed"]["meta"].as_object().unwrap().clone();
     let files = listed.iter().map(|(file, described)| format!("{}.{file}", described["version"]));
     files.chain([snapshot]).collect()
@@ -66,7 +69,8 @@ async fn many_publications_leave_no_more_than_a_client_may_still_ask_for() {
     }
     node.clock.advance_hours(1);
     node.app.remove_superseded_metadata().await.unwrap();
-    let metadata = node.state.stored_files().into_iter().filter(|name| !name.starts_with("targets/"));
+    let metadata =
+        node.state.stored_files().into_iter().filter(|name| !name.starts_with("targets/"));
     let metadata = metadata.filter(|name| !name.ends_with("root.json")).count();
     // Of the last 65 timestamps: a snapshot and two bins each, besides what hasn't changed.
     assert!(metadata <= 65 * 3 + BINS + 2, "{metadata} files");

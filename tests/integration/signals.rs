@@ -34,7 +34,12 @@ impl Binary {
         let child = Command::new(env!("CARGO_BIN_EXE_motorcade"))
             .arg("serve")
             .args(["--data-dir".as_ref(), state.path().as_os_str()])
-            .args(["--listen", &address.to_string(), "--tls-listen", &files.config.listen.to_string()])
+            .args([
+                "--listen",
+                &address.to_string(),
+                "--tls-listen",
+                &files.config.listen.to_string(),
+            ])
             .args(["--tls-cert".as_ref(), files.config.certificate.as_os_str()])
             .args(["--tls-key".as_ref(), files.config.key.as_os_str()])
             .env("NOTIFY_SOCKET", socket)

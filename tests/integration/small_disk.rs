@@ -83,18 +83,27 @@ async fn inodes_are_kept_for_metadata_and_readiness_says_when_none_is_left() {
     };
     let refused = refused.refused(507, "storage_full");
     assert!(refused.contains("inodes"), "{refused}");
-    assert!(accepted > 2 && disk.free() > BINS as u64 * 2, "{accepted} were accepted, {} are left", disk.free());
+    assert!(
+        accepted > 2 && disk.free() > BINS as u64 * 2,
+        "{accepted} were accepted, {} are left",
+        disk.free()
+    );
     assert!(server.repository().await.find("gw/0/a.bin").is_some());
     server.get("/readyz").await.expect(200);
 
-    let yank = |path: &str| server.request_as(AccessRole::Engineer, Method::DELETE, &format!("/api/v1/images/{path}"));
+    let yank = |path: &str| {
+        server.request_as(AccessRole::Engineer, Method::DELETE, &format!("/api/v1/images/{path}"))
+    };
     send(yank("gw/0/a.bin")).await.expect(204); // there is room for that
     let taken = disk.take_all();
     send(yank("gw/1/a.bin")).await.refused(507, "storage_full");
     let why = server.get("/readyz").await.refused(503, "not_published");
     assert!(why.contains("no space"), "{why}");
     fs::remove_dir_all(taken).unwrap();
-    eventually("it is published once there is room", async || server.get("/readyz").await.status == 200).await;
+    eventually("it is published once there is room", async || {
+        server.get("/readyz").await.status == 200
+    })
+    .await;
     assert!(server.repository().await.find("gw/1/a.bin").is_none());
     server.stop().assert_clean().await;
 }

@@ -12,8 +12,8 @@ use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
 use motorcade::model::RecipientRecord;
 use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
 use motorcade::uptane::policy::Policy;
-use sqlx::{Connection, Executor};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use crate::app::eventually;
@@ -21,7 +21,8 @@ use crate::app::eventually;
 /// The hardware id that has recipients.
 pub(crate) const HARDWARE_ID: &str = "gw-mk3";
 
-/// Hash bins of the repository: fewer than by default, since each is a file that has to reach the disk.
+/// Hash bins of the repository: fewer than by default, since each is a file that has to reach the
+/// disk.
 pub(crate) const BINS: usize = 16;
 
 /// A token of each role.
@@ -46,7 +47,8 @@ impl Tokens {
     }
 }
 
-/// A state directory with tokens of every role and two recipients for [`HARDWARE_ID`]; removed when dropped.
+/// A state directory with tokens of every role and two recipients for [`HARDWARE_ID`]; removed when
+/// dropped.
 pub(crate) struct TestState {
     pub(crate) folder: TempDir,
     pub(crate) tokens: Tokens,
@@ -78,8 +80,8 @@ impl TestState {
         self.folder.path()
     }
 
-    /// Waits until all of the catalog is in its file, soon after its server has stopped: connections that close at
-    /// once can each leave the log to the other.
+    /// Waits until all of the catalog is in its file, soon after its server has stopped:
+    /// connections that close at once can each leave the log to the other.
     pub(crate) async fn catalog_closed(&self) {
         let url = format!("sqlite://{}", self.path().join("catalog.sqlite").display());
         let log = self.path().join("catalog.sqlite-wal");
@@ -150,14 +152,20 @@ impl TestState {
         fs::write(self.path().join("catalog.sqlite"), bytes).unwrap();
     }
 
-    /// Asserts that the catalog knows no blob that waits for its image, and that fsck finds nothing.
+    /// Asserts that the catalog knows no blob that waits for its image, and that fsck finds
+    /// nothing.
     pub(crate) async fn assert_clean(&self) {
         let catalog = self.dir().open_catalog().await.unwrap();
         let pending = catalog.pending_blobs().await.unwrap();
         catalog.close().await;
         assert_eq!(pending, Vec::<String>::new());
         assert_eq!(self.staged_files(), BTreeSet::new());
-        let findings = motorcade::app::fsck::check(&self.dir(), motorcade::app::fsck::Damaged::Report, |_, _| ()).await;
+        let findings = motorcade::app::fsck::check(
+            &self.dir(),
+            motorcade::app::fsck::Damaged::Report,
+            |_, _| (),
+        )
+        .await;
         assert_eq!(findings.unwrap().problems, Vec::<String>::new());
     }
 }
@@ -188,8 +196,12 @@ impl Template {
         state.init(Arc::new(SystemClock)).await.unwrap();
         let catalog = state.open_catalog().await.unwrap();
         let now = SystemClock.now();
-        let create =
-            async |role| access::create_token(&catalog, NewToken::of(role, "test"), now).await.unwrap().to_string();
+        let create = async |role| {
+            access::create_token(&catalog, NewToken::of(role, "test"), now)
+                .await
+                .unwrap()
+                .to_string()
+        };
         let tokens = Tokens {
             uploader: create(AccessRole::Uploader).await,
             engineer: create(AccessRole::Engineer).await,

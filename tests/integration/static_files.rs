@@ -49,7 +49,8 @@ async fn answer(stream: TcpStream, folder: PathBuf) -> std::io::Result<()> {
         let mut line = String::new();
         while stream.read_line(&mut line).await? > 2 {
             if let Some(path) = line.strip_prefix("GET ") {
-                target = path.split(' ').next().unwrap_or_default().trim_start_matches('/').to_owned();
+                target =
+                    path.split(' ').next().unwrap_or_default().trim_start_matches('/').to_owned();
             }
             line.clear();
         }
@@ -60,7 +61,11 @@ async fn answer(stream: TcpStream, folder: PathBuf) -> std::io::Result<()> {
             Ok(body) => ("200 OK", body),
             Err(_) => ("404 Not Found", Vec::new()),
         };
-        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
+        stream
+            .write_all(
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+            )
+            .await?;
         stream.write_all(&body).await?;
         stream.flush().await?;
     }

@@ -1,4 +1,5 @@
-//! Certificates and revocation lists while the server runs: what is replaced is noticed, and what can't be used is not.
+//! Certificates and revocation lists while the server runs: what is replaced is noticed, and what
+//! can't be used is not.
 
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ async fn is_served(client: &Client, files: &TlsFiles) -> bool {
 
 async fn metric(server: &TestServer, name: &str) -> i64 {
     let text = server.metrics().await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_else(|| panic!("no {name} in {text}"));
     line.trim().parse().unwrap()
 }
 
@@ -35,7 +39,8 @@ async fn a_vehicle_that_is_revoked_later_is_refused_without_a_restart() {
     assert!(is_served(&revoked, &files).await);
     assert!(is_served(&other, &files).await);
     files.write("crl.pem", ca.revoke(&[1, 99], 2099).pem().unwrap());
-    // Its connection was there before, and is of no use any more; nor is the session that it remembers.
+    // Its connection was there before, and is of no use any more; nor is the session that it
+    // remembers.
     eventually("it is refused", async || !is_served(&revoked, &files).await).await;
     for _ in 0..3 {
         assert!(!is_served(&revoked, &files).await);
@@ -59,7 +64,10 @@ async fn a_file_that_cannot_be_used_leaves_in_force_what_was() {
     for bad in [b"".to_vec(), b"not a list".to_vec(), ca.pem.clone().into_bytes()] {
         files.write("crl.pem", bad);
         let before = Log::text().matches("TLS files can't be used").count();
-        eventually("it is told", async || Log::text().matches("TLS files can't be used").count() > before).await;
+        eventually("it is told", async || {
+            Log::text().matches("TLS files can't be used").count() > before
+        })
+        .await;
         assert!(!is_served(&revoked, &files).await);
         assert!(is_served(&other, &files).await);
     }
@@ -82,7 +90,10 @@ async fn once_the_list_is_too_old_no_client_certificate_is_believed() {
         // Who comes without a certificate was never on the list.
         let request = client(&ca, None).get(files.url(TARGETS)).bearer_auth(&vehicle.token);
         assert_eq!(request.send().await.unwrap().status(), 200);
-        assert!(metric(&server, "motorcade_tls_expiry_seconds{file=\"client_crl\"}").await < -5 * 365 * 24 * 60 * 60);
+        assert!(
+            metric(&server, "motorcade_tls_expiry_seconds{file=\"client_crl\"}").await
+                < -5 * 365 * 24 * 60 * 60
+        );
         let refused = "motorcade_tls_handshakes_refused_total{reason=\"revocation_list_expired\"}";
         assert_eq!(metric(&server, refused).await > 0, !is_believed);
     }
@@ -97,7 +108,8 @@ async fn a_new_server_certificate_is_shown_without_a_restart() {
     let healthz = async |ca: &Ca| client(ca, None).get(files.url("/healthz")).send().await.is_ok();
     assert!(healthz(&old).await);
     assert!(!healthz(&new).await);
-    // Key and certificate don't change at one moment, and between them nothing else may be shown than before.
+    // Key and certificate don't change at one moment, and between them nothing else may be shown
+    // than before.
     let (certificate, key) = new.issue("server", None);
     files.write("server.key", key);
     let told = "can't be used; what was read before stays in force";
@@ -119,7 +131,8 @@ async fn an_expired_server_certificate_is_told_of() {
     }));
     let (server, _) = files.serve(Cn).await;
     let path = files.config.certificate.display().to_string();
-    let told = |line: &str| line.contains("ERROR") && line.contains(&path) && line.contains("has expired");
+    let told =
+        |line: &str| line.contains("ERROR") && line.contains(&path) && line.contains("has expired");
     assert!(Log::text().lines().any(told));
     assert!(metric(&server, "motorcade_tls_expiry_seconds{file=\"server_certificate\"}").await < 0);
 }

@@ -67,7 +67,10 @@ async fn the_signed_metadata_says_what_was_uploaded() {
     let file = server.state.folder.path().join("downloaded");
     for target in [path.to_owned(), format!("{path}.jwe")] {
         repository.download(&target, &file).await.unwrap();
-        assert_eq!(std::fs::metadata(&file).unwrap().len(), repository.find(&target).unwrap().length);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().len(),
+            repository.find(&target).unwrap().length
+        );
     }
 }
 
@@ -80,7 +83,8 @@ async fn the_same_image_again_is_200_and_changes_nothing() {
     let again = server.upload("gw/1/a.bin", firmware.clone()).await;
     assert_eq!((again.status, again.json()), (200, first.clone()));
 
-    let with_digest = server.upload_request("gw/1/a.bin", "").header("repr-digest", repr_digest(&firmware));
+    let with_digest =
+        server.upload_request("gw/1/a.bin", "").header("repr-digest", repr_digest(&firmware));
     let again = send(with_digest.body(firmware)).await;
     assert_eq!((again.status, again.json()), (200, first));
     assert_eq!(server.state.stored_files(), files);
@@ -106,7 +110,8 @@ async fn other_bytes_under_a_taken_path_are_409() {
     let files = server.state.stored_files();
     let detail = server.upload("gw/1/a.bin", "two").await.refused(409, "image_exists");
     assert!(detail.contains("other bytes"), "{detail}");
-    let with_digest = server.upload_request("gw/1/a.bin", "").header("repr-digest", repr_digest(b"two"));
+    let with_digest =
+        server.upload_request("gw/1/a.bin", "").header("repr-digest", repr_digest(b"two"));
     send(with_digest.body("two")).await.refused(409, "image_exists");
     assert_eq!(server.state.stored_files(), files);
     assert_eq!(server.open("gw/1/a.bin", "snakeoil_p256").await, b"one");
@@ -121,11 +126,18 @@ async fn another_description_under_a_taken_path_is_409_and_names_the_field() {
         ("hardware_id=gw-mk3&version=1.0.0&release_counter=2", "release_counter"),
         ("hardware_id=gw-mk3&hardware_id=gw-mk4&version=1.0.0&release_counter=1", "hardware_id"),
         ("hardware_id=gw-mk3&version=1.0.0&release_counter=1&name=b", "name"),
-        ("hardware_id=gw-mk3&version=1.0.0&release_counter=1&target_format=OSTREE", "target_format"),
-        ("hardware_id=gw-mk3&version=1.0.0&release_counter=1&algorithm=AES256_GCM_HKDF_4KB", "algorithm"),
+        (
+            "hardware_id=gw-mk3&version=1.0.0&release_counter=1&target_format=OSTREE",
+            "target_format",
+        ),
+        (
+            "hardware_id=gw-mk3&version=1.0.0&release_counter=1&algorithm=AES256_GCM_HKDF_4KB",
+            "algorithm",
+        ),
     ] {
         let path = format!("/api/v1/images/gw/1/a.bin?{query}");
-        let answer = send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("one")).await;
+        let answer =
+            send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("one")).await;
         let detail = answer.refused(409, "image_exists");
         assert!(detail.contains(&format!("another {field}:")), "{query}: {detail}");
     }
@@ -147,9 +159,13 @@ async fn a_wrong_digest_is_422_and_nothing_is_kept() {
     let server = TestServer::start().await;
     let files = server.state.stored_files();
     for field in ["repr-digest", "content-digest"] {
-        let request = server.upload_request("gw/1/a.bin", "").header(field, repr_digest(b"what was meant"));
+        let request =
+            server.upload_request("gw/1/a.bin", "").header(field, repr_digest(b"what was meant"));
         let detail = send(request.body("what came")).await.refused(422, "digest_mismatch");
-        assert!(detail.contains(&sha256_hex(b"what came")) && detail.contains("nothing was kept"), "{detail}");
+        assert!(
+            detail.contains(&sha256_hex(b"what came")) && detail.contains("nothing was kept"),
+            "{detail}"
+        );
     }
     assert_eq!(server.state.stored_files(), files);
     server.get("/api/v1/images/gw/1/a.bin").await.refused(404, "image_not_found");
@@ -165,7 +181,9 @@ async fn a_digest_that_can_t_be_checked_is_400() {
         send(request.body("x")).await.refused(400, "bad_digest_field");
     }
     let both = server.upload_request("gw/1/a.bin", "").header("repr-digest", repr_digest(b"x"));
-    send(both.header("content-digest", repr_digest(b"y")).body("x")).await.refused(400, "bad_digest_field");
+    send(both.header("content-digest", repr_digest(b"y")).body("x"))
+        .await
+        .refused(400, "bad_digest_field");
 }
 
 #[tokio::test]
@@ -182,7 +200,8 @@ async fn a_bad_query_is_400_and_names_the_parameter() {
         ("hardware_id=gw-mk3&version=%C3%A9&release_counter=1", "`version` must not contain"),
     ] {
         let path = format!("/api/v1/images/gw/1/a.bin?{query}");
-        let answer = send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
+        let answer =
+            send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
         let detail = answer.refused(400, "bad_query");
         assert!(detail.contains(rule), "{query}: {detail}");
     }
@@ -218,7 +237,8 @@ async fn an_envelope_can_be_had_for_one_recipient() {
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
     for name in ["snakeoil_p256", "snakeoil_rsa2048"] {
         let key = private_key(name);
-        let answer = server.get(&format!("/api/v1/images/gw/1/a.bin/envelope?kid={}", key.kid())).await;
+        let answer =
+            server.get(&format!("/api/v1/images/gw/1/a.bin/envelope?kid={}", key.kid())).await;
         assert_eq!(answer.header("content-type"), Some("application/jose+json"));
         assert!(answer.json().get("recipients").is_none(), "flattened: {answer:?}");
         motorcade::envelope::jwe::Envelope::parse(&answer.body).unwrap().open(&key).unwrap();
@@ -241,7 +261,8 @@ async fn hardware_without_a_recipient_is_422_that_says_how_to_register_one() {
     let server = TestServer::start().await;
     for ids in ["hardware_id=gw-mk9", "hardware_id=gw-mk3&hardware_id=gw-mk9"] {
         let path = format!("/api/v1/images/gw/1/a.bin?{ids}&version=1&release_counter=1");
-        let answer = send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
+        let answer =
+            send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
         let detail = answer.refused(422, "no_recipient");
         assert!(detail.contains("motorcade recipient add --hardware-id gw-mk9"), "{detail}");
     }
@@ -265,7 +286,12 @@ async fn images_are_listed_page_by_page() {
         server.upload(path, path).await.expect(201);
     }
     let paths = |page: &Value| -> Vec<String> {
-        page["images"].as_array().unwrap().iter().map(|image| image["path"].as_str().unwrap().to_owned()).collect()
+        page["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|image| image["path"].as_str().unwrap().to_owned())
+            .collect()
     };
     let page = server.get("/api/v1/images?limit=2").await.json();
     assert_eq!(paths(&page), ["a/1.bin", "b/1.bin"]);

@@ -1,4 +1,5 @@
-//! Bodies of every size and kind: edges of segments and blocks, limits, pauses, and clients that go away.
+//! Bodies of every size and kind: edges of segments and blocks, limits, pauses, and clients that go
+//! away.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +17,8 @@ async fn check_lengths(algorithm: &str, lengths: impl IntoIterator<Item = usize>
     let checks = lengths.into_iter().map(|length| async move {
         let body = pattern(length, length as u64);
         let path = format!("sizes/{length}.bin");
-        let request = server.upload_request(&path, &format!("&algorithm={algorithm}&allow_empty=true"));
+        let request =
+            server.upload_request(&path, &format!("&algorithm={algorithm}&allow_empty=true"));
         let image = send(request.body(body.clone())).await;
         assert_eq!(image.status, 201, "{length}: {image:?}");
         assert_eq!(image.json()["plaintext"]["length"], length);
@@ -52,8 +54,10 @@ fn around(edges: &[usize]) -> BTreeSet<usize> {
 async fn a_chunked_body_needs_no_length() {
     let server = TestServer::start().await;
     let body = pattern(2_500_000, 7);
-    let pieces: Vec<_> = body.chunks(70_001).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
-    let request = server.upload_request("gw/1/a.bin", "").body(Body::wrap_stream(stream::iter(pieces)));
+    let pieces: Vec<_> =
+        body.chunks(70_001).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+    let request =
+        server.upload_request("gw/1/a.bin", "").body(Body::wrap_stream(stream::iter(pieces)));
     send(request).await.expect(201);
     assert!(server.open("gw/1/a.bin", "snakeoil_rsa2048").await == body);
 }
@@ -102,7 +106,8 @@ async fn a_chunked_body_over_the_limit_is_413_and_nothing_is_kept() {
 async fn the_largest_length_there_is_is_413() {
     let server = TestServer::start().await;
     let mut raw = server.connect().await;
-    raw.send_upload_head(&server, "gw/1/a.bin", &format!("Content-Length: {}\r\n", u64::MAX - 2)).await;
+    raw.send_upload_head(&server, "gw/1/a.bin", &format!("Content-Length: {}\r\n", u64::MAX - 2))
+        .await;
     raw.answer().await.refused(413, "too_large");
     // No more than that can be told from other framings: it is refused as a head that is too large.
     let mut raw = server.connect().await;
@@ -111,7 +116,8 @@ async fn the_largest_length_there_is_is_413() {
     assert!(raw.is_closed().await);
 }
 
-/// Sends the head of an upload and a few MiB of a larger body, and waits until some of it is on the disk.
+/// Sends the head of an upload and a few MiB of a larger body, and waits until some of it is on the
+/// disk.
 async fn send_a_part(server: &TestServer, path: &str, marker: &[u8]) -> Raw {
     let mut raw = server.connect().await;
     raw.send_upload_head(server, path, "Content-Length: 10000000\r\n").await;
@@ -146,7 +152,9 @@ async fn a_client_that_goes_away_leaves_nothing() {
 
 #[tokio::test]
 async fn a_client_that_stops_sending_is_cut_off_and_leaves_nothing() {
-    let server = TestServer::configured(|config| config.idle_timeout = Some(Duration::from_millis(300))).await;
+    let server =
+        TestServer::configured(|config| config.idle_timeout = Some(Duration::from_millis(300)))
+            .await;
     let files = server.state.stored_files();
     let mut raw = send_a_part(&server, "gw/1/a.bin", b"half of a firmware image").await;
     raw.answer().await.refused(408, "stalled");
@@ -158,7 +166,9 @@ async fn a_client_that_stops_sending_is_cut_off_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_slow_client_is_not_cut_off() {
-    let server = TestServer::configured(|config| config.idle_timeout = Some(Duration::from_millis(500))).await;
+    let server =
+        TestServer::configured(|config| config.idle_timeout = Some(Duration::from_millis(500)))
+            .await;
     let mut raw = server.connect().await;
     raw.send_upload_head(&server, "gw/1/a.bin", "Content-Length: 12\r\n").await;
     for byte in b"drop by drop" {
@@ -186,7 +196,8 @@ async fn a_token_and_a_recipient_are_looked_at_again_once_the_body_is_in() {
         }
         catalog.close().await;
         raw.send(vec![b'x'; 6_000_000]).await;
-        let (status, code) = if is_the_token { (401, "unauthenticated") } else { (422, "no_recipient") };
+        let (status, code) =
+            if is_the_token { (401, "unauthenticated") } else { (422, "no_recipient") };
         raw.answer().await.refused(status, code);
         server.state.assert_clean().await;
     }
@@ -217,7 +228,8 @@ async fn an_upload_that_finds_no_slot_is_503() {
     .await;
     let mut raw = server.connect().await;
     raw.send_upload_head(&server, "gw/1/a.bin", "Content-Length: 1000000\r\n").await;
-    eventually("the first upload has begun", async || !server.state.staged_files().is_empty()).await;
+    eventually("the first upload has begun", async || !server.state.staged_files().is_empty())
+        .await;
     let keep_sending = async {
         loop {
             raw.send("x").await;

@@ -1,5 +1,5 @@
-//! What the fields of an upload say of its body: whatever makes it something else than the whole image is refused before it
-//! is sent, and no path is used up.
+//! What the fields of an upload say of its body: whatever makes it something else than the whole
+//! image is refused before it is sent, and no path is used up.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,12 @@ fn base64_sha256(bytes: &[u8]) -> String {
 fn refused_heads() -> Vec<(&'static str, u16, &'static str, &'static str)> {
     vec![
         // curl -C 60000 -T, curl -F, curl -d @ and wget, curl -X PUT
-        ("Content-Range: bytes 60000-99999/100000\r\nContent-Length: 40000\r\n", 400, "partial_body", "curl -T FILE"),
+        (
+            "Content-Range: bytes 60000-99999/100000\r\nContent-Length: 40000\r\n",
+            400,
+            "partial_body",
+            "curl -T FILE",
+        ),
         ("Content-Range: bytes */100000\r\nContent-Length: 0\r\n", 400, "partial_body", "whole"),
         (
             "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 8\r\n",
@@ -34,17 +39,37 @@ fn refused_heads() -> Vec<(&'static str, u16, &'static str, &'static str)> {
         ("Content-Length: 0\r\n", 400, "empty_body", "allow_empty=true"),
         ("", 411, "length_required", "curl -T FILE"),
         ("Content-Encoding: gzip\r\nContent-Length: 8\r\n", 400, "content_coding", "as it is"),
-        ("Content-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n", 400, "content_coding", ""),
+        (
+            "Content-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n",
+            400,
+            "content_coding",
+            "",
+        ),
         ("Upload-Complete: ?0\r\nContent-Length: 8\r\n", 400, "partial_body", "resumed"),
-        ("Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\nContent-Length: 8\r\n", 400, "unknown_digest_field", "Repr-Digest"),
+        (
+            "Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\nContent-Length: 8\r\n",
+            400,
+            "unknown_digest_field",
+            "Repr-Digest",
+        ),
         (
             "x-amz-checksum-crc32: AAAAAA==\r\nContent-Length: 8\r\n",
             400,
             "unknown_digest_field",
             "x-amz-checksum-crc32",
         ),
-        ("Digest: MD5=1B2M2Y8AsgTpgAmY7PhCfg==\r\nContent-Length: 8\r\n", 400, "bad_digest_field", "SHA-256"),
-        ("Transfer-Encoding: chunked\r\nTrailer: Repr-Digest\r\n", 400, "unknown_digest_field", "after the body"),
+        (
+            "Digest: MD5=1B2M2Y8AsgTpgAmY7PhCfg==\r\nContent-Length: 8\r\n",
+            400,
+            "bad_digest_field",
+            "SHA-256",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTrailer: Repr-Digest\r\n",
+            400,
+            "unknown_digest_field",
+            "after the body",
+        ),
         ("If-Match: abc\r\nContent-Length: 8\r\n", 400, "bad_condition", "quotes"),
         ("If-Match: *\r\nContent-Length: 8\r\n", 412, "precondition_failed", "no such image"),
     ]
@@ -81,19 +106,26 @@ async fn an_empty_image_has_to_be_asked_for_however_it_is_sent() {
     raw.answer().await.refused(400, "empty_body");
     server.state.assert_clean().await;
     let empty = sha256_hex(b"");
-    let asked = server.upload_request("gw/1/a.bin", "&allow_empty=true").header("Content-Length", "0");
+    let asked =
+        server.upload_request("gw/1/a.bin", "&allow_empty=true").header("Content-Length", "0");
     let image = send(asked.body("")).await;
-    assert_eq!((image.status, &image.json()["plaintext"]["sha256"]), (201, &empty.into()), "{image:?}");
+    assert_eq!(
+        (image.status, &image.json()["plaintext"]["sha256"]),
+        (201, &empty.into()),
+        "{image:?}"
+    );
     server.upload("gw/1/a.bin", "x").await.refused(409, "image_exists");
 }
 
-/// wget and `curl --data-binary` say that raw bytes are a form: with a digest that fits they are taken.
+/// wget and `curl --data-binary` say that raw bytes are a form: with a digest that fits they are
+/// taken.
 #[tokio::test]
 async fn a_digest_that_fits_excuses_the_media_type_of_a_form() {
     let server = TestServer::start().await;
     let upload = async |digest_of: &[u8]| {
-        let request =
-            server.upload_request("gw/1/a.bin", "").header("Content-Type", "application/x-www-form-urlencoded");
+        let request = server
+            .upload_request("gw/1/a.bin", "")
+            .header("Content-Type", "application/x-www-form-urlencoded");
         let digest = format!("sha-256=:{}:", base64_sha256(digest_of));
         send(request.header("Repr-Digest", digest).body("firm\nware\n")).await
     };
@@ -125,11 +157,14 @@ async fn a_sha_256_is_compared_in_whatever_field_it_comes() {
     for (number, name) in names.into_iter().enumerate() {
         let path = format!("gw/{number}/a.bin");
         let (name, wrong) = field(name, b"what was meant");
-        let answer = send(server.upload_request(&path, "").header(name, wrong).body("what came")).await;
+        let answer =
+            send(server.upload_request(&path, "").header(name, wrong).body("what came")).await;
         assert_eq!(answer.status, 422, "{name}: {answer:?}");
         answer.refused(422, "digest_mismatch");
         let (name, right) = field(name, b"what came");
-        send(server.upload_request(&path, "").header(name, right).body("what came")).await.expect(201);
+        send(server.upload_request(&path, "").header(name, right).body("what came"))
+            .await
+            .expect(201);
     }
     server.state.assert_clean().await;
 }
@@ -145,16 +180,20 @@ async fn what_is_signed_does_not_depend_on_how_a_plus_is_read() {
         ("version=1&requires=lib++x", "%2B"),
         ("version=1&hardware_id=gw+mk4", "%2B"),
     ] {
-        let path = format!("/api/v1/images/gw/1/a.bin?hardware_id=gw-mk3&release_counter=1&{member}");
-        let answer = send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
+        let path =
+            format!("/api/v1/images/gw/1/a.bin?hardware_id=gw-mk3&release_counter=1&{member}");
+        let answer =
+            send(server.request_as(AccessRole::Uploader, Method::PUT, &path).body("x")).await;
         let detail = answer.refused(400, "bad_query");
         assert!(detail.contains(says), "{member}: {detail}");
     }
-    let path =
-        "/api/v1/images/gw/1/a.bin?hardware_id=gw-mk3&release_counter=1&version=4.2.0%2Bbuild.7&name=two%20words";
+    let path = "/api/v1/images/gw/1/a.bin?hardware_id=gw-mk3&release_counter=1&version=4.2.0%2Bbuild.7&name=two%20words";
     send(server.request_as(AccessRole::Uploader, Method::PUT, path).body("x")).await.expect(201);
     let custom = server.repository().await.find("gw/1/a.bin").unwrap().custom;
-    assert_eq!((&custom["version"], &custom["name"]), (&"4.2.0+build.7".into(), &"two words".into()));
+    assert_eq!(
+        (&custom["version"], &custom["name"]),
+        (&"4.2.0+build.7".into(), &"two words".into())
+    );
 }
 
 #[tokio::test]
@@ -175,10 +214,12 @@ async fn conditions_on_an_image_are_honoured() {
     put("If-Match", "*").await.expect(200);
     put("If-None-Match", "\"abc\"").await.expect(200);
 
-    let get = server.request_as(AccessRole::Viewer, Method::GET, path).header("If-None-Match", &etag);
+    let get =
+        server.request_as(AccessRole::Viewer, Method::GET, path).header("If-None-Match", &etag);
     assert_eq!(send(get).await.status, 304);
     let yank = async |field: &str, value: &str| {
-        send(server.request_as(AccessRole::Engineer, Method::DELETE, path).header(field, value)).await
+        send(server.request_as(AccessRole::Engineer, Method::DELETE, path).header(field, value))
+            .await
     };
     yank("If-Match", "\"abc\"").await.refused(412, "precondition_failed");
     yank("If-Match", &format!("W/{etag}")).await.refused(412, "precondition_failed");
@@ -193,7 +234,14 @@ async fn conditions_on_an_image_are_honoured() {
 async fn only_one_upload_is_the_first() {
     let server = &TestServer::start().await;
     let uploads = (0..6).map(|_| async move {
-        send(server.upload_request("gw/1/a.bin", "").header("If-None-Match", "*").body("the same bytes")).await.status
+        send(
+            server
+                .upload_request("gw/1/a.bin", "")
+                .header("If-None-Match", "*")
+                .body("the same bytes"),
+        )
+        .await
+        .status
     });
     let mut statuses = futures_util::future::join_all(uploads).await;
     statuses.sort_unstable();
@@ -208,7 +256,16 @@ async fn the_command_line_sends_spaces_and_pluses_as_they_are() {
     std::fs::write(&file, "firmware").unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_motorcade"));
     let url = server.url("");
-    command.args(["image", "push", "--server", &url, "--path", "gw/1/a.bin", "--hardware-id", "gw-mk3"]);
+    command.args([
+        "image",
+        "push",
+        "--server",
+        &url,
+        "--path",
+        "gw/1/a.bin",
+        "--hardware-id",
+        "gw-mk3",
+    ]);
     command.args(["--version", "1+b", "--release-counter", "1", "--name", "two words"]).arg(&file);
     let pushed = command.env("MOTORCADE_TOKEN", &server.state.tokens.uploader).output().unwrap();
     assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));

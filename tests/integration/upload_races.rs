@@ -17,7 +17,11 @@ async fn the_same_image_at_once_is_created_once() {
     assert_eq!(statuses, [200, 200, 200, 201], "{answers:?}");
     let image = server.image("gw/1/a.bin").await;
     assert!(answers.iter().all(|answer| answer.json() == image));
-    assert_eq!(server.state.stored_targets().len(), 4, "an image and an envelope, each under two names");
+    assert_eq!(
+        server.state.stored_targets().len(),
+        4,
+        "an image and an envelope, each under two names"
+    );
     assert!(server.open("gw/1/a.bin", "snakeoil_p256").await == body);
     server.state.assert_clean().await;
 }
@@ -26,7 +30,8 @@ async fn the_same_image_at_once_is_created_once() {
 async fn of_two_images_at_once_under_one_path_one_is_refused() {
     let server = TestServer::start().await;
     let bodies = [pattern(2_000_000, 1), pattern(2_000_000, 2)];
-    let answers = join_all(bodies.iter().map(|body| server.upload("gw/1/a.bin", body.clone()))).await;
+    let answers =
+        join_all(bodies.iter().map(|body| server.upload("gw/1/a.bin", body.clone()))).await;
     let winner = answers.iter().position(|answer| answer.status == 201).unwrap();
     answers[1 - winner].refused(409, "image_exists");
     assert!(server.open("gw/1/a.bin", "snakeoil_p256").await == bodies[winner]);
@@ -39,22 +44,32 @@ async fn twenty_images_at_once_are_all_published() {
     let server = TestServer::start().await;
     let [_, _, snapshot_before] = server.repository().await.versions();
     let paths: Vec<String> = (0..20).map(|number| format!("gw/{number}/gateway.bin")).collect();
-    let uploads = paths.iter().enumerate().map(|(seed, path)| server.upload(path, pattern(300_000, seed as u64)));
+    let uploads = paths
+        .iter()
+        .enumerate()
+        .map(|(seed, path)| server.upload(path, pattern(300_000, seed as u64)));
     for answer in join_all(uploads).await {
         answer.expect(201);
     }
     let repository = server.repository().await;
     for path in &paths {
-        assert!(repository.find(path).is_some() && repository.find(&format!("{path}.jwe")).is_some(), "{path}");
+        assert!(
+            repository.find(path).is_some() && repository.find(&format!("{path}.jwe")).is_some(),
+            "{path}"
+        );
     }
     let [root, _, snapshot] = repository.versions();
     assert_eq!(root, 1);
-    assert!((snapshot_before + 1..=snapshot_before + 20).contains(&snapshot), "{snapshot_before} to {snapshot}");
+    assert!(
+        (snapshot_before + 1..=snapshot_before + 20).contains(&snapshot),
+        "{snapshot_before} to {snapshot}"
+    );
     assert_one_content_a_version(&server).await;
     server.state.assert_clean().await;
 }
 
-/// Every snapshot that was ever published is still there, and no two of them give one version two digests.
+/// Every snapshot that was ever published is still there, and no two of them give one version two
+/// digests.
 async fn assert_one_content_a_version(server: &TestServer) {
     let mut digests: BTreeMap<(String, u64), Value> = BTreeMap::new();
     let mut previous: BTreeMap<String, u64> = BTreeMap::new();
@@ -68,7 +83,9 @@ async fn assert_one_content_a_version(server: &TestServer) {
         assert_eq!(snapshot["signed"]["version"], version);
         for (role, file) in snapshot["signed"]["meta"].as_object().unwrap() {
             let role_version = file["version"].as_u64().unwrap();
-            let digest = digests.entry((role.clone(), role_version)).or_insert_with(|| file["hashes"].clone());
+            let digest = digests
+                .entry((role.clone(), role_version))
+                .or_insert_with(|| file["hashes"].clone());
             assert_eq!(*digest, file["hashes"], "{role} {role_version}");
             let before = previous.insert(role.clone(), role_version).unwrap_or(0);
             assert!(before <= role_version, "{role} went back from {before} to {role_version}");

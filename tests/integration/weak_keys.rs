@@ -45,7 +45,10 @@ static WEAK: LazyLock<Vec<Weak>> = LazyLock::new(|| {
     vec![
         Weak { modulus: p.concatenating_mul(&next), reason: "so close together" },
         Weak { modulus: p.concatenating_mul(&p), reason: "a power of one number" },
-        Weak { modulus: cube.concatenating_mul(&cube).concatenating_mul(&cube), reason: "a power of one number" },
+        Weak {
+            modulus: cube.concatenating_mul(&cube).concatenating_mul(&cube),
+            reason: "a power of one number",
+        },
         Weak { modulus: prime(2048), reason: "is a prime" },
         Weak { modulus: BoxedUint::from_be_slice_vartime(&[0xff; 256]), reason: "divisible by 3" },
     ]
@@ -59,7 +62,8 @@ fn ed25519_pem() -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki))
 }
 
-/// A vehicle's registration with one key of its Secondary replaced, for each key of which something is wrong.
+/// A vehicle's registration with one key of its Secondary replaced, for each key of which something
+/// is wrong.
 fn weak_vehicles() -> Vec<(Value, &'static str)> {
     let mut vehicles = Vec::new();
     let mut add = |member: &str, key: Value, reason| {
@@ -75,7 +79,8 @@ fn weak_vehicles() -> Vec<(Value, &'static str)> {
         add("signing_key", object, weak.reason);
     }
     add("signing_key", ed25519_pem().into(), "small order");
-    let object = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": SMALL_ORDER } });
+    let object =
+        json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": SMALL_ORDER } });
     add("signing_key", object, "small order");
     vehicles
 }
@@ -86,19 +91,25 @@ async fn no_recipient_is_registered_with_a_key_that_anybody_breaks() {
     for weak in WEAK.iter() {
         for public_key in [Value::from(weak.pem()), weak.jwk(), weak.jwk().to_string().into()] {
             let body = json!({ "hardware_ids": [HARDWARE_ID], "public_key": public_key });
-            let answer = send(server.request_as(Engineer, Method::POST, "/api/v1/recipients").json(&body)).await;
+            let answer =
+                send(server.request_as(Engineer, Method::POST, "/api/v1/recipients").json(&body))
+                    .await;
             let detail = answer.refused(422, "key_refused");
             assert!(detail.contains(weak.reason), "{detail}");
         }
     }
-    assert_eq!(server.get("/api/v1/recipients").await.json()["recipients"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.get("/api/v1/recipients").await.json()["recipients"].as_array().unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
 async fn no_vehicle_is_registered_or_enrolled_with_a_key_that_anybody_breaks() {
     let server = TestServer::start().await;
     for (record, reason) in weak_vehicles() {
-        let answer = send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&record)).await;
+        let answer =
+            send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&record)).await;
         let detail = answer.refused(422, "key_refused");
         assert!(detail.contains(reason) && detail.contains("-brake"), "{detail}");
 
@@ -107,7 +118,9 @@ async fn no_vehicle_is_registered_or_enrolled_with_a_key_that_anybody_breaks() {
         for ecu in enrolment["ecus"].as_array_mut().unwrap() {
             ecu.as_object_mut().unwrap().remove("role");
         }
-        let request = server.request(Method::POST, "/director/ecus").bearer_auth(&server.state.tokens.enroller);
+        let request = server
+            .request(Method::POST, "/director/ecus")
+            .bearer_auth(&server.state.tokens.enroller);
         let detail = send(request.json(&enrolment)).await.refused(422, "key_refused");
         assert!(detail.contains(reason), "{detail}");
     }
@@ -119,29 +132,41 @@ async fn lists_of_vehicles_name_the_line_of_a_key_that_anybody_breaks() {
     let server = TestServer::start().await;
     let vehicles = weak_vehicles();
     let bulk = async |content_type: &str, body: String| {
-        let request =
-            server.request_as(Engineer, Method::POST, "/api/v1/vehicles").header("Content-Type", content_type);
+        let request = server
+            .request_as(Engineer, Method::POST, "/api/v1/vehicles")
+            .header("Content-Type", content_type);
         send(request.body(body)).await.json()
     };
     let lines: Vec<String> = vehicles.iter().map(|(record, _)| record.to_string()).collect();
     let report = bulk("application/jsonl", lines.join("\n")).await;
-    assert_eq!((&report["registered"], &report["refused"]), (&json!(0), &json!(vehicles.len())), "{report}");
+    assert_eq!(
+        (&report["registered"], &report["refused"]),
+        (&json!(0), &json!(vehicles.len())),
+        "{report}"
+    );
     for (fault, (_, reason)) in report["faults"].as_array().unwrap().iter().zip(&vehicles) {
         assert_eq!(fault["code"], "key_refused", "{fault}");
         assert!(fault["detail"].as_str().unwrap().contains(reason), "{fault}");
     }
 
-    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace('"', "\"\"");
+    let cell = |value: &Value| {
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace('"', "\"\"")
+    };
     let mut csv = "vin,ecu_serial,hardware_id,role,signing_key,encryption_key\n".to_owned();
     for (record, _) in &vehicles {
         for ecu in record["ecus"].as_array().unwrap() {
             let cells = ["ecu_serial", "hardware_id", "role", "signing_key", "encryption_key"];
-            let cells: Vec<String> = cells.iter().map(|member| format!("\"{}\"", cell(&ecu[member]))).collect();
+            let cells: Vec<String> =
+                cells.iter().map(|member| format!("\"{}\"", cell(&ecu[member]))).collect();
             csv += &format!("{},{}\n", record["vin"].as_str().unwrap(), cells.join(","));
         }
     }
     let report = bulk("text/csv", csv).await;
-    assert_eq!((&report["registered"], &report["refused"]), (&json!(0), &json!(vehicles.len())), "{report}");
+    assert_eq!(
+        (&report["registered"], &report["refused"]),
+        (&json!(0), &json!(vehicles.len())),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -149,7 +174,13 @@ async fn an_ecu_is_not_replaced_by_one_whose_key_anybody_breaks() {
     let server = TestServer::start().await;
     let vehicle = TestVehicle::registered(&server, "VIN1").await;
     let claim = async |enrolment: &Value| {
-        send(server.request(Method::POST, "/director/ecus").bearer_auth(&vehicle.token).json(enrolment)).await
+        send(
+            server
+                .request(Method::POST, "/director/ecus")
+                .bearer_auth(&vehicle.token)
+                .json(enrolment),
+        )
+        .await
     };
     let weak_enrolment = |weak: &Weak| {
         let mut enrolment = vehicle.enrolment();
@@ -163,7 +194,9 @@ async fn an_ecu_is_not_replaced_by_one_whose_key_anybody_breaks() {
     claim(&several).await.refused(409, "not_a_replacement");
 
     let path = format!("/api/v1/vehicles/VIN1/ecus/{}/replacement", vehicle.ecus[1].serial);
-    let request = server.request_as(Engineer, Method::POST, &path).json(&json!({ "expires_in_seconds": 3600 }));
+    let request = server
+        .request_as(Engineer, Method::POST, &path)
+        .json(&json!({ "expires_in_seconds": 3600 }));
     send(request).await.expect(201);
     for weak in WEAK.iter() {
         let detail = claim(&weak_enrolment(weak)).await.refused(422, "key_refused");
@@ -182,7 +215,9 @@ fn the_command_line_refuses_a_key_that_anybody_breaks_before_it_asks_a_server() 
     for weak in WEAK.iter() {
         std::fs::write(&file, weak.pem()).unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_motorcade"));
-        command.args(["recipient", "add", "--server", "http://127.0.0.1:1", "--hardware-id", "gw"]).arg(&file);
+        command
+            .args(["recipient", "add", "--server", "http://127.0.0.1:1", "--hardware-id", "gw"])
+            .arg(&file);
         let output = command.env("MOTORCADE_TOKEN", "mct_none").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && text.contains(weak.reason), "{text}");
@@ -219,7 +254,9 @@ async fn fsck_names_stored_keys_that_anybody_breaks() {
     catalog.close().await;
 
     let findings = fsck::check(&state.dir(), Damaged::Report, |_, _| ()).await.unwrap();
-    let found = |parts: [&str; 3]| findings.problems.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    let found = |parts: [&str; 3]| {
+        findings.problems.iter().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
     assert!(found(["weak-one", HARDWARE_ID, weak.reason]), "{:#?}", findings.problems);
     assert!(found(["gw-1", "signing", "small order"]), "{:#?}", findings.problems);
     assert!(found(["gw-1", "encryption", WEAK[3].reason]), "{:#?}", findings.problems);

@@ -1,5 +1,5 @@
-//! Key files that are not those that clients know: a server doesn't start with them, and mends what one without this check
-//! has signed with them.
+//! Key files that are not those that clients know: a server doesn't start with them, and mends what
+//! one without this check has signed with them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,14 @@ use crate::director::vehicle::TestVehicle;
 use crate::state::TestState;
 
 async fn open(state: &StateDir) -> Result<Opened, Error> {
-    state.open(Limits::default(), Arc::new(SystemClock), Arc::new(Metrics::new("0")), Handle::current()).await
+    state
+        .open(
+            Limits::default(),
+            Arc::new(SystemClock),
+            Arc::new(Metrics::new("0")),
+            Handle::current(),
+        )
+        .await
 }
 
 /// Why a server doesn't start on `state`.
@@ -48,7 +55,11 @@ fn key_id(state: &TestState, role: &str) -> String {
 }
 
 /// Runs `change` on the key file and returns what was in it.
-fn change(state: &TestState, name: &str, change: impl FnOnce(&str) -> String) -> (PathBuf, Vec<u8>) {
+fn change(
+    state: &TestState,
+    name: &str,
+    change: impl FnOnce(&str) -> String,
+) -> (PathBuf, Vec<u8>) {
     let file = state.path().join("keys").join(name);
     let before = fs::read(&file).unwrap();
     fs::write(&file, change(std::str::from_utf8(&before).unwrap())).unwrap();
@@ -74,7 +85,8 @@ async fn sql(state: &TestState, sql: &'static str) {
 async fn a_role_key_with_a_flipped_bit_is_named_and_refused() {
     let state = TestState::new();
     let of_image = ["root", "targets", "bins", "snapshot", "timestamp"];
-    let of_director = ["director-root", "director-targets", "director-snapshot", "director-timestamp"];
+    let of_director =
+        ["director-root", "director-targets", "director-snapshot", "director-timestamp"];
     for role in of_image.into_iter().chain(of_director) {
         let expected = key_id(&state, role);
         let (file, before) = change(&state, &format!("{role}.pem"), flip_seed);
@@ -86,7 +98,10 @@ async fn a_role_key_with_a_flipped_bit_is_named_and_refused() {
         }
         let repository = if role.starts_with("director") { "Director" } else { "Image repository" };
         assert!(detail.contains(repository), "{detail}");
-        assert!(!detail.contains(';') || detail.matches(".pem").count() == 1, "one file is wrong: {detail}");
+        assert!(
+            !detail.contains(';') || detail.matches(".pem").count() == 1,
+            "one file is wrong: {detail}"
+        );
         fs::write(file, before).unwrap();
     }
     open(&state.dir()).await.map(drop).unwrap();
@@ -95,7 +110,9 @@ async fn a_role_key_with_a_flipped_bit_is_named_and_refused() {
 #[tokio::test]
 async fn a_wrong_escrow_key_is_refused_before_the_first_image() {
     let state = TestState::new();
-    let expected = EscrowKey::from_jwk(&fs::read_to_string(state.path().join("keys/escrow.jwk")).unwrap()).unwrap();
+    let expected =
+        EscrowKey::from_jwk(&fs::read_to_string(state.path().join("keys/escrow.jwk")).unwrap())
+            .unwrap();
     let other = EscrowKey::generate();
     let (file, before) = change(&state, "escrow.jwk", |_| other.to_jwk().to_string());
     let detail = refused(&state).await;
@@ -105,7 +122,10 @@ async fn a_wrong_escrow_key_is_refused_before_the_first_image() {
     fs::write(&file, &before).unwrap();
     let (file, before) = change(&state, "escrow.jwk", flip_escrow);
     let detail = refused(&state).await;
-    assert!(detail.contains(file.to_str().unwrap()) && detail.contains("damaged escrow key"), "{detail}");
+    assert!(
+        detail.contains(file.to_str().unwrap()) && detail.contains("damaged escrow key"),
+        "{detail}"
+    );
     fs::write(file, before).unwrap();
     open(&state.dir()).await.map(drop).unwrap();
 }
@@ -144,14 +164,22 @@ async fn publish_with_other_keys(state: &TestState, role: &str) {
     let states = catalog.list_roles().await.unwrap();
     let file = |name: &str| {
         let state = states.iter().find(|state| state.name == name).unwrap();
-        MetadataFile { role: name.into(), version: state.version, length: state.length, sha256: state.sha256 }
+        MetadataFile {
+            role: name.into(),
+            version: state.version,
+            length: state.length,
+            sha256: state.sha256,
+        }
     };
     let reserved = catalog.reserve_versions(&[role.to_owned()]).await.unwrap().remove(0);
     let version = reserved.version;
     let signed: SignedFile = match role {
         "timestamp" => repository.sign_timestamp(version, &file("snapshot"), now).await.unwrap(),
         "targets" => repository.sign_targets(version, now).await.unwrap(),
-        bin => repository.sign_bin(bin, version, catalog.list_targets(bin).await.unwrap(), now).await.unwrap(),
+        bin => repository
+            .sign_bin(bin, version, catalog.list_targets(bin).await.unwrap(), now)
+            .await
+            .unwrap(),
     };
     if role != "timestamp" {
         fs::write(state.blob(&format!("{version}.{role}.json")), &signed.bytes).unwrap();
@@ -202,10 +230,14 @@ async fn a_damaged_root_is_no_ground_to_sign_on() {
     let text = fs::read_to_string(&root).unwrap();
     fs::write(&root, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
     let error = open(&state.dir()).await.err().expect("it does not start");
-    assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("1.root.json")), "{error}");
+    assert!(
+        matches!(&error, Error::Corrupt { detail } if detail.contains("1.root.json")),
+        "{error}"
+    );
 }
 
-/// The bundle as another key signed it, or as the disk has damaged it; with and without a note that it was verified.
+/// The bundle as another key signed it, or as the disk has damaged it; with and without a note that
+/// it was verified.
 #[tokio::test]
 async fn a_kept_bundle_that_does_not_verify_is_signed_again() {
     let server = TestServer::start().await;

@@ -6,13 +6,15 @@ use super::hostile::world::{Lab, LabKeys};
 use super::hostile::write::write;
 use super::support::json;
 
-/// The rows that TUF alone decides. python-tuf knows nothing of Uptane's, and takes roots in which one key stands twice.
+/// The rows that TUF alone decides. python-tuf knows nothing of Uptane's, and takes roots in which
+/// one key stands twice.
 const ROWS: [&str; 15] = [
-    "AT-6", "AT-13", "AT-17", "AT-18", "AT-21", "AT-23", "AT-25", "AT-27", "AT-28", "AT-29", "AT-30", "AT-31", "AT-32",
-    "AT-46", "AT-48",
+    "AT-6", "AT-13", "AT-17", "AT-18", "AT-21", "AT-23", "AT-25", "AT-27", "AT-28", "AT-29",
+    "AT-30", "AT-31", "AT-32", "AT-46", "AT-48",
 ];
 
-/// So the hostile repositories are hostile in the way that is meant, and otherwise in order, also to others.
+/// So the hostile repositories are hostile in the way that is meant, and otherwise in order, also
+/// to others.
 #[test]
 fn a_stock_tuf_client_accepts_and_refuses_the_same() {
     // In memory where that can be: there are tens of thousands of files.

@@ -7,9 +7,12 @@ use motorcade::envelope::key::DataKey;
 use motorcade::model::SealAlgorithm;
 
 use super::support::{json, noise, program, run, sha256};
-use super::{Fleet, RECIPIENTS, jwcrypto_opens, jwcrypto_seals, private_key, tink_opens, we_open, we_refuse};
+use super::{
+    Fleet, RECIPIENTS, jwcrypto_opens, jwcrypto_seals, private_key, tink_opens, we_open, we_refuse,
+};
 
-const ALGORITHMS: [SealAlgorithm; 2] = [SealAlgorithm::Aes256GcmHkdf4Kb, SealAlgorithm::Aes256GcmHkdf1Mb];
+const ALGORITHMS: [SealAlgorithm; 2] =
+    [SealAlgorithm::Aes256GcmHkdf4Kb, SealAlgorithm::Aes256GcmHkdf1Mb];
 
 /// Lengths of plaintext around the edges of the first and the second segment.
 fn edges(algorithm: SealAlgorithm) -> Vec<usize> {
@@ -40,11 +43,16 @@ async fn tink_opens_what_we_seal_at_every_edge() {
             let image = noise("tink opens", length);
             let path = format!("edge/{algorithm}/{length}.bin");
             let empty = if length == 0 { "&allow_empty=true" } else { "" };
-            let uploaded = fleet.client.upload(&path, &format!("&algorithm={algorithm}{empty}"), &image).await;
+            let uploaded =
+                fleet.client.upload(&path, &format!("&algorithm={algorithm}{empty}"), &image).await;
             let (sealed, envelope) = fleet.fetch(&uploaded).await;
             let (data_key, named) = jwcrypto_opens(&envelope, &key);
             assert_eq!(named, algorithm.as_str());
-            assert_eq!(tink_opens(&sealed, &data_key, algorithm.as_str(), &out), sha256(&image), "{path}");
+            assert_eq!(
+                tink_opens(&sealed, &data_key, algorithm.as_str(), &out),
+                sha256(&image),
+                "{path}"
+            );
             assert_eq!(fs::read(&out).unwrap(), image, "{path}");
         }
     }
@@ -74,9 +82,20 @@ fn we_open_what_tink_seals_and_jwcrypto_wraps() {
             // Each kind of recipient and each serialization takes its turn.
             let (recipient, flattened) = (RECIPIENTS[number % 2], number % 4 >= 2);
             let recipients = if flattened { vec![recipient] } else { RECIPIENTS.to_vec() };
-            jwcrypto_seals(&recipients, &data_key, algorithm.as_str(), flattened, &file("envelope"));
-            let (out, key) = (file(&format!("opened-{algorithm}-{length}")), private_key(recipient));
-            assert_eq!(we_open(&file("sealed"), &file("envelope"), &key, &out), sha256(&image), "{algorithm} {length}");
+            jwcrypto_seals(
+                &recipients,
+                &data_key,
+                algorithm.as_str(),
+                flattened,
+                &file("envelope"),
+            );
+            let (out, key) =
+                (file(&format!("opened-{algorithm}-{length}")), private_key(recipient));
+            assert_eq!(
+                we_open(&file("sealed"), &file("envelope"), &key, &out),
+                sha256(&image),
+                "{algorithm} {length}"
+            );
             assert_eq!(fs::read(&out).unwrap(), image, "{algorithm} {length}");
         }
     }
@@ -89,15 +108,25 @@ fn we_open_what_tink_seals_of_300_mib_and_refuse_it_when_it_is_cut() {
     let (image, data_key) = (noise("300 MiB", 1024 * 1024).repeat(300), DataKey::generate());
     fs::write(file("plain"), &image).unwrap();
     tink_seals(&file("plain"), &data_key, SealAlgorithm::Aes256GcmHkdf1Mb, &file("sealed"));
-    jwcrypto_seals(&RECIPIENTS, &data_key, SealAlgorithm::Aes256GcmHkdf1Mb.as_str(), false, &file("envelope"));
+    jwcrypto_seals(
+        &RECIPIENTS,
+        &data_key,
+        SealAlgorithm::Aes256GcmHkdf1Mb.as_str(),
+        false,
+        &file("envelope"),
+    );
     let key = private_key("snakeoil_p256");
     assert_eq!(we_open(&file("sealed"), &file("envelope"), &key, &file("opened")), sha256(&image));
 
     let sealed = fs::File::options().write(true).open(file("sealed")).unwrap();
     sealed.set_len(200 * 1024 * 1024).unwrap(); // whole segments
     let error = we_refuse(&file("sealed"), &file("envelope"), &key, &file("cut"));
-    assert!(error.contains("failed authentication") && error.contains("no plaintext was kept"), "{error}");
-    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        error.contains("failed authentication") && error.contains("no plaintext was kept"),
+        "{error}"
+    );
+    let left: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".motorcade")), "{left:?}");
 }
 
@@ -108,9 +137,11 @@ async fn jwcrypto_opens_our_envelopes_in_both_serializations() {
     let mut found = Vec::new();
     for (recipient, kid) in RECIPIENTS.iter().zip(&fleet.kids) {
         for query in [String::new(), format!("?kid={kid}")] {
-            let envelope = fleet.client.get(&format!("/api/v1/images/gw/1/gateway.bin/envelope{query}")).await;
+            let envelope =
+                fleet.client.get(&format!("/api/v1/images/gw/1/gateway.bin/envelope{query}")).await;
             fs::write(fleet.file("envelope"), &envelope).unwrap();
-            let is_flattened = !String::from_utf8(envelope.to_vec()).unwrap().contains("\"recipients\"");
+            let is_flattened =
+                !String::from_utf8(envelope.to_vec()).unwrap().contains("\"recipients\"");
             assert_eq!(is_flattened, !query.is_empty());
             found.push(jwcrypto_opens(&fleet.file("envelope"), &private_key(recipient)));
         }
@@ -125,8 +156,19 @@ fn an_envelope_for_someone_else_is_refused_by_its_name() {
     let data_key = DataKey::generate();
     fs::write(file("plain"), b"firmware").unwrap();
     tink_seals(&file("plain"), &data_key, SealAlgorithm::Aes256GcmHkdf4Kb, &file("sealed"));
-    jwcrypto_seals(&["snakeoil_p256"], &data_key, SealAlgorithm::Aes256GcmHkdf4Kb.as_str(), true, &file("envelope"));
-    let error = we_refuse(&file("sealed"), &file("envelope"), &private_key("snakeoil_p256_other"), &file("out"));
+    jwcrypto_seals(
+        &["snakeoil_p256"],
+        &data_key,
+        SealAlgorithm::Aes256GcmHkdf4Kb.as_str(),
+        true,
+        &file("envelope"),
+    );
+    let error = we_refuse(
+        &file("sealed"),
+        &file("envelope"),
+        &private_key("snakeoil_p256_other"),
+        &file("out"),
+    );
     assert!(error.contains("the envelope is not for the key"), "{error}");
 }
 

@@ -1,5 +1,6 @@
-//! Other people's software against the real server: Tink, jwcrypto, python-tuf and tough open what we publish, and we
-//! open what they make. The Python programs are in this folder; `scripts/venv` installs what they import.
+//! Other people's software against the real server: Tink, jwcrypto, python-tuf and tough open what
+//! we publish, and we open what they make. The Python programs are in this folder; `scripts/venv`
+//! installs what they import.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -24,7 +25,8 @@ use tempfile::TempDir;
 
 use support::{Client, Server, create_token, init, json, motorcade, refused, run, snakeoil};
 
-/// The recipients of every image in these tests: private key files, and the kid that the server gave them.
+/// The recipients of every image in these tests: private key files, and the kid that the server
+/// gave them.
 const RECIPIENTS: [&str; 2] = ["snakeoil_rsa2048", "snakeoil_p256"];
 
 /// A server with recipients, and somebody who uploads to it.
@@ -67,9 +69,11 @@ impl Fleet {
     /// Fetches a sealed image and its envelope over HTTP, into files.
     async fn fetch(&self, image: &Value) -> (PathBuf, PathBuf) {
         let (sealed, envelope) = (self.file("sealed"), self.file("envelope.jwe"));
-        fs::write(&sealed, self.client.get(image["sealed"]["url"].as_str().unwrap()).await).unwrap();
+        fs::write(&sealed, self.client.get(image["sealed"]["url"].as_str().unwrap()).await)
+            .unwrap();
         let path = image["path"].as_str().unwrap();
-        fs::write(&envelope, self.client.get(&format!("/api/v1/images/{path}/envelope")).await).unwrap();
+        fs::write(&envelope, self.client.get(&format!("/api/v1/images/{path}/envelope")).await)
+            .unwrap();
         (sealed, envelope)
     }
 }
@@ -89,10 +93,21 @@ fn jwcrypto_opens(envelope: &Path, key: &Path) -> (String, String) {
 }
 
 /// Wraps a data key with jwcrypto.
-fn jwcrypto_seals(recipients: &[&str], data_key: &DataKey, algorithm: &str, flattened: bool, out: &Path) {
+fn jwcrypto_seals(
+    recipients: &[&str],
+    data_key: &DataKey,
+    algorithm: &str,
+    flattened: bool,
+    out: &Path,
+) {
     let mut args = vec!["--recipient".into()];
     args.extend(recipients.iter().map(|recipient| public_key(recipient)));
-    args.extend(["--k-hex".into(), hex::encode(data_key.as_bytes()).into(), "--alg".into(), algorithm.into()]);
+    args.extend([
+        "--k-hex".into(),
+        hex::encode(data_key.as_bytes()).into(),
+        "--alg".into(),
+        algorithm.into(),
+    ]);
     args.extend(flattened.then(|| "--flattened".into()));
     args.push(out.to_owned());
     json("tests/interop/jwe_seal.py", args);
@@ -101,20 +116,24 @@ fn jwcrypto_seals(recipients: &[&str], data_key: &DataKey, algorithm: &str, flat
 /// Opens a sealed image with Tink and returns the SHA-256 of what comes out.
 fn tink_opens(sealed: &Path, data_key_hex: &str, algorithm: &str, out: &Path) -> String {
     let args = ["--alg", algorithm, "--key-hex", data_key_hex];
-    let opened = json("tests/interop/tink_open.py", args.map(Path::new).into_iter().chain([sealed, out]));
+    let opened =
+        json("tests/interop/tink_open.py", args.map(Path::new).into_iter().chain([sealed, out]));
     opened["sha256"].as_str().unwrap().to_owned()
 }
 
 /// `motorcade open`; returns the SHA-256 that it prints.
 fn we_open(sealed: &Path, envelope: &Path, key: &Path, out: &Path) -> String {
     let mut command = motorcade(["open", "--envelope"]);
-    run(command.arg(envelope).arg("--key").arg(key).arg("--out").arg(out).arg(sealed)).trim().to_owned()
+    run(command.arg(envelope).arg("--key").arg(key).arg("--out").arg(out).arg(sealed))
+        .trim()
+        .to_owned()
 }
 
 /// `motorcade open` where it has to fail; returns what it says. No plaintext is left.
 fn we_refuse(sealed: &Path, envelope: &Path, key: &Path, out: &Path) -> String {
     let mut command = motorcade(["open", "--envelope"]);
-    let error = refused(command.arg(envelope).arg("--key").arg(key).arg("--out").arg(out).arg(sealed));
+    let error =
+        refused(command.arg(envelope).arg("--key").arg(key).arg("--out").arg(out).arg(sealed));
     assert!(!out.exists(), "{error}");
     error
 }

@@ -1,5 +1,5 @@
-//! The OpenAPI document in other people's hands: a validator, a program that tries whether the server keeps to it, and a
-//! generator of clients.
+//! The OpenAPI document in other people's hands: a validator, a program that tries whether the
+//! server keeps to it, and a generator of clients.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ const IMAGE: &str = "gw/4.2.0/gateway.bin";
 impl Fleet {
     /// The server's own document in a file, with some of it changed.
     async fn document(&self, change: impl FnOnce(&mut Value)) -> PathBuf {
-        let mut document: Value = serde_json::from_slice(&self.client.get("/openapi.json").await).unwrap();
+        let mut document: Value =
+            serde_json::from_slice(&self.client.get("/openapi.json").await).unwrap();
         change(&mut document);
         let file = self.file("openapi.json");
         fs::write(&file, document.to_string()).unwrap();
@@ -24,8 +25,8 @@ impl Fleet {
     }
 
     async fn register_vehicle(&self) {
-        let [signing_key, encryption_key] =
-            ["snakeoil_p256_other", "snakeoil_rsa3072"].map(|key| fs::read_to_string(public_key(key)).unwrap());
+        let [signing_key, encryption_key] = ["snakeoil_p256_other", "snakeoil_rsa3072"]
+            .map(|key| fs::read_to_string(public_key(key)).unwrap());
         let ecu = json!({
             "ecu_serial": "gw-0001", "hardware_id": "gw-mk3", "role": "primary",
             "signing_key": signing_key, "encryption_key": encryption_key,
@@ -40,7 +41,9 @@ impl Fleet {
 /// The calls of a document below a path.
 fn calls<'a>(document: &'a Value, below: &'a str) -> impl Iterator<Item = &'a Value> {
     let paths = document["paths"].as_object().unwrap().iter();
-    paths.filter(move |(path, _)| path.starts_with(below)).flat_map(|(_, calls)| calls.as_object().unwrap().values())
+    paths
+        .filter(move |(path, _)| path.starts_with(below))
+        .flat_map(|(_, calls)| calls.as_object().unwrap().values())
 }
 
 #[tokio::test]
@@ -50,7 +53,8 @@ async fn the_document_is_valid() {
     run(python().args(["-m", "openapi_spec_validator"]).arg(document));
 }
 
-/// All checks of schemathesis, with requests that are right, wrong and in an order that makes sense.
+/// All checks of schemathesis, with requests that are right, wrong and in an order that makes
+/// sense.
 #[tokio::test]
 async fn the_server_does_what_the_document_says() {
     let fleet = Fleet::start(&[]).await;
@@ -58,21 +62,27 @@ async fn the_server_does_what_the_document_says() {
     fleet.client.upload(IMAGE, "", b"firmware").await;
     let document = fleet
         .document(|document| {
-            // It makes up letters and digits for a header, and digests and entity tags have more than those: each request
-            // would be refused for that alone.
+            // It makes up letters and digits for a header, and digests and entity tags have more
+            // than those: each request would be refused for that alone.
             let calls = document["paths"].as_object_mut().unwrap().values_mut();
             for call in calls.flat_map(|calls| calls.as_object_mut().unwrap().values_mut()) {
                 let parameters = call.get_mut("parameters").and_then(Value::as_array_mut);
-                parameters.into_iter().for_each(|all| all.retain(|parameter| parameter["in"] != "header"));
+                parameters
+                    .into_iter()
+                    .for_each(|all| all.retain(|parameter| parameter["in"] != "header"));
             }
         })
         .await;
     let (url, token) = (fleet.client.url.clone(), fleet.client.token.clone());
     let trying = tokio::task::spawn_blocking(move || {
         let mut command = python();
-        command.args(["-m", "schemathesis.cli", "--config-file"]).arg(project("tests/interop/schemathesis.toml"));
+        command
+            .args(["-m", "schemathesis.cli", "--config-file"])
+            .arg(project("tests/interop/schemathesis.toml"));
         command.arg("run").arg(&document).args(["--url", &url, "--checks", "all", "--header"]);
-        command.arg(format!("Authorization: Bearer {token}")).current_dir(document.parent().unwrap());
+        command
+            .arg(format!("Authorization: Bearer {token}"))
+            .current_dir(document.parent().unwrap());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     });
@@ -88,12 +98,18 @@ async fn a_generated_client_lists_uploads_and_assigns() {
     fs::write(&config, "post_hooks: []\npackage_name_override: motorcade_client\n").unwrap();
     let package = fleet.file("motorcade_client");
     let mut generate = python();
-    generate.args(["-m", "openapi_python_client", "generate", "--meta", "none", "--path"]).arg(&document);
+    generate
+        .args(["-m", "openapi_python_client", "generate", "--meta", "none", "--path"])
+        .arg(&document);
     run(generate.arg("--config").arg(config).arg("--output-path").arg(&package));
 
     let document: Value = serde_json::from_slice(&fs::read(document).unwrap()).unwrap();
     for call in calls(&document, "/api/v1/") {
-        let module = format!("api/{}/{}.py", call["tags"][0].as_str().unwrap(), call["operationId"].as_str().unwrap());
+        let module = format!(
+            "api/{}/{}.py",
+            call["tags"][0].as_str().unwrap(),
+            call["operationId"].as_str().unwrap()
+        );
         assert!(package.join(&module).is_file(), "the generator has left out {module}");
     }
     let keys = ["snakeoil_p256_other", "snakeoil_rsa3072"].map(public_key);

@@ -25,17 +25,25 @@ async fn firmware_of_debian_packages_comes_out_as_it_went_in() {
         let (sealed, envelope) = fleet.fetch(&pushed).await;
         for recipient in super::RECIPIENTS {
             let opened = fleet.file(recipient);
-            assert_eq!(we_open(&sealed, &envelope, &private_key(recipient), &opened), sha256(&plaintext));
+            assert_eq!(
+                we_open(&sealed, &envelope, &private_key(recipient), &opened),
+                sha256(&plaintext)
+            );
             assert!(fs::read(&opened).unwrap() == plaintext, "{path} differs");
         }
         let (data_key, algorithm) = jwcrypto_opens(&envelope, &private_key("snakeoil_p256"));
-        assert_eq!(tink_opens(&sealed, &data_key, &algorithm, &fleet.file("tink")), sha256(&plaintext));
+        assert_eq!(
+            tink_opens(&sealed, &data_key, &algorithm, &fleet.file("tink")),
+            sha256(&plaintext)
+        );
         assert_eq!(push(&fleet, file, &path), pushed, "a second push changes nothing");
     }
 }
 
 fn push(fleet: &Fleet, file: &PathBuf, path: &str) -> Value {
-    let mut command = motorcade(["image", "push", "--json", "--path", path, "--hardware-id", HARDWARE]);
+    let mut command =
+        motorcade(["image", "push", "--json", "--path", path, "--hardware-id", HARDWARE]);
     command.args(["--version", "2022.11", "--release-counter", "1", "--server", &fleet.client.url]);
-    serde_json::from_str(&run(command.env("MOTORCADE_TOKEN", &fleet.client.token).arg(file))).unwrap()
+    serde_json::from_str(&run(command.env("MOTORCADE_TOKEN", &fleet.client.token).arg(file)))
+        .unwrap()
 }

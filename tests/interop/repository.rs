@@ -8,7 +8,8 @@ use motorcade::uptane::client::VerifiedRepository;
 use serde_json::Value;
 
 use super::support::{
-    Process, create_token, json, motorcade, noise, program, python, refused, run, sha256, wait_until,
+    Process, create_token, json, motorcade, noise, program, python, refused, run, sha256,
+    wait_until,
 };
 use super::{Fleet, jwcrypto_opens, private_key, tink_opens, we_open};
 
@@ -63,7 +64,9 @@ async fn python_tuf_downloads_an_image_and_its_envelope_under_both_names() {
     let image = noise("python-tuf", 3_000_000);
     fleet.client.upload(IMAGE, "", &image).await;
     let repo_url = fleet.server.repo_url();
-    for (out, options) in [("folder-first", &[][..]), ("hash-first", &["--quirk", "hash-before-folder"][..])] {
+    for (out, options) in
+        [("folder-first", &[][..]), ("hash-first", &["--quirk", "hash-before-folder"][..])]
+    {
         let walk = fleet.walk(&repo_url, out, options);
         let sealed = walk.downloads(IMAGE);
         let envelope = walk.downloads(&format!("{IMAGE}.jwe"));
@@ -90,7 +93,11 @@ async fn python_tuf_continues_from_its_cache() {
         assert!(version(&after, role) > version(&before, role), "{role}: {before} {after}");
     }
     for role in ["root", "targets"] {
-        assert_eq!(version(&after, role), version(&before, role), "an upload leaves {role} as it is");
+        assert_eq!(
+            version(&after, role),
+            version(&before, role),
+            "an upload leaves {role} as it is"
+        );
     }
 }
 
@@ -127,16 +134,21 @@ async fn a_stranger_opens_an_image_with_nothing_of_ours() {
     let (image, repo_url) = (noise("stranger", 2_500_000), fleet.server.repo_url());
     fleet.client.upload(IMAGE, "", &image).await;
     fleet.client.upload("small/gateway.bin", "&algorithm=AES256_GCM_HKDF_4KB", &image).await;
-    for (target, recipient) in [(IMAGE, "snakeoil_rsa2048"), ("small/gateway.bin", "snakeoil_p256")] {
+    for (target, recipient) in [(IMAGE, "snakeoil_rsa2048"), ("small/gateway.bin", "snakeoil_p256")]
+    {
         let out = fleet.file(recipient);
         let args = ["--repo-url", &repo_url, "--target", target, "--root"].map(Path::new);
         let (root, key) = (fleet.root(), private_key(recipient));
-        let args = args.into_iter().chain([&root, Path::new("--key"), &key, Path::new("--out"), &out]);
+        let args =
+            args.into_iter().chain([&root, Path::new("--key"), &key, Path::new("--out"), &out]);
         let report = json("tests/interop/stranger.py", args);
         assert_eq!(report["hashes"]["sha256"], sha256(&image));
         assert_eq!(fs::read(&out).unwrap(), image);
     }
-    let mut other = program("tests/interop/stranger.py", ["--repo-url", &repo_url, "--target", IMAGE, "--root"]);
+    let mut other = program(
+        "tests/interop/stranger.py",
+        ["--repo-url", &repo_url, "--target", IMAGE, "--root"],
+    );
     let other = other.arg(fleet.root()).arg("--key").arg(private_key("snakeoil_p256_other"));
     let error = refused(other.arg("--out").arg(fleet.file("other")));
     assert!(error.contains("is not opened: InvalidJWEData"), "{error}");
@@ -173,10 +185,17 @@ impl FileServer {
         // Port 0 would be printed where a pipe buffers it, so a free one is found first.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = python();
-        command.args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"]).arg(folder);
-        let process = Process::spawn(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()));
+        command
+            .args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"])
+            .arg(folder);
+        let process = Process::spawn(
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()),
+        );
         let url = format!("http://127.0.0.1:{port}");
-        wait_until("the file server answers", async || super::support::http().head(&url).send().await.is_ok()).await;
+        wait_until("the file server answers", async || {
+            super::support::http().head(&url).send().await.is_ok()
+        })
+        .await;
         Self { _process: process, url }
     }
 }
@@ -197,11 +216,18 @@ async fn any_file_server_can_serve_an_export_and_the_blob_folder_itself() {
     let folders = [("export", fleet.export()), ("blobs", fleet.data_dir().join("repo"))];
     for (name, folder) in folders {
         let files = FileServer::start(&folder).await;
-        for (number, options) in [&[][..], &["--quirk", "hash-before-folder"][..]].into_iter().enumerate() {
+        for (number, options) in
+            [&[][..], &["--quirk", "hash-before-folder"][..]].into_iter().enumerate()
+        {
             let walk = fleet.walk(&files.url, &format!("{name}-{number}"), options);
-            let (sealed, envelope) = (walk.downloads(IMAGE), walk.downloads(&format!("{IMAGE}.jwe")));
-            let (key, opened) = (private_key("snakeoil_p256"), fleet.file(&format!("opened-{name}-{number}")));
-            assert_eq!(we_open(&path_of(&sealed), &path_of(&envelope), &key, &opened), sha256(&image));
+            let (sealed, envelope) =
+                (walk.downloads(IMAGE), walk.downloads(&format!("{IMAGE}.jwe")));
+            let (key, opened) =
+                (private_key("snakeoil_p256"), fleet.file(&format!("opened-{name}-{number}")));
+            assert_eq!(
+                we_open(&path_of(&sealed), &path_of(&envelope), &key, &opened),
+                sha256(&image)
+            );
         }
     }
 }
@@ -212,9 +238,12 @@ async fn python_tuf_refuses_whatever_was_changed_on_the_way() {
     let uploaded = fleet.client.upload(IMAGE, "", &noise("tampered", 100_000)).await;
     let folder = fleet.export();
     let files = FileServer::start(&folder).await;
-    let signed: Value = serde_json::from_slice(&fs::read(folder.join("timestamp.json")).unwrap()).unwrap();
-    let snapshot = format!("{}.snapshot.json", signed["signed"]["meta"]["snapshot.json"]["version"]);
-    let blob = format!("targets/gw/4.2.0/{}.gateway.bin", uploaded["sealed"]["sha256"].as_str().unwrap());
+    let signed: Value =
+        serde_json::from_slice(&fs::read(folder.join("timestamp.json")).unwrap()).unwrap();
+    let snapshot =
+        format!("{}.snapshot.json", signed["signed"]["meta"]["snapshot.json"]["version"]);
+    let blob =
+        format!("targets/gw/4.2.0/{}.gateway.bin", uploaded["sealed"]["sha256"].as_str().unwrap());
     // A changed timestamp fails by its signature; all else by a digest that leads back to it.
     for (number, (file, reason)) in [
         ("timestamp.json", "UnsignedMetadataError"),
@@ -255,17 +284,22 @@ async fn python_tuf_refuses_a_repository_that_was_rolled_back() {
 async fn a_damaged_blob_is_not_served_and_fsck_names_it() {
     let fleet = Fleet::start(&[]).await;
     let uploaded = fleet.client.upload(IMAGE, "", &noise("damaged", 100_000)).await;
-    let name = uploaded["sealed"]["url"].as_str().unwrap().strip_prefix("/repo/").unwrap().to_owned();
+    let name =
+        uploaded["sealed"]["url"].as_str().unwrap().strip_prefix("/repo/").unwrap().to_owned();
     let path = fleet.data_dir().join("repo").join(&name);
     let original = fs::read(&path).unwrap();
     fs::write(&path, changed(&original)).unwrap();
     let repo_url = fleet.server.repo_url();
     let error = fleet.walk(&repo_url, "car", &[]).is_refused(IMAGE);
     assert!(error.contains("DownloadHTTPError") && error.contains("500"), "{error}");
-    assert_eq!(super::support::fsck(&fleet.data_dir()), [format!("image {IMAGE}: {name} is damaged")]);
+    assert_eq!(
+        super::support::fsck(&fleet.data_dir()),
+        [format!("image {IMAGE}: {name} is damaged")]
+    );
 }
 
-/// The same length and another content: metadata that would expire later, or a blob with another byte.
+/// The same length and another content: metadata that would expire later, or a blob with another
+/// byte.
 fn changed(bytes: &[u8]) -> Vec<u8> {
     let expires = b"\"expires\":\"2";
     let mut bytes = bytes.to_vec();
@@ -286,6 +320,10 @@ async fn curl_undoes_the_gzip_that_metadata_comes_in() {
     run(Command::new("curl").args(["-sf", "-H", "Accept-Encoding: gzip", &url, "-o"]).arg(&coded));
     run(Command::new("curl").args(["-sf", "--compressed", &url, "-o"]).arg(&plain));
     let coded = fs::read(&coded).unwrap();
-    assert!(coded.starts_with(&[0x1f, 0x8b]) && coded.len() < stored.len(), "{} bytes", coded.len());
+    assert!(
+        coded.starts_with(&[0x1f, 0x8b]) && coded.len() < stored.len(),
+        "{} bytes",
+        coded.len()
+    );
     assert!(fs::read(&plain).unwrap() == stored);
 }

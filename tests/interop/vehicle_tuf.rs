@@ -1,4 +1,5 @@
-//! `motorcade-vehicle tuf` against a repository that python-tuf makes and signs: nothing of ours is on the other side.
+//! `motorcade-vehicle tuf` against a repository that python-tuf makes and signs: nothing of ours is
+//! on the other side.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,9 +10,14 @@ use tempfile::TempDir;
 
 use super::support::{Process, files_below, program, refused, run, wait_until};
 
-/// One target each in top-level targets, in a role with a path pattern and an odd name, in hash bins, and in succinct bins.
-const TARGETS: [&str; 4] =
-    ["gw/gateway.bin", "docs/r\u{e9}ad me? #1, 100%+.txt", "images/a&b=c;(final).bin", "packed/;[x] y.bin"];
+/// One target each in top-level targets, in a role with a path pattern and an odd name, in hash
+/// bins, and in succinct bins.
+const TARGETS: [&str; 4] = [
+    "gw/gateway.bin",
+    "docs/r\u{e9}ad me? #1, 100%+.txt",
+    "images/a&b=c;(final).bin",
+    "packed/;[x] y.bin",
+];
 
 /// A vehicle and the repository that it knows the first root of.
 struct Vehicle {
@@ -42,7 +48,10 @@ impl Vehicle {
 
     fn tuf(&self, command: &str) -> Command {
         let mut tuf = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
-        tuf.args(["tuf", "--metadata-dir"]).arg(self.file("metadata")).arg(command).stdin(Stdio::null());
+        tuf.args(["tuf", "--metadata-dir"])
+            .arg(self.file("metadata"))
+            .arg(command)
+            .stdin(Stdio::null());
         tuf
     }
 
@@ -55,14 +64,21 @@ impl Vehicle {
     fn download(&self, stage: &str, target: &str) -> Command {
         let mut tuf = self.tuf("download");
         tuf.arg("--metadata-url").arg(format!("{}/{stage}/metadata/", self.url));
-        tuf.args(["--target-base-url", &format!("{}/{stage}/targets/", self.url), "--target-name", target]);
+        tuf.args([
+            "--target-base-url",
+            &format!("{}/{stage}/targets/", self.url),
+            "--target-name",
+            target,
+        ]);
         tuf.arg("--target-dir").arg(self.file("targets"));
         tuf
     }
 
     /// The files in a folder and what is in them; those that were left half-way, too.
     fn files(&self, folder: &str) -> Vec<(String, String)> {
-        let read = |name: String| (name.clone(), fs::read_to_string(self.file(folder).join(name)).unwrap());
+        let read = |name: String| {
+            (name.clone(), fs::read_to_string(self.file(folder).join(name)).unwrap())
+        };
         files_below(&self.file(folder)).into_iter().map(read).collect()
     }
 
@@ -113,7 +129,10 @@ async fn a_vehicle_refuses_metadata_that_python_tuf_would() {
         ("expired", "timestamp metadata expired at"),
         ("timestamp-rolled-back", "timestamp metadata goes back from version 3 to 2"),
         ("snapshot-rolled-back", "snapshot metadata goes back from version 2 to 1"),
-        ("half-signed-root", "root metadata has 1 valid signatures of distinct keys where 2 are needed"),
+        (
+            "half-signed-root",
+            "root metadata has 1 valid signatures of distinct keys where 2 are needed",
+        ),
         ("nowhere", "the repository has no timestamp.json"),
     ] {
         let error = refused(&mut vehicle.refresh(stage));
@@ -126,7 +145,9 @@ async fn a_vehicle_refuses_metadata_that_python_tuf_would() {
 #[tokio::test]
 async fn a_vehicle_refuses_a_target_that_was_changed_and_keeps_none_of_it() {
     let vehicle = Vehicle::start().await;
-    for (stage, reason) in [("tampered", "is not the file that was signed"), ("longer", "sends more than 25 bytes")] {
+    for (stage, reason) in
+        [("tampered", "is not the file that was signed"), ("longer", "sends more than 25 bytes")]
+    {
         let error = refused(&mut vehicle.download(stage, TARGETS[0]));
         assert!(error.contains(reason), "{stage}: {error}");
         assert_eq!(vehicle.files("targets"), [], "{stage}");

@@ -1,4 +1,5 @@
-//! What the tests of the real `motorcade` process share: running it, talking to it over loopback, and Python beside it.
+//! What the tests of the real `motorcade` process share: running it, talking to it over loopback,
+//! and Python beside it.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -34,7 +35,9 @@ pub(crate) fn snakeoil(file: &str) -> PathBuf {
 pub(crate) fn motorcade<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_motorcade"));
     command.args(args).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MOTORCADE_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MOTORCADE_"))
+    {
         command.env_remove(name);
     }
     command
@@ -43,14 +46,24 @@ pub(crate) fn motorcade<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> C
 /// Runs a command that has to succeed, and returns its stdout.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = output(command);
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("stdout is text")
 }
 
 /// Runs a command that has to fail with exit code 1, and returns its stderr.
 pub(crate) fn refused(command: &mut Command) -> String {
     let output = output(command);
-    assert_eq!(output.status.code(), Some(1), "{command:?}: {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8(output.stderr).expect("stderr is text")
 }
 
@@ -61,7 +74,8 @@ fn output(command: &mut Command) -> Output {
 /// The Python that `scripts/venv` prepares, once for a test binary.
 pub(crate) fn python() -> Command {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let path = PYTHON.get_or_init(|| PathBuf::from(run(&mut Command::new(project("scripts/venv"))).trim()));
+    let path = PYTHON
+        .get_or_init(|| PathBuf::from(run(&mut Command::new(project("scripts/venv"))).trim()));
     let mut command = Command::new(path);
     command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
     command
@@ -81,7 +95,8 @@ pub(crate) fn json<S: AsRef<OsStr>>(path: &str, args: impl IntoIterator<Item = S
 
 /// Bytes that look random and are the same for the same seed.
 pub(crate) fn noise(seed: &str, length: usize) -> Vec<u8> {
-    let blocks = (0u64..).map(|number| Sha256::digest([seed.as_bytes(), &number.to_be_bytes()].concat()));
+    let blocks =
+        (0u64..).map(|number| Sha256::digest([seed.as_bytes(), &number.to_be_bytes()].concat()));
     let mut bytes: Vec<u8> = blocks.take(length.div_ceil(32)).flatten().collect();
     bytes.truncate(length);
     bytes
@@ -111,7 +126,9 @@ pub(crate) fn files_below(folder: &Path) -> Vec<String> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                files.push(path.strip_prefix(folder).expect("it is below").to_string_lossy().into_owned());
+                files.push(
+                    path.strip_prefix(folder).expect("it is below").to_string_lossy().into_owned(),
+                );
             }
         }
     }
@@ -126,7 +143,9 @@ pub(crate) fn init(data_dir: &Path) {
 
 /// Makes a token of `role` with the command line.
 pub(crate) fn create_token(data_dir: &Path, role: &str) -> String {
-    run(motorcade(["token", "create", "--role", role, "--data-dir"]).arg(data_dir)).trim().to_owned()
+    run(motorcade(["token", "create", "--role", role, "--data-dir"]).arg(data_dir))
+        .trim()
+        .to_owned()
 }
 
 /// What `motorcade fsck --json` finds.
@@ -153,7 +172,8 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+        let pid =
+            i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
         let _ = kill_process(pid, signal); // it may have ended
     }
 
@@ -197,8 +217,11 @@ impl Server {
 
     /// Starts it and waits for nothing.
     pub(crate) fn launch(data_dir: &Path, args: &[&str]) -> Launched {
-        let mut command = motorcade(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]);
-        let mut process = Process::spawn(command.arg(data_dir).args(args).stdout(Stdio::null()).stderr(Stdio::piped()));
+        let mut command =
+            motorcade(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]);
+        let mut process = Process::spawn(
+            command.arg(data_dir).args(args).stdout(Stdio::null()).stderr(Stdio::piped()),
+        );
         let stderr = process.0.stderr.take().expect("stderr is piped");
         let log = Arc::new(Mutex::new(String::new()));
         let (tell, address) = mpsc::channel();
@@ -249,7 +272,8 @@ impl Launched {
     pub(crate) fn listening(self) -> Server {
         let Self { process, address, log } = self;
         let address = address.recv_timeout(PATIENCE);
-        let address = address.unwrap_or_else(|_| panic!("it does not listen: {}", log.lock().expect("log")));
+        let address =
+            address.unwrap_or_else(|_| panic!("it does not listen: {}", log.lock().expect("log")));
         Server { process, address, log }
     }
 }
@@ -277,9 +301,16 @@ pub(crate) struct Client {
 
 impl Client {
     /// Uploads an image with a body of any kind; `query` is added to what each image has.
-    pub(crate) async fn put(&self, path: &str, query: &str, body: impl Into<Body>) -> reqwest::Result<Response> {
-        let url =
-            format!("{}/api/v1/images/{path}?hardware_id={HARDWARE}&version=1.0.0&release_counter=1{query}", self.url);
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        query: &str,
+        body: impl Into<Body>,
+    ) -> reqwest::Result<Response> {
+        let url = format!(
+            "{}/api/v1/images/{path}?hardware_id={HARDWARE}&version=1.0.0&release_counter=1{query}",
+            self.url
+        );
         self.http.put(url).bearer_auth(&self.token).body(body).send().await
     }
 
@@ -297,14 +328,25 @@ impl Client {
         let key = std::fs::read_to_string(public_key).expect("a key file is there");
         let body = serde_json::json!({ "hardware_ids": [HARDWARE], "public_key": key });
         let url = format!("{}/api/v1/recipients", self.url);
-        let response = self.http.post(url).bearer_auth(&self.token).json(&body).send().await.expect("it answers");
+        let response = self
+            .http
+            .post(url)
+            .bearer_auth(&self.token)
+            .json(&body)
+            .send()
+            .await
+            .expect("it answers");
         let registered: Value = response.json().await.expect("the answer is JSON");
-        registered["kid"].as_str().unwrap_or_else(|| panic!("not registered: {registered}")).to_owned()
+        registered["kid"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not registered: {registered}"))
+            .to_owned()
     }
 
     /// Fetches what has to be there.
     pub(crate) async fn get(&self, path: &str) -> Bytes {
-        let response = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await;
+        let response =
+            self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await;
         let response = response.and_then(Response::error_for_status).expect("it is there");
         response.bytes().await.expect("it comes whole")
     }

@@ -1,7 +1,8 @@
 //! Metadata in gzip (RFC 1952): made when it is first asked for, and kept while it is.
 //!
-//! Signatures and digests are over the plain file, so this is between the server and whoever can undo it; metadata shrinks
-//! to about a third. Sealed images are never compressed: ciphertext does not get shorter.
+//! Signatures and digests are over the plain file, so this is between the server and whoever can
+//! undo it; metadata shrinks to about a third. Sealed images are never compressed: ciphertext does
+//! not get shorter.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,8 @@ use crate::blob::BlobKey;
 use crate::model::Sha256Digest;
 
 impl App {
-    /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it is.
+    /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it
+    /// is.
     pub async fn compress(&self, mut delivery: Delivery) -> Delivery {
         let Content::Bytes(plain) = &delivery.content else { return delivery };
         if delivery.coding == Coding::Gzip || !delivery.is_compressible() {
@@ -37,14 +39,16 @@ impl App {
 impl Delivery {
     /// Whether there is another form of the file for clients that read gzip.
     pub fn is_compressible(&self) -> bool {
-        self.coding == Coding::Gzip || (matches!(self.key, BlobKey::Metadata { .. }) && self.length >= MIN_SIZE)
+        self.coding == Coding::Gzip
+            || (matches!(self.key, BlobKey::Metadata { .. }) && self.length >= MIN_SIZE)
     }
 }
 
 /// What was compressed lately, by the digest of the plain file.
 pub(in crate::app) struct CompressedFiles {
     kept: Arc<Mutex<Kept>>,
-    /// One file is made at a time, also if whoever asked for it has gone: nobody can have many made at once.
+    /// One file is made at a time, also if whoever asked for it has gone: nobody can have many made
+    /// at once.
     making: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -66,7 +70,8 @@ impl CompressedFiles {
         if let Some(file) = lock(&self.kept).find(sha256) {
             return Some(file);
         }
-        let making = tokio::time::timeout(PATIENCE, Arc::clone(&self.making).lock_owned()).await.ok()?;
+        let making =
+            tokio::time::timeout(PATIENCE, Arc::clone(&self.making).lock_owned()).await.ok()?;
         if let Some(file) = lock(&self.kept).find(sha256) {
             return Some(file); // whoever was here before wanted the same
         }
@@ -105,7 +110,10 @@ impl Kept {
 
 fn gzip(plain: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::default());
-    let file = encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything");
+    let file = encoder
+        .write_all(plain)
+        .and_then(|()| encoder.finish())
+        .expect("a vector takes everything");
     file.into_boxed_slice().into() // no more memory than is counted
 }
 
@@ -130,7 +138,8 @@ mod tests {
     #[tokio::test]
     async fn keeps_no_more_than_it_may_and_the_latest() {
         let files = CompressedFiles::new(10_000);
-        let plain: Vec<Bytes> = (0..40).map(|_| rand::random::<[u8; 512]>().repeat(2).into()).collect();
+        let plain: Vec<Bytes> =
+            (0..40).map(|_| rand::random::<[u8; 512]>().repeat(2).into()).collect();
         for file in &plain {
             let compressed = files.get(sha256(file), file, &Handle::current()).await.unwrap();
             let mut read = Vec::new();
@@ -138,7 +147,12 @@ mod tests {
             assert!(read == *file && compressed.len() < file.len());
         }
         let mut kept = lock(&files.kept);
-        assert!(kept.bytes <= 10_000 && kept.files.len() > 10, "{} files of {} bytes", kept.files.len(), kept.bytes);
+        assert!(
+            kept.bytes <= 10_000 && kept.files.len() > 10,
+            "{} files of {} bytes",
+            kept.files.len(),
+            kept.bytes
+        );
         assert_eq!(kept.bytes, kept.files.iter().map(|(_, file)| file.len()).sum::<usize>());
         assert!(kept.find(sha256(&plain[39])).is_some() && kept.find(sha256(&plain[0])).is_none());
     }
@@ -157,7 +171,9 @@ mod tests {
         let files = CompressedFiles::new(10_000);
         let plain = Bytes::from(vec![7; 5000]);
         let digest = sha256(&plain);
-        let gone = tokio::time::timeout(Duration::ZERO, files.get(digest, &plain, &Handle::current())).await;
+        let gone =
+            tokio::time::timeout(Duration::ZERO, files.get(digest, &plain, &Handle::current()))
+                .await;
         drop(files.making.lock().await); // until it is made
         assert!(lock(&files.kept).find(digest).is_some(), "whoever asked got {gone:?}");
     }

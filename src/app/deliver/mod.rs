@@ -56,9 +56,11 @@ pub enum Content {
 }
 
 impl App {
-    /// Opens the file that `name`, a path below `/repo/`, stands for; either name of a target in a folder.
+    /// Opens the file that `name`, a path below `/repo/`, stands for; either name of a target in a
+    /// folder.
     ///
-    /// Small files are read and hashed before a byte is served. A large one is refused if its length is wrong;
+    /// Small files are read and hashed before a byte is served. A large one is refused if its
+    /// length is wrong;
     /// [`super::fsck`] reads it whole.
     ///
     /// # Errors
@@ -68,7 +70,9 @@ impl App {
         for key in BlobKey::candidates(name) {
             let opened = match &key {
                 BlobKey::Timestamp => self.deliver_timestamp(),
-                BlobKey::Metadata { version, role } => self.deliver_metadata(&key, *version, role).await,
+                BlobKey::Metadata { version, role } => {
+                    self.deliver_metadata(&key, *version, role).await
+                }
                 BlobKey::Target { path, sha256 } => self.deliver_target(&key, path, *sha256).await,
             };
             match opened {
@@ -88,12 +92,19 @@ impl App {
         Ok(delivery(BlobKey::Timestamp, current.sha256, current.published_at, content))
     }
 
-    async fn deliver_metadata(&self, key: &BlobKey, version: u64, role: &str) -> Result<Delivery, Error> {
-        // Of a role that is not this repository's there is no file, whatever somebody has put there.
+    async fn deliver_metadata(
+        &self,
+        key: &BlobKey,
+        version: u64,
+        role: &str,
+    ) -> Result<Delivery, Error> {
+        // Of a role that is not this repository's there is no file, whatever somebody has put
+        // there.
         let Some(published) = self.catalog.find_role(role).await? else { return Err(no_file()) };
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
-        // Only length and digest of what is published now are known; older files stand for themselves by their signatures.
+        // Only length and digest of what is published now are known; older files stand for
+        // themselves by their signatures.
         let is_current = published.version == version;
         if is_current && published.length != blob.length {
             return Err(self.corrupt(key));
@@ -107,7 +118,12 @@ impl App {
         Ok(delivery(key.clone(), sha256, modified, content))
     }
 
-    async fn deliver_target(&self, key: &BlobKey, path: &str, sha256: Sha256Digest) -> Result<Delivery, Error> {
+    async fn deliver_target(
+        &self,
+        key: &BlobKey,
+        path: &str,
+        sha256: Sha256Digest,
+    ) -> Result<Delivery, Error> {
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
         if blob.length <= MAX_CHECKED_SIZE {
@@ -118,10 +134,11 @@ impl App {
             let content = Content::Bytes(self.shared.share(sha256, bytes));
             return Ok(delivery(key.clone(), sha256, modified, content));
         }
-        let length = match self.catalog.find_target(path).await?.filter(|entry| entry.sha256 == sha256) {
-            Some(entry) => Some(entry.length),
-            None => self.yanked_length(path, sha256).await?,
-        };
+        let length =
+            match self.catalog.find_target(path).await?.filter(|entry| entry.sha256 == sha256) {
+                Some(entry) => Some(entry.length),
+                None => self.yanked_length(path, sha256).await?,
+            };
         match length {
             None => return Err(no_file()),
             Some(length) if length != blob.length => return Err(self.corrupt(key)),
@@ -133,19 +150,27 @@ impl App {
     /// The length of an image that is not listed any more: vehicles may still be fetching it.
     async fn yanked_length(&self, path: &str, sha256: Sha256Digest) -> Result<Option<u64>, Error> {
         let Ok(path) = path.parse() else { return Ok(None) };
-        let image = self.catalog.find_image(&path).await?.filter(|image| image.sealed.sha256 == sha256);
+        let image =
+            self.catalog.find_image(&path).await?.filter(|image| image.sealed.sha256 == sha256);
         Ok(image.map(|image| image.sealed.length))
     }
 
     fn corrupt(&self, key: &BlobKey) -> Error {
         self.metrics.add_corrupt_blob();
         tracing::error!(blob = %key, "stored file is damaged and not served; run `motorcade fsck`");
-        Error::Corrupt { detail: format!("{key} is damaged on the server, which has recorded it; it is not served") }
+        Error::Corrupt {
+            detail: format!(
+                "{key} is damaged on the server, which has recorded it; it is not served"
+            ),
+        }
     }
 }
 
 fn no_file() -> Error {
-    Error::NotFound { code: "file_not_found", detail: "there is no such file in the repository".into() }
+    Error::NotFound {
+        code: "file_not_found",
+        detail: "there is no such file in the repository".into(),
+    }
 }
 
 fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Content) -> Delivery {
@@ -159,7 +184,9 @@ fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Co
 /// Reads a blob that the server has made itself, or has looked at the length of.
 async fn read_whole(blob: &Blob) -> Result<Bytes, Error> {
     let read = blob.read_all(blob.length).await;
-    read.map_err(|source| Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source }))
+    read.map_err(|source| {
+        Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source })
+    })
 }
 
 const SIGNED_METADATA: &[u8] = b"{\"signatures\":["; // as every file of ours begins

@@ -1,4 +1,5 @@
-//! Small files that are being sent: all who are sent the same one hold the same bytes, however slowly they take them.
+//! Small files that are being sent: all who are sent the same one hold the same bytes, however
+//! slowly they take them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

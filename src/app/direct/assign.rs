@@ -11,8 +11,8 @@ use crate::app::fleet::{Vehicle, not_registered};
 use crate::app::{App, Error, Problem};
 use crate::catalog::{MoreChanges, StatusChange};
 use crate::model::{
-    AssignmentOutcome, AssignmentRecord, Candidate, CurrentAssignment, EcuSerial, EcuStatus, EventKind, ImagePath,
-    ImageRecord, VehicleId, Violation, violations,
+    AssignmentOutcome, AssignmentRecord, Candidate, CurrentAssignment, EcuSerial, EcuStatus,
+    EventKind, ImagePath, ImageRecord, VehicleId, Violation, violations,
 };
 
 /// Images for some of a vehicle's ECUs, which are to be installed together.
@@ -21,8 +21,9 @@ use crate::model::{
 pub struct AssignmentRequest {
     /// Each ECU at most once.
     pub assignments: Vec<EcuAssignment>,
-    /// Lets release counters go down, and says why. It is recorded. A vehicle that has had the higher counter refuses all
-    /// the same (Uptane 2.1.0, 5.4.4.2 step 10): to go back, publish the old image again with a higher counter.
+    /// Lets release counters go down, and says why. It is recorded. A vehicle that has had the
+    /// higher counter refuses all the same (Uptane 2.1.0, 5.4.4.2 step 10): to go back, publish the
+    /// old image again with a higher counter.
     #[serde(default)]
     pub rollback_reason: Option<String>,
 }
@@ -42,9 +43,10 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with everything that speaks against it: quarantine, an ECU that the vehicle does not have, an
-    /// image that is not published, another hardware id, a release counter that goes down, a dependency or conflict with
-    /// anything that the vehicle may be running by now. [`Error::NotFound`] for the vehicle, [`Error::Invalid`].
+    /// [`Error::Refused`] with everything that speaks against it: quarantine, an ECU that the
+    /// vehicle does not have, an image that is not published, another hardware id, a release
+    /// counter that goes down, a dependency or conflict with anything that the vehicle may be
+    /// running by now. [`Error::NotFound`] for the vehicle, [`Error::Invalid`].
     pub async fn assign(
         &self,
         vin: &VehicleId,
@@ -66,18 +68,27 @@ impl App {
         Err(Error::Busy)
     }
 
-    /// Takes an assignment back. The ECU may have got it already, and then it is running it or will.
+    /// Takes an assignment back. The ECU may have got it already, and then it is running it or
+    /// will.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the ECU has no such assignment (any more), [`Error::Refused`] if another one relies on it.
-    pub async fn cancel_assignment(&self, vin: &VehicleId, id: &str, by: &Principal) -> Result<(), Error> {
+    /// [`Error::NotFound`] if the ECU has no such assignment (any more), [`Error::Refused`] if
+    /// another one relies on it.
+    pub async fn cancel_assignment(
+        &self,
+        vin: &VehicleId,
+        id: &str,
+        by: &Principal,
+    ) -> Result<(), Error> {
         for _ in 0..TRIES {
             let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
             let status = &vehicle.record.status;
             let mut change = StatusChange::of(vehicle.record.id, status);
-            let has_it = |state: &EcuStatus| state.assigned.as_ref().is_some_and(|known| known.id == id);
-            let Some((serial, state)) = change.ecus.iter_mut().find(|(_, state)| has_it(state)) else {
+            let has_it =
+                |state: &EcuStatus| state.assigned.as_ref().is_some_and(|known| known.id == id);
+            let Some((serial, state)) = change.ecus.iter_mut().find(|(_, state)| has_it(state))
+            else {
                 let detail = format!("{vin} has no assignment {id:.64} that could be cancelled");
                 return Err(Error::NotFound { code: "assignment_not_found", detail });
             };
@@ -91,10 +102,17 @@ impl App {
                 };
                 return Err(Error::Refused { problems: violated.iter().map(problem).collect() });
             }
-            let path = state.assigned.take().map(|assigned| assigned.path.to_string()).unwrap_or_default();
+            let path =
+                state.assigned.take().map(|assigned| assigned.path.to_string()).unwrap_or_default();
             let mut more = MoreChanges::keeping(status, self.clock.now());
             more.ended.push((id.to_owned(), AssignmentOutcome::Cancelled));
-            more.events.push(self.event_by(vin, EventKind::AssignmentCancelled, Some(serial), path, by));
+            more.events.push(self.event_by(
+                vin,
+                EventKind::AssignmentCancelled,
+                Some(serial),
+                path,
+                by,
+            ));
             change.more = Some(Box::new(more));
             if self.fleet.change(&vehicle, change).await?.is_some() {
                 return Ok(());
@@ -114,14 +132,21 @@ impl App {
         let mut more = MoreChanges::keeping(status, now);
         for EcuAssignment { ecu_serial, image } in &request.assignments {
             let state = change.ecus.entry(ecu_serial.clone()).or_default();
-            more.ended.extend(state.assigned.take().map(|old| (old.id, AssignmentOutcome::Superseded)));
+            more.ended
+                .extend(state.assigned.take().map(|old| (old.id, AssignmentOutcome::Superseded)));
             let id = random_id()?;
             state.assigned = Some(CurrentAssignment { id: id.clone(), path: image.clone() });
             let detail = match &request.rollback_reason {
                 Some(reason) => format!("{image}; the release counter may go down: {reason}"),
                 None => image.to_string(),
             };
-            more.events.push(self.event_by(&vehicle.record.vin, EventKind::Assigned, Some(ecu_serial), detail, by));
+            more.events.push(self.event_by(
+                &vehicle.record.vin,
+                EventKind::Assigned,
+                Some(ecu_serial),
+                detail,
+                by,
+            ));
             more.assigned.push(AssignmentRecord {
                 id,
                 ecu_serial: ecu_serial.clone(),
@@ -139,7 +164,11 @@ impl App {
     }
 
     /// Everything that speaks against an assignment.
-    async fn find_problems(&self, vehicle: &Vehicle, request: &AssignmentRequest) -> Result<Vec<Problem>, Error> {
+    async fn find_problems(
+        &self,
+        vehicle: &Vehicle,
+        request: &AssignmentRequest,
+    ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         if let Some(quarantine) = &vehicle.record.status.quarantine {
             let detail = format!(
@@ -168,7 +197,9 @@ impl App {
         let possible = self.possible_images(vehicle).await?;
         let code = "constraint_violated";
         let violated = violations(&possible, &bundle);
-        problems.extend(violated.iter().map(|violation| Problem { code, detail: violation.to_string() }));
+        problems.extend(
+            violated.iter().map(|violation| Problem { code, detail: violation.to_string() }),
+        );
         Ok(problems)
     }
 
@@ -201,7 +232,10 @@ impl App {
             return Ok(None);
         };
         let Some(image) = self.catalog.find_image(path).await? else {
-            problems.push(Problem { code: "image_not_found", detail: format!("there is no image {path}") });
+            problems.push(Problem {
+                code: "image_not_found",
+                detail: format!("there is no image {path}"),
+            });
             return Ok(None);
         };
         if image.yanked_at.is_some() {
@@ -215,15 +249,21 @@ impl App {
             return Ok(None);
         }
         if !image.description.hardware_ids.contains(&ecu.hardware_id) {
-            let for_ids: Vec<&str> = image.description.hardware_ids.iter().map(|id| id.as_str()).collect();
-            let detail = format!("{path} is for {}, and {ecu_serial} is a {}", for_ids.join(", "), ecu.hardware_id);
+            let for_ids: Vec<&str> =
+                image.description.hardware_ids.iter().map(|id| id.as_str()).collect();
+            let detail = format!(
+                "{path} is for {}, and {ecu_serial} is a {}",
+                for_ids.join(", "),
+                ecu.hardware_id
+            );
             problems.push(Problem { code: "wrong_hardware", detail });
             return Ok(None);
         }
         Ok(Some(image))
     }
 
-    /// A release counter must not go below that of anything that the ECU may be running, or is to run.
+    /// A release counter must not go below that of anything that the ECU may be running, or is to
+    /// run.
     async fn find_rollback(
         &self,
         vehicle: &Vehicle,
@@ -250,7 +290,9 @@ impl App {
             running.insert(0, (image.path.clone(), Some(*record)));
         }
         for (path, known) in running {
-            let Some(known) = known.filter(|known| known.description.release_counter > new) else { continue };
+            let Some(known) = known.filter(|known| known.description.release_counter > new) else {
+                continue;
+            };
             let old = known.description.release_counter;
             let detail = format!(
                 "{} has release counter {new}, and {serial} may be running {path} with {old}: publish it again with a \
@@ -262,9 +304,12 @@ impl App {
         Ok(None)
     }
 
-    /// What every ECU may be running by now (Deployment Best Practices 8.0.6.2): what it was last confirmed to run, and what
-    /// it was offered since.
-    async fn possible_images(&self, vehicle: &Vehicle) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
+    /// What every ECU may be running by now (Deployment Best Practices 8.0.6.2): what it was last
+    /// confirmed to run, and what it was offered since.
+    async fn possible_images(
+        &self,
+        vehicle: &Vehicle,
+    ) -> Result<BTreeMap<EcuSerial, Vec<Candidate>>, Error> {
         let mut possible = BTreeMap::new();
         for ecu in vehicle.record.ecus.iter() {
             let state = vehicle.record.status.ecu(&ecu.serial);
@@ -272,10 +317,16 @@ impl App {
             if let Some(image) = &state.installed {
                 // By its bytes: an image that only bears the name of one may be anything.
                 let known = self.look_up(image).await?;
-                images.push(if let Known::Same(record) = known { candidate(&record) } else { unknown_image() });
+                images.push(if let Known::Same(record) = known {
+                    candidate(&record)
+                } else {
+                    unknown_image()
+                });
             }
             let found = self.find_images(offered(&state)).await?;
-            images.extend(found.iter().map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)));
+            images.extend(
+                found.iter().map(|(_, image)| image.as_ref().map_or_else(unknown_image, candidate)),
+            );
             if !images.is_empty() {
                 possible.insert(ecu.serial.clone(), images);
             }
@@ -284,7 +335,10 @@ impl App {
     }
 
     /// Images by their paths; none for one that was never uploaded here.
-    async fn find_images(&self, paths: BTreeSet<&ImagePath>) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
+    async fn find_images(
+        &self,
+        paths: BTreeSet<&ImagePath>,
+    ) -> Result<Vec<(String, Option<ImageRecord>)>, Error> {
         let mut images = Vec::with_capacity(paths.len());
         for path in paths {
             images.push((path.to_string(), self.catalog.find_image(path).await?));
@@ -305,7 +359,8 @@ fn outstanding(vehicle: &Vehicle) -> impl Iterator<Item = (&EcuSerial, &ImagePat
 }
 
 fn check_request(request: &AssignmentRequest) -> Result<(), Error> {
-    let invalid = |detail: &str| Err(Error::Invalid { code: "bad_assignment", detail: detail.to_owned() });
+    let invalid =
+        |detail: &str| Err(Error::Invalid { code: "bad_assignment", detail: detail.to_owned() });
     if request.assignments.is_empty() {
         return invalid("name at least one ECU and its image");
     }
@@ -331,7 +386,8 @@ fn candidate(image: &ImageRecord) -> Candidate {
     }
 }
 
-/// An image of which only the factory knows what it is: it matches no constraint on a name that anybody would write.
+/// An image of which only the factory knows what it is: it matches no constraint on a name that
+/// anybody would write.
 fn unknown_image() -> Candidate {
     Candidate {
         name: "(unknown)".parse().expect("it is printable ASCII"),

@@ -1,4 +1,5 @@
-//! A vehicle's metadata: signed when the vehicle asks, kept until what it lists changes or it gets old.
+//! A vehicle's metadata: signed when the vehicle asks, kept until what it lists changes or it gets
+//! old.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::catalog::{MoreChanges, StatusChange};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::{
-    AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId, VerifiedUnder,
+    AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId,
+    VerifiedUnder,
 };
 use crate::uptane::custom::{EcuCustom, ImageCustom};
 use crate::uptane::director::{DirectedImage, SignedBundle};
@@ -38,14 +40,18 @@ pub enum DirectorRole {
 }
 
 impl App {
-    /// A version of the Director's root, or the newest. It is the same for all vehicles, and no secret.
+    /// A version of the Director's root, or the newest. It is the same for all vehicles, and no
+    /// secret.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`].
     pub async fn director_root(&self, version: Option<u64>) -> Result<Bytes, Error> {
         let found = self.director_roots.find(version).await?;
-        let missing = || Error::NotFound { code: "file_not_found", detail: "there is no such root version".into() };
+        let missing = || Error::NotFound {
+            code: "file_not_found",
+            detail: "there is no such root version".into(),
+        };
         found.map(|root| root.body.into()).ok_or_else(missing)
     }
 
@@ -53,16 +59,21 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] for a vehicle that isn't registered, and a version that isn't the current one.
+    /// [`Error::NotFound`] for a vehicle that isn't registered, and a version that isn't the
+    /// current one.
     pub async fn director_file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
         for _ in 0..TRIES {
             let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-            let vehicle =
-                if self.is_current(&vehicle).await? { Some(vehicle) } else { self.sign_bundle(&vehicle).await? };
+            let vehicle = if self.is_current(&vehicle).await? {
+                Some(vehicle)
+            } else {
+                self.sign_bundle(&vehicle).await?
+            };
             let Some(vehicle) = vehicle else { continue }; // it has changed meanwhile
             let Some(bundle) = &vehicle.record.status.bundle else { continue };
             if file.version.is_some_and(|version| version != bundle.version) {
-                let detail = "this version is not there any more: start again with timestamp.json".into();
+                let detail =
+                    "this version is not there any more: start again with timestamp.json".into();
                 return Err(Error::NotFound { code: "file_not_found", detail });
             }
             let text = match file.role {
@@ -75,13 +86,18 @@ impl App {
         Err(Error::Busy)
     }
 
-    /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was yanked since.
+    /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was
+    /// yanked since.
     async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
         let policy = self.director.policy().director.bundle;
-        // Nothing can be signed while the clock is behind, and what was signed is as good as it was.
+        // Nothing can be signed while the clock is behind, and what was signed is as good as it
+        // was.
         let now = self.publisher.signing_time().ok();
-        let is_fresh = |bundle: &&Arc<Bundle>| now.is_none_or(|now| !policy.is_due(bundle.expires_at, now));
-        let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else { return Ok(false) };
+        let is_fresh =
+            |bundle: &&Arc<Bundle>| now.is_none_or(|now| !policy.is_due(bundle.expires_at, now));
+        let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else {
+            return Ok(false);
+        };
         if bundle.lists != wanted(vehicle)? || !self.is_verified(vehicle, bundle)? {
             return Ok(false);
         }
@@ -93,7 +109,8 @@ impl App {
         Ok(true)
     }
 
-    /// Signs a vehicle's metadata and keeps it; returns nothing if the vehicle has changed meanwhile.
+    /// Signs a vehicle's metadata and keeps it; returns nothing if the vehicle has changed
+    /// meanwhile.
     async fn sign_bundle(&self, vehicle: &Vehicle) -> Result<Option<Arc<Vehicle>>, Error> {
         let (status, now) = (&vehicle.record.status, self.publisher.signing_time()?);
         let mut change = StatusChange::of(vehicle.record.id, status);
@@ -107,7 +124,8 @@ impl App {
             }
         }
         if !more.ended.is_empty() {
-            self.withdraw_dependents(vehicle, &mut lists, &mut images, &mut change, &mut more).await?;
+            self.withdraw_dependents(vehicle, &mut lists, &mut images, &mut change, &mut more)
+                .await?;
         }
         let version = self.fleet.reserve_version().await?;
         let signed = self.director.sign(&vehicle.record.vin, version, &images, now).await;
@@ -138,11 +156,16 @@ impl App {
         more: &mut MoreChanges,
     ) -> Result<(), Error> {
         loop {
-            let violated =
-                self.violations_of(vehicle, lists.iter().map(|listing| (&listing.ecu_serial, &listing.path)));
+            let violated = self.violations_of(
+                vehicle,
+                lists.iter().map(|listing| (&listing.ecu_serial, &listing.path)),
+            );
             let Some(violation) = violated.await?.into_iter().next() else { return Ok(()) };
             let ecus = violation.ecus();
-            let Some(at) = lists.iter().position(|listing| ecus.contains(&&listing.ecu_serial)) else { return Ok(()) };
+            let Some(at) = lists.iter().position(|listing| ecus.contains(&&listing.ecu_serial))
+            else {
+                return Ok(());
+            };
             let listing = lists.remove(at);
             if let Some(image) = images.get_mut(listing.path.as_str()) {
                 image.ecus.remove(&listing.ecu_serial);
@@ -160,18 +183,23 @@ impl App {
         images: &mut BTreeMap<String, DirectedImage>,
     ) -> Result<Option<String>, Error> {
         let path = &listing.path;
-        let Some(ecu) = vehicle.record.ecu(&listing.ecu_serial) else { return Ok(Some("the ECU is gone".into())) };
+        let Some(ecu) = vehicle.record.ecu(&listing.ecu_serial) else {
+            return Ok(Some("the ECU is gone".into()));
+        };
         let Some(listed) = self.listed.find(path).await? else {
             return Ok(Some(format!("the Image repository does not list {path}")));
         };
         let record = self.catalog.find_image(path).await?.filter(|image| image.yanked_at.is_none());
         let Some(record) = record else { return Ok(Some(format!("{path} was yanked"))) };
-        // The vehicle compares the same (Uptane 2.1.0, 5.4.4.2 step 10), and would take a difference for an attack.
+        // The vehicle compares the same (Uptane 2.1.0, 5.4.4.2 step 10), and would take a
+        // difference for an attack.
         let is_same = listed.length == record.sealed.length
             && listed.sha256 == record.sealed.sha256
             && listed.custom == ImageCustom::new(&record.description, &record.sealed);
         if !is_same {
-            return Ok(Some(format!("the Image repository lists {path} otherwise than it was uploaded")));
+            return Ok(Some(format!(
+                "the Image repository lists {path} otherwise than it was uploaded"
+            )));
         }
         let envelope = match vehicle.encryption_key(ecu)? {
             Some(key) => Some(self.wrap_for(key, path).await?),
@@ -183,16 +211,27 @@ impl App {
             custom: listed.custom.clone(),
             ecus: BTreeMap::new(),
         });
-        image.ecus.insert(ecu.serial.clone(), EcuCustom { hardware_id: ecu.hardware_id.clone(), envelope });
+        image.ecus.insert(
+            ecu.serial.clone(),
+            EcuCustom { hardware_id: ecu.hardware_id.clone(), envelope },
+        );
         Ok(None)
     }
 
-    /// Wraps an image's data key for one ECU, through the escrow key: so an image that was uploaded before the vehicle
-    /// existed opens there too.
-    async fn wrap_for(&self, key: &RecipientKey, path: &crate::model::ImagePath) -> Result<serde_json::Value, Error> {
-        let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| super::super::no_image(path))?;
-        let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal("read a stored envelope"))?;
-        envelope.for_recipient_via_escrow(&self.escrow, key).map_err(Error::internal("wrap a data key"))
+    /// Wraps an image's data key for one ECU, through the escrow key: so an image that was uploaded
+    /// before the vehicle existed opens there too.
+    async fn wrap_for(
+        &self,
+        key: &RecipientKey,
+        path: &crate::model::ImagePath,
+    ) -> Result<serde_json::Value, Error> {
+        let stored =
+            self.catalog.find_envelope(path).await?.ok_or_else(|| super::super::no_image(path))?;
+        let envelope = Envelope::parse(stored.as_bytes())
+            .map_err(Error::internal("read a stored envelope"))?;
+        envelope
+            .for_recipient_via_escrow(&self.escrow, key)
+            .map_err(Error::internal("wrap a data key"))
     }
 
     /// Ends an assignment that can't be offered, and raises it (DIR-31).
@@ -206,14 +245,22 @@ impl App {
     ) {
         tracing::warn!(vehicle.id = vehicle.record.id, image.path = %listing.path, reason, "an assignment is withdrawn");
         let assigned = change.ecus.get_mut(&listing.ecu_serial).and_then(|ecu| ecu.assigned.take());
-        more.ended.extend(assigned.map(|assigned: CurrentAssignment| (assigned.id, AssignmentOutcome::Withdrawn)));
+        more.ended.extend(
+            assigned.map(|assigned: CurrentAssignment| (assigned.id, AssignmentOutcome::Withdrawn)),
+        );
         let serial = Some(&listing.ecu_serial);
-        more.events.push(self.event(&vehicle.record.vin, EventKind::AssignmentBlocked, serial, reason, "server"));
+        more.events.push(self.event(
+            &vehicle.record.vin,
+            EventKind::AssignmentBlocked,
+            serial,
+            reason,
+            "server",
+        ));
     }
 }
 
-/// What a vehicle's Targets should list: each ECU's assignment that it has not reported as installed. An empty list is what
-/// an up-to-date vehicle gets (DIR-29).
+/// What a vehicle's Targets should list: each ECU's assignment that it has not reported as
+/// installed. An empty list is what an up-to-date vehicle gets (DIR-29).
 fn wanted(vehicle: &Vehicle) -> Result<Vec<Listing>, Error> {
     let mut listings = Vec::new();
     for ecu in vehicle.record.ecus.iter() {
@@ -231,7 +278,9 @@ fn offer(ecu: &mut EcuStatus, path: &crate::model::ImagePath, version: u64) {
 }
 
 fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result<Bundle, Error> {
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).map_err(Error::internal("keep a vehicle's metadata"));
+    let text = |bytes: &Bytes| {
+        String::from_utf8(bytes.to_vec()).map_err(Error::internal("keep a vehicle's metadata"))
+    };
     Ok(Bundle {
         version,
         expires_at: signed.timestamp.expires_at,
@@ -255,7 +304,8 @@ mod tests {
         offer(&mut ecu, &paths[0], 1);
         offer(&mut ecu, &paths[1], 2);
         offer(&mut ecu, &paths[0], 3);
-        let offered: Vec<_> = ecu.offered.iter().map(|offer| (offer.path.as_str(), offer.last_version)).collect();
+        let offered: Vec<_> =
+            ecu.offered.iter().map(|offer| (offer.path.as_str(), offer.last_version)).collect();
         assert_eq!(offered, [("b", 2), ("a", 3)]);
     }
 }

@@ -1,15 +1,17 @@
 //! What an ECU says that it runs, held against what it had and what it was given.
 //!
-//! A report that its ECU has signed is a fact, also if it is of an image that nobody gave to that ECU: after a restored
-//! backup, or when somebody has flashed it. It is recorded, raised, and the vehicle is put into quarantine if the policy says
-//! so; to refuse it would leave the Director with what is no longer true, and keep whoever reported it from being mended.
+//! A report that its ECU has signed is a fact, also if it is of an image that nobody gave to that
+//! ECU: after a restored backup, or when somebody has flashed it. It is recorded, raised, and the
+//! vehicle is put into quarantine if the policy says so; to refuse it would leave the Director with
+//! what is no longer true, and keep whoever reported it from being mended.
 
 use crate::app::fleet::view::HOUR;
 use crate::app::fleet::{Suspicion, Vehicle};
 use crate::app::{App, Error};
 use crate::catalog::MoreChanges;
 use crate::model::{
-    AssignmentOutcome, EcuSerial, EcuStatus, EventKind, FallenFrom, ImageRecord, InstalledImage, NewEvent,
+    AssignmentOutcome, EcuSerial, EcuStatus, EventKind, FallenFrom, ImageRecord, InstalledImage,
+    NewEvent,
 };
 use crate::uptane::manifest::EcuReport;
 
@@ -24,8 +26,9 @@ pub(super) enum Known {
 }
 
 impl App {
-    /// Takes over what an ECU reports to run, and ends the assignment that it fulfils. Settles the offers that are settled by
-    /// that (Deployment Best Practices 8.0.6.2): by a Primary that has verified the Targets of version `verified`, too.
+    /// Takes over what an ECU reports to run, and ends the assignment that it fulfils. Settles the
+    /// offers that are settled by that (Deployment Best Practices 8.0.6.2): by a Primary that has
+    /// verified the Targets of version `verified`, too.
     pub(super) async fn take_installed(
         &self,
         vehicle: &Vehicle,
@@ -36,14 +39,16 @@ impl App {
     ) -> Result<(), Error> {
         let image = &report.installed_image;
         let is_news = ecu.installed.as_ref() != Some(image);
-        let is_assigned = ecu.assigned.as_ref().is_some_and(|assigned| assigned.path.as_str() == image.path);
+        let is_assigned =
+            ecu.assigned.as_ref().is_some_and(|assigned| assigned.path.as_str() == image.path);
         let is_offered = ecu.offered.iter().any(|offer| offer.path.as_str() == image.path);
         if is_news || is_assigned || is_offered {
             let known = self.look_up(image).await?;
             if is_news {
                 self.take_image(vehicle, report, &known, ecu, more).await?;
             }
-            // By its path alone an ECU that has other bytes under that name would never get the image.
+            // By its path alone an ECU that has other bytes under that name would never get the
+            // image.
             if matches!(known, Known::Same(_)) {
                 if let Some(done) = ecu.assigned.take_if(|_| is_assigned) {
                     more.ended.push((done.id, AssignmentOutcome::Installed));
@@ -52,7 +57,8 @@ impl App {
                 settle_offers_before(ecu, &image.path);
             }
         }
-        // What is not listed by the Targets that its Primary has verified since can't be installed any more.
+        // What is not listed by the Targets that its Primary has verified since can't be installed
+        // any more.
         if let Some(version) = verified {
             ecu.offered.retain(|offer| offer.last_version >= version);
         }
@@ -68,7 +74,8 @@ impl App {
         ecu: &mut EcuStatus,
         more: &mut MoreChanges,
     ) -> Result<(), Error> {
-        let (vin, serial, image) = (&vehicle.record.vin, &report.ecu_serial, &report.installed_image);
+        let (vin, serial, image) =
+            (&vehicle.record.vin, &report.ecu_serial, &report.installed_image);
         let fault = self.find_fault(serial, image, known, ecu).await?;
         if let Some((from, event)) = self.find_fall(vehicle, report, known, ecu).await? {
             // Of an image that was given to it, so that it can't fill the catalog.
@@ -76,7 +83,11 @@ impl App {
             more.events.push(event.once_in(HOUR, &detail));
             self.metrics.add_fallback();
             tracing::warn!(vehicle.id = vehicle.record.id, "an ECU fell back to an older image");
-            if ecu.fallen_from.as_ref().is_none_or(|known| known.release_counter < from.release_counter) {
+            if ecu
+                .fallen_from
+                .as_ref()
+                .is_none_or(|known| known.release_counter < from.release_counter)
+            {
                 ecu.fallen_from = Some(from);
             }
         }
@@ -89,23 +100,35 @@ impl App {
             ecu.highest_counter = ecu.highest_counter.max(Some(record.description.release_counter));
         }
         let Some(fault) = fault else {
-            let event = self.event(vin, EventKind::Installed, Some(serial), image.path.clone(), "vehicle");
-            more.events.push(event.once_in(HOUR, if image.is_nothing() { "" } else { &image.path }));
+            let event =
+                self.event(vin, EventKind::Installed, Some(serial), image.path.clone(), "vehicle");
+            more.events
+                .push(event.once_in(HOUR, if image.is_nothing() { "" } else { &image.path }));
             return Ok(());
         };
-        let detail = format!("{fault}: it runs {}, {} bytes, SHA-256 {}", image.path, image.length, image.sha256);
+        let detail = format!(
+            "{fault}: it runs {}, {} bytes, SHA-256 {}",
+            image.path, image.length, image.sha256
+        );
         let event = self.event(vin, EventKind::UnexpectedImage, Some(serial), detail, "vehicle");
         more.events.push(event.once_in(HOUR, "")); // it chooses the path
         let reason = format!("{serial} runs what it was not given: {}", image.path);
         let policy = &self.limits.quarantine_on;
-        let quarantined = policy.apply(&[Suspicion::UnexpectedImage].into(), &reason, self.clock.now(), more);
+        let quarantined =
+            policy.apply(&[Suspicion::UnexpectedImage].into(), &reason, self.clock.now(), more);
         self.metrics.add_unexpected_image();
-        tracing::warn!(vehicle.id = vehicle.record.id, fault, quarantined, "an ECU runs what it was not given");
+        tracing::warn!(
+            vehicle.id = vehicle.record.id,
+            fault,
+            quarantined,
+            "an ECU runs what it was not given"
+        );
         Ok(())
     }
 
-    /// Why an ECU should not run an image: it neither had it, nor was given it, nor has a person accepted it. What it has when
-    /// it is seen first is believed, and it may fall back to that, or to what it was ever assigned.
+    /// Why an ECU should not run an image: it neither had it, nor was given it, nor has a person
+    /// accepted it. What it has when it is seen first is believed, and it may fall back to that, or
+    /// to what it was ever assigned.
     async fn find_fault(
         &self,
         serial: &EcuSerial,
@@ -113,7 +136,8 @@ impl App {
         known: &Known,
         ecu: &EcuStatus,
     ) -> Result<Option<&'static str>, Error> {
-        if image.is_nothing() || ecu.factory.as_ref() == Some(image) || ecu.accepted.contains(image) {
+        if image.is_nothing() || ecu.factory.as_ref() == Some(image) || ecu.accepted.contains(image)
+        {
             return Ok(None);
         }
         let is_first = ecu.installed.is_none();
@@ -127,8 +151,8 @@ impl App {
         })
     }
 
-    /// Finds from what an ECU went back to something older by itself, so that nobody takes it for updated. Forgets it once
-    /// the ECU runs something as new again.
+    /// Finds from what an ECU went back to something older by itself, so that nobody takes it for
+    /// updated. Forgets it once the ECU runs something as new again.
     async fn find_fall(
         &self,
         vehicle: &Vehicle,
@@ -148,7 +172,10 @@ impl App {
             ecu.fallen_from = None;
         }
         let Known::Same(older) = self.look_up(before).await? else { return Ok(None) };
-        let from = FallenFrom { path: before.path.clone(), release_counter: older.description.release_counter };
+        let from = FallenFrom {
+            path: before.path.clone(),
+            release_counter: older.description.release_counter,
+        };
         if counter >= Some(from.release_counter) {
             return Ok(None);
         }
@@ -167,7 +194,8 @@ impl App {
         let Ok(path) = image.path.parse() else { return Ok(Known::Unknown) };
         let found = self.catalog.find_image(&path).await?;
         Ok(found.map_or(Known::Unknown, |record| {
-            let is_same = record.sealed.length == image.length && record.sealed.sha256 == image.sha256;
+            let is_same =
+                record.sealed.length == image.length && record.sealed.sha256 == image.sha256;
             if is_same { Known::Same(Box::new(record)) } else { Known::Different }
         }))
     }

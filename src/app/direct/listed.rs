@@ -1,8 +1,9 @@
 //! What the Image repository lists now, read from its published files.
 //!
-//! The Director signs nothing for a vehicle that the Image repository does not list with the same length, digest and custom
-//! fields (DIR-28): a vehicle would refuse it, and a Director that is taken over must not get far. What is asked is the
-//! published file, and not the catalog, which may know of images that are not published yet.
+//! The Director signs nothing for a vehicle that the Image repository does not list with the same
+//! length, digest and custom fields (DIR-28): a vehicle would refuse it, and a Director that is
+//! taken over must not get far. What is asked is the published file, and not the catalog, which may
+//! know of images that are not published yet.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -38,14 +39,22 @@ pub(in crate::app) struct ListedImage {
 }
 
 impl ListedImages {
-    pub(in crate::app) fn new(catalog: Catalog, blobs: Arc<dyn BlobStore>, publisher: Publisher) -> Self {
+    pub(in crate::app) fn new(
+        catalog: Catalog,
+        blobs: Arc<dyn BlobStore>,
+        publisher: Publisher,
+    ) -> Self {
         Self { catalog, blobs, publisher, known: Mutex::new(LruCache::new(KEPT)) }
     }
 
     /// The image's entry in the published metadata, if it has one.
-    pub(in crate::app) async fn find(&self, path: &ImagePath) -> Result<Option<Arc<ListedImage>>, Error> {
+    pub(in crate::app) async fn find(
+        &self,
+        path: &ImagePath,
+    ) -> Result<Option<Arc<ListedImage>>, Error> {
         let role = self.publisher.bin_of(path.as_str());
-        let Some(state) = self.catalog.find_role(&role).await?.filter(|state| state.version > 0) else {
+        let Some(state) = self.catalog.find_role(&role).await?.filter(|state| state.version > 0)
+        else {
             return Ok(None);
         };
         let known = (path.clone(), state.version);
@@ -54,17 +63,25 @@ impl ListedImages {
         }
         let key = BlobKey::Metadata { version: state.version, role };
         let bytes = self.blobs.open(&key).await?.read_all(state.length).await;
-        let bytes = bytes.map_err(|source| blob::Error::Backend { verb: "read", name: key.name(), source })?;
+        let bytes = bytes.map_err(|source| blob::Error::Backend {
+            verb: "read",
+            name: key.name(),
+            source,
+        })?;
         if Sha256::digest(&bytes)[..] != state.sha256.as_bytes()[..] {
             return Err(Error::Corrupt { detail: format!("{key} is damaged on the server") });
         }
-        let file: File<'_> = serde_json::from_slice(&bytes).map_err(Error::internal("read published metadata"))?;
+        let file: File<'_> =
+            serde_json::from_slice(&bytes).map_err(Error::internal("read published metadata"))?;
         let Some(target) = file.signed.targets.get(path.as_str()) else { return Ok(None) };
         let custom = target.custom.map(|custom| serde_json::from_str(custom.get()));
-        let Some(custom) = custom.transpose().map_err(Error::internal("read published metadata"))? else {
+        let Some(custom) =
+            custom.transpose().map_err(Error::internal("read published metadata"))?
+        else {
             return Ok(None); // an envelope
         };
-        let image = Arc::new(ListedImage { length: target.length, sha256: target.hashes.sha256, custom });
+        let image =
+            Arc::new(ListedImage { length: target.length, sha256: target.hashes.sha256, custom });
         self.known.lock().unwrap_or_else(PoisonError::into_inner).put(known, Arc::clone(&image));
         Ok(Some(image))
     }

@@ -26,8 +26,8 @@ impl<R: Into<Refusal>> From<R> for Rejected {
 }
 
 impl App {
-    /// Takes a manifest from a vehicle that has identified itself. One that is refused changes nothing, and is recorded
-    /// with the reason.
+    /// Takes a manifest from a vehicle that has identified itself. One that is refused changes
+    /// nothing, and is recorded with the reason.
     ///
     /// # Errors
     ///
@@ -59,7 +59,8 @@ impl App {
             check_ecus(&vehicle, &manifest.content)?;
             check_signatures(&vehicle, &manifest)?;
             check_counters(&vehicle, &manifest.content)?;
-            let change = self.decide(&vehicle, &manifest.content).await.map_err(Rejected::Failed)?;
+            let change =
+                self.decide(&vehicle, &manifest.content).await.map_err(Rejected::Failed)?;
             if self.fleet.change(&vehicle, change).await.map_err(Rejected::Failed)?.is_some() {
                 return Ok(());
             }
@@ -68,12 +69,17 @@ impl App {
     }
 
     /// What an accepted manifest changes.
-    async fn decide(&self, vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<StatusChange, Error> {
+    async fn decide(
+        &self,
+        vehicle: &Vehicle,
+        manifest: &VehicleManifest,
+    ) -> Result<StatusChange, Error> {
         let (status, now) = (&vehicle.record.status, self.clock.now());
         let mut change = StatusChange::of(vehicle.record.id, status);
         change.seen_at = Some(now);
         let mut more = MoreChanges::keeping(status, now);
-        // A Primary can't have verified what was not signed: it would settle its Secondaries' offers with it.
+        // A Primary can't have verified what was not signed: it would settle its Secondaries'
+        // offers with it.
         let signed = status.bundle.as_ref().map_or(0, |bundle| bundle.version);
         let verified = manifest.targets_version.filter(|version| *version <= signed);
         for report in manifest.reports.values().map(|report| &report.content) {
@@ -93,7 +99,8 @@ impl App {
         Ok(change)
     }
 
-    /// Each attack that an ECU reports is an event; what the policy says puts the vehicle into quarantine.
+    /// Each attack that an ECU reports is an event; what the policy says puts the vehicle into
+    /// quarantine.
     fn take_attacks(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
         let mut suspicions: BTreeMap<Suspicion, String> = BTreeMap::new();
         for word in words(&report.attacks_detected) {
@@ -107,7 +114,8 @@ impl App {
         }
         let (vin, serial) = (&vehicle.record.vin, &report.ecu_serial);
         for (suspicion, said) in &suspicions {
-            let event = self.event(vin, EventKind::AttackReported, Some(serial), said.clone(), "vehicle");
+            let event =
+                self.event(vin, EventKind::AttackReported, Some(serial), said.clone(), "vehicle");
             more.events.push(event.once_in(HOUR, suspicion.as_str()));
             self.metrics.add_attack(suspicion.as_str());
         }
@@ -118,18 +126,33 @@ impl App {
         let quarantined = self.limits.quarantine_on.apply(&kinds, &reason, self.clock.now(), more);
         self.metrics.add_attack_report();
         let attacks = names.join(",");
-        tracing::warn!(vehicle.id = vehicle.record.id, attacks, quarantined, "a vehicle reports an attack");
+        tracing::warn!(
+            vehicle.id = vehicle.record.id,
+            attacks,
+            quarantined,
+            "a vehicle reports an attack"
+        );
     }
 
     /// What went wrong in a vehicle and takes no attacker is an event, and never quarantines.
     fn take_faults(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
         let mut known = BTreeSet::new();
         for word in words(&report.faults_detected) {
-            let fault = Fault::ALL.into_iter().map(Fault::as_str).find(|name| *name == word).unwrap_or("other");
+            let fault = Fault::ALL
+                .into_iter()
+                .map(Fault::as_str)
+                .find(|name| *name == word)
+                .unwrap_or("other");
             if known.insert(fault) {
                 let said = word.chars().take(MAX_SHOWN).collect();
                 let serial = Some(&report.ecu_serial);
-                let event = self.event(&vehicle.record.vin, EventKind::FaultReported, serial, said, "vehicle");
+                let event = self.event(
+                    &vehicle.record.vin,
+                    EventKind::FaultReported,
+                    serial,
+                    said,
+                    "vehicle",
+                );
                 more.events.push(event.once_in(HOUR, fault));
                 self.metrics.add_fault(fault);
             }
@@ -141,12 +164,14 @@ impl App {
         if self.clock.now().duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
             let detail = format!("it says {}", report.time);
             let serial = Some(&report.ecu_serial);
-            let event = self.event(&vehicle.record.vin, EventKind::ClockOff, serial, detail, "vehicle");
+            let event =
+                self.event(&vehicle.record.vin, EventKind::ClockOff, serial, detail, "vehicle");
             more.events.push(event.once_in(HOUR * 24, ""));
         }
     }
 
-    /// A refused manifest is an event with the reason; those that are alike are counted once an hour.
+    /// A refused manifest is an event with the reason; those that are alike are counted once an
+    /// hour.
     async fn record_refusal(&self, vin: &VehicleId, refusal: &Refusal) {
         let detail = format!("{}: {refusal}", refusal.code());
         let event = self.event(vin, EventKind::ManifestRefused, None, detail, "vehicle");
@@ -160,26 +185,33 @@ impl App {
 
 /// Every ECU of the inventory is there, no other, and the sender is the Primary (DIR-16a).
 fn check_ecus(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
-    let is_primary = vehicle.record.ecu(&manifest.primary).is_some_and(|ecu| ecu.role == EcuRole::Primary);
+    let is_primary =
+        vehicle.record.ecu(&manifest.primary).is_some_and(|ecu| ecu.role == EcuRole::Primary);
     if !is_primary {
         return Err(Refusal::WrongPrimary(manifest.primary.clone()));
     }
-    if let Some(missing) = vehicle.record.ecus.iter().find(|ecu| !manifest.reports.contains_key(&ecu.serial)) {
+    if let Some(missing) =
+        vehicle.record.ecus.iter().find(|ecu| !manifest.reports.contains_key(&ecu.serial))
+    {
         return Err(Refusal::MissingEcu(missing.serial.clone()));
     }
-    if let Some(unknown) = manifest.reports.keys().find(|serial| vehicle.record.ecu(serial).is_none()) {
+    if let Some(unknown) =
+        manifest.reports.keys().find(|serial| vehicle.record.ecu(serial).is_none())
+    {
         return Err(Refusal::UnknownEcu(unknown.clone()));
     }
     let wrong = |(listed, report): (&EcuSerial, &Signed<EcuReport>)| {
         let reported = &report.content.ecu_serial;
-        (listed != reported).then(|| Refusal::WrongSerial { listed: listed.clone(), reported: reported.clone() })
+        (listed != reported)
+            .then(|| Refusal::WrongSerial { listed: listed.clone(), reported: reported.clone() })
     };
     manifest.reports.iter().find_map(wrong).map_or(Ok(()), Err)
 }
 
 /// The Primary's signature over the whole, and each ECU's own over its report (DIR-16b, DIR-16c).
 fn check_signatures(vehicle: &Vehicle, manifest: &Signed<VehicleManifest>) -> Result<(), Refusal> {
-    let is_signed = vehicle.signing_key(&manifest.content.primary).is_some_and(|key| manifest.verify(key));
+    let is_signed =
+        vehicle.signing_key(&manifest.content.primary).is_some_and(|key| manifest.verify(key));
     if !is_signed {
         return Err(Refusal::WrongSignature);
     }
@@ -192,8 +224,9 @@ fn check_signatures(vehicle: &Vehicle, manifest: &Signed<VehicleManifest>) -> Re
     }
 }
 
-/// Counters rise strictly (DIR-17). That of two manifests with one counter only the first is accepted, whoever checks them
-/// at the same time, is up to the revision on which the change is made.
+/// Counters rise strictly (DIR-17). That of two manifests with one counter only the first is
+/// accepted, whoever checks them at the same time, is up to the revision on which the change is
+/// made.
 fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
     for (serial, report) in &manifest.reports {
         let counter = report.content.counter;
@@ -202,8 +235,10 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
         {
             return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
         }
-        // A counter that was started again under the same key: what was signed before that is not to be sent again.
-        if let Some(reset) = vehicle.record.status.ecus.get(serial).and_then(|ecu| ecu.reset.as_ref())
+        // A counter that was started again under the same key: what was signed before that is not
+        // to be sent again.
+        if let Some(reset) =
+            vehicle.record.status.ecus.get(serial).and_then(|ecu| ecu.reset.as_ref())
             && counter <= reset.counter
             && report.content.time < reset.since
         {

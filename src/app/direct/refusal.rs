@@ -40,7 +40,9 @@ pub enum Refusal {
     #[error("the report of {0} is not signed by that ECU's key of the inventory")]
     WrongReportSignature(EcuSerial),
     /// A counter that does not rise (DIR-17).
-    #[error("the report of {serial} has counter {counter}, and {last} was accepted before: it is a replay")]
+    #[error(
+        "the report of {serial} has counter {counter}, and {last} was accepted before: it is a replay"
+    )]
     Replayed {
         /// The ECU.
         serial: EcuSerial,

@@ -1,5 +1,5 @@
-//! The Director's root: made by `init`, or when a server of this version first opens an older state directory, and signed
-//! again at half its life if its keys are here.
+//! The Director's root: made by `init`, or when a server of this version first opens an older state
+//! directory, and signed again at half its life if its keys are here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -32,12 +32,25 @@ pub(super) struct NewestRoot {
 }
 
 impl DirectorRoots {
-    pub(in crate::app) fn new(catalog: Catalog, repository: DirectorRepository, metrics: Arc<Metrics>) -> Self {
-        Self { catalog, repository, metrics, newest: RwLock::new(None), is_failing: AtomicBool::new(false) }
+    pub(in crate::app) fn new(
+        catalog: Catalog,
+        repository: DirectorRepository,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            catalog,
+            repository,
+            metrics,
+            newest: RwLock::new(None),
+            is_failing: AtomicBool::new(false),
+        }
     }
 
     /// A version of the root, or the newest.
-    pub(in crate::app) async fn find(&self, version: Option<u64>) -> Result<Option<DirectorRoot>, Error> {
+    pub(in crate::app) async fn find(
+        &self,
+        version: Option<u64>,
+    ) -> Result<Option<DirectorRoot>, Error> {
         Ok(self.catalog.find_director_root(version).await?)
     }
 
@@ -45,12 +58,15 @@ impl DirectorRoots {
     pub(super) fn newest(&self) -> Result<Arc<NewestRoot>, Error> {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner).clone();
         newest.ok_or_else(|| {
-            Error::internal("verify a vehicle's metadata")(std::io::Error::other("there is no root yet"))
+            Error::internal("verify a vehicle's metadata")(std::io::Error::other(
+                "there is no root yet",
+            ))
         })
     }
 
-    /// Keeps the root fresh, if the time is known. What goes wrong is logged and makes [`Self::is_failing`] say so; it holds
-    /// nothing else back, neither a start nor the other repository.
+    /// Keeps the root fresh, if the time is known. What goes wrong is logged and makes
+    /// [`Self::is_failing`] say so; it holds nothing else back, neither a start nor the other
+    /// repository.
     pub(in crate::app) async fn look_after(&self, now: Result<Timestamp, Error>) {
         let kept = match now {
             Ok(now) => self.keep_fresh(now).await,
@@ -67,13 +83,19 @@ impl DirectorRoots {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Makes the first version if there is none, and the next one if the newest is past half its life, or expires too late.
+    /// Makes the first version if there is none, and the next one if the newest is past half its
+    /// life, or expires too late.
     pub(in crate::app) async fn keep_fresh(&self, now: Timestamp) -> Result<(), Error> {
         let newest = match self.catalog.find_director_root(None).await? {
             Some(newest) => newest,
             None => {
-                let signed =
-                    root::first(Repository::Director, self.repository.keyring(), self.repository.policy(), now).await;
+                let signed = root::first(
+                    Repository::Director,
+                    self.repository.keyring(),
+                    self.repository.policy(),
+                    now,
+                )
+                .await;
                 self.add(signed.map_err(Error::internal("sign the Director's first root"))?).await?
             }
         };
@@ -88,7 +110,8 @@ impl DirectorRoots {
         }
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let version = newest.version + 1;
-        let signed = root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
+        let signed =
+            root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
         // Checked as a vehicle does, before it is anybody's.
         let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
         let newest = self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?;
@@ -104,21 +127,28 @@ impl DirectorRoots {
 
     /// Verifies with this root from now on.
     fn go_by(&self, newest: &DirectorRoot) -> Result<(), Error> {
-        let set = trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
+        let set =
+            trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
-        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(NewestRoot { sha256, set }));
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(NewestRoot { sha256, set }));
         self.metrics.set_metadata("director", "root", newest.version, newest.expires_at.into());
         Ok(())
     }
 
     fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
         let policy = self.repository.policy().director.root;
-        let has_keys = self.repository.keyring().keys("director-root").len() >= usize::from(policy.threshold);
+        let has_keys =
+            self.repository.keyring().keys("director-root").len() >= usize::from(policy.threshold);
         has_keys && policy.is_due(newest.expires_at, now)
     }
 
     async fn add(&self, file: crate::uptane::signing::SignedFile) -> Result<DirectorRoot, Error> {
-        let root = DirectorRoot { version: file.version, body: file.bytes.to_vec(), expires_at: file.expires_at };
+        let root = DirectorRoot {
+            version: file.version,
+            body: file.bytes.to_vec(),
+            expires_at: file.expires_at,
+        };
         self.catalog.insert_director_root(&root).await?;
         // Somebody else may have been first: what is in the catalog counts.
         Ok(self.catalog.find_director_root(Some(root.version)).await?.unwrap_or(root))

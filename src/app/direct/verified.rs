@@ -1,8 +1,9 @@
-//! A vehicle's metadata is verified as the vehicle will verify it, before it is kept and before it is served.
+//! A vehicle's metadata is verified as the vehicle will verify it, before it is kept and before it
+//! is served.
 //!
-//! What was verified is remembered with it as one digest of the files and of the root, so that a vehicle that comes into memory
-//! costs a hash: metadata that rotted in the catalog, or that a version which did not verify signed with a wrong key, is found
-//! and signed again.
+//! What was verified is remembered with it as one digest of the files and of the root, so that a
+//! vehicle that comes into memory costs a hash: metadata that rotted in the catalog, or that a
+//! version which did not verify signed with a wrong key, is found and signed again.
 
 use sha2::{Digest, Sha256};
 
@@ -42,7 +43,11 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Internal`]: it **must** then neither be kept nor served.
-    pub(super) fn verify_signed(&self, vehicle: &Vehicle, bundle: &mut Bundle) -> Result<(), Error> {
+    pub(super) fn verify_signed(
+        &self,
+        vehicle: &Vehicle,
+        bundle: &mut Bundle,
+    ) -> Result<(), Error> {
         let root = self.director_roots.newest()?;
         let verified = verify_bundle(&root.set, &vehicle.record, bundle);
         verified.map_err(Error::internal("verify a vehicle's metadata, which is not served"))?;
@@ -58,7 +63,8 @@ pub(in crate::app) fn verify_bundle(
     vehicle: &VehicleRecord,
     bundle: &Bundle,
 ) -> Result<(), VerifyError> {
-    let ecus = vehicle.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone())).collect();
+    let ecus =
+        vehicle.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone())).collect();
     let mut set = root.for_vehicle(vehicle.vin.clone(), ecus);
     set.update_timestamp(bundle.timestamp.as_bytes())?;
     set.update_snapshot(bundle.snapshot.as_bytes())?;

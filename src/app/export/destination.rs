@@ -9,7 +9,8 @@ use crate::app::Error;
 use crate::app::listing::{self, Listing};
 use crate::blob::{BlobKey, BlobStore};
 
-/// Refuses a folder that is a state directory, is within one, or has one within it, by whatever name.
+/// Refuses a folder that is a state directory, is within one, or has one within it, by whatever
+/// name.
 ///
 /// # Errors
 ///
@@ -18,9 +19,12 @@ pub(super) fn check_folder(state: &Path, folder: &Path) -> Result<(), Error> {
     let look = Error::internal("look at the folder to export to");
     let above = chain(folder).map_err(look)?;
     // A mounted folder has other names, so folders are compared by what they are.
-    let parts = ["", "repo", "staging", "keys", "metadata", "quarantine"].map(|part| state.join(part));
+    let parts =
+        ["", "repo", "staging", "keys", "metadata", "quarantine"].map(|part| state.join(part));
     let ours: Vec<Identity> = parts.iter().filter_map(|part| identity(part)).collect();
-    let within = above.iter().any(|path| identity(path).is_some_and(|found| ours.contains(&found)) || is_state(path));
+    let within = above
+        .iter()
+        .any(|path| identity(path).is_some_and(|found| ours.contains(&found)) || is_state(path));
     let is_folder = identity(folder);
     let around = parts.iter().any(|part| {
         let part = chain(part).unwrap_or_default();
@@ -29,7 +33,8 @@ pub(super) fn check_folder(state: &Path, folder: &Path) -> Result<(), Error> {
     if !within && !around {
         return Ok(());
     }
-    let (folder, relation) = (folder.display(), if within { "is, or is within," } else { "has within it" });
+    let (folder, relation) =
+        (folder.display(), if within { "is, or is within," } else { "has within it" });
     let detail = format!(
         "{folder} {relation} a state directory: an export there would replace what a server publishes; name a folder of its own"
     );
@@ -53,12 +58,17 @@ fn is_state(path: &Path) -> bool {
     path.join("catalog.sqlite").is_file() && path.join("repo").is_dir()
 }
 
-/// Refuses to take an earlier export back: clients that have seen it would refuse what is older, and so would vehicles.
+/// Refuses to take an earlier export back: clients that have seen it would refuse what is older,
+/// and so would vehicles.
 ///
 /// # Errors
 ///
 /// [`Error::Conflict`], [`Error::Internal`].
-pub(super) async fn check_earlier(listing: &Listing, folder: &Path, earlier: &dyn BlobStore) -> Result<(), Error> {
+pub(super) async fn check_earlier(
+    listing: &Listing,
+    folder: &Path,
+    earlier: &dyn BlobStore,
+) -> Result<(), Error> {
     let conflict = |code, fault: String| {
         let detail = format!("nothing was exported: {} {fault}", folder.display());
         Err(Error::Conflict { code, detail })
@@ -70,7 +80,9 @@ pub(super) async fn check_earlier(listing: &Listing, folder: &Path, earlier: &dy
             BlobKey::Metadata { version, role } if role == "snapshot" => {
                 highest.snapshot = highest.snapshot.max(version)
             }
-            BlobKey::Metadata { version, role } if role == "root" => newest_root = newest_root.max(version),
+            BlobKey::Metadata { version, role } if role == "root" => {
+                newest_root = newest_root.max(version)
+            }
             BlobKey::Metadata { .. } | BlobKey::Timestamp | BlobKey::Target { .. } => {}
         }
     }
@@ -107,9 +119,13 @@ pub(super) async fn check_earlier(listing: &Listing, folder: &Path, earlier: &dy
             return conflict("export_goes_back", fault);
         }
     }
-    let is_other = highest.timestamp == ours.timestamp && timestamp.is_some_and(|found| found != listing.timestamp);
+    let is_other = highest.timestamp == ours.timestamp
+        && timestamp.is_some_and(|found| found != listing.timestamp);
     if is_other {
-        let fault = format!("has another timestamp of version {}: two histories have one number", ours.timestamp);
+        let fault = format!(
+            "has another timestamp of version {}: two histories have one number",
+            ours.timestamp
+        );
         return conflict("export_goes_back", fault);
     }
     Ok(())

@@ -26,26 +26,35 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Writes what was published last in `state` to `folder`, which may hold an earlier export: what is there with the right name
-/// and length is kept. Safe beside a running server; a client that reads `folder` meanwhile sees the earlier export or this one.
-/// `progress` is told of bytes copied.
+/// Writes what was published last in `state` to `folder`, which may hold an earlier export: what is
+/// there with the right name and length is kept. Safe beside a running server; a client that reads
+/// `folder` meanwhile sees the earlier export or this one. `progress` is told of bytes copied.
 ///
 /// # Errors
 ///
-/// [`Error::Conflict`] if `folder` belongs to a state directory, holds a later export or that of another repository, or if the
-/// catalog is older than what `repo/` shows; [`Error::Corrupt`] if a file isn't what its metadata says; [`Error::Full`];
-/// [`Error::Internal`].
-pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)) -> Result<Exported, Error> {
+/// [`Error::Conflict`] if `folder` belongs to a state directory, holds a later export or that of
+/// another repository, or if the catalog is older than what `repo/` shows; [`Error::Corrupt`] if a
+/// file isn't what its metadata says; [`Error::Full`]; [`Error::Internal`].
+pub async fn export(
+    state: &StateDir,
+    folder: &Path,
+    progress: impl Fn(u64, u64),
+) -> Result<Exported, Error> {
     let catalog = state.open_catalog().await?; // refuses a folder that is no state directory before anything is written
     destination::check_folder(state.path(), folder)?;
     let source = state.blobs_to_read()?;
     let listing = listing::read(&source, &catalog).await?;
     catalog.close().await;
     if let Some(problem) = listing.shown.problem().filter(|_| listing.shown.is_newer()) {
-        return Err(Error::Conflict { code: "catalog_is_older", detail: format!("nothing was exported: {problem}") });
+        return Err(Error::Conflict {
+            code: "catalog_is_older",
+            detail: format!("nothing was exported: {problem}"),
+        });
     }
     if let Some(problem) = listing.problems.first() {
-        return Err(Error::Corrupt { detail: format!("nothing was exported: {problem}; run `motorcade fsck`") });
+        return Err(Error::Corrupt {
+            detail: format!("nothing was exported: {problem}; run `motorcade fsck`"),
+        });
     }
     let staging = folder.join(".staging");
     if folder.exists() {
@@ -55,7 +64,8 @@ pub async fn export(state: &StateDir, folder: &Path, progress: impl Fn(u64, u64)
     let destination = LocalBlobStore::open_at(folder.to_owned(), staging.clone())?;
     destination.sweep().await?; // of an export that was killed
     let total = listing.targets.iter().map(|target| target.length).sum();
-    let mut exported = Exported { metadata_files: listing.metadata.len() + 1, ..Exported::default() };
+    let mut exported =
+        Exported { metadata_files: listing.metadata.len() + 1, ..Exported::default() };
     for target in &listing.targets {
         if is_there(&destination, target).await {
             exported.kept += 1;
@@ -80,18 +90,26 @@ async fn is_there(store: &LocalBlobStore, target: &ListedTarget) -> bool {
     is_whole && store.has_both_names(&target.key).is_ok_and(|both| both)
 }
 
-async fn copy(source: &LocalBlobStore, destination: &LocalBlobStore, target: &ListedTarget) -> Result<(), Error> {
+async fn copy(
+    source: &LocalBlobStore,
+    destination: &LocalBlobStore,
+    target: &ListedTarget,
+) -> Result<(), Error> {
     let blob = source.open(&target.key).await?;
     let mut upload = destination.begin(0)?;
     let mut hasher = Sha256::new();
     let mut pieces = blob.read(0..blob.length);
-    let read = |source| Error::from(blob::Error::Backend { verb: "read", name: target.key.name(), source });
+    let read = |source| {
+        Error::from(blob::Error::Backend { verb: "read", name: target.key.name(), source })
+    };
     while let Some(piece) = pieces.try_next().await.map_err(read)? {
         hasher.update(&piece);
         upload.write(&piece)?;
     }
     if Sha256Digest::from_bytes(hasher.finalize().into()) != target.sha256 {
-        return Err(Error::Corrupt { detail: format!("{} is damaged; run `motorcade fsck`", target.key) });
+        return Err(Error::Corrupt {
+            detail: format!("{} is damaged; run `motorcade fsck`", target.key),
+        });
     }
     let staged = upload.finish()?;
     destination.delete(&target.key).await?; // what is there has the wrong length

@@ -1,4 +1,5 @@
-//! A reader that gives no more than it was told to: a CSV field without an end is one field, however long it gets.
+//! A reader that gives no more than it was told to: a CSV field without an end is one field,
+//! however long it gets.
 
 use std::cell::Cell;
 use std::io::{self, Read};

@@ -1,7 +1,8 @@
 //! Registration in bulk: a stream of JSON Lines or CSV, of any length, in constant memory.
 //!
-//! Each vehicle is registered whole or not at all, and one that is refused does not keep the others out: the answer names
-//! the lines. So the same file can be sent again after a connection broke off, or with the faulty lines mended.
+//! Each vehicle is registered whole or not at all, and one that is refused does not keep the others
+//! out: the answer names the lines. So the same file can be sent again after a connection broke
+//! off, or with the faulty lines mended.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -24,8 +25,8 @@ use crate::uptane::manifest::MAX_ECUS;
 pub enum BulkFormat {
     /// A vehicle a line, as for a single registration.
     JsonLines,
-    /// An ECU a line; the lines of a vehicle follow each other. Columns: `vin`, `ecu_serial`, `hardware_id`, `role`,
-    /// `signing_key`, `encryption_key`, and `token_sha256` if there is one.
+    /// An ECU a line; the lines of a vehicle follow each other. Columns: `vin`, `ecu_serial`,
+    /// `hardware_id`, `role`, `signing_key`, `encryption_key`, and `token_sha256` if there is one.
     Csv,
 }
 
@@ -63,7 +64,8 @@ struct Parsed {
 }
 
 impl App {
-    /// Starts a bulk registration. The body goes into the sink, and the report comes when the body has ended.
+    /// Starts a bulk registration. The body goes into the sink, and the report comes when the body
+    /// has ended.
     pub fn register_in_bulk(
         self: &Arc<Self>,
         format: BulkFormat,
@@ -105,13 +107,15 @@ impl App {
                 }
             }
             self.check_token_still_valid(&by.id).await?; // a stream can take hours
-            let outcomes = self.catalog.register_vehicles(&vehicles, &by.id, self.clock.now()).await?;
+            let outcomes =
+                self.catalog.register_vehicles(&vehicles, &by.id, self.clock.now()).await?;
             let mut registered: Vec<VehicleId> = Vec::new();
             for ((vehicle, outcome), line) in vehicles.iter().zip(outcomes).zip(lines) {
                 match outcome {
                     Registration::Registered => registered.push(vehicle.vin.clone()),
                     Registration::Unchanged => report.unchanged += 1,
-                    // Whatever was approved for it: a file that is sent again may have keys of long ago.
+                    // Whatever was approved for it: a file that is sent again may have keys of long
+                    // ago.
                     other => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
                 }
             }
@@ -127,25 +131,36 @@ impl App {
         Ok(report)
     }
 
-    fn read_json_lines(&self, mut body: impl BufRead, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<(), Error> {
+    fn read_json_lines(
+        &self,
+        mut body: impl BufRead,
+        batches: &mpsc::Sender<Vec<Parsed>>,
+    ) -> Result<(), Error> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut text = Vec::new();
         for line in 1.. {
             text.clear();
-            let count = (&mut body).take(MAX_LINE).read_until(b'\n', &mut text).map_err(broken_off)?;
+            let count =
+                (&mut body).take(MAX_LINE).read_until(b'\n', &mut text).map_err(broken_off)?;
             if count == 0 {
                 break;
             }
             if count as u64 == MAX_LINE {
-                return Err(invalid(format!("line {line} has more than {MAX_LINE} bytes: send one vehicle a line")));
+                return Err(invalid(format!(
+                    "line {line} has more than {MAX_LINE} bytes: send one vehicle a line"
+                )));
             }
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
             // The parser's own message could repeat what was sent, and that may be a private key.
-            let vehicle = serde_json::from_slice::<VehicleInput>(&text)
-                .map_err(|error| invalid(format!("this is not a vehicle: see column {}", error.column())));
-            batch.push(Parsed { line, vehicle: vehicle.and_then(|input| self.check_vehicle(input)) });
+            let vehicle = serde_json::from_slice::<VehicleInput>(&text).map_err(|error| {
+                invalid(format!("this is not a vehicle: see column {}", error.column()))
+            });
+            batch.push(Parsed {
+                line,
+                vehicle: vehicle.and_then(|input| self.check_vehicle(input)),
+            });
             send_full(&mut batch, batches, BATCH)?;
         }
         send_full(&mut batch, batches, 1)
@@ -153,7 +168,9 @@ impl App {
 
     fn read_csv(&self, body: impl Read, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<(), Error> {
         let allowance = Cell::new(MAX_LINE);
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(Bounded { body, left: &allowance });
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .from_reader(Bounded { body, left: &allowance });
         let mut batch = Vec::with_capacity(BATCH);
         let mut vehicle: Option<(u64, VehicleInput)> = None;
         let headers = reader.headers().map_err(|error| broken_csv(error, &allowance, 1))?.clone();
@@ -165,7 +182,9 @@ impl App {
             let row = match reader.read_record(&mut record) {
                 Ok(false) => break,
                 Ok(true) => record.deserialize::<CsvRow>(Some(&headers)),
-                Err(error) if error.is_io_error() => return Err(broken_csv(error, &allowance, begins)),
+                Err(error) if error.is_io_error() => {
+                    return Err(broken_csv(error, &allowance, begins));
+                }
                 Err(error) => Err(error),
             };
             let line = record.position().map_or(0, csv::Position::line);
@@ -208,7 +227,9 @@ impl BulkReport {
         self.refused += 1;
         if self.faults.len() < MAX_FAULTS {
             let code = match error {
-                Error::Invalid { code, .. } | Error::Unprocessable { code, .. } | Error::Conflict { code, .. } => code,
+                Error::Invalid { code, .. }
+                | Error::Unprocessable { code, .. }
+                | Error::Conflict { code, .. } => code,
                 _ => "refused",
             };
             self.faults.push(LineFault { line, code, detail: error.to_string() });
@@ -232,10 +253,16 @@ struct CsvRow {
 
 impl CsvRow {
     fn into_ecu(self) -> Result<EcuInput, Error> {
-        let key = |text: &str| KeyInput::from_text(text).ok_or_else(|| invalid("a key is neither PEM nor JSON"));
+        let key = |text: &str| {
+            KeyInput::from_text(text).ok_or_else(|| invalid("a key is neither PEM nor JSON"))
+        };
         Ok(EcuInput {
             signing_key: key(&self.signing_key)?,
-            encryption_key: self.encryption_key.filter(|key| !key.is_empty()).map(|text| key(&text)).transpose()?,
+            encryption_key: self
+                .encryption_key
+                .filter(|key| !key.is_empty())
+                .map(|text| key(&text))
+                .transpose()?,
             ecu_serial: self.ecu_serial,
             hardware_id: self.hardware_id,
             role: self.role,
@@ -263,11 +290,17 @@ impl Read for Body {
     }
 }
 
-fn send_full(batch: &mut Vec<Parsed>, batches: &mpsc::Sender<Vec<Parsed>>, at_least: usize) -> Result<(), Error> {
+fn send_full(
+    batch: &mut Vec<Parsed>,
+    batches: &mpsc::Sender<Vec<Parsed>>,
+    at_least: usize,
+) -> Result<(), Error> {
     if batch.len() >= at_least {
         let full = std::mem::replace(batch, Vec::with_capacity(BATCH));
         // The other end goes away when it has failed, and then it is the one that says why.
-        return batches.blocking_send(full).map_err(|_| broken_off(io::Error::other("registration has failed")));
+        return batches
+            .blocking_send(full)
+            .map_err(|_| broken_off(io::Error::other("registration has failed")));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Quarantines that end because a person has looked into them: one, a list, or all that a filter leaves.
+//! Quarantines that end because a person has looked into them: one, a list, or all that a filter
+//! leaves.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +44,12 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`] if there is no such vehicle, or it is not in quarantine.
-    pub async fn clear_quarantine(&self, vin: &VehicleId, reason: &str, by: &Principal) -> Result<(), Error> {
+    pub async fn clear_quarantine(
+        &self,
+        vin: &VehicleId,
+        reason: &str,
+        by: &Principal,
+    ) -> Result<(), Error> {
         check_reason(reason)?;
         self.change_vehicle(vin, |vehicle| {
             let Some(quarantine) = &vehicle.record.status.quarantine else {
@@ -66,8 +72,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a list that is too long; [`Error::Full`], [`Error::Busy`] or [`Error::Internal`], and then some
-    /// may be cleared: the same can be sent again.
+    /// [`Error::Invalid`] for a list that is too long; [`Error::Full`], [`Error::Busy`] or
+    /// [`Error::Internal`], and then some may be cleared: the same can be sent again.
     pub async fn clear_quarantines(
         &self,
         selection: ClearSelection,
@@ -77,10 +83,14 @@ impl App {
         check_reason(reason)?;
         let (vins, more) = match selection {
             ClearSelection::Vehicles(vins) if vins.len() > MAX_CLEARED => {
-                return Err(invalid(format!("at most {MAX_CLEARED} vehicles can be cleared at a time")));
+                return Err(invalid(format!(
+                    "at most {MAX_CLEARED} vehicles can be cleared at a time"
+                )));
             }
             ClearSelection::Vehicles(vins) => (vins, false),
-            ClearSelection::Filter { kinds, since } => self.select_quarantined(&kinds, since).await?,
+            ClearSelection::Filter { kinds, since } => {
+                self.select_quarantined(&kinds, since).await?
+            }
         };
         let mut report = ClearReport { more, ..ClearReport::default() };
         let clearing = stream::iter(vins).map(|vin| async move {
@@ -107,11 +117,16 @@ impl App {
         kinds: &BTreeSet<Suspicion>,
         since: Option<Timestamp>,
     ) -> Result<(Vec<VehicleId>, bool), Error> {
-        // One that is there for something else, too, has not been looked into by who looked into these.
+        // One that is there for something else, too, has not been looked into by who looked into
+        // these.
         let is_meant = |each: &Quarantined| {
-            let known =
-                || each.kinds.iter().all(|kind| Suspicion::from_name(kind).is_some_and(|kind| kinds.contains(&kind)));
-            since.is_none_or(|since| each.since >= since) && (kinds.is_empty() || (!each.kinds.is_empty() && known()))
+            let known = || {
+                each.kinds.iter().all(|kind| {
+                    Suspicion::from_name(kind).is_some_and(|kind| kinds.contains(&kind))
+                })
+            };
+            since.is_none_or(|since| each.since >= since)
+                && (kinds.is_empty() || (!each.kinds.is_empty() && known()))
         };
         let mut selected = Vec::new();
         let mut after = String::new();

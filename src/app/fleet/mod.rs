@@ -1,11 +1,12 @@
 //! The fleet: the inventory of vehicles, and the status that changes as they are served.
 //!
-//! `Fleet` is the one way to a vehicle's status. It keeps the vehicles that were served last in memory, so that the
-//! requests of one poll read the catalog once, and writes the changes of many polls in one transaction. A change is made only
-//! if the vehicle is still at the revision on which it was decided; whoever decided it tries again otherwise.
+//! `Fleet` is the one way to a vehicle's status. It keeps the vehicles that were served last in
+//! memory, so that the requests of one poll read the catalog once, and writes the changes of many
+//! polls in one transaction. A change is made only if the vehicle is still at the revision on which
+//! it was decided; whoever decided it tries again otherwise.
 //!
-//! What is in memory is right because one server runs on a catalog. Replicas would have to compare revisions before they
-//! serve metadata from here.
+//! What is in memory is right because one server runs on a catalog. Replicas would have to compare
+//! revisions before they serve metadata from here.
 
 mod bounded;
 mod bulk;
@@ -73,8 +74,14 @@ struct Recent {
 
 impl Fleet {
     /// `kept` vehicles stay in memory.
-    pub(super) fn new(catalog: Catalog, kept: NonZeroUsize, watch: &Watch, runtime: &Handle) -> Self {
-        let recent = Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
+    pub(super) fn new(
+        catalog: Catalog,
+        kept: NonZeroUsize,
+        watch: &Watch,
+        runtime: &Handle,
+    ) -> Self {
+        let recent =
+            Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
         let writer = Writer::start(catalog.clone(), watch, runtime);
         Self { catalog, recent: Mutex::new(recent), writer }
     }
@@ -93,7 +100,10 @@ impl Fleet {
     }
 
     /// The vehicle to which a bearer token belongs.
-    pub(super) async fn find_by_token(&self, token: &Sha256Digest) -> Result<Option<VehicleId>, Error> {
+    pub(super) async fn find_by_token(
+        &self,
+        token: &Sha256Digest,
+    ) -> Result<Option<VehicleId>, Error> {
         let generation = {
             let mut recent = self.recent();
             if let Some(vin) = recent.by_token.get(token) {
@@ -101,14 +111,21 @@ impl Fleet {
             }
             recent.generation
         };
-        let Some(record) = self.catalog.find_vehicle_of_token(token).await? else { return Ok(None) };
+        let Some(record) = self.catalog.find_vehicle_of_token(token).await? else {
+            return Ok(None);
+        };
         let vin = record.vin.clone();
         self.keep(record, generation, Some(*token))?;
         Ok(Some(vin))
     }
 
-    /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle as it is then.
-    pub(super) async fn change(&self, vehicle: &Vehicle, change: StatusChange) -> Result<Option<Arc<Vehicle>>, Error> {
+    /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle
+    /// as it is then.
+    pub(super) async fn change(
+        &self,
+        vehicle: &Vehicle,
+        change: StatusChange,
+    ) -> Result<Option<Arc<Vehicle>>, Error> {
         let generation = self.recent().generation;
         let change = Arc::new(change);
         let made = self.writer.change(Arc::clone(&change)).await;
@@ -118,12 +135,14 @@ impl Fleet {
         }
         let mut record = vehicle.record.clone();
         let before = record.status;
-        let StatusChange { revision, counters, ecus, seen_at, more, .. } = Arc::unwrap_or_clone(change);
+        let StatusChange { revision, counters, ecus, seen_at, more, .. } =
+            Arc::unwrap_or_clone(change);
         let (quarantine, bundle) = match more {
             Some(more) => (more.quarantine, more.bundle),
             None => (before.quarantine, before.bundle),
         };
-        record.status = VehicleStatus { revision: revision + 1, counters, ecus, seen_at, quarantine, bundle };
+        record.status =
+            VehicleStatus { revision: revision + 1, counters, ecus, seen_at, quarantine, bundle };
         let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
         self.recent().put_newer(&changed, generation);
         Ok(Some(changed))
@@ -139,20 +158,30 @@ impl Fleet {
         let mut recent = self.recent();
         recent.generation += 1;
         recent.vehicles.pop(vin);
-        let tokens: Vec<Sha256Digest> =
-            recent.by_token.iter().filter(|(_, owner)| *owner == vin).map(|(token, _)| *token).collect();
+        let tokens: Vec<Sha256Digest> = recent
+            .by_token
+            .iter()
+            .filter(|(_, owner)| *owner == vin)
+            .map(|(token, _)| *token)
+            .collect();
         for token in tokens {
             recent.by_token.pop(&token);
         }
     }
 
-    /// Drops what is in memory of a vehicle when the guard is dropped, whatever becomes of the request that changes it.
+    /// Drops what is in memory of a vehicle when the guard is dropped, whatever becomes of the
+    /// request that changes it.
     pub(super) fn forget_after<'a>(&'a self, vin: &'a VehicleId) -> impl Drop + use<'a> {
         Forget { fleet: self, vin }
     }
 
     /// Keeps what was read.
-    fn keep(&self, record: VehicleRecord, generation: u64, token: Option<Sha256Digest>) -> Result<Arc<Vehicle>, Error> {
+    fn keep(
+        &self,
+        record: VehicleRecord,
+        generation: u64,
+        token: Option<Sha256Digest>,
+    ) -> Result<Arc<Vehicle>, Error> {
         let vehicle = Arc::new(Vehicle::new(record)?);
         let mut recent = self.recent();
         if let Some(token) = token.filter(|_| recent.generation == generation) {
@@ -178,8 +207,9 @@ impl Drop for Forget<'_> {
 }
 
 impl Recent {
-    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one. Keeps none if something has been
-    /// forgotten since `generation`: it may be this one, with ECUs that are replaced.
+    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one. Keeps
+    /// none if something has been forgotten since `generation`: it may be this one, with ECUs that
+    /// are replaced.
     fn put_newer(&mut self, vehicle: &Arc<Vehicle>, generation: u64) -> Arc<Vehicle> {
         if self.generation != generation {
             self.vehicles.pop(&vehicle.record.vin);
@@ -198,8 +228,8 @@ impl Recent {
 impl Vehicle {
     fn new(record: VehicleRecord) -> Result<Self, Error> {
         let keys_of = |ecu: &EcuRecord| {
-            let signing =
-                PublicKey::from_object(ecu.signing_key.clone()).map_err(Error::internal("read a stored key"))?;
+            let signing = PublicKey::from_object(ecu.signing_key.clone())
+                .map_err(Error::internal("read a stored key"))?;
             Ok((ecu.serial.clone(), EcuKeys { signing, encryption: OnceLock::new() }))
         };
         let keys = record.ecus.iter().map(keys_of).collect::<Result<_, Error>>()?;
@@ -219,8 +249,11 @@ impl Vehicle {
     pub(super) fn encryption_key(&self, ecu: &EcuRecord) -> Result<Option<&RecipientKey>, Error> {
         let Some(jwk) = &ecu.encryption_key else { return Ok(None) };
         let read = || RecipientKey::from_jwk(jwk).ok();
-        let key = self.keys.get(&ecu.serial).and_then(|keys| keys.encryption.get_or_init(read).as_ref());
-        let damaged = || Error::Corrupt { detail: format!("the stored encryption key of {} is damaged", ecu.serial) };
+        let key =
+            self.keys.get(&ecu.serial).and_then(|keys| keys.encryption.get_or_init(read).as_ref());
+        let damaged = || Error::Corrupt {
+            detail: format!("the stored encryption key of {} is damaged", ecu.serial),
+        };
         key.map(Some).ok_or_else(damaged)
     }
 }

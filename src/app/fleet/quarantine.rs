@@ -1,7 +1,9 @@
-//! Quarantine: what a vehicle is kept from new assignments for, until a person has looked into it (DIR-32).
+//! Quarantine: what a vehicle is kept from new assignments for, until a person has looked into it
+//! (DIR-32).
 //!
-//! Neither the Standard nor the Deployment Best Practices says what the Director does about an attack that a vehicle reports.
-//! Every report is an event; quarantine is for those that no bad link, wrong clock or captive portal brings about.
+//! Neither the Standard nor the Deployment Best Practices says what the Director does about an
+//! attack that a vehicle reports. Every report is an event; quarantine is for those that no bad
+//! link, wrong clock or captive portal brings about.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -55,8 +57,8 @@ impl Suspicion {
 pub struct QuarantinePolicy(BTreeSet<Suspicion>);
 
 impl QuarantinePolicy {
-    /// Adds what the policy includes of `suspicions` to a vehicle's quarantine, or starts one. Returns whether it is in one
-    /// for any of them.
+    /// Adds what the policy includes of `suspicions` to a vehicle's quarantine, or starts one.
+    /// Returns whether it is in one for any of them.
     pub(in crate::app) fn apply(
         &self,
         suspicions: &BTreeSet<Suspicion>,
@@ -64,8 +66,10 @@ impl QuarantinePolicy {
         now: Timestamp,
         more: &mut MoreChanges,
     ) -> bool {
-        let kinds: BTreeSet<String> =
-            suspicions.intersection(&self.0).map(|suspicion| suspicion.as_str().to_owned()).collect();
+        let kinds: BTreeSet<String> = suspicions
+            .intersection(&self.0)
+            .map(|suspicion| suspicion.as_str().to_owned())
+            .collect();
         if kinds.is_empty() {
             return false;
         }
@@ -75,13 +79,19 @@ impl QuarantinePolicy {
     }
 }
 
-/// Not what a vehicle with a wrong clock, behind a captive portal or on a bad link reports as well: `freeze`,
-/// `slow-retrieval`, `endless-data` and `malformed`.
+/// Not what a vehicle with a wrong clock, behind a captive portal or on a bad link reports as well:
+/// `freeze`, `slow-retrieval`, `endless-data` and `malformed`.
 impl Default for QuarantinePolicy {
     fn default() -> Self {
         let is_weak = |suspicion: &Suspicion| match suspicion {
             Suspicion::Attack(attack) => {
-                matches!(attack, Attack::Freeze | Attack::SlowRetrieval | Attack::EndlessData | Attack::Malformed)
+                matches!(
+                    attack,
+                    Attack::Freeze
+                        | Attack::SlowRetrieval
+                        | Attack::EndlessData
+                        | Attack::Malformed
+                )
             }
             Suspicion::OtherAttack | Suspicion::UnexpectedImage => false,
         };
@@ -113,7 +123,11 @@ impl FromStr for QuarantinePolicy {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let names: Vec<&str> = text.split(',').map(str::trim).collect();
         if names.contains(&"none") {
-            return if names.len() == 1 { Ok(Self(BTreeSet::new())) } else { Err(ParsePolicyError::NoneAndMore) };
+            return if names.len() == 1 {
+                Ok(Self(BTreeSet::new()))
+            } else {
+                Err(ParsePolicyError::NoneAndMore)
+            };
         }
         let suspicion = |name: &&str| match Suspicion::from_name(name) {
             Some(Suspicion::Attack(Attack::SlowRetrieval)) => Err(ParsePolicyError::SlowRetrieval),
@@ -125,7 +139,8 @@ impl FromStr for QuarantinePolicy {
 }
 
 fn names() -> String {
-    let can_quarantine = |suspicion: &Suspicion| *suspicion != Suspicion::Attack(Attack::SlowRetrieval);
+    let can_quarantine =
+        |suspicion: &Suspicion| *suspicion != Suspicion::Attack(Attack::SlowRetrieval);
     Suspicion::all().filter(can_quarantine).map(Suspicion::as_str).collect::<Vec<_>>().join(", ")
 }
 
@@ -136,22 +151,35 @@ mod tests {
     #[test]
     fn a_policy_is_a_list_of_names_and_a_wrong_one_is_named() {
         let policy: QuarantinePolicy = "rollback, unexpected-image".parse().unwrap();
-        assert_eq!(policy.0, [Suspicion::Attack(Attack::Rollback), Suspicion::UnexpectedImage].into());
+        assert_eq!(
+            policy.0,
+            [Suspicion::Attack(Attack::Rollback), Suspicion::UnexpectedImage].into()
+        );
         assert_eq!("none".parse(), Ok(QuarantinePolicy(BTreeSet::new())));
         assert_eq!("none,rollback".parse::<QuarantinePolicy>(), Err(ParsePolicyError::NoneAndMore));
-        assert_eq!("rollback,slow-retrieval".parse::<QuarantinePolicy>(), Err(ParsePolicyError::SlowRetrieval));
+        assert_eq!(
+            "rollback,slow-retrieval".parse::<QuarantinePolicy>(),
+            Err(ParsePolicyError::SlowRetrieval)
+        );
         let error = "rolback".parse::<QuarantinePolicy>().unwrap_err();
         assert!(
-            error.to_string().contains("\"rolback\"") && error.to_string().contains("rollback, freeze,"),
+            error.to_string().contains("\"rolback\"")
+                && error.to_string().contains("rollback, freeze,"),
             "{error}"
         );
-        assert!("".parse::<QuarantinePolicy>().is_err() && "rollback,".parse::<QuarantinePolicy>().is_err());
+        assert!(
+            "".parse::<QuarantinePolicy>().is_err()
+                && "rollback,".parse::<QuarantinePolicy>().is_err()
+        );
     }
 
     #[test]
     fn weak_evidence_is_not_in_the_default() {
         let default = QuarantinePolicy::default();
-        let out: Vec<&str> = Suspicion::all().filter(|each| !default.0.contains(each)).map(Suspicion::as_str).collect();
+        let out: Vec<&str> = Suspicion::all()
+            .filter(|each| !default.0.contains(each))
+            .map(Suspicion::as_str)
+            .collect();
         assert_eq!(out, ["freeze", "endless-data", "slow-retrieval", "malformed"]);
     }
 }

@@ -1,4 +1,5 @@
-//! Registration: from what an engineer or a factory says of a vehicle to its place in the inventory.
+//! Registration: from what an engineer or a factory says of a vehicle to its place in the
+//! inventory.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -48,7 +49,8 @@ pub struct EcuInput {
     pub encryption_key: Option<KeyInput>,
 }
 
-/// A key: text in a string, or an object, of which the text is kept so that a member that is there twice is seen.
+/// A key: text in a string, or an object, of which the text is kept so that a member that is there
+/// twice is seen.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct KeyInput(Box<RawValue>);
@@ -61,28 +63,43 @@ impl KeyInput {
 
     /// A key that came as text.
     pub fn from_text(text: &str) -> Option<Self> {
-        let json = if text.trim_start().starts_with('{') { text.to_owned() } else { Value::from(text).to_string() };
+        let json = if text.trim_start().starts_with('{') {
+            text.to_owned()
+        } else {
+            Value::from(text).to_string()
+        };
         RawValue::from_string(json).ok().map(Self)
     }
 }
 
 impl App {
-    /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the same ECUs and keys changes nothing.
-    /// It never uses an approval to enrol anew up: that is for the vehicle, or its factory ([`Self::enrol_vehicle`]).
+    /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the
+    /// same ECUs and keys changes nothing. It never uses an approval to enrol anew up: that is for
+    /// the vehicle, or its factory ([`Self::enrol_vehicle`]).
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] or [`Error::Unprocessable`] for what can't be registered, [`Error::Conflict`] if the vehicle or
-    /// one of its ECUs is registered otherwise: the first registration stands.
-    pub async fn register_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<(bool, VehicleId), Error> {
+    /// [`Error::Invalid`] or [`Error::Unprocessable`] for what can't be registered,
+    /// [`Error::Conflict`] if the vehicle or one of its ECUs is registered otherwise: the first
+    /// registration stands.
+    pub async fn register_vehicle(
+        &self,
+        input: VehicleInput,
+        by: &Principal,
+    ) -> Result<(bool, VehicleId), Error> {
         let vehicle = self.check_vehicle_aside(input).await?;
         self.register_checked(vehicle, by).await
     }
 
-    async fn register_checked(&self, vehicle: NewVehicle, by: &Principal) -> Result<(bool, VehicleId), Error> {
+    async fn register_checked(
+        &self,
+        vehicle: NewVehicle,
+        by: &Principal,
+    ) -> Result<(bool, VehicleId), Error> {
         let vin = vehicle.vin.clone();
         let vehicles = std::slice::from_ref(&vehicle);
-        let mut outcomes = self.catalog.register_vehicles(vehicles, &by.id, self.clock.now()).await?;
+        let mut outcomes =
+            self.catalog.register_vehicles(vehicles, &by.id, self.clock.now()).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
             Registration::Registered => {
                 self.record_registered(std::slice::from_ref(&vin), by).await?;
@@ -93,8 +110,9 @@ impl App {
         }
     }
 
-    /// Enrols a vehicle with a factory's token; returns whether it is new, or enrolled anew. Unlike a registration, one that
-    /// says the same as before starts a vehicle anew if that was approved: it may have lost its counters alone.
+    /// Enrols a vehicle with a factory's token; returns whether it is new, or enrolled anew. Unlike
+    /// a registration, one that says the same as before starts a vehicle anew if that was approved:
+    /// it may have lost its counters alone.
     ///
     /// # Errors
     ///
@@ -107,32 +125,43 @@ impl App {
         Ok(self.register_checked(vehicle, by).await?.0)
     }
 
-    pub(super) async fn record_registered(&self, vins: &[VehicleId], by: &Principal) -> Result<(), Error> {
+    pub(super) async fn record_registered(
+        &self,
+        vins: &[VehicleId],
+        by: &Principal,
+    ) -> Result<(), Error> {
         let event = |vin| self.event_by(vin, EventKind::Registered, None, String::new(), by);
         let events: Vec<_> = vins.iter().map(event).collect();
         Ok(self.catalog.insert_events(&events).await?)
     }
 
     /// Turns a description into what can be registered, where it holds no request up.
-    pub(super) async fn check_vehicle_aside(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+    pub(super) async fn check_vehicle_aside(
+        &self,
+        input: VehicleInput,
+    ) -> Result<NewVehicle, Error> {
         let publisher = self.publisher.clone();
         check_keys(Door::Staff, move || check_vehicle(&publisher, input)).await?
     }
 
     /// Reads what a vehicle says of itself, without [`Self::check_new_keys`].
-    pub(super) async fn read_vehicle_aside(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
+    pub(super) async fn read_vehicle_aside(
+        &self,
+        input: VehicleInput,
+    ) -> Result<NewVehicle, Error> {
         let publisher = self.publisher.clone();
         check_keys(Door::Vehicles, move || read_vehicle(&publisher, input)).await?
     }
 
-    /// Whether the keys of ECUs that a vehicle brings protect anything. It takes long, so it **must** come after whatever else
-    /// can refuse them.
+    /// Whether the keys of ECUs that a vehicle brings protect anything. It takes long, so it
+    /// **must** come after whatever else can refuse them.
     pub(super) async fn check_new_keys(&self, ecus: &[&EcuRecord]) -> Result<(), Error> {
         let ecus: Vec<EcuRecord> = ecus.iter().map(|ecu| (*ecu).clone()).collect();
         check_keys(Door::Vehicles, move || ecus.iter().try_for_each(check_strength)).await?
     }
 
-    /// Turns a description into what can be registered. The keys take their time: **never** call it in a task.
+    /// Turns a description into what can be registered. The keys take their time: **never** call it
+    /// in a task.
     pub(super) fn check_vehicle(&self, input: VehicleInput) -> Result<NewVehicle, Error> {
         check_vehicle(&self.publisher, input)
     }
@@ -152,23 +181,36 @@ fn read_vehicle(publisher: &Publisher, input: VehicleInput) -> Result<NewVehicle
     if input.ecus.is_empty() || input.ecus.len() > MAX_ECUS {
         return Err(invalid(format!("a vehicle has 1 to {MAX_ECUS} ECUs")));
     }
-    let mut ecus = input.ecus.into_iter().map(|ecu| read_ecu(publisher, ecu)).collect::<Result<Vec<_>, _>>()?;
-    ecus.sort_by(|a, b| (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial)));
+    let mut ecus = input
+        .ecus
+        .into_iter()
+        .map(|ecu| read_ecu(publisher, ecu))
+        .collect::<Result<Vec<_>, _>>()?;
+    ecus.sort_by(|a, b| {
+        (a.role == EcuRole::Secondary, &a.serial).cmp(&(b.role == EcuRole::Secondary, &b.serial))
+    });
     check_together(&ecus)?;
     Ok(NewVehicle { vin, ecus, token_sha256 })
 }
 
-/// Turns the description of an ECU into what can be registered once [`check_strength`] has passed it.
+/// Turns the description of an ECU into what can be registered once [`check_strength`] has passed
+/// it.
 fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> {
     let serial: EcuSerial = input.ecu_serial.parse().map_err(invalid)?;
     let refuse = |what: &str, error: &dyn Display| refused_key(&serial, what, error);
-    let signing_key = PublicKey::read(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
-    let encryption_key = input.encryption_key.map(|key| RecipientKey::read(&key.text())).transpose();
+    let signing_key =
+        PublicKey::read(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
+    let encryption_key =
+        input.encryption_key.map(|key| RecipientKey::read(&key.text())).transpose();
     let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;
     if let Some(key) = &encryption_key
-        && (signing_key.is_same_as_pem(&key.to_public_pem()) || publisher.is_role_key(&key.to_public_pem()))
+        && (signing_key.is_same_as_pem(&key.to_public_pem())
+            || publisher.is_role_key(&key.to_public_pem()))
     {
-        return Err(refuse("encryption", &"it signs, too, and a signing key never decrypts: make another one"));
+        return Err(refuse(
+            "encryption",
+            &"it signs, too, and a signing key never decrypts: make another one",
+        ));
     }
     Ok(EcuRecord {
         serial: serial.clone(),
@@ -181,7 +223,8 @@ fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> 
 
 /// Whether the keys of an ECU protect anything.
 fn check_strength(ecu: &EcuRecord) -> Result<(), Error> {
-    let signing = PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+    let signing =
+        PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
     signing.map_err(|error| refused_key(&ecu.serial, "signing", &error))?;
     let Some(jwk) = &ecu.encryption_key else { return Ok(()) };
     let encryption = RecipientKey::from_jwk(jwk).and_then(|key| key.check_strength());
@@ -208,7 +251,10 @@ pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
         }
         // One key for two ECUs would let one report for the other.
         if keys.iter().any(|known| known.is_same_key(&key)) {
-            let detail = format!("{} has the signing key of another ECU: each ECU has one of its own", ecu.serial);
+            let detail = format!(
+                "{} has the signing key of another ECU: each ECU has one of its own",
+                ecu.serial
+            );
             return Err(Error::Unprocessable { code: "key_refused", detail });
         }
         keys.push(key);

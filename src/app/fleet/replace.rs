@@ -1,8 +1,8 @@
 //! Enrolment by the vehicle itself, and the replacement of ECUs.
 //!
-//! The first registration of a vehicle stands. An ECU that was replaced in a workshop looks like an attack (Deployment Best
-//! Practices 6.2): it is taken over only if a person has approved it, and the approval is for one ECU, for a while, and
-//! once.
+//! The first registration of a vehicle stands. An ECU that was replaced in a workshop looks like an
+//! attack (Deployment Best Practices 6.2): it is taken over only if a person has approved it, and
+//! the approval is for one ECU, for a while, and once.
 
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ impl Enrolment {
     pub fn into_input(self) -> VehicleInput {
         let Self { vin, primary_ecu_serial, ecus, token_sha256 } = self;
         let ecu = |ecu: EnrolledEcu| EcuInput {
-            role: if ecu.ecu_serial == primary_ecu_serial { "primary" } else { "secondary" }.to_owned(),
+            role: if ecu.ecu_serial == primary_ecu_serial { "primary" } else { "secondary" }
+                .to_owned(),
             ecu_serial: ecu.ecu_serial,
             hardware_id: ecu.hardware_id,
             signing_key: ecu.signing_key,
@@ -64,13 +65,14 @@ impl Enrolment {
 }
 
 impl App {
-    /// Takes over the ECUs that a known vehicle says it has now: nothing if they are those of the inventory, or the one
-    /// replacement that was approved; or all of them anew, if that was. Returns whether anything changed.
+    /// Takes over the ECUs that a known vehicle says it has now: nothing if they are those of the
+    /// inventory, or the one replacement that was approved; or all of them anew, if that was.
+    /// Returns whether anything changed.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if more than one ECU differs, or its replacement is not approved; [`Error::Invalid`],
-    /// [`Error::Unprocessable`].
+    /// [`Error::Conflict`] if more than one ECU differs, or its replacement is not approved;
+    /// [`Error::Invalid`], [`Error::Unprocessable`].
     pub async fn update_ecus(
         &self,
         vin: &VehicleId,
@@ -78,17 +80,25 @@ impl App {
         request_id: Option<String>,
     ) -> Result<bool, Error> {
         if enrolment.vin != vin.as_str() {
-            return Err(Error::Forbidden { detail: "this is another vehicle's registration".into() });
+            return Err(Error::Forbidden {
+                detail: "this is another vehicle's registration".into(),
+            });
         }
         let claimed = self.read_vehicle_aside(enrolment.into_input()).await?;
         let vehicle = self.fleet.find(vin).await?;
         let known: &[EcuRecord] = vehicle.as_ref().map_or(&[], |vehicle| &vehicle.record.ecus);
-        let gone: Vec<&EcuRecord> = known.iter().filter(|ecu| !claimed.ecus.contains(ecu)).collect();
-        let come: Vec<&EcuRecord> = claimed.ecus.iter().filter(|ecu| !known.contains(ecu)).collect();
-        // Keys are checked only if a person waits for them: any vehicle can send as many as it likes.
+        let gone: Vec<&EcuRecord> =
+            known.iter().filter(|ecu| !claimed.ecus.contains(ecu)).collect();
+        let come: Vec<&EcuRecord> =
+            claimed.ecus.iter().filter(|ecu| !known.contains(ecu)).collect();
+        // Keys are checked only if a person waits for them: any vehicle can send as many as it
+        // likes.
         if self.catalog.find_re_enrolment(vin, self.clock.now()).await?.is_some() {
             self.check_new_keys(&come).await?;
-            if self.try_re_enrol(&claimed, &EnrolledBy { actor: "vehicle".into(), request_id }).await? {
+            if self
+                .try_re_enrol(&claimed, &EnrolledBy { actor: "vehicle".into(), request_id })
+                .await?
+            {
                 return Ok(true);
             }
         }
@@ -104,7 +114,11 @@ impl App {
                 return Err(Error::Conflict { code: "not_a_replacement", detail });
             }
         };
-        if !self.catalog.is_replacement_approved(vehicle.record.id, &old.serial, self.clock.now()).await? {
+        if !self
+            .catalog
+            .is_replacement_approved(vehicle.record.id, &old.serial, self.clock.now())
+            .await?
+        {
             return Err(self.refuse_replacement(vin, old, new).await);
         }
         self.check_new_keys(&[new]).await?;
@@ -141,7 +155,8 @@ impl App {
 
     async fn refuse_replacement(&self, vin: &VehicleId, old: &EcuRecord, new: &EcuRecord) -> Error {
         let detail = format!("{} ({}) came for {}", new.serial, new.hardware_id, old.serial);
-        let event = self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
+        let event =
+            self.event(vin, EventKind::ReplacementRefused, Some(&old.serial), detail, "vehicle");
         if let Err(error) = self.catalog.insert_events(&[event.once_in(HOUR, "")]).await {
             return error.into();
         }
@@ -152,8 +167,8 @@ impl App {
         Error::Conflict { code: "replacement_not_approved", detail }
     }
 
-    /// Counter, images and assignment of an ECU end with it; the bundle is signed again. A key that signs on keeps its counter,
-    /// or its old reports could be sent again.
+    /// Counter, images and assignment of an ECU end with it; the bundle is signed again. A key that
+    /// signs on keeps its counter, or its old reports could be sent again.
     fn without_ecu(&self, vehicle: &Vehicle, old: &EcuRecord, new: &EcuRecord) -> StatusChange {
         let status = &vehicle.record.status;
         let mut change = StatusChange::of(vehicle.record.id, status);
@@ -166,16 +181,19 @@ impl App {
         if new.serial != old.serial || new.signing_key != old.signing_key {
             change.counters.remove(&old.serial);
         }
-        more.ended.extend(gone.assigned.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
+        more.ended
+            .extend(gone.assigned.map(|assignment| (assignment.id, AssignmentOutcome::Cancelled)));
         change.more = Some(Box::new(more));
         change
     }
 
-    /// Approves that an ECU is replaced within `valid_for`. What it was to run, and its counter, end with it.
+    /// Approves that an ECU is replaced within `valid_for`. What it was to run, and its counter,
+    /// end with it.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the vehicle or the ECU is not there; [`Error::Invalid`] for a time of over 30 days.
+    /// [`Error::NotFound`] if the vehicle or the ECU is not there; [`Error::Invalid`] for a time of
+    /// over 30 days.
     pub async fn approve_replacement(
         &self,
         vin: &VehicleId,
@@ -193,7 +211,9 @@ impl App {
         }
         let now = self.clock.now();
         let expires_at = later(now, valid_for);
-        self.catalog.approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at).await?;
+        self.catalog
+            .approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at)
+            .await?;
         let detail = format!("until {expires_at}");
         let event = self.event_by(vin, EventKind::ReplacementApproved, Some(serial), detail, by);
         self.catalog.insert_events(&[event]).await?;

@@ -13,7 +13,8 @@ use crate::app::{App, Error};
 use crate::catalog::{StatusChange, VehicleFilter, VehiclePage};
 use crate::model::clock::earlier;
 use crate::model::{
-    AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
+    AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId,
+    VehicleRecord,
 };
 
 /// How many vehicles there are.
@@ -47,7 +48,12 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_vehicles(&self, after: &str, limit: u32, filter: VehicleFilter) -> Result<VehiclePage, Error> {
+    pub async fn list_vehicles(
+        &self,
+        after: &str,
+        limit: u32,
+        filter: VehicleFilter,
+    ) -> Result<VehiclePage, Error> {
         Ok(self.catalog.list_vehicles(after, limit, filter).await?)
     }
 
@@ -56,17 +62,27 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    pub async fn list_assignments(&self, vin: &VehicleId, limit: u32) -> Result<Vec<AssignmentRecord>, Error> {
+    pub async fn list_assignments(
+        &self,
+        vin: &VehicleId,
+        limit: u32,
+    ) -> Result<Vec<AssignmentRecord>, Error> {
         let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         Ok(self.catalog.list_assignments(vehicle.record.id, limit).await?)
     }
 
-    /// Lists what happened to a vehicle, the newest first; also to one that is not registered and tried to report.
+    /// Lists what happened to a vehicle, the newest first; also to one that is not registered and
+    /// tried to report.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_history(&self, vin: &VehicleId, before: i64, limit: u32) -> Result<Vec<VehicleEvent>, Error> {
+    pub async fn list_history(
+        &self,
+        vin: &VehicleId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<VehicleEvent>, Error> {
         Ok(self.catalog.list_events(vin, before, limit).await?)
     }
 
@@ -75,7 +91,11 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    pub async fn issue_vehicle_token(&self, vin: &VehicleId, by: &Principal) -> Result<Zeroizing<String>, Error> {
+    pub async fn issue_vehicle_token(
+        &self,
+        vin: &VehicleId,
+        by: &Principal,
+    ) -> Result<Zeroizing<String>, Error> {
         let token = random_token("motorcade_vehicle_")?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
         let forget = self.fleet.forget_after(vin);
@@ -99,7 +119,8 @@ impl App {
         Ok(FleetCounts { registered, quarantined, silent, unexpected, fallen_back })
     }
 
-    /// Decides on a change of a vehicle and makes it; decides again if the vehicle has changed meanwhile.
+    /// Decides on a change of a vehicle and makes it; decides again if the vehicle has changed
+    /// meanwhile.
     pub(in crate::app) async fn change_vehicle(
         &self,
         vin: &VehicleId,
@@ -143,7 +164,10 @@ impl App {
         detail: String,
         by: &Principal,
     ) -> NewEvent {
-        NewEvent { request_id: by.request_id.clone(), ..self.event(vin, kind, serial, detail, &by.id) }
+        NewEvent {
+            request_id: by.request_id.clone(),
+            ..self.event(vin, kind, serial, detail, &by.id)
+        }
     }
 }
 

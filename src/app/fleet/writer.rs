@@ -1,7 +1,7 @@
 //! The queue of status changes: many polls, one transaction.
 //!
-//! A commit has to reach the disk, which takes as long for one poll as for hundreds. So whatever comes while one
-//! transaction is written goes into the next one.
+//! A commit has to reach the disk, which takes as long for one poll as for hundreds. So whatever
+//! comes while one transaction is written goes into the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,12 @@ impl Writer {
     pub(super) fn start(catalog: Catalog, watch: &Watch, runtime: &Handle) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let pulse = Pulse::default();
-        watch.spawn("writes the status of vehicles", pulse.clone(), runtime, write_all(catalog, queue, pulse));
+        watch.spawn(
+            "writes the status of vehicles",
+            pulse.clone(),
+            runtime,
+            write_all(catalog, queue, pulse),
+        );
         Self { jobs }
     }
 
@@ -51,12 +56,19 @@ impl Writer {
         self.run(Job::Version(answer), outcome).await
     }
 
-    async fn run<T>(&self, job: Job, outcome: oneshot::Receiver<Result<T, Failed>>) -> Result<T, Error> {
-        let internal = |text| Error::internal("change a vehicle's status")(std::io::Error::other(text));
+    async fn run<T>(
+        &self,
+        job: Job,
+        outcome: oneshot::Receiver<Result<T, Failed>>,
+    ) -> Result<T, Error> {
+        let internal =
+            |text| Error::internal("change a vehicle's status")(std::io::Error::other(text));
         self.jobs.send(job).await.map_err(|_| internal("the writer has stopped"))?;
         match outcome.await.map_err(|_| internal("the writer has stopped"))? {
             Ok(done) => Ok(done),
-            Err(Failed::Full) => Err(Error::Full { detail: "no space is left for the catalog".into() }),
+            Err(Failed::Full) => {
+                Err(Error::Full { detail: "no space is left for the catalog".into() })
+            }
             Err(Failed::Other) => Err(internal("see the writer's own log line")),
         }
     }
@@ -99,7 +111,11 @@ async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>, pulse: Puls
             }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), changes = changes.len(), "failed to change the status of vehicles");
-                let failed = if matches!(error, catalog::Error::Full { .. }) { Failed::Full } else { Failed::Other };
+                let failed = if matches!(error, catalog::Error::Full { .. }) {
+                    Failed::Full
+                } else {
+                    Failed::Other
+                };
                 for answer in answers {
                     let _ = answer.send(Err(failed));
                 }

@@ -36,7 +36,9 @@ impl Check<'_> {
                 ));
             }
             let taken = match trusted.take() {
-                Some(mut set) if root.version == expected => set.update_root(&root.body).map(|()| set),
+                Some(mut set) if root.version == expected => {
+                    set.update_root(&root.body).map(|()| set)
+                }
                 _ => trust::trusted_root(&root.body),
             };
             let version = root.version;
@@ -44,10 +46,14 @@ impl Check<'_> {
                 Ok(set) if set.root_version() == version => trusted = Some(set),
                 Ok(set) => {
                     let found = set.root_version();
-                    self.problem(format!("root {version} of the Director says that it is version {found}"));
+                    self.problem(format!(
+                        "root {version} of the Director says that it is version {found}"
+                    ));
                 }
                 Err(fault) => {
-                    self.problem(format!("root {version} of the Director would be refused by vehicles: {fault}"));
+                    self.problem(format!(
+                        "root {version} of the Director would be refused by vehicles: {fault}"
+                    ));
                     trusted = trust::trusted_root(&root.body).ok(); // what follows is judged by itself
                 }
             }

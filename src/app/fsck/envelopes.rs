@@ -1,4 +1,5 @@
-//! Envelopes: each has to open under the escrow key, to fit its image's record, and to be what is published of it.
+//! Envelopes: each has to open under the escrow key, to fit its image's record, and to be what is
+//! published of it.
 
 use sha2::{Digest, Sha256};
 
@@ -25,7 +26,11 @@ impl Check<'_> {
         }
     }
 
-    async fn fault_of(&self, image: &ImageRecord, escrow: Option<&EscrowKey>) -> Result<Option<String>, Error> {
+    async fn fault_of(
+        &self,
+        image: &ImageRecord,
+        escrow: Option<&EscrowKey>,
+    ) -> Result<Option<String>, Error> {
         let Some(stored) = self.catalog.find_envelope(&image.path).await? else {
             return Ok(Some("there is none in the catalog".into()));
         };
@@ -33,11 +38,15 @@ impl Check<'_> {
             Some(escrow) => match trust::check_envelope(&stored, escrow) {
                 Ok((_, algorithm)) if algorithm != image.sealed.algorithm => {
                     let recorded = image.sealed.algorithm;
-                    return Ok(Some(format!("it has a key for {algorithm}, and the image is sealed with {recorded}")));
+                    return Ok(Some(format!(
+                        "it has a key for {algorithm}, and the image is sealed with {recorded}"
+                    )));
                 }
                 Ok((envelope, _)) => envelope,
                 Err(fault) => {
-                    return Ok(Some(format!("{fault}: vehicles that registered after the upload can't get it")));
+                    return Ok(Some(format!(
+                        "{fault}: vehicles that registered after the upload can't get it"
+                    )));
                 }
             },
             None => match Envelope::parse(stored.as_bytes()) {
@@ -48,7 +57,9 @@ impl Check<'_> {
         if image.yanked_at.is_some() {
             return Ok(None); // it is listed no more
         }
-        let public = envelope.public_json().map(|json| Sha256Digest::from_bytes(Sha256::digest(json).into()));
+        let public = envelope
+            .public_json()
+            .map(|json| Sha256Digest::from_bytes(Sha256::digest(json).into()));
         let listed = self.catalog.find_target(&image.path.envelope_path()).await?;
         Ok(match (public, listed) {
             (Ok(public), Some(listed)) if public == listed.sha256 => None,

@@ -21,7 +21,9 @@ impl Check<'_> {
         match self.state.keyring() {
             Err(error) => self.problem(text(&error)),
             Ok(keyring) => {
-                for (repository, root) in [(Repository::Image, image), (Repository::Director, director)] {
+                for (repository, root) in
+                    [(Repository::Image, image), (Repository::Director, director)]
+                {
                     let problems = root.map(|root| trust::compare_keys(&keyring, repository, root));
                     self.findings.problems.extend(problems.into_iter().flatten());
                 }
@@ -34,10 +36,12 @@ impl Check<'_> {
         }
         match self.state.escrow_key() {
             Err(error) => self.problem(text(&error)),
-            Ok(escrow) => match trust::check_proof(&self.catalog, &escrow, &self.state.escrow_file()).await? {
-                Remembered::Another(problem) => self.problem(problem),
-                Remembered::This | Remembered::Nothing => {}
-            },
+            Ok(escrow) => {
+                match trust::check_proof(&self.catalog, &escrow, &self.state.escrow_file()).await? {
+                    Remembered::Another(problem) => self.problem(problem),
+                    Remembered::This | Remembered::Nothing => {}
+                }
+            }
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The Image repository's metadata, as a client takes it: the root chain from its first version, and everything below it.
+//! The Image repository's metadata, as a client takes it: the root chain from its first version,
+//! and everything below it.
 
 use sha2::{Digest, Sha256};
 
@@ -10,12 +11,20 @@ use crate::uptane::verify::{TrustedSet, VerifyError};
 
 impl Check<'_> {
     /// Returns the newest root, with the targets, if they can be trusted.
-    pub(super) async fn metadata(&mut self, listing: &Listing, files: &Files) -> Result<Option<TrustedSet>, Error> {
+    pub(super) async fn metadata(
+        &mut self,
+        listing: &Listing,
+        files: &Files,
+    ) -> Result<Option<TrustedSet>, Error> {
         let Some(mut set) = self.roots(listing) else { return Ok(None) };
         self.newest_root(&set, listing, files).await?;
-        let taken = self.taken("timestamp.json", set.update_timestamp(&listing.timestamp).map(drop));
+        let taken =
+            self.taken("timestamp.json", set.update_timestamp(&listing.timestamp).map(drop));
         // From the top down: what a file above does not vouch for can't be judged.
-        if taken && self.take(&mut set, listing, "snapshot") && self.take(&mut set, listing, "targets") {
+        if taken
+            && self.take(&mut set, listing, "snapshot")
+            && self.take(&mut set, listing, "targets")
+        {
             let bins = listing.metadata.iter().filter(|(key, _)| is_bin(key));
             for (key, bytes) in bins {
                 let BlobKey::Metadata { role, .. } = key else { continue };
@@ -27,10 +36,17 @@ impl Check<'_> {
     }
 
     fn take(&mut self, set: &mut TrustedSet, listing: &Listing, wanted: &str) -> bool {
-        let is_wanted = |key: &BlobKey| matches!(key, BlobKey::Metadata { role, .. } if role == wanted);
+        let is_wanted =
+            |key: &BlobKey| matches!(key, BlobKey::Metadata { role, .. } if role == wanted);
         // One that is missing or damaged has been reported.
-        let Some((key, bytes)) = listing.metadata.iter().find(|(key, _)| is_wanted(key)) else { return false };
-        let taken = if wanted == "snapshot" { set.update_snapshot(bytes) } else { set.update_targets(bytes) };
+        let Some((key, bytes)) = listing.metadata.iter().find(|(key, _)| is_wanted(key)) else {
+            return false;
+        };
+        let taken = if wanted == "snapshot" {
+            set.update_snapshot(bytes)
+        } else {
+            set.update_targets(bytes)
+        };
         self.taken(&key.name(), taken)
     }
 
@@ -41,7 +57,8 @@ impl Check<'_> {
         taken.is_ok()
     }
 
-    /// Goes along the chain (TUF 1.0.34, 5.3). After a file that breaks it, what follows is judged by itself.
+    /// Goes along the chain (TUF 1.0.34, 5.3). After a file that breaks it, what follows is judged
+    /// by itself.
     fn roots(&mut self, listing: &Listing) -> Option<TrustedSet> {
         let mut trusted: Option<TrustedSet> = None;
         for (key, bytes) in &listing.metadata {
@@ -50,7 +67,9 @@ impl Check<'_> {
                 continue;
             }
             let taken = match trusted.take() {
-                Some(mut set) if set.root_version() + 1 == *version => set.update_root(bytes).map(|()| set),
+                Some(mut set) if set.root_version() + 1 == *version => {
+                    set.update_root(bytes).map(|()| set)
+                }
                 _ => trust::trusted_root(bytes),
             };
             match taken {
@@ -69,7 +88,12 @@ impl Check<'_> {
     }
 
     /// The newest root that is there has to be the one that was recorded.
-    async fn newest_root(&mut self, set: &TrustedSet, listing: &Listing, files: &Files) -> Result<(), Error> {
+    async fn newest_root(
+        &mut self,
+        set: &TrustedSet,
+        listing: &Listing,
+        files: &Files,
+    ) -> Result<(), Error> {
         let shown = set.root_version();
         let Some(recorded) = self.catalog.find_role("root").await? else {
             self.problem("the catalog knows no root of the Image repository");
@@ -78,8 +102,10 @@ impl Check<'_> {
         let newest = recorded.version;
         let key = BlobKey::Metadata { version: shown, role: "root".into() };
         let was_there = files.iter().any(|(_, found)| found.as_ref() == Some(&key)); // and not published meanwhile
-        let bytes = listing.metadata.iter().find(|(found, _)| *found == key).map(|(_, bytes)| bytes);
-        let is_other = bytes.is_some_and(|bytes| Sha256::digest(bytes)[..] != recorded.sha256.as_bytes()[..]);
+        let bytes =
+            listing.metadata.iter().find(|(found, _)| *found == key).map(|(_, bytes)| bytes);
+        let is_other =
+            bytes.is_some_and(|bytes| Sha256::digest(bytes)[..] != recorded.sha256.as_bytes()[..]);
         if shown > newest && was_there {
             self.problem(format!(
                 "{key} is in the repository, and the catalog knows no later root than {newest}: clients may have taken it"

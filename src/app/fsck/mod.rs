@@ -1,6 +1,8 @@
-//! Fsck: reads every stored byte and compares it with what was signed, and everything that was signed with the keys that may.
+//! Fsck: reads every stored byte and compares it with what was signed, and everything that was
+//! signed with the keys that may.
 //!
-//! Each file here looks at one thing, and says what is wrong with it in lines that name the image, the vehicle or the file.
+//! Each file here looks at one thing, and says what is wrong with it in lines that name the image,
+//! the vehicle or the file.
 
 mod director;
 mod envelopes;
@@ -24,7 +26,8 @@ pub enum Damaged {
     Report,
     /// Damaged blobs are moved to `quarantine/` in the state directory, where nothing serves them.
     Quarantine,
-    /// A blob that has lost one of its two names, or has two copies of which one is damaged, gets both from the good one.
+    /// A blob that has lost one of its two names, or has two copies of which one is damaged, gets
+    /// both from the good one.
     Repair,
 }
 
@@ -52,14 +55,20 @@ struct Check<'a> {
     findings: Findings,
 }
 
-/// Checks an installation: its keys; both root chains, and every signature below them; the Director's metadata that is kept for
-/// vehicles; every envelope; every target's bytes; and that nothing else lies about. Safe beside a running server. `progress`
-/// is told of bytes read, and of all there are.
+/// Checks an installation: its keys; both root chains, and every signature below them; the
+/// Director's metadata that is kept for vehicles; every envelope; every target's bytes; and that
+/// nothing else lies about. Safe beside a running server. `progress` is told of bytes read, and of
+/// all there are.
 ///
 /// # Errors
 ///
-/// [`Error::NotFound`] if nothing is published, [`Error::Internal`]; what is wrong with the files is in the findings.
-pub async fn check(state: &StateDir, damaged: Damaged, progress: impl Fn(u64, u64)) -> Result<Findings, Error> {
+/// [`Error::NotFound`] if nothing is published, [`Error::Internal`]; what is wrong with the files
+/// is in the findings.
+pub async fn check(
+    state: &StateDir,
+    damaged: Damaged,
+    progress: impl Fn(u64, u64),
+) -> Result<Findings, Error> {
     let catalog = state.open_catalog().await?;
     // Only what mends writes, so that a read-only copy can be looked at.
     let store = if damaged == Damaged::Report { state.blobs_to_read()? } else { state.blobs()? };
@@ -68,7 +77,10 @@ pub async fn check(state: &StateDir, damaged: Damaged, progress: impl Fn(u64, u6
     let mut check = Check { state, catalog, store, damaged, findings: Findings::default() };
     check.findings.files = listing.metadata.len() + 1;
     let damage = check.catalog.find_damage().await?;
-    check.findings.problems.extend(damage.into_iter().map(|line| format!("catalog.sqlite is damaged: {line}")));
+    check
+        .findings
+        .problems
+        .extend(damage.into_iter().map(|line| format!("catalog.sqlite is damaged: {line}")));
     check.findings.problems.extend(listing.problems.iter().cloned());
     check.findings.problems.extend(listing.shown.problem());
     let image = check.metadata(&listing, &files).await?;

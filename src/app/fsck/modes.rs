@@ -9,18 +9,24 @@ use super::Check;
 use crate::files::is_lost_and_found;
 
 impl Check<'_> {
-    /// All in the state directory belongs to whom the catalog belongs to; nobody else writes there, and nobody else reads
-    /// keys or the catalog. The directory itself may be root's: it is where a volume is mounted, with Kubernetes' `fsGroup`.
+    /// All in the state directory belongs to whom the catalog belongs to; nobody else writes there,
+    /// and nobody else reads keys or the catalog. The directory itself may be root's: it is where a
+    /// volume is mounted, with Kubernetes' `fsGroup`.
     pub(super) fn modes(&mut self) {
         let root = self.state.path().to_owned();
-        let Ok(owner) = fs::metadata(root.join("catalog.sqlite")).map(|metadata| metadata.uid()) else { return };
+        let Ok(owner) = fs::metadata(root.join("catalog.sqlite")).map(|metadata| metadata.uid())
+        else {
+            return;
+        };
         let mut found = Faults { root, owner, lines: Vec::new(), skipped: Vec::new(), more: 0 };
         found.look_at_all();
         let Faults { lines, skipped, more, .. } = found;
         self.findings.problems.extend(lines);
         self.findings.skipped.extend(skipped);
         if more > 0 {
-            self.problem(format!("{more} more files have a wrong owner or mode, or can't be looked at"));
+            self.problem(format!(
+                "{more} more files have a wrong owner or mode, or can't be looked at"
+            ));
         }
     }
 }
@@ -54,7 +60,9 @@ impl Faults {
         };
         for entry in entries {
             let path = entry?.path();
-            if is_lost_and_found(&self.root, &path) || is_lost_and_found(&self.root.join("repo"), &path) {
+            if is_lost_and_found(&self.root, &path)
+                || is_lost_and_found(&self.root.join("repo"), &path)
+            {
                 continue;
             }
             match self.look_at(&path) {
@@ -68,7 +76,8 @@ impl Faults {
 
     fn skip(&mut self, path: &Path, error: &io::Error) {
         if self.skipped.len() < MOST {
-            self.skipped.push(format!("owners and modes: {} can't be looked at: {error}", path.display()));
+            self.skipped
+                .push(format!("owners and modes: {} can't be looked at: {error}", path.display()));
         } else {
             self.more += 1;
         }
@@ -89,10 +98,14 @@ impl Faults {
         let mode = metadata.mode() & 0o777;
         if metadata.uid() != self.owner && !(is_root && metadata.uid() == 0) {
             let (found, owner) = (metadata.uid(), self.owner);
-            self.add(format!("{name} belongs to user {found}, and catalog.sqlite to {owner}: run `chown` on it"));
+            self.add(format!(
+                "{name} belongs to user {found}, and catalog.sqlite to {owner}: run `chown` on it"
+            ));
         }
         if mode & 0o002 != 0 {
-            self.add(format!("{name} can be written by everybody (mode {mode:03o}): run `chmod o-w` on it"));
+            self.add(format!(
+                "{name} can be written by everybody (mode {mode:03o}): run `chmod o-w` on it"
+            ));
         } else if mode & 0o004 != 0 && metadata.is_file() && is_secret(&name) {
             self.add(format!("{name} can be read by everybody (mode {mode:03o}): run `chmod 600` on it, and replace it if they may have"));
         }

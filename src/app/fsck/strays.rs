@@ -1,4 +1,5 @@
-//! Files that nothing lists. Metadata that was superseded and targets of yanked images are meant to be there.
+//! Files that nothing lists. Metadata that was superseded and targets of yanked images are meant to
+//! be there.
 
 use std::collections::HashSet;
 
@@ -9,9 +10,14 @@ use crate::blob::BlobKey;
 use crate::model::ENVELOPE_SUFFIX;
 
 impl Check<'_> {
-    pub(super) async fn strays(&mut self, targets: &[ListedTarget], files: &Files) -> Result<(), Error> {
+    pub(super) async fn strays(
+        &mut self,
+        targets: &[ListedTarget],
+        files: &Files,
+    ) -> Result<(), Error> {
         let listed: HashSet<&BlobKey> = targets.iter().map(|target| &target.key).collect();
-        let roles: HashSet<String> = self.catalog.list_roles().await?.into_iter().map(|state| state.name).collect();
+        let roles: HashSet<String> =
+            self.catalog.list_roles().await?.into_iter().map(|state| state.name).collect();
         for (name, key) in files {
             let problem = match key {
                 None => Some(format!("{name} has no business in the repository")),

@@ -30,7 +30,11 @@ impl Fault {
 }
 
 impl Check<'_> {
-    pub(super) async fn targets(&mut self, targets: &[ListedTarget], progress: impl Fn(u64, u64)) -> Result<(), Error> {
+    pub(super) async fn targets(
+        &mut self,
+        targets: &[ListedTarget],
+        progress: impl Fn(u64, u64),
+    ) -> Result<(), Error> {
         let total = targets.iter().map(|target| target.length).sum();
         for target in targets {
             let fault = find_fault(self.store.open(&target.key).await, target).await?;
@@ -50,12 +54,16 @@ impl Check<'_> {
     async fn faulty(&mut self, target: &ListedTarget, fault: Fault) -> Result<(), Error> {
         let (key, name, text) = (&target.key, named(&target.key), fault.text());
         let copy = match self.store.open_alias(key) {
-            Some(alias) if self.damaged == Damaged::Repair => find_fault(alias, target).await?.is_none(),
+            Some(alias) if self.damaged == Damaged::Repair => {
+                find_fault(alias, target).await?.is_none()
+            }
             _ => false,
         };
         if copy {
             self.store.link_again(key, Names::FromAlias)?;
-            self.findings.repaired.push(format!("{name} {text}; it is what its other name stood for now"));
+            self.findings
+                .repaired
+                .push(format!("{name} {text}; it is what its other name stood for now"));
         } else if self.damaged == Damaged::Quarantine && fault != Fault::Missing {
             let moved_to = self.store.quarantine(key)?;
             self.problem(format!("{name} {text}; moved to {}", moved_to.display()));
@@ -65,8 +73,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Both names of an intact target have to stand for one file. `cp -r` makes two of it, which cost twice the space and
-    /// may rot apart.
+    /// Both names of an intact target have to stand for one file. `cp -r` makes two of it, which
+    /// cost twice the space and may rot apart.
     async fn alias(&mut self, target: &ListedTarget) -> Result<(), Error> {
         let key = &target.key;
         if self.store.has_both_names(key)? {
@@ -75,7 +83,10 @@ impl Check<'_> {
         let alias = key.alias().unwrap_or_default();
         let text = match self.store.open_alias(key) {
             Some(opened) => match find_fault(opened, target).await? {
-                None => format!("{} is intact, and {alias} is a copy of it, not the same file", named(key)),
+                None => format!(
+                    "{} is intact, and {alias} is a copy of it, not the same file",
+                    named(key)
+                ),
                 Some(fault) => format!(
                     "{} is intact, but not for clients that ask for {alias}, which {}",
                     named(key),
@@ -94,7 +105,10 @@ impl Check<'_> {
     }
 }
 
-async fn find_fault(opened: Result<Blob, blob::Error>, target: &ListedTarget) -> Result<Option<Fault>, Error> {
+async fn find_fault(
+    opened: Result<Blob, blob::Error>,
+    target: &ListedTarget,
+) -> Result<Option<Fault>, Error> {
     let blob = match opened {
         Err(blob::Error::NotFound(_)) => return Ok(Some(Fault::Missing)),
         opened => opened?,

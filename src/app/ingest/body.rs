@@ -1,4 +1,5 @@
-//! An upload's body: pieces of any size, bounded in length, in the pauses between them, and in how slowly they come.
+//! An upload's body: pieces of any size, bounded in length, in the pauses between them, and in how
+//! slowly they come.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -28,20 +29,29 @@ where
 {
     pub(super) fn new(pieces: S, limits: &Limits, slots: &'a UploadSlots) -> Self {
         let (limit, idle_timeout) = (limits.max_image_size, limits.idle_timeout);
-        Self { pieces, received: 0, limit, idle_timeout, slots, since_milestone: (0, Duration::ZERO) }
+        Self {
+            pieces,
+            received: 0,
+            limit,
+            idle_timeout,
+            slots,
+            since_milestone: (0, Duration::ZERO),
+        }
     }
 
     /// The next piece, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`Error::Stalled`], [`Error::TooSlow`], [`Error::ClientGone`], [`Error::TooLarge`], [`Error::Invalid`].
+    /// [`Error::Stalled`], [`Error::TooSlow`], [`Error::ClientGone`], [`Error::TooLarge`],
+    /// [`Error::Invalid`].
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(piece) = self.wait().await? else { return Ok(None) };
         let piece = piece.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => {
-                Error::Invalid { code: "bad_chunk", detail: "the body's chunks can't be read: nothing was kept".into() }
-            }
+            io::ErrorKind::InvalidData => Error::Invalid {
+                code: "bad_chunk",
+                detail: "the body's chunks can't be read: nothing was kept".into(),
+            },
             _ => Error::ClientGone,
         })?;
         self.received += piece.len() as u64;
@@ -149,7 +159,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_flows_is_left_alone_and_one_that_drips_for_ever_is_not() {
         let slots = UploadSlots::new(1);
-        let mut flowing = Body::new(pieces(MILESTONE as usize, Duration::ZERO), &Limits::default(), &slots);
+        let mut flowing =
+            Body::new(pieces(MILESTONE as usize, Duration::ZERO), &Limits::default(), &slots);
         flowing.since_milestone.1 = PATIENCE - Duration::from_secs(1);
         read(&mut flowing, 3).await.unwrap();
         assert!(flowing.since_milestone.1 < Duration::from_secs(1));

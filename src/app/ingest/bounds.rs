@@ -1,5 +1,6 @@
-//! What an image may add to signed metadata. Its name, version, hardware ids, constraints and path are signed, for ever and
-//! for every client; so they are bounded together, and refused before a byte of the image is sealed.
+//! What an image may add to signed metadata. Its name, version, hardware ids, constraints and path
+//! are signed, for ever and for every client; so they are bounded together, and refused before a
+//! byte of the image is sealed.
 
 use super::UploadRequest;
 use crate::app::{App, Error};
@@ -8,7 +9,8 @@ use crate::model::{MAX_BIN_BYTES, SealedImage, Sha256Digest, TargetEntry};
 use crate::uptane::custom::ImageCustom;
 
 impl App {
-    /// Checks that an image's entries are not too long, and that the bins that will list them have room.
+    /// Checks that an image's entries are not too long, and that the bins that will list them have
+    /// room.
     ///
     /// # Errors
     ///
@@ -27,7 +29,8 @@ impl App {
         Ok(self.catalog.check_room(&room, &bound(request)).await?)
     }
 
-    /// Tells the operator how full the fullest bin is. Their number is decided by `init`, so that there has to be time.
+    /// Tells the operator how full the fullest bin is. Their number is decided by `init`, so that
+    /// there has to be time.
     pub(in crate::app) async fn watch_bins(&self) {
         let Ok(fullest) = self.catalog.largest_listing().await else { return }; // whoever needs the catalog reports it
         self.metrics.set_largest_bin(fullest, MAX_BIN_BYTES);
@@ -44,7 +47,8 @@ impl App {
 
 /// How much the bins may list after an upload.
 pub(super) fn bound(request: &UploadRequest) -> ListingBound {
-    let folder = request.folder.clone().map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
+    let folder =
+        request.folder.clone().map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
     ListingBound { role_bytes: MAX_BIN_BYTES, folder }
 }
 
@@ -66,6 +70,6 @@ fn longest_entries(request: &UploadRequest) -> [TargetEntry; 2] {
 /// Most bytes of an image's two entries: 32 constraints of 40 characters fit beside a usual path.
 const MAX_ENTRIES: u64 = 4 * 1024; // 4 KiB
 
-/// Most bytes in one bin of what lies in a folder, for those who may upload there alone: a supplier, or who has its token,
-/// can't keep everybody else from uploading.
+/// Most bytes in one bin of what lies in a folder, for those who may upload there alone: a
+/// supplier, or who has its token, can't keep everybody else from uploading.
 const MAX_FOLDER_SHARE: u64 = MAX_BIN_BYTES / 4;

@@ -1,8 +1,9 @@
 //! Commit: from a sealed, staged image to a published one, whole or not at all.
 //!
-//! Goes on when the client is gone. The names of the blobs are announced in the catalog before the first one is visible, and
-//! the transaction that accepts the image takes them back, so that a crash at any point leaves either an accepted image or
-//! names by which [`App::recover`] finds what to remove.
+//! Goes on when the client is gone. The names of the blobs are announced in the catalog before the
+//! first one is visible, and the transaction that accepts the image takes them back, so that a
+//! crash at any point leaves either an accepted image or names by which [`App::recover`] finds what
+//! to remove.
 
 use std::sync::Arc;
 
@@ -41,10 +42,12 @@ impl App {
         data_key: DataKey,
     ) -> Result<Accepted, Error> {
         let pipeline::Sealed { image, staged } = sealed;
-        // An upload may take hours: its token may have been revoked, and a recipient removed, since it was planned.
+        // An upload may take hours: its token may have been revoked, and a recipient removed, since
+        // it was planned.
         self.check_token_still_valid(&request.uploaded_by).await?;
-        let recipients =
-            self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
+        let recipients = self
+            .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
+            .await?;
         let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
         // Beside each other: each has to reach the disk.
@@ -113,16 +116,22 @@ impl App {
         let public = &envelope.public;
         let envelope_sha256 = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
         let (path, envelope_path) = (request.path.to_string(), request.path.envelope_path());
-        let keys =
-            [BlobKey::target(path.clone(), sealed.sha256), BlobKey::target(envelope_path.clone(), envelope_sha256)];
+        let keys = [
+            BlobKey::target(path.clone(), sealed.sha256),
+            BlobKey::target(envelope_path.clone(), envelope_sha256),
+        ];
         let image_target = TargetEntry {
             path,
             length: sealed.length,
             sha256: sealed.sha256,
             custom: Some(ImageCustom::new(&request.description, &sealed).to_json()),
         };
-        let envelope_target =
-            TargetEntry { path: envelope_path, length: public.len() as u64, sha256: envelope_sha256, custom: None };
+        let envelope_target = TargetEntry {
+            path: envelope_path,
+            length: public.len() as u64,
+            sha256: envelope_sha256,
+            custom: None,
+        };
         let new = NewImage {
             record: ImageRecord {
                 path: request.path.clone(),
@@ -133,7 +142,9 @@ impl App {
                 yanked_at: None,
             },
             envelope: envelope.with_escrow.clone(),
-            targets: [image_target, envelope_target].map(|target| (self.publisher.bin_of(&target.path), target)).into(),
+            targets: [image_target, envelope_target]
+                .map(|target| (self.publisher.bin_of(&target.path), target))
+                .into(),
             blobs: keys.iter().map(BlobKey::name).collect(),
         };
         (new, keys)
@@ -165,7 +176,8 @@ impl App {
         }
     }
 
-    /// Two uploads to one path were sealed at the same time, and the other one was first: same bytes, same answer.
+    /// Two uploads to one path were sealed at the same time, and the other one was first: same
+    /// bytes, same answer.
     async fn resolve_race(
         self: &Arc<Self>,
         request: &UploadRequest,

@@ -6,8 +6,9 @@
 //! commit  announce the blob names, store the blobs, insert the rows, publish
 //! ```
 //!
-//! Up to `commit` the upload lives and dies with its request, and dropping it leaves nothing. `commit` goes on when
-//! the client is gone, so that it is whole or undone. If the process is killed in between, the announced names lead
+//! Up to `commit` the upload lives and dies with its request, and dropping it leaves nothing.
+//! `commit` goes on when the client is gone, so that it is whole or undone. If the process is
+//! killed in between, the announced names lead
 //! [`super::maintain`] to what is left.
 
 mod body;
@@ -52,7 +53,8 @@ pub struct UploadRequest {
     pub content_length: Option<u64>,
     /// Id of the client's token.
     pub uploaded_by: String,
-    /// The folder that the client is bound to, if it is: there is a share for it in each metadata file.
+    /// The folder that the client is bound to, if it is: there is a share for it in each metadata
+    /// file.
     pub folder: Option<String>,
 }
 
@@ -91,7 +93,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken path or in a full bin,
+    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken
+    /// path or in a full bin,
     /// [`Error::Unprocessable`] without recipients or with too much to be signed, [`Error::Full`].
     #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn plan_upload(&self, request: &UploadRequest) -> Result<Plan, Error> {
@@ -106,16 +109,22 @@ impl App {
         request.precondition.check(existing.as_ref())?;
         if let Some(existing) = existing {
             check_same_description(request, &existing)?;
-            if request.content_length.is_some_and(|length| length != existing.sealed.plaintext_length) {
+            if request
+                .content_length
+                .is_some_and(|length| length != existing.sealed.plaintext_length)
+            {
                 return Err(other_bytes(&request.path));
             }
             return match request.expected_sha256 {
-                Some(sha256) if sha256 == existing.sealed.plaintext_sha256 => Ok(Plan::AlreadyStored(existing.into())),
+                Some(sha256) if sha256 == existing.sealed.plaintext_sha256 => {
+                    Ok(Plan::AlreadyStored(existing.into()))
+                }
                 Some(_) => Err(other_bytes(&request.path)),
                 None => Ok(Plan::Compare(existing.into())),
             };
         }
-        self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref()).await?;
+        self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
+            .await?;
         self.check_listing(request).await?;
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
@@ -126,7 +135,9 @@ impl App {
     fn check_room(&self, length: u64) -> Result<(), Error> {
         let needed = length.saturating_add(self.reserved_space());
         if self.blobs.free_space()?.is_some_and(|free| free < needed) {
-            return Err(Error::Full { detail: "no space is left for an image of this size".into() });
+            return Err(Error::Full {
+                detail: "no space is left for an image of this size".into(),
+            });
         }
         let needed = self.publisher.signing_size().files * SIGNINGS + FILES_OF_AN_UPLOAD;
         if self.blobs.free_files()?.is_some_and(|free| free < needed) {
@@ -136,8 +147,8 @@ impl App {
         Ok(())
     }
 
-    /// Space that uploads leave free: what is configured, or room for signing everything twice, with what the catalog needs
-    /// besides.
+    /// Space that uploads leave free: what is configured, or room for signing everything twice,
+    /// with what the catalog needs besides.
     fn reserved_space(&self) -> u64 {
         let everything = self.publisher.signing_size().bytes * SIGNINGS + CATALOG_SPACE;
         self.limits.reserved_space.unwrap_or(everything.max(LEAST_RESERVED))
@@ -147,11 +158,17 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::Unprocessable`] if the body hasn't the announced digest, [`Error::Conflict`] if the path has other bytes,
-    /// [`Error::TooLarge`], [`Error::Stalled`], [`Error::TooSlow`], [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After
-    /// the image was accepted, [`Error::Full`] and [`Error::Internal`] say that it will be published later.
+    /// [`Error::Unprocessable`] if the body hasn't the announced digest, [`Error::Conflict`] if the
+    /// path has other bytes, [`Error::TooLarge`], [`Error::Stalled`], [`Error::TooSlow`],
+    /// [`Error::ClientGone`], [`Error::Full`]: then nothing is kept. After the image was accepted,
+    /// [`Error::Full`] and [`Error::Internal`] say that it will be published later.
     #[tracing::instrument(skip_all, fields(image.path = %request.path))]
-    pub async fn upload<S>(self: &Arc<Self>, request: UploadRequest, plan: Plan, body: S) -> Result<Accepted, Error>
+    pub async fn upload<S>(
+        self: &Arc<Self>,
+        request: UploadRequest,
+        plan: Plan,
+        body: S,
+    ) -> Result<Accepted, Error>
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
@@ -204,8 +221,8 @@ impl App {
         self.confirm(&request).await
     }
 
-    /// A retry is answered like the upload that it repeats: once the image is published. It may have been yanked while
-    /// the body came in.
+    /// A retry is answered like the upload that it repeats: once the image is published. It may
+    /// have been yanked while the body came in.
     async fn confirm(&self, request: &UploadRequest) -> Result<Accepted, Error> {
         self.publisher.publish().await?;
         let existing = self.show_image(&request.path).await?;
@@ -223,7 +240,9 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
     upload.finish(match accepted {
         Ok(Accepted::Created(_)) => UploadOutcome::Created,
         Ok(Accepted::AlreadyStored(_)) => UploadOutcome::Unchanged,
-        Err(Error::ClientGone | Error::Stalled { .. } | Error::TooSlow { .. }) => UploadOutcome::Cancelled,
+        Err(Error::ClientGone | Error::Stalled { .. } | Error::TooSlow { .. }) => {
+            UploadOutcome::Cancelled
+        }
         Err(
             Error::Full { .. }
             | Error::Busy
@@ -240,7 +259,8 @@ fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
 fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Result<(), Error> {
     let path = &request.path;
     if existing.yanked_at.is_some() {
-        let detail = format!("{path} was yanked, and a path is used only once: upload under another one");
+        let detail =
+            format!("{path} was yanked, and a path is used only once: upload under another one");
         return Err(Error::Conflict { code: "image_yanked", detail });
     }
     let (new, old) = (&request.description, &existing.description);
@@ -258,7 +278,9 @@ fn check_same_description(request: &UploadRequest, existing: &ImageRecord) -> Re
         None => Ok(()),
         Some((field, _)) => Err(Error::Conflict {
             code: "image_exists",
-            detail: format!("{path} is there with another {field}: an image never changes, use another path"),
+            detail: format!(
+                "{path} is there with another {field}: an image never changes, use another path"
+            ),
         }),
     }
 }
@@ -276,18 +298,22 @@ fn check_digest(request: &UploadRequest, sha256: Sha256Digest) -> Result<(), Err
     match request.expected_sha256 {
         Some(expected) if expected != sha256 => Err(Error::Unprocessable {
             code: "digest_mismatch",
-            detail: format!("the body's SHA-256 is {sha256}, but the request says {expected}: nothing was kept"),
+            detail: format!(
+                "the body's SHA-256 is {sha256}, but the request says {expected}: nothing was kept"
+            ),
         }),
         _ => Ok(()),
     }
 }
 
 fn other_bytes(path: &ImagePath) -> Error {
-    let detail = format!("{path} is there with other bytes: an image never changes, use another path");
+    let detail =
+        format!("{path} is there with other bytes: an image never changes, use another path");
     Error::Conflict { code: "image_exists", detail }
 }
 
-/// How often everything has to fit in once more: when it is signed again, the files before are still needed.
+/// How often everything has to fit in once more: when it is signed again, the files before are
+/// still needed.
 const SIGNINGS: u64 = 2;
 /// Two blobs, the folders of their names, what is staged, and the catalog's own.
 const FILES_OF_AN_UPLOAD: u64 = 64;

@@ -6,10 +6,11 @@
 //!             └───────────────── empty blocks ───────────────┘
 //! ```
 //!
-//! Each arrow is a bounded channel and each step after `receive` a thread of its own, so that the steps run beside each
-//! other on several cores. A fixed number of blocks goes round: when the slowest step holds them all, the socket is not
-//! read, and the client waits. Plaintext exists only in these blocks, which are overwritten by their own ciphertext or, if
-//! an upload breaks off, with zeros.
+//! Each arrow is a bounded channel and each step after `receive` a thread of its own, so that the
+//! steps run beside each other on several cores. A fixed number of blocks goes round: when the
+//! slowest step holds them all, the socket is not read, and the client waits. Plaintext exists only
+//! in these blocks, which are overwritten by their own ciphertext or, if an upload breaks off, with
+//! zeros.
 
 use std::time::Instant;
 
@@ -36,8 +37,9 @@ pub(super) struct Sealed {
 ///
 /// # Errors
 ///
-/// What [`Body::next`] says, [`Error::Full`], [`Error::Internal`]. The staged bytes are gone then; so they are when the
-/// returned future is dropped, as soon as the step that writes has seen it: `until_removed` lives that long.
+/// What [`Body::next`] says, [`Error::Full`], [`Error::Internal`]. The staged bytes are gone then;
+/// so they are when the returned future is dropped, as soon as the step that writes has seen it:
+/// `until_removed` lives that long.
 pub(super) async fn seal<S>(
     mut body: Body<'_, S>,
     data_key: &DataKey,
@@ -49,7 +51,8 @@ pub(super) async fn seal<S>(
 where
     S: futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Unpin,
 {
-    let sealer = SegmentSealer::new(data_key, algorithm).map_err(Error::internal("start to seal an image"))?;
+    let sealer = SegmentSealer::new(data_key, algorithm)
+        .map_err(Error::internal("start to seal an image"))?;
     let (mut intake, steps) = start(sealer, algorithm, upload, until_removed)?;
     let started = Instant::now();
     while let Some(piece) = body.next().await? {
@@ -189,7 +192,8 @@ impl Steps {
         // Whoever failed first made the steps before it stop, so the last one knows best.
         let written = self.written.await.map_err(Error::internal("write a sealed image"))??;
         let sealed = self.sealed.await.map_err(Error::internal("hash a sealed image"))?;
-        let sealing = self.sealing.await.map_err(Error::internal("seal an image"))?.map_err(seal_error)?;
+        let sealing =
+            self.sealing.await.map_err(Error::internal("seal an image"))?.map_err(seal_error)?;
         let plaintext = self.plaintext.await.map_err(Error::internal("hash an image"))?;
         let (Some(written), Some(sealed), Some(plaintext)) = (written, sealed, plaintext) else {
             return Err(Error::ClientGone);
@@ -213,7 +217,9 @@ fn seal_error(error: SealError) -> Error {
     match error {
         SealError::TooLong => Error::Unprocessable {
             code: "image_too_long",
-            detail: "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB".into(),
+            detail:
+                "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB"
+                    .into(),
         },
         other @ (SealError::SegmentSize { .. } | SealError::Finished | SealError::Randomness) => {
             Error::internal("seal an image")(other)
@@ -222,7 +228,11 @@ fn seal_error(error: SealError) -> Error {
 }
 
 /// Hashes blocks and passes them on; `None` if the last one never came.
-fn hash(header: Vec<u8>, mut blocks: mpsc::Receiver<Block>, next: mpsc::Sender<Block>) -> Option<Hashed> {
+fn hash(
+    header: Vec<u8>,
+    mut blocks: mpsc::Receiver<Block>,
+    next: mpsc::Sender<Block>,
+) -> Option<Hashed> {
     let mut hasher = Sha256::new_with_prefix(&header);
     let mut length = header.len() as u64;
     let mut busy = std::time::Duration::ZERO;
@@ -265,7 +275,11 @@ struct Spare {
     sealed: Vec<u8>,
 }
 
-fn seal_block(sealer: &mut SegmentSealer, block: &mut Block, spare: &mut Spare) -> Result<(), SealError> {
+fn seal_block(
+    sealer: &mut SegmentSealer,
+    block: &mut Block,
+    spare: &mut Spare,
+) -> Result<(), SealError> {
     if block.bytes.len() <= sealer.next_capacity() {
         return sealer.seal(&mut block.bytes, block.position);
     }
@@ -285,7 +299,8 @@ fn seal_block(sealer: &mut SegmentSealer, block: &mut Block, spare: &mut Spare) 
     Ok(())
 }
 
-/// Writes blocks and gives their memory back; `None`, and nothing is kept, if the last one never came.
+/// Writes blocks and gives their memory back; `None`, and nothing is kept, if the last one never
+/// came.
 fn write(
     header: [u8; HEADER_SIZE],
     mut blocks: mpsc::Receiver<Block>,
@@ -309,8 +324,8 @@ fn write(
     Ok(None)
 }
 
-/// Runs one step on a thread of its own: shared pools could give half of an upload's steps a thread and let them wait
-/// for the other half forever.
+/// Runs one step on a thread of its own: shared pools could give half of an upload's steps a thread
+/// and let them wait for the other half forever.
 fn step<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

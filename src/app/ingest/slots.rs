@@ -65,7 +65,9 @@ impl UploadSlots {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody else has those that are not in use.
         tokens.retain(|_, slots| Arc::strong_count(slots) > 1);
-        let slots = tokens.entry(token.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.per_token)));
+        let slots = tokens
+            .entry(token.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.per_token)));
         Arc::clone(slots)
     }
 }

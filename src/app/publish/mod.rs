@@ -1,18 +1,20 @@
 //! Publication: from what has changed in the catalog to a new timestamp.
 //!
-//! One task publishes. Requests that come while it works are answered together by its next round, so that a hundred
-//! uploads that end at once lead to one or two new snapshots. A round is
+//! One task publishes. Requests that come while it works are answered together by its next round,
+//! so that a hundred uploads that end at once lead to one or two new snapshots. A round is
 //!
 //! 1. find the roles whose content changed or whose file is past half its life;
 //! 2. reserve their next versions, on disk, so that no crash leads to two files of one version;
 //! 3. sign and store bins, targets, then the snapshot (TUF 1.0.34, 6.3);
-//! 4. record all of them and the signed timestamp in one transaction, which is the moment of publication;
+//! 4. record all of them and the signed timestamp in one transaction, which is the moment of
+//!    publication;
 //! 5. replace `timestamp.json`.
 //!
 //! Root is no part of a round: see `roots`.
 //!
-//! A crash before step 4 leaves files that nothing names, whose versions are never used again. A crash after it is
-//! mended by [`Publisher::recover`], which repeats step 5; so does the next round if step 5 itself fails.
+//! A crash before step 4 leaves files that nothing names, whose versions are never used again. A
+//! crash after it is mended by [`Publisher::recover`], which repeats step 5; so does the next round
+//! if step 5 itself fails.
 
 mod due;
 mod retention;
@@ -67,7 +69,8 @@ pub struct SigningSize {
 /// What a round tells everyone who waits for it.
 type Outcome = Result<(), Failed>;
 
-/// The kinds of failure that a waiting request answers differently; the cause is logged once, by the round.
+/// The kinds of failure that a waiting request answers differently; the cause is logged once, by
+/// the round.
 #[derive(Debug, Clone, Copy)]
 enum Failed {
     Full,
@@ -113,11 +116,13 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is tried again.
+    /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is
+    /// tried again.
     pub async fn publish(&self) -> Result<(), Error> {
         let (answer, outcome) = oneshot::channel();
         // Both fail only when the task is gone, at the end of the process.
-        let stopped = || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
+        let stopped =
+            || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
         self.requests.send(answer).map_err(|_| stopped())?;
         match outcome.await.map_err(|_| stopped())? {
             Ok(()) => Ok(()),
@@ -148,11 +153,13 @@ impl Publisher {
             Some(Failed::Clock) => "the clock is behind what was signed last",
             Some(Failed::Other) => "the log says why",
         };
-        let detail = format!("metadata is due and can't be published, and expires if that goes on: {why}");
+        let detail =
+            format!("metadata is due and can't be published, and expires if that goes on: {why}");
         Err(Error::Unavailable { code: "not_published", detail })
     }
 
-    /// Compares what is stored with what the catalog knows, and takes up the time of the last signing. Changes nothing.
+    /// Compares what is stored with what the catalog knows, and takes up the time of the last
+    /// signing. Changes nothing.
     ///
     /// # Errors
     ///
@@ -161,8 +168,9 @@ impl Publisher {
         self.rounds.prepare().await
     }
 
-    /// Makes the visible timestamp the one that was last recorded, after a crash between the two, and has signed again what
-    /// clients would refuse. Where nothing was signed for long, leaves out the numbers that may have been used since.
+    /// Makes the visible timestamp the one that was last recorded, after a crash between the two,
+    /// and has signed again what clients would refuse. Where nothing was signed for long, leaves
+    /// out the numbers that may have been used since.
     ///
     /// # Errors
     ///
@@ -183,7 +191,8 @@ impl Publisher {
         self.rounds.time().now()
     }
 
-    /// Notes that something else than the Image repository's metadata was signed, at [`Self::signing_time`].
+    /// Notes that something else than the Image repository's metadata was signed, at
+    /// [`Self::signing_time`].
     pub fn note_signed(&self, at: Timestamp) {
         self.rounds.time().note(at);
     }
@@ -193,7 +202,8 @@ impl Publisher {
         self.rounds.size()
     }
 
-    /// Removes superseded metadata that nobody asks for any more, and returns how many files that were.
+    /// Removes superseded metadata that nobody asks for any more, and returns how many files that
+    /// were.
     ///
     /// # Errors
     ///
@@ -207,8 +217,8 @@ impl Publisher {
         self.rounds.current()
     }
 
-    /// Logs which files are past three quarters of their life: a role that is not signed again by itself, such as a root
-    /// whose keys are elsewhere, or one that could not be.
+    /// Logs which files are past three quarters of their life: a role that is not signed again by
+    /// itself, such as a root whose keys are elsewhere, or one that could not be.
     pub async fn warn_of_expiry(&self) {
         self.rounds.warn_of_expiry().await;
     }
@@ -230,7 +240,8 @@ impl PublisherTask {
         self.pulse.clone()
     }
 
-    /// Publishes on request, and looks every `interval` for files that get old, until every [`Publisher`] is gone.
+    /// Publishes on request, and looks every `interval` for files that get old, until every
+    /// [`Publisher`] is gone.
     pub async fn run(mut self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,12 +1,14 @@
 //! Which superseded metadata is kept: what leads on from a timestamp that somebody may still go by.
 //!
-//! A timestamp has no version in its name, so whoever reads it reads the newest, and asks for what it names at once. Two
-//! kinds of reader still ask for older files. One is in the midst of a refresh, over a slow line: for it, everything is kept
-//! for [`REFRESH`] after the timestamp was replaced. The other got the timestamp from something that keeps files, such as a
-//! mirror or a cache, and goes by it for as long as it is in force: so what it names is kept until it has expired, whatever the
-//! policy has become since. Of timestamps that follow each other closely, hardly anything keeps each: of more than the
-//! last [`LAST`], only those are kept that were current for some part of their life ([`PARTS`]). So what is superseded is
-//! bounded, however many images come in: it takes what is published within minutes, and some hundred publications.
+//! A timestamp has no version in its name, so whoever reads it reads the newest, and asks for what
+//! it names at once. Two kinds of reader still ask for older files. One is in the midst of a
+//! refresh, over a slow line: for it, everything is kept for [`REFRESH`] after the timestamp was
+//! replaced. The other got the timestamp from something that keeps files, such as a mirror or a
+//! cache, and goes by it for as long as it is in force: so what it names is kept until it has
+//! expired, whatever the policy has become since. Of timestamps that follow each other closely,
+//! hardly anything keeps each: of more than the last [`LAST`], only those are kept that were
+//! current for some part of their life ([`PARTS`]). So what is superseded is bounded, however many
+//! images come in: it takes what is published within minutes, and some hundred publications.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,21 +26,35 @@ use crate::model::clock::later;
 pub(super) struct Retention {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    /// For how long files are kept of which nobody knows what named them: a server before this one didn't record it.
+    /// For how long files are kept of which nobody knows what named them: a server before this one
+    /// didn't record it.
     unknown_for: Duration,
 }
 
 impl Retention {
-    pub(super) fn new(catalog: Catalog, blobs: Arc<dyn BlobStore>, timestamp_lifetime: Duration) -> Self {
-        Self { catalog, blobs, unknown_for: timestamp_lifetime.max(Duration::from_secs(24 * 60 * 60)) }
+    pub(super) fn new(
+        catalog: Catalog,
+        blobs: Arc<dyn BlobStore>,
+        timestamp_lifetime: Duration,
+    ) -> Self {
+        Self {
+            catalog,
+            blobs,
+            unknown_for: timestamp_lifetime.max(Duration::from_secs(24 * 60 * 60)),
+        }
     }
 
     /// Removes what nobody asks for any more, and returns how many files that were.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, Error> {
         // In this order: what is published meanwhile is in none of the first two, and stays.
         let published = self.catalog.list_published_timestamps().await?;
-        let current: BTreeMap<String, u64> =
-            self.catalog.list_roles().await?.into_iter().map(|state| (state.name, state.version)).collect();
+        let current: BTreeMap<String, u64> = self
+            .catalog
+            .list_roles()
+            .await?
+            .into_iter()
+            .map(|state| (state.name, state.version))
+            .collect();
         if let Some(since) = self.catalog.timestamps_watched_since().await?
             && now < later(since, self.unknown_for)
         {
@@ -48,19 +64,23 @@ impl Retention {
             let BlobKey::Metadata { version, role } = key else { return false };
             role != "root" && current.get(role).is_some_and(|current| version < current)
         };
-        let superseded: Vec<BlobKey> = self.blobs.list_metadata().await?.into_iter().filter(is_superseded).collect();
+        let superseded: Vec<BlobKey> =
+            self.blobs.list_metadata().await?.into_iter().filter(is_superseded).collect();
         if superseded.is_empty() || published.is_empty() {
             return Ok(0);
         }
         let (needed, forgotten): (Vec<_>, Vec<_>) =
             published.iter().enumerate().partition(|(index, _)| is_needed(&published, *index, now));
-        let kept = self.named_by(needed.into_iter().map(|(_, timestamp)| timestamp.snapshot).collect()).await?;
+        let kept = self
+            .named_by(needed.into_iter().map(|(_, timestamp)| timestamp.snapshot).collect())
+            .await?;
         let mut removed = 0;
         for key in superseded.iter().filter(|key| !kept.contains(key)) {
             self.blobs.delete(key).await?;
             removed += 1;
         }
-        let forgotten: Vec<u64> = forgotten.into_iter().map(|(_, timestamp)| timestamp.version).collect();
+        let forgotten: Vec<u64> =
+            forgotten.into_iter().map(|(_, timestamp)| timestamp.version).collect();
         if !forgotten.is_empty() {
             self.catalog.forget_published_timestamps(&forgotten).await?;
         }
@@ -76,8 +96,12 @@ impl Retention {
                 Err(blob::Error::NotFound(_)) => continue, // then nobody gets on from it
                 opened => opened?,
             };
-            let bytes = blob.read_all(MAX_SNAPSHOT_SIZE).await.map_err(Error::internal("read a snapshot"))?;
-            let snapshot: Signed = serde_json::from_slice(&bytes).map_err(Error::internal("read a snapshot"))?;
+            let bytes = blob
+                .read_all(MAX_SNAPSHOT_SIZE)
+                .await
+                .map_err(Error::internal("read a snapshot"))?;
+            let snapshot: Signed =
+                serde_json::from_slice(&bytes).map_err(Error::internal("read a snapshot"))?;
             for (file, described) in snapshot.signed.meta {
                 let role = file.trim_end_matches(".json").to_owned();
                 named.insert(BlobKey::Metadata { version: described.version, role });
@@ -120,7 +144,8 @@ struct Described {
 const REFRESH: Duration = Duration::from_secs(10 * 60);
 /// Timestamps that are kept until they expire, however soon they were replaced.
 const LAST: usize = 64;
-/// A timestamp that was current for this part of its life is kept until it expires: there are at most so many.
+/// A timestamp that was current for this part of its life is kept until it expires: there are at
+/// most so many.
 const PARTS: i32 = 48;
 const MAX_SNAPSHOT_SIZE: u64 = 4 * 1024 * 1024; // what vehicles take
 
@@ -132,7 +157,10 @@ mod tests {
         Timestamp::from_second(1_790_000_000 + seconds).unwrap()
     }
 
-    fn published(signed_at: impl IntoIterator<Item = i64>, lifetime: i64) -> Vec<PublishedTimestamp> {
+    fn published(
+        signed_at: impl IntoIterator<Item = i64>,
+        lifetime: i64,
+    ) -> Vec<PublishedTimestamp> {
         let one = |(index, seconds)| PublishedTimestamp {
             version: index as u64 + 1,
             snapshot: index as u64 + 1,

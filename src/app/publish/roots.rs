@@ -1,10 +1,11 @@
-//! The Image repository's root chain. A client walks from the root that it knows to the next version and stops at the first
-//! one that is missing (TUF 1.0.34, 5.3.3), so the next version is always the published one and 1, and nothing else.
+//! The Image repository's root chain. A client walks from the root that it knows to the next
+//! version and stops at the first one that is missing (TUF 1.0.34, 5.3.3), so the next version is
+//! always the published one and 1, and nothing else.
 //!
-//! Root is signed, stored and recorded here, and in no round of the other roles: what keeps them from being published doesn't
-//! keep root from being renewed, nor the other way round. A file that was stored and not recorded may have been fetched:
-//! one that follows the published root *is* the next version, and no other is made; any other is taken by no client, and
-//! goes.
+//! Root is signed, stored and recorded here, and in no round of the other roles: what keeps them
+//! from being published doesn't keep root from being renewed, nor the other way round. A file that
+//! was stored and not recorded may have been fetched: one that follows the published root *is* the
+//! next version, and no other is made; any other is taken by no client, and goes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,10 +41,12 @@ impl RootChain {
         Self { catalog, blobs, repository, metrics, is_mended: AtomicBool::new(false) }
     }
 
-    /// Takes over the versions that are stored already, and signs the next one if it is time; returns
-    /// how many there are more. Version 1 is made by `init`.
+    /// Takes over the versions that are stored already, and signs the next one if it is time;
+    /// returns how many there are more. Version 1 is made by `init`.
     pub(super) async fn keep_fresh(&self, now: Timestamp) -> Result<usize, Error> {
-        let Some(mut newest) = self.catalog.find_role("root").await?.filter(|root| root.version > 0) else {
+        let Some(mut newest) =
+            self.catalog.find_role("root").await?.filter(|root| root.version > 0)
+        else {
             return Ok(0);
         };
         if !self.is_mended.swap(true, Ordering::Relaxed)
@@ -54,7 +57,10 @@ impl RootChain {
         }
         let mut added = 0;
         while let Some(stored) = self.find_stored_successor(newest.version, now).await? {
-            tracing::warn!(version = stored.version, "takes over a root that was stored and not recorded");
+            tracing::warn!(
+                version = stored.version,
+                "takes over a root that was stored and not recorded"
+            );
             newest = self.record(&stored).await?;
             added += 1;
         }
@@ -78,11 +84,17 @@ impl RootChain {
     }
 
     fn has_keys(&self) -> bool {
-        self.repository.keyring().keys("root").len() >= usize::from(self.repository.policy().root.threshold)
+        self.repository.keyring().keys("root").len()
+            >= usize::from(self.repository.policy().root.threshold)
     }
 
-    /// The version after `version`, if it is stored. What is stored under its name and doesn't follow is removed.
-    async fn find_stored_successor(&self, version: u64, now: Timestamp) -> Result<Option<SignedFile>, Error> {
+    /// The version after `version`, if it is stored. What is stored under its name and doesn't
+    /// follow is removed.
+    async fn find_stored_successor(
+        &self,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<Option<SignedFile>, Error> {
         let next = key(version + 1);
         let blob = match self.blobs.open(&next).await {
             Err(blob::Error::NotFound(_)) => return Ok(None),
@@ -92,7 +104,10 @@ impl RootChain {
         let checked = if blob.length > MAX_ROOT_SIZE {
             Err(crate::uptane::Error::Root(format!("it is over {MAX_ROOT_SIZE} bytes long").into()))
         } else {
-            let bytes = blob.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read root metadata"))?;
+            let bytes = blob
+                .read_all(MAX_ROOT_SIZE)
+                .await
+                .map_err(Error::internal("read root metadata"))?;
             root::check_successor(&current, bytes, now)
         };
         match checked {
@@ -105,8 +120,8 @@ impl RootChain {
         }
     }
 
-    /// Signs versions that are missing before `newest`: a server before this one could leave a number out, and no client
-    /// that knew an older root got past it.
+    /// Signs versions that are missing before `newest`: a server before this one could leave a
+    /// number out, and no client that knew an older root got past it.
     async fn mend(&self, newest: u64, now: Timestamp) -> Result<(), Error> {
         for version in 2..=newest {
             match self.blobs.open(&key(version)).await {
@@ -132,12 +147,19 @@ impl RootChain {
         Ok(())
     }
 
-    /// Signs the version after `current`, and checks it as a client does before anything is done with it.
-    async fn renew(&self, current: &[u8], version: u64, now: Timestamp) -> Result<SignedFile, Error> {
+    /// Signs the version after `current`, and checks it as a client does before anything is done
+    /// with it.
+    async fn renew(
+        &self,
+        current: &[u8],
+        version: u64,
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let signed = root::renewed(Repository::Image, current, version, keyring, policy, now).await;
         let signed = signed.map_err(Error::internal("sign root metadata"))?;
-        root::check_successor(current, signed.bytes, now).map_err(Error::internal("sign root metadata"))
+        root::check_successor(current, signed.bytes, now)
+            .map_err(Error::internal("sign root metadata"))
     }
 
     async fn read(&self, version: u64) -> Result<Bytes, Error> {
@@ -147,11 +169,16 @@ impl RootChain {
 
     /// Records the next version, and returns what is recorded then.
     async fn record(&self, file: &SignedFile) -> Result<RoleState, Error> {
-        match self.catalog.record_root(file.version, file.bytes.len() as u64, file.sha256, file.expires_at).await {
+        match self
+            .catalog
+            .record_root(file.version, file.bytes.len() as u64, file.sha256, file.expires_at)
+            .await
+        {
             Err(catalog::Error::Overtaken) => {} // by another replica, with the very file that is stored
             recorded => recorded?,
         }
-        let missing = || Error::internal("record root metadata")(std::io::Error::other("the role is gone"));
+        let missing =
+            || Error::internal("record root metadata")(std::io::Error::other("the role is gone"));
         self.catalog.find_role("root").await?.ok_or_else(missing)
     }
 }

@@ -1,4 +1,5 @@
-//! One round of publication: which files are due, how they are signed, and in which order they become visible.
+//! One round of publication: which files are due, how they are signed, and in which order they
+//! become visible.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,9 @@ use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due, seen};
 use crate::app::Error;
 use crate::app::trust::Verifier;
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
-use crate::catalog::{self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState};
+use crate::catalog::{
+    self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
+};
 use crate::model::clock::later;
 use crate::model::{Clock, MAX_BIN_BYTES, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
@@ -36,11 +39,14 @@ pub(super) struct Rounds {
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
-    /// Bytes and files of everything that is published, as all of it takes when it is signed again at once.
+    /// Bytes and files of everything that is published, as all of it takes when it is signed again
+    /// at once.
     size: RwLock<SigningSize>,
-    /// Whether the timestamp that was recorded last is the visible one, as far as this process knows.
+    /// Whether the timestamp that was recorded last is the visible one, as far as this process
+    /// knows.
     is_shown: AtomicBool,
-    /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before it was published.
+    /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before
+    /// it was published.
     is_overtaken: AtomicBool,
 }
 
@@ -53,7 +59,12 @@ impl Rounds {
         metrics: Arc<Metrics>,
     ) -> Self {
         let repository = Arc::new(repository);
-        let roots = RootChain::new(catalog.clone(), Arc::clone(&blobs), Arc::clone(&repository), Arc::clone(&metrics));
+        let roots = RootChain::new(
+            catalog.clone(),
+            Arc::clone(&blobs),
+            Arc::clone(&repository),
+            Arc::clone(&metrics),
+        );
         let lifetime = repository.role_policy("timestamp").lifetime();
         let retention = Retention::new(catalog.clone(), Arc::clone(&blobs), lifetime);
         let time = SigningTime::new(Arc::clone(&clock), Arc::clone(&metrics));
@@ -115,7 +126,11 @@ impl Rounds {
             Ok(0) => Ok(()),
             Ok(files) => {
                 self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
-                tracing::info!(files, duration_ms = started.elapsed().as_secs_f64() * 1000.0, "metadata published");
+                tracing::info!(
+                    files,
+                    duration_ms = started.elapsed().as_secs_f64() * 1000.0,
+                    "metadata published"
+                );
                 Ok(())
             }
             Err(error) => {
@@ -126,7 +141,8 @@ impl Rounds {
         }
     }
 
-    /// Renews root if it is time; a step of its own, which no round of the other roles waits for or depends on.
+    /// Renews root if it is time; a step of its own, which no round of the other roles waits for or
+    /// depends on.
     pub(super) async fn keep_root_fresh(&self) -> Outcome {
         let started = Instant::now();
         let kept = match self.time.now() {
@@ -169,16 +185,20 @@ impl Rounds {
         files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
         self.verifier.check(&states, &files).await?;
         // The timestamp is on the disk before it is recorded, too, and gets its name last.
-        let staged = self.blobs.stage_all(files.iter().map(|file| file.bytes.clone()).collect()).await?;
-        let (visible_last, others): (Vec<_>, Vec<_>) =
-            staged.into_iter().zip(files.iter().map(key_of)).partition(|(_, key)| *key == BlobKey::Timestamp);
+        let staged =
+            self.blobs.stage_all(files.iter().map(|file| file.bytes.clone()).collect()).await?;
+        let (visible_last, others): (Vec<_>, Vec<_>) = staged
+            .into_iter()
+            .zip(files.iter().map(key_of))
+            .partition(|(_, key)| *key == BlobKey::Timestamp);
         self.blobs.promote_all(others).await?;
         self.is_shown.store(false, Ordering::Relaxed);
         let timestamp = published_timestamp(&states, &files, now);
         let moments = self.time.moments_with(now);
         let roles = published_roles(&reserved, &files);
         match self.catalog.record_publication(&roles, timestamp.as_ref(), &moments).await {
-            // Another replica, which started after this one, publishes all that this one would have.
+            // Another replica, which started after this one, publishes all that this one would
+            // have.
             Err(catalog::Error::Overtaken) => return Ok(0),
             recorded => recorded?,
         }
@@ -187,11 +207,19 @@ impl Rounds {
         Ok(files.len())
     }
 
-    async fn sign_role(&self, reserved: &ReservedVersion, now: Timestamp) -> Result<SignedFile, Error> {
+    async fn sign_role(
+        &self,
+        reserved: &ReservedVersion,
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
         let ReservedVersion { name, version, .. } = reserved;
         let signed = match name.as_str() {
             "targets" => self.repository.sign_targets(*version, now).await,
-            bin => self.repository.sign_bin(bin, *version, self.catalog.list_targets(bin).await?, now).await,
+            bin => {
+                self.repository
+                    .sign_bin(bin, *version, self.catalog.list_targets(bin).await?, now)
+                    .await
+            }
         };
         let file = signed.map_err(Error::internal("sign metadata"))?;
         self.warn_if_large(&file);
@@ -205,7 +233,9 @@ impl Rounds {
         new: &[SignedFile],
         now: Timestamp,
     ) -> Result<Vec<SignedFile>, Error> {
-        let version_of = |role: &str| reserved.iter().find(|version| version.name == role).map(|found| found.version);
+        let version_of = |role: &str| {
+            reserved.iter().find(|version| version.name == role).map(|found| found.version)
+        };
         let mut files = Vec::new();
         let snapshot = match version_of("snapshot") {
             Some(version) => {
@@ -240,15 +270,22 @@ impl Rounds {
         }
         self.is_shown.store(true, Ordering::Relaxed);
         self.is_overtaken.store(false, Ordering::Relaxed);
-        let unchanged = || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
+        let unchanged =
+            || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
         let new = files.iter().map(|file| file.bytes.len() as u64);
         self.set_size(unchanged().map(|state| state.length).chain(new));
-        let unchanged = unchanged().map(|state| (state.name.as_str(), state.version, state.expires_at));
-        self.report(unchanged.chain(files.iter().map(|file| (file.role.as_str(), file.version, file.expires_at))));
+        let unchanged =
+            unchanged().map(|state| (state.name.as_str(), state.version, state.expires_at));
+        self.report(
+            unchanged.chain(
+                files.iter().map(|file| (file.role.as_str(), file.version, file.expires_at)),
+            ),
+        );
         Ok(())
     }
 
-    /// Compares what is stored with what the catalog knows, and takes up the time of the last signing.
+    /// Compares what is stored with what the catalog knows, and takes up the time of the last
+    /// signing.
     pub(super) async fn prepare(&self) -> Result<(), Error> {
         let reserved = seen::reserved(&self.catalog.list_roles().await?);
         let seen = seen::highest_seen(self.blobs.as_ref(), &self.repository, &reserved).await?;
@@ -259,12 +296,14 @@ impl Rounds {
         Ok(())
     }
 
-    /// A state directory in which nothing was signed for longer than a running server lets pass is that of a server that was
-    /// off, or a backup of one that went on: then vehicles have seen numbers that nothing here knows of.
+    /// A state directory in which nothing was signed for longer than a running server lets pass is
+    /// that of a server that was off, or a backup of one that went on: then vehicles have seen
+    /// numbers that nothing here knows of.
     pub(super) async fn skip_what_may_be_used(&self) -> Result<(), Error> {
         let Some(silent) = self.time.silent() else { return Ok(()) };
         let wanted = silent.as_secs().saturating_mul(NUMBERS_A_SECOND).min(MOST_SKIPPED);
-        // A start that failed before it signed anything has left out numbers already: only what is missing comes to them.
+        // A start that failed before it signed anything has left out numbers already: only what is
+        // missing comes to them.
         let states = self.catalog.list_roles().await?;
         let margin = wanted.saturating_sub(left_out(&states));
         if margin == 0 {
@@ -291,13 +330,19 @@ impl Rounds {
             Err(_) => None,
         };
         let states = self.catalog.list_roles().await?;
-        let version = states.iter().find(|state| state.name == "timestamp").map_or(0, |state| state.version);
-        let visible_version =
-            visible.as_ref().and_then(|visible| self.repository.version_if_ours("timestamp", visible)).unwrap_or(0);
+        let version =
+            states.iter().find(|state| state.name == "timestamp").map_or(0, |state| state.version);
+        let visible_version = visible
+            .as_ref()
+            .and_then(|visible| self.repository.version_if_ours("timestamp", visible))
+            .unwrap_or(0);
         let current = match visible {
             Some(visible) if visible != recorded && visible_version >= version => {
-                // It was published after the catalog was copied. Clients have it, and are not taken back.
-                tracing::warn!("timestamp.json is newer than the catalog; everything is published again, after it");
+                // It was published after the catalog was copied. Clients have it, and are not taken
+                // back.
+                tracing::warn!(
+                    "timestamp.json is newer than the catalog; everything is published again, after it"
+                );
                 self.is_overtaken.store(true, Ordering::Relaxed);
                 visible
             }
@@ -312,7 +357,9 @@ impl Rounds {
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
         self.set_current(current, sha256, self.published_at().await?);
         self.set_size(states.iter().map(|state| state.length));
-        self.report(states.iter().map(|state| (state.name.as_str(), state.version, state.expires_at)));
+        self.report(
+            states.iter().map(|state| (state.name.as_str(), state.version, state.expires_at)),
+        );
         Ok(())
     }
 
@@ -322,7 +369,8 @@ impl Rounds {
     }
 
     pub(super) async fn remove_superseded(&self) -> Result<usize, Error> {
-        // What is visible has to be what was recorded last, or it leads to files that are taken for superseded.
+        // What is visible has to be what was recorded last, or it leads to files that are taken for
+        // superseded.
         if !self.is_shown.load(Ordering::Relaxed) || self.is_overtaken.load(Ordering::Relaxed) {
             return Ok(0);
         }
@@ -341,7 +389,8 @@ impl Rounds {
         }
     }
 
-    /// Tells the metrics when each role expires; all bins together are one role, which expires with the first of them.
+    /// Tells the metrics when each role expires; all bins together are one role, which expires with
+    /// the first of them.
     fn report<'a>(&self, roles: impl Iterator<Item = (&'a str, u64, Timestamp)>) {
         let mut bins: Option<(u64, Timestamp)> = None;
         for (role, version, expires_at) in roles {
@@ -369,7 +418,12 @@ impl Rounds {
             _ => MAX_BIN_BYTES as usize,
         };
         if file.bytes.len() > limit / 4 * 3 {
-            tracing::warn!(role = file.role, size_bytes = file.bytes.len(), limit, "metadata file gets large");
+            tracing::warn!(
+                role = file.role,
+                size_bytes = file.bytes.len(),
+                limit,
+                "metadata file gets large"
+            );
         }
     }
 }
@@ -378,15 +432,17 @@ pub(super) fn is_built_last(role: &str) -> bool {
     matches!(role, "snapshot" | "timestamp")
 }
 
-/// How many numbers each role but root has past its last file, at least: the roles' numbers and the Director's are left
-/// out together.
+/// How many numbers each role but root has past its last file, at least: the roles' numbers and the
+/// Director's are left out together.
 fn left_out(states: &[RoleState]) -> u64 {
     let roles = states.iter().filter(|state| state.name != "root");
     roles.map(|state| state.reserved.saturating_sub(state.version)).min().unwrap_or(0)
 }
 
 fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<MetadataFile> {
-    let listed = states.iter().filter(|state| !matches!(state.name.as_str(), "root" | "snapshot" | "timestamp"));
+    let listed = states
+        .iter()
+        .filter(|state| !matches!(state.name.as_str(), "root" | "snapshot" | "timestamp"));
     let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
         Some(file) => MetadataFile::from(file),
         None => published_file(state),
@@ -395,7 +451,12 @@ fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<MetadataF
 }
 
 fn published_file(state: &RoleState) -> MetadataFile {
-    MetadataFile { role: state.name.clone(), version: state.version, length: state.length, sha256: state.sha256 }
+    MetadataFile {
+        role: state.name.clone(),
+        version: state.version,
+        length: state.length,
+        sha256: state.sha256,
+    }
 }
 
 fn key_of(file: &SignedFile) -> BlobKey {
@@ -419,11 +480,22 @@ fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<Pu
     reserved.iter().filter_map(published).collect()
 }
 
-fn published_timestamp(states: &[RoleState], files: &[SignedFile], now: Timestamp) -> Option<PublishedTimestamp> {
+fn published_timestamp(
+    states: &[RoleState],
+    files: &[SignedFile],
+    now: Timestamp,
+) -> Option<PublishedTimestamp> {
     let timestamp = files.iter().find(|file| file.role == "timestamp")?;
     let new = files.iter().find(|file| file.role == "snapshot").map(|file| file.version);
-    let snapshot = new.or_else(|| states.iter().find(|state| state.name == "snapshot").map(|state| state.version))?;
-    Some(PublishedTimestamp { version: timestamp.version, snapshot, signed_at: now, expires_at: timestamp.expires_at })
+    let snapshot = new.or_else(|| {
+        states.iter().find(|state| state.name == "snapshot").map(|state| state.version)
+    })?;
+    Some(PublishedTimestamp {
+        version: timestamp.version,
+        snapshot,
+        signed_at: now,
+        expires_at: timestamp.expires_at,
+    })
 }
 
 /// More than a server signs in the long run.

@@ -1,5 +1,6 @@
-//! What `repo/` shows to have been published, whatever the catalog knows: after a backup of the catalog was restored under a
-//! newer `repo/`, numbers would be used twice, and clients would be taken back.
+//! What `repo/` shows to have been published, whatever the catalog knows: after a backup of the
+//! catalog was restored under a newer `repo/`, numbers would be used twice, and clients would be
+//! taken back.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,9 @@ use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
 use crate::uptane::image_repo::ImageRepository;
 
-/// The highest version of each role that is stored, is above what `beyond` says of the role, and was signed by our own
-/// keys: what lies about otherwise is nobody's. Root's numbers are its chain's own affair.
+/// The highest version of each role that is stored, is above what `beyond` says of the role, and
+/// was signed by our own keys: what lies about otherwise is nobody's. Root's numbers are its
+/// chain's own affair.
 pub(in crate::app) async fn highest_seen(
     blobs: &dyn BlobStore,
     repository: &ImageRepository,
@@ -57,7 +59,8 @@ async fn signed_version(
         return Ok(None);
     }
     let read = blob.read_all(MAX_METADATA_SIZE).await;
-    let bytes = read.map_err(|source| blob::Error::Backend { verb: "read", name: key.name(), source })?;
+    let bytes =
+        read.map_err(|source| blob::Error::Backend { verb: "read", name: key.name(), source })?;
     Ok(repository.version_if_ours(role, &bytes))
 }
 

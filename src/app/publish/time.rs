@@ -1,11 +1,12 @@
-//! The time at which something may be signed. A clock that went back signs metadata that clients take for expired, or for
-//! older than what they have; one that is ahead signs for years. So every time to sign at is compared with the last one, and
-//! what the clock did is logged and shown.
+//! The time at which something may be signed. A clock that went back signs metadata that clients
+//! take for expired, or for older than what they have; one that is ahead signs for years. So every
+//! time to sign at is compared with the last one, and what the clock did is logged and shown.
 //!
-//! A clock behind the last signing is either wrong now or was wrong then. It was wrong then if it had gone on, before it came
-//! back, further than a server lets pass without signing, and is now where it left off: then signing goes on from there, and
-//! what was signed ahead is signed again because it expires too late. Otherwise nothing is signed until the clock is right,
-//! or a person says that it is.
+//! A clock behind the last signing is either wrong now or was wrong then. It was wrong then if it
+//! had gone on, before it came back, further than a server lets pass without signing, and is now
+//! where it left off: then signing goes on from there, and what was signed ahead is signed again
+//! because it expires too late. Otherwise nothing is signed until the clock is right, or a person
+//! says that it is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,15 +64,22 @@ impl SigningTime {
         self.notice_jump(&mut state, now);
         let (allowed, signed) = (state.moments.allows(now), state.moments.signed.unwrap_or(now));
         let is_behind = allowed.is_none();
-        self.metrics.set_clock_behind(if is_behind { signed.as_second() - now.as_second() } else { 0 });
+        self.metrics.set_clock_behind(if is_behind {
+            signed.as_second() - now.as_second()
+        } else {
+            0
+        });
         match (std::mem::replace(&mut state.is_behind, is_behind), is_behind) {
             (false, true) => {
                 tracing::error!(%now, last_signed = %signed, "the clock is behind what was signed last: nothing is signed");
             }
-            (true, false) => tracing::warn!(%now, "the clock is not behind any more: signing goes on"),
+            (true, false) => {
+                tracing::warn!(%now, "the clock is not behind any more: signing goes on")
+            }
             _ => {}
         }
-        allowed.ok_or_else(|| Error::Unavailable { code: "clock_behind", detail: behind(now, signed) })
+        allowed
+            .ok_or_else(|| Error::Unavailable { code: "clock_behind", detail: behind(now, signed) })
     }
 
     /// For how long nothing was signed, if that is longer than a running server lets pass.
@@ -110,11 +118,13 @@ impl Moments {
         (earlier(left_off, STEP) <= now && now < went_on).then_some(now)
     }
 
-    /// These, once something was signed at `at`, which was allowed. What is signed beside each other is not noted in the
-    /// order of its times: only more than a step is a way back.
+    /// These, once something was signed at `at`, which was allowed. What is signed beside each
+    /// other is not noted in the order of its times: only more than a step is a way back.
     fn with(self, at: Timestamp) -> Self {
         let leap = match self.signed {
-            Some(signed) if at > later(signed, LEAP) => Some((self.leap.map_or(signed, |(left_off, _)| left_off), at)),
+            Some(signed) if at > later(signed, LEAP) => {
+                Some((self.leap.map_or(signed, |(left_off, _)| left_off), at))
+            }
             Some(signed) if at < earlier(signed, STEP) => None, // the clock has come back
             _ => self.leap.filter(|(_, went_on)| at <= later(*went_on, LEAP_IS_TRUE)),
         };
@@ -133,9 +143,11 @@ fn behind(now: Timestamp, signed: Timestamp) -> String {
     )
 }
 
-/// As much as a clock that is kept right may be set back: then what is signed has the last signing's time.
+/// As much as a clock that is kept right may be set back: then what is signed has the last
+/// signing's time.
 const STEP: Duration = Duration::from_secs(5 * 60);
-/// Longer than a running server lets pass without signing: a clock that goes on by more was wrong, or the server was off.
+/// Longer than a running server lets pass without signing: a clock that goes on by more was wrong,
+/// or the server was off.
 const LEAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Nobody has set the clock back for so long that it was the server that was off.
 const LEAP_IS_TRUE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -185,7 +197,11 @@ mod tests {
         let ahead = signed(0).with(at(ten_years));
         let moments = ahead.with(at(ten_years) - Duration::from_millis(3));
         assert_eq!(moments, ahead);
-        assert_eq!(moments.allows(at(2)), Some(at(2)), "the clock still comes back to where it left off");
+        assert_eq!(
+            moments.allows(at(2)),
+            Some(at(2)),
+            "the clock still comes back to where it left off"
+        );
     }
 
     #[test]

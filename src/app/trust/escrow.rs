@@ -1,8 +1,9 @@
 //! The escrow key against what only it opens.
 //!
-//! A wrong escrow key is noticed by nobody when an image is uploaded, and lets the Director open none of the images that were
-//! sealed under it once the right one is back. So an installation remembers its escrow key by an envelope that is for this
-//! key alone; one of a version that did not is asked by the images that it has.
+//! A wrong escrow key is noticed by nobody when an image is uploaded, and lets the Director open
+//! none of the images that were sealed under it once the right one is back. So an installation
+//! remembers its escrow key by an envelope that is for this key alone; one of a version that did
+//! not is asked by the images that it has.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::DataKey;
 use crate::model::SealAlgorithm;
 
-/// Of how many of the oldest, and of the newest, images the envelopes are opened when a server starts.
+/// Of how many of the oldest, and of the newest, images the envelopes are opened when a server
+/// starts.
 const ENVELOPES_AT_START: u32 = 8;
 
 /// Why an envelope is not this escrow key's.
@@ -43,14 +45,16 @@ pub(in crate::app) fn check_envelope(
     match envelope.open_with_escrow(escrow) {
         Ok((_, algorithm)) => Ok((envelope, algorithm)),
         Err(EnvelopeError::NoEscrowEntry { .. }) => {
-            let expected = envelope.escrow_kid().map_or_else(|| "of no id".into(), |kid| kid.to_string());
+            let expected =
+                envelope.escrow_kid().map_or_else(|| "of no id".into(), |kid| kid.to_string());
             Err(EscrowFault::OtherKey { expected })
         }
         Err(_) => Err(EscrowFault::DoesNotOpen),
     }
 }
 
-/// What is wrong with the key in `file`, as the installation remembers it; nothing if it remembers none.
+/// What is wrong with the key in `file`, as the installation remembers it; nothing if it remembers
+/// none.
 pub(in crate::app) async fn check_proof(
     catalog: &Catalog,
     escrow: &EscrowKey,
@@ -59,7 +63,9 @@ pub(in crate::app) async fn check_proof(
     let Some(proof) = catalog.find_installed(PROOF).await? else { return Ok(Remembered::Nothing) };
     Ok(match check_envelope(&proof, escrow) {
         Ok(_) => Remembered::This,
-        Err(fault) => Remembered::Another(describe(file, escrow, &fault, "this installation was made with")),
+        Err(fault) => {
+            Remembered::Another(describe(file, escrow, &fault, "this installation was made with"))
+        }
     })
 }
 
@@ -83,17 +89,24 @@ fn describe(file: &Path, escrow: &EscrowKey, fault: &EscrowFault, what: &str) ->
             )
         }
         EscrowFault::Unreadable(error) => {
-            format!("what tells the escrow key that {what} from others is damaged in the catalog ({error})")
+            format!(
+                "what tells the escrow key that {what} from others is damaged in the catalog ({error})"
+            )
         }
     }
 }
 
-/// Refuses a key that isn't the one that the installation was made with, and remembers it if no key was remembered yet.
+/// Refuses a key that isn't the one that the installation was made with, and remembers it if no key
+/// was remembered yet.
 ///
 /// # Errors
 ///
 /// [`Error::Conflict`]; [`Error::Full`]; [`Error::Internal`].
-pub(in crate::app) async fn check_escrow(catalog: &Catalog, escrow: &EscrowKey, file: &Path) -> Result<(), Error> {
+pub(in crate::app) async fn check_escrow(
+    catalog: &Catalog,
+    escrow: &EscrowKey,
+    file: &Path,
+) -> Result<(), Error> {
     let newest = catalog.list_envelopes(Age::Newest, ENVELOPES_AT_START).await?;
     match check_proof(catalog, escrow, file).await? {
         Remembered::This => {}
@@ -103,7 +116,8 @@ pub(in crate::app) async fn check_escrow(catalog: &Catalog, escrow: &EscrowKey, 
             if let Some(problem) = compare_with_images(&oldest, &newest, escrow, file) {
                 return refuse(&[problem]);
             }
-            let proof = Envelope::seal(&DataKey::generate(), SealAlgorithm::default(), &[], Some(escrow));
+            let proof =
+                Envelope::seal(&DataKey::generate(), SealAlgorithm::default(), &[], Some(escrow));
             let proof = proof.map_err(Error::internal("make an envelope for the escrow key"))?;
             catalog.insert_installed(PROOF, &proof.to_json_with_escrow()).await?;
         }
@@ -119,8 +133,9 @@ pub(in crate::app) async fn check_escrow(catalog: &Catalog, escrow: &EscrowKey, 
     Ok(())
 }
 
-/// What speaks against the key as far as images tell. The oldest one was sealed under the key that the installation was made
-/// with; if that had another id, it may have been replaced, and then the newest images open.
+/// What speaks against the key as far as images tell. The oldest one was sealed under the key that
+/// the installation was made with; if that had another id, it may have been replaced, and then the
+/// newest images open.
 fn compare_with_images(
     oldest: &[StoredEnvelope],
     newest: &[StoredEnvelope],

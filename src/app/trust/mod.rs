@@ -1,8 +1,9 @@
 //! Trust: whether what signs here, and what was signed here, is what clients take.
 //!
-//! A key file that was exchanged or damaged signs as willingly as the right one, and to a vehicle what it signs is an attack.
-//! So keys are compared with the published roots before a server starts, and no file is recorded that the verifier has not
-//! taken. What was published by a server that did not look is signed again.
+//! A key file that was exchanged or damaged signs as willingly as the right one, and to a vehicle
+//! what it signs is an attack. So keys are compared with the published roots before a server
+//! starts, and no file is recorded that the verifier has not taken. What was published by a server
+//! that did not look is signed again.
 
 mod escrow;
 mod keys;

@@ -15,8 +15,8 @@ use crate::uptane::root::Repository;
 ///
 /// # Errors
 ///
-/// [`Error::Conflict`] names each file that isn't the one that it was, with the ids that were expected and found;
-/// [`Error::Corrupt`] if a root can't be used; [`Error::Internal`].
+/// [`Error::Conflict`] names each file that isn't the one that it was, with the ids that were
+/// expected and found; [`Error::Corrupt`] if a root can't be used; [`Error::Internal`].
 pub(in crate::app) async fn check_keys(
     catalog: &Catalog,
     blobs: &Arc<dyn BlobStore>,

@@ -13,8 +13,8 @@ use crate::model::Timestamp;
 use crate::uptane::signing::SignedFile;
 use crate::uptane::verify::{Repository, TrustedSet, VerifyError};
 
-/// A root to verify with, at a time when nothing has expired: how long files live is not the question here.
-/// Roots of both repositories are read alike.
+/// A root to verify with, at a time when nothing has expired: how long files live is not the
+/// question here. Roots of both repositories are read alike.
 pub(in crate::app) fn trusted_root(root: &[u8]) -> Result<TrustedSet, VerifyError> {
     TrustedSet::new(root, Repository::Image, Timestamp::UNIX_EPOCH)
 }
@@ -41,8 +41,13 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] if a client would not take one of the files. None of them **must** then be stored or shown.
-    pub(in crate::app) async fn check(&self, states: &[RoleState], files: &[SignedFile]) -> Result<(), Error> {
+    /// [`Error::Internal`] if a client would not take one of the files. None of them **must** then
+    /// be stored or shown.
+    pub(in crate::app) async fn check(
+        &self,
+        states: &[RoleState],
+        files: &[SignedFile],
+    ) -> Result<(), Error> {
         let mut set = self.current(states).await?;
         let file_of = |role: &str| files.iter().find(|file| file.role == role);
         if let Some(root) = file_of("root") {
@@ -57,8 +62,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// The roles whose published file is missing, is not what was recorded, or would be refused by clients, with the reason.
-    /// `timestamp` is the recorded one.
+    /// The roles whose published file is missing, is not what was recorded, or would be refused by
+    /// clients, with the reason. `timestamp` is the recorded one.
     ///
     /// # Errors
     ///
@@ -76,7 +81,9 @@ impl Verifier {
                 _ => self.read(state).await,
             };
             let fault = match bytes {
-                Ok(bytes) => check_file(&set, &state.name, &bytes).err().map(|error| error.to_string()),
+                Ok(bytes) => {
+                    check_file(&set, &state.name, &bytes).err().map(|error| error.to_string())
+                }
                 Err(fault) => Some(fault),
             };
             unverified.extend(fault.map(|fault| (state.name.clone(), fault)));
@@ -89,12 +96,17 @@ impl Verifier {
     /// # Errors
     ///
     /// [`Error::Corrupt`].
-    pub(in crate::app) async fn current(&self, states: &[RoleState]) -> Result<Arc<TrustedSet>, Error> {
+    pub(in crate::app) async fn current(
+        &self,
+        states: &[RoleState],
+    ) -> Result<Arc<TrustedSet>, Error> {
         let state_of = |role: &str| states.iter().find(|state| state.name == role);
         let version_of = |role: &str| state_of(role).map_or(0, |state| state.version);
         let (root, targets) = (version_of("root"), version_of("targets"));
         let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| known.root == root && known.targets == targets) {
+        if let Some(known) =
+            known.as_ref().filter(|known| known.root == root && known.targets == targets)
+        {
             return Ok(Arc::clone(&known.set));
         }
         let corrupt = |fault: String| Error::Corrupt {
@@ -104,7 +116,8 @@ impl Verifier {
         };
         let state = state_of("root").ok_or_else(|| corrupt("is not in the catalog".into()))?;
         let bytes = self.read(state).await.map_err(&corrupt)?;
-        let mut set = trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
+        let mut set =
+            trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
         if let Some(state) = state_of("targets").filter(|state| state.version > 0)
             && let Ok(bytes) = self.read(state).await
         {

@@ -1,5 +1,5 @@
-//! Opens files beneath a folder, and follows no symbolic link on the way: a link in the repository would otherwise show to
-//! anyone whatever the server can read, its keys first.
+//! Opens files beneath a folder, and follows no symbolic link on the way: a link in the repository
+//! would otherwise show to anyone whatever the server can read, its keys first.
 //!
 //! The folder itself may be a link or a mount, which is its operator's business.
 
@@ -29,9 +29,11 @@ impl Beneath {
     ///
     /// ELOOP or ENOTDIR if there is a symbolic link on the way; else as the file system says.
     pub(super) fn read(&self, name: &str) -> io::Result<File> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let opened = match rustix::fs::openat2(&self.folder, name, READ, Mode::empty(), resolve) {
-            // Linux before 5.6, and sandboxes that don't know the call, in whichever way they refuse it.
+            // Linux before 5.6, and sandboxes that don't know the call, in whichever way they
+            // refuse it.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => self.step_to(name),
             opened => opened,
         };
@@ -40,14 +42,25 @@ impl Beneath {
 
     /// The same, one folder after the other.
     fn step_to(&self, name: &str) -> Result<OwnedFd, Errno> {
-        let (folders, file) = name.rsplit_once('/').map_or(("", name), |(folders, file)| (folders, file));
+        let (folders, file) =
+            name.rsplit_once('/').map_or(("", name), |(folders, file)| (folders, file));
         let mut current: Option<OwnedFd> = None;
         for folder in folders.split('/').filter(|_| !folders.is_empty()) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let next = rustix::fs::openat(self.at(current.as_ref()), plain(folder)?, flags, Mode::empty())?;
+            let next = rustix::fs::openat(
+                self.at(current.as_ref()),
+                plain(folder)?,
+                flags,
+                Mode::empty(),
+            )?;
             current = Some(next);
         }
-        rustix::fs::openat(self.at(current.as_ref()), plain(file)?, READ | OFlags::NOFOLLOW, Mode::empty())
+        rustix::fs::openat(
+            self.at(current.as_ref()),
+            plain(file)?,
+            READ | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
     }
 
     fn at<'a>(&'a self, current: Option<&'a OwnedFd>) -> BorrowedFd<'a> {
@@ -61,11 +74,14 @@ fn plain(name: &str) -> Result<&str, Errno> {
 
 /// Whether an error says that the way to a file leads over a symbolic link, or out of the folder.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
-    [Errno::LOOP, Errno::XDEV].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::LOOP, Errno::XDEV]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Nothing in a repository is a device or a pipe, and opening one must not wait for a writer.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +113,9 @@ mod tests {
         symlink(&repo, dir.path().join("link")).unwrap();
         let beneath = Beneath::open(&dir.path().join("link")).unwrap();
         let stepwise = |name: &str| Ok(File::from(beneath.step_to(name)?));
-        for open in [&(|name: &str| beneath.read(name)) as &dyn Fn(&str) -> io::Result<File>, &stepwise] {
+        for open in
+            [&(|name: &str| beneath.read(name)) as &dyn Fn(&str) -> io::Result<File>, &stepwise]
+        {
             for name in ["file", "a/b/file"] {
                 assert_eq!(content(open(name).unwrap()), "in the repository", "{name}");
             }
@@ -106,7 +124,10 @@ mod tests {
             }
             for name in ["a/c/file", "up/secret", "../secret", "a/../../secret", "/etc/passwd"] {
                 let error = open(name).unwrap_err();
-                assert!(is_refusal(&error) || error.kind() == io::ErrorKind::NotADirectory, "{name}: {error}");
+                assert!(
+                    is_refusal(&error) || error.kind() == io::ErrorKind::NotADirectory,
+                    "{name}: {error}"
+                );
             }
             assert_eq!(open("missing").unwrap_err().kind(), io::ErrorKind::NotFound);
         }

@@ -18,7 +18,8 @@ pub(super) struct Directories {
     pub(super) repo: PathBuf,
     pub(super) staging: PathBuf,
     pub(super) beneath: Beneath,
-    /// What nobody else begins names in `staging/` with: process ids repeat, in containers and after a restart.
+    /// What nobody else begins names in `staging/` with: process ids repeat, in containers and
+    /// after a restart.
     own: u64,
     next: AtomicU64,
     folders: Folders,
@@ -27,28 +28,34 @@ pub(super) struct Directories {
 impl Directories {
     pub(super) fn create(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         for path in [&repo, &staging] {
-            fs::create_dir_all(path).map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
+            fs::create_dir_all(path)
+                .map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
         }
         Self::at(repo, staging)
     }
 
     /// Directories as they are.
     pub(super) fn at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
-        let beneath = Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
-        let (folders, own, next) = (Folders::below(repo.clone()), rand::random(), AtomicU64::new(0));
+        let beneath =
+            Beneath::open(&repo).map_err(|e| Error::new("open", repo.to_string_lossy(), e))?;
+        let (folders, own, next) =
+            (Folders::below(repo.clone()), rand::random(), AtomicU64::new(0));
         Ok(Self { repo, staging, beneath, own, next, folders })
     }
 
     pub(super) fn free_space(&self) -> Result<u64, Error> {
         let staging = self.staging.to_string_lossy();
-        let stats = rustix::fs::statvfs(&self.staging).map_err(|e| Error::new("look at", staging, e.into()))?;
+        let stats = rustix::fs::statvfs(&self.staging)
+            .map_err(|e| Error::new("look at", staging, e.into()))?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
     }
 
-    /// Inodes are what a file system runs out of first where images are small; some have no such limit, and say 0.
+    /// Inodes are what a file system runs out of first where images are small; some have no such
+    /// limit, and say 0.
     pub(super) fn free_files(&self) -> Result<Option<u64>, Error> {
         let staging = self.staging.to_string_lossy();
-        let stats = rustix::fs::statvfs(&self.staging).map_err(|e| Error::new("look at", staging, e.into()))?;
+        let stats = rustix::fs::statvfs(&self.staging)
+            .map_err(|e| Error::new("look at", staging, e.into()))?;
         Ok((stats.f_files > 0).then_some(stats.f_favail))
     }
 
@@ -56,7 +63,8 @@ impl Directories {
         let folder = self.staging.with_file_name("quarantine");
         let name = key.name();
         let file = folder.join(name.rsplit('/').next().unwrap_or(&name)); // its digest makes it unique
-        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(self.repo.join(&name), &file));
+        let moved =
+            fs::create_dir_all(&folder).and_then(|()| fs::rename(self.repo.join(&name), &file));
         moved.map_err(|e| Error::new("set aside", key.name(), e))?;
         key.alias().map_or(Ok(()), |alias| self.unlink(&alias))?;
         Ok(file)
@@ -66,7 +74,8 @@ impl Directories {
         let path = self.next_staged();
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = file.map_err(|e| Error::new("create", path.to_string_lossy(), e))?;
-        // Until it is closed nobody takes it for a leftover. Where files can't be locked the state directory's lock has to do.
+        // Until it is closed nobody takes it for a leftover. Where files can't be locked the state
+        // directory's lock has to do.
         let _ = file.try_lock_shared();
         Ok(Staged { directories: Arc::clone(self), path, file: Some(file) })
     }
@@ -79,7 +88,8 @@ impl Directories {
 
     pub(super) fn holds(&self, key: &BlobKey, bytes: &[u8]) -> Result<bool, Error> {
         let mut stored = Vec::with_capacity(bytes.len());
-        let read = self.beneath.read(&key.name()).and_then(|mut file| file.read_to_end(&mut stored));
+        let read =
+            self.beneath.read(&key.name()).and_then(|mut file| file.read_to_end(&mut stored));
         read.map_err(|e| Error::new("read", key.name(), e))?;
         Ok(stored == bytes)
     }
@@ -110,7 +120,8 @@ impl Directories {
                 changed.insert(self.link(&staged.path, &name)?);
                 changed.extend(self.link_alias(key)?);
             } else {
-                fs::rename(&staged.path, self.repo.join(&name)).map_err(|e| Error::new("replace", name, e))?;
+                fs::rename(&staged.path, self.repo.join(&name))
+                    .map_err(|e| Error::new("replace", name, e))?;
                 changed.insert(self.repo.clone());
             }
         }
@@ -131,7 +142,8 @@ impl Directories {
         }
     }
 
-    /// Makes `name` stand for the file that `from` stands for, whatever it stood for before, at once.
+    /// Makes `name` stand for the file that `from` stands for, whatever it stood for before, at
+    /// once.
     pub(super) fn link_over(&self, from: &str, name: &str) -> Result<(), Error> {
         let (staged, to) = (self.next_staged(), self.repo.join(name));
         let folder = to.parent().unwrap_or(&self.repo);
@@ -155,7 +167,9 @@ impl Directories {
                     return Err(Error::AlreadyExists(name.to_owned()));
                 }
                 // Whoever removes the last other blob of a folder removes the folder too.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && attempts < LINK_ATTEMPTS => attempts += 1,
+                Err(e) if e.kind() == io::ErrorKind::NotFound && attempts < LINK_ATTEMPTS => {
+                    attempts += 1
+                }
                 Err(e) => return Err(Error::new("link", name, e)),
             }
         }
@@ -215,7 +229,8 @@ pub(super) fn is_in_use(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// Whether an error says that there is no such file, also because there can't be one of that name, or because it is a link.
+/// Whether an error says that there is no such file, also because there can't be one of that name,
+/// or because it is a link.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     is_refusal(error)
         || matches!(
@@ -250,7 +265,10 @@ pub(super) fn files_below(root: &Path) -> io::Result<Vec<Found>> {
                     folders.push(entry.path());
                 }
             } else if let Ok(name) = entry.path().strip_prefix(root) {
-                found.push(Found { name: name.to_string_lossy().into_owned(), is_file: file_type.is_file() });
+                found.push(Found {
+                    name: name.to_string_lossy().into_owned(),
+                    is_file: file_type.is_file(),
+                });
             }
         }
     }
@@ -269,7 +287,10 @@ mod tests {
     #[test]
     fn another_store_on_the_same_folders_leaves_staged_files_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Directories::create(folder.path().join("repo"), folder.path().join("staging")).map(Arc::new);
+        let open = || {
+            Directories::create(folder.path().join("repo"), folder.path().join("staging"))
+                .map(Arc::new)
+        };
         let (server, repair) = (open().unwrap(), open().unwrap());
         let mut staged = server.stage().unwrap();
         staged.write(b"upload").unwrap();

@@ -1,7 +1,8 @@
 //! Folders of a local store, and which of them have entries that may not have reached the disk.
 //!
-//! A name is there after a power cut once every folder on the way to it has been synced since its entry was made. Whoever gives
-//! a file its name syncs its folder, and each folder above that has got a folder, by whomever, and wasn't synced since.
+//! A name is there after a power cut once every folder on the way to it has been synced since its
+//! entry was made. Whoever gives a file its name syncs its folder, and each folder above that has
+//! got a folder, by whomever, and wasn't synced since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -71,7 +72,9 @@ impl Folders {
         let mut due = BTreeMap::new();
         for folder in changed {
             due.insert(folder.clone(), unsynced.folders.get(folder).copied());
-            for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
+            for above in
+                folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root))
+            {
                 if let Some(change) = unsynced.folders.get(above) {
                     due.insert(above.to_owned(), Some(*change));
                 }
@@ -85,7 +88,8 @@ impl Folders {
     }
 }
 
-/// Does something that waits for the disk to each item, several at a time. After an error, the others may be done or not.
+/// Does something that waits for the disk to each item, several at a time. After an error, the
+/// others may be done or not.
 pub(super) fn beside_each_other<T: Sync>(
     items: &[T],
     work: impl Fn(&T) -> Result<(), Error> + Sync,
@@ -96,14 +100,17 @@ pub(super) fn beside_each_other<T: Sync>(
         let lane = &lane;
         let started: Vec<_> = (1..lanes)
             .map(|number| {
-                let thread = std::thread::Builder::new().name("sync".to_owned()).stack_size(64 * 1024);
+                let thread =
+                    std::thread::Builder::new().name("sync".to_owned()).stack_size(64 * 1024);
                 (number, thread.spawn_scoped(scope, move || lane(number)))
             })
             .collect();
         let mut outcome = if lanes > 0 { lane(0) } else { Ok(()) };
         for (number, thread) in started {
             let done = match thread {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Ok(thread) => {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }
                 Err(_) => lane(number), // no thread is to be had
             };
             outcome = outcome.and(done);
@@ -112,7 +119,8 @@ pub(super) fn beside_each_other<T: Sync>(
     })
 }
 
-/// Enough for all folders of an image's four names, for a disk to gather, and few enough to start for each publication.
+/// Enough for all folders of an image's four names, for a disk to gather, and few enough to start
+/// for each publication.
 const LANES: usize = 16;
 
 #[cfg(test)]
@@ -135,9 +143,16 @@ mod tests {
         let root = dir.path();
         folders.create(&root.join("a/b")).unwrap();
         folders.create(&root.join("a/c")).unwrap();
-        assert_eq!(due(&folders, &root.join("a/b")), [root.to_owned(), root.join("a"), root.join("a/b")]);
+        assert_eq!(
+            due(&folders, &root.join("a/b")),
+            [root.to_owned(), root.join("a"), root.join("a/b")]
+        );
         folders.sync(&[root.join("a/b")].into()).unwrap();
-        assert_eq!(due(&folders, &root.join("a/c")), [root.join("a/c")], "what is above was synced since");
+        assert_eq!(
+            due(&folders, &root.join("a/c")),
+            [root.join("a/c")],
+            "what is above was synced since"
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Blobs in a local directory.
 //!
-//! Two directories on one file system: `repo/`, which holds exactly what `/repo` serves and can be served by any file
-//! server, and `staging/`, where files are written before they get their name. A file is synced before it is linked
-//! into `repo/`, and its directory after, so that a name stands for all of its bytes even after a power cut. What belongs
-//! together is synced beside each other: a disk takes as long for one as for many.
+//! Two directories on one file system: `repo/`, which holds exactly what `/repo` serves and can be
+//! served by any file server, and `staging/`, where files are written before they get their name. A
+//! file is synced before it is linked into `repo/`, and its directory after, so that a name stands
+//! for all of its bytes even after a power cut. What belongs together is synced beside each other:
+//! a disk takes as long for one as for many.
 
 mod beneath;
 mod directories;
@@ -63,7 +64,8 @@ impl LocalBlobStore {
         Ok(Self { directories: Arc::new(Directories::create(repo, staging)?) })
     }
 
-    /// Opens the store below `data_dir` only to read, as on a read-only file system: nothing is created.
+    /// Opens the store below `data_dir` only to read, as on a read-only file system: nothing is
+    /// created.
     ///
     /// # Errors
     ///
@@ -86,7 +88,8 @@ impl LocalBlobStore {
         key.alias().map(|alias| open(&self.directories, alias))
     }
 
-    /// Gives both names of a blob to the file that one of them stands for; whatever the other one stood for is gone.
+    /// Gives both names of a blob to the file that one of them stands for; whatever the other one
+    /// stood for is gone.
     ///
     /// # Errors
     ///
@@ -99,7 +102,8 @@ impl LocalBlobStore {
         }
     }
 
-    /// Moves a damaged blob out of the repository, to where nothing serves it, and returns where that is.
+    /// Moves a damaged blob out of the repository, to where nothing serves it, and returns where
+    /// that is.
     ///
     /// # Errors
     ///
@@ -117,7 +121,9 @@ impl LocalBlobStore {
         let Some(alias) = key.alias() else { return Ok(true) };
         let inode = |name: &str| match fs::symlink_metadata(self.directories.repo.join(name)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            found => found.map(|metadata| Some(metadata.ino())).map_err(|e| Error::new("look at", name, e)),
+            found => found
+                .map(|metadata| Some(metadata.ino()))
+                .map_err(|e| Error::new("look at", name, e)),
         };
         Ok(inode(&alias)? == inode(&key.name())?)
     }
@@ -154,9 +160,15 @@ impl BlobStore for LocalBlobStore {
     async fn promote_all(&self, blobs: Vec<(Box<dyn StagedBlob>, BlobKey)>) -> Result<(), Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
-            let own = |(staged, key): (Box<dyn StagedBlob>, BlobKey)| match (staged as Box<dyn Any>).downcast() {
+            let own = |(staged, key): (Box<dyn StagedBlob>, BlobKey)| match (staged as Box<dyn Any>)
+                .downcast()
+            {
                 Ok(staged) => Ok((*staged, key)),
-                Err(_) => Err(Error::new("store", key.name(), io::Error::other("another store has staged it"))),
+                Err(_) => Err(Error::new(
+                    "store",
+                    key.name(),
+                    io::Error::other("another store has staged it"),
+                )),
             };
             directories.promote_all(blobs.into_iter().map(own).collect::<Result<_, _>>()?)
         })
@@ -168,7 +180,9 @@ impl BlobStore for LocalBlobStore {
         blocking(move || {
             let staged = directories.stage_all(std::slice::from_ref(&bytes))?.into_iter();
             match directories.promote_all(staged.map(|staged| (staged, key.clone())).collect()) {
-                Err(Error::AlreadyExists(_)) if directories.holds(&key, &bytes)? => directories.promote_alias(&key),
+                Err(Error::AlreadyExists(_)) if directories.holds(&key, &bytes)? => {
+                    directories.promote_alias(&key)
+                }
                 other => other,
             }
         })
@@ -191,15 +205,22 @@ impl BlobStore for LocalBlobStore {
 
     async fn delete(&self, key: &BlobKey) -> Result<(), Error> {
         let (directories, key) = (Arc::clone(&self.directories), key.clone());
-        blocking(move || key.alias().into_iter().chain([key.name()]).try_for_each(|name| directories.unlink(&name)))
-            .await
+        blocking(move || {
+            key.alias()
+                .into_iter()
+                .chain([key.name()])
+                .try_for_each(|name| directories.unlink(&name))
+        })
+        .await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
             let mut removed = 0;
-            for Found { name, .. } in files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))? {
+            for Found { name, .. } in
+                files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))?
+            {
                 let path = directories.staging.join(&name);
                 if !is_in_use(&path) {
                     fs::remove_file(path).map_err(|e| Error::new("remove", name, e))?;
@@ -214,8 +235,11 @@ impl BlobStore for LocalBlobStore {
     async fn list_metadata(&self) -> Result<Vec<BlobKey>, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
-            let entries = fs::read_dir(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
-            let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_file()));
+            let entries =
+                fs::read_dir(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
+            let files = entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_file()));
             let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
             Ok(names.filter_map(|name| identify(name).1).collect())
         })
@@ -225,8 +249,10 @@ impl BlobStore for LocalBlobStore {
     async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
-            let found = files_below(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
-            let identify = |Found { name, is_file }| if is_file { identify(name) } else { (name, None) };
+            let found =
+                files_below(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
+            let identify =
+                |Found { name, is_file }| if is_file { identify(name) } else { (name, None) };
             Ok(found.into_iter().map(identify).collect())
         })
         .await
@@ -259,17 +285,23 @@ fn open(directories: &Directories, name: String) -> Result<Blob, Error> {
 
 /// The key whose name or alias `name` is, and no other spelling of it.
 fn identify(name: String) -> (String, Option<BlobKey>) {
-    let key =
-        BlobKey::candidates(&name).into_iter().find(|key| key.name() == name || key.alias().as_ref() == Some(&name));
+    let key = BlobKey::candidates(&name)
+        .into_iter()
+        .find(|key| key.name() == name || key.alias().as_ref() == Some(&name));
     (name, key)
 }
 
-/// The bytes of `range`, read ahead on threads that may block: the next piece is read while one is sent.
-pub(in crate::blob) fn read(file: Arc<File>, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+/// The bytes of `range`, read ahead on threads that may block: the next piece is read while one is
+/// sent.
+pub(in crate::blob) fn read(
+    file: Arc<File>,
+    range: Range<u64>,
+) -> BoxStream<'static, io::Result<Bytes>> {
     let reader = Reader::begin();
     let mut rest = range;
     let pieces = std::iter::from_fn(move || {
-        let size = reader.piece_size().min(usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX));
+        let size =
+            reader.piece_size().min(usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX));
         let start = rest.start;
         rest.start += size as u64;
         (size > 0).then(|| (Arc::clone(&file), start, size))
@@ -285,15 +317,17 @@ pub(in crate::blob) fn read(file: Arc<File>, range: Range<u64>) -> BoxStream<'st
     stream::iter(pieces).map(read).buffered(READ_AHEAD).boxed()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::new("finish work on", "the blob store", io::Error::other(error))),
     }
 }
 
-/// One of those who read a large blob now. The more they are, the smaller their pieces: each may hold some for as long as
-/// its client likes.
+/// One of those who read a large blob now. The more they are, the smaller their pieces: each may
+/// hold some for as long as its client likes.
 struct Reader;
 
 static READERS: AtomicUsize = AtomicUsize::new(0);
@@ -307,7 +341,8 @@ impl Reader {
     fn piece_size(&self) -> usize {
         let readers = READERS.load(Ordering::Relaxed).max(1);
         let share = READ_BUDGET / (readers * (READ_AHEAD + 1));
-        // Those who came first may sit on what they got when they were few: beyond some, it shrinks faster.
+        // Those who came first may sit on what they got when they were few: beyond some, it shrinks
+        // faster.
         (share * FEW_READERS / readers.max(FEW_READERS)).clamp(READ_SIZE_MIN, READ_SIZE_MAX)
     }
 }

@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use super::directories::Staged;
 use crate::blob::{BlobUpload, Error, StagedBlob};
 
-/// A large file on its way. Every [`FLUSH_EVERY`] bytes another thread is told to bring them to the disk, so that the
-/// disk works while the image comes in and little is left for the sync at the end.
+/// A large file on its way. Every [`FLUSH_EVERY`] bytes another thread is told to bring them to the
+/// disk, so that the disk works while the image comes in and little is left for the sync at the
+/// end.
 pub(super) struct Upload {
     staged: Staged,
     keep_free: u64,
@@ -40,7 +41,10 @@ impl BlobUpload for Upload {
         if self.unflushed >= FLUSH_EVERY {
             self.unflushed = 0;
             if self.staged.directories.free_space()? < self.keep_free {
-                return Err(Error::Full { verb: "write", name: self.staged.path.to_string_lossy().into_owned() });
+                return Err(Error::Full {
+                    verb: "write",
+                    name: self.staged.path.to_string_lossy().into_owned(),
+                });
             }
             self.flush_beside();
         }

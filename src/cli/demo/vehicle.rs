@@ -22,7 +22,10 @@ impl Demo {
         self.upload_for_brakes(&brake, "brake/7/brake.bin", 7).await?;
         self.provision().await?;
         let idle = self.update()?;
-        ensure!(idle["outcome"] == "up_to_date", "a vehicle without assignments is up to date: {idle}");
+        ensure!(
+            idle["outcome"] == "up_to_date",
+            "a vehicle without assignments is up to date: {idle}"
+        );
         say("Polled", "the vehicle reports what it runs, and is up to date");
         self.assign(&[(GATEWAY, IMAGE), (BRAKE, "brake/7/brake.bin")]).await?;
         self.cut_off_a_download()?;
@@ -33,11 +36,17 @@ impl Demo {
     async fn upload_for_brakes(&self, file: &Path, path: &str, counter: u64) -> anyhow::Result<()> {
         let key = fs::read_to_string(self.folder.join("ecu-RSA-3072.pem"))?;
         let key = crate::envelope::key::RecipientPrivateKey::parse(&key)?;
-        let body = json!({ "hardware_ids": ["brake-2"], "public_key": key.public().to_public_pem() });
-        let request = self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
-        ensure!(request.json(&body).send().await?.status().is_success(), "the recipient was refused");
-        let query =
-            format!("hardware_id=brake-2&version=1.{counter}&release_counter={counter}&requires=gateway%3E%3D42");
+        let body =
+            json!({ "hardware_ids": ["brake-2"], "public_key": key.public().to_public_pem() });
+        let request =
+            self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
+        ensure!(
+            request.json(&body).send().await?.status().is_success(),
+            "the recipient was refused"
+        );
+        let query = format!(
+            "hardware_id=brake-2&version=1.{counter}&release_counter={counter}&requires=gateway%3E%3D42"
+        );
         let url = format!("{}/api/v1/images/{path}?{query}", self.url);
         let request = self.http.put(url).bearer_auth(&self.uploader).body(fs::read(file)?);
         ensure!(request.send().await?.status() == StatusCode::CREATED, "the upload was refused");
@@ -47,8 +56,12 @@ impl Demo {
 
     /// What a factory does: roots and keys into the vehicle, public keys into the inventory.
     async fn provision(&self) -> anyhow::Result<()> {
-        for (name, path) in [("director-root.json", "director/1.root.json"), ("image-root.json", "repo/1.root.json")] {
-            let root = self.http.get(format!("{}/{path}", self.url)).send().await?.error_for_status()?;
+        for (name, path) in [
+            ("director-root.json", "director/1.root.json"),
+            ("image-root.json", "repo/1.root.json"),
+        ] {
+            let root =
+                self.http.get(format!("{}/{path}", self.url)).send().await?.error_for_status()?;
             fs::write(self.folder.join(name), root.bytes().await?)?;
         }
         let mut command = self.vehicle("provision");
@@ -59,7 +72,10 @@ impl Demo {
         command.arg("--image-root").arg(self.folder.join("image-root.json"));
         let output = command.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        say("Enrolled", "a vehicle: a Primary with a P-256 key, a Secondary with an RSA key of its own");
+        say(
+            "Enrolled",
+            "a vehicle: a Primary with a P-256 key, a Secondary with an RSA key of its own",
+        );
         Ok(())
     }
 
@@ -67,8 +83,18 @@ impl Demo {
         let item = |(ecu, image): &(&str, &str)| json!({ "ecu_serial": ecu, "image": image });
         let body = json!({ "assignments": images.iter().map(item).collect::<Vec<_>>() });
         let url = format!("{}/api/v1/vehicles/{VIN}/assignments", self.url);
-        let response = self.http.request(Method::POST, url).bearer_auth(&self.engineer).json(&body).send().await?;
-        ensure!(response.status() == StatusCode::CREATED, "the assignment was refused: {}", response.text().await?);
+        let response = self
+            .http
+            .request(Method::POST, url)
+            .bearer_auth(&self.engineer)
+            .json(&body)
+            .send()
+            .await?;
+        ensure!(
+            response.status() == StatusCode::CREATED,
+            "the assignment was refused: {}",
+            response.text().await?
+        );
         say("Assigned", "an image to each; the Director signs metadata for this one vehicle");
         Ok(())
     }
@@ -76,11 +102,13 @@ impl Demo {
     /// Kills the vehicle in the middle of its download.
     fn cut_off_a_download(&self) -> anyhow::Result<()> {
         let sealed = fs::metadata(self.folder.join("firmware.bin"))?.len();
-        let mut running = self.vehicle("update").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut running =
+            self.vehicle("update").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let started = Instant::now();
         let partial = loop {
             let partial = self.downloaded()?;
-            if partial > sealed / 4 || running.try_wait()?.is_some() || started.elapsed() > PATIENCE {
+            if partial > sealed / 4 || running.try_wait()?.is_some() || started.elapsed() > PATIENCE
+            {
                 break partial;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -93,7 +121,10 @@ impl Demo {
             return Ok(());
         }
         let (kept, sealed) = (output::size(kept), output::size(sealed));
-        say("Killed", format!("the vehicle with {kept} of {sealed} downloaded; nothing was installed"));
+        say(
+            "Killed",
+            format!("the vehicle with {kept} of {sealed} downloaded; nothing was installed"),
+        );
         Ok(())
     }
 
@@ -102,7 +133,8 @@ impl Demo {
         let started = Instant::now();
         let updated = self.update()?;
         ensure!(updated["outcome"] == "updated", "the update failed: {updated}");
-        for (ecu, image) in [(GATEWAY, self.folder.join("firmware.bin")), (BRAKE, brake.to_owned())] {
+        for (ecu, image) in [(GATEWAY, self.folder.join("firmware.bin")), (BRAKE, brake.to_owned())]
+        {
             ensure!(same_bytes(&self.installed(ecu), &image)?, "{ecu} runs other bytes");
         }
         let took = started.elapsed();
@@ -122,10 +154,16 @@ impl Demo {
         let refused = self.update()?;
         ensure!(refused["outcome"] == "refused", "a changed image was installed: {refused}");
         ensure!(fs::read(self.installed(BRAKE))? == before, "the ECU's image has changed");
-        say("Refused", format!("an image with one bit flipped on the server: {}", text(&refused["attack"])));
+        say(
+            "Refused",
+            format!("an image with one bit flipped on the server: {}", text(&refused["attack"])),
+        );
         let url = format!("{}/api/v1/vehicles/{VIN}", self.url);
-        let shown: Value = self.http.get(url).bearer_auth(&self.engineer).send().await?.json().await?;
-        let Some(reason) = shown["quarantine"]["reason"].as_str() else { bail!("the attack was not reported") };
+        let shown: Value =
+            self.http.get(url).bearer_auth(&self.engineer).send().await?.json().await?;
+        let Some(reason) = shown["quarantine"]["reason"].as_str() else {
+            bail!("the attack was not reported")
+        };
         say("Reported", format!("{reason}; the vehicle is in quarantine until a person clears it"));
         Ok(())
     }
@@ -138,7 +176,8 @@ impl Demo {
 
     fn update(&self) -> anyhow::Result<Value> {
         let Output { stdout, stderr, .. } = self.vehicle("update").arg("--json").output()?;
-        serde_json::from_slice(&stdout).with_context(|| String::from_utf8_lossy(&stderr).into_owned())
+        serde_json::from_slice(&stdout)
+            .with_context(|| String::from_utf8_lossy(&stderr).into_owned())
     }
 
     /// Bytes of sealed images that the vehicle has.
@@ -162,8 +201,10 @@ fn make_image(path: &Path) -> anyhow::Result<()> {
 /// Changes the largest file of a folder in its middle.
 fn flip_a_bit(folder: &Path) -> anyhow::Result<()> {
     let files = fs::read_dir(folder)?.filter_map(Result::ok);
-    let path =
-        files.max_by_key(|file| file.metadata().map_or(0, |file| file.len())).context("no image is stored")?.path();
+    let path = files
+        .max_by_key(|file| file.metadata().map_or(0, |file| file.len()))
+        .context("no image is stored")?
+        .path();
     let mut file = File::options().read(true).write(true).open(path)?;
     let mut byte = [0];
     file.seek(SeekFrom::Start(4_000_000))?;

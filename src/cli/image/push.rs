@@ -18,7 +18,8 @@ use crate::cli::api::{Api, Failure};
 use crate::cli::output;
 use crate::config::{ClientSettings, Span};
 use crate::model::{
-    Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm, Sha256Digest,
+    Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm,
+    Sha256Digest,
 };
 
 #[derive(clap::Args)]
@@ -66,7 +67,11 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let api = Api::new(args.client.clone())?;
     let source = Source::open(&args.file).await?;
     if let (Some(expected), Some(sha256)) = (args.sha256, source.sha256()) {
-        ensure!(expected == sha256, "the SHA-256 of {} is {sha256}, not {expected}", args.file.display());
+        ensure!(
+            expected == sha256,
+            "the SHA-256 of {} is {sha256}, not {expected}",
+            args.file.display()
+        );
     }
     let started = Instant::now();
     let response = send_until_taken(&api, &args, &source).await?;
@@ -83,7 +88,8 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A digest that was announced was checked by the server. Of a pipe nothing was, and its end is known now.
+/// A digest that was announced was checked by the server. Of a pipe nothing was, and its end is
+/// known now.
 async fn check_stored(args: &PushArgs, source: &Source, stored: &Value) -> anyhow::Result<()> {
     if source.sha256().or(args.sha256).is_some() {
         return Ok(());
@@ -98,7 +104,8 @@ async fn check_stored(args: &PushArgs, source: &Source, stored: &Value) -> anyho
     Ok(())
 }
 
-/// A repeated upload changes nothing, so that whatever may pass is tried again, for as long as the image can be sent again.
+/// A repeated upload changes nothing, so that whatever may pass is tried again, for as long as the
+/// image can be sent again.
 async fn send_until_taken(api: &Api, args: &PushArgs, source: &Source) -> anyhow::Result<Response> {
     let patience = args.retry_for.duration();
     let started = Instant::now();
@@ -110,12 +117,12 @@ async fn send_until_taken(api: &Api, args: &PushArgs, source: &Source) -> anyhow
         if let Some(fault) = source.fault().await {
             bail!(fault);
         }
-        let pause = pause_before_retry(&error, attempt).filter(|pause| started.elapsed() + *pause <= patience);
+        let pause = pause_before_retry(&error, attempt)
+            .filter(|pause| started.elapsed() + *pause <= patience);
         let Some(pause) = pause else { return Err(error.into()) };
         if !source.can_be_sent_again().await {
-            return Err(
-                anyhow::Error::from(error).context("a part of the image was sent, and a pipe can't be read again")
-            );
+            return Err(anyhow::Error::from(error)
+                .context("a part of the image was sent, and a pipe can't be read again"));
         }
         output::note(format_args!("{error}; trying again in {} s", pause.as_secs()));
         tokio::time::sleep(pause).await;
@@ -131,10 +138,13 @@ fn pause_before_retry(error: &Failure, attempt: u32) -> Option<Duration> {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => Some(refused.retry_after.unwrap_or(backoff).min(LONGEST_PAUSE)),
+            | StatusCode::GATEWAY_TIMEOUT => {
+                Some(refused.retry_after.unwrap_or(backoff).min(LONGEST_PAUSE))
+            }
             _ => None,
         },
-        // Nobody there at the first try is a wrong address more often than a server that starts again.
+        // Nobody there at the first try is a wrong address more often than a server that starts
+        // again.
         Failure::Unreachable { source, .. } if source.is_connect() && attempt == 1 => None,
         Failure::Unreachable { .. } => Some(backoff),
     }
@@ -155,7 +165,8 @@ async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, F
         request = request.header("Content-Length", length);
     }
     if let Some(sha256) = source.sha256().or(args.sha256) {
-        request = request.header("Repr-Digest", format!("sha-256=:{}:", STANDARD.encode(sha256.as_bytes())));
+        request = request
+            .header("Repr-Digest", format!("sha-256=:{}:", STANDARD.encode(sha256.as_bytes())));
     }
     let response = api.send(request.body(Body::wrap_stream(pieces))).await;
     bar.finish_and_clear();

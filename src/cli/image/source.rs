@@ -1,8 +1,9 @@
 //! Where the bytes of a pushed image come from.
 //!
-//! A plain file is hashed before it is sent, and looked at again before its last piece goes: a file that changed meanwhile
-//! ends the request without its end, so that nothing of it is kept. A pipe can be read once only. It is hashed as it is sent,
-//! and what the server says it has stored is compared with that.
+//! A plain file is hashed before it is sent, and looked at again before its last piece goes: a file
+//! that changed meanwhile ends the request without its end, so that nothing of it is kept. A pipe
+//! can be read once only. It is hashed as it is sent, and what the server says it has stored is
+//! compared with that.
 
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Read, Seek};
@@ -51,7 +52,8 @@ impl Stamp {
     }
 }
 
-/// Something that is read once, by a thread of its own: one that waits for its next byte holds nobody up.
+/// Something that is read once, by a thread of its own: one that waits for its next byte holds
+/// nobody up.
 pub(super) struct Pipe {
     pieces: Mutex<Pieces>,
 }
@@ -72,9 +74,16 @@ impl Source {
     pub(super) async fn open(path: &Path) -> anyhow::Result<Self> {
         let is_stdin = path.as_os_str() == "-";
         let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-        ensure!(!is_stdin || !io::stdin().is_terminal(), "standard input is a terminal: pipe the image into it");
+        ensure!(
+            !is_stdin || !io::stdin().is_terminal(),
+            "standard input is a terminal: pipe the image into it"
+        );
         let open = || -> io::Result<(File, Metadata)> {
-            let file = if is_stdin { io::stdin().as_fd().try_clone_to_owned()?.into() } else { File::open(path)? };
+            let file = if is_stdin {
+                io::stdin().as_fd().try_clone_to_owned()?.into()
+            } else {
+                File::open(path)?
+            };
             let metadata = file.metadata()?;
             Ok((file, metadata))
         };
@@ -86,7 +95,9 @@ impl Source {
             "{name} is a device: pipe what is to be sent, as in `dd if={name} … | … push -`"
         );
         if kind.is_file() {
-            return PlainFile::read(file, &metadata, &name).await.map(|file| Self::File(Arc::new(file)));
+            return PlainFile::read(file, &metadata, &name)
+                .await
+                .map(|file| Self::File(Arc::new(file)));
         }
         Pipe::start(file, &name).await.map(|pipe| Self::Pipe(Arc::new(pipe)))
     }
@@ -186,9 +197,12 @@ impl PlainFile {
                 bar.inc(count as u64);
             }
         });
-        let (file, length, hasher) = hashing.await?.with_context(|| format!("failed to read {name}"))?;
+        let (file, length, hasher) =
+            hashing.await?.with_context(|| format!("failed to read {name}"))?;
         if start + length != stamp.length {
-            bail!("{name} has changed while it was read: wait until it is complete; nothing was sent");
+            bail!(
+                "{name} has changed while it was read: wait until it is complete; nothing was sent"
+            );
         }
         ensure!(length > 0, "{name} is empty");
         let sha256 = Sha256Digest::from_bytes(hasher.finalize().into());
@@ -202,7 +216,9 @@ impl PlainFile {
             return Ok(None);
         }
         let mut piece = vec![0; PIECE_SIZE.min(usize::try_from(left).unwrap_or(PIECE_SIZE))];
-        self.file.read_exact_at(&mut piece, self.start + at).or_else(|error| self.refuse(&error.to_string()))?;
+        self.file
+            .read_exact_at(&mut piece, self.start + at)
+            .or_else(|error| self.refuse(&error.to_string()))?;
         if piece.len() as u64 == left && Stamp::of(&self.file.metadata()?) != self.stamp {
             self.refuse("somebody wrote to it")?;
         }
@@ -239,7 +255,8 @@ impl Pipe {
         });
         let hasher = Sha256::new();
         let kept = Some(Vec::new());
-        let mut pieces = Pieces { incoming, kept, taken: 0, length: 0, hasher, is_at_end: false, fault: None };
+        let mut pieces =
+            Pieces { incoming, kept, taken: 0, length: 0, hasher, is_at_end: false, fault: None };
         let first = pieces.piece(0).await.with_context(|| format!("failed to read {name}"))?;
         ensure!(first.is_some(), "{name} is empty: what should write to it may have failed");
         Ok(Self { pieces: Mutex::new(pieces) })
@@ -251,7 +268,9 @@ impl Pieces {
     async fn piece(&mut self, number: usize) -> io::Result<Option<Bytes>> {
         if number < self.taken {
             let kept = self.kept.as_ref().and_then(|kept| kept.get(number).cloned());
-            return kept.map(Some).ok_or_else(|| io::Error::other("what was read from a pipe can't be read again"));
+            return kept
+                .map(Some)
+                .ok_or_else(|| io::Error::other("what was read from a pipe can't be read again"));
         }
         if self.is_at_end {
             return Ok(None);
@@ -260,7 +279,8 @@ impl Pieces {
             self.is_at_end = true;
             return Ok(None);
         };
-        let piece = piece.inspect_err(|error| self.fault = Some(format!("failed to read the image: {error}")))?;
+        let piece = piece
+            .inspect_err(|error| self.fault = Some(format!("failed to read the image: {error}")))?;
         self.taken += 1;
         self.length += piece.len() as u64;
         self.hasher.update(&piece);
@@ -275,5 +295,6 @@ impl Pieces {
 }
 
 const PIECE_SIZE: usize = 256 * 1024; // 256 KiB
-/// More than a system buffers of a body that the server does not read: a server that is busy can be asked again.
+/// More than a system buffers of a body that the server does not read: a server that is busy can be
+/// asked again.
 const KEPT_OF_A_PIPE: u64 = 32 * 1024 * 1024; // 32 MiB

@@ -50,14 +50,21 @@ pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Accepts what some of a vehicle's ECUs were seen to run, and nothing that they run since. Returns of how many.
-async fn accept(api: &Api, vehicle: &Value, is_meant: impl Fn(&Value) -> bool, reason: &str) -> anyhow::Result<usize> {
+/// Accepts what some of a vehicle's ECUs were seen to run, and nothing that they run since. Returns
+/// of how many.
+async fn accept(
+    api: &Api,
+    vehicle: &Value,
+    is_meant: impl Fn(&Value) -> bool,
+    reason: &str,
+) -> anyhow::Result<usize> {
     let vin = vehicle["vin"].as_str().unwrap_or_default();
     let mut accepted = 0;
     for ecu in vehicle["ecus"].as_array().into_iter().flatten().filter(|ecu| is_meant(ecu)) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (serial, path) = (text(&ecu["ecu_serial"]), text(&ecu["installed"]["path"]));
-        let request = api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/accept-installed"));
+        let request =
+            api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/accept-installed"));
         let body = json!({ "reason": reason, "sha256": ecu["installed"]["sha256"] });
         api.send(request.json(&body)).await?;
         let done = json!({ "vin": vin, "ecu_serial": serial, "accepted": path });

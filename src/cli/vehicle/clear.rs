@@ -18,7 +18,8 @@ pub(super) struct Args {
     /// All that are in quarantine
     #[arg(long, conflicts_with_all = ["attacks", "since"])]
     all: bool,
-    /// Those that are there for nothing but this kind of attack, such as `freeze` or `unexpected-image`; repeat for more
+    /// Those that are there for nothing but this kind of attack, such as `freeze` or
+    /// `unexpected-image`; repeat for more
     #[arg(long = "attack", value_name = "KIND")]
     attacks: Vec<String>,
     /// Those that are there since this time or later, such as 2026-11-24T10:00:00Z
@@ -34,14 +35,16 @@ pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
     let mut cleared: u64 = 0;
     let mut missed: Vec<String> = Vec::new();
     // None of them means all that the other settings say, in one list that is empty.
-    let lists: Vec<&[VehicleId]> = if vins.is_empty() { vec![&[]] } else { vins.chunks(AT_ONCE).collect() };
+    let lists: Vec<&[VehicleId]> =
+        if vins.is_empty() { vec![&[]] } else { vins.chunks(AT_ONCE).collect() };
     for vins in lists {
         let mut body = json!({ "reason": reason, "vins": vins, "all": all, "attacks": attacks });
         if let Some(since) = &since {
             body["since"] = since.as_str().into();
         }
         loop {
-            let report = api.json(api.request(Method::POST, "quarantine/clear").json(&body)).await?;
+            let report =
+                api.json(api.request(Method::POST, "quarantine/clear").json(&body)).await?;
             cleared += report["cleared"].as_u64().unwrap_or_default();
             if !vins.is_empty() {
                 let not_there = report["not_quarantined"].as_array().into_iter().flatten();
@@ -53,7 +56,10 @@ pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     missed.iter().for_each(|vin| output::note(format_args!("{vin} is not in quarantine")));
-    output::report(format_args!("Cleared {cleared}"), json!({ "cleared": cleared, "not_quarantined": missed }))?;
+    output::report(
+        format_args!("Cleared {cleared}"),
+        json!({ "cleared": cleared, "not_quarantined": missed }),
+    )?;
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -21,7 +21,10 @@ impl<'a> Pages<'a> {
     /// The next page, if there is one.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<Value>>> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let request = self.api.request(Method::GET, "vehicles").query(&[("limit", "1000"), ("cursor", &cursor)]);
+        let request = self
+            .api
+            .request(Method::GET, "vehicles")
+            .query(&[("limit", "1000"), ("cursor", &cursor)]);
         let mut page = self.api.json(request.query(self.filter)).await?;
         self.cursor = page["next_cursor"].as_str().map(str::to_owned);
         let Value::Array(vehicles) = page["vehicles"].take() else { return Ok(None) };

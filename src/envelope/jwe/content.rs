@@ -1,4 +1,5 @@
-//! Content encryption with `A256GCM` (RFC 7518 section 5.3), and the payload: the data key as a JWK.
+//! Content encryption with `A256GCM` (RFC 7518 section 5.3), and the payload: the data key as a
+//! JWK.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Key};
@@ -59,7 +60,12 @@ impl Content {
     pub(super) fn open(&self, cek: &Cek, additional_data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut plaintext = Zeroizing::new(self.ciphertext.clone());
         cek.cipher()
-            .decrypt_inout_detached(&self.iv.into(), additional_data, plaintext.as_mut_slice().into(), &self.tag.into())
+            .decrypt_inout_detached(
+                &self.iv.into(),
+                additional_data,
+                plaintext.as_mut_slice().into(),
+                &self.tag.into(),
+            )
             .ok()?;
         Some(plaintext)
     }
@@ -78,7 +84,8 @@ pub(super) fn payload_of(data_key: &DataKey, algorithm: SealAlgorithm) -> Zeroiz
 
 /// Reads the data key from a payload that is authentic; another maker's JWK may have more members.
 pub(super) fn read_payload(plaintext: &[u8]) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
-    let jwk: Payload<'_> = serde_json::from_slice(plaintext).map_err(|_| EnvelopeError::BadPayload)?;
+    let jwk: Payload<'_> =
+        serde_json::from_slice(plaintext).map_err(|_| EnvelopeError::BadPayload)?;
     if jwk.kty != "oct" {
         return Err(EnvelopeError::BadPayload);
     }
@@ -123,7 +130,11 @@ mod tests {
             ("{", "["),
         ] {
             let changed = text.replacen(from, to, 1);
-            assert_eq!(read_payload(changed.as_bytes()).unwrap_err(), EnvelopeError::BadPayload, "{from}");
+            assert_eq!(
+                read_payload(changed.as_bytes()).unwrap_err(),
+                EnvelopeError::BadPayload,
+                "{from}"
+            );
         }
         assert!(read_payload(text.replacen('{', r#"{"use":"enc","#, 1).as_bytes()).is_ok());
     }

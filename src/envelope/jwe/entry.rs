@@ -28,20 +28,30 @@ impl Entry {
     pub(super) fn wrap(recipient: &RecipientKey, cek: &Cek) -> Self {
         let wrapped = match recipient.material() {
             PublicMaterial::Rsa(key) => WrappedKey::RsaOaep256(rsa_oaep::wrap_key(key, cek)),
-            PublicMaterial::P256(point) => WrappedKey::EcdhEsA256kw(Box::new(ecdh_es::wrap_key(point, cek))),
+            PublicMaterial::P256(point) => {
+                WrappedKey::EcdhEsA256kw(Box::new(ecdh_es::wrap_key(point, cek)))
+            }
         };
         Self { kid: Some(recipient.kid().to_string()), wrapped }
     }
 
     pub(super) fn wrap_escrow(escrow: &EscrowKey, cek: &Cek) -> Self {
-        Self { kid: Some(escrow.kid().to_string()), wrapped: WrappedKey::A256gcmkw(escrow.wrap_key(cek)) }
+        Self {
+            kid: Some(escrow.kid().to_string()),
+            wrapped: WrappedKey::A256gcmkw(escrow.wrap_key(cek)),
+        }
     }
 
-    /// Unwraps with a private key of the right kind; a result may still be wrong, and only the content tells.
+    /// Unwraps with a private key of the right kind; a result may still be wrong, and only the
+    /// content tells.
     pub(super) fn unwrap_key(&self, key: &RecipientPrivateKey) -> Option<Cek> {
         match (&self.wrapped, key.material()) {
-            (WrappedKey::RsaOaep256(wrapped), PrivateMaterial::Rsa(key)) => Some(rsa_oaep::unwrap_key(key, wrapped)),
-            (WrappedKey::EcdhEsA256kw(agreed), PrivateMaterial::P256(key)) => ecdh_es::unwrap_key(key, agreed),
+            (WrappedKey::RsaOaep256(wrapped), PrivateMaterial::Rsa(key)) => {
+                Some(rsa_oaep::unwrap_key(key, wrapped))
+            }
+            (WrappedKey::EcdhEsA256kw(agreed), PrivateMaterial::P256(key)) => {
+                ecdh_es::unwrap_key(key, agreed)
+            }
             (
                 WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) | WrappedKey::A256gcmkw(_),
                 PrivateMaterial::Rsa(_) | PrivateMaterial::P256(_),
@@ -53,7 +63,9 @@ impl Entry {
     pub(super) fn escrowed(&self, kid: &Kid) -> Option<&EscrowedKey> {
         match &self.wrapped {
             WrappedKey::A256gcmkw(escrowed) if self.has_kid(kid) => Some(escrowed),
-            WrappedKey::A256gcmkw(_) | WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) => None,
+            WrappedKey::A256gcmkw(_) | WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) => {
+                None
+            }
         }
     }
 
@@ -89,6 +101,9 @@ impl Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("alg", &self.alg()).field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("alg", &self.alg())
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }

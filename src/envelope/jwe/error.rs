@@ -4,8 +4,8 @@ use crate::envelope::key::{JsonFault, Kid};
 
 /// An envelope that cannot be read, opened or changed.
 ///
-/// Faults of form are precise. Faults of cryptography are all [`EnvelopeError::DoesNotOpen`], so that a key holder who
-/// reports them is no oracle.
+/// Faults of form are precise. Faults of cryptography are all [`EnvelopeError::DoesNotOpen`], so
+/// that a key holder who reports them is no oracle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
@@ -81,7 +81,9 @@ pub enum EnvelopeError {
         member: &'static str,
     },
     /// A key management algorithm that is not accepted.
-    #[error("`alg` {alg} of {place} is not accepted: RSA-OAEP-256, ECDH-ES+A256KW and A256GCMKW are")]
+    #[error(
+        "`alg` {alg} of {place} is not accepted: RSA-OAEP-256, ECDH-ES+A256KW and A256GCMKW are"
+    )]
     UnsupportedAlg {
         /// Which text.
         place: String,
@@ -128,7 +130,9 @@ pub enum EnvelopeError {
     #[error("the envelope does not open with this key")]
     DoesNotOpen,
     /// Opened and authentic, but not a data key inside.
-    #[error("the envelope holds no data key: expected a JWK with `kty` oct, a sealing `alg` and 32 bytes of `k`")]
+    #[error(
+        "the envelope holds no data key: expected a JWK with `kty` oct, a sealing `alg` and 32 bytes of `k`"
+    )]
     BadPayload,
     /// The protected header belongs to one recipient, so there can be no other.
     #[error("the envelope was made for one recipient only: its protected header names it")]

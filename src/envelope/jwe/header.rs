@@ -1,4 +1,5 @@
-//! JOSE headers (RFC 7516 section 4) as they come in: the three places where a parameter can be, joined.
+//! JOSE headers (RFC 7516 section 4) as they come in: the three places where a parameter can be,
+//! joined.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -61,9 +62,13 @@ impl<'a> Header<'a> {
         let fault = |error| EnvelopeError::json(place, JsonFault::from(error));
         let Names(names) = serde_json::from_str(text).map_err(fault)?;
         if names.len() > MAX_PARAMETERS {
-            return Err(EnvelopeError::HeaderTooLong { place: place.to_owned(), max: MAX_PARAMETERS });
+            return Err(EnvelopeError::HeaderTooLong {
+                place: place.to_owned(),
+                max: MAX_PARAMETERS,
+            });
         }
-        // RFC 7516 section 4.1.13: who does not understand an extension must refuse it, and we understand none.
+        // RFC 7516 section 4.1.13: who does not understand an extension must refuse it, and we
+        // understand none.
         for member in ["crit", "zip"] {
             if names.iter().any(|name| name == member) {
                 return Err(EnvelopeError::UnsupportedFeature { member });
@@ -76,7 +81,10 @@ impl<'a> Header<'a> {
     pub(super) fn check_disjoint(&self, other: &Self, place: &str) -> Result<(), EnvelopeError> {
         match self.names.iter().find(|name| other.names.contains(name)) {
             None => Ok(()),
-            Some(name) => Err(EnvelopeError::RepeatedHeader { place: place.to_owned(), member: printable(name) }),
+            Some(name) => Err(EnvelopeError::RepeatedHeader {
+                place: place.to_owned(),
+                member: printable(name),
+            }),
         }
     }
 }
@@ -92,8 +100,9 @@ impl<'h, 'a> Joined<'h, 'a> {
     pub(super) fn entry(&self, encrypted_key: Option<&str>) -> Result<Entry, EnvelopeError> {
         self.check_content()?;
         let alg = self.required("alg", self.parameter(|p| p.alg.as_deref()))?;
-        let algorithm = KeyAlgorithm::from_name(alg)
-            .ok_or_else(|| EnvelopeError::UnsupportedAlg { place: self.place.to_owned(), alg: printable(alg) })?;
+        let algorithm = KeyAlgorithm::from_name(alg).ok_or_else(|| {
+            EnvelopeError::UnsupportedAlg { place: self.place.to_owned(), alg: printable(alg) }
+        })?;
         let encrypted_key = self.required("encrypted_key", encrypted_key)?;
         let wrapped = match algorithm {
             KeyAlgorithm::RsaOaep256 => self.rsa_oaep(encrypted_key)?,
@@ -124,10 +133,16 @@ impl<'h, 'a> Joined<'h, 'a> {
     }
 
     fn ecdh_es(&self, encrypted_key: &str) -> Result<WrappedKey, EnvelopeError> {
-        let parties =
-            Parties { apu: self.party("apu", |p| p.apu.as_deref())?, apv: self.party("apv", |p| p.apv.as_deref())? };
+        let parties = Parties {
+            apu: self.party("apu", |p| p.apu.as_deref())?,
+            apv: self.party("apv", |p| p.apv.as_deref())?,
+        };
         let encrypted_key = self.array::<WRAPPED_SIZE>("encrypted_key", Some(encrypted_key))?;
-        Ok(WrappedKey::EcdhEsA256kw(Box::new(AgreedKey { epk: self.ephemeral_key()?, parties, encrypted_key })))
+        Ok(WrappedKey::EcdhEsA256kw(Box::new(AgreedKey {
+            epk: self.ephemeral_key()?,
+            parties,
+            encrypted_key,
+        })))
     }
 
     fn escrow(&self, encrypted_key: &str) -> Result<WrappedKey, EnvelopeError> {
@@ -142,7 +157,8 @@ impl<'h, 'a> Joined<'h, 'a> {
         let epk = self.required("epk", self.parameter(|p| p.epk.as_ref()))?;
         let on_p256 = epk.kty == "EC" && epk.crv.as_deref() == Some("P-256");
         let coordinate = |text: &Option<Cow<'a, str>>| text.as_deref().and_then(decode_array);
-        // The check that the point is on the curve is what stops invalid-curve attacks on the recipient's key.
+        // The check that the point is on the curve is what stops invalid-curve attacks on the
+        // recipient's key.
         coordinate(&epk.x)
             .zip(coordinate(&epk.y))
             .filter(|_| on_p256)
@@ -159,7 +175,11 @@ impl<'h, 'a> Joined<'h, 'a> {
         decode(text).map(Some).ok_or_else(|| self.bad(member))
     }
 
-    fn array<const N: usize>(&self, member: &'static str, text: Option<&str>) -> Result<[u8; N], EnvelopeError> {
+    fn array<const N: usize>(
+        &self,
+        member: &'static str,
+        text: Option<&str>,
+    ) -> Result<[u8; N], EnvelopeError> {
         decode_array(self.required(member, text)?).ok_or_else(|| self.bad(member))
     }
 
@@ -176,7 +196,8 @@ impl<'h, 'a> Joined<'h, 'a> {
     }
 }
 
-/// The names of the members of an object; values are skipped, and names past the limit are not kept.
+/// The names of the members of an object; values are skipped, and names past the limit are not
+/// kept.
 struct Names<'a>(Vec<Cow<'a, str>>);
 
 impl<'de> Deserialize<'de> for Names<'de> {

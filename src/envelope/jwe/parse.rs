@@ -17,7 +17,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
         return Err(EnvelopeError::TooLarge { max_bytes: Envelope::MAX_SIZE });
     }
     let text = std::str::from_utf8(bytes).map_err(|_| EnvelopeError::NotAJwe)?.trim_ascii();
-    if text.starts_with('{') { Json::parse(text)?.envelope() } else { Json::from_compact(text)?.envelope() }
+    if text.starts_with('{') {
+        Json::parse(text)?.envelope()
+    } else {
+        Json::from_compact(text)?.envelope()
+    }
 }
 
 /// The members of both JSON serializations (RFC 7516 section 7.2); the others are ignored.
@@ -46,7 +50,8 @@ struct Json<'a> {
 impl<'a> Json<'a> {
     fn parse(text: &'a str) -> Result<Self, EnvelopeError> {
         check_json(text).map_err(|fault| EnvelopeError::json(ENVELOPE, fault))?;
-        serde_json::from_str(text).map_err(|error| EnvelopeError::json(ENVELOPE, JsonFault::from(error)))
+        serde_json::from_str(text)
+            .map_err(|error| EnvelopeError::json(ENVELOPE, JsonFault::from(error)))
     }
 
     /// RFC 7516 section 7.1: header, encrypted key, iv, ciphertext and tag.
@@ -59,7 +64,17 @@ impl<'a> Json<'a> {
             return Err(EnvelopeError::NotAJwe);
         }
         let (unprotected, header, recipients, aad) = (None, None, None, None);
-        Ok(Self { protected, unprotected, header, encrypted_key, recipients, aad, iv, ciphertext, tag })
+        Ok(Self {
+            protected,
+            unprotected,
+            header,
+            encrypted_key,
+            recipients,
+            aad,
+            iv,
+            ciphertext,
+            tag,
+        })
     }
 
     fn envelope(self) -> Result<Envelope, EnvelopeError> {
@@ -74,8 +89,11 @@ impl<'a> Json<'a> {
         let mut passed_over = None;
         for (index, recipient) in self.recipients()?.into_iter().enumerate() {
             match recipient.entry(index, &protected, &shared) {
-                // Others may be served in ways that we don't know; one entry that we can open is enough (RFC 7516, 5.2).
-                Err(unknown @ EnvelopeError::UnsupportedAlg { .. }) => passed_over = passed_over.or(Some(unknown)),
+                // Others may be served in ways that we don't know; one entry that we can open is
+                // enough (RFC 7516, 5.2).
+                Err(unknown @ EnvelopeError::UnsupportedAlg { .. }) => {
+                    passed_over = passed_over.or(Some(unknown))
+                }
                 entry => entries.push(entry?),
             }
         }
@@ -109,7 +127,10 @@ impl<'a> Json<'a> {
     /// The entries of the general form, or the one of the flattened form (RFC 7516 section 7.2.2).
     fn recipients(&self) -> Result<Vec<Recipient<'a>>, EnvelopeError> {
         let Some(recipients) = &self.recipients else {
-            return Ok(vec![Recipient { header: self.header, encrypted_key: self.encrypted_key.clone() }]);
+            return Ok(vec![Recipient {
+                header: self.header,
+                encrypted_key: self.encrypted_key.clone(),
+            }]);
         };
         if self.header.is_some() || self.encrypted_key.is_some() {
             return Err(EnvelopeError::MixedSerialization);
@@ -123,7 +144,8 @@ impl<'a> Json<'a> {
 
     fn content(&self) -> Result<Content, EnvelopeError> {
         let iv = decode_array(required("iv", &self.iv)?).ok_or_else(|| bad_member("iv"))?;
-        let ciphertext = decode(required("ciphertext", &self.ciphertext)?).ok_or_else(|| bad_member("ciphertext"))?;
+        let ciphertext = decode(required("ciphertext", &self.ciphertext)?)
+            .ok_or_else(|| bad_member("ciphertext"))?;
         let tag = decode_array(required("tag", &self.tag)?).ok_or_else(|| bad_member("tag"))?;
         Ok(Content { iv, ciphertext, tag })
     }
@@ -139,7 +161,12 @@ struct Recipient<'a> {
 }
 
 impl Recipient<'_> {
-    fn entry(&self, index: usize, protected: &Header<'_>, shared: &Header<'_>) -> Result<super::Entry, EnvelopeError> {
+    fn entry(
+        &self,
+        index: usize,
+        protected: &Header<'_>,
+        shared: &Header<'_>,
+    ) -> Result<super::Entry, EnvelopeError> {
         let place = format!("recipient {index}");
         let own = match self.header {
             None => Header::default(),
@@ -147,7 +174,8 @@ impl Recipient<'_> {
         };
         own.check_disjoint(protected, &place)?;
         own.check_disjoint(shared, &place)?;
-        Joined { headers: [protected, shared, &own], place: &place }.entry(self.encrypted_key.as_deref())
+        Joined { headers: [protected, shared, &own], place: &place }
+            .entry(self.encrypted_key.as_deref())
     }
 }
 
@@ -182,7 +210,10 @@ impl<'de> Visitor<'de> for RecipientsVisitor {
     }
 }
 
-fn required<'t>(member: &'static str, value: &'t Option<Cow<'_, str>>) -> Result<&'t str, EnvelopeError> {
+fn required<'t>(
+    member: &'static str,
+    value: &'t Option<Cow<'_, str>>,
+) -> Result<&'t str, EnvelopeError> {
     value.as_deref().ok_or_else(|| EnvelopeError::Missing { place: ENVELOPE.to_owned(), member })
 }
 
@@ -204,14 +235,20 @@ mod tests {
     /// A flattened envelope for a P-256 key, as JSON to change.
     fn flattened(key: &RecipientPrivateKey) -> Value {
         let data_key = DataKey::from_bytes([7; 32]);
-        let envelope = Envelope::seal(&data_key, SealAlgorithm::Aes256GcmHkdf1Mb, &[key.public()], None).unwrap();
+        let envelope =
+            Envelope::seal(&data_key, SealAlgorithm::Aes256GcmHkdf1Mb, &[key.public()], None)
+                .unwrap();
         envelope.for_one(key.kid()).unwrap()
     }
 
     fn general(flattened: &Value) -> Value {
-        let entry = json!({ "header": flattened["header"], "encrypted_key": flattened["encrypted_key"] });
+        let entry =
+            json!({ "header": flattened["header"], "encrypted_key": flattened["encrypted_key"] });
         let mut general = flattened.clone();
-        general.as_object_mut().unwrap().retain(|name, _| name != "header" && name != "encrypted_key");
+        general
+            .as_object_mut()
+            .unwrap()
+            .retain(|name, _| name != "header" && name != "encrypted_key");
         general["recipients"] = json!([entry]);
         general
     }
@@ -236,11 +273,16 @@ mod tests {
             change(&mut changed["header"]);
             check(&changed, expected);
         };
-        for alg in ["dir", "none", "RSA1_5", "RSA-OAEP", "ECDH-ES", "A256KW", "PBES2-HS512+A256KW"] {
-            let expected = EnvelopeError::UnsupportedAlg { place: at("recipient 0"), alg: alg.to_owned() };
+        for alg in ["dir", "none", "RSA1_5", "RSA-OAEP", "ECDH-ES", "A256KW", "PBES2-HS512+A256KW"]
+        {
+            let expected =
+                EnvelopeError::UnsupportedAlg { place: at("recipient 0"), alg: alg.to_owned() };
             header(&|h| h["alg"] = json!(alg), expected);
         }
-        header(&|h| h["crit"] = json!(["exp"]), EnvelopeError::UnsupportedFeature { member: "crit" });
+        header(
+            &|h| h["crit"] = json!(["exp"]),
+            EnvelopeError::UnsupportedFeature { member: "crit" },
+        );
         header(&|h| h["crit"] = Value::Null, EnvelopeError::UnsupportedFeature { member: "crit" });
         header(&|h| h["zip"] = json!("DEF"), EnvelopeError::UnsupportedFeature { member: "zip" });
         header(&|h| h["enc"] = json!("A256GCM"), repeated("enc"));
@@ -280,18 +322,28 @@ mod tests {
         };
         let place = || at("the protected header");
         protected(r#"{"enc":"A128GCM"}"#, EnvelopeError::UnsupportedEnc { enc: at("A128GCM") });
-        protected(r#"{"enc":"A256GCM","cty":"JWT"}"#, EnvelopeError::UnsupportedCty { cty: at("JWT") });
+        protected(
+            r#"{"enc":"A256GCM","cty":"JWT"}"#,
+            EnvelopeError::UnsupportedCty { cty: at("JWT") },
+        );
         protected("{}", EnvelopeError::Missing { place: at("recipient 0"), member: "enc" });
-        protected(r#"{"enc":"A256GCM","zip":"DEF"}"#, EnvelopeError::UnsupportedFeature { member: "zip" });
+        protected(
+            r#"{"enc":"A256GCM","zip":"DEF"}"#,
+            EnvelopeError::UnsupportedFeature { member: "zip" },
+        );
         protected(r#"{"enc":"A256GCM","alg":"RSA1_5"}"#, repeated("alg"));
         let member = at("enc");
-        protected(r#"{"enc":"A256GCM","enc":"x"}"#, EnvelopeError::DuplicateMember { place: place(), member });
+        protected(
+            r#"{"enc":"A256GCM","enc":"x"}"#,
+            EnvelopeError::DuplicateMember { place: place(), member },
+        );
         protected("[]", EnvelopeError::BadJson { place: place(), line: 1, column: 0 });
         protected("\u{1}", EnvelopeError::BadJson { place: place(), line: 1, column: 1 });
 
         let mut changed = flat.clone();
         changed["unprotected"] = json!({ "cty": "jwk+json" });
-        let expected = EnvelopeError::RepeatedHeader { place: at("the shared header"), member: at("cty") };
+        let expected =
+            EnvelopeError::RepeatedHeader { place: at("the shared header"), member: at("cty") };
         check(&changed, expected);
         changed["unprotected"] = json!({ "kid": "x" });
         check(&changed, repeated("kid"));
@@ -313,7 +365,9 @@ mod tests {
                 check(&changed, bad(ENVELOPE, member));
             }
         }
-        for (member, value) in [("iv", "AAAA"), ("tag", "AAAA"), ("iv", ""), ("aad", "?"), ("protected", "?")] {
+        for (member, value) in
+            [("iv", "AAAA"), ("tag", "AAAA"), ("iv", ""), ("aad", "?"), ("protected", "?")]
+        {
             let mut changed = flat.clone();
             changed[member] = json!(value);
             check(&changed, bad(ENVELOPE, member));
@@ -322,7 +376,10 @@ mod tests {
         changed["encrypted_key"] = json!(encode(&[0; 48]));
         check(&changed, bad("recipient 0", "encrypted_key"));
         changed["encrypted_key"] = Value::Null;
-        check(&changed, EnvelopeError::Missing { place: at("recipient 0"), member: "encrypted_key" });
+        check(
+            &changed,
+            EnvelopeError::Missing { place: at("recipient 0"), member: "encrypted_key" },
+        );
         let mut changed = general.clone();
         changed["header"] = json!({});
         check(&changed, EnvelopeError::MixedSerialization);
@@ -339,9 +396,15 @@ mod tests {
         let duplicate = EnvelopeError::DuplicateMember { place: at(ENVELOPE), member: at("iv") };
         assert_eq!(Envelope::parse(br#"{"iv":"A","iv":"B"}"#).unwrap_err(), duplicate);
         let nested = EnvelopeError::DuplicateMember { place: at(ENVELOPE), member: at("alg") };
-        assert_eq!(Envelope::parse(br#"{"recipients":[{"header":{"alg":1,"alg":2}}]}"#).unwrap_err(), nested);
+        assert_eq!(
+            Envelope::parse(br#"{"recipients":[{"header":{"alg":1,"alg":2}}]}"#).unwrap_err(),
+            nested
+        );
         let large = vec![b' '; Envelope::MAX_SIZE + 1];
-        assert_eq!(Envelope::parse(&large).unwrap_err(), EnvelopeError::TooLarge { max_bytes: Envelope::MAX_SIZE });
+        assert_eq!(
+            Envelope::parse(&large).unwrap_err(),
+            EnvelopeError::TooLarge { max_bytes: Envelope::MAX_SIZE }
+        );
         let json = |column| EnvelopeError::BadJson { place: at(ENVELOPE), line: 1, column };
         assert_eq!(Envelope::parse(b"{").unwrap_err(), json(1));
         assert_eq!(Envelope::parse(br#"{"iv":7}"#).unwrap_err(), json(7));
@@ -358,7 +421,15 @@ mod tests {
     fn every_change_of_a_field_is_noticed() {
         let key = snakeoil::p256();
         let flat = flattened(&key);
-        for pointer in ["/ciphertext", "/encrypted_key", "/iv", "/protected", "/tag", "/header/kid", "/header/epk/x"] {
+        for pointer in [
+            "/ciphertext",
+            "/encrypted_key",
+            "/iv",
+            "/protected",
+            "/tag",
+            "/header/kid",
+            "/header/epk/x",
+        ] {
             let text = flat.pointer(pointer).unwrap().as_str().unwrap();
             for index in 0..text.len() {
                 let mut changed = flat.clone();
@@ -368,7 +439,8 @@ mod tests {
                 *changed.pointer_mut(pointer).unwrap() = json!(other);
                 let opened = parse_json(&changed).and_then(|envelope| envelope.open(&key));
                 // A kid that has lost its form is no name of a key, so the entry is tried.
-                let harmless = pointer == "/header/kid" && other.parse::<crate::envelope::key::Kid>().is_err();
+                let harmless =
+                    pointer == "/header/kid" && other.parse::<crate::envelope::key::Kid>().is_err();
                 assert_eq!(opened.is_ok(), harmless, "{pointer} at {index}");
             }
         }

@@ -1,5 +1,5 @@
-//! The JSON serializations (RFC 7516 section 7.2). Members are in lexicographic order, so the same envelope always
-//! gives the same bytes.
+//! The JSON serializations (RFC 7516 section 7.2). Members are in lexicographic order, so the same
+//! envelope always gives the same bytes.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,14 +10,20 @@ use crate::envelope::key::{encode, p256_jwk};
 
 impl Envelope {
     pub(super) fn general(&self, entries: &[&Entry]) -> String {
-        let recipients = entries.iter().map(|entry| Recipient::of(entry, &self.protected)).collect();
-        let text = serde_json::to_string(&Json { recipients: Some(recipients), ..Json::common(self) });
+        let recipients =
+            entries.iter().map(|entry| Recipient::of(entry, &self.protected)).collect();
+        let text =
+            serde_json::to_string(&Json { recipients: Some(recipients), ..Json::common(self) });
         text.expect("strings and objects with string keys are JSON")
     }
 
     pub(super) fn flattened(&self, entry: &Entry) -> Value {
         let Recipient { encrypted_key, header } = Recipient::of(entry, &self.protected);
-        let value = serde_json::to_value(Json { encrypted_key: Some(encrypted_key), header, ..Json::common(self) });
+        let value = serde_json::to_value(Json {
+            encrypted_key: Some(encrypted_key),
+            header,
+            ..Json::common(self)
+        });
         value.expect("strings and objects with string keys are JSON")
     }
 }

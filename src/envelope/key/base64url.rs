@@ -9,8 +9,8 @@ pub(in crate::envelope) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Appends the encoding of secret bytes to `text`, whose capacity **must** suffice: a `String` that grows leaves its
-/// old buffer behind, not zeroized.
+/// Appends the encoding of secret bytes to `text`, whose capacity **must** suffice: a `String` that
+/// grows leaves its old buffer behind, not zeroized.
 pub(in crate::envelope) fn push_encoded(text: &mut Zeroizing<String>, secret: &[u8]) {
     debug_assert!(text.capacity() - text.len() >= secret.len().div_ceil(3) * 4);
     URL_SAFE_NO_PAD.encode_string(secret, text);

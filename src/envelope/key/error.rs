@@ -15,7 +15,9 @@ pub enum KeyError {
         max_bytes: usize,
     },
     /// Neither PEM nor a JSON object.
-    #[error("neither PEM nor a JWK: send a file that starts with `-----BEGIN PUBLIC KEY-----`, or a JWK object")]
+    #[error(
+        "neither PEM nor a JWK: send a file that starts with `-----BEGIN PUBLIC KEY-----`, or a JWK object"
+    )]
     NotAKey,
     /// A private key where a public key belongs.
     #[error(
@@ -27,19 +29,27 @@ pub enum KeyError {
     #[error("this is a public key: opening needs the private half")]
     PublicKey,
     /// A private key under a passphrase.
-    #[error("the private key is encrypted: decrypt it first (`openssl pkey -in KEY.pem -out PLAIN.pem`)")]
+    #[error(
+        "the private key is encrypted: decrypt it first (`openssl pkey -in KEY.pem -out PLAIN.pem`)"
+    )]
     EncryptedPrivateKey,
     /// A symmetric key.
-    #[error("this is a secret (symmetric) key, and it was not stored: recipients are RSA or P-256 public keys")]
+    #[error(
+        "this is a secret (symmetric) key, and it was not stored: recipients are RSA or P-256 public keys"
+    )]
     SymmetricKey,
     /// A certificate where a bare key belongs.
-    #[error("this is a certificate: extract its public key (`openssl x509 -in CERT.pem -pubkey -noout`)")]
+    #[error(
+        "this is a certificate: extract its public key (`openssl x509 -in CERT.pem -pubkey -noout`)"
+    )]
     Certificate,
     /// More than one key.
     #[error("more than one key: send each in its own request")]
     SeveralKeys,
     /// Text before or after the PEM block.
-    #[error("there is text around the PEM block: send the lines from BEGIN to END and nothing else")]
+    #[error(
+        "there is text around the PEM block: send the lines from BEGIN to END and nothing else"
+    )]
     TextAroundPem,
     /// A PEM block of another kind.
     #[error("a PEM block `{label}` is not a key: expected `PUBLIC KEY`")]
@@ -57,7 +67,9 @@ pub enum KeyError {
         expected: &'static str,
     },
     /// A key type that cannot receive.
-    #[error("a key of type {algorithm} cannot be a recipient: use RSA of 2048 to 4096 bits, or EC on P-256")]
+    #[error(
+        "a key of type {algorithm} cannot be a recipient: use RSA of 2048 to 4096 bits, or EC on P-256"
+    )]
     UnsupportedAlgorithm {
         /// The object identifier or JWK `kty`.
         algorithm: String,
@@ -80,7 +92,9 @@ pub enum KeyError {
         curve: String,
     },
     /// A public key that is no point of the curve, or the point at infinity.
-    #[error("the public key is not a point on the curve P-256: it was damaged on the way, or made to attack")]
+    #[error(
+        "the public key is not a point on the curve P-256: it was damaged on the way, or made to attack"
+    )]
     PointNotOnCurve,
     /// An RSA key that is too weak.
     #[error("an RSA key of {bits} bits is too weak: use 2048 to 4096 bits")]
@@ -98,13 +112,17 @@ pub enum KeyError {
     #[error("the RSA modulus is even, so this is not an RSA key: make a new one")]
     RsaModulus,
     /// An RSA exponent that is weak, slow or impossible.
-    #[error("the RSA exponent must be odd and from 3 to 2^33 - 1: make a new key with the usual 65537")]
+    #[error(
+        "the RSA exponent must be odd and from 3 to 2^33 - 1: make a new key with the usual 65537"
+    )]
     RsaExponent,
     /// A key that protects nothing, although it has the form and the size of one.
     #[error(transparent)]
     Weak(#[from] WeakKey),
     /// A JWK that is not well-formed JSON, or has a member of the wrong type.
-    #[error("the JWK is not a JSON object of strings as RFC 7517 has it (line {line}, column {column})")]
+    #[error(
+        "the JWK is not a JSON object of strings as RFC 7517 has it (line {line}, column {column})"
+    )]
     BadJson {
         /// Line of the fault, from 1.
         line: usize,
@@ -124,7 +142,9 @@ pub enum KeyError {
         member: &'static str,
     },
     /// A JWK member that is not base64url, or has the wrong length.
-    #[error("the JWK member `{member}` is not base64url without padding, or not of the right length")]
+    #[error(
+        "the JWK member `{member}` is not base64url without padding, or not of the right length"
+    )]
     BadMember {
         /// The name.
         member: &'static str,

@@ -7,8 +7,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    JsonFault, KeyAlgorithm, KeyError, RecipientKey, RecipientPrivateKey, check_json, decode, decode_array,
-    decode_secret, p256_point, printable,
+    JsonFault, KeyAlgorithm, KeyError, RecipientKey, RecipientPrivateKey, check_json, decode,
+    decode_array, decode_secret, p256_point, printable,
 };
 
 /// Reads a public JWK.
@@ -18,7 +18,8 @@ pub(super) fn parse_public(text: &str) -> Result<RecipientKey, KeyError> {
 
 /// Reads a public JWK that is already parsed.
 pub(super) fn public_from_value(jwk: &Value) -> Result<RecipientKey, KeyError> {
-    let members = Members::deserialize(jwk).map_err(|error| KeyError::from(JsonFault::from(error)))?;
+    let members =
+        Members::deserialize(jwk).map_err(|error| KeyError::from(JsonFault::from(error)))?;
     members.public_only()
 }
 
@@ -29,8 +30,8 @@ pub(super) fn parse_private(text: &str) -> Result<RecipientPrivateKey, KeyError>
 
 /// The members that matter; a key may have others, which RFC 7517 section 4 says to ignore.
 ///
-/// All of them are borrowed, so that a private key is not copied. A value with an escape cannot be borrowed and is
-/// refused: no base64url and no registered name needs one.
+/// All of them are borrowed, so that a private key is not copied. A value with an escape cannot be
+/// borrowed and is refused: no base64url and no registered name needs one.
 #[derive(Deserialize)]
 struct Members<'a> {
     kty: Option<&'a str>,
@@ -73,9 +74,10 @@ impl<'a> Members<'a> {
         self.public()
     }
 
-    /// Refuses a public key that says what it is for, and not that it wraps (RFC 7517 section 4.3). RSA wraps by itself;
-    /// of a point on a curve another key is derived, which then wraps. Web Crypto writes an empty list for such a point,
-    /// since it is the private half that derives there.
+    /// Refuses a public key that says what it is for, and not that it wraps (RFC 7517 section 4.3).
+    /// RSA wraps by itself; of a point on a curve another key is derived, which then wraps. Web
+    /// Crypto writes an empty list for such a point, since it is the private half that derives
+    /// there.
     fn check_operations(&self) -> Result<(), KeyError> {
         let Some(operations) = &self.key_ops else { return Ok(()) };
         let (wanted, expected): (&[&str], _) = match self.kty {
@@ -127,20 +129,29 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Refuses a key that says it is for signatures (RFC 7517 sections 4.2 to 4.4) or for another algorithm.
+    /// Refuses a key that says it is for signatures (RFC 7517 sections 4.2 to 4.4) or for another
+    /// algorithm.
     fn check_purpose(&self, expected: KeyAlgorithm) -> Result<(), KeyError> {
         if let Some(public_use) = self.public_use.filter(|value| *value != "enc") {
-            return Err(KeyError::SigningOnly { mark: format!("use is {}", printable(public_use)) });
+            return Err(KeyError::SigningOnly {
+                mark: format!("use is {}", printable(public_use)),
+            });
         }
         let operations = self.key_ops.as_deref().unwrap_or_default();
-        if let Some(operation) = operations.iter().find(|operation| SIGNING_OPERATIONS.contains(operation)) {
+        if let Some(operation) =
+            operations.iter().find(|operation| SIGNING_OPERATIONS.contains(operation))
+        {
             return Err(KeyError::SigningOnly { mark: format!("key_ops has {operation}") });
         }
         match self.alg {
             None => Ok(()),
             Some(alg) if alg == expected.as_str() => Ok(()),
-            Some(alg) if is_signature(alg) => Err(KeyError::SigningOnly { mark: format!("alg is {}", printable(alg)) }),
-            Some(alg) => Err(KeyError::OtherAlgorithm { alg: printable(alg), expected: expected.as_str() }),
+            Some(alg) if is_signature(alg) => {
+                Err(KeyError::SigningOnly { mark: format!("alg is {}", printable(alg)) })
+            }
+            Some(alg) => {
+                Err(KeyError::OtherAlgorithm { alg: printable(alg), expected: expected.as_str() })
+            }
         }
     }
 
@@ -168,7 +179,9 @@ impl<'a> Members<'a> {
 
     fn private_rsa(&self, public: RecipientKey) -> Result<RecipientPrivateKey, KeyError> {
         if self.oth.is_some() {
-            return Err(KeyError::UnsupportedAlgorithm { algorithm: "RSA with more than two primes".to_owned() });
+            return Err(KeyError::UnsupportedAlgorithm {
+                algorithm: "RSA with more than two primes".to_owned(),
+            });
         }
         let (n, e) = (bytes(self.n, "n")?, bytes(self.e, "e")?);
         let d = secret(self.d, "d")?;
@@ -210,8 +223,11 @@ fn number(big_endian: &[u8]) -> BoxedUint {
 
 /// The signature algorithms of RFC 7518 section 3.1, RFC 8037, RFC 8812 and RFC 9864.
 fn is_signature(alg: &str) -> bool {
-    let mut numbered = ["RS", "PS", "ES", "HS"].into_iter().filter_map(|family| alg.strip_prefix(family));
-    numbered.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) || alg.starts_with("Ed") || alg == "none"
+    let mut numbered =
+        ["RS", "PS", "ES", "HS"].into_iter().filter_map(|family| alg.strip_prefix(family));
+    numbered.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        || alg.starts_with("Ed")
+        || alg == "none"
 }
 
 const SIGNING_OPERATIONS: [&str; 2] = ["sign", "verify"];
@@ -248,12 +264,18 @@ mod tests {
     fn thumbprint_is_that_of_rfc_7638_section_3_1() {
         let key = RecipientKey::from_jwk(&with(rsa(), "kid", "2011-04-29")).unwrap();
         assert_eq!(key.kid().as_str(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-        assert_eq!(key.to_jwk().to_string(), format!(r#"{{"e":"AQAB","kty":"RSA","n":"{RFC_7638_N}"}}"#));
+        assert_eq!(
+            key.to_jwk().to_string(),
+            format!(r#"{{"e":"AQAB","kty":"RSA","n":"{RFC_7638_N}"}}"#)
+        );
         // The same number with a leading zero is the same key.
         let padded = encode(&[&[0], decode(RFC_7638_N).unwrap().as_slice()].concat());
         assert_eq!(RecipientKey::from_jwk(&with(rsa(), "n", padded)).unwrap(), key);
         // The RFC's own example is marked for signatures.
-        check_refused(with(rsa(), "alg", "RS256"), KeyError::SigningOnly { mark: "alg is RS256".to_owned() });
+        check_refused(
+            with(rsa(), "alg", "RS256"),
+            KeyError::SigningOnly { mark: "alg is RS256".to_owned() },
+        );
     }
 
     #[test]
@@ -282,7 +304,10 @@ mod tests {
     fn signing_keys_are_refused() {
         let signing = |mark: &str| KeyError::SigningOnly { mark: mark.to_owned() };
         check_refused(with(ec(), "use", "sig"), signing("use is sig"));
-        check_refused(with(ec(), "key_ops", json!(["deriveKey", "verify"])), signing("key_ops has verify"));
+        check_refused(
+            with(ec(), "key_ops", json!(["deriveKey", "verify"])),
+            signing("key_ops has verify"),
+        );
         check_refused(with(rsa(), "key_ops", json!(["sign"])), signing("key_ops has sign"));
         for alg in ["ES256", "PS256", "RS512", "EdDSA", "Ed25519", "HS256", "none"] {
             check_refused(with(ec(), "alg", alg), signing(&format!("alg is {alg}")));
@@ -294,7 +319,9 @@ mod tests {
     #[test]
     fn keys_that_say_they_do_not_wrap_are_refused() {
         let other = |expected| KeyError::OtherOperations { expected };
-        for operations in [json!([]), json!(["encrypt"]), json!(["decrypt", "unwrapKey"]), json!(["deriveKey"])] {
+        for operations in
+            [json!([]), json!(["encrypt"]), json!(["decrypt", "unwrapKey"]), json!(["deriveKey"])]
+        {
             check_refused(with(rsa(), "key_ops", operations), other("wrapKey"));
         }
         for operations in [json!(["encrypt"]), json!(["unwrapKey"]), json!(["future"])] {
@@ -303,14 +330,20 @@ mod tests {
         for operations in [json!([]), json!(["deriveBits"]), json!(["deriveKey", "deriveBits"])] {
             assert!(RecipientKey::from_jwk(&with(ec(), "key_ops", operations)).is_ok());
         }
-        assert!(RecipientKey::from_jwk(&with(rsa(), "key_ops", json!(["encrypt", "wrapKey"]))).is_ok());
+        assert!(
+            RecipientKey::from_jwk(&with(rsa(), "key_ops", json!(["encrypt", "wrapKey"]))).is_ok()
+        );
     }
 
     #[test]
     fn other_algorithms_and_curves_are_refused() {
-        let other = |alg: &str, expected| KeyError::OtherAlgorithm { alg: alg.to_owned(), expected };
+        let other =
+            |alg: &str, expected| KeyError::OtherAlgorithm { alg: alg.to_owned(), expected };
         check_refused(with(rsa(), "alg", "RSA-OAEP"), other("RSA-OAEP", "RSA-OAEP-256"));
-        check_refused(with(rsa(), "alg", "ECDH-ES+A256KW"), other("ECDH-ES+A256KW", "RSA-OAEP-256"));
+        check_refused(
+            with(rsa(), "alg", "ECDH-ES+A256KW"),
+            other("ECDH-ES+A256KW", "RSA-OAEP-256"),
+        );
         check_refused(with(ec(), "alg", "ECDH-ES"), other("ECDH-ES", "ECDH-ES+A256KW"));
         let curve = |curve: &str| KeyError::OtherCurve { curve: curve.to_owned() };
         check_refused(with(ec(), "crv", "P-384"), curve("P-384"));
@@ -331,7 +364,10 @@ mod tests {
             with(ec(), "x", format!("{}=", ec()["x"].as_str().unwrap())),
             KeyError::BadMember { member: "x" },
         );
-        check_refused(json!({ "kty": "EC", "crv": "P-256" }), KeyError::MissingMember { member: "x" });
+        check_refused(
+            json!({ "kty": "EC", "crv": "P-256" }),
+            KeyError::MissingMember { member: "x" },
+        );
     }
 
     #[test]
@@ -359,7 +395,10 @@ mod tests {
         let check = |text: &str, expected: KeyError| {
             assert_eq!(RecipientKey::parse(text).unwrap_err(), expected, "{text}");
         };
-        check(r#"{"kty":"EC","kty":"RSA"}"#, KeyError::DuplicateMember { member: "kty".to_owned() });
+        check(
+            r#"{"kty":"EC","kty":"RSA"}"#,
+            KeyError::DuplicateMember { member: "kty".to_owned() },
+        );
         check(r#"{"kty":"EC"} x"#, KeyError::BadJson { line: 1, column: 14 });
         check(r#"{"kty":"EC"}{"kty":"EC"}"#, KeyError::BadJson { line: 1, column: 13 });
         check(&json!({ "keys": [ec()] }).to_string(), KeyError::SeveralKeys);
@@ -383,8 +422,10 @@ mod tests {
             with(ec(), "kty", secret.clone()),
             with(ec(), "x", json!({ "d": secret.clone() })),
         ] {
-            let (public, private) =
-                (RecipientKey::parse(&jwk.to_string()), RecipientPrivateKey::parse(&jwk.to_string()));
+            let (public, private) = (
+                RecipientKey::parse(&jwk.to_string()),
+                RecipientPrivateKey::parse(&jwk.to_string()),
+            );
             for error in [public.unwrap_err(), private.unwrap_err()] {
                 assert!(!format!("{error} {error:?}").contains(&secret[..16]), "{error}");
             }
@@ -397,7 +438,10 @@ mod tests {
         let jwk = with(key.public().to_jwk(), "d", encode(&p256_scalar(&key)));
         assert_eq!(RecipientPrivateKey::parse(&jwk.to_string()).unwrap().kid(), key.kid());
         let other = with(ec(), "d", jwk["d"].clone());
-        assert_eq!(RecipientPrivateKey::parse(&other.to_string()).unwrap_err(), KeyError::Inconsistent);
+        assert_eq!(
+            RecipientPrivateKey::parse(&other.to_string()).unwrap_err(),
+            KeyError::Inconsistent
+        );
         assert_eq!(RecipientPrivateKey::parse(&ec().to_string()).unwrap_err(), KeyError::PublicKey);
 
         let key = snakeoil::rsa();
@@ -428,7 +472,8 @@ mod tests {
         use rsa::traits::PrivateKeyParts;
         match key.material() {
             super::super::PrivateMaterial::Rsa(key) => {
-                [key.d(), &key.primes()[0], &key.primes()[1]].map(|number| encode(&number.to_be_bytes()))
+                [key.d(), &key.primes()[0], &key.primes()[1]]
+                    .map(|number| encode(&number.to_be_bytes()))
             }
             super::super::PrivateMaterial::P256(_) => panic!("an RSA key"),
         }

@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use p256::pkcs8::der::Decode;
-use p256::pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, SubjectPublicKeyInfoRef};
+use p256::pkcs8::{
+    AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
+};
 use rsa::pkcs1::{RsaPrivateKeyRef, RsaPublicKeyRef};
 use zeroize::Zeroizing;
 
@@ -59,11 +61,13 @@ impl Block<'_> {
     }
 
     fn decode(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        // Both buffers have their capacity from the start: one that grows leaves secrets in its old place.
+        // Both buffers have their capacity from the start: one that grows leaves secrets in its old
+        // place.
         let mut packed = Zeroizing::new(String::with_capacity(self.body.len()));
         packed.extend(self.body.chars().filter(|c| !c.is_ascii_whitespace()));
         let mut der = Zeroizing::new(vec![0; self.body.len()]);
-        let length = STANDARD.decode_slice(packed.as_bytes(), &mut der).map_err(|_| KeyError::DamagedPem)?;
+        let length =
+            STANDARD.decode_slice(packed.as_bytes(), &mut der).map_err(|_| KeyError::DamagedPem)?;
         der.truncate(length);
         Ok(der)
     }
@@ -92,7 +96,8 @@ fn public_from_spki(der: &[u8]) -> Result<RecipientKey, KeyError> {
         RSA_ENCRYPTION => public_from_pkcs1(bits),
         EC_PUBLIC_KEY => {
             check_curve(&spki.algorithm)?;
-            let point = p256::PublicKey::from_sec1_bytes(bits).map_err(|_| KeyError::PointNotOnCurve)?;
+            let point =
+                p256::PublicKey::from_sec1_bytes(bits).map_err(|_| KeyError::PointNotOnCurve)?;
             Ok(RecipientKey::from_p256(point))
         }
         oid => Err(unsupported(oid)),
@@ -100,20 +105,23 @@ fn public_from_spki(der: &[u8]) -> Result<RecipientKey, KeyError> {
 }
 
 fn public_from_pkcs1(der: &[u8]) -> Result<RecipientKey, KeyError> {
-    let key = RsaPublicKeyRef::from_der(der).map_err(|_| KeyError::DamagedDer { expected: "an RSAPublicKey" })?;
+    let key = RsaPublicKeyRef::from_der(der)
+        .map_err(|_| KeyError::DamagedDer { expected: "an RSAPublicKey" })?;
     RecipientKey::from_rsa_parts(key.modulus.as_bytes(), key.public_exponent.as_bytes())
 }
 
 /// Modulus and exponent in the DER `SubjectPublicKeyInfo` of an RSA key.
 pub(crate) fn rsa_numbers(spki: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let spki = SubjectPublicKeyInfoRef::from_der(spki).ok().filter(|spki| spki.algorithm.oid == RSA_ENCRYPTION)?;
+    let spki = SubjectPublicKeyInfoRef::from_der(spki)
+        .ok()
+        .filter(|spki| spki.algorithm.oid == RSA_ENCRYPTION)?;
     let key = RsaPublicKeyRef::from_der(spki.subject_public_key.as_bytes()?).ok()?;
     Some((key.modulus.as_bytes().to_vec(), key.public_exponent.as_bytes().to_vec()))
 }
 
 fn private_from_pkcs8(der: &[u8]) -> Result<RecipientPrivateKey, KeyError> {
-    let info =
-        PrivateKeyInfoRef::from_der(der).map_err(|_| KeyError::DamagedDer { expected: "a PKCS#8 private key" })?;
+    let info = PrivateKeyInfoRef::from_der(der)
+        .map_err(|_| KeyError::DamagedDer { expected: "a PKCS#8 private key" })?;
     match info.algorithm.oid {
         RSA_ENCRYPTION => private_from_pkcs1(info.private_key.as_bytes()),
         EC_PUBLIC_KEY => {
@@ -125,8 +133,10 @@ fn private_from_pkcs8(der: &[u8]) -> Result<RecipientPrivateKey, KeyError> {
 }
 
 fn private_from_pkcs1(der: &[u8]) -> Result<RecipientPrivateKey, KeyError> {
-    let parts = RsaPrivateKeyRef::from_der(der).map_err(|_| KeyError::DamagedDer { expected: "an RSAPrivateKey" })?;
-    let public = RecipientKey::from_rsa_parts(parts.modulus.as_bytes(), parts.public_exponent.as_bytes())?;
+    let parts = RsaPrivateKeyRef::from_der(der)
+        .map_err(|_| KeyError::DamagedDer { expected: "an RSAPrivateKey" })?;
+    let public =
+        RecipientKey::from_rsa_parts(parts.modulus.as_bytes(), parts.public_exponent.as_bytes())?;
     let key = rsa::RsaPrivateKey::try_from(parts).map_err(|_| KeyError::Inconsistent)?;
     Ok(RecipientPrivateKey::from_checked_rsa(key, public))
 }
@@ -140,7 +150,8 @@ fn private_from_sec1(der: &[u8]) -> Result<RecipientPrivateKey, KeyError> {
 /// Refuses every curve but P-256, by name if it has a known one.
 fn check_curve(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<(), KeyError> {
     let Ok(oid) = algorithm.parameters_oid() else {
-        // CVE-2020-0601: parameters spelled out can describe a curve on which the attacker knows the private key.
+        // CVE-2020-0601: parameters spelled out can describe a curve on which the attacker knows
+        // the private key.
         return Err(KeyError::OtherCurve { curve: "with explicit parameters".to_owned() });
     };
     if oid == P256 {
@@ -175,7 +186,8 @@ const CURVES: [(ObjectIdentifier, &str); 7] = [
 ];
 
 /// Curves that are algorithms of their own (RFC 8410).
-const MONTGOMERY: [(ObjectIdentifier, &str); 2] = [(oid("1.3.101.110"), "X25519"), (oid("1.3.101.111"), "X448")];
+const MONTGOMERY: [(ObjectIdentifier, &str); 2] =
+    [(oid("1.3.101.110"), "X25519"), (oid("1.3.101.111"), "X448")];
 
 const SIGNING: [(ObjectIdentifier, &str); 7] = [
     (oid("1.3.101.112"), "Ed25519"),
@@ -220,16 +232,26 @@ mod tests {
         let PublicMaterial::Rsa(rsa) = key.material() else { panic!("an RSA key") };
         assert_eq!(RecipientKey::parse(&rsa.to_pkcs1_pem(LineEnding::LF).unwrap()).unwrap(), *key);
 
-        let pem = pem("PUBLIC KEY", "MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgADaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY=");
-        assert_eq!(RecipientKey::parse(&pem).unwrap().to_jwk()["x"], "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY");
+        let pem = pem(
+            "PUBLIC KEY",
+            "MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgADaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY=",
+        );
+        assert_eq!(
+            RecipientKey::parse(&pem).unwrap().to_jwk()["x"],
+            "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY"
+        );
     }
 
     #[test]
     fn every_private_block_is_recognised_wherever_it_stands() {
         let public = snakeoil::p256().public().to_public_pem();
-        for label in
-            ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"]
-        {
+        for label in [
+            "PRIVATE KEY",
+            "RSA PRIVATE KEY",
+            "EC PRIVATE KEY",
+            "ENCRYPTED PRIVATE KEY",
+            "OPENSSH PRIVATE KEY",
+        ] {
             check_refused(&pem(label, "!"), KeyError::PrivateKey);
             check_refused(&format!("{public}{}", pem(label, "AAAA")), KeyError::PrivateKey);
         }
@@ -239,7 +261,10 @@ mod tests {
     #[test]
     fn signing_keys_are_refused_by_name() {
         for (hex, name) in [
-            ("302a300506032b65700321009d31433f2fe58ed583eb659f938f78f1ce090aec374795f86600c7674b9c7921", "Ed25519"),
+            (
+                "302a300506032b65700321009d31433f2fe58ed583eb659f938f78f1ce090aec374795f86600c7674b9c7921",
+                "Ed25519",
+            ),
             // The algorithm comes first, so an empty key will do for the others.
             ("300a300506032b6571030100", "Ed448"),
             ("3010300b06092a864886f70d01010a030100", "RSASSA-PSS"),
@@ -287,7 +312,10 @@ mod tests {
         let key = snakeoil::p256().public().to_public_pem();
         let damaged = |expected| KeyError::DamagedDer { expected };
         check_refused(&pem("CERTIFICATE", "AAAA"), KeyError::Certificate);
-        check_refused(&format!("{key}{}", pem("TRUSTED CERTIFICATE", "AAAA")), KeyError::Certificate);
+        check_refused(
+            &format!("{key}{}", pem("TRUSTED CERTIFICATE", "AAAA")),
+            KeyError::Certificate,
+        );
         let label = "CERTIFICATE REQUEST".to_owned();
         check_refused(&pem(&label, "AAAA"), KeyError::UnsupportedPem { label: label.clone() });
         check_refused(&format!("{key}{key}"), KeyError::SeveralKeys);
@@ -300,7 +328,10 @@ mod tests {
         // DER with something behind it.
         let mut longer = STANDARD.decode(P256_BASE64).unwrap();
         longer.push(0);
-        check_refused(&pem("PUBLIC KEY", &STANDARD.encode(longer)), damaged("a SubjectPublicKeyInfo"));
+        check_refused(
+            &pem("PUBLIC KEY", &STANDARD.encode(longer)),
+            damaged("a SubjectPublicKeyInfo"),
+        );
     }
 
     #[test]
@@ -333,8 +364,14 @@ mod tests {
         check(&pem("RSA PRIVATE KEY", old), KeyError::EncryptedPrivateKey);
         let key = snakeoil::p256().to_pkcs8_pem();
         check(&format!("{0}{0}", *key), KeyError::SeveralKeys);
-        check(&pem("PRIVATE KEY", "AAAA"), KeyError::DamagedDer { expected: "a PKCS#8 private key" });
-        check(&pem("EC PRIVATE KEY", "AAAA"), KeyError::DamagedDer { expected: "an ECPrivateKey on P-256" });
+        check(
+            &pem("PRIVATE KEY", "AAAA"),
+            KeyError::DamagedDer { expected: "a PKCS#8 private key" },
+        );
+        check(
+            &pem("EC PRIVATE KEY", "AAAA"),
+            KeyError::DamagedDer { expected: "an ECPrivateKey on P-256" },
+        );
         let label = "OPENSSH PRIVATE KEY".to_owned();
         check(&pem(&label, "AAAA"), KeyError::UnsupportedPem { label: label.clone() });
     }

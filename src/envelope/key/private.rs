@@ -26,7 +26,8 @@ pub(in crate::envelope) enum PrivateMaterial {
 }
 
 impl RecipientPrivateKey {
-    /// Reads one private key: PEM (PKCS#8 `PRIVATE KEY`, PKCS#1 `RSA PRIVATE KEY`, SEC1 `EC PRIVATE KEY`) or a JWK.
+    /// Reads one private key: PEM (PKCS#8 `PRIVATE KEY`, PKCS#1 `RSA PRIVATE KEY`, SEC1 `EC PRIVATE
+    /// KEY`) or a JWK.
     ///
     /// # Errors
     ///
@@ -50,7 +51,8 @@ impl RecipientPrivateKey {
     /// [`KeyError::RsaTooSmall`] or [`KeyError::RsaTooLarge`] outside 2048 to 4096 bits.
     pub fn generate_rsa(bits: usize) -> Result<Self, KeyError> {
         check_rsa_bits(bits)?;
-        let key = rsa::RsaPrivateKey::new(&mut UnwrapErr(SysRng), bits).map_err(|_| KeyError::Inconsistent)?;
+        let key = rsa::RsaPrivateKey::new(&mut UnwrapErr(SysRng), bits)
+            .map_err(|_| KeyError::Inconsistent)?;
         let public = RecipientKey::from_checked_rsa(key.to_public_key());
         Ok(Self::from_checked_rsa(key, public))
     }
@@ -70,7 +72,8 @@ impl RecipientPrivateKey {
         self.public.alg()
     }
 
-    /// The key as PEM (PKCS#8 `PRIVATE KEY`), which **must never** be logged and belongs in a file of mode 0600.
+    /// The key as PEM (PKCS#8 `PRIVATE KEY`), which **must never** be logged and belongs in a file
+    /// of mode 0600.
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
         match &self.material {
             PrivateMaterial::Rsa(key) => key.to_pkcs8_pem(LineEnding::LF),
@@ -108,13 +111,22 @@ mod tests {
     #[test]
     fn debug_shows_only_the_name() {
         let key = snakeoil::p256();
-        assert_eq!(format!("{key:?}"), format!("RecipientPrivateKey {{ kid: Kid(\"{}\"), .. }}", key.kid()));
+        assert_eq!(
+            format!("{key:?}"),
+            format!("RecipientPrivateKey {{ kid: Kid(\"{}\"), .. }}", key.kid())
+        );
     }
 
     #[test]
     fn rsa_of_other_sizes_is_not_made() {
-        assert_eq!(RecipientPrivateKey::generate_rsa(1024).unwrap_err(), KeyError::RsaTooSmall { bits: 1024 });
-        assert_eq!(RecipientPrivateKey::generate_rsa(8192).unwrap_err(), KeyError::RsaTooLarge { bits: 8192 });
+        assert_eq!(
+            RecipientPrivateKey::generate_rsa(1024).unwrap_err(),
+            KeyError::RsaTooSmall { bits: 1024 }
+        );
+        assert_eq!(
+            RecipientPrivateKey::generate_rsa(8192).unwrap_err(),
+            KeyError::RsaTooLarge { bits: 8192 }
+        );
     }
 
     #[test]

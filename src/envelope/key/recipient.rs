@@ -33,15 +33,16 @@ impl RecipientKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] names the rule that the key breaks. A private key, a signing key or a weak key is never accepted.
-    /// For RSA this takes some milliseconds: see [`Self::check_strength`].
+    /// [`KeyError`] names the rule that the key breaks. A private key, a signing key or a weak key
+    /// is never accepted. For RSA this takes some milliseconds: see [`Self::check_strength`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let key = Self::read(text)?;
         key.check_strength()?;
         Ok(key)
     }
 
-    /// The same without [`Self::check_strength`], which **must** follow before anything is sealed for the key.
+    /// The same without [`Self::check_strength`], which **must** follow before anything is sealed
+    /// for the key.
     ///
     /// # Errors
     ///
@@ -53,10 +54,11 @@ impl RecipientKey {
         }
     }
 
-    /// Reads a JWK that is already parsed, such as the one [`Self::to_jwk`] made, without [`Self::check_strength`]: that
-    /// was done when it came in.
+    /// Reads a JWK that is already parsed, such as the one [`Self::to_jwk`] made, without
+    /// [`Self::check_strength`]: that was done when it came in.
     ///
-    /// A [`Value`] has lost duplicate members, so text from outside **must** go through [`Self::parse`].
+    /// A [`Value`] has lost duplicate members, so text from outside **must** go through
+    /// [`Self::parse`].
     ///
     /// # Errors
     ///
@@ -65,8 +67,8 @@ impl RecipientKey {
         jwk::public_from_value(jwk)
     }
 
-    /// Whether the key protects anything: see [`check_rsa`], which takes 6 ms for 2048 bits and 50 ms for 4096. The type
-    /// of a point on P-256 holds all that there is to say of it.
+    /// Whether the key protects anything: see [`check_rsa`], which takes 6 ms for 2048 bits and 50
+    /// ms for 4096. The type of a point on P-256 holds all that there is to say of it.
     ///
     /// # Errors
     ///
@@ -124,21 +126,30 @@ impl RecipientKey {
         {
             return Err(KeyError::RsaExponent);
         }
-        let (n, e) = (BoxedUint::from_be_slice_vartime(modulus), BoxedUint::from_be_slice_vartime(exponent));
+        let (n, e) =
+            (BoxedUint::from_be_slice_vartime(modulus), BoxedUint::from_be_slice_vartime(exponent));
         Ok(Self::from_checked_rsa(RsaPublicKey::new(n, e).map_err(|_| KeyError::RsaModulus)?))
     }
 
     /// Takes an RSA key that [`Self::from_rsa_parts`] accepts.
     pub(super) fn from_checked_rsa(key: RsaPublicKey) -> Self {
         // RFC 7638 section 3.2: the required members in lexicographic order, without white space.
-        let canonical = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(&key.e_bytes()), encode(&key.n_bytes()));
-        Self { kid: Kid::of_canonical_jwk(&canonical), material: PublicMaterial::Rsa(Box::new(key)) }
+        let canonical = format!(
+            r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
+            encode(&key.e_bytes()),
+            encode(&key.n_bytes())
+        );
+        Self {
+            kid: Kid::of_canonical_jwk(&canonical),
+            material: PublicMaterial::Rsa(Box::new(key)),
+        }
     }
 
     /// Takes a point, whose type holds that it is on the curve and not at infinity.
     pub(super) fn from_p256(point: p256::PublicKey) -> Self {
         let (x, y) = coordinates(&point);
-        let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(&x), encode(&y));
+        let canonical =
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(&x), encode(&y));
         Self { kid: Kid::of_canonical_jwk(&canonical), material: PublicMaterial::P256(point) }
     }
 

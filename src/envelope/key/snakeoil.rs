@@ -6,7 +6,8 @@ use super::RecipientPrivateKey;
 
 /// An RSA key of 2048 bits; making one takes long enough to share it.
 pub(in crate::envelope) fn rsa() -> &'static RecipientPrivateKey {
-    static KEY: LazyLock<RecipientPrivateKey> = LazyLock::new(|| RecipientPrivateKey::generate_rsa(2048).unwrap());
+    static KEY: LazyLock<RecipientPrivateKey> =
+        LazyLock::new(|| RecipientPrivateKey::generate_rsa(2048).unwrap());
     &KEY
 }
 

@@ -1,7 +1,8 @@
-//! What a value may be, by the name that it has in queries, paths and bodies: the rules of `model`, for whoever generates
-//! a client or sends requests by the document.
+//! What a value may be, by the name that it has in queries, paths and bodies: the rules of `model`,
+//! for whoever generates a client or sends requests by the document.
 //!
-//! A name means one thing wherever it appears, so that a new route has its rules without saying them again.
+//! A name means one thing wherever it appears, so that a new route has its rules without saying
+//! them again.
 
 use serde_json::{Map, Value, json};
 
@@ -35,25 +36,35 @@ fn rule(name: &str) -> Value {
         "serial" | "ecu_serial" | "take_ecus" => json!({ "pattern": ID, "examples": ["gw-0001"] }),
         "kid" | "recipient" => json!({ "pattern": "^[A-Za-z0-9_-]{43}$" }),
         "id" => json!({ "pattern": "^[0-9a-f]{24}$" }),
-        "hardware_id" | "hardware_ids" => json!({ "pattern": "^[!-~]{1,64}$", "examples": ["gw-mk3"] }),
+        "hardware_id" | "hardware_ids" => {
+            json!({ "pattern": "^[!-~]{1,64}$", "examples": ["gw-mk3"] })
+        }
         "version" => json!({ "pattern": "^[!-~]{1,128}$", "examples": ["4.2.0"] }),
         "name" => json!({ "pattern": "^[ -~]{1,128}$" }),
         "release_counter" => json!({ "minimum": 0, "maximum": MAX_SAFE_INTEGER, "examples": [42] }),
         "target_format" => json!({ "enum": ["BINARY", "OSTREE"] }),
         "algorithm" => json!({ "enum": ["AES256_GCM_HKDF_1MB", "AES256_GCM_HKDF_4KB"] }),
-        "requires" | "conflicts" => json!({ "pattern": "^[!-;?-~]{1,128}((>=|<=|<|>|=)[0-9]{1,15})?$" }),
+        "requires" | "conflicts" => {
+            json!({ "pattern": "^[!-;?-~]{1,128}((>=|<=|<|>|=)[0-9]{1,15})?$" })
+        }
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),
         "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
         "silent_since" | "since" => json!({ "format": "date-time" }),
         "Repr-Digest" => json!({ "pattern": "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$" }),
-        "If-Match" | "If-None-Match" => json!({ "pattern": "^([*]|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$" }),
+        "If-Match" | "If-None-Match" => {
+            json!({ "pattern": "^([*]|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$" })
+        }
         "reason" | "rollback_reason" => json!({ "pattern": "[!-~]", "maxLength": 500 }),
         "expires_in_seconds" => json!({ "minimum": 1, "maximum": 30 * 24 * 60 * 60 }),
         "token_sha256" | "sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
         "attacks" => json!({ "enum": Suspicion::all().map(Suspicion::as_str).collect::<Vec<_>>() }),
         "role" => json!({ "enum": ["primary", "secondary"] }),
-        "public_key" | "signing_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }] }),
-        "encryption_key" => json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }] }),
+        "public_key" | "signing_key" => {
+            json!({ "oneOf": [{ "type": "string" }, { "type": "object" }] })
+        }
+        "encryption_key" => {
+            json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }] })
+        }
         _ => Value::Null,
     }
 }

@@ -34,11 +34,13 @@ pub fn check_ed25519(key: &[u8; 32]) -> Result<(), WeakKey> {
 }
 
 /// 2^255 - 19.
-static P: LazyLock<U256> =
-    LazyLock::new(|| U256::from_be_hex("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed"));
+static P: LazyLock<U256> = LazyLock::new(|| {
+    U256::from_be_hex("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed")
+});
 
-static FIELD: LazyLock<FixedMontyParams<{ U256::LIMBS }>> =
-    LazyLock::new(|| FixedMontyParams::new_vartime(Odd::new(*P).into_option().expect("the field's prime is odd")));
+static FIELD: LazyLock<FixedMontyParams<{ U256::LIMBS }>> = LazyLock::new(|| {
+    FixedMontyParams::new_vartime(Odd::new(*P).into_option().expect("the field's prime is odd"))
+});
 
 /// -121665/121666.
 static D: LazyLock<FixedMontyForm<{ U256::LIMBS }>> = LazyLock::new(|| {
@@ -48,7 +50,8 @@ static D: LazyLock<FixedMontyForm<{ U256::LIMBS }>> = LazyLock::new(|| {
 
 /// The y of the points of order 1, 2, 4 and 8.
 static SMALL_ORDER: LazyLock<[U256; 5]> = LazyLock::new(|| {
-    let eighth = U256::from_be_hex("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826");
+    let eighth =
+        U256::from_be_hex("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826");
     [U256::ONE, P.wrapping_sub(&U256::ONE), U256::ZERO, eighth, P.wrapping_sub(&eighth)]
 });
 

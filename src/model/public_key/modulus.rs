@@ -1,8 +1,8 @@
 //! RSA moduli that anybody factors.
 //!
-//! What a modulus is tested for is what a stranger would try first, in bounded time: trial division, Fermat's method,
-//! powers, ROCA's fingerprint, and whether it is composite at all. A modulus that passes is not proven to be good: nobody
-//! but its owner can do that.
+//! What a modulus is tested for is what a stranger would try first, in bounded time: trial
+//! division, Fermat's method, powers, ROCA's fingerprint, and whether it is composite at all. A
+//! modulus that passes is not proven to be good: nobody but its owner can do that.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,11 @@ use crypto_primes::hazmat::MillerRabin;
 
 use super::WeakKey;
 
-/// Checks an RSA public key, given as unsigned big-endian numbers. The size of the modulus is the caller's to judge.
+/// Checks an RSA public key, given as unsigned big-endian numbers. The size of the modulus is the
+/// caller's to judge.
 ///
-/// It takes milliseconds, nearly all of them for the test that the modulus is composite, which comes last.
+/// It takes milliseconds, nearly all of them for the test that the modulus is composite, which
+/// comes last.
 ///
 /// # Errors
 ///
@@ -34,7 +36,8 @@ pub fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<(), WeakKey> {
     if has_close_primes(&n, &root) {
         return Err(WeakKey::ClosePrimes);
     }
-    // To the base 2 a modulus of two good primes passes once in far more keys than there will ever be.
+    // To the base 2 a modulus of two good primes passes once in far more keys than there will ever
+    // be.
     let odd = Odd::new(n).into_option().ok_or(WeakKey::SmallFactor { factor: 2 })?;
     match MillerRabin::new(odd).test_base_two().is_probably_prime() {
         true => Err(WeakKey::Prime),
@@ -63,10 +66,12 @@ fn small_factor(n: &BoxedUint) -> Option<u32> {
     })
 }
 
-/// Whether `n` is a power of a number, with an odd exponent. A square is one root away and has been looked for.
+/// Whether `n` is a power of a number, with an odd exponent. A square is one root away and has been
+/// looked for.
 ///
-/// A k-th power is one modulo each prime q, too, and if k divides q - 1, that is true of one number in k only. After as
-/// many primes as it takes for that to happen by chance once in 2^80 keys, `n` is a power.
+/// A k-th power is one modulo each prime q, too, and if k divides q - 1, that is true of one number
+/// in k only. After as many primes as it takes for that to happen by chance once in 2^80 keys, `n`
+/// is a power.
 fn is_odd_power(n: &BoxedUint) -> bool {
     // With all factors over 2^16, the exponent is at most a 16th of the length.
     let longest = n.bits_vartime() / 16;
@@ -87,12 +92,13 @@ fn is_odd_power(n: &BoxedUint) -> bool {
     })
 }
 
-/// Fermat's method: with n = a² - b², the primes are a ± b, and if they are close together, a is just above the root.
+/// Fermat's method: with n = a² - b², the primes are a ± b, and if they are close together, a is
+/// just above the root.
 ///
-/// The primes of keys that were broken so (CVE-2022-26320) took fewer than 20 rounds. With as many rounds as here, primes
-/// of 1024 bits are found if they agree in their upper 500 bits; for those of a sound generator the chance of that is
-/// 2^-500. Numbers that are no square modulo some small prime are passed over without a long division, so that a round
-/// costs some nanoseconds.
+/// The primes of keys that were broken so (CVE-2022-26320) took fewer than 20 rounds. With as many
+/// rounds as here, primes of 1024 bits are found if they agree in their upper 500 bits; for those
+/// of a sound generator the chance of that is 2^-500. Numbers that are no square modulo some small
+/// prime are passed over without a long division, so that a round costs some nanoseconds.
 fn has_close_primes(n: &BoxedUint, root: &BoxedUint) -> bool {
     struct Sieve {
         modulus: u32,
@@ -119,8 +125,9 @@ fn has_close_primes(n: &BoxedUint, root: &BoxedUint) -> bool {
     })
 }
 
-/// Whether `n` looks as if its primes were `k · M + (65537^a mod M)` with a product M of small primes: then it is a power
-/// of 65537 modulo each of them. Nemec and others, "The Return of Coppersmith's Attack", 2017, section 2.
+/// Whether `n` looks as if its primes were `k · M + (65537^a mod M)` with a product M of small
+/// primes: then it is a power of 65537 modulo each of them. Nemec and others, "The Return of
+/// Coppersmith's Attack", 2017, section 2.
 ///
 /// Of sound moduli one in 2^28 looks so by chance, and is refused.
 fn has_roca_fingerprint(n: &BoxedUint) -> bool {
@@ -152,7 +159,8 @@ fn power(base: u32, exponent: u32, modulus: u32) -> u32 {
     u32::try_from(result).expect("a rest is less than what it is divided by")
 }
 
-/// All primes below 2^16: the largest table for which trial division costs less than a tenth of the whole check.
+/// All primes below 2^16: the largest table for which trial division costs less than a tenth of the
+/// whole check.
 static PRIMES: LazyLock<Vec<u32>> = LazyLock::new(|| {
     let mut is_prime = vec![true; 1 << 16];
     (2..is_prime.len() as u32)
@@ -187,10 +195,12 @@ const FERMAT_ROUNDS: u32 = 1 << 16;
 const CHANCE: f64 = 1e-24; // 2^-80
 
 /// Half of all numbers are squares modulo a prime. After these, one in 10^8 is left that is none.
-const SIEVES: [u32; 23] = [64, 63, 65, 11, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97];
+const SIEVES: [u32; 23] =
+    [64, 63, 65, 11, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97];
 
 /// Those of the public discriminator modulo which not every number is a power of 65537.
-const ROCA_PRIMES: [u32; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+const ROCA_PRIMES: [u32; 17] =
+    [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
 
 #[cfg(test)]
 #[path = "modulus_tests.rs"]

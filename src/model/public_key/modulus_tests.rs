@@ -37,7 +37,11 @@ fn good_moduli_pass_whatever_their_size() {
 
 #[test]
 fn small_factors_are_found_up_to_the_last() {
-    assert_eq!(check_rsa(&[0xff; 256], &[1, 0, 1]), Err(WeakKey::SmallFactor { factor: 3 }), "all ones");
+    assert_eq!(
+        check_rsa(&[0xff; 256], &[1, 0, 1]),
+        Err(WeakKey::SmallFactor { factor: 3 }),
+        "all ones"
+    );
     for factor in [2_u32, 3, 257, 65521] {
         let n = product(&[&BoxedUint::from(u64::from(factor)), &prime(2040)]);
         assert_eq!(check(&n), Err(WeakKey::SmallFactor { factor }));
@@ -47,7 +51,9 @@ fn small_factors_are_found_up_to_the_last() {
 
 #[test]
 fn powers_are_found_whatever_the_exponent() {
-    for (bits, exponent) in [(1024, 2), (683, 3), (512, 4), (410, 5), (293, 7), (120, 17), (33, 61), (17, 127)] {
+    for (bits, exponent) in
+        [(1024, 2), (683, 3), (512, 4), (410, 5), (293, 7), (120, 17), (33, 61), (17, 127)]
+    {
         let p = prime(bits);
         assert_eq!(check(&product(&vec![&p; exponent])), Err(WeakKey::Power), "{exponent}");
     }
@@ -80,7 +86,9 @@ fn the_fingerprint_of_roca_is_found() {
     let roca_prime = || loop {
         let mut power = BoxedUint::from(65537_u64);
         for _ in 0..rand::random::<u8>() {
-            power = power.concatenating_mul(BoxedUint::from(65537_u64)).rem_vartime(&NonZero::new(m.clone()).unwrap());
+            power = power
+                .concatenating_mul(BoxedUint::from(65537_u64))
+                .rem_vartime(&NonZero::new(m.clone()).unwrap());
         }
         let k = BoxedUint::from(rand::random::<u64>() >> 16 | 1);
         let candidate = m.concatenating_mul(&k).concatenating_add(&power);

@@ -9,7 +9,8 @@ fn connections(change: impl FnOnce(&mut Bounds)) -> Arc<Connections> {
         response: Duration::from_millis(20),
         linger: Duration::from_millis(20),
     };
-    let mut bounds = Bounds { total: 8, per_address: 8, handshakes: 4, proxies: Vec::new(), patience };
+    let mut bounds =
+        Bounds { total: 8, per_address: 8, handshakes: 4, proxies: Vec::new(), patience };
     change(&mut bounds);
     Connections::new(bounds, Arc::new(Metrics::new("test")))
 }
@@ -49,7 +50,8 @@ fn whoever_has_waited_longest_for_its_client_makes_room() {
 #[test]
 fn where_all_are_busy_nobody_is_let_in() {
     let connections = connections(|_| ());
-    let admitted: Vec<_> = (0..8).map(|_| connections.admit(ip("192.0.2.1"), Kind::Plain).unwrap()).collect();
+    let admitted: Vec<_> =
+        (0..8).map(|_| connections.admit(ip("192.0.2.1"), Kind::Plain).unwrap()).collect();
     admitted.iter().for_each(|admitted| admitted.watch().begin_request());
     assert!(connections.admit(ip("192.0.2.2"), Kind::Plain).is_none());
     assert!(!admitted.iter().any(is_ended));
@@ -72,16 +74,19 @@ fn an_address_makes_room_among_its_own() {
     let third = connections.admit(ip("2001:db8:1::3"), Kind::Plain).unwrap();
     assert!(is_ended(&first), "one client has a whole /64");
     assert!(!is_ended(&second) && !is_ended(&third) && !is_ended(&other));
-    let behind_proxy: Vec<_> = (0..4).map(|_| connections.admit(ip("::ffff:10.0.0.1"), Kind::Plain).unwrap()).collect();
+    let behind_proxy: Vec<_> =
+        (0..4).map(|_| connections.admit(ip("::ffff:10.0.0.1"), Kind::Plain).unwrap()).collect();
     assert!(!behind_proxy.iter().any(is_ended));
 }
 
 #[test]
 fn handshakes_make_room_among_themselves() {
     let connections = connections(|_| ());
-    let plain: Vec<_> = (0..4).map(|_| connections.admit(ip("192.0.2.1"), Kind::Plain).unwrap()).collect();
+    let plain: Vec<_> =
+        (0..4).map(|_| connections.admit(ip("192.0.2.1"), Kind::Plain).unwrap()).collect();
     pause();
-    let silent: Vec<_> = (0..4).map(|_| connections.admit(ip("192.0.2.2"), Kind::Tls).unwrap()).collect();
+    let silent: Vec<_> =
+        (0..4).map(|_| connections.admit(ip("192.0.2.2"), Kind::Tls).unwrap()).collect();
     pause();
     let next = connections.admit(ip("192.0.2.3"), Kind::Tls).unwrap();
     assert!(!plain.iter().any(is_ended), "the other port is not their budget");
@@ -93,7 +98,8 @@ fn handshakes_make_room_among_themselves() {
 fn what_takes_too_long_is_ended_and_drops_are_no_progress() {
     let connections = connections(|_| ());
     let admit = || connections.admit(ip("192.0.2.1"), Kind::Plain).unwrap();
-    let (head, idle, busy, dripping, flowing, reader) = (admit(), admit(), admit(), admit(), admit(), admit());
+    let (head, idle, busy, dripping, flowing, reader) =
+        (admit(), admit(), admit(), admit(), admit(), admit());
     for admitted in [&idle, &busy, &dripping, &flowing, &reader] {
         admitted.watch().begin_request();
     }

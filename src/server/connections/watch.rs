@@ -1,4 +1,5 @@
-//! What one connection waits for, written by its own thread and read by whoever looks after all of them.
+//! What one connection waits for, written by its own thread and read by whoever looks after all of
+//! them.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -29,8 +30,15 @@ pub(in crate::server) enum Phase {
 }
 
 impl Phase {
-    pub(in crate::server) const ALL: [Self; 7] =
-        [Self::Handshake, Self::Head, Self::Idle, Self::Serving, Self::Receiving, Self::Sending, Self::Lingering];
+    pub(in crate::server) const ALL: [Self; 7] = [
+        Self::Handshake,
+        Self::Head,
+        Self::Idle,
+        Self::Serving,
+        Self::Receiving,
+        Self::Sending,
+        Self::Lingering,
+    ];
 
     /// For a metric.
     pub(in crate::server) fn label(self) -> &'static str {
@@ -62,8 +70,16 @@ pub(in crate::server) enum Ending {
 }
 
 impl Ending {
-    pub(in crate::server) const ALL: [Self; 8] =
-        [Self::Handshake, Self::Head, Self::Idle, Self::Body, Self::Response, Self::Linger, Self::Shed, Self::Refused];
+    pub(in crate::server) const ALL: [Self; 8] = [
+        Self::Handshake,
+        Self::Head,
+        Self::Idle,
+        Self::Body,
+        Self::Response,
+        Self::Linger,
+        Self::Shed,
+        Self::Refused,
+    ];
 
     /// For a metric.
     pub(in crate::server) fn label(self) -> &'static str {
@@ -86,8 +102,8 @@ pub(in crate::server) struct Watch {
     origin: Instant,
     address: Option<IpAddr>,
     phase: AtomicU8,
-    /// Milliseconds from `origin` to when the phase began; of a body, to when waiting for its next milestone would have
-    /// begun if it had been waited for without a break.
+    /// Milliseconds from `origin` to when the phase began; of a body, to when waiting for its next
+    /// milestone would have begun if it had been waited for without a break.
     since: AtomicU64,
     /// Milliseconds that were waited for the next milestone, before somebody stopped waiting.
     waited: AtomicU64,
@@ -201,8 +217,9 @@ impl Watch {
         }
     }
 
-    /// The socket takes no more of a response for now. Only the kernel knows what of it has arrived, and it says no more
-    /// than that there is room again: so time counts from there, whatever the number of bytes.
+    /// The socket takes no more of a response for now. Only the kernel knows what of it has
+    /// arrived, and it says no more than that there is room again: so time counts from there,
+    /// whatever the number of bytes.
     pub(in crate::server) fn wait_for_room(&self) {
         self.blocked.store(true, Relaxed);
         if matches!(self.phase(), Phase::Serving | Phase::Idle) {
@@ -231,8 +248,8 @@ impl Watch {
         self.unread.store(true, Relaxed);
     }
 
-    /// Whether to wait for the client before the socket is closed: closing one with unread bytes resets the connection,
-    /// and the client may then never see the response (RFC 9112, 9.6).
+    /// Whether to wait for the client before the socket is closed: closing one with unread bytes
+    /// resets the connection, and the client may then never see the response (RFC 9112, 9.6).
     pub(in crate::server) fn must_linger(&self) -> bool {
         self.unread.load(Relaxed) || self.phase() == Phase::Head
     }

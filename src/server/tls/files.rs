@@ -1,4 +1,5 @@
-//! The files that TLS is made from. Each reader fails, and names the file, if it finds nothing of what it looks for.
+//! The files that TLS is made from. Each reader fails, and names the file, if it finds nothing of
+//! what it looks for.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -83,14 +84,19 @@ impl Expiries {
     }
 }
 
-/// By what it is noticed that a file is another one: device, inode, length, and time of the last change.
+/// By what it is noticed that a file is another one: device, inode, length, and time of the last
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<Option<[i128; 5]>>);
 
 impl Fingerprint {
     pub(super) fn of(config: &TlsConfig) -> Self {
-        let paths =
-            [Some(&config.certificate), Some(&config.key), config.client_ca.as_ref(), config.client_crl.as_ref()];
+        let paths = [
+            Some(&config.certificate),
+            Some(&config.key),
+            config.client_ca.as_ref(),
+            config.client_crl.as_ref(),
+        ];
         let one = |path: &PathBuf| {
             let file = fs::metadata(path).ok()?;
             Some([
@@ -110,32 +116,47 @@ pub(super) fn authorities(path: &Path) -> anyhow::Result<(RootCertStore, Timesta
     let (certificates, expires) = certificate_chain(path)?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        roots.add(certificate).with_context(|| format!("failed to use a CA of {}", path.display()))?;
+        roots
+            .add(certificate)
+            .with_context(|| format!("failed to use a CA of {}", path.display()))?;
     }
     Ok((roots, expires))
 }
 
 /// All certificates of a file, and when the first of them expires.
-pub(super) fn certificate_chain(path: &Path) -> anyhow::Result<(Vec<CertificateDer<'static>>, Timestamp)> {
+pub(super) fn certificate_chain(
+    path: &Path,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, Timestamp)> {
     let text = read(path)?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.with_context(|| format!("failed to read certificates from {}", path.display()))?;
-    ensure!(!certificates.is_empty(), "{} holds no PEM `CERTIFICATE`: {}", path.display(), contents(&text));
+    let certificates = certificates
+        .with_context(|| format!("failed to read certificates from {}", path.display()))?;
+    ensure!(
+        !certificates.is_empty(),
+        "{} holds no PEM `CERTIFICATE`: {}",
+        path.display(),
+        contents(&text)
+    );
     let mut expires = Timestamp::MAX;
     for certificate in &certificates {
-        let (_, parsed) = X509Certificate::from_der(certificate)
-            .with_context(|| format!("{} holds something that is no X.509 certificate", path.display()))?;
+        let (_, parsed) = X509Certificate::from_der(certificate).with_context(|| {
+            format!("{} holds something that is no X.509 certificate", path.display())
+        })?;
         expires = expires.min(timestamp(parsed.validity().not_after));
     }
     Ok((certificates, expires))
 }
 
-/// The server's private key. One that others can read is refused, as a role's is; its mode stays as it is, since another
-/// program may share it by a group.
+/// The server's private key. One that others can read is refused, as a role's is; its mode stays as
+/// it is, since another program may share it by a group.
 pub(super) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let exposure = files::check_secret(path, Mend::No).with_context(|| format!("failed to use {}", path.display()))?;
+    let exposure = files::check_secret(path, Mend::No)
+        .with_context(|| format!("failed to use {}", path.display()))?;
     if exposure != Exposure::None {
-        tracing::warn!("{} can be read by a group of this process: `chmod 600` keeps it from that", path.display());
+        tracing::warn!(
+            "{} can be read by a group of this process: `chmod 600` keeps it from that",
+            path.display()
+        );
     }
     let text = zeroize::Zeroizing::new(read(path)?);
     let key = PrivateKeyDer::from_pem_slice(&text);
@@ -156,7 +177,8 @@ pub(super) fn revocation_lists(path: &Path) -> anyhow::Result<RevocationLists> {
         // A block that nobody reads could be the list that matters.
         let is_pure = labels(&bytes).iter().all(|label| label == "X509 CRL");
         ensure!(is_pure, "{path} holds something else than PEM `X509 CRL`: {}", contents(&bytes));
-        let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+        let lists =
+            CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
         lists.with_context(|| format!("failed to read revocation lists from {path}"))?
     } else {
         vec![CertificateRevocationListDer::from(bytes.clone())]
@@ -168,7 +190,9 @@ pub(super) fn revocation_lists(path: &Path) -> anyhow::Result<RevocationLists> {
             bail!("{path} is no revocation list (RFC 5280) in PEM or DER");
         };
         let Some(next) = parsed.next_update() else {
-            bail!("{path} holds a revocation list without nextUpdate, which RFC 5280, 5.1.2.5 requires");
+            bail!(
+                "{path} holds a revocation list without nextUpdate, which RFC 5280, 5.1.2.5 requires"
+            );
         };
         next_update = next_update.min(timestamp(next));
     }
@@ -185,16 +209,26 @@ fn is_pem(bytes: &[u8]) -> bool {
     bytes.windows(BEGIN.len()).any(|window| window == BEGIN)
 }
 
-/// What a file has instead of what was looked for: the labels of its PEM blocks, **never** more of it.
+/// What a file has instead of what was looked for: the labels of its PEM blocks, **never** more of
+/// it.
 fn contents(bytes: &[u8]) -> String {
-    let labels: Vec<_> =
-        labels(bytes).iter().map(|label| format!("`{:.40}`", label.escape_default())).take(5).collect();
-    if labels.is_empty() { "there is no PEM in it".to_owned() } else { format!("there is {} in it", labels.join(", ")) }
+    let labels: Vec<_> = labels(bytes)
+        .iter()
+        .map(|label| format!("`{:.40}`", label.escape_default()))
+        .take(5)
+        .collect();
+    if labels.is_empty() {
+        "there is no PEM in it".to_owned()
+    } else {
+        format!("there is {} in it", labels.join(", "))
+    }
 }
 
 fn labels(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let label = |line: &str| Some(line.strip_prefix("-----BEGIN ")?.trim_end().trim_end_matches('-').to_owned());
+    let label = |line: &str| {
+        Some(line.strip_prefix("-----BEGIN ")?.trim_end().trim_end_matches('-').to_owned())
+    };
     text.lines().filter_map(label).collect()
 }
 

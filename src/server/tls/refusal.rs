@@ -57,17 +57,20 @@ fn reason(error: &io::Error) -> &'static str {
     match error {
         Error::InvalidCertificate(error) => match error {
             CertificateError::Revoked => "certificate_revoked",
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate_expired",
-            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
-                "revocation_list_expired"
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "certificate_expired"
             }
+            CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => "revocation_list_expired",
             CertificateError::UnknownRevocationStatus => "no_revocation_list_of_its_ca",
             CertificateError::UnknownIssuer => "unknown_ca",
             _ => "certificate_bad",
         },
         Error::InvalidMessage(_) => "not_tls",
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => "incompatible",
-        Error::AlertReceived(AlertDescription::CertificateExpired) => "client_finds_our_certificate_expired",
+        Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            "client_finds_our_certificate_expired"
+        }
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "client_does_not_trust_our_certificate"
         }
@@ -111,7 +114,8 @@ mod tests {
         refusals.add("192.0.2.1".parse().unwrap(), &io::Error::other(revoked));
         let text = metrics.render(std::time::SystemTime::now());
         for (reason, count) in [("too_slow", 1), ("certificate_revoked", 1), ("unknown_ca", 0)] {
-            let line = format!("motorcade_tls_handshakes_refused_total{{reason=\"{reason}\"}} {count}\n");
+            let line =
+                format!("motorcade_tls_handshakes_refused_total{{reason=\"{reason}\"}} {count}\n");
             assert!(text.contains(&line), "{text}");
         }
     }

@@ -2,8 +2,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams, IsCa, Issuer,
-    KeyIdMethod, KeyPair, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair, SerialNumber,
+    date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -45,7 +46,11 @@ impl Files {
         fs::write(path("server.pem"), certificate.pem()).unwrap();
         fs::write(path("ca.pem"), certificate.pem()).unwrap();
         fs::write(path("server.key"), key.serialize_pem()).unwrap();
-        fs::set_permissions(path("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(
+            path("server.key"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
         let list = list.signed_by(&Issuer::new(params, key)).unwrap();
         fs::write(path("crl.pem"), list.pem().unwrap()).unwrap();
         Self { folder, config, list, certificate: certificate.der().to_vec() }
@@ -97,7 +102,11 @@ fn a_file_without_what_it_is_for_is_refused_and_named() {
         ("crl.pem", &files.certificate, "is no revocation list"),
         ("crl.pem", certificate.as_bytes(), "there is `CERTIFICATE` in it"),
         ("crl.pem", wrong_label.as_bytes(), "there is `CRL` in it"),
-        ("crl.pem", &format!("{pem}{wrong_label}").into_bytes(), "there is `X509 CRL`, `CRL` in it"),
+        (
+            "crl.pem",
+            &format!("{pem}{wrong_label}").into_bytes(),
+            "there is `X509 CRL`, `CRL` in it",
+        ),
         ("crl.pem", no_end.as_bytes(), "failed to read revocation lists"),
         ("ca.pem", b"", "is empty"),
         ("ca.pem", &files.certificate, "there is no PEM in it"),
@@ -119,10 +128,19 @@ fn a_file_without_what_it_is_for_is_refused_and_named() {
 #[test]
 fn a_key_that_is_shared_by_a_group_stays_so() {
     let files = Files::new();
-    let mode =
-        || std::os::unix::fs::PermissionsExt::mode(&fs::metadata(files.path("server.key")).unwrap().permissions());
-    fs::set_permissions(files.path("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
-    Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test"))).map(drop).unwrap();
+    let mode = || {
+        std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(files.path("server.key")).unwrap().permissions(),
+        )
+    };
+    fs::set_permissions(
+        files.path("server.key"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o640),
+    )
+    .unwrap();
+    Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test")))
+        .map(drop)
+        .unwrap();
     assert_eq!(mode() & 0o777, 0o640);
 }
 
@@ -131,7 +149,11 @@ fn a_key_that_others_can_read_is_refused() {
     let files = Files::new();
     let load = || Tls::load(&files.config, Arc::new(SystemClock), Arc::new(Metrics::new("test")));
     load().map(drop).unwrap();
-    fs::set_permissions(files.path("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o604)).unwrap();
+    fs::set_permissions(
+        files.path("server.key"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o604),
+    )
+    .unwrap();
     let error = format!("{:#}", load().err().unwrap());
     assert!(error.contains("server.key") && error.contains("chmod 600"), "{error}");
 }

@@ -10,8 +10,8 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::model::{Clock, Timestamp};
 
-/// Verifies client certificates as another verifier does, and refuses all of them once the revocation lists are too old
-/// (RFC 5280, 6.3.3): nobody knows then which of them are revoked.
+/// Verifies client certificates as another verifier does, and refuses all of them once the
+/// revocation lists are too old (RFC 5280, 6.3.3): nobody knows then which of them are revoked.
 pub(super) struct Unexpired {
     verifier: Arc<dyn ClientCertVerifier>,
     until: Option<Timestamp>,

@@ -9,7 +9,8 @@ use super::Tls;
 use super::files::Fingerprint;
 
 impl Tls {
-    /// Looks for changed files every few seconds and reads them again; says once a day what expires. Runs for ever.
+    /// Looks for changed files every few seconds and reads them again; says once a day what
+    /// expires. Runs for ever.
     pub(in crate::server) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -18,8 +19,9 @@ impl Tls {
         loop {
             ticks.tick().await;
             let found = Fingerprint::of(&self.config);
-            let was_refused =
-                refused.as_ref().is_some_and(|(files, at)| *files == found && at.elapsed() < RETRY_INTERVAL);
+            let was_refused = refused
+                .as_ref()
+                .is_some_and(|(files, at)| *files == found && at.elapsed() < RETRY_INTERVAL);
             if found != self.read().fingerprint && !was_refused {
                 refused = (!self.reload_and_tell("changed")).then(|| (found, Instant::now()));
             }
@@ -33,10 +35,17 @@ impl Tls {
     /// Reads the files again and logs what came of it; returns whether they are in force.
     pub(in crate::server) fn reload_and_tell(&self, why: &'static str) -> bool {
         match self.reload() {
-            Ok(()) => tracing::info!(why, "TLS files read again; connections that were there end with their request"),
+            Ok(()) => tracing::info!(
+                why,
+                "TLS files read again; connections that were there end with their request"
+            ),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(why, error, "TLS files can't be used; what was read before stays in force");
+                tracing::error!(
+                    why,
+                    error,
+                    "TLS files can't be used; what was read before stays in force"
+                );
                 return false;
             }
         }

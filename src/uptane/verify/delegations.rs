@@ -1,5 +1,6 @@
-//! Delegations (TUF 1.0.34, 4.5), with hardware ids (Uptane 2.1.0, 5.2.3.2) and several roles that must agree (Uptane 2.1.0,
-//! 5.4.4.8) as members that plain TUF does not know, and TAP 15's succinct form.
+//! Delegations (TUF 1.0.34, 4.5), with hardware ids (Uptane 2.1.0, 5.2.3.2) and several roles that
+//! must agree (Uptane 2.1.0, 5.4.4.8) as members that plain TUF does not know, and TAP 15's
+//! succinct form.
 
 use std::collections::BTreeMap;
 
@@ -61,8 +62,13 @@ struct Succinct {
 }
 
 impl Delegations {
-    pub(super) fn from_raw(role: &str, raw: RawDelegations, ids: KeyIds) -> Result<Self, VerifyError> {
-        let malformed = |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+    pub(super) fn from_raw(
+        role: &str,
+        raw: RawDelegations,
+        ids: KeyIds,
+    ) -> Result<Self, VerifyError> {
+        let malformed =
+            |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
         let keys = Keys::parse(role, raw.keys, ids)?;
         let kind = match (raw.roles, raw.succinct_roles) {
             (Some(roles), None) => Kind::Listed(listed(role, roles)?),
@@ -72,7 +78,11 @@ impl Delegations {
                 }
                 let keys = RoleKeys::new(raw.keyids, raw.threshold);
                 keys.check(role, &raw.name_prefix)?;
-                Kind::Succinct(Succinct { keys, bit_length: raw.bit_length, name_prefix: raw.name_prefix })
+                Kind::Succinct(Succinct {
+                    keys,
+                    bit_length: raw.bit_length,
+                    name_prefix: raw.name_prefix,
+                })
             }
             _ => return Err(malformed("`delegations` needs either `roles` or `succinct_roles`")),
         };
@@ -82,9 +92,11 @@ impl Delegations {
     /// What applies to a target on some hardware, first what counts most (FV-18).
     pub(super) fn applying(&self, path: &str, hardware_ids: &[HardwareId]) -> Vec<Delegation> {
         match &self.kind {
-            Kind::Listed(listed) => {
-                listed.iter().filter(|delegation| delegation.applies(path, hardware_ids)).cloned().collect()
-            }
+            Kind::Listed(listed) => listed
+                .iter()
+                .filter(|delegation| delegation.applies(path, hardware_ids))
+                .cloned()
+                .collect(),
             Kind::Succinct(succinct) => vec![succinct.delegation(path)],
         }
     }
@@ -94,7 +106,9 @@ impl Delegations {
         match &self.kind {
             Kind::Listed(listed) => {
                 let mut roles = listed.iter().flat_map(|delegation| &delegation.roles);
-                roles.find(|delegated| delegated.name == role).map(|delegated| delegated.keys.clone())
+                roles
+                    .find(|delegated| delegated.name == role)
+                    .map(|delegated| delegated.keys.clone())
             }
             Kind::Succinct(succinct) => succinct.has(role).then(|| succinct.keys.clone()),
         }
@@ -103,7 +117,9 @@ impl Delegations {
 
 impl Delegation {
     fn applies(&self, path: &str, hardware_ids: &[HardwareId]) -> bool {
-        let covers = |listed: &Vec<String>| hardware_ids.iter().all(|id| listed.iter().any(|own| own == id.as_str()));
+        let covers = |listed: &Vec<String>| {
+            hardware_ids.iter().all(|id| listed.iter().any(|own| own == id.as_str()))
+        };
         let in_scope = match &self.scope {
             Scope::Paths(patterns) => patterns.iter().any(|pattern| path_matches(pattern, path)),
             Scope::HashPrefixes(prefixes) => {
@@ -124,7 +140,13 @@ impl Succinct {
         let bin = u64::from(first) >> (32 - self.bit_length);
         let name = format!("{}-{bin:0width$x}", self.name_prefix, width = self.digits());
         let roles = vec![DelegatedRole { name, keys: self.keys.clone() }];
-        Delegation { scope: Scope::Everything, hardware_ids: None, terminating: true, roles, agreement: 1 }
+        Delegation {
+            scope: Scope::Everything,
+            hardware_ids: None,
+            terminating: true,
+            roles,
+            agreement: 1,
+        }
     }
 
     fn digits(&self) -> usize {
@@ -148,7 +170,8 @@ pub(super) struct RawDelegations {
     succinct_roles: Option<RawSuccinct>,
 }
 
-/// `name`, `keyids` and `threshold` for one role, or `roles` and `min_roles_in_agreement` for several.
+/// `name`, `keyids` and `threshold` for one role, or `roles` and `min_roles_in_agreement` for
+/// several.
 #[derive(Deserialize)]
 struct RawDelegation {
     name: Option<String>,
@@ -179,10 +202,13 @@ struct RawSuccinct {
 }
 
 fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, VerifyError> {
-    let malformed = |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+    let malformed =
+        |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
     let listed = raw.into_iter().map(|raw| delegation(role, raw)).collect::<Result<Vec<_>, _>>()?;
-    let names = || listed.iter().flat_map(|delegation| &delegation.roles).map(|role| role.name.as_str());
-    // A delegated role that is called like a top-level one would be kept, and listed in the snapshot, in its place.
+    let names =
+        || listed.iter().flat_map(|delegation| &delegation.roles).map(|role| role.name.as_str());
+    // A delegated role that is called like a top-level one would be kept, and listed in the
+    // snapshot, in its place.
     if names().any(|name| name.is_empty() || TOP_LEVEL.contains(&name)) {
         return Err(malformed("it delegates to a role without a name of its own"));
     }
@@ -193,11 +219,18 @@ fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, Verify
 }
 
 fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyError> {
-    let malformed = |fault: &str| VerifyError::Malformed { role: within.to_owned(), fault: fault.to_owned() };
+    let malformed =
+        |fault: &str| VerifyError::Malformed { role: within.to_owned(), fault: fault.to_owned() };
     let roles = match (raw.roles, raw.name, raw.keyids, raw.threshold) {
-        (None, Some(name), Some(keyids), Some(threshold)) => vec![RawDelegatedRole { name, keyids, threshold }],
+        (None, Some(name), Some(keyids), Some(threshold)) => {
+            vec![RawDelegatedRole { name, keyids, threshold }]
+        }
         (Some(roles), _, None, None) if !roles.is_empty() => roles,
-        _ => return Err(malformed("a delegation needs a name, key ids and a threshold, or several roles")),
+        _ => {
+            return Err(malformed(
+                "a delegation needs a name, key ids and a threshold, or several roles",
+            ));
+        }
     };
     let agreement = raw.min_roles_in_agreement.unwrap_or(roles.len());
     if agreement == 0 || agreement > roles.len() {
@@ -214,7 +247,13 @@ fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyErro
         Ok(DelegatedRole { name: raw.name, keys })
     };
     let roles = roles.into_iter().map(role).collect::<Result<Vec<_>, VerifyError>>()?;
-    Ok(Delegation { scope, hardware_ids: raw.hardware_ids, terminating: raw.terminating, roles, agreement })
+    Ok(Delegation {
+        scope,
+        hardware_ids: raw.hardware_ids,
+        terminating: raw.terminating,
+        roles,
+        agreement,
+    })
 }
 
 #[cfg(test)]
@@ -223,8 +262,14 @@ mod tests {
 
     #[test]
     fn succinct_bins_have_the_names_of_tap_15() {
-        let succinct = Succinct { keys: RoleKeys::new(vec![], 1), bit_length: 5, name_prefix: "bin".into() };
-        assert!(succinct.has("bin-00") && succinct.has("bin-1f") && !succinct.has("bin-20") && !succinct.has("bin-0"));
+        let succinct =
+            Succinct { keys: RoleKeys::new(vec![], 1), bit_length: 5, name_prefix: "bin".into() };
+        assert!(
+            succinct.has("bin-00")
+                && succinct.has("bin-1f")
+                && !succinct.has("bin-20")
+                && !succinct.has("bin-0")
+        );
         assert!(succinct.has(&succinct.delegation("a/b").roles[0].name));
     }
 }

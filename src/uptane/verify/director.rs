@@ -1,5 +1,5 @@
-//! What Uptane asks beyond TUF: the Director's own rules, and that both repositories say the same of an image (Uptane 2.1.0,
-//! 5.4.4.2 step 10, 5.4.4.6; FV-12 to FV-22).
+//! What Uptane asks beyond TUF: the Director's own rules, and that both repositories say the same
+//! of an image (Uptane 2.1.0, 5.4.4.2 step 10, 5.4.4.6; FV-12 to FV-22).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::VerifyError;
 use super::error::CustomField;
 use super::metadata::{TargetFile, Targets};
-use crate::model::{Candidate, EcuSerial, HardwareId, ReleaseCounter, SealAlgorithm, Sha256Digest, violations};
+use crate::model::{
+    Candidate, EcuSerial, HardwareId, ReleaseCounter, SealAlgorithm, Sha256Digest, violations,
+};
 use crate::uptane::custom::DirectorCustom;
 use crate::uptane::manifest::is_reportable;
 
@@ -37,10 +39,18 @@ pub(super) fn check_targets(
     Ok(())
 }
 
-/// Whom a target is for. The rest of `custom` is read when it is compared, so that what is wrong with it gets its own error.
+/// Whom a target is for. The rest of `custom` is read when it is compared, so that what is wrong
+/// with it gets its own error.
 fn ecu_serials(path: &str, target: &TargetFile) -> Result<Vec<EcuSerial>, VerifyError> {
-    let ecus = target.custom.as_ref().and_then(|custom| custom.get("ecuIdentifiers")).and_then(Value::as_object);
-    let fault = |fault: String| VerifyError::Malformed { role: "targets".into(), fault: format!("{path}: {fault}") };
+    let ecus = target
+        .custom
+        .as_ref()
+        .and_then(|custom| custom.get("ecuIdentifiers"))
+        .and_then(Value::as_object);
+    let fault = |fault: String| VerifyError::Malformed {
+        role: "targets".into(),
+        fault: format!("{path}: {fault}"),
+    };
     let ecus = ecus.ok_or_else(|| fault("it has no ECU identifiers".into()))?;
     ecus.keys().map(|serial| serial.parse().map_err(|error| fault(format!("{error}")))).collect()
 }
@@ -67,17 +77,18 @@ pub struct Assignment {
 pub struct EcuRecord {
     /// Its hardware.
     pub hardware_id: HardwareId,
-    /// The highest release counter that was ever accepted for it, whatever came between: FV-22 compares with previous
-    /// Targets, and an empty Targets file must not make them forgotten.
+    /// The highest release counter that was ever accepted for it, whatever came between: FV-22
+    /// compares with previous Targets, and an empty Targets file must not make them forgotten.
     pub highest_counter: Option<ReleaseCounter>,
 }
 
-/// Reads whom the Director wants to install a target. Nothing is compared with the Image repository yet.
+/// Reads whom the Director wants to install a target. Nothing is compared with the Image repository
+/// yet.
 ///
 /// # Errors
 ///
-/// [`VerifyError::EncryptionDowngrade`] for an image that is not sealed as it should be, [`VerifyError::Malformed`] for a
-/// `custom` that can't be read.
+/// [`VerifyError::EncryptionDowngrade`] for an image that is not sealed as it should be,
+/// [`VerifyError::Malformed`] for a `custom` that can't be read.
 pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, VerifyError> {
     let custom = target.custom.clone().unwrap_or_default();
     // ENC-12, ENC-18: first, since without it the rest can't be read either.
@@ -85,11 +96,15 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
     if sealed.and_then(|alg| alg.parse::<SealAlgorithm>().ok()).is_none() {
         return Err(VerifyError::EncryptionDowngrade { path: path.to_owned() });
     }
-    let fault = |fault: String| VerifyError::Malformed { role: "targets".into(), fault: format!("{path:?}: {fault}") };
+    let fault = |fault: String| VerifyError::Malformed {
+        role: "targets".into(),
+        fault: format!("{path:?}: {fault}"),
+    };
     if !is_reportable(path) {
         return Err(fault("no report could name it".into())); // AT-40
     }
-    let custom: DirectorCustom = serde_json::from_value(custom).map_err(|error| fault(error.to_string()))?;
+    let custom: DirectorCustom =
+        serde_json::from_value(custom).map_err(|error| fault(error.to_string()))?;
     let unknown = || VerifyError::UnknownHash { role: "targets".into() };
     let sha256 = target.hashes.sha256().filter(|_| target.hashes.is_known()).ok_or_else(unknown)?;
     let assign = |(ecu, details): (&EcuSerial, &crate::uptane::custom::EcuCustom)| Assignment {
@@ -103,8 +118,8 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
     Ok(custom.ecu_identifiers.iter().map(assign).collect())
 }
 
-/// Checks one image of the Director's Targets against the Image repository's entry of exactly the same name, and against the
-/// ECU that is to run it.
+/// Checks one image of the Director's Targets against the Image repository's entry of exactly the
+/// same name, and against the ECU that is to run it.
 ///
 /// # Errors
 ///
@@ -164,19 +179,29 @@ fn difference(director: Option<&Value>, image: Option<&Value>) -> Option<CustomF
 /// What runs in the vehicle, by ECU, as far as it is known.
 pub type VehicleImages = BTreeMap<EcuSerial, Vec<Candidate>>;
 
-/// Checks again what the Director should have resolved: that the images fit together and with what is installed (Deployment
-/// Best Practices 8.0.6.1; AT-19). An image that is installed already is not new.
+/// Checks again what the Director should have resolved: that the images fit together and with what
+/// is installed (Deployment Best Practices 8.0.6.1; AT-19). An image that is installed already is
+/// not new.
 ///
 /// # Errors
 ///
 /// [`VerifyError::ConstraintViolated`]: the first one.
-pub fn check_constraints(installed: &VehicleImages, assignments: &[Assignment]) -> Result<(), VerifyError> {
+pub fn check_constraints(
+    installed: &VehicleImages,
+    assignments: &[Assignment],
+) -> Result<(), VerifyError> {
     let candidate = |assignment: &Assignment| {
         let image = &assignment.custom.image;
         let (requires, conflicts) = (image.requires.clone(), image.conflicts.clone());
-        Candidate { name: image.name.clone(), release_counter: image.release_counter, requires, conflicts }
+        Candidate {
+            name: image.name.clone(),
+            release_counter: image.release_counter,
+            requires,
+            conflicts,
+        }
     };
-    let bundle: BTreeMap<_, _> = assignments.iter().map(|each| (each.ecu.clone(), candidate(each))).collect();
+    let bundle: BTreeMap<_, _> =
+        assignments.iter().map(|each| (each.ecu.clone(), candidate(each))).collect();
     match violations(installed, &bundle).into_iter().next() {
         Some(violation) => Err(VerifyError::ConstraintViolated(Box::new(violation))),
         None => Ok(()),

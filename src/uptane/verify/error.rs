@@ -1,15 +1,19 @@
-//! Why something is refused, by the outcomes of the specifications, and which attack or fault it looks like.
+//! Why something is refused, by the outcomes of the specifications, and which attack or fault it
+//! looks like.
 
 use super::{Fault, Finding};
 use crate::model::{EcuSerial, Timestamp, Violation};
 
-/// What an attacker would gain if a check were not there (Uptane 2.1.0, 4.3; TUF 1.0.34, 1.5.2). FV-23: its name goes into
-/// `attacks_detected` of the ECU version report and into the output of `motorcade-vehicle update --json`.
+/// What an attacker would gain if a check were not there (Uptane 2.1.0, 4.3; TUF 1.0.34, 1.5.2).
+/// FV-23: its name goes into `attacks_detected` of the ECU version report and into the output of
+/// `motorcade-vehicle update --json`.
 ///
-/// Names are stable: `rollback`, `freeze`, `mix-and-match`, `arbitrary-software`, `endless-data`, `slow-retrieval`,
-/// `wrong-vehicle`, `mixed-bundles`, `wrong-hardware`, `image-rollback`, `wrong-software`, `encryption-downgrade`,
-/// `malformed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// Names are stable: `rollback`, `freeze`, `mix-and-match`, `arbitrary-software`, `endless-data`,
+/// `slow-retrieval`, `wrong-vehicle`, `mixed-bundles`, `wrong-hardware`, `image-rollback`,
+/// `wrong-software`, `encryption-downgrade`, `malformed`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attack {
     /// Metadata that is older than what was seen.
@@ -99,7 +103,8 @@ pub enum CustomField {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// What came is no metadata, or was rewritten on its way: nobody has signed it, and nobody gains by it.
+    /// What came is no metadata, or was rewritten on its way: nobody has signed it, and nobody
+    /// gains by it.
     #[error("{role} metadata did not arrive as such: {fault}")]
     Garbled {
         /// Whose file.
@@ -107,7 +112,8 @@ pub enum VerifyError {
         /// What came in its place.
         fault: String,
     },
-    /// Not UTF-8, not JSON, a member twice, a fraction, a missing or misshapen member, version 0 (TUF 1.0.34, 4).
+    /// Not UTF-8, not JSON, a member twice, a fraction, a missing or misshapen member, version 0
+    /// (TUF 1.0.34, 4).
     #[error("{role} metadata is malformed: {fault}")]
     Malformed {
         /// Whose file.
@@ -124,15 +130,20 @@ pub enum VerifyError {
         found: String,
     },
     /// `spec_version` has another major number than 1 (TUF 1.0.34, 4.3).
-    #[error("{role} metadata is of the specification's version {found:?}, and 1.x is what is known here")]
+    #[error(
+        "{role} metadata is of the specification's version {found:?}, and 1.x is what is known here"
+    )]
     SpecVersion {
         /// Whose file.
         role: String,
         /// What it says.
         found: String,
     },
-    /// Too few good signatures of distinct keys (TUF 1.0.34, 5.3.4, 5.4.2, 5.5.3, 5.6.3; FV-3, FV-8, FV-10, FV-11).
-    #[error("{role} metadata has {valid} valid signatures of distinct keys where {threshold} are needed")]
+    /// Too few good signatures of distinct keys (TUF 1.0.34, 5.3.4, 5.4.2, 5.5.3, 5.6.3; FV-3,
+    /// FV-8, FV-10, FV-11).
+    #[error(
+        "{role} metadata has {valid} valid signatures of distinct keys where {threshold} are needed"
+    )]
     ThresholdNotMet {
         /// Whose file.
         role: String,
@@ -177,7 +188,8 @@ pub enum VerifyError {
         /// When.
         expires: Timestamp,
     },
-    /// A version below one that was trusted before (TUF 1.0.34, 5.3.5, 5.4.3, 5.5.5; FV-4, FV-8, FV-10, FV-11).
+    /// A version below one that was trusted before (TUF 1.0.34, 5.3.5, 5.4.3, 5.5.5; FV-4, FV-8,
+    /// FV-10, FV-11).
     #[error("{role} metadata goes back from version {trusted} to {found}")]
     Rollback {
         /// Whose file.
@@ -195,7 +207,8 @@ pub enum VerifyError {
         /// What came as the next one.
         found: u64,
     },
-    /// Not the version that the snapshot or the timestamp lists (TUF 1.0.34, 5.5.4, 5.6.4; FV-10, FV-11; AT-18).
+    /// Not the version that the snapshot or the timestamp lists (TUF 1.0.34, 5.5.4, 5.6.4; FV-10,
+    /// FV-11; AT-18).
     #[error("{role} metadata has version {found} where {expected} is listed")]
     VersionMismatch {
         /// Whose file.
@@ -205,14 +218,18 @@ pub enum VerifyError {
         /// What came.
         found: u64,
     },
-    /// Not the length or the hashes that are listed (TUF 1.0.34, 5.5.2, 5.6.2; FV-10, FV-11; AT-14).
+    /// Not the length or the hashes that are listed (TUF 1.0.34, 5.5.2, 5.6.2; FV-10, FV-11;
+    /// AT-14).
     #[error("{role} metadata is not the file that is listed: its length or hash differs")]
     HashMismatch {
         /// Whose file.
         role: String,
     },
-    /// Hashes of kinds that are not known here, or none where one must be (TUF 1.0.34, 4.2.1; MET-8).
-    #[error("what {role} metadata lists has no SHA-256 or SHA-512 digest, or one of another kind besides")]
+    /// Hashes of kinds that are not known here, or none where one must be (TUF 1.0.34, 4.2.1;
+    /// MET-8).
+    #[error(
+        "what {role} metadata lists has no SHA-256 or SHA-512 digest, or one of another kind besides"
+    )]
     UnknownHash {
         /// Whose file.
         role: String,
@@ -229,7 +246,8 @@ pub enum VerifyError {
         /// Which role.
         role: String,
     },
-    /// More bytes than are listed or than such a file may have (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1; FV-2, FV-8; AT-16).
+    /// More bytes than are listed or than such a file may have (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1,
+    /// 5.6.1; FV-2, FV-8; AT-16).
     #[error("{role} metadata has more than {limit} bytes")]
     TooLarge {
         /// Whose file.
@@ -237,7 +255,8 @@ pub enum VerifyError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A file that is listed is not there (TUF 1.0.34, 5.6.7.2; FV-18, FV-18m: a withheld role ends the search; AT-47).
+    /// A file that is listed is not there (TUF 1.0.34, 5.6.7.2; FV-18, FV-18m: a withheld role ends
+    /// the search; AT-47).
     #[error("{role} metadata is listed but is not there")]
     Withheld {
         /// Whose file.
@@ -251,7 +270,8 @@ pub enum VerifyError {
         /// The limit.
         limit: usize,
     },
-    /// Director metadata of another vehicle, or of none (Uptane 2.1.0, 5.2.3.1; FV-15; AT-9, AT-10).
+    /// Director metadata of another vehicle, or of none (Uptane 2.1.0, 5.2.3.1; FV-15; AT-9,
+    /// AT-10).
     #[error("{role} metadata of the Director is not for this vehicle")]
     WrongVehicle {
         /// Whose file.
@@ -272,13 +292,15 @@ pub enum VerifyError {
         /// Which ECU.
         ecu: EcuSerial,
     },
-    /// No image of that name on the Image repository, for that hardware (Uptane 2.1.0, 5.4.4.2 step 10.1; FV-19; AT-22, AT-24).
+    /// No image of that name on the Image repository, for that hardware (Uptane 2.1.0, 5.4.4.2 step
+    /// 10.1; FV-19; AT-22, AT-24).
     #[error("{path} is not on the Image repository")]
     NotOnImageRepository {
         /// Target path.
         path: String,
     },
-    /// Length or hashes differ between the repositories (Uptane 2.1.0, 5.4.4.2 step 10.2.1; FV-20; AT-22).
+    /// Length or hashes differ between the repositories (Uptane 2.1.0, 5.4.4.2 step 10.2.1; FV-20;
+    /// AT-22).
     #[error("{path} has another length or hash on the Image repository")]
     ImageMismatch {
         /// Target path.
@@ -300,8 +322,11 @@ pub enum VerifyError {
         /// Which ECU.
         ecu: EcuSerial,
     },
-    /// A lower release counter than was accepted before (Uptane 2.1.0, 5.4.4.2 step 10.2.3; FV-22; AT-15).
-    #[error("{path} has the release counter {offered}, and the ECU {ecu} has accepted {highest} before")]
+    /// A lower release counter than was accepted before (Uptane 2.1.0, 5.4.4.2 step 10.2.3; FV-22;
+    /// AT-15).
+    #[error(
+        "{path} has the release counter {offered}, and the ECU {ecu} has accepted {highest} before"
+    )]
     ReleaseCounterRollback {
         /// Target path.
         path: String,
@@ -328,17 +353,26 @@ impl VerifyError {
     pub fn finding(&self) -> Finding {
         let attack = match self {
             Self::Garbled { .. } => return Finding::Fault(Fault::Garbled),
-            // Nobody has signed it again, or the clock is ahead: who withholds the new can't be told from who made nothing new.
+            // Nobody has signed it again, or the clock is ahead: who withholds the new can't be
+            // told from who made nothing new.
             Self::Expired { .. } => return Finding::Fault(Fault::Expired),
             Self::Malformed { .. } | Self::SpecVersion { .. } => Attack::Malformed,
             Self::DuplicateSignature { .. } | Self::UnknownHash { .. } => Attack::Malformed,
             Self::ThresholdNotMet { .. } | Self::ZeroThreshold { .. } => Attack::ArbitrarySoftware,
             Self::KeyIdMismatch { .. } | Self::DuplicateKey { .. } => Attack::ArbitrarySoftware,
-            Self::DelegationFromDirector | Self::TooManyDelegations { .. } => Attack::ArbitrarySoftware,
-            Self::NotOnImageRepository { .. } | Self::ImageMismatch { .. } => Attack::ArbitrarySoftware,
+            Self::DelegationFromDirector | Self::TooManyDelegations { .. } => {
+                Attack::ArbitrarySoftware
+            }
+            Self::NotOnImageRepository { .. } | Self::ImageMismatch { .. } => {
+                Attack::ArbitrarySoftware
+            }
             Self::Withheld { .. } => Attack::Freeze,
-            Self::Rollback { .. } | Self::RootSkipped { .. } | Self::DroppedFromSnapshot { .. } => Attack::Rollback,
-            Self::VersionMismatch { .. } | Self::HashMismatch { .. } | Self::WrongType { .. } => Attack::MixAndMatch,
+            Self::Rollback { .. } | Self::RootSkipped { .. } | Self::DroppedFromSnapshot { .. } => {
+                Attack::Rollback
+            }
+            Self::VersionMismatch { .. } | Self::HashMismatch { .. } | Self::WrongType { .. } => {
+                Attack::MixAndMatch
+            }
             Self::MissingFromSnapshot { .. } | Self::ConstraintViolated(_) => Attack::MixAndMatch,
             Self::TooLarge { .. } => Attack::EndlessData,
             Self::WrongVehicle { .. } | Self::UnknownEcu { .. } => Attack::WrongVehicle,

@@ -2,18 +2,23 @@
 
 use super::Attack;
 
-/// What has failed, where no attack is needed to explain it. Its name goes into `faults_detected` of the ECU version report and
-/// into the output of `motorcade-vehicle update --json`. It is refused all the same.
+/// What has failed, where no attack is needed to explain it. Its name goes into `faults_detected`
+/// of the ECU version report and into the output of `motorcade-vehicle update --json`. It is
+/// refused all the same.
 ///
-/// Names are stable: `clock`, `expired`, `garbled`, `unreachable`, `stalled`, `missing`, `storage`, `disk-full`, `install`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// Names are stable: `clock`, `expired`, `garbled`, `unreachable`, `stalled`, `missing`, `storage`,
+/// `disk-full`, `install`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The clock is behind a time that was verified, or has no time.
     Clock,
     /// Metadata is past its expiry: nobody has signed it again, or the clock is ahead.
     Expired,
-    /// What came is no metadata, or was rewritten on its way: a login page, a cut file, a byte order mark, other line ends.
+    /// What came is no metadata, or was rewritten on its way: a login page, a cut file, a byte
+    /// order mark, other line ends.
     Garbled,
     /// A server could not be reached, or did not answer with what was asked for.
     Unreachable,
@@ -21,7 +26,8 @@ pub enum Fault {
     Stalled,
     /// A file that has to be there is not.
     Missing,
-    /// A file of the vehicle's own can't be read or written, or was damaged and has been replaced by its copy.
+    /// A file of the vehicle's own can't be read or written, or was damaged and has been replaced
+    /// by its copy.
     Storage,
     /// There is no room for an image.
     DiskFull,

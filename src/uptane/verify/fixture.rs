@@ -31,13 +31,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 pub(crate) fn sign(signed: &Value, keys: &[&SigningKey]) -> Vec<u8> {
     let message = canonical(signed).unwrap();
-    let signature = |key: &&SigningKey| json!({ "keyid": id(key), "sig": hex::encode(key.sign(&message)) });
+    let signature =
+        |key: &&SigningKey| json!({ "keyid": id(key), "sig": hex::encode(key.sign(&message)) });
     let signatures: Vec<_> = keys.iter().map(signature).collect();
     json!({ "signatures": signatures, "signed": signed }).to_string().into_bytes()
 }
 
 pub(crate) fn signed(kind: &str, version: u64, body: Value) -> Value {
-    let mut signed = json!({ "_type": kind, "spec_version": "1.0.34", "version": version, "expires": LATER });
+    let mut signed =
+        json!({ "_type": kind, "spec_version": "1.0.34", "version": version, "expires": LATER });
     signed.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     signed
 }
@@ -47,7 +49,10 @@ pub(crate) fn listed(bytes: &[u8], version: u64) -> Value {
 }
 
 pub(crate) fn key_objects<'a>(keys: impl IntoIterator<Item = &'a SigningKey>) -> Value {
-    keys.into_iter().map(|key| (id(key), key.public().object().clone())).collect::<serde_json::Map<_, _>>().into()
+    keys.into_iter()
+        .map(|key| (id(key), key.public().object().clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A repository of one key a role, and its files as they were published last.
@@ -63,7 +68,8 @@ pub(crate) struct Repo {
 
 impl Repo {
     pub(crate) fn new(vin: Option<&'static str>) -> Self {
-        let keys = ["root", "timestamp", "snapshot", "targets"].map(|role| (role, new_key())).into();
+        let keys =
+            ["root", "timestamp", "snapshot", "targets"].map(|role| (role, new_key())).into();
         let targets = json!({ "targets": {} });
         let mut repo = Self { keys, vin, targets, delegated: Vec::new(), files: BTreeMap::new() };
         let root = repo.sign("root", &repo.root(1));
@@ -73,9 +79,14 @@ impl Repo {
 
     pub(crate) fn root(&self, version: u64) -> Value {
         let role = |role: &str| json!({ "keyids": [id(&self.keys[role])], "threshold": 1 });
-        let roles: serde_json::Map<_, _> = self.keys.keys().map(|name| ((*name).to_owned(), role(name))).collect();
+        let roles: serde_json::Map<_, _> =
+            self.keys.keys().map(|name| ((*name).to_owned(), role(name))).collect();
         let keys = key_objects(self.keys.values());
-        signed("root", version, json!({ "keys": keys, "roles": roles, "consistent_snapshot": true }))
+        signed(
+            "root",
+            version,
+            json!({ "keys": keys, "roles": roles, "consistent_snapshot": true }),
+        )
     }
 
     pub(crate) fn sign(&self, role: &str, signed: &Value) -> Vec<u8> {
@@ -101,7 +112,8 @@ impl Repo {
         let snapshot = self.with_vin(signed("snapshot", version, json!({ "meta": meta })));
         let snapshot = self.sign("snapshot", &snapshot);
         let timestamp = json!({ "meta": { "snapshot.json": listed(&snapshot, version) } });
-        let timestamp = self.sign("timestamp", &self.with_vin(signed("timestamp", version, timestamp)));
+        let timestamp =
+            self.sign("timestamp", &self.with_vin(signed("timestamp", version, timestamp)));
         self.files.insert(format!("{version}.targets.json"), targets);
         self.files.insert(format!("{version}.snapshot.json"), snapshot);
         self.files.insert("timestamp.json".into(), timestamp);

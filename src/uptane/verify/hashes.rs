@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::model::Sha256Digest;
 
-/// Hashes of one file, by algorithm. Every one of them has to match (Uptane 2.1.0, 5.4.2.4), so one that can't be computed
-/// here is as good as a wrong one.
+/// Hashes of one file, by algorithm. Every one of them has to match (Uptane 2.1.0, 5.4.2.4), so one
+/// that can't be computed here is as good as a wrong one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Hashes(BTreeMap<String, String>);
@@ -24,7 +24,8 @@ impl Hashes {
         self.0.get("sha256")?.parse().ok()
     }
 
-    /// The hash that names the file under consistent snapshots (TUF 1.0.34, 6.2.1): any of them does.
+    /// The hash that names the file under consistent snapshots (TUF 1.0.34, 6.2.1): any of them
+    /// does.
     pub fn name(&self) -> Option<&str> {
         let hash = self.0.get("sha256").or_else(|| self.0.get("sha512"))?;
         hash.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(hash.as_str())
@@ -88,11 +89,15 @@ mod tests {
 
     #[test]
     fn every_listed_hash_has_to_match() {
-        let (sha256, sha512) = (hex::encode(Sha256::digest(b"a")), hex::encode(Sha512::digest(b"a")));
+        let (sha256, sha512) =
+            (hex::encode(Sha256::digest(b"a")), hex::encode(Sha512::digest(b"a")));
         assert!(hashes(json!({ "sha256": sha256 })).match_bytes(b"a"));
         assert!(hashes(json!({ "sha256": sha256, "sha512": sha512 })).match_bytes(b"a"));
         assert!(!hashes(json!({ "sha256": sha256, "sha512": sha256 })).match_bytes(b"a"));
-        assert!(!hashes(json!({ "sha256": sha256, "md5": "0" })).match_bytes(b"a"), "can't be checked");
+        assert!(
+            !hashes(json!({ "sha256": sha256, "md5": "0" })).match_bytes(b"a"),
+            "can't be checked"
+        );
         assert!(!hashes(json!({})).match_bytes(b"a"), "none is not enough");
     }
 }

@@ -15,15 +15,16 @@ use crate::uptane::key::PublicKey;
 /// What the id of a key has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyIds {
-    /// The hash of the key object (TUF 1.0.34, 4.3). Our own repositories, and nothing else in a vehicle.
+    /// The hash of the key object (TUF 1.0.34, 4.3). Our own repositories, and nothing else in a
+    /// vehicle.
     Recomputed,
-    /// Whatever it is listed under (TAP 12), since well-known public repositories have ids of their own making. One key still
-    /// counts once, under however many ids.
+    /// Whatever it is listed under (TAP 12), since well-known public repositories have ids of their
+    /// own making. One key still counts once, under however many ids.
     AsListed,
 }
 
-/// Keys that a file lists, those of unknown schemes left out: they can't verify anything, and must not keep a vehicle from
-/// a root that prepares for a new scheme.
+/// Keys that a file lists, those of unknown schemes left out: they can't verify anything, and must
+/// not keep a vehicle from a root that prepares for a new scheme.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     ids: KeyIds,
@@ -38,7 +39,11 @@ struct Key {
 }
 
 impl Keys {
-    pub(super) fn parse(role: &str, objects: BTreeMap<String, Value>, ids: KeyIds) -> Result<Self, VerifyError> {
+    pub(super) fn parse(
+        role: &str,
+        objects: BTreeMap<String, Value>,
+        ids: KeyIds,
+    ) -> Result<Self, VerifyError> {
         if objects.len() > MAX_KEYS {
             let fault = format!("it has more than {MAX_KEYS} keys");
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
@@ -49,7 +54,9 @@ impl Keys {
                 return Err(VerifyError::KeyIdMismatch { role: role.to_owned(), key_id });
             }
             let Ok(public) = PublicKey::from_object(object) else { continue };
-            if ids == KeyIds::Recomputed && listed.values().any(|other| other.public.is_same_key(&public)) {
+            if ids == KeyIds::Recomputed
+                && listed.values().any(|other| other.public.is_same_key(&public))
+            {
                 return Err(VerifyError::DuplicateKey { role: role.to_owned() });
             }
             listed.insert(key_id, Key { public, is_strong: OnceLock::new() });
@@ -57,9 +64,10 @@ impl Keys {
         Ok(Self { ids, listed })
     }
 
-    /// Whether a signature is one of a key that counts: not of one under which anybody signs. An RSA key takes milliseconds
-    /// to tell, a large one much longer, so that only those are asked that have signed: who lists keys in a file that
-    /// nobody trusts must not keep a vehicle busy with them. Repositories of others have keys of their own making.
+    /// Whether a signature is one of a key that counts: not of one under which anybody signs. An
+    /// RSA key takes milliseconds to tell, a large one much longer, so that only those are asked
+    /// that have signed: who lists keys in a file that nobody trusts must not keep a vehicle busy
+    /// with them. Repositories of others have keys of their own making.
     fn counts(&self, key: &Key, message: &[u8], signature: &[u8]) -> bool {
         let is_strong = || *key.is_strong.get_or_init(|| key.public.check_strength().is_ok());
         key.public.verifies(message, signature) && (self.ids == KeyIds::AsListed || is_strong())
@@ -82,7 +90,8 @@ impl RoleKeys {
         Self { keyids, threshold }
     }
 
-    /// Refuses what could never protect anything. More signatures than keys is no such case: it can't ever be met.
+    /// Refuses what could never protect anything. More signatures than keys is no such case: it
+    /// can't ever be met.
     pub(super) fn check(&self, within: &str, of: &str) -> Result<(), VerifyError> {
         if self.threshold == 0 {
             return Err(VerifyError::ZeroThreshold { role: within.to_owned(), of: of.to_owned() });
@@ -94,9 +103,15 @@ impl RoleKeys {
         Ok(())
     }
 
-    /// Counts good signatures of distinct keys (TUF 1.0.34, 5.3.4). Others do no harm (KEY-13): they are there while keys
-    /// are rotated, and an attacker who could add one must not stop an update with it (AT-28).
-    pub(super) fn verify<T>(&self, keys: &Keys, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
+    /// Counts good signatures of distinct keys (TUF 1.0.34, 5.3.4). Others do no harm (KEY-13):
+    /// they are there while keys are rotated, and an attacker who could add one must not stop an
+    /// update with it (AT-28).
+    pub(super) fn verify<T>(
+        &self,
+        keys: &Keys,
+        role: &str,
+        metadata: &Metadata<T>,
+    ) -> Result<(), VerifyError> {
         self.verify_message(keys, role, &metadata.message, |key_id| metadata.signature(key_id))
     }
 
@@ -110,7 +125,10 @@ impl RoleKeys {
     ) -> Result<(), VerifyError> {
         let mut signers: Vec<&PublicKey> = Vec::new();
         for key_id in &self.keyids {
-            let (Some(key), Some(signature)) = (keys.listed.get(key_id), signature_of(key_id)) else { continue };
+            let (Some(key), Some(signature)) = (keys.listed.get(key_id), signature_of(key_id))
+            else {
+                continue;
+            };
             let is_new = !signers.iter().any(|signer| signer.is_same_key(&key.public));
             if is_new && keys.counts(key, message, signature) {
                 signers.push(&key.public);
@@ -118,7 +136,11 @@ impl RoleKeys {
         }
         let valid = signers.len() as u64;
         if self.threshold == 0 || valid < self.threshold {
-            return Err(VerifyError::ThresholdNotMet { role: role.to_owned(), valid, threshold: self.threshold });
+            return Err(VerifyError::ThresholdNotMet {
+                role: role.to_owned(),
+                valid,
+                threshold: self.threshold,
+            });
         }
         Ok(())
     }
@@ -142,20 +164,27 @@ mod tests {
 
     #[test]
     fn a_weak_key_is_listed_and_does_not_count() {
-        let weak = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": NEUTRAL } });
+        let weak =
+            json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": NEUTRAL } });
         let (key, weak_id) = (new_key(), id_of(&weak).unwrap());
         let mut objects = key_objects([&key]);
         objects[&weak_id] = weak;
         let keys = parse(objects);
-        let signatures =
-            [(weak_id.clone(), [hex::decode(NEUTRAL).unwrap(), vec![0; 32]].concat()), (id(&key), key.sign(b"x"))];
+        let signatures = [
+            (weak_id.clone(), [hex::decode(NEUTRAL).unwrap(), vec![0; 32]].concat()),
+            (id(&key), key.sign(b"x")),
+        ];
         let signature_of = |key_id: &str| {
-            signatures.iter().find(|(signer, _)| signer == key_id).map(|(_, signature)| signature.as_slice())
+            signatures
+                .iter()
+                .find(|(signer, _)| signer == key_id)
+                .map(|(_, signature)| signature.as_slice())
         };
         assert!(keys.listed[&weak_id].public.verifies(b"x", signature_of(&weak_id).unwrap()));
         let both = vec![weak_id, id(&key)];
         RoleKeys::new(both.clone(), 1).verify_message(&keys, "root", b"x", signature_of).unwrap();
-        let error = RoleKeys::new(both, 2).verify_message(&keys, "root", b"x", signature_of).unwrap_err();
+        let error =
+            RoleKeys::new(both, 2).verify_message(&keys, "root", b"x", signature_of).unwrap_err();
         assert!(matches!(error, VerifyError::ThresholdNotMet { valid: 1, .. }), "{error}");
     }
 

@@ -1,8 +1,8 @@
 //! Metadata files as the verifier reads them: TUF 1.0.34, section 4, over canonical JSON.
 //!
-//! Reading is strict, for two clients that read one file differently can be played against each other: UTF-8, no member
-//! twice, whole numbers, times of one form. Members that are not known are kept in what is verified and else passed over
-//! (TUF 1.0.34, 4). Nothing here checks a signature.
+//! Reading is strict, for two clients that read one file differently can be played against each
+//! other: UTF-8, no member twice, whole numbers, times of one form. Members that are not known are
+//! kept in what is verified and else passed over (TUF 1.0.34, 4). Nothing here checks a signature.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,26 +52,34 @@ impl<T: Role> Metadata<T> {
         };
         let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
         check_json(text).map_err(|fault| unreadable(fault.to_string()))?;
-        let file: RawFile = serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))?;
+        let file: RawFile =
+            serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))?;
         let message = canonical(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
-        let common = RawCommon::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
+        let common =
+            RawCommon::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
         if common.kind != T::TYPE {
             return Err(VerifyError::WrongType { role: role.to_owned(), found: common.kind });
         }
         if common.spec_version.split('.').next() != Some("1") {
-            return Err(VerifyError::SpecVersion { role: role.to_owned(), found: common.spec_version });
+            return Err(VerifyError::SpecVersion {
+                role: role.to_owned(),
+                found: common.spec_version,
+            });
         }
         if common.version == 0 {
             return Err(malformed("its version is 0".into()));
         }
-        let expires = parse_time(&common.expires).ok_or_else(|| malformed("`expires` is no time in UTC".into()))?;
+        let expires = parse_time(&common.expires)
+            .ok_or_else(|| malformed("`expires` is no time in UTC".into()))?;
         let signatures = signatures(role, file.signatures)?;
-        let raw = T::Raw::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
+        let raw =
+            T::Raw::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
         let content = T::from_raw(role, raw, ids)?;
         Ok(Self { content, version: common.version, expires, vin: common.vin, message, signatures })
     }
 
-    /// Whether it is past its expiry at `now` (TUF 1.0.34, 5.3.10: "higher than the fixed update start time").
+    /// Whether it is past its expiry at `now` (TUF 1.0.34, 5.3.10: "higher than the fixed update
+    /// start time").
     pub(super) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), VerifyError> {
         if self.expires <= now {
             return Err(VerifyError::Expired { role: role.to_owned(), expires: self.expires });
@@ -110,7 +118,10 @@ struct RawCommon {
 }
 
 /// A signature that is not even hexadecimal is one that does not verify, and no more (KEY-13).
-pub(super) fn signatures(role: &str, raw: Vec<RawSignature>) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
+pub(super) fn signatures(
+    role: &str,
+    raw: Vec<RawSignature>,
+) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
     let mut signatures = BTreeMap::new();
     for RawSignature { keyid, sig } in raw {
         let bytes = hex::decode(sig).unwrap_or_default();
@@ -124,8 +135,12 @@ pub(super) fn signatures(role: &str, raw: Vec<RawSignature>) -> Result<BTreeMap<
 /// `YYYY-MM-DDTHH:MM:SSZ`, and nothing else that ISO 8601 has (TUF 1.0.34, 4.2.3).
 fn parse_time(text: &str) -> Option<Timestamp> {
     let shape = b"dddd-dd-ddTdd:dd:ddZ";
-    let fits = |(byte, shape): (u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == *shape };
-    (text.len() == shape.len() && text.bytes().zip(shape).all(fits)).then(|| text.parse().ok()).flatten()
+    let fits = |(byte, shape): (u8, &u8)| {
+        if *shape == b'd' { byte.is_ascii_digit() } else { byte == *shape }
+    };
+    (text.len() == shape.len() && text.bytes().zip(shape).all(fits))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Root: which keys sign for which role.
@@ -186,12 +201,15 @@ impl MetaFile {
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
         }
         match &self.hashes {
-            Some(hashes) if !hashes.is_known() => Err(VerifyError::UnknownHash { role: role.to_owned() }),
+            Some(hashes) if !hashes.is_known() => {
+                Err(VerifyError::UnknownHash { role: role.to_owned() })
+            }
             _ => Ok(()),
         }
     }
 
-    /// Whether the file is the one that is listed, as far as length and hashes are (TUF 1.0.34, 5.5.2 and 5.6.2).
+    /// Whether the file is the one that is listed, as far as length and hashes are (TUF 1.0.34,
+    /// 5.5.2 and 5.6.2).
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
         self.length.is_none_or(|length| length == bytes.len() as u64)
             && self.hashes.as_ref().is_none_or(|hashes| hashes.match_bytes(bytes))
@@ -270,7 +288,8 @@ impl Role for Targets {
     type Raw = RawTargets;
 
     fn from_raw(role: &str, raw: RawTargets, ids: KeyIds) -> Result<Self, VerifyError> {
-        let delegations = raw.delegations.map(|raw| Delegations::from_raw(role, raw, ids)).transpose()?;
+        let delegations =
+            raw.delegations.map(|raw| Delegations::from_raw(role, raw, ids)).transpose()?;
         Ok(Self { targets: raw.targets, delegations })
     }
 }
@@ -288,7 +307,13 @@ mod tests {
     #[test]
     fn times_have_one_form() {
         assert!(parse_time("2030-01-01T00:00:00Z").is_some());
-        for text in ["2030-01-01T00:00:00+00:00", "2030-01-01T00:00:00.0Z", "2030-13-01T00:00:00Z", "2030-01-01", ""] {
+        for text in [
+            "2030-01-01T00:00:00+00:00",
+            "2030-01-01T00:00:00.0Z",
+            "2030-13-01T00:00:00Z",
+            "2030-01-01",
+            "",
+        ] {
             assert_eq!(parse_time(text), None, "{text}");
         }
     }

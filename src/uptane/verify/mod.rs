@@ -1,10 +1,12 @@
-//! Verifies both repositories' metadata: the client workflow of TUF 1.0.34 (section 5) and full and partial verification of
-//! Uptane 2.1.0 (5.4.4), as docs/POUF.md chooses among what they leave open.
+//! Verifies both repositories' metadata: the client workflow of TUF 1.0.34 (section 5) and full and
+//! partial verification of Uptane 2.1.0 (5.4.4), as docs/POUF.md chooses among what they leave
+//! open.
 //!
-//! Bytes in, trusted types out: it fetches nothing, stores nothing and reads no clock. [`TrustedSet`] takes files in the
-//! order of the workflow and refuses with a [`VerifyError`]; whoever drives it stores what it has accepted, and only that.
-//! `FV-`, `AT-` and `KEY-` are the numbers of the checks and attacks in docs/POUF.md. It shares no code with what writes
-//! metadata, so that it can catch the server's mistakes.
+//! Bytes in, trusted types out: it fetches nothing, stores nothing and reads no clock.
+//! [`TrustedSet`] takes files in the order of the workflow and refuses with a [`VerifyError`];
+//! whoever drives it stores what it has accepted, and only that. `FV-`, `AT-` and `KEY-` are the
+//! numbers of the checks and attacks in docs/POUF.md. It shares no code with what writes metadata,
+//! so that it can catch the server's mistakes.
 
 mod delegations;
 mod director;
@@ -26,7 +28,9 @@ mod trusted;
 #[cfg(test)]
 mod trusted_tests;
 
-pub use director::{Assignment, EcuRecord, VehicleImages, assignments, check_constraints, match_image};
+pub use director::{
+    Assignment, EcuRecord, VehicleImages, assignments, check_constraints, match_image,
+};
 pub use error::{Attack, CustomField, VerifyError};
 pub use fault::{Fault, Finding};
 pub use hashes::{Hasher, Hashes};

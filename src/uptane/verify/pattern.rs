@@ -1,7 +1,8 @@
-//! Path patterns of delegations (TUF 1.0.34, 4.5): the shell's, which other clients match with their language's own function.
+//! Path patterns of delegations (TUF 1.0.34, 4.5): the shell's, which other clients match with
+//! their language's own function.
 //!
-//! **Whoever matches other paths than the rest asks other roles**, so this has all that those agree on: `*`, `?` and sets in
-//! brackets, over characters and not bytes.
+//! **Whoever matches other paths than the rest asks other roles**, so this has all that those agree
+//! on: `*`, `?` and sets in brackets, over characters and not bytes.
 
 /// Whether a pattern matches, part by part: nothing in it stands for a slash.
 pub(super) fn path_matches(pattern: &str, path: &str) -> bool {
@@ -36,7 +37,8 @@ impl Token {
             Self::Any => true,
             Self::One(one) => *one == character,
             Self::Set { excludes, ranges } => {
-                ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *excludes
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&character))
+                    != *excludes
             }
         }
     }
@@ -59,7 +61,8 @@ fn tokens(pattern: &str) -> Vec<Token> {
     tokens
 }
 
-/// The set whose opening bracket was read, and what follows it. None if no bracket closes it: it is then a plain one.
+/// The set whose opening bracket was read, and what follows it. None if no bracket closes it: it is
+/// then a plain one.
 fn set(after_bracket: &[char]) -> Option<(Token, &[char])> {
     let (excludes, inner) = match after_bracket {
         ['!', inner @ ..] => (true, inner),
@@ -84,7 +87,8 @@ fn set(after_bracket: &[char]) -> Option<(Token, &[char])> {
     }
 }
 
-/// Goes back to the latest `*` alone, so that no pattern takes more than its length times the part's.
+/// Goes back to the latest `*` alone, so that no pattern takes more than its length times the
+/// part's.
 fn part_matches(tokens: &[Token], part: &str) -> bool {
     let part: Vec<char> = part.chars().collect();
     let (mut token_at, mut at, mut run) = (0, 0, None);
@@ -138,7 +142,11 @@ mod tests {
 
     #[test]
     fn a_question_mark_stands_for_a_character_of_any_length() {
-        check(&[("r?ad", "r\u{e9}ad", true), ("r??ad", "r\u{e9}ad", false), ("?", "\u{1f697}", true)]);
+        check(&[
+            ("r?ad", "r\u{e9}ad", true),
+            ("r??ad", "r\u{e9}ad", false),
+            ("?", "\u{1f697}", true),
+        ]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What a publisher asks of the verifier: whose keys a root names, and whether a file that was just signed is one that clients
-//! will take.
+//! What a publisher asks of the verifier: whose keys a root names, and whether a file that was just
+//! signed is one that clients will take.
 //!
-//! Only signatures are looked at here. That files fit together is what the rest of [`TrustedSet`] checks.
+//! Only signatures are looked at here. That files fit together is what the rest of [`TrustedSet`]
+//! checks.
 
 use std::collections::BTreeMap;
 
@@ -48,8 +49,8 @@ impl TrustedSet {
         set
     }
 
-    /// Checks that a timestamp, snapshot or top-level targets file is one, and that enough keys of the trusted root have
-    /// signed it.
+    /// Checks that a timestamp, snapshot or top-level targets file is one, and that enough keys of
+    /// the trusted root have signed it.
     ///
     /// # Errors
     ///
@@ -63,11 +64,13 @@ impl TrustedSet {
         }
     }
 
-    /// Takes top-level targets whatever the snapshot says, so that what they delegate to can be checked.
+    /// Takes top-level targets whatever the snapshot says, so that what they delegate to can be
+    /// checked.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] if it is no such file, or not enough keys of the trusted root have signed it.
+    /// [`VerifyError`] if it is no such file, or not enough keys of the trusted root have signed
+    /// it.
     pub fn adopt_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         let targets = self.read::<Targets>("targets", bytes)?;
         self.root.content.verify("targets", &targets)?;
@@ -75,17 +78,20 @@ impl TrustedSet {
         Ok(())
     }
 
-    /// Checks that enough keys have signed a role that the top-level targets delegate to. The file **must** be one of ours,
-    /// whose text is canonical as it is: it is not read, for the bins of a large repository are long and many.
+    /// Checks that enough keys have signed a role that the top-level targets delegate to. The file
+    /// **must** be one of ours, whose text is canonical as it is: it is not read, for the bins of a
+    /// large repository are long and many.
     ///
     /// # Errors
     ///
     /// [`VerifyError`].
     pub fn check_delegated(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
         let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
-        let file: Text<'_> = serde_json::from_slice(bytes).map_err(|fault| malformed(fault.to_string()))?;
+        let file: Text<'_> =
+            serde_json::from_slice(bytes).map_err(|fault| malformed(fault.to_string()))?;
         let signatures = signatures(role, file.signatures)?;
-        let delegations = self.targets.as_ref().and_then(|targets| targets.content.delegations.as_ref());
+        let delegations =
+            self.targets.as_ref().and_then(|targets| targets.content.delegations.as_ref());
         let delegations = delegations.ok_or_else(|| missing("targets"))?;
         let keys = delegations.find_keys(role).ok_or_else(|| missing(role))?;
         keys.verify_message(&delegations.keys, role, file.signed.get().as_bytes(), |key_id| {

@@ -1,7 +1,8 @@
-//! The search for a target through delegations (TUF 1.0.34, 5.6.7; Uptane 2.1.0, 5.4.4.7 and 5.4.4.8; FV-18).
+//! The search for a target through delegations (TUF 1.0.34, 5.6.7; Uptane 2.1.0, 5.4.4.7 and
+//! 5.4.4.8; FV-18).
 //!
-//! It is a pure function of what has been loaded. When it comes to a role that has not, it says so and starts anew once that
-//! is there: at most [`Limits::DELEGATIONS`] times.
+//! It is a pure function of what has been loaded. When it comes to a role that has not, it says so
+//! and starts anew once that is there: at most [`Limits::DELEGATIONS`] times.
 
 use super::VerifyError;
 use super::delegations::Delegation;
@@ -16,8 +17,9 @@ pub enum Search<'a> {
     Found(&'a TargetFile),
     /// No role that may speak for it lists it.
     Missing,
-    /// This role has to be loaded first. **If it can't be, the search has failed**: going on to a role of lower priority is
-    /// what an attacker who withholds a file wants (TUF 1.0.34, 5.6.7.2; AT-47).
+    /// This role has to be loaded first. **If it can't be, the search has failed**: going on to a
+    /// role of lower priority is what an attacker who withholds a file wants (TUF 1.0.34, 5.6.7.2;
+    /// AT-47).
     Needs {
         /// The role.
         role: String,
@@ -27,13 +29,18 @@ pub enum Search<'a> {
 }
 
 impl TrustedSet {
-    /// Searches a target that is to run on hardware with each of `hardware_ids`; none for a search that does not care.
+    /// Searches a target that is to run on hardware with each of `hardware_ids`; none for a search
+    /// that does not care.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::TooManyDelegations`], [`VerifyError::ThresholdNotMet`] if a role is reached a second time by way of
-    /// someone whose keys have not signed it.
-    pub fn search(&self, path: &str, hardware_ids: &[HardwareId]) -> Result<Search<'_>, VerifyError> {
+    /// [`VerifyError::TooManyDelegations`], [`VerifyError::ThresholdNotMet`] if a role is reached a
+    /// second time by way of someone whose keys have not signed it.
+    pub fn search(
+        &self,
+        path: &str,
+        hardware_ids: &[HardwareId],
+    ) -> Result<Search<'_>, VerifyError> {
         let Some(targets) = self.find_role("targets") else { return Ok(Search::Missing) };
         let mut walk = Walk { set: self, path, hardware_ids, visited: 0 };
         match walk.visit("targets", targets, &mut Vec::new())? {
@@ -64,8 +71,8 @@ enum Outcome<'a> {
 }
 
 impl<'a> Walk<'a, '_> {
-    /// Visits a role and then what it delegates to, in order. `above` is the way from the top: a role that is on it is not
-    /// visited again, but one that was visited elsewhere is (AMB-11).
+    /// Visits a role and then what it delegates to, in order. `above` is the way from the top: a
+    /// role that is on it is not visited again, but one that was visited elsewhere is (AMB-11).
     fn visit(
         &mut self,
         role: &str,
@@ -97,7 +104,8 @@ impl<'a> Walk<'a, '_> {
         Ok(outcome)
     }
 
-    /// Follows one delegation: to one role, or to several of which enough have to say the same (FV-18m).
+    /// Follows one delegation: to one role, or to several of which enough have to say the same
+    /// (FV-18m).
     fn follow(
         &mut self,
         delegator: &str,
@@ -107,7 +115,8 @@ impl<'a> Walk<'a, '_> {
         if let [only] = delegation.roles.as_slice() {
             return self.enter(&only.name, delegator, above);
         }
-        // Each must be there, whatever the others say: whoever withholds one must not get the rest through.
+        // Each must be there, whatever the others say: whoever withholds one must not get the rest
+        // through.
         let mut found: Vec<&'a TargetFile> = Vec::new();
         for role in &delegation.roles {
             match self.enter(&role.name, delegator, above)? {
@@ -119,7 +128,12 @@ impl<'a> Walk<'a, '_> {
         Ok(agreed(&found, delegation.agreement).map_or(Outcome::Nothing, Outcome::Found))
     }
 
-    fn enter(&mut self, role: &str, delegator: &str, above: &mut Vec<String>) -> Result<Outcome<'a>, VerifyError> {
+    fn enter(
+        &mut self,
+        role: &str,
+        delegator: &str,
+        above: &mut Vec<String>,
+    ) -> Result<Outcome<'a>, VerifyError> {
         if above.iter().any(|visited| visited == role) {
             return Ok(Outcome::Nothing);
         }
@@ -131,8 +145,8 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// What most roles say, if they are enough; of two groups of one size the one with the earlier role (FV-18m). `custom` is part
-/// of it, for all of it is information that has to match (AMB-7).
+/// What most roles say, if they are enough; of two groups of one size the one with the earlier role
+/// (FV-18m). `custom` is part of it, for all of it is information that has to match (AMB-7).
 fn agreed<'a>(found: &[&'a TargetFile], enough: usize) -> Option<&'a TargetFile> {
     let votes = |target: &TargetFile| found.iter().filter(|other| **other == target).count();
     let mut best: Option<(&TargetFile, usize)> = None;

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
-use super::fixture::{Repo, id, image, key_objects, listed_target, load, new_key, set, sign, signed};
+use super::fixture::{
+    Repo, id, image, key_objects, listed_target, load, new_key, set, sign, signed,
+};
 use super::{Limits, Search, TargetFile, VerifyError as E};
 use crate::uptane::key::SigningKey;
 
@@ -29,7 +31,8 @@ fn delegations(suppliers: &[&Supplier], roles: Value) -> Value {
     json!({ "keys": key_objects(suppliers.iter().map(|supplier| &supplier.key)), "roles": roles })
 }
 
-/// Searches with suppliers whose files are there unless they are `withheld`; returns who was loaded, in order, too.
+/// Searches with suppliers whose files are there unless they are `withheld`; returns who was
+/// loaded, in order, too.
 fn search(
     suppliers: &[&Supplier],
     top: Value,
@@ -44,7 +47,11 @@ fn search(
         if let Some(delegations) = &supplier.delegations {
             body["delegations"] = delegations.clone();
         }
-        repo.delegated.push((supplier.name.into(), sign(&signed("targets", 1, body), &[&supplier.key]), 1));
+        repo.delegated.push((
+            supplier.name.into(),
+            sign(&signed("targets", 1, body), &[&supplier.key]),
+            1,
+        ));
     }
     repo.publish(1);
     let mut set = set(&repo, image());
@@ -62,7 +69,9 @@ fn search(
         if role == withheld {
             return (visited, Err(E::Withheld { role }));
         }
-        if let Err(error) = set.update_delegated(&role, &delegator, repo.file(&format!("1.{role}.json"))) {
+        if let Err(error) =
+            set.update_delegated(&role, &delegator, repo.file(&format!("1.{role}.json")))
+        {
             return (visited, Err(error));
         }
     }
@@ -77,20 +86,32 @@ fn found(bytes: &[u8]) -> Result<Option<TargetFile>, E> {
 fn delegations_are_searched_in_order_and_only_for_what_they_cover() {
     let (a, b) = (supplier("a", &[("x/1", b"a")]), supplier("b", &[("x/1", b"b"), ("y/1", b"b")]));
     let both = |a_paths: &[&str], more: Value| {
-        delegations(&[&a, &b], json!([role(&a, a_paths, more), role(&b, &["x/*", "y/*"], json!({}))]))
+        delegations(
+            &[&a, &b],
+            json!([role(&a, a_paths, more), role(&b, &["x/*", "y/*"], json!({}))]),
+        )
     };
     let run = |top: Value, path: &str| search(&[&a, &b], top, path, &[], "");
     assert_eq!(run(both(&["x/*"], json!({})), "x/1"), (vec!["a".into()], found(b"a")));
     assert_eq!(run(both(&["z/*"], json!({})), "x/1"), (vec!["b".into()], found(b"b")));
     assert_eq!(run(both(&["*/*"], json!({})), "y/1"), (vec!["a".into(), "b".into()], found(b"b")));
-    assert_eq!(run(both(&["*/*"], json!({ "terminating": true })), "y/1"), (vec!["a".into()], Ok(None)));
-    assert_eq!(search(&[&a, &b], both(&["*/*"], json!({})), "y/1", &[], "a").1, Err(E::Withheld { role: "a".into() }));
+    assert_eq!(
+        run(both(&["*/*"], json!({ "terminating": true })), "y/1"),
+        (vec!["a".into()], Ok(None))
+    );
+    assert_eq!(
+        search(&[&a, &b], both(&["*/*"], json!({})), "y/1", &[], "a").1,
+        Err(E::Withheld { role: "a".into() })
+    );
 }
 
 #[test]
 fn delegations_can_be_for_some_hardware_only() {
     let a = supplier("a", &[("x", b"a")]);
-    let top = delegations(&[&a], json!([role(&a, &["*"], json!({ "hardware_ids": ["gw-mk3", "gw-mk4"] }))]));
+    let top = delegations(
+        &[&a],
+        json!([role(&a, &["*"], json!({ "hardware_ids": ["gw-mk3", "gw-mk4"] }))]),
+    );
     let run = |hardware: &[&str]| search(&[&a], top.clone(), "x", hardware, "").1;
     assert_eq!(run(&["gw-mk3"]), found(b"a"));
     assert_eq!(run(&["gw-mk3", "brake"]), Ok(None));
@@ -103,13 +124,15 @@ fn cycles_end_and_what_was_visited_elsewhere_is_visited_again() {
     let (mut a, mut b) = (supplier("a", &[]), supplier("b", &[]));
     a.delegations = Some(delegations(&[&b], json!([role(&b, &["*"], json!({}))])));
     b.delegations = Some(delegations(&[&a], json!([role(&a, &["*"], json!({}))])));
-    let top = delegations(&[&a, &b], json!([role(&a, &["*"], json!({})), role(&b, &["*"], json!({}))]));
+    let top =
+        delegations(&[&a, &b], json!([role(&a, &["*"], json!({})), role(&b, &["*"], json!({}))]));
     assert_eq!(search(&[&a, &b], top, "x", &[], ""), (vec!["a".into(), "b".into()], Ok(None)));
 }
 
 #[test]
 fn a_search_ends_at_its_limit() {
-    let names: Vec<&'static str> = (0..40).map(|n| &*Box::leak(format!("r{n:02}").into_boxed_str())).collect();
+    let names: Vec<&'static str> =
+        (0..40).map(|n| &*Box::leak(format!("r{n:02}").into_boxed_str())).collect();
     let suppliers: Vec<_> = names.iter().map(|name| supplier(name, &[])).collect();
     let all: Vec<_> = suppliers.iter().collect();
     let roles: Vec<_> = all.iter().map(|supplier| role(supplier, &["*"], json!({}))).collect();
@@ -124,7 +147,8 @@ fn each_delegator_s_own_keys_count() {
     let (mut a, b) = (supplier("a", &[]), supplier("b", &[("x", b"b")]));
     let imposter = Supplier { key: new_key(), ..supplier("b", &[]) };
     a.delegations = Some(delegations(&[&imposter], json!([role(&imposter, &["y"], json!({}))])));
-    let top = delegations(&[&a, &b], json!([role(&b, &["z"], json!({})), role(&a, &["*"], json!({}))]));
+    let top =
+        delegations(&[&a, &b], json!([role(&b, &["z"], json!({})), role(&a, &["*"], json!({}))]));
     let (_, outcome) = search(&[&a, &b], top, "y", &[], "");
     assert!(matches!(outcome, Err(E::ThresholdNotMet { .. })));
 }
@@ -132,11 +156,14 @@ fn each_delegator_s_own_keys_count() {
 /// FV-18m, AT-47.
 #[test]
 fn several_roles_must_agree_and_none_may_be_withheld() {
-    let (a, b, c) = (supplier("a", &[("x", b"1")]), supplier("b", &[("x", b"2")]), supplier("c", &[("x", b"2")]));
+    let (a, b, c) = (
+        supplier("a", &[("x", b"1")]),
+        supplier("b", &[("x", b"2")]),
+        supplier("c", &[("x", b"2")]),
+    );
     let all = [&a, &b, &c];
     let top = |agreement: u64| {
-        let member =
-            |supplier: &&Supplier| json!({ "name": supplier.name, "keyids": [id(&supplier.key)], "threshold": 1 });
+        let member = |supplier: &&Supplier| json!({ "name": supplier.name, "keyids": [id(&supplier.key)], "threshold": 1 });
         let roles: Vec<_> = all.iter().map(member).collect();
         let entry = json!({ "roles": roles, "min_roles_in_agreement": agreement, "paths": ["*"], "terminating": true });
         delegations(&all, json!([entry]))
@@ -164,6 +191,9 @@ fn a_delegated_role_is_in_the_snapshot_and_has_a_name_of_its_own() {
         let odd = json!([role(&odd, &["*"], json!({ "name": name }))]);
         repo.targets = json!({ "targets": {}, "delegations": delegations(&[&a], odd) });
         repo.publish(2);
-        assert!(matches!(load(&mut set(&repo, image()), &repo, 2), Err(E::Malformed { .. })), "{name}");
+        assert!(
+            matches!(load(&mut set(&repo, image()), &repo, 2), Err(E::Malformed { .. })),
+            "{name}"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! The set of trusted metadata of one repository, and the order in which it grows (TUF 1.0.34, 5.2 to 5.6).
+//! The set of trusted metadata of one repository, and the order in which it grows (TUF 1.0.34, 5.2
+//! to 5.6).
 //!
-//! What was stored earlier is offered first: it is the reference for rollback checks even when it has expired. A stored file
-//! that no longer verifies under the current keys is passed over, which is what recovers from a fast-forward attack after
-//! keys were rotated (FV-7, TUF 1.0.34, 5.3.11), also if the rotation was cut off half-way.
+//! What was stored earlier is offered first: it is the reference for rollback checks even when it
+//! has expired. A stored file that no longer verifies under the current keys is passed over, which
+//! is what recovers from a fast-forward attack after keys were rotated (FV-7, TUF 1.0.34, 5.3.11),
+//! also if the rotation was cut off half-way.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,9 @@ use super::delegations::Delegations;
 use super::director::check_targets;
 use super::garbled::{is_rewritten, no_metadata};
 use super::keys::KeyIds;
-use super::metadata::{MetaFile, Metadata, Role, Root, Snapshot, TargetFile, Targets, TimestampRole};
+use super::metadata::{
+    MetaFile, Metadata, Role, Root, Snapshot, TargetFile, Targets, TimestampRole,
+};
 use crate::model::{EcuSerial, HardwareId, Timestamp, VehicleId};
 
 /// Which rules a repository is held to.
@@ -25,7 +29,8 @@ pub enum Repository {
     Director {
         /// The vehicle.
         vin: VehicleId,
-        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step 8).
+        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step
+        /// 8).
         ecus: Option<BTreeMap<EcuSerial, HardwareId>>,
     },
 }
@@ -38,8 +43,8 @@ impl Repository {
         }
     }
 
-    /// FV-15. A file of another vehicle must not even get to be a reference for later checks (AT-10), so this comes before
-    /// anything of it is kept.
+    /// FV-15. A file of another vehicle must not even get to be a reference for later checks
+    /// (AT-10), so this comes before anything of it is kept.
     fn check_vehicle<T>(&self, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
         match self {
             Self::Director { vin, .. } if metadata.vin.as_deref() != Some(vin.as_str()) => {
@@ -50,8 +55,9 @@ impl Repository {
     }
 }
 
-/// How many bytes and files are taken at most (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1): what a repository can make a vehicle
-/// fetch and hold, endless data and wide delegation graphs included (AT-16, AT-17).
+/// How many bytes and files are taken at most (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1): what a
+/// repository can make a vehicle fetch and hold, endless data and wide delegation graphs included
+/// (AT-16, AT-17).
 #[derive(Debug, Clone, Copy)]
 pub struct Limits;
 
@@ -75,7 +81,8 @@ impl Limits {
 pub enum Freshness {
     /// It is newer, and is to be stored.
     New,
-    /// It has the version that is trusted already. What is stored stays (TUF 1.0.34, 5.4.3.1; AT-14).
+    /// It has the version that is trusted already. What is stored stays (TUF 1.0.34, 5.4.3.1;
+    /// AT-14).
     Same,
 }
 
@@ -93,8 +100,8 @@ pub struct TrustedSet {
 }
 
 impl TrustedSet {
-    /// Starts from a trusted root, whose own expiry does not matter yet (TUF 1.0.34, 5.2; FV-1). `now` is fixed for the whole
-    /// update (TUF 1.0.34, 5.1; TIM-10).
+    /// Starts from a trusted root, whose own expiry does not matter yet (TUF 1.0.34, 5.2; FV-1).
+    /// `now` is fixed for the whole update (TUF 1.0.34, 5.1; TIM-10).
     ///
     /// # Errors
     ///
@@ -104,7 +111,16 @@ impl TrustedSet {
         root.content.verify("root", &root)?;
         let delegated = BTreeMap::new();
         let (timestamp, snapshot, targets) = (None, None, None);
-        Ok(Self { repository, now, root, timestamp, snapshot, snapshot_is_current: false, targets, delegated })
+        Ok(Self {
+            repository,
+            now,
+            root,
+            timestamp,
+            snapshot,
+            snapshot_is_current: false,
+            targets,
+            delegated,
+        })
     }
 
     /// Version of the trusted root.
@@ -117,8 +133,9 @@ impl TrustedSet {
         self.root.content.consistent_snapshot
     }
 
-    /// Takes the next root: signed by enough keys of the trusted one and of its own, and one version on (TUF 1.0.34, 5.3.4 and
-    /// 5.3.5; FV-3, FV-4). Its expiry does not matter until it is the last one.
+    /// Takes the next root: signed by enough keys of the trusted one and of its own, and one
+    /// version on (TUF 1.0.34, 5.3.4 and 5.3.5; FV-3, FV-4). Its expiry does not matter until it is
+    /// the last one.
     ///
     /// # Errors
     ///
@@ -148,17 +165,22 @@ impl TrustedSet {
         self.root.check_expiry("root", self.now)
     }
 
-    /// Takes the timestamp that was stored earlier as the reference for rollback checks, expired or not.
+    /// Takes the timestamp that was stored earlier as the reference for rollback checks, expired or
+    /// not.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over (FV-7).
+    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over
+    /// (FV-7).
     pub fn load_stored_timestamp(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         self.timestamp = Some(self.read_timestamp(bytes)?);
         Ok(())
     }
 
-    pub(super) fn read_timestamp(&self, bytes: &[u8]) -> Result<Metadata<TimestampRole>, VerifyError> {
+    pub(super) fn read_timestamp(
+        &self,
+        bytes: &[u8],
+    ) -> Result<Metadata<TimestampRole>, VerifyError> {
         check_length("timestamp", bytes, Limits::TIMESTAMP)?;
         let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
         self.root.content.verify("timestamp", &timestamp)?;
@@ -166,12 +188,16 @@ impl TrustedSet {
         Ok(timestamp)
     }
 
-    pub(super) fn read<T: Role>(&self, role: &str, bytes: &[u8]) -> Result<Metadata<T>, VerifyError> {
+    pub(super) fn read<T: Role>(
+        &self,
+        role: &str,
+        bytes: &[u8],
+    ) -> Result<Metadata<T>, VerifyError> {
         Metadata::parse(role, bytes, self.repository.key_ids())
     }
 
-    /// Takes a timestamp (TUF 1.0.34, 5.4; FV-8). One of the same version changes nothing, but what is trusted must not have
-    /// expired meanwhile (AMB-3).
+    /// Takes a timestamp (TUF 1.0.34, 5.4; FV-8). One of the same version changes nothing, but what
+    /// is trusted must not have expired meanwhile (AMB-3).
     ///
     /// # Errors
     ///
@@ -185,7 +211,11 @@ impl TrustedSet {
                 trusted.check_expiry("timestamp", self.now)?;
                 return Ok(Freshness::Same);
             }
-            check_rollback("snapshot", trusted.content.snapshot.version, next.content.snapshot.version)?;
+            check_rollback(
+                "snapshot",
+                trusted.content.snapshot.version,
+                next.content.snapshot.version,
+            )?;
         }
         next.check_expiry("timestamp", self.now)?;
         self.timestamp = Some(next);
@@ -207,16 +237,18 @@ impl TrustedSet {
         Ok(&timestamp.content.snapshot)
     }
 
-    /// Takes the snapshot that was stored earlier as the reference for rollback checks, expired or not. Returns whether it is
-    /// the current one, so that none has to be fetched (FV-9, FV-17).
+    /// Takes the snapshot that was stored earlier as the reference for rollback checks, expired or
+    /// not. Returns whether it is the current one, so that none has to be fetched (FV-9, FV-17).
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over (FV-7).
+    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over
+    /// (FV-7).
     pub fn load_stored_snapshot(&mut self, bytes: &[u8]) -> Result<bool, VerifyError> {
         let stored = self.read_snapshot(bytes)?;
         let listed = self.listed_snapshot()?;
-        let is_current = stored.version == listed.version && listed.matches(bytes) && stored.expires > self.now;
+        let is_current =
+            stored.version == listed.version && listed.matches(bytes) && stored.expires > self.now;
         self.snapshot = Some(stored);
         self.snapshot_is_current = is_current;
         Ok(is_current)
@@ -244,7 +276,8 @@ impl TrustedSet {
             for (file, before) in &trusted.content.meta {
                 let role = file.strip_suffix(".json").unwrap_or(file);
                 let now = next.content.meta.get(file);
-                let now = now.ok_or_else(|| VerifyError::DroppedFromSnapshot { role: role.to_owned() })?;
+                let now =
+                    now.ok_or_else(|| VerifyError::DroppedFromSnapshot { role: role.to_owned() })?;
                 check_rollback(role, before.version, now.version)?;
             }
         }
@@ -265,13 +298,16 @@ impl TrustedSet {
     }
 
     fn listed_targets(&self, role: &str) -> Result<&MetaFile, VerifyError> {
-        let snapshot =
-            self.snapshot.as_ref().filter(|_| self.snapshot_is_current).ok_or_else(|| missing("snapshot"))?;
+        let snapshot = self
+            .snapshot
+            .as_ref()
+            .filter(|_| self.snapshot_is_current)
+            .ok_or_else(|| missing("snapshot"))?;
         snapshot.content.meta.get(&format!("{role}.json")).ok_or_else(|| missing(role))
     }
 
-    /// Takes the top-level targets, stored or fetched (TUF 1.0.34, 5.6; FV-11), and the Director's only if they may be
-    /// the Director's (FV-12 to FV-15).
+    /// Takes the top-level targets, stored or fetched (TUF 1.0.34, 5.6; FV-11), and the Director's
+    /// only if they may be the Director's (FV-12 to FV-15).
     ///
     /// # Errors
     ///
@@ -296,7 +332,12 @@ impl TrustedSet {
     /// # Errors
     ///
     /// [`VerifyError`]; nothing changes.
-    pub fn update_delegated(&mut self, role: &str, delegator: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+    pub fn update_delegated(
+        &mut self,
+        role: &str,
+        delegator: &str,
+        bytes: &[u8],
+    ) -> Result<(), VerifyError> {
         let listed = self.listed_targets(role)?;
         check_file(role, bytes, listed, Limits::TARGETS)?;
         let targets = self.read::<Targets>(role, bytes)?;
@@ -307,17 +348,20 @@ impl TrustedSet {
         Ok(())
     }
 
-    /// Checks a role's signatures with the keys of one that delegates to it. Two that delegate to one role may do so with
-    /// different keys, so each is asked.
+    /// Checks a role's signatures with the keys of one that delegates to it. Two that delegate to
+    /// one role may do so with different keys, so each is asked.
     pub(super) fn verify_delegated(
         &self,
         role: &str,
         delegator: &str,
         targets: &Metadata<Targets>,
     ) -> Result<(), VerifyError> {
-        let delegations = self.find_role(delegator).and_then(|targets| targets.content.delegations.as_ref());
+        let delegations =
+            self.find_role(delegator).and_then(|targets| targets.content.delegations.as_ref());
         let keys = delegations.and_then(|delegations: &Delegations| delegations.find_keys(role));
-        let (Some(delegations), Some(keys)) = (delegations, keys) else { return Err(missing(role)) };
+        let (Some(delegations), Some(keys)) = (delegations, keys) else {
+            return Err(missing(role));
+        };
         keys.verify(&delegations.keys, role, targets)
     }
 
@@ -337,8 +381,9 @@ impl TrustedSet {
     }
 }
 
-/// Partial verification (Uptane 2.1.0, 5.4.4.1): the Director's Targets alone, with the keys of its root; FV-11 but for the
-/// snapshot, FV-12, FV-13 and FV-15. Returns their version and what they list.
+/// Partial verification (Uptane 2.1.0, 5.4.4.1): the Director's Targets alone, with the keys of its
+/// root; FV-11 but for the snapshot, FV-12, FV-13 and FV-15. Returns their version and what they
+/// list.
 ///
 /// # Errors
 ///
@@ -367,7 +412,9 @@ fn check_length(role: &str, bytes: &[u8], limit: u64) -> Result<(), VerifyError>
 
 fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
     match listed.length {
-        Some(length) if length > limit => Err(VerifyError::TooLarge { role: role.to_owned(), limit }),
+        Some(length) if length > limit => {
+            Err(VerifyError::TooLarge { role: role.to_owned(), limit })
+        }
         length => Ok(length.unwrap_or(limit)),
     }
 }

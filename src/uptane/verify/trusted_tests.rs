@@ -1,8 +1,12 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixture::{EARLIER, Repo, id, image, listed, listed_target, load, new_key, now, set, sha256, sign, signed};
-use super::{Fault, Freshness, Limits, Repository, TargetFile, TrustedSet, VerifyError as E, verify_partial};
+use super::fixture::{
+    EARLIER, Repo, id, image, listed, listed_target, load, new_key, now, set, sha256, sign, signed,
+};
+use super::{
+    Fault, Freshness, Limits, Repository, TargetFile, TrustedSet, VerifyError as E, verify_partial,
+};
 use crate::uptane::key::SigningKey;
 
 fn director(vin: &str) -> Repository {
@@ -64,7 +68,10 @@ fn malformed_files_are_refused() {
     let latin1 = [b"{\"x\":\"\xff\",", &text.as_bytes()[1..]].concat();
     assert!(matches!(set(&repo, image()).update_timestamp(&latin1), Err(E::Malformed { .. })));
     let other = text.replace("\"1.0.34\"", "\"2.0.0\"");
-    assert!(matches!(set(&repo, image()).update_timestamp(other.as_bytes()), Err(E::SpecVersion { .. })));
+    assert!(matches!(
+        set(&repo, image()).update_timestamp(other.as_bytes()),
+        Err(E::SpecVersion { .. })
+    ));
 }
 
 /// AT-32.
@@ -85,21 +92,27 @@ fn a_threshold_of_good_signatures_is_enough_and_less_is_not() {
         let file = json!({ "signatures": signatures, "signed": file["signed"] });
         set(&repo, image()).update_timestamp(file.to_string().as_bytes())
     };
-    let (stranger, garbage) = (json!({ "keyid": "x", "sig": "" }), json!({ "keyid": "y", "sig": "not hex" }));
+    let (stranger, garbage) =
+        (json!({ "keyid": "x", "sig": "" }), json!({ "keyid": "y", "sig": "not hex" }));
     assert_eq!(try_with(json!([stranger, garbage, good])), Ok(Freshness::New));
     assert!(matches!(try_with(json!([])), Err(E::ThresholdNotMet { valid: 0, threshold: 1, .. })));
     assert!(matches!(try_with(json!([stranger])), Err(E::ThresholdNotMet { .. })));
     assert!(matches!(try_with(json!([good, good])), Err(E::DuplicateSignature { .. })));
     file["signed"]["x"] = 1.into();
     let file = file.to_string();
-    assert!(matches!(set(&repo, image()).update_timestamp(file.as_bytes()), Err(E::ThresholdNotMet { .. })));
+    assert!(matches!(
+        set(&repo, image()).update_timestamp(file.as_bytes()),
+        Err(E::ThresholdNotMet { .. })
+    ));
 }
 
 /// AT-26, AT-27, AT-33.
 #[test]
 fn thresholds_and_key_ids_can_not_be_faked() {
     let repo = Repo::new(None);
-    let try_root = |root: &Value, kind: Repository| TrustedSet::new(&repo.sign("root", root), kind, now()).map(drop);
+    let try_root = |root: &Value, kind: Repository| {
+        TrustedSet::new(&repo.sign("root", root), kind, now()).map(drop)
+    };
     let root = repo.root(1);
     assert_eq!(try_root(&root, image()), Ok(()));
 
@@ -111,11 +124,13 @@ fn thresholds_and_key_ids_can_not_be_faked() {
     assert!(matches!(try_root(&negative, image()), Err(E::Malformed { .. })));
 
     let mut twice = root.clone();
-    twice["roles"]["root"] = json!({ "keyids": [id(&repo.keys["root"]), id(&repo.keys["root"])], "threshold": 2 });
+    twice["roles"]["root"] =
+        json!({ "keyids": [id(&repo.keys["root"]), id(&repo.keys["root"])], "threshold": 2 });
     assert!(matches!(try_root(&twice, image()), Err(E::DuplicateKey { .. })));
 
     let mut other_id = root.clone();
-    let object = other_id["keys"].as_object_mut().unwrap().remove(&id(&repo.keys["targets"])).unwrap();
+    let object =
+        other_id["keys"].as_object_mut().unwrap().remove(&id(&repo.keys["targets"])).unwrap();
     other_id["keys"]["abc"] = object.clone();
     assert!(matches!(try_root(&other_id, image()), Err(E::KeyIdMismatch { .. })));
     assert_eq!(try_root(&other_id, Repository::Tuf), Ok(()));
@@ -126,7 +141,8 @@ fn thresholds_and_key_ids_can_not_be_faked() {
     object["x"] = 1.into();
     let alias_id = sha256(&crate::uptane::canonical::canonical(&object).unwrap());
     alias["keys"][&alias_id] = object;
-    alias["roles"]["root"] = json!({ "keyids": [id(&repo.keys["root"]), alias_id], "threshold": 2 });
+    alias["roles"]["root"] =
+        json!({ "keyids": [id(&repo.keys["root"]), alias_id], "threshold": 2 });
     assert!(matches!(try_root(&alias, image()), Err(E::DuplicateKey { .. })));
     let mut file: Value = serde_json::from_slice(&repo.sign("root", &alias)).unwrap();
     let second = json!({ "keyid": alias_id, "sig": file["signatures"][0]["sig"] });
@@ -139,7 +155,8 @@ fn thresholds_and_key_ids_can_not_be_faked() {
 fn a_key_of_an_unknown_scheme_does_no_harm() {
     let repo = Repo::new(None);
     let mut root = repo.root(1);
-    let object = json!({ "keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": { "public": "ab" } });
+    let object =
+        json!({ "keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": { "public": "ab" } });
     let key_id = sha256(&crate::uptane::canonical::canonical(&object).unwrap());
     root["keys"][&key_id] = object;
     root["roles"]["root"]["keyids"].as_array_mut().unwrap().push(key_id.into());
@@ -160,12 +177,18 @@ fn the_chain_of_roots_has_no_gaps_and_needs_old_and_new_keys() {
     assert_eq!(both(&next, &[&old_root, new_root]), Ok(2));
     assert!(matches!(both(&next, &[&old_root]), Err(E::ThresholdNotMet { .. })));
     assert!(matches!(both(&next, &[new_root]), Err(E::ThresholdNotMet { .. })));
-    assert_eq!(both(&repo.root(3), &[&old_root, new_root]), Err(E::RootSkipped { trusted: 1, found: 3 }));
+    assert_eq!(
+        both(&repo.root(3), &[&old_root, new_root]),
+        Err(E::RootSkipped { trusted: 1, found: 3 })
+    );
     assert!(matches!(both(&repo.root(1), &[&old_root, new_root]), Err(E::Rollback { .. })));
     // AT-30: what the old key signs is no longer taken.
     let mut set = TrustedSet::new(repo.file("1.root.json"), image(), now()).unwrap();
     set.update_root(&sign(&next, &[&old_root, new_root])).unwrap();
-    assert!(matches!(set.update_root(&sign(&repo.root(3), &[&old_root])), Err(E::ThresholdNotMet { .. })));
+    assert!(matches!(
+        set.update_root(&sign(&repo.root(3), &[&old_root])),
+        Err(E::ThresholdNotMet { .. })
+    ));
 }
 
 /// AT-6: each of the four roles.
@@ -192,7 +215,8 @@ fn expired_files_are_refused_but_an_intermediate_root_may_have_expired() {
             let snapshot = repo.sign("snapshot", &signed("snapshot", 1, json!({ "meta": meta })));
             repo.files.insert("1.snapshot.json".into(), snapshot);
         }
-        let timestamp = json!({ "meta": { "snapshot.json": listed(repo.file("1.snapshot.json"), 1) } });
+        let timestamp =
+            json!({ "meta": { "snapshot.json": listed(repo.file("1.snapshot.json"), 1) } });
         let timestamp = repo.sign("timestamp", &signed("timestamp", 1, timestamp));
         repo.files.insert("timestamp.json".into(), timestamp);
         let refused = load(&mut set(&repo, image()), &repo, 1).unwrap_err();
@@ -203,10 +227,15 @@ fn expired_files_are_refused_but_an_intermediate_root_may_have_expired() {
 #[test]
 fn an_expired_stored_timestamp_is_the_reference_but_not_up_to_date() {
     let mut repo = published(5);
-    let stored = resigned(&repo, "timestamp", "timestamp.json", |timestamp| timestamp["expires"] = EARLIER.into());
+    let stored = resigned(&repo, "timestamp", "timestamp.json", |timestamp| {
+        timestamp["expires"] = EARLIER.into()
+    });
     let mut set = set(&repo, image());
     set.load_stored_timestamp(&stored).unwrap();
-    assert!(matches!(set.update_timestamp(&stored), Err(E::Expired { .. })), "nothing new, and out of date");
+    assert!(
+        matches!(set.update_timestamp(&stored), Err(E::Expired { .. })),
+        "nothing new, and out of date"
+    );
     repo.publish(4);
     assert!(matches!(set.update_timestamp(repo.file("timestamp.json")), Err(E::Rollback { .. })));
     repo.publish(6);
@@ -228,7 +257,8 @@ fn versions_do_not_go_back() {
     let refused = stored(&repo).update_timestamp(repo.file("timestamp.json"));
     assert_eq!(refused, Err(E::Rollback { role: "timestamp".into(), trusted: 5, found: 4 }));
 
-    let lower_snapshot = json!({ "meta": { "snapshot.json": listed(repo.file("4.snapshot.json"), 4) } });
+    let lower_snapshot =
+        json!({ "meta": { "snapshot.json": listed(repo.file("4.snapshot.json"), 4) } });
     let lower_snapshot = repo.sign("timestamp", &signed("timestamp", 6, lower_snapshot));
     let refused = stored(&repo).update_timestamp(&lower_snapshot);
     assert_eq!(refused, Err(E::Rollback { role: "snapshot".into(), trusted: 5, found: 4 }));
@@ -258,7 +288,10 @@ fn stored_files_of_replaced_keys_are_passed_over() {
     repo.publish(1);
     let mut set = set(&repo, image());
     set.update_root(&root).unwrap();
-    assert!(matches!(set.load_stored_timestamp(&attacked["timestamp.json"]), Err(E::ThresholdNotMet { .. })));
+    assert!(matches!(
+        set.load_stored_timestamp(&attacked["timestamp.json"]),
+        Err(E::ThresholdNotMet { .. })
+    ));
     load(&mut set, &repo, 1).unwrap();
 }
 
@@ -269,9 +302,15 @@ fn what_is_no_metadata_or_was_rewritten_on_its_way_is_a_fault() {
     let text = String::from_utf8(repo.file("timestamp.json").to_vec()).unwrap();
     let page = "<!DOCTYPE html><title>Log in</title>".to_owned();
     let marked = format!("\u{feff}{text}");
-    for came in
-        [String::new(), "\u{0}".into(), "[]".into(), "[".repeat(10_000), page.clone(), marked.clone(), "0".repeat(64)]
-    {
+    for came in [
+        String::new(),
+        "\u{0}".into(),
+        "[]".into(),
+        "[".repeat(10_000),
+        page.clone(),
+        marked.clone(),
+        "0".repeat(64),
+    ] {
         let refused = set(&repo, image()).update_timestamp(came.as_bytes()).unwrap_err();
         assert_eq!(refused.finding().fault(), Some(Fault::Garbled), "{came}: {refused}");
     }
@@ -284,7 +323,8 @@ fn what_is_no_metadata_or_was_rewritten_on_its_way_is_a_fault() {
     set_.update_timestamp(text.as_bytes()).unwrap();
     let snapshot = String::from_utf8(repo.file("1.snapshot.json").to_vec()).unwrap();
     let cut = snapshot[..snapshot.len() - 1].to_owned();
-    for came in [String::new(), page, cut, format!("\u{feff}{snapshot}"), format!("{snapshot}\r\n")] {
+    for came in [String::new(), page, cut, format!("\u{feff}{snapshot}"), format!("{snapshot}\r\n")]
+    {
         let refused = set_.update_snapshot(came.as_bytes()).unwrap_err();
         assert_eq!(refused.finding().fault(), Some(Fault::Garbled), "{came}: {refused}");
     }
@@ -301,7 +341,8 @@ fn what_is_no_metadata_or_was_rewritten_on_its_way_is_a_fault() {
 fn files_of_different_publications_do_not_mix() {
     let mut repo = published(1);
     let old = repo.files.clone();
-    repo.targets = json!({ "targets": { "a": { "length": 1, "hashes": { "sha256": sha256(b"a") } } } });
+    repo.targets =
+        json!({ "targets": { "a": { "length": 1, "hashes": { "sha256": sha256(b"a") } } } });
     repo.publish(2);
     let mut set_ = set(&repo, image());
     set_.update_timestamp(repo.file("timestamp.json")).unwrap();
@@ -328,8 +369,12 @@ fn more_than_is_listed_or_allowed_is_refused() {
     let repo = published(1);
     let endless = vec![b' '; Limits::TIMESTAMP as usize + 1];
     assert!(matches!(set(&repo, image()).update_timestamp(&endless), Err(E::TooLarge { .. })));
-    assert!(matches!(set(&repo, image()).update_root(&vec![b' '; Limits::ROOT as usize + 1]), Err(E::TooLarge { .. })));
-    let huge = json!({ "meta": { "snapshot.json": { "version": 1, "length": Limits::SNAPSHOT + 1 } } });
+    assert!(matches!(
+        set(&repo, image()).update_root(&vec![b' '; Limits::ROOT as usize + 1]),
+        Err(E::TooLarge { .. })
+    ));
+    let huge =
+        json!({ "meta": { "snapshot.json": { "version": 1, "length": Limits::SNAPSHOT + 1 } } });
     let mut set = set(&repo, image());
     set.update_timestamp(&repo.sign("timestamp", &signed("timestamp", 1, huge))).unwrap();
     assert!(matches!(set.expected_snapshot(), Err(E::TooLarge { .. })));
@@ -342,13 +387,19 @@ fn the_director_s_files_are_for_one_vehicle() {
     repo.publish(900);
     load(&mut set(&repo, director("VIN1")), &repo, 900).unwrap();
     let mut other = set(&repo, director("VIN2"));
-    assert!(matches!(other.update_timestamp(repo.file("timestamp.json")), Err(E::WrongVehicle { .. })));
+    assert!(matches!(
+        other.update_timestamp(repo.file("timestamp.json")),
+        Err(E::WrongVehicle { .. })
+    ));
     repo.vin = Some("VIN2");
     repo.publish(5);
     load(&mut other, &repo, 5).unwrap();
     repo.vin = None;
     repo.publish(6);
-    assert!(matches!(other.update_timestamp(repo.file("timestamp.json")), Err(E::WrongVehicle { .. })));
+    assert!(matches!(
+        other.update_timestamp(repo.file("timestamp.json")),
+        Err(E::WrongVehicle { .. })
+    ));
 }
 
 /// FV-12, FV-13, FV-14.
@@ -369,7 +420,10 @@ fn the_director_does_not_delegate_and_names_each_ecu_of_this_vehicle_once() {
     };
     assert_eq!(try_targets(json!({ "targets": { "a": target("p-1") } })), (Ok(()), Ok(())));
     let delegating = json!({ "targets": {}, "delegations": { "keys": {}, "roles": [] } });
-    assert_eq!(try_targets(delegating), (Err(E::DelegationFromDirector), Err(E::DelegationFromDirector)));
+    assert_eq!(
+        try_targets(delegating),
+        (Err(E::DelegationFromDirector), Err(E::DelegationFromDirector))
+    );
     let twice = try_targets(json!({ "targets": { "a": target("p-1"), "b": target("p-1") } }));
     assert!(matches!(twice, (Err(E::DuplicateEcu { .. }), Err(E::DuplicateEcu { .. }))));
     let (full, partial) = try_targets(json!({ "targets": { "a": target("x-9") } }));
@@ -400,7 +454,8 @@ proptest! {
         prop_assert!(set.update_targets(&noise).is_err());
     }
 
-    /// A changed byte is refused, or is one that does not count, such as the case of a hexadecimal digit.
+    /// A changed byte is refused, or is one that does not count, such as the case of a hexadecimal
+    /// digit.
     #[test]
     fn a_changed_byte_changes_nothing_that_is_trusted(at in 0_usize..2000, bit in 0_u8..8) {
         let repo = with_targets();

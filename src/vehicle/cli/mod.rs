@@ -11,11 +11,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Keeps the software of a vehicle's ECUs up to date: the vehicle's side of Uptane, for a Motorcade server.
+/// Keeps the software of a vehicle's ECUs up to date: the vehicle's side of Uptane, for a Motorcade
+/// server.
 ///
-/// It reports to the Director what each ECU runs, verifies the metadata of both repositories, downloads sealed images, opens them
-/// with the ECUs' keys and installs them: into files or devices, or by a program. It is a reference Primary with simulated
-/// Secondaries, and with `tuf` a plain TUF client for any repository.
+/// It reports to the Director what each ECU runs, verifies the metadata of both repositories,
+/// downloads sealed images, opens them with the ECUs' keys and installs them: into files or
+/// devices, or by a program. It is a reference Primary with simulated Secondaries, and with `tuf` a
+/// plain TUF client for any repository.
 ///
 /// Begin with `provision`, then `update` once, or `run` as a service.
 #[derive(Debug, Parser)]
@@ -42,11 +44,17 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct StateArgs {
     /// State directory of the vehicle
-    #[arg(long, env = "MOTORCADE_VEHICLE_DIR", value_name = "DIR", default_value = "motorcade-vehicle")]
+    #[arg(
+        long,
+        env = "MOTORCADE_VEHICLE_DIR",
+        value_name = "DIR",
+        default_value = "motorcade-vehicle"
+    )]
     dir: PathBuf,
 }
 
-/// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments that can't be understood.
+/// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments
+/// that can't be understood.
 pub fn run(cli: Cli) -> ExitCode {
     crate::files::restrict_new_files();
     let outcome = match cli.command {

@@ -1,4 +1,5 @@
-//! `motorcade-vehicle tuf`: a plain TUF client with the command line that TUF's conformance suite drives.
+//! `motorcade-vehicle tuf`: a plain TUF client with the command line that TUF's conformance suite
+//! drives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,9 +59,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let store = Store::plain(&required(&args.metadata_dir, "--metadata-dir"));
     match &args.command {
         Command::Init { root } => {
-            let bytes = fs::read(root).with_context(|| format!("failed to read {}", root.display()))?;
+            let bytes =
+                fs::read(root).with_context(|| format!("failed to read {}", root.display()))?;
             let is_root = TrustedSet::new(&bytes, Repository::Tuf, SystemClock.now());
-            is_root.with_context(|| format!("{} is no root that can be trusted", root.display()))?;
+            is_root
+                .with_context(|| format!("{} is no root that can be trusted", root.display()))?;
             store.init(&bytes)?;
         }
         Command::Refresh => with_updater(&args, &store, |_, _| Ok(()))?,
@@ -71,7 +74,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 missing("--target-name");
             }
             with_updater(&args, &store, |http, updater| {
-                args.target_name.iter().try_for_each(|name| fetch(http, updater, name, base.as_str(), &folder))
+                args.target_name
+                    .iter()
+                    .try_for_each(|name| fetch(http, updater, name, base.as_str(), &folder))
             })?;
         }
     }
@@ -83,7 +88,9 @@ fn required<T: Clone>(value: &Option<T>, option: &str) -> T {
 }
 
 fn missing(option: &str) -> ! {
-    Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{option} is needed here")).exit()
+    Cli::command()
+        .error(ErrorKind::MissingRequiredArgument, format!("{option} is needed here"))
+        .exit()
 }
 
 fn with_updater(
@@ -99,21 +106,34 @@ fn with_updater(
     then(&http, &mut updater)
 }
 
-fn fetch(http: &Http, updater: &mut Updater<'_>, name: &str, base: &str, folder: &Path) -> anyhow::Result<()> {
-    let Some(target) = updater.find_target(name, &[])? else { bail!("the repository has no target {name}") };
+fn fetch(
+    http: &Http,
+    updater: &mut Updater<'_>,
+    name: &str,
+    base: &str,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let Some(target) = updater.find_target(name, &[])? else {
+        bail!("the repository has no target {name}")
+    };
     let path = folder.join(quote(name));
     if download::is_whole(&path, &target) {
         return Ok(());
     }
-    let hash = target.hashes.name().with_context(|| format!("{name} has no SHA-256 or SHA-512 digest"))?;
+    let hash =
+        target.hashes.name().with_context(|| format!("{name} has no SHA-256 or SHA-512 digest"))?;
     // A download that is cut off is resumed by the next one, and not left beside it.
     let partial = folder.join(format!("{TEMPORARY}{hash}"));
     let hash = updater.set().has_consistent_snapshot().then_some(hash);
-    let below = target_path(name, hash).ok_or_else(|| Error::TargetName { name: name.to_owned() })?;
+    let below =
+        target_path(name, hash).ok_or_else(|| Error::TargetName { name: name.to_owned() })?;
     let url = format!("{base}/{below}");
-    let wanted = Wanted { name, url: &url, token: None, length: target.length, hashes: &target.hashes };
+    let wanted =
+        Wanted { name, url: &url, token: None, length: target.length, hashes: &target.hashes };
     download::fetch(http, &wanted, &partial)?;
-    fs::rename(&partial, &path).and_then(|()| sync_folder(folder_of(&path))).map_err(Error::file("write", &path))?;
+    fs::rename(&partial, &path)
+        .and_then(|()| sync_folder(folder_of(&path)))
+        .map_err(Error::file("write", &path))?;
     download::remove(&partial);
     Ok(())
 }

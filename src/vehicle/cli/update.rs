@@ -1,8 +1,9 @@
 //! `motorcade-vehicle update` and `run`
 //!
-//! With `--json` a cycle prints one line: `{"outcome": "updated"|"up_to_date"|"refused"|"failed", "installed":
-//! [{"ecu_serial", "filepath"}], "attack": null or a name of [`Attack`], "fault": null or a name of [`Fault`], "detail": null
-//! or what went wrong}`. It is refused what looks like an attack, and failed what does not.
+//! With `--json` a cycle prints one line: `{"outcome": "updated"|"up_to_date"|"refused"|"failed",
+//! "installed": [{"ecu_serial", "filepath"}], "attack": null or a name of [`Attack`], "fault": null
+//! or a name of [`Fault`], "detail": null or what went wrong}`. It is refused what looks like an
+//! attack, and failed what does not.
 //!
 //! [`Attack`]: crate::uptane::verify::Attack
 //! [`Fault`]: crate::uptane::verify::Fault
@@ -56,7 +57,8 @@ pub(super) fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     Ok(if outcome.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Updates again and again, more rarely while that fails, until SIGTERM or SIGINT. No other signal that a service gets ends it.
+/// Updates again and again, more rarely while that fails, until SIGTERM or SIGINT. No other signal
+/// that a service gets ends it.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut vehicle = Vehicle::open(&args.state.dir)?;
     vehicle.http.stop_with(Stop::on_signals(Hangup::Ignored)?);
@@ -85,12 +87,16 @@ fn pause(interval: Duration, failures: u32, random: u32) -> Duration {
 
 fn show(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
     for path in &outcome.mended {
-        eprintln!("warning: {} was damaged or gone, and has been replaced; see to the disk", path.display());
+        eprintln!(
+            "warning: {} was damaged or gone, and has been replaced; see to the disk",
+            path.display()
+        );
     }
     let detail = outcome.failure.as_ref().or(outcome.undelivered.as_ref()).map(describe);
     if json {
         let installed = outcome.installed.iter();
-        let installed: Vec<_> = installed.map(|(ecu, path)| json!({ "ecu_serial": ecu, "filepath": path })).collect();
+        let installed: Vec<_> =
+            installed.map(|(ecu, path)| json!({ "ecu_serial": ecu, "filepath": path })).collect();
         let line = json!({
             "outcome": name(outcome), "installed": installed, "attack": outcome.attack(), "fault": outcome.fault(),
             "detail": detail,
@@ -135,6 +141,10 @@ mod tests {
         assert_eq!(pause(minute, 0, u32::MAX), Duration::from_secs(66));
         assert_eq!(pause(minute, 2, 0), Duration::from_secs(216));
         assert_eq!(pause(minute, 60, 0), Duration::from_secs(3240));
-        assert_eq!(pause(minute * 1440, 1, 0), Duration::from_secs(77_760), "never more often than without failures");
+        assert_eq!(
+            pause(minute * 1440, 1, 0),
+            Duration::from_secs(77_760),
+            "never more often than without failures"
+        );
     }
 }

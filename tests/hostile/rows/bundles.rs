@@ -29,7 +29,8 @@ pub(crate) fn at_9(lab: &Lab) -> Vec<Attack> {
             ("lower-case", json!(lab.vehicle.vin.to_lowercase())),
         ];
         for (variant, vin) in changes {
-            let description = format!("The Director's {role} lists nothing and has {variant} vehicle's id.");
+            let description =
+                format!("The Director's {role} lists nothing and has {variant} vehicle's id.");
             row.refuse("wrong-vehicle", format!("{variant}-vin-{role}"), description, |world| {
                 world.director.top().targets.clear();
                 let change = edit(move |draft: &mut Draft| match &vin {
@@ -57,10 +58,16 @@ fn stranger_at(lab: &Lab, version: u64) -> World {
 pub(crate) fn at_10(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-10");
     let other = stranger_at(lab, 900).director;
-    for files in [&["timestamp"][..], &["timestamp", "snapshot"], &["timestamp", "snapshot", "targets"]] {
-        let theirs = other.tree.iter().filter(|(name, _)| files.iter().any(|file| name.contains(file)));
+    for files in
+        [&["timestamp"][..], &["timestamp", "snapshot"], &["timestamp", "snapshot", "targets"]]
+    {
+        let theirs =
+            other.tree.iter().filter(|(name, _)| files.iter().any(|file| name.contains(file)));
         let theirs: Vec<_> = theirs.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
-        let description = format!("Version 900 of another vehicle's {}, and the vehicle's own.", files.join(", "));
+        let description = format!(
+            "Version 900 of another vehicle's {}, and the vehicle's own.",
+            files.join(", ")
+        );
         row.refuse_keyless("wrong-vehicle", files.join("-"), description, |world| {
             world.director.tree.extend(theirs);
         });
@@ -76,10 +83,13 @@ pub(crate) fn at_11(lab: &Lab) -> Vec<Attack> {
         next.update();
         let path = format!("/repo/{}", next.assigned[&ecu.serial].file());
         let redirect = Behaviour::Redirect(path.clone());
-        for (variant, behaviour) in
-            [("missing", Behaviour::Missing), ("cut", Behaviour::Cut(5000)), ("redirect-loop", redirect)]
-        {
-            // What is installed of the rest is the vehicle's choice; that it says so and ends whole is not.
+        for (variant, behaviour) in [
+            ("missing", Behaviour::Missing),
+            ("cut", Behaviour::Cut(5000)),
+            ("redirect-loop", redirect),
+        ] {
+            // What is installed of the rest is the vehicle's choice; that it says so and ends whole
+            // is not.
             let step = next.step(Expect::Partial).serve(path.clone(), behaviour);
             let last = next.step(Expect::Updated).serve(path.clone(), Behaviour::IgnoreRange);
             let steps = vec![row.honest.step(Expect::Updated), step, last];
@@ -99,10 +109,17 @@ pub(crate) fn at_11(lab: &Lab) -> Vec<Attack> {
         next.assign(&other.serial, &image);
         next.publish();
         let path = format!("/repo/{}", next.assigned[&missing.serial].file());
-        let step = Step::new(Site { installed: row.honest.site().installed, ..next.site() }, Expect::Partial);
-        let steps =
-            vec![row.honest.step(Expect::Updated), step.serve(path, Behaviour::Missing), next.step(Expect::Updated)];
-        let description = format!("The {}'s image does not arrive, which the other one requires.", missing.role);
+        let step = Step::new(
+            Site { installed: row.honest.site().installed, ..next.site() },
+            Expect::Partial,
+        );
+        let steps = vec![
+            row.honest.step(Expect::Updated),
+            step.serve(path, Behaviour::Missing),
+            next.step(Expect::Updated),
+        ];
+        let description =
+            format!("The {}'s image does not arrive, which the other one requires.", missing.role);
         row.push("partial-bundle", format!("required-{}", missing.role), description, steps);
     }
     row.attacks
@@ -153,7 +170,11 @@ pub(crate) fn at_34(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-34");
     let description = "The Director's targets delegate everything to a thief.";
     row.refuse("arbitrary-software", "everything", description, |world| {
-        world.director.top().delegations.push(Delegation::to("thief", &RoleKeys::generate()).paths(&["*"]));
+        world
+            .director
+            .top()
+            .delegations
+            .push(Delegation::to("thief", &RoleKeys::generate()).paths(&["*"]));
         world.update();
     });
     let description = "The Director's targets have delegations, and none in them.";
@@ -179,7 +200,8 @@ pub(crate) fn at_35(lab: &Lab) -> Vec<Attack> {
         });
     }
     let stranger = lab.stranger.primary().clone();
-    let description = "The Director has an image for an ECU of another vehicle, beside the vehicle's own.";
+    let description =
+        "The Director has an image for an ECU of another vehicle, beside the vehicle's own.";
     row.refuse("wrong-vehicle", "foreign", description, |world| {
         world.release_next();
         let foreign = Image::seal("foreign", &stranger.hardware_id, 3);
@@ -202,13 +224,19 @@ pub(crate) fn at_35(lab: &Lab) -> Vec<Attack> {
 /// Images that are on the Image repository, and that nobody assigned.
 pub(crate) fn at_38(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-38");
-    row.accept("none", "not-listed", "The Image repository has more than the Director lists.", |world| {
-        world.release_next();
-        for (name, hardware_id) in [("extra", PRIMARY_HARDWARE), ("other", SECONDARY_HARDWARE)] {
-            world.release(&Image::seal(name, hardware_id, 9));
-        }
-        world.publish();
-    });
+    row.accept(
+        "none",
+        "not-listed",
+        "The Image repository has more than the Director lists.",
+        |world| {
+            world.release_next();
+            for (name, hardware_id) in [("extra", PRIMARY_HARDWARE), ("other", SECONDARY_HARDWARE)]
+            {
+                world.release(&Image::seal(name, hardware_id, 9));
+            }
+            world.publish();
+        },
+    );
     row.accept("none", "for-nobody", "The Director lists an image for no ECU.", |world| {
         world.release_next();
         let extra = Image::seal("extra", PRIMARY_HARDWARE, 9);
@@ -216,12 +244,17 @@ pub(crate) fn at_38(lab: &Lab) -> Vec<Attack> {
         world.director.top().targets.insert(extra.path.clone(), extra.entry_for(&[]));
         world.publish();
     });
-    row.accept("none", "one-of-two", "The Director lists an image for the Primary alone.", |world| {
-        let kept = world.assigned[SECONDARY].clone();
-        world.release_next();
-        world.assign(SECONDARY, &kept);
-        world.director.top().targets.remove(&kept.path);
-        world.publish();
-    });
+    row.accept(
+        "none",
+        "one-of-two",
+        "The Director lists an image for the Primary alone.",
+        |world| {
+            let kept = world.assigned[SECONDARY].clone();
+            world.release_next();
+            world.assign(SECONDARY, &kept);
+            world.director.top().targets.remove(&kept.path);
+            world.publish();
+        },
+    );
     row.attacks
 }

@@ -12,7 +12,8 @@ use crate::hostile::world::{Lab, World, edit};
 /// Delegation graphs without end.
 pub(crate) fn at_17(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-17");
-    let description = "10000 roles are asked before the one that lists the image, and a few of them are there.";
+    let description =
+        "10000 roles are asked before the one that lists the image, and a few of them are there.";
     row.refuse("arbitrary-software", "wide", description, |world| {
         world.release_next();
         let keys = RoleKeys::single();
@@ -63,13 +64,18 @@ pub(crate) fn at_17(lab: &Lab) -> Vec<Attack> {
     row.attacks
 }
 
-/// Roles `deep-0`, `deep-1`, … before the bins, each of which delegates to the next, and the last one to `last`.
+/// Roles `deep-0`, `deep-1`, … before the bins, each of which delegates to the next, and the last
+/// one to `last`.
 fn chain(world: &mut World, keys: &RoleKeys, length: usize, last: Option<&str>) {
     let to = |name: &str| Delegation::to(name, keys).paths(&["*/*/*"]);
     world.image.top().delegations.insert(0, to("deep-0"));
     for number in 0..length {
         let mut role = TargetsRole::new(keys);
-        let next = if number + 1 < length { Some(format!("deep-{}", number + 1)) } else { last.map(str::to_owned) };
+        let next = if number + 1 < length {
+            Some(format!("deep-{}", number + 1))
+        } else {
+            last.map(str::to_owned)
+        };
         role.delegations.extend(next.map(|next| to(&next)));
         world.image.add_role(&format!("deep-{number}"), role);
     }
@@ -114,24 +120,27 @@ impl Two {
 pub(crate) fn at_46(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-46");
     let none: fn(Delegation) -> Delegation = |delegation| delegation;
-    let description = "Two roles list a path differently, and the Director has the second one's image.";
+    let description =
+        "Two roles list a path differently, and the Director has the second one's image.";
     row.refuse("arbitrary-software", "second", description, |world| {
         *world = Two::new(world, none).publish(&["first", "second"], |two| two.other.clone());
     });
-    let description = "Two roles list a path differently, and the Director has the first one's image.";
+    let description =
+        "Two roles list a path differently, and the Director has the first one's image.";
     row.accept("none", "first", description, |world| {
         *world = Two::new(world, none).publish(&["first", "second"], |two| two.image.clone());
     });
-    let description = "The second role alone lists a path, and the first one's delegation ends the search.";
+    let description =
+        "The second role alone lists a path, and the first one's delegation ends the search.";
     row.refuse("arbitrary-software", "terminating", description, |world| {
-        *world = Two::new(world, Delegation::terminating).publish(&["second"], |two| two.image.clone());
+        *world =
+            Two::new(world, Delegation::terminating).publish(&["second"], |two| two.image.clone());
     });
     let description = "The second role alone lists a path, and the first one's delegation does not end the search.";
     row.accept("none", "not-terminating", description, |world| {
         *world = Two::new(world, none).publish(&["second"], |two| two.image.clone());
     });
-    let description =
-        "The first role ends the search by a delegation to a third one, before the second lists the path.";
+    let description = "The first role ends the search by a delegation to a third one, before the second lists the path.";
     row.refuse("arbitrary-software", "terminating-below", description, |world| {
         let mut two = Two::new(world, none);
         let keys = RoleKeys::generate();
@@ -157,7 +166,9 @@ pub(crate) fn at_47(lab: &Lab) -> Vec<Attack> {
     let description = "One role of two has to agree, and does.";
     row.accept("none", "one-of-two", description, |world| several(world, 1, &["a"]));
     let description = "Two roles of two have to agree, and one does not list the image.";
-    row.refuse("arbitrary-software", "one-is-silent", description, |world| several(world, 2, &["a"]));
+    row.refuse("arbitrary-software", "one-is-silent", description, |world| {
+        several(world, 2, &["a"])
+    });
     let description = "Two roles of two have to agree, and one lists another image.";
     row.refuse("arbitrary-software", "one-differs", description, |world| {
         several(world, 2, &["a"]);
@@ -165,20 +176,28 @@ pub(crate) fn at_47(lab: &Lab) -> Vec<Attack> {
         world.release_in("b", &other);
         world.publish();
     });
-    let description = "Two roles of two have to agree, and one says something else of the same file.";
+    let description =
+        "Two roles of two have to agree, and one says something else of the same file.";
     row.refuse("arbitrary-software", "custom-differs", description, |world| {
         several(world, 2, &["a"]);
-        let other = world.assigned[PRIMARY].clone().with_custom(|custom| custom["version"] = json!("8.0.0"));
+        let other = world.assigned[PRIMARY]
+            .clone()
+            .with_custom(|custom| custom["version"] = json!("8.0.0"));
         world.release_in("b", &other);
         world.publish();
     });
     for (min, variant) in [(2, "withheld-of-two"), (1, "withheld-of-one")] {
         for role in ["a", "b"] {
-            let description =
-                format!("{min} of two roles must agree, and {role} is withheld; a third one lists the image.");
+            let description = format!(
+                "{min} of two roles must agree, and {role} is withheld; a third one lists the image."
+            );
             let attack = row.refuse("freeze", format!("{variant}-{role}"), description, |world| {
                 let keys = RoleKeys::generate();
-                world.image.top().delegations.insert(0, Delegation::to("third", &keys).paths(&["acme/*/*"]));
+                world
+                    .image
+                    .top()
+                    .delegations
+                    .insert(0, Delegation::to("third", &keys).paths(&["acme/*/*"]));
                 world.image.add_role("third", TargetsRole::new(&keys));
                 several(world, min, &["a", "b", "third"]);
             });
@@ -188,12 +207,15 @@ pub(crate) fn at_47(lab: &Lab) -> Vec<Attack> {
     }
     for min in [0, 3] {
         let description = format!("{min} roles of two have to agree.");
-        row.refuse("malformed", format!("agreement-{min}"), description, |world| several(world, min, &["a", "b"]));
+        row.refuse("malformed", format!("agreement-{min}"), description, |world| {
+            several(world, min, &["a", "b"])
+        });
     }
     row.attacks
 }
 
-/// Delegates acme's paths to the roles `a` and `b` together, and assigns an image that `listed` list.
+/// Delegates acme's paths to the roles `a` and `b` together, and assigns an image that `listed`
+/// list.
 fn several(world: &mut World, min: u64, listed: &[&str]) {
     world.release_next();
     let (a, b) = (RoleKeys::generate(), RoleKeys::generate());
@@ -213,7 +235,11 @@ fn several(world: &mut World, min: u64, listed: &[&str]) {
 pub(crate) fn at_48(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-48");
     let acme = RoleKeys::generate();
-    row.honest.image.top().delegations.insert(0, Delegation::to("acme", &acme).paths(&["acme/*/*"]));
+    row.honest
+        .image
+        .top()
+        .delegations
+        .insert(0, Delegation::to("acme", &acme).paths(&["acme/*/*"]));
     row.honest.image.add_role("acme", TargetsRole::new(&acme));
     row.honest.publish();
     let description = "The delegation is gone, and the snapshot no longer lists the role.";

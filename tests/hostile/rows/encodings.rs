@@ -20,19 +20,31 @@ pub(crate) fn at_32(lab: &Lab) -> Vec<Attack> {
                     continue;
                 }
                 let variant = format!("{}-{role}-as-{other}", side.as_str());
-                let description =
-                    format!("The {} repository's {role}, well signed, says that it is a {other}.", side.as_str());
+                let description = format!(
+                    "The {} repository's {role}, well signed, says that it is a {other}.",
+                    side.as_str()
+                );
                 row.refuse("mix-and-match", variant, description, |world| {
-                    world.update_edited(side, role, move |draft| draft.signed["_type"] = json!(other));
+                    world.update_edited(side, role, move |draft| {
+                        draft.signed["_type"] = json!(other)
+                    });
                 });
             }
         }
-        let description = format!("The {} repository serves its snapshot as its timestamp.", side.as_str());
-        row.refuse_keyless("mix-and-match", format!("{}-swapped", side.as_str()), description, |world| {
-            let repository = world.repository(side);
-            let snapshot = repository.tree[&format!("{}.snapshot.json", repository.version("snapshot"))].to_vec();
-            repository.store("timestamp.json", snapshot);
-        });
+        let description =
+            format!("The {} repository serves its snapshot as its timestamp.", side.as_str());
+        row.refuse_keyless(
+            "mix-and-match",
+            format!("{}-swapped", side.as_str()),
+            description,
+            |world| {
+                let repository = world.repository(side);
+                let snapshot = repository.tree
+                    [&format!("{}.snapshot.json", repository.version("snapshot"))]
+                    .to_vec();
+                repository.store("timestamp.json", snapshot);
+            },
+        );
     }
     row.attacks
 }
@@ -55,7 +67,11 @@ pub(crate) fn at_40(lab: &Lab) -> Vec<Attack> {
         row.contain(format!("role-{variant}"), description, |world| {
             world.release_next();
             let keys = RoleKeys::generate();
-            world.image.top().delegations.insert(0, Delegation::to(name, &keys).paths(&["evil/*/*"]));
+            world
+                .image
+                .top()
+                .delegations
+                .insert(0, Delegation::to(name, &keys).paths(&["evil/*/*"]));
             world.image.add_role(name, TargetsRole::new(&keys));
             let evil = Image::seal("evil", PRIMARY_HARDWARE, world.counter);
             world.release_in(name, &evil);
@@ -73,7 +89,9 @@ fn serve_under_all_names(tree: &mut crate::hostile::repository::Tree, role: &str
     let bytes = tree[&file].clone();
     let quoted = |all: bool| -> String {
         let quote = |byte: u8| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             b'.' if !all => ".".to_owned(),
             byte => format!("%{byte:02X}"),
         };
@@ -122,21 +140,31 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
             let value: Value = serde_json::from_slice(bytes).unwrap();
             *bytes = serde_json::to_vec_pretty(&value).unwrap();
         }),
-        ("escapes", "escapes where none are needed", |bytes| replace(bytes, "\"_type\"", "\"\\u005ftype\"")),
+        ("escapes", "escapes where none are needed", |bytes| {
+            replace(bytes, "\"_type\"", "\"\\u005ftype\"")
+        }),
         ("last-line", "a last line that is empty", |bytes| bytes.push(b'\n')),
     ];
     let hostile: [(&str, &str, Bytes); 12] = [
-        ("member-twice", "the member `version` twice", |bytes| insert_after(bytes, "\"signed\":{", "\"version\":1,")),
-        ("signed-twice", "the member `signed` twice", |bytes| insert_after(bytes, "{", "\"signed\":{},")),
+        ("member-twice", "the member `version` twice", |bytes| {
+            insert_after(bytes, "\"signed\":{", "\"version\":1,")
+        }),
+        ("signed-twice", "the member `signed` twice", |bytes| {
+            insert_after(bytes, "{", "\"signed\":{},")
+        }),
         ("escaped-twice", "a member twice, once escaped", |bytes| {
             insert_after(bytes, "\"signed\":{", "\"\\u0076ersion\":1,");
         }),
         ("trailing", "a second document behind it", |bytes| bytes.extend(b"{}")),
-        ("byte-order-mark", "a byte order mark", |bytes| drop(bytes.splice(0..0, *b"\xef\xbb\xbf"))),
+        ("byte-order-mark", "a byte order mark", |bytes| {
+            drop(bytes.splice(0..0, *b"\xef\xbb\xbf"))
+        }),
         ("not-utf8", "bytes that are not UTF-8", |bytes| {
             replace_bytes(bytes, b"\"signed\":{", b"\"signed\":{\"\xff\":1,")
         }),
-        ("surrogate", "half of a surrogate pair", |bytes| insert_after(bytes, "\"signed\":{", "\"x\":\"\\ud800\",")),
+        ("surrogate", "half of a surrogate pair", |bytes| {
+            insert_after(bytes, "\"signed\":{", "\"x\":\"\\ud800\",")
+        }),
         ("deep", "100000 brackets", |bytes| {
             let brackets = format!("\"x\":{}{},", "[".repeat(100_000), "]".repeat(100_000));
             insert_after(bytes, "\"signed\":{", &brackets);
@@ -151,7 +179,8 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
         }),
     ];
     // One parser reads them all; these come first, last and in between.
-    for (side, roles) in [(Side::Director, ["timestamp", "targets"]), (Side::Image, ["root", BINS])] {
+    for (side, roles) in [(Side::Director, ["timestamp", "targets"]), (Side::Image, ["root", BINS])]
+    {
         for role in roles {
             for (variant, what, change) in harmless {
                 let variant = format!("{variant}-{}-{role}", side.as_str());
@@ -161,11 +190,17 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
                 });
             }
             for (variant, what, change) in hostile {
-                let attack = if variant == "deep" && role == "timestamp" { "endless-data" } else { "malformed" };
+                let attack = if variant == "deep" && role == "timestamp" {
+                    "endless-data"
+                } else {
+                    "malformed"
+                };
                 let is_fault = GARBLED.contains(&variant);
                 let variant = format!("{variant}-{}-{role}", side.as_str());
                 let description = format!("The {} repository's {role} has {what}.", side.as_str());
-                let hostile = |world: &mut World| world.update_edited(side, role, move |draft| draft.bytes(change));
+                let hostile = |world: &mut World| {
+                    world.update_edited(side, role, move |draft| draft.bytes(change))
+                };
                 match is_fault {
                     true => row.fault(attack, "garbled", variant, description, hostile),
                     false => row.refuse(attack, variant, description, hostile),
@@ -175,15 +210,22 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
             let signed: [(&str, &str, Signed); 7] = [
                 ("fraction", "the version 3.5", |signed| signed["version"] = json!(3.5)),
                 ("text-version", "a version in quotes", |signed| signed["version"] = json!("3")),
-                ("huge-version", "a version over 64 bits", |signed| signed["version"] = json!(1.8446744073709552e19)),
+                ("huge-version", "a version over 64 bits", |signed| {
+                    signed["version"] = json!(1.8446744073709552e19)
+                }),
                 ("version-0", "the version 0", |signed| signed["version"] = json!(0)),
                 ("negative", "a version below 0", |signed| signed["version"] = json!(-3)),
-                ("no-expiry", "no expiry", |signed| drop(signed.as_object_mut().unwrap().remove("expires"))),
-                ("local-expiry", "an expiry in local time", |signed| signed["expires"] = json!("2041-01-01T00:00:00")),
+                ("no-expiry", "no expiry", |signed| {
+                    drop(signed.as_object_mut().unwrap().remove("expires"))
+                }),
+                ("local-expiry", "an expiry in local time", |signed| {
+                    signed["expires"] = json!("2041-01-01T00:00:00")
+                }),
             ];
             for (variant, what, change) in signed {
                 let variant = format!("{variant}-{}-{role}", side.as_str());
-                let description = format!("The {} repository's {role}, well signed, has {what}.", side.as_str());
+                let description =
+                    format!("The {} repository's {role}, well signed, has {what}.", side.as_str());
                 row.refuse("malformed", variant, description, |world| {
                     world.update_edited(side, role, move |draft| change(&mut draft.signed));
                 });
@@ -191,7 +233,8 @@ pub(crate) fn at_49(lab: &Lab) -> Vec<Attack> {
         }
     }
     let (composed, decomposed) = ("gateway/3/\u{e9}.bin", "gateway/3/e\u{301}.bin");
-    let description = "The Director lists a name in one Unicode form, and the Image repository in another.";
+    let description =
+        "The Director lists a name in one Unicode form, and the Image repository in another.";
     row.refuse("malformed", "unicode-forms", description, |world| {
         world.release_next();
         let image = Image::seal("gateway", PRIMARY_HARDWARE, 3);

@@ -22,10 +22,16 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
     });
     type Change = (&'static str, &'static str, fn(&mut Value));
     let changes: [Change; 4] = [
-        ("no-sealed", "nothing of sealing", |custom| drop(custom.as_object_mut().unwrap().remove("sealed"))),
-        ("no-algorithm", "no algorithm", |custom| drop(custom["sealed"].as_object_mut().unwrap().remove("alg"))),
+        ("no-sealed", "nothing of sealing", |custom| {
+            drop(custom.as_object_mut().unwrap().remove("sealed"))
+        }),
+        ("no-algorithm", "no algorithm", |custom| {
+            drop(custom["sealed"].as_object_mut().unwrap().remove("alg"))
+        }),
         ("algorithm-none", "the algorithm NONE", |custom| custom["sealed"]["alg"] = json!("NONE")),
-        ("algorithm-cbc", "an algorithm that nobody knows", |custom| custom["sealed"]["alg"] = json!("AES128_CBC")),
+        ("algorithm-cbc", "an algorithm that nobody knows", |custom| {
+            custom["sealed"]["alg"] = json!("AES128_CBC")
+        }),
     ];
     for (variant, what, change) in changes {
         let description = format!("The Director, by its keys, says {what}.");
@@ -34,7 +40,8 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
             change(&mut world.director_entry(PRIMARY)["custom"]);
             world.publish();
         });
-        let description = format!("Both repositories, by their keys, say {what}, and the file is not sealed.");
+        let description =
+            format!("Both repositories, by their keys, say {what}, and the file is not sealed.");
         row.refuse("encryption-downgrade", format!("{variant}-both"), description, |world| {
             plain_release(world, |image| image.with_custom(change));
         });
@@ -43,26 +50,34 @@ pub(crate) fn at_2(lab: &Lab) -> Vec<Attack> {
     row.refuse("wrong-software", "algorithm-other", description, |world| {
         world.release_next();
         let image = world.assigned[PRIMARY].clone();
-        let image = image.with_custom(|custom| custom["sealed"]["alg"] = json!("AES256_GCM_HKDF_1MB"));
+        let image =
+            image.with_custom(|custom| custom["sealed"]["alg"] = json!("AES256_GCM_HKDF_1MB"));
         world.release(&image);
         world.assign(PRIMARY, &image);
         world.publish();
     })
     .on(PRIMARY);
     let description = "Both repositories say that a file is sealed which is not.";
-    row.refuse("wrong-software", "plain-file", description, |world| plain_release(world, |image| image)).on(PRIMARY);
-    let description = "The Director has no envelope for the Primary, and there is none for its hardware.";
+    row.refuse("wrong-software", "plain-file", description, |world| {
+        plain_release(world, |image| image)
+    })
+    .on(PRIMARY);
+    let description =
+        "The Director has no envelope for the Primary, and there is none for its hardware.";
     row.refuse("arbitrary-software", "no-envelope", description, |world| {
         world.release_next();
         let ecu = &mut world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY];
         ecu.as_object_mut().unwrap().remove("envelope");
         world.publish();
     });
-    for (variant, alg) in [("dir", "dir"), ("rsa1-5", "RSA1_5"), ("none", "none"), ("a128kw", "ECDH-ES+A128KW")] {
+    for (variant, alg) in
+        [("dir", "dir"), ("rsa1-5", "RSA1_5"), ("none", "none"), ("a128kw", "ECDH-ES+A128KW")]
+    {
         let description = format!("The Director's envelope says that its key is wrapped by {alg}.");
         row.refuse("wrong-software", format!("envelope-{variant}"), description, |world| {
             world.release_next();
-            let envelope = &mut world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["envelope"];
+            let envelope =
+                &mut world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["envelope"];
             envelope["header"]["alg"] = json!(alg);
             world.publish();
         })
@@ -133,7 +148,8 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
         ("extended", "bytes after its end", |sealed| sealed.extend([0; 100])),
     ];
     for (variant, what, change) in changes {
-        let description = format!("Both repositories, by their keys, list a sealed image with {what}.");
+        let description =
+            format!("Both repositories, by their keys, list a sealed image with {what}.");
         row.refuse("wrong-software", format!("signed-{variant}"), description, |world| {
             world.release_next();
             for serial in [PRIMARY, SECONDARY] {
@@ -144,7 +160,11 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
             world.publish();
         });
         let description = format!("On its way, a sealed image gets {what}.");
-        let attack = if ["extended", "repeated"].contains(&variant) { "endless-data" } else { "arbitrary-software" };
+        let attack = if ["extended", "repeated"].contains(&variant) {
+            "endless-data"
+        } else {
+            "arbitrary-software"
+        };
         if variant != "truncated" {
             row.refuse_keyless(attack, format!("on-the-way-{variant}"), description, |world| {
                 change_file(world, PRIMARY, change);
@@ -155,14 +175,18 @@ pub(crate) fn at_3(lab: &Lab) -> Vec<Attack> {
     type Claim = (&'static str, &'static str, fn(&mut Value));
     let claims: [Claim; 2] = [
         ("hash", "hash", |plaintext| plaintext["hashes"]["sha256"] = json!("ab".repeat(32))),
-        ("length", "length", |plaintext| plaintext["length"] = json!(plaintext["length"].as_u64().unwrap() - 1)),
+        ("length", "length", |plaintext| {
+            plaintext["length"] = json!(plaintext["length"].as_u64().unwrap() - 1)
+        }),
     ];
     for (variant, what, change) in claims {
-        let description = format!("Both repositories sign another {what} of the plaintext than comes out.");
+        let description =
+            format!("Both repositories sign another {what} of the plaintext than comes out.");
         row.refuse("wrong-software", format!("plaintext-{variant}"), description, |world| {
             world.release_next();
-            let image =
-                world.assigned[PRIMARY].clone().with_custom(|custom| change(&mut custom["sealed"]["plaintext"]));
+            let image = world.assigned[PRIMARY]
+                .clone()
+                .with_custom(|custom| change(&mut custom["sealed"]["plaintext"]));
             world.release(&image);
             world.assign(PRIMARY, &image);
             world.publish();
@@ -190,7 +214,8 @@ pub(crate) fn at_36(lab: &Lab) -> Vec<Attack> {
         world.assign(PRIMARY, &foreign);
         world.publish();
     });
-    let description = "The Director assigns the brake's image to the gateway, and says that it is for both.";
+    let description =
+        "The Director assigns the brake's image to the gateway, and says that it is for both.";
     row.refuse("wrong-hardware", "ids-changed", description, |world| {
         world.release_next();
         world.release(&foreign);
@@ -204,13 +229,16 @@ pub(crate) fn at_36(lab: &Lab) -> Vec<Attack> {
         world.release_next();
         world.release(&foreign);
         world.assign(PRIMARY, &foreign);
-        world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["hardwareId"] = json!(SECONDARY_HARDWARE);
+        world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["hardwareId"] =
+            json!(SECONDARY_HARDWARE);
         world.publish();
     });
-    let description = "The Director says that the gateway, which gets its own image, is of the brake's hardware.";
+    let description =
+        "The Director says that the gateway, which gets its own image, is of the brake's hardware.";
     row.refuse("wrong-hardware", "ecu-renamed", description, |world| {
         world.release_next();
-        world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["hardwareId"] = json!(SECONDARY_HARDWARE);
+        world.director_entry(PRIMARY)["custom"]["ecuIdentifiers"][PRIMARY]["hardwareId"] =
+            json!(SECONDARY_HARDWARE);
         world.publish();
     });
     row.attacks
@@ -220,24 +248,32 @@ pub(crate) fn at_36(lab: &Lab) -> Vec<Attack> {
 pub(crate) fn at_37(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-37");
     for side in Side::BOTH {
-        let description = format!("The {} repository lists two images under each other's names.", side.as_str());
-        row.refuse("arbitrary-software", format!("names-{}", side.as_str()), description, |world| {
-            world.release_next();
-            let other = Image::seal("gateway", PRIMARY_HARDWARE, 9);
-            world.release(&other);
-            let entry = match side {
-                Side::Director => world.director_entry(PRIMARY),
-                Side::Image => world.image_entry(PRIMARY),
-            };
-            entry["length"] = json!(other.sealed.len());
-            entry["hashes"] = other.entry()["hashes"].clone();
-            world.publish();
-        });
+        let description =
+            format!("The {} repository lists two images under each other's names.", side.as_str());
+        row.refuse(
+            "arbitrary-software",
+            format!("names-{}", side.as_str()),
+            description,
+            |world| {
+                world.release_next();
+                let other = Image::seal("gateway", PRIMARY_HARDWARE, 9);
+                world.release(&other);
+                let entry = match side {
+                    Side::Director => world.director_entry(PRIMARY),
+                    Side::Image => world.image_entry(PRIMARY),
+                };
+                entry["length"] = json!(other.sealed.len());
+                entry["hashes"] = other.entry()["hashes"].clone();
+                world.publish();
+            },
+        );
     }
-    let description = "The file of one image is served under the name of another of the same length.";
+    let description =
+        "The file of one image is served under the name of another of the same length.";
     row.refuse_keyless("arbitrary-software", "files", description, |world| {
         let image = &world.assigned[PRIMARY];
-        let other = Image::seal_bytes("gateway", PRIMARY_HARDWARE, 9, vec![9; image.plaintext.len()]);
+        let other =
+            Image::seal_bytes("gateway", PRIMARY_HARDWARE, 9, vec![9; image.plaintext.len()]);
         let file = image.file();
         world.image.store(&file, other.sealed.to_vec());
     })

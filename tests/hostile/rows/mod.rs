@@ -63,6 +63,7 @@ pub(crate) const ROWS: &[(&str, MakeRow)] = &[
 
 /// The attacks of one row.
 pub(crate) fn row(id: &str, lab: &Lab) -> Vec<Attack> {
-    let (_, make) = ROWS.iter().find(|(row, _)| *row == id).unwrap_or_else(|| panic!("there is no row {id}"));
+    let (_, make) =
+        ROWS.iter().find(|(row, _)| *row == id).unwrap_or_else(|| panic!("there is no row {id}"));
     make(lab)
 }

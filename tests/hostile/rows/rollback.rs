@@ -11,7 +11,8 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-13");
     for side in Side::BOTH {
         let name = side.as_str();
-        let description = format!("The {name} repository's root 2 has version 1 in it, and valid signatures.");
+        let description =
+            format!("The {name} repository's root 2 has version 1 in it, and valid signatures.");
         row.refuse("rollback", format!("{name}-root"), description, |world| {
             world.update_edited(side, "root", |draft| draft.signed["version"] = json!(1));
         });
@@ -20,12 +21,16 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
             let old = World::new(lab).repository(side).tree["timestamp.json"].clone();
             world.repository(side).tree.insert("timestamp.json".into(), old);
         });
-        let description =
-            format!("The {name} repository's new timestamp lists the first snapshot, which is not there.");
-        let attack = row.refuse("rollback", format!("{name}-snapshot-withheld"), description, |world| {
-            let old = world.repository(side).listing("snapshot", 1);
-            world.update_edited(side, "timestamp", move |draft| draft.signed["meta"]["snapshot.json"] = old.clone());
-        });
+        let description = format!(
+            "The {name} repository's new timestamp lists the first snapshot, which is not there."
+        );
+        let attack =
+            row.refuse("rollback", format!("{name}-snapshot-withheld"), description, |world| {
+                let old = world.repository(side).listing("snapshot", 1);
+                world.update_edited(side, "timestamp", move |draft| {
+                    draft.signed["meta"]["snapshot.json"] = old.clone()
+                });
+            });
         let path = format!("/{}/1.snapshot.json", side.folder());
         attack.steps[1].serve.push((path, Behaviour::Missing));
         for (role, file) in [("snapshot", "timestamp"), ("targets", "snapshot")] {
@@ -41,7 +46,10 @@ pub(crate) fn at_13(lab: &Lab) -> Vec<Attack> {
     let description = "The Image repository's new snapshot lists the first bins.";
     row.refuse("rollback", "image-bins", description, |world| {
         let bins = world.image.delegated();
-        let old: Vec<_> = bins.into_iter().map(|bin| (format!("{bin}.json"), world.image.listing(&bin, 1))).collect();
+        let old: Vec<_> = bins
+            .into_iter()
+            .map(|bin| (format!("{bin}.json"), world.image.listing(&bin, 1)))
+            .collect();
         world.update_edited(Side::Image, "snapshot", move |draft| {
             for (file, listing) in &old {
                 draft.signed["meta"][file] = listing.clone();
@@ -61,15 +69,24 @@ pub(crate) fn at_14(lab: &Lab) -> Vec<Attack> {
     let version = row.honest.director.version("timestamp");
     again.director = row.honest.director.clone();
     again.director.targets.clone_from(&honest.director.targets);
-    again.director.publish(&[("timestamp", edit(move |draft| draft.signed["version"] = json!(version)))]);
-    let steps = vec![row.honest.step(Expect::Updated), again.step(Expect::UpToDate), honest.step(Expect::Updated)];
+    again
+        .director
+        .publish(&[("timestamp", edit(move |draft| draft.signed["version"] = json!(version)))]);
+    let steps = vec![
+        row.honest.step(Expect::Updated),
+        again.step(Expect::UpToDate),
+        honest.step(Expect::Updated),
+    ];
     let description = "The Director's timestamp lists a new snapshot and keeps its version.";
     row.push("rollback", "director-timestamp", description, steps);
 
-    let description = "The Image repository's timestamp lists a new snapshot and keeps its version.";
+    let description =
+        "The Image repository's timestamp lists a new snapshot and keeps its version.";
     row.refuse("arbitrary-software", "image-timestamp", description, |world| {
         let version = world.image.version("timestamp");
-        world.update_edited(Side::Image, "timestamp", move |draft| draft.signed["version"] = json!(version));
+        world.update_edited(Side::Image, "timestamp", move |draft| {
+            draft.signed["version"] = json!(version)
+        });
     });
     for side in Side::BOTH {
         for role in ["snapshot", "targets"] {
@@ -81,9 +98,15 @@ pub(crate) fn at_14(lab: &Lab) -> Vec<Attack> {
             repository.store(&file, bytes);
             let mut honest = row.honest.clone();
             honest.update();
-            let steps =
-                vec![row.honest.step(Expect::Updated), changed.step(Expect::UpToDate), honest.step(Expect::Updated)];
-            let description = format!("The {} repository's {role} has other bytes under its version.", side.as_str());
+            let steps = vec![
+                row.honest.step(Expect::Updated),
+                changed.step(Expect::UpToDate),
+                honest.step(Expect::Updated),
+            ];
+            let description = format!(
+                "The {} repository's {role} has other bytes under its version.",
+                side.as_str()
+            );
             row.push("mix-and-match", format!("{}-{role}", side.as_str()), description, steps);
         }
     }
@@ -102,25 +125,31 @@ pub(crate) fn at_15(lab: &Lab) -> Vec<Attack> {
     row.honest.publish();
     for ecu in &lab.vehicle.ecus {
         let old = olds[&ecu.serial].clone();
-        let description = format!("The Director assigns the first image, which is still signed, to the {}.", ecu.role);
+        let description = format!(
+            "The Director assigns the first image, which is still signed, to the {}.",
+            ecu.role
+        );
         row.refuse("image-rollback", format!("older-{}", ecu.role), description, |world| {
             world.release_next();
             world.assign(&ecu.serial, &old);
             world.publish();
         });
-        let description = format!("The Director raises the counter of the first image for the {}.", ecu.role);
+        let description =
+            format!("The Director raises the counter of the first image for the {}.", ecu.role);
         row.refuse("image-rollback", format!("raised-{}", ecu.role), description, |world| {
             world.release_next();
             world.assign(&ecu.serial, &old);
             world.director_entry(&ecu.serial)["custom"]["releaseCounter"] = json!(99);
             world.publish();
         });
-        let description = format!("The Director assigns nothing, and then the first image to the {}.", ecu.role);
-        let attack = row.refuse("image-rollback", format!("forgotten-{}", ecu.role), description, |world| {
-            world.publish(); // the empty one
-            world.assign(&ecu.serial, &old);
-            world.publish();
-        });
+        let description =
+            format!("The Director assigns nothing, and then the first image to the {}.", ecu.role);
+        let attack =
+            row.refuse("image-rollback", format!("forgotten-{}", ecu.role), description, |world| {
+                world.publish(); // the empty one
+                world.assign(&ecu.serial, &old);
+                world.publish();
+            });
         let mut step = attack.steps[0].clone();
         let mut world = World::clone(&row.honest);
         world.director.top().targets.clear();
@@ -138,7 +167,9 @@ pub(crate) fn at_18(lab: &Lab) -> Vec<Attack> {
     for side in Side::BOTH {
         for role in side.roles().iter().filter(|role| !["root", "timestamp"].contains(role)) {
             let name = side.as_str();
-            let description = format!("The {name} repository's {role} is another one of its version, signed as well.");
+            let description = format!(
+                "The {name} repository's {role} is another one of its version, signed as well."
+            );
             row.refuse("mix-and-match", format!("other-{name}-{role}"), description, |world| {
                 let mut other = world.clone();
                 // Of one length, so that it is the hash that tells.
@@ -146,7 +177,9 @@ pub(crate) fn at_18(lab: &Lab) -> Vec<Attack> {
                 world.update_edited(side, role, |draft| draft.signed["which"] = json!(1));
                 take_files(world, &other, side, role, 0);
             });
-            let description = format!("The {name} repository's {role} is a newer one, and its hash is not listed.");
+            let description = format!(
+                "The {name} repository's {role} is a newer one, and its hash is not listed."
+            );
             row.refuse("mix-and-match", format!("newer-{name}-{role}"), description, |world| {
                 let mut other = world.clone();
                 other.update();
@@ -182,7 +215,8 @@ pub(crate) fn at_31(lab: &Lab) -> Vec<Attack> {
     for side in Side::BOTH {
         for role in side.roles().iter().filter(|role| **role != "root") {
             let mut stolen = row.honest.clone();
-            let roles = if *role == BINS { stolen.image.delegated() } else { vec![(*role).to_owned()] };
+            let roles =
+                if *role == BINS { stolen.image.delegated() } else { vec![(*role).to_owned()] };
             for role in roles {
                 stolen.repository(side).versions.insert(role, MAX_VERSION - 1);
             }
@@ -201,7 +235,10 @@ pub(crate) fn at_31(lab: &Lab) -> Vec<Attack> {
                 honest.step(Expect::Refused("rollback")),
                 rotated.step(Expect::Updated),
             ];
-            let description = format!("The {} repository's {role} gets the last version there is.", side.as_str());
+            let description = format!(
+                "The {} repository's {role} gets the last version there is.",
+                side.as_str()
+            );
             row.push("rollback", format!("{}-{role}", side.as_str()), description, steps);
         }
     }

@@ -22,7 +22,9 @@ pub(crate) fn at_29(lab: &Lab) -> Vec<Attack> {
             });
         };
         refuse("rollback", "skipped", "root 2 has version 3 in it", |world, side| {
-            world.repository(side).publish_root(&[("root", edit(|draft| draft.signed["version"] = json!(3)))]);
+            world
+                .repository(side)
+                .publish_root(&[("root", edit(|draft| draft.signed["version"] = json!(3)))]);
         });
         refuse("rollback", "unchanged", "root 2 is root 1 again", |world, side| {
             let first = world.repository(side).tree["1.root.json"].to_vec();
@@ -32,39 +34,66 @@ pub(crate) fn at_29(lab: &Lab) -> Vec<Attack> {
             let repository = world.repository(side);
             repository.publish_root(&[]);
             repository.publish_root(&[]);
-            let (second, third) = (repository.tree["2.root.json"].to_vec(), repository.tree["3.root.json"].to_vec());
+            let (second, third) =
+                (repository.tree["2.root.json"].to_vec(), repository.tree["3.root.json"].to_vec());
             repository.store("2.root.json", third);
             repository.store("3.root.json", second);
         });
-        refuse("arbitrary-software", "without-old", "root 2 lacks the old keys' signatures", |world, side| {
-            signed_by(world, side, |draft| draft.signers.drain(..2).for_each(drop));
-        });
-        refuse("arbitrary-software", "without-new", "root 2 lacks the new keys' signatures", |world, side| {
-            signed_by(world, side, |draft| draft.signers.truncate(2));
-        });
-        refuse("arbitrary-software", "too-few-old", "root 2 has one signature of the old keys", |world, side| {
-            signed_by(world, side, |draft| drop(draft.signers.remove(0)));
-        });
-        refuse("arbitrary-software", "too-few-new", "root 2 has one signature of the new keys", |world, side| {
-            signed_by(world, side, |draft| drop(draft.signers.pop()));
-        });
-        refuse("arbitrary-software", "jump", "root 3 is signed by those of root 3 and of root 1", |world, side| {
-            let old = world.repository(side).keys("root").signers();
-            let repository = world.repository(side);
-            repository.rotate("root");
-            repository.publish_root(&[]);
-            repository.rotate("root");
-            let by = edit(move |draft| {
-                let new = draft.signers.split_off(2);
-                draft.signers = [old.clone(), new].concat();
-            });
-            repository.publish_root(&[("root", by)]);
-        });
+        refuse(
+            "arbitrary-software",
+            "without-old",
+            "root 2 lacks the old keys' signatures",
+            |world, side| {
+                signed_by(world, side, |draft| draft.signers.drain(..2).for_each(drop));
+            },
+        );
+        refuse(
+            "arbitrary-software",
+            "without-new",
+            "root 2 lacks the new keys' signatures",
+            |world, side| {
+                signed_by(world, side, |draft| draft.signers.truncate(2));
+            },
+        );
+        refuse(
+            "arbitrary-software",
+            "too-few-old",
+            "root 2 has one signature of the old keys",
+            |world, side| {
+                signed_by(world, side, |draft| drop(draft.signers.remove(0)));
+            },
+        );
+        refuse(
+            "arbitrary-software",
+            "too-few-new",
+            "root 2 has one signature of the new keys",
+            |world, side| {
+                signed_by(world, side, |draft| drop(draft.signers.pop()));
+            },
+        );
+        refuse(
+            "arbitrary-software",
+            "jump",
+            "root 3 is signed by those of root 3 and of root 1",
+            |world, side| {
+                let old = world.repository(side).keys("root").signers();
+                let repository = world.repository(side);
+                repository.rotate("root");
+                repository.publish_root(&[]);
+                repository.rotate("root");
+                let by = edit(move |draft| {
+                    let new = draft.signers.split_off(2);
+                    draft.signers = [old.clone(), new].concat();
+                });
+                repository.publish_root(&[("root", by)]);
+            },
+        );
     }
     row.attacks
 }
 
-/// A root with other keys for itself, whose signers are changed: two of the old ones, and two of the new ones.
+/// A root with other keys for itself, whose signers are changed: two of the old ones, and two of
+/// the new ones.
 fn signed_by(world: &mut World, side: Side, change: fn(&mut Draft)) {
     let repository = world.repository(side);
     repository.rotate("root");
@@ -92,7 +121,8 @@ pub(crate) fn at_30(lab: &Lab) -> Vec<Attack> {
                 stolen.step(Expect::Refused("arbitrary-software")),
                 honest.step(Expect::Updated),
             ];
-            let description = format!("The {} repository's {role} is signed with keys of before.", side.as_str());
+            let description =
+                format!("The {} repository's {role} is signed with keys of before.", side.as_str());
             row.push("arbitrary-software", format!("{}-{role}", side.as_str()), description, steps);
         }
     }

@@ -19,7 +19,8 @@ pub(crate) fn at_21(lab: &Lab) -> Vec<Attack> {
             draft.signers = vec![Key::generate(), Key::generate()];
         }),
         ("borrowed-ids", "is signed with other keys under the ids of the right ones", |draft| {
-            draft.signers = draft.signers.iter().map(|key| Key::generate().named(&key.id)).collect();
+            draft.signers =
+                draft.signers.iter().map(|key| Key::generate().named(&key.id)).collect();
         }),
         ("too-few", "has one signature where two are needed", |draft| draft.signers.truncate(1)),
         ("changed", "was changed after it was signed", |draft| {
@@ -31,7 +32,9 @@ pub(crate) fn at_21(lab: &Lab) -> Vec<Attack> {
         for (variant, what, forge) in forgeries {
             let variant = format!("{variant}-{}-{role}", side.as_str());
             let description = format!("The {} repository's {role} {what}.", side.as_str());
-            row.refuse("arbitrary-software", variant, description, |world| world.update_edited(side, role, forge));
+            row.refuse("arbitrary-software", variant, description, |world| {
+                world.update_edited(side, role, forge)
+            });
         }
     });
     row.attacks
@@ -50,16 +53,20 @@ pub(crate) fn at_26(lab: &Lab) -> Vec<Attack> {
         let name = side.as_str();
         let description = format!("The {name} repository's {role} has one signature twice.");
         row.refuse("malformed", format!("same-signature-{name}-{role}"), description, |world| {
-            world.update_edited(side, role, |draft| draft.signers = vec![draft.signers[0].clone(); 2]);
+            world.update_edited(side, role, |draft| {
+                draft.signers = vec![draft.signers[0].clone(); 2]
+            });
         });
-        let description = format!("The {name} repository's {role} has one key's signature under two keys' ids.");
+        let description =
+            format!("The {name} repository's {role} has one key's signature under two keys' ids.");
         row.refuse("arbitrary-software", format!("two-ids-{name}-{role}"), description, |world| {
             world.update_edited(side, role, |draft| {
                 let second = draft.signers[1].id.clone();
                 draft.signers[1] = draft.signers[0].named(&second);
             });
         });
-        let description = format!("One key stands twice for the {name} repository's {role}, as two key objects.");
+        let description =
+            format!("One key stands twice for the {name} repository's {role}, as two key objects.");
         row.refuse("arbitrary-software", format!("alias-{name}-{role}"), description, |world| {
             let key = Key::generate();
             let keys = RoleKeys { keys: vec![key.clone(), key.alias()], threshold: json!(2) };
@@ -67,25 +74,41 @@ pub(crate) fn at_26(lab: &Lab) -> Vec<Attack> {
             world.update();
         });
         let description = format!("One key id stands twice for the {name} repository's {role}.");
-        row.refuse("arbitrary-software", format!("listed-twice-{name}-{role}"), description, |world| {
-            let key = Key::generate();
-            let keys = RoleKeys { keys: vec![key.clone(), key], threshold: json!(2) };
-            replace_keys(world, side, role, &keys);
-            world.update();
-        });
+        row.refuse(
+            "arbitrary-software",
+            format!("listed-twice-{name}-{role}"),
+            description,
+            |world| {
+                let key = Key::generate();
+                let keys = RoleKeys { keys: vec![key.clone(), key], threshold: json!(2) };
+                replace_keys(world, side, role, &keys);
+                world.update();
+            },
+        );
     });
     // One key in two encodings: what a supplier might hand in as two.
     for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
         let key = Key::generate_of(scheme);
         for (encoding, other) in key.other_encodings() {
-            for (side, role) in [(Side::Director, "targets"), (Side::Image, "root"), (Side::Image, BINS)] {
+            for (side, role) in
+                [(Side::Director, "targets"), (Side::Image, "root"), (Side::Image, BINS)]
+            {
                 let name = side.as_str();
-                let description = format!("One key stands twice for the {name} repository's {role}: {encoding}.");
-                row.refuse("arbitrary-software", format!("{encoding}-{name}-{role}"), description, |world| {
-                    let keys = RoleKeys { keys: vec![key.clone(), other.clone()], threshold: json!(2) };
-                    replace_keys(world, side, role, &keys);
-                    world.update();
-                });
+                let description =
+                    format!("One key stands twice for the {name} repository's {role}: {encoding}.");
+                row.refuse(
+                    "arbitrary-software",
+                    format!("{encoding}-{name}-{role}"),
+                    description,
+                    |world| {
+                        let keys = RoleKeys {
+                            keys: vec![key.clone(), other.clone()],
+                            threshold: json!(2),
+                        };
+                        replace_keys(world, side, role, &keys);
+                        world.update();
+                    },
+                );
             }
         }
     }
@@ -116,17 +139,23 @@ pub(crate) fn at_27(lab: &Lab) -> Vec<Attack> {
     for_each_role(|side, role| {
         let name = side.as_str();
         let mut honest = row.honest.clone();
-        for (variant, threshold, attack) in
-            [("zero", 0, "arbitrary-software"), ("negative", -1, "malformed"), ("unmeetable", 4, "arbitrary-software")]
-        {
-            let description = format!("The {name} repository's {role} has the threshold {threshold} and three keys.");
-            let attack = row.refuse(attack, format!("{variant}-{name}-{role}"), description, |world| {
-                let keys = RoleKeys { threshold: json!(threshold), ..RoleKeys::generate() };
-                replace_keys(world, side, role, &keys);
-                world.update();
-                honest = world.clone();
-            });
-            // A root with a threshold that nobody meets is a root all the same, so it takes another one.
+        for (variant, threshold, attack) in [
+            ("zero", 0, "arbitrary-software"),
+            ("negative", -1, "malformed"),
+            ("unmeetable", 4, "arbitrary-software"),
+        ] {
+            let description = format!(
+                "The {name} repository's {role} has the threshold {threshold} and three keys."
+            );
+            let attack =
+                row.refuse(attack, format!("{variant}-{name}-{role}"), description, |world| {
+                    let keys = RoleKeys { threshold: json!(threshold), ..RoleKeys::generate() };
+                    replace_keys(world, side, role, &keys);
+                    world.update();
+                    honest = world.clone();
+                });
+            // A root with a threshold that nobody meets is a root all the same, so it takes another
+            // one.
             if variant == "unmeetable" && !["root", BINS].contains(&role) {
                 replace_keys(&mut honest, side, role, &RoleKeys::generate());
                 honest.update();
@@ -144,7 +173,9 @@ pub(crate) fn at_28(lab: &Lab) -> Vec<Attack> {
             draft.signatures(|all| all.insert(0, Key::generate().sign(b"something else")));
         }),
         ("no-hex", "a signature that is not even hexadecimal", |draft| {
-            draft.signatures(|all| all.insert(0, json!({ "keyid": "0".repeat(64), "sig": "zz\u{e9}" })));
+            draft.signatures(|all| {
+                all.insert(0, json!({ "keyid": "0".repeat(64), "sig": "zz\u{e9}" }))
+            });
         }),
         ("empty", "an empty signature", |draft| {
             draft.signatures(|all| all.push(json!({ "keyid": "", "sig": "" })));
@@ -161,7 +192,10 @@ pub(crate) fn at_28(lab: &Lab) -> Vec<Attack> {
             row.accept("none", variant, description, |world| world.update_edited(side, role, add));
         }
         let variant = format!("third-key-{}-{role}", side.as_str());
-        let description = format!("The {} repository's {role} has a wrong one of its third key, too.", side.as_str());
+        let description = format!(
+            "The {} repository's {role} has a wrong one of its third key, too.",
+            side.as_str()
+        );
         row.accept("none", variant, description, |world| {
             let third = match role {
                 BINS => world.image.keys("bin-0").keys[2].clone(),
@@ -181,17 +215,26 @@ pub(crate) fn at_33(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-33");
     for_each_role(|side, role| {
         let name = side.as_str();
-        let description = format!("A key of the {name} repository's {role} is listed under an id that is not its own.");
-        row.refuse("arbitrary-software", format!("foreign-id-{name}-{role}"), description, |world| {
-            let mut keys = RoleKeys::generate();
-            keys.keys[0] = keys.keys[0].named(&"ab".repeat(32));
-            replace_keys(world, side, role, &keys);
-            world.update();
-        });
+        let description = format!(
+            "A key of the {name} repository's {role} is listed under an id that is not its own."
+        );
+        row.refuse(
+            "arbitrary-software",
+            format!("foreign-id-{name}-{role}"),
+            description,
+            |world| {
+                let mut keys = RoleKeys::generate();
+                keys.keys[0] = keys.keys[0].named(&"ab".repeat(32));
+                replace_keys(world, side, role, &keys);
+                world.update();
+            },
+        );
     });
     for side in Side::BOTH {
         let name = side.as_str();
-        let description = format!("A thief's key stands under the id of a key in the {name} repository's root, too.");
+        let description = format!(
+            "A thief's key stands under the id of a key in the {name} repository's root, too."
+        );
         row.refuse("malformed", format!("two-keys-one-id-{name}"), description, |world| {
             let key = world.repository(side).keys("targets").keys[0].clone();
             world.update_edited(side, "root", move |draft| {

@@ -21,7 +21,8 @@ pub(crate) fn at_22(lab: &Lab) -> Vec<Attack> {
         world.assign(PRIMARY, &evil);
         world.publish();
     });
-    let description = "The Director assigns another file under a name that the Image repository lists.";
+    let description =
+        "The Director assigns another file under a name that the Image repository lists.";
     row.refuse("arbitrary-software", "other-file", description, |world| {
         world.release_next();
         let path = world.assigned[PRIMARY].path.clone();
@@ -36,12 +37,16 @@ pub(crate) fn at_22(lab: &Lab) -> Vec<Attack> {
         ("one-more-hash", |entry| entry["hashes"]["sha512"] = json!("ab".repeat(64))),
         ("hash", |entry| entry["hashes"]["sha256"] = json!(sha256_hex(b"evil"))),
         ("version", |entry| entry["custom"]["version"] = json!("9.0.0")),
-        ("plaintext-hash", |entry| entry["custom"]["sealed"]["plaintext"]["hashes"]["sha256"] = json!(sha256_hex(b""))),
+        ("plaintext-hash", |entry| {
+            entry["custom"]["sealed"]["plaintext"]["hashes"]["sha256"] = json!(sha256_hex(b""))
+        }),
         ("plaintext-length", |entry| entry["custom"]["sealed"]["plaintext"]["length"] = json!(1)),
         ("one-more-member", |entry| entry["custom"]["installer"] = json!("/bin/sh")),
     ];
     for (variant, change) in changes {
-        let description = format!("The Director says something else of an image than the Image repository: {variant}.");
+        let description = format!(
+            "The Director says something else of an image than the Image repository: {variant}."
+        );
         row.refuse("arbitrary-software", format!("other-{variant}"), description, |world| {
             world.release_next();
             change(world.director_entry(PRIMARY));
@@ -51,13 +56,17 @@ pub(crate) fn at_22(lab: &Lab) -> Vec<Attack> {
     row.attacks
 }
 
-/// The Image repository's online keys, those of timestamp and snapshot, together with the Director's.
+/// The Image repository's online keys, those of timestamp and snapshot, together with the
+/// Director's.
 pub(crate) fn at_23(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-23");
     let description = "The Image repository's snapshot no longer lists the bins.";
     row.refuse("rollback", "bins-dropped", description, |world| {
         world.update_edited(Side::Image, "snapshot", |draft| {
-            draft.signed["meta"].as_object_mut().unwrap().retain(|file, _| !file.starts_with("bin-"));
+            draft.signed["meta"]
+                .as_object_mut()
+                .unwrap()
+                .retain(|file, _| !file.starts_with("bin-"));
         });
     });
     let description = "The Image repository's snapshot no longer lists the top-level targets.";
@@ -75,8 +84,9 @@ pub(crate) fn at_23(lab: &Lab) -> Vec<Attack> {
         });
     });
     for role in ["targets", BINS] {
-        let description =
-            format!("The Image repository's snapshot lists {role} with an evil image, signed by its own keys.");
+        let description = format!(
+            "The Image repository's snapshot lists {role} with an evil image, signed by its own keys."
+        );
         row.refuse("arbitrary-software", format!("forged-{role}"), description, |world| {
             evil_release(world);
             let online = world.image.keys("snapshot").signers();
@@ -84,8 +94,7 @@ pub(crate) fn at_23(lab: &Lab) -> Vec<Attack> {
             world.publish_with(&[(Side::Image, role, signers)]);
         });
     }
-    let description =
-        "The Image repository's snapshot lists a new role, to which nobody delegates, with an evil image.";
+    let description = "The Image repository's snapshot lists a new role, to which nobody delegates, with an evil image.";
     row.refuse("arbitrary-software", "role-added", description, |world| {
         world.release_next();
         let evil = Image::seal("evil", PRIMARY_HARDWARE, 9);
@@ -110,7 +119,8 @@ pub(crate) fn at_24(lab: &Lab) -> Vec<Attack> {
     let (acme, brakes) = (RoleKeys::generate(), RoleKeys::generate());
     let mut honest = row.honest.clone();
     let to_acme = Delegation::to("acme", &acme).paths(&["acme/*/*"]).hardware(&[PRIMARY_HARDWARE]);
-    let to_brakes = Delegation::to("brakes", &brakes).paths(&["brakes/*/*"]).hardware(&[SECONDARY_HARDWARE]);
+    let to_brakes =
+        Delegation::to("brakes", &brakes).paths(&["brakes/*/*"]).hardware(&[SECONDARY_HARDWARE]);
     honest.image.top().delegations.splice(0..0, [to_acme, to_brakes]);
     honest.image.add_role("acme", TargetsRole::new(&acme));
     honest.image.add_role("brakes", TargetsRole::new(&brakes));
@@ -128,16 +138,32 @@ pub(crate) fn at_24(lab: &Lab) -> Vec<Attack> {
     let foreign_path = Image::seal("brakes", SECONDARY_HARDWARE, 9);
     stolen("foreign-path", "an image below the path of another supplier", SECONDARY, foreign_path);
     let own_path = Image::seal("brakes", PRIMARY_HARDWARE, 9);
-    stolen("foreign-path-own-hardware", "its own hardware's image below another supplier's path", PRIMARY, own_path);
+    stolen(
+        "foreign-path-own-hardware",
+        "its own hardware's image below another supplier's path",
+        PRIMARY,
+        own_path,
+    );
     let unscoped = Image::seal("gateway", PRIMARY_HARDWARE, 9);
     stolen("path-of-nobody", "an image that only bins may list", PRIMARY, unscoped);
     let deep = Image::seal("acme", PRIMARY_HARDWARE, 9).at("acme/9/more/acme.bin");
     stolen("deeper-path", "an image deeper than its pattern goes", PRIMARY, deep);
     let foreign_hardware = Image::seal("acme", SECONDARY_HARDWARE, 9);
-    stolen("foreign-hardware", "an image for another supplier's hardware", SECONDARY, foreign_hardware);
-    let both = Image::seal("acme", SECONDARY_HARDWARE, 9)
-        .with_custom(|custom| custom["hardwareIds"] = json!([PRIMARY_HARDWARE, SECONDARY_HARDWARE]));
-    stolen("more-hardware", "an image for its own and for another supplier's hardware", SECONDARY, both);
+    stolen(
+        "foreign-hardware",
+        "an image for another supplier's hardware",
+        SECONDARY,
+        foreign_hardware,
+    );
+    let both = Image::seal("acme", SECONDARY_HARDWARE, 9).with_custom(|custom| {
+        custom["hardwareIds"] = json!([PRIMARY_HARDWARE, SECONDARY_HARDWARE])
+    });
+    stolen(
+        "more-hardware",
+        "an image for its own and for another supplier's hardware",
+        SECONDARY,
+        both,
+    );
     let description = "The supplier acme delegates another supplier's path to itself.";
     row.refuse("arbitrary-software", "delegated-on", description, |world| {
         world.release_next();
@@ -160,12 +186,14 @@ pub(crate) fn at_24(lab: &Lab) -> Vec<Attack> {
     row.attacks
 }
 
-/// The Director's keys and those of the Image repository's targets: nothing is left that could tell.
+/// The Director's keys and those of the Image repository's targets: nothing is left that could
+/// tell.
 pub(crate) fn at_25(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-25");
     for serial in [PRIMARY, SECONDARY] {
         let ecu = lab.vehicle.ecus.iter().find(|ecu| ecu.serial == serial).unwrap();
-        let description = format!("Both repositories list an evil image for the {}. It is accepted.", ecu.role);
+        let description =
+            format!("Both repositories list an evil image for the {}. It is accepted.", ecu.role);
         row.accept("arbitrary-software", format!("limit-{}", ecu.role), description, |world| {
             world.release_next();
             let evil = Image::seal("evil", &ecu.hardware_id, 9);

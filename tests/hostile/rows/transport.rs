@@ -7,7 +7,8 @@ use crate::hostile::repository::{Side, file_name};
 use crate::hostile::vehicle::PRIMARY;
 use crate::hostile::world::{Lab, World, bin_of};
 
-/// Slow retrieval: a byte a second, each time it is tried. None at all is what a tunnel or a server that was paused gives, too.
+/// Slow retrieval: a byte a second, each time it is tried. None at all is what a tunnel or a server
+/// that was paused gives, too.
 pub(crate) fn at_5(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-5");
     for (variant, behaviour) in [("drip", Behaviour::Drip), ("stall", Behaviour::Stall)] {
@@ -39,7 +40,10 @@ fn places(world: &World) -> Vec<(String, String)> {
     }
     let image = &world.assigned[PRIMARY];
     let bin = bin_of(&image.path);
-    places.push(("image-bin".to_owned(), format!("/repo/{}", file_name(&bin, world.image.version(&bin)))));
+    places.push((
+        "image-bin".to_owned(),
+        format!("/repo/{}", file_name(&bin, world.image.version(&bin))),
+    ));
     places.push(("image".to_owned(), format!("/repo/{}", image.file())));
     places
 }
@@ -73,13 +77,21 @@ fn refused(attack: &'static str, place: &str) -> Expect {
 pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
     let mut row = Row::new(lab, "AT-16");
     let everywhere = places(&row.honest);
-    refuse_each(&mut row, "endless-data", "endless", &Behaviour::Endless, "goes on without end.", everywhere);
+    refuse_each(
+        &mut row,
+        "endless-data",
+        "endless",
+        &Behaviour::Endless,
+        "goes on without end.",
+        everywhere,
+    );
     for place in ["director-root", "director-timestamp", "image-snapshot", "image"] {
         let mut next = row.honest.clone();
         next.update();
         let path = path_of(&next, place);
         let description = format!("The head before {path} goes on without end.");
-        // That the connection is of no use is all that a vehicle can say: no byte of a file has come.
+        // That the connection is of no use is all that a vehicle can say: no byte of a file has
+        // come.
         let step = next.step(Expect::Partial).serve(path, Behaviour::EndlessHead);
         let steps = vec![row.honest.step(Expect::Updated), step, next.step(Expect::Updated)];
         row.push("endless-data", format!("endless-head-{place}"), description, steps);
@@ -89,16 +101,23 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
     refuse_each(&mut row, "endless-data", "bomb", &Behaviour::GzipBomb, how, metadata);
     for side in Side::BOTH {
         let name = side.as_str();
-        let description = format!("The {name} repository's timestamp, well signed, has a megabyte.");
+        let description =
+            format!("The {name} repository's timestamp, well signed, has a megabyte.");
         row.refuse("endless-data", format!("large-{name}-timestamp"), description, |world| {
-            world.update_edited(side, "timestamp", |draft| draft.signed["more"] = json!("x".repeat(1024 * 1024)));
+            world.update_edited(side, "timestamp", |draft| {
+                draft.signed["more"] = json!("x".repeat(1024 * 1024))
+            });
         });
-        let description = format!("The {name} repository's root 2, well signed, has ten megabytes.");
+        let description =
+            format!("The {name} repository's root 2, well signed, has ten megabytes.");
         row.refuse("endless-data", format!("large-{name}-root"), description, |world| {
-            world.update_edited(side, "root", |draft| draft.signed["more"] = json!("x".repeat(10 * 1024 * 1024)));
+            world.update_edited(side, "root", |draft| {
+                draft.signed["more"] = json!("x".repeat(10 * 1024 * 1024))
+            });
         });
         for (role, file) in [("snapshot", "timestamp"), ("targets", "snapshot")] {
-            let description = format!("The {name} repository's {file} lists a {role} of a terabyte.");
+            let description =
+                format!("The {name} repository's {file} lists a {role} of a terabyte.");
             row.refuse("endless-data", format!("listed-{name}-{role}"), description, |world| {
                 world.update_edited(side, file, move |draft| {
                     draft.signed["meta"][format!("{role}.json")]["length"] = json!(1_u64 << 40);
@@ -106,8 +125,10 @@ pub(crate) fn at_16(lab: &Lab) -> Vec<Attack> {
             });
         }
     }
-    // TUF 1.0.34, 5.3.3: one update takes a bounded number of roots, and what comes after works with the last of them.
-    let description = "The Director's root has 1500 successors, each well signed: more than one update takes.";
+    // TUF 1.0.34, 5.3.3: one update takes a bounded number of roots, and what comes after works
+    // with the last of them.
+    let description =
+        "The Director's root has 1500 successors, each well signed: more than one update takes.";
     row.accept("none", "roots", description, |world| {
         (0..1500).for_each(|_| world.director.publish_root(&[]));
         world.update();

@@ -39,16 +39,18 @@ fn at_38_extraneous_dependencies() {
         for step in &attack.steps {
             rig.expect(step);
             let requests = rig.server.requests();
-            let images: Vec<_> = requests.iter().filter(|path| path.starts_with("/repo/targets/")).collect();
+            let images: Vec<_> =
+                requests.iter().filter(|path| path.starts_with("/repo/targets/")).collect();
             assert!(!images.is_empty(), "{}", attack.id());
-            let is_assigned = |path: &&String| path.contains("/gateway/") || path.contains("/brake/");
+            let is_assigned =
+                |path: &&String| path.contains("/gateway/") || path.contains("/brake/");
             assert!(images.iter().all(is_assigned), "{}: {images:?}", attack.id());
         }
     }
 }
 
-/// A Primary in the hands of a thief, who has its old state back, serves an old bundle to a Secondary: a Secondary that
-/// verifies fully knows better, and the Director hears of it.
+/// A Primary in the hands of a thief, who has its old state back, serves an old bundle to a
+/// Secondary: a Secondary that verifies fully knows better, and the Director hears of it.
 #[test]
 fn at_20_mixed_bundles() {
     let row = Row::new(lab(), "AT-20");
@@ -65,7 +67,11 @@ fn at_20_mixed_bundles() {
     rig.vehicle.restore(&PRIMARYS_OWN, folder.path());
     rig.expect(&second.step(Expect::RefusedBy("rollback", SECONDARY)));
     let manifest = rig.server.last_manifest().unwrap();
-    assert_eq!(manifest.report_of(SECONDARY)["attacks_detected"], "rollback", "the Secondary says so itself");
+    assert_eq!(
+        manifest.report_of(SECONDARY)["attacks_detected"],
+        "rollback",
+        "the Secondary says so itself"
+    );
     assert_eq!(manifest.report_of(PRIMARY)["installed_image"]["filepath"], "gateway/3/gateway.bin");
     third.update();
     rig.expect(&third.step(Expect::Updated));

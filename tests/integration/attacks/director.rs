@@ -1,4 +1,5 @@
-//! The rows that the server defends: who may read, who may report, who may upload, and what a flood costs.
+//! The rows that the server defends: who may read, who may report, who may upload, and what a flood
+//! costs.
 
 use motorcade::app::access::{self, NewToken};
 use motorcade::model::AccessRole::{self, Engineer, Uploader};
@@ -10,7 +11,8 @@ use crate::app::{TestServer, send};
 use crate::director::vehicle::{TestEcu, TestVehicle};
 use crate::state::files_below;
 
-/// Nothing that anybody can read without a key has plaintext in it: no file that is served, and nothing on the disk.
+/// Nothing that anybody can read without a key has plaintext in it: no file that is served, and
+/// nothing on the disk.
 #[tokio::test]
 async fn at_01_eavesdrop() {
     const MARKER: &str = "this firmware is nobody's business but the ECU's";
@@ -44,15 +46,16 @@ async fn at_04_drop_request() {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     heard.report(&server).await;
     let page = server.get(&format!("/api/v1/vehicles?silent_since={since}")).await.json();
-    let silent: Vec<&str> = page["vehicles"].as_array().unwrap().iter().map(|v| v["vin"].as_str().unwrap()).collect();
+    let silent: Vec<&str> =
+        page["vehicles"].as_array().unwrap().iter().map(|v| v["vin"].as_str().unwrap()).collect();
     assert_eq!(silent, ["VIN2"]);
     // The gauge that an operator has an alert on is there from the start.
     assert!(server.metrics().await.contains("motorcade_vehicles{state=\"silent\"} 0"));
     silenced.report(&server).await; // it comes back
 }
 
-/// What a flood of rubbish costs is bounded: each is refused by its size or its first fault, nothing grows, and a vehicle is
-/// served all the while.
+/// What a flood of rubbish costs is bounded: each is refused by its size or its first fault,
+/// nothing grows, and a vehicle is served all the while.
 #[tokio::test]
 async fn at_12_denial_of_service_on_repositories() {
     let server = TestServer::start().await;
@@ -61,7 +64,8 @@ async fn at_12_denial_of_service_on_repositories() {
     let deep = format!("{}1{}", "{\"a\":".repeat(20_000), "}".repeat(20_000));
     for _ in 0..50 {
         for body in [oversize.as_str(), deep.as_str(), "{\"signatures\":[],\"signed\":{}}"] {
-            let request = server.request(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token);
+            let request =
+                server.request(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token);
             match request.body(body.to_owned()).send().await {
                 Ok(answer) => assert_eq!(answer.status(), 400),
                 Err(error) => assert!(error.is_request() || error.is_body(), "{error}"), // cut off while it was sent
@@ -69,8 +73,12 @@ async fn at_12_denial_of_service_on_repositories() {
         }
     }
     vehicle.report(&server).await;
-    let refused: Vec<_> =
-        vehicle.history(&server).await.into_iter().filter(|(kind, _)| kind == "manifest_refused").collect();
+    let refused: Vec<_> = vehicle
+        .history(&server)
+        .await
+        .into_iter()
+        .filter(|(kind, _)| kind == "manifest_refused")
+        .collect();
     assert!(refused.len() <= 2, "events that are alike are one: {refused:?}"); // two, if the hour has ended meanwhile
 }
 
@@ -112,7 +120,10 @@ async fn at_42_forged_secondary_report() {
     changed["signed"]["installed_image"]["filepath"] = "another".into();
     for forged in [changed, secondary.report.sign(&primary.signing)] {
         let reports = [(primary.serial.clone(), ours.clone()), (secondary.serial.clone(), forged)];
-        vehicle.send(&server, &vehicle.sign(reports.into())).await.refused(422, "wrong_report_signature");
+        vehicle
+            .send(&server, &vehicle.sign(reports.into()))
+            .await
+            .refused(422, "wrong_report_signature");
     }
     assert!(vehicle.shown(&server).await["seen_at"].is_null());
 }
@@ -133,17 +144,24 @@ async fn at_43_impersonated_vehicle_or_ecu() {
     let omitted = vehicle.sign([report(&vehicle.ecus[0])].into());
     vehicle.send(&server, &omitted).await.refused(422, "ecu_missing");
     let unknown = TestEcu::new("VIN1-radio", "radio-1");
-    let added = vehicle.sign([report(&vehicle.ecus[0]), report(&vehicle.ecus[1]), report(&unknown)].into());
+    let added =
+        vehicle.sign([report(&vehicle.ecus[0]), report(&vehicle.ecus[1]), report(&unknown)].into());
     vehicle.send(&server, &added).await.refused(422, "ecu_unknown");
     other.report(&server).await;
     let history = vehicle.history(&server).await;
     for code in ["wrong_signature", "ecu_missing", "ecu_unknown"] {
-        assert!(history.iter().any(|(_, detail)| detail.starts_with(code)), "{code} is recorded: {history:?}");
+        assert!(
+            history.iter().any(|(_, detail)| detail.starts_with(code)),
+            "{code} is recorded: {history:?}"
+        );
     }
-    assert!(server.metrics().await.contains("motorcade_manifests_total{outcome=\"ecu_unknown\"} 1"));
+    assert!(
+        server.metrics().await.contains("motorcade_manifests_total{outcome=\"ecu_unknown\"} 1")
+    );
 }
 
-/// A vehicle that reports an attack is raised, keeps its valid metadata, and gets nothing new until a person clears it.
+/// A vehicle that reports an attack is raised, keeps its valid metadata, and gets nothing new until
+/// a person clears it.
 #[tokio::test]
 async fn at_44_attack_report_raised() {
     let server = TestServer::start().await;
@@ -173,9 +191,14 @@ async fn at_45_unauthorized_upload() {
         send(server.request(Method::PUT, &path).bearer_auth(&token).body("firmware")).await
     };
     upload("supplier-a/gw/1").await.expect(201);
-    for path in
-        ["supplier-b/gw/1", "gw/1", "supplier-a", "supplier-ab/gw", "supplier-a/../gw/1", "supplier-a%2F..%2Fgw/1"]
-    {
+    for path in [
+        "supplier-b/gw/1",
+        "gw/1",
+        "supplier-a",
+        "supplier-ab/gw",
+        "supplier-a/../gw/1",
+        "supplier-a%2F..%2Fgw/1",
+    ] {
         let answer = upload(path).await;
         assert!([400, 403].contains(&answer.status), "{path}: {answer:?}");
     }
@@ -184,8 +207,16 @@ async fn at_45_unauthorized_upload() {
          Expect: 100-continue\r\n\r\n"
     );
     server.raw(head).await.refused(403, "forbidden");
-    send(server.request_as(AccessRole::Viewer, Method::PUT, &format!("/api/v1/images/gw/1?{query}")).body("x"))
-        .await
-        .refused(403, "forbidden");
-    assert_eq!(server.state.stored_targets().len(), 2 * 2, "one image and its envelope, each under two names");
+    send(
+        server
+            .request_as(AccessRole::Viewer, Method::PUT, &format!("/api/v1/images/gw/1?{query}"))
+            .body("x"),
+    )
+    .await
+    .refused(403, "forbidden");
+    assert_eq!(
+        server.state.stored_targets().len(),
+        2 * 2,
+        "one image and its envelope, each under two names"
+    );
 }

@@ -24,7 +24,11 @@ fn at_07_no_time_no_update() {
     next.update();
     for clock in ["", "yesterday", "2030-06-02"] {
         let outcome = rig.update(&next.step(Expect::Updated).at(clock));
-        assert_eq!((outcome.outcome.as_str(), &outcome.attack), ("failed", &None), "{clock:?}: {outcome}");
+        assert_eq!(
+            (outcome.outcome.as_str(), &outcome.attack),
+            ("failed", &None),
+            "{clock:?}: {outcome}"
+        );
         rig.check_installed().unwrap();
     }
     rig.expect(&next.step(Expect::Updated).at("2030-06-02T00:00:00Z"));

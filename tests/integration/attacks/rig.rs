@@ -14,7 +14,13 @@ pub(crate) fn play_row(id: &str) {
     let attacks = rows::row(id, lab());
     assert!(!attacks.is_empty(), "{id} has no attacks");
     let faults: Vec<String> = attacks.iter().flat_map(|attack| Rig::new().play(attack)).collect();
-    assert!(faults.is_empty(), "{} of {} attacks:\n{}", faults.len(), attacks.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} attacks:\n{}",
+        faults.len(),
+        attacks.len(),
+        faults.join("\n")
+    );
 }
 
 /// Plays every attack of one row at the same time, since each is mostly waited for.
@@ -26,10 +32,17 @@ pub(crate) fn play_row_together(id: &str, settings: &[&str]) {
         rig.play(attack)
     };
     let faults: Vec<String> = std::thread::scope(|scope| {
-        let playing: Vec<_> = attacks.iter().map(|attack| scope.spawn(move || play(attack))).collect();
+        let playing: Vec<_> =
+            attacks.iter().map(|attack| scope.spawn(move || play(attack))).collect();
         playing.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(faults.is_empty(), "{} of {} attacks:\n{}", faults.len(), attacks.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} attacks:\n{}",
+        faults.len(),
+        attacks.len(),
+        faults.join("\n")
+    );
 }
 
 /// A vehicle and the server that it talks to.
@@ -81,7 +94,9 @@ impl Rig {
             Expect::UpToDate => ("up_to_date", None, None),
             Expect::Partial => return self.check_partial(step, outcome),
             Expect::Contained => return self.check_contained(step, outcome),
-            Expect::Refused(attack) | Expect::RefusedBy(attack, _) => ("refused", Some(attack), None),
+            Expect::Refused(attack) | Expect::RefusedBy(attack, _) => {
+                ("refused", Some(attack), None)
+            }
             Expect::Faulted(fault) | Expect::FaultedBy(fault, _) => ("failed", None, Some(fault)),
         };
         let found = (outcome.outcome.as_str(), outcome.attack.as_deref(), outcome.fault.as_deref());
@@ -90,7 +105,9 @@ impl Rig {
         }
         match step.expect {
             Expect::Updated => self.installed = step.site.installed.clone(),
-            Expect::RefusedBy(_, victim) | Expect::FaultedBy(_, victim) => self.take_what_others_run(step, victim)?,
+            Expect::RefusedBy(_, victim) | Expect::FaultedBy(_, victim) => {
+                self.take_what_others_run(step, victim)?
+            }
             _ => {}
         }
         self.check_installed()?;
@@ -101,12 +118,16 @@ impl Rig {
     /// The Director hears of the fault, and of no attack.
     fn check_fault(&self, fault: &str) -> Result<(), String> {
         let manifest = self.server.last_manifest().ok_or("there is no manifest")?;
-        let reports = manifest.0["signed"]["ecu_version_reports"].as_object().ok_or("there are no reports")?;
+        let reports = manifest.0["signed"]["ecu_version_reports"]
+            .as_object()
+            .ok_or("there are no reports")?;
         let reports: Vec<_> = reports.values().map(|report| &report["signed"]).collect();
         let is_told = reports.iter().any(|report| report["faults_detected"] == fault);
         match is_told && reports.iter().all(|report| report["attacks_detected"] == "") {
             true => Ok(()),
-            false => Err(format!("the manifest after it does not report {fault} alone: {reports:?}")),
+            false => {
+                Err(format!("the manifest after it does not report {fault} alone: {reports:?}"))
+            }
         }
     }
 
@@ -130,7 +151,9 @@ impl Rig {
 
     /// Each ECU but the victim may run what it ran or what it was to run.
     fn take_what_others_run(&mut self, step: &Step, victim: &str) -> Result<(), String> {
-        for (serial, image) in self.vehicle.images().into_iter().filter(|(serial, _)| serial != victim) {
+        for (serial, image) in
+            self.vehicle.images().into_iter().filter(|(serial, _)| serial != victim)
+        {
             let image = image.ok_or_else(|| format!("{serial} has lost its image"))?;
             let possible = [self.installed.get(&serial), step.site.installed.get(&serial)];
             let known = possible.into_iter().flatten().find(|known| ***known == image);
@@ -156,7 +179,9 @@ impl Rig {
             let expected = self.installed.get(&serial).map(|image| image.as_slice());
             if image.as_deref() != expected {
                 let first_line = |bytes: Option<&[u8]>| {
-                    bytes.map(|bytes| String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned())
+                    bytes.map(|bytes| {
+                        String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned()
+                    })
                 };
                 let (found, expected) = (first_line(image.as_deref()), first_line(expected));
                 return Err(format!("{serial} runs {found:?} where it should run {expected:?}"));
@@ -168,10 +193,15 @@ impl Rig {
 
     /// The Director hears of the attack: at the end of the cycle, or with the next one.
     fn check_report(&mut self, attack: &str) -> Result<(), String> {
-        let told = |rig: &Self| rig.server.last_manifest().is_some_and(|manifest| manifest.reports(attack));
+        let told = |rig: &Self| {
+            rig.server.last_manifest().is_some_and(|manifest| manifest.reports(attack))
+        };
         if told(self) {
             return Ok(());
         }
-        Err(format!("the manifest after it does not report {attack}: {:?}", self.server.last_manifest()))
+        Err(format!(
+            "the manifest after it does not report {attack}: {:?}",
+            self.server.last_manifest()
+        ))
     }
 }

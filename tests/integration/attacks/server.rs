@@ -49,7 +49,9 @@ impl Manifest {
             .into_iter()
             .flat_map(|reports| reports.values())
             .map(|report| &report["signed"]["attacks_detected"]);
-        detected.any(|detected| detected.as_str().is_some_and(|list| list.split(',').any(|each| each.trim() == attack)))
+        detected.any(|detected| {
+            detected.as_str().is_some_and(|list| list.split(',').any(|each| each.trim() == attack))
+        })
     }
 
     /// What an ECU says of itself.
@@ -84,7 +86,9 @@ impl FileServer {
     pub(crate) fn serve(&self, step: &Step) {
         let mut state = self.shared.state();
         let under = |folder: &'static str| {
-            move |(name, bytes): (&String, &Arc<Vec<u8>>)| (format!("/{folder}/{name}"), bytes.clone())
+            move |(name, bytes): (&String, &Arc<Vec<u8>>)| {
+                (format!("/{folder}/{name}"), bytes.clone())
+            }
         };
         let director = step.site.director.iter().map(under("director"));
         state.files = director.chain(step.site.repo.iter().map(under("repo"))).collect();
@@ -153,7 +157,9 @@ impl Request {
             match field.split_once(':').map(|(name, value)| (name, value.trim())) {
                 Some(("content-length", value)) => length = value.parse().unwrap_or(0),
                 Some(("range", value)) => {
-                    start = value.strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+                    start = value
+                        .strip_prefix("bytes=")
+                        .and_then(|range| range.split('-').next()?.parse().ok());
                 }
                 _ => {}
             }
@@ -170,7 +176,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (file, behaviour) = {
         let mut state = shared.state();
         state.requests.push(request.path.clone());
-        let file = state.files.get(&request.path).or_else(|| state.files.get(&decoded(&request.path)?));
+        let file =
+            state.files.get(&request.path).or_else(|| state.files.get(&decoded(&request.path)?));
         (file.cloned(), state.behaviours.get(&request.path).cloned())
     };
     if request.method == "PUT" {
@@ -196,7 +203,9 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             head(stream, "200 OK", Some(file.map_or(1000, |file| file.len())), "")?;
             sender.wait()
         }
-        (Some(Behaviour::Drip), file) => sender.drip(&file.unwrap_or_else(|| Arc::new(vec![b' '; 1000]))),
+        (Some(Behaviour::Drip), file) => {
+            sender.drip(&file.unwrap_or_else(|| Arc::new(vec![b' '; 1000])))
+        }
         (Some(Behaviour::Cut(length)), file) => {
             let file = file.unwrap_or_default();
             head(stream, "200 OK", Some(file.len()), "")?;
@@ -207,7 +216,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         (None, Some(file)) => match request.start {
             None | Some(0) => sender.whole(&file),
             Some(start) if start < file.len() => {
-                let range = format!("content-range: bytes {start}-{}/{}\r\n", file.len() - 1, file.len());
+                let range =
+                    format!("content-range: bytes {start}-{}/{}\r\n", file.len() - 1, file.len());
                 head(stream, "206 Partial Content", Some(file.len() - start), &range)?;
                 sender.send(&file[start..])
             }
@@ -227,7 +237,12 @@ fn decoded(path: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn head(mut stream: &TcpStream, status: &str, length: Option<usize>, fields: &str) -> std::io::Result<()> {
+fn head(
+    mut stream: &TcpStream,
+    status: &str,
+    length: Option<usize>,
+    fields: &str,
+) -> std::io::Result<()> {
     let length = length.map(|length| format!("content-length: {length}\r\n")).unwrap_or_default();
     write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\n{length}{fields}\r\n")
 }

@@ -13,7 +13,13 @@ use super::vehicle::{BINARY, lab};
 use crate::hostile::attack::{Expect, Row};
 
 fn kill(signal: &str, process: u32) {
-    assert!(Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{signal}"), &process.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Waits until something holds.
@@ -72,9 +78,17 @@ fn a_command_and_its_children_end_with_the_service() {
         let rig = Rig::new();
         let row = Row::new(lab(), "AT-6");
         rig.server.serve(&row.honest.step(Expect::Updated));
-        installs_by(&rig, "sleep 600 & echo $! > child; echo $$ > parent; cat > /dev/null; sleep 600");
+        installs_by(
+            &rig,
+            "sleep 600 & echo $! > child; echo $$ > parent; cat > /dev/null; sleep 600",
+        );
         let mut command = Command::new(BINARY);
-        let mut process = command.args([verb, "--dir"]).arg(rig.vehicle.path()).stdout(Stdio::null()).spawn().unwrap();
+        let mut process = command
+            .args([verb, "--dir"])
+            .arg(rig.vehicle.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let file = |name: &str| rig.vehicle.path().join(name);
         until("the command", || text(&file("parent")).ends_with('\n'));
         let processes = ["child", "parent"].map(|name| text(&file(name)).trim().to_owned());
@@ -99,7 +113,9 @@ fn a_proxy_is_asked_that_the_environment_or_a_setting_names() {
             let mut line = String::new();
             let _ = BufReader::new(&stream).read_line(&mut line);
             let _ = seen.send(line);
-            let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(
+                b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            );
         }
     });
     let server = "http://director.invalid";
@@ -110,7 +126,15 @@ fn a_proxy_is_asked_that_the_environment_or_a_setting_names() {
             rig.vehicle.set(&setting);
         }
         let mut command = Command::new(BINARY);
-        for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy"] {
+        for name in [
+            "http_proxy",
+            "HTTP_PROXY",
+            "https_proxy",
+            "HTTPS_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+            "no_proxy",
+        ] {
             command.env_remove(name);
         }
         command.args(["update", "--json", "--dir"]).arg(rig.vehicle.path());
@@ -119,18 +143,25 @@ fn a_proxy_is_asked_that_the_environment_or_a_setting_names() {
         (lines, String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let url = format!("http://{address}");
-    for (setting, variable) in [(None, Some("http_proxy")), (Some(format!("proxy = \"{url}\"")), None)] {
+    for (setting, variable) in
+        [(None, Some("http_proxy")), (Some(format!("proxy = \"{url}\"")), None)]
+    {
         let variables: Vec<_> = variable.into_iter().map(|name| (name, url.clone())).collect();
         let (lines, said) = cycle(setting, &variables);
         assert!(
-            lines.first().is_some_and(|line| line.starts_with("PUT http://director.invalid/director/manifest ")),
+            lines.first().is_some_and(
+                |line| line.starts_with("PUT http://director.invalid/director/manifest ")
+            ),
             "{lines:?}"
         );
         assert!(said.contains("502") && said.contains("\"attack\":null"), "{said}");
     }
     let excepted = [("http_proxy", url.clone()), ("no_proxy", "director.invalid".to_owned())];
     assert_eq!(cycle(None, &excepted).0, Vec::<String>::new());
-    assert_eq!(cycle(Some("proxy = \"none\"".into()), &[("http_proxy", url)]).0, Vec::<String>::new());
+    assert_eq!(
+        cycle(Some("proxy = \"none\"".into()), &[("http_proxy", url)]).0,
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -151,12 +182,20 @@ fn tuf_init_refuses_what_is_no_root() {
         let file = folder.path().join("root.json");
         fs::write(&file, bytes).unwrap();
         let mut command = Command::new(BINARY);
-        command.args(["tuf", "--metadata-dir"]).arg(&metadata).arg("init").arg(file).output().unwrap()
+        command
+            .args(["tuf", "--metadata-dir"])
+            .arg(&metadata)
+            .arg("init")
+            .arg(file)
+            .output()
+            .unwrap()
     };
     let honest = Row::new(lab(), "AT-6").honest;
     let root = honest.image.tree["1.root.json"].to_vec();
     assert!(init(&root).status.success());
-    for other in [&b""[..], b"<html>", b"{}", &honest.image.tree["timestamp.json"], &root[..root.len() / 2]] {
+    for other in
+        [&b""[..], b"<html>", b"{}", &honest.image.tree["timestamp.json"], &root[..root.len() / 2]]
+    {
         let output = init(other);
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

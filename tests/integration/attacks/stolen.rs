@@ -12,7 +12,8 @@ fn at_22_directors_keys_stolen() {
     play_row("AT-22");
 }
 
-/// Documented limit: a Secondary that verifies partially has the Director's word alone, and believes it.
+/// Documented limit: a Secondary that verifies partially has the Director's word alone, and
+/// believes it.
 #[test]
 fn at_22_limit_partial_verification_believes_the_director() {
     let attacks = rows::row("AT-22", lab());
@@ -36,7 +37,8 @@ fn at_24_suppliers_key_stolen() {
     play_row("AT-24");
 }
 
-/// Documented limit: with both repositories' targets keys gone, nothing is left that could tell. The image is accepted.
+/// Documented limit: with both repositories' targets keys gone, nothing is left that could tell.
+/// The image is accepted.
 #[test]
 fn at_25_limit_director_and_image_targets_keys_stolen() {
     play_row("AT-25");

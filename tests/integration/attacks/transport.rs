@@ -24,7 +24,13 @@ fn at_16_endless_data() {
                 faults.push(format!("{}, step {number}: {fault}", attack.id()));
                 break;
             }
-            most = step.serve.iter().map(|(path, _)| rig.server.sent(path)).max().unwrap_or(0).max(most);
+            most = step
+                .serve
+                .iter()
+                .map(|(path, _)| rig.server.sent(path))
+                .max()
+                .unwrap_or(0)
+                .max(most);
         }
         if most > MOST_BYTES {
             faults.push(format!("{}: {most} bytes were taken", attack.id()));
@@ -36,10 +42,17 @@ fn at_16_endless_data() {
             faults.push(format!("{}: nothing was asked for", attack.id()));
         }
     }
-    assert!(faults.is_empty(), "{} of {} attacks:\n{}", faults.len(), attacks.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} attacks:\n{}",
+        faults.len(),
+        attacks.len(),
+        faults.join("\n")
+    );
 }
 
-/// Documented limit: PURE-2's offline bundles are not supported, so there is no way in for an old one.
+/// Documented limit: PURE-2's offline bundles are not supported, so there is no way in for an old
+/// one.
 #[test]
 fn at_50_limit_no_offline_bundles() {
     let mut texts = vec![help(&[])];

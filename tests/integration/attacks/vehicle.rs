@@ -13,7 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::hostile::repository::Side;
-use crate::hostile::vehicle::{Ecu, PRIMARY, PRIMARY_HARDWARE, SECONDARY, SECONDARY_HARDWARE, VIN, Vehicle};
+use crate::hostile::vehicle::{
+    Ecu, PRIMARY, PRIMARY_HARDWARE, SECONDARY, SECONDARY_HARDWARE, VIN, Vehicle,
+};
 use crate::hostile::world::{Lab, LabKeys};
 
 /// The vehicle that all tests attack, provisioned once; each test gets a copy.
@@ -26,7 +28,11 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let keys = LabKeys::generate();
     for side in Side::BOTH {
-        fs::write(folder.path().join(format!("{}-root.json", side.as_str())), &*keys.first_root(side)).unwrap();
+        fs::write(
+            folder.path().join(format!("{}-root.json", side.as_str())),
+            &*keys.first_root(side),
+        )
+        .unwrap();
     }
     let record = provision(folder.path(), NO_SERVER, &["p256", "p256"]);
     Template { lab: Lab::new(keys, vehicle_of(&record)), folder }
@@ -54,7 +60,9 @@ fn provision(folder: &Path, server: &str, kinds: &[&str; 2]) -> Value {
 
 /// Runs a command, and returns the last line of its stdout that is JSON.
 fn run(command: &mut Command) -> (Option<Value>, String) {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MOTORCADE_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MOTORCADE_"))
+    {
         command.env_remove(name);
     }
     let output = command.output().unwrap();
@@ -71,7 +79,9 @@ fn vehicle_of(record: &Value) -> Vehicle {
 }
 
 fn ecu_of(record: &Value) -> Ecu {
-    let text = |member: &str| record[member].as_str().unwrap_or_else(|| panic!("no {member} in {record}")).to_owned();
+    let text = |member: &str| {
+        record[member].as_str().unwrap_or_else(|| panic!("no {member} in {record}")).to_owned()
+    };
     let role = if text("role") == "primary" { "primary" } else { "secondary" };
     let encryption = RecipientKey::parse(&text("encryption_key")).unwrap();
     Ecu { serial: text("ecu_serial"), hardware_id: text("hardware_id"), role, encryption }
@@ -93,7 +103,15 @@ pub(crate) struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {:?} {} {}", self.outcome, self.attack, self.fault, self.detail, self.stderr.trim())
+        write!(
+            f,
+            "{} {:?} {:?} {} {}",
+            self.outcome,
+            self.attack,
+            self.fault,
+            self.detail,
+            self.stderr.trim()
+        )
     }
 }
 
@@ -164,19 +182,26 @@ impl TestVehicle {
 
     /// What each ECU runs.
     pub(crate) fn images(&self) -> BTreeMap<String, Option<Vec<u8>>> {
-        let image = |ecu: &Ecu| fs::read(self.path().join("ecus").join(&ecu.serial).join("image.bin")).ok();
+        let image =
+            |ecu: &Ecu| fs::read(self.path().join("ecus").join(&ecu.serial).join("image.bin")).ok();
         lab().vehicle.ecus.iter().map(|ecu| (ecu.serial.clone(), image(ecu))).collect()
     }
 
     /// Nothing was written outside of the vehicle's own directory.
     pub(crate) fn check_contained(&self) -> Result<(), String> {
-        let names = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names =
+            fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let strange: Vec<_> = names.filter(|name| name != "vehicle" && name != "time").collect();
-        if strange.is_empty() { Ok(()) } else { Err(format!("{strange:?} was written outside of the directory")) }
+        if strange.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{strange:?} was written outside of the directory"))
+        }
     }
 }
 
-/// A folder in memory where there is one: a vehicle syncs whatever it writes, and hundreds of them wait long for a disk.
+/// A folder in memory where there is one: a vehicle syncs whatever it writes, and hundreds of them
+/// wait long for a disk.
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

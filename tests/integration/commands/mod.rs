@@ -14,7 +14,9 @@ impl TestServer {
     /// `motorcade` as an engineer on this server.
     pub(crate) fn motorcade(&self, words: &str) -> Command {
         let mut command = motorcade(words.split_whitespace());
-        command.env("MOTORCADE_SERVER", self.url("")).env("MOTORCADE_TOKEN", &self.state.tokens.engineer);
+        command
+            .env("MOTORCADE_SERVER", self.url(""))
+            .env("MOTORCADE_TOKEN", &self.state.tokens.engineer);
         command
     }
 }

@@ -59,7 +59,11 @@ async fn an_image_that_is_being_opened_has_no_name_and_no_signal_leaves_any_of_i
     let fifo = sealed.file("fifo");
     run(Command::new("mkfifo").arg(&fifo));
     for signal in [Signal::TERM, Signal::KILL] {
-        let mut opening = sealed.open(&fifo, &sealed.file("opened/image.bin")).stdin(Stdio::null()).spawn().unwrap();
+        let mut opening = sealed
+            .open(&fifo, &sealed.file("opened/image.bin"))
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut writer = File::options().write(true).open(&fifo).unwrap();
         let bytes = fs::read(sealed.file("sealed")).unwrap();
         writer.write_all(&bytes[..4_000_000]).unwrap(); // more than a pipe holds: the rest of it was opened
@@ -97,7 +101,8 @@ async fn standard_output_gets_what_is_authentic_and_the_exit_code_says_whether_i
     assert!(stderr(&opened).contains("is not the whole image"), "{}", stderr(&opened));
 
     let other = sha256_hex(b"another");
-    let opened = sealed.open(&sealed.file("sealed"), stdout).args(["--sha256", &other]).output().unwrap();
+    let opened =
+        sealed.open(&sealed.file("sealed"), stdout).args(["--sha256", &other]).output().unwrap();
     assert_eq!(opened.status.code(), Some(1));
     assert!(stderr(&opened).contains("do not use"), "{}", stderr(&opened));
 }
@@ -119,8 +124,12 @@ async fn a_demo_that_is_told_to_end_leaves_nothing() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = motorcade(["demo", "--size", "64"]);
-        let mut demo =
-            command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut demo = command
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let uploaded = || {
             names(folder.path()).first().is_some_and(|name| {
                 folder

@@ -1,4 +1,5 @@
-//! `motorcade image push`: whatever the image comes from, the server gets all of it or keeps nothing.
+//! `motorcade image push`: whatever the image comes from, the server gets all of it or keeps
+//! nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +22,8 @@ fn push(server: &TestServer, path: &str, file: &Path) -> Command {
 
 /// Whether the server has an image at `path`.
 async fn is_free(server: &TestServer, path: &str) -> bool {
-    server.get(&format!("/api/v1/images/{path}")).await.status == 404 && server.state.staged_files().is_empty()
+    server.get(&format!("/api/v1/images/{path}")).await.status == 404
+        && server.state.staged_files().is_empty()
 }
 
 #[tokio::test]
@@ -78,15 +80,21 @@ async fn what_can_be_read_once_only_is_read_once() {
     let mut bash = Command::new("bash");
     bash.args(["-c", "exec \"$0\" \"$@\" 63< <(cat \"$IMAGE\")"]).env("IMAGE", &file);
     bash.arg(command.get_program()).args(command.get_args());
-    command.get_envs().filter_map(|(name, value)| Some((name, value?))).for_each(|(name, value)| {
-        bash.env(name, value);
-    });
+    command.get_envs().filter_map(|(name, value)| Some((name, value?))).for_each(
+        |(name, value)| {
+            bash.env(name, value);
+        },
+    );
     run(&mut bash);
 
     // A file as standard input is a file.
     run(push(&server, "gw/1/redirected.bin", Path::new("-")).stdin(File::open(&file).unwrap()));
     for name in ["fifo", "stdin", "substituted", "redirected"] {
-        assert_eq!(server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"], sha256, "{name}");
+        assert_eq!(
+            server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"],
+            sha256,
+            "{name}"
+        );
     }
 }
 
@@ -110,7 +118,11 @@ async fn an_image_that_is_not_there_whole_is_not_sent() {
     let mut pushing = start(&mut push(&server, "gw/1/a.bin", Path::new("-")));
     drop(pushing.stdin.take());
     let output = pushing.wait_with_output().unwrap();
-    assert!(stderr(&output).contains("standard input is empty") && !output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("standard input is empty") && !output.status.success(),
+        "{}",
+        stderr(&output)
+    );
 
     // One that fails later is found out by the digest that the image should have.
     let sha256 = sha256_hex(&pattern(2_000_000, 3));
@@ -125,8 +137,10 @@ async fn an_image_that_is_not_there_whole_is_not_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_busy_is_asked_again() {
     let idle = Duration::from_secs(4);
-    let server =
-        TestServer::configured(|config| (config.max_uploads, config.idle_timeout) = (Some(1), Some(idle))).await;
+    let server = TestServer::configured(|config| {
+        (config.max_uploads, config.idle_timeout) = (Some(1), Some(idle))
+    })
+    .await;
     let image = pattern(12_000_000, 4); // more than a socket takes by itself
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("image.bin");
@@ -149,7 +163,8 @@ async fn a_server_that_is_busy_is_asked_again() {
     let sent = image.clone();
     let writing = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
     // The upload that holds the slot goes on until both have been refused once.
-    let mut children = [pushing, piping].map(|mut child| (BufReader::new(child.stderr.take().unwrap()).lines(), child));
+    let mut children = [pushing, piping]
+        .map(|mut child| (BufReader::new(child.stderr.take().unwrap()).lines(), child));
     for (lines, _) in &mut children {
         let said = lines.next().unwrap().unwrap();
         assert!(said.contains("503") && said.contains("trying again"), "{said}");
@@ -161,6 +176,9 @@ async fn a_server_that_is_busy_is_asked_again() {
     }
     writing.join().unwrap();
     for name in ["file", "pipe"] {
-        assert_eq!(server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"], sha256_hex(&image));
+        assert_eq!(
+            server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"],
+            sha256_hex(&image)
+        );
     }
 }

@@ -54,11 +54,14 @@ fn an_error_names_the_variable_that_it_comes_from() {
         let error = misunderstood(motorcade(words.split(' ')).env(name, value));
         assert!(error.contains(&format!("environment: see the variable {name}")), "{error}");
     }
-    let flag = misunderstood(motorcade(["serve", "--max-uploads", "0"]).env("MOTORCADE_LISTEN", "127.0.0.1:0"));
+    let flag = misunderstood(
+        motorcade(["serve", "--max-uploads", "0"]).env("MOTORCADE_LISTEN", "127.0.0.1:0"),
+    );
     assert!(flag.contains("0 is not in 1..=4096") && !flag.contains("environment"), "{flag}");
     // A flag wins over a variable that is no good.
-    let started =
-        motorcade(["serve", "--listen", "127.0.0.1:0", "--data-dir", "/nowhere"]).env("MOTORCADE_LISTEN", "x").output();
+    let started = motorcade(["serve", "--listen", "127.0.0.1:0", "--data-dir", "/nowhere"])
+        .env("MOTORCADE_LISTEN", "x")
+        .output();
     assert_eq!(started.unwrap().status.code(), Some(1), "there is no such state directory");
     let vehicle = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"))
         .args(["update", "--dir", "/nowhere"])
@@ -71,8 +74,9 @@ fn an_error_names_the_variable_that_it_comes_from() {
 fn numbers_have_bounds_and_none_makes_a_panic() {
     let state = TestState::new();
     let huge = u64::MAX.to_string();
-    let serve =
-        |flag: &str, value: &str| misunderstood(motorcade(["serve", flag, value]).arg("--data-dir").arg(state.path()));
+    let serve = |flag: &str, value: &str| {
+        misunderstood(motorcade(["serve", flag, value]).arg("--data-dir").arg(state.path()))
+    };
     for flag in [
         "--vehicles-in-memory",
         "--max-uploads",
@@ -85,11 +89,25 @@ fn numbers_have_bounds_and_none_makes_a_panic() {
         let error = serve(flag, &huge);
         assert!(error.contains("from ") || error.contains("not in"), "{error}");
     }
-    for flag in ["--vehicles-in-memory", "--max-uploads", "--idle-timeout", "--max-image-size", "--silent-after"] {
+    for flag in [
+        "--vehicles-in-memory",
+        "--max-uploads",
+        "--idle-timeout",
+        "--max-image-size",
+        "--silent-after",
+    ] {
         serve(flag, "0");
     }
     let token = |lifetime: &str| {
-        let mut command = motorcade(["token", "create", "--role", "viewer", "--expires-in", lifetime, "--data-dir"]);
+        let mut command = motorcade([
+            "token",
+            "create",
+            "--role",
+            "viewer",
+            "--expires-in",
+            lifetime,
+            "--data-dir",
+        ]);
         command.arg(state.path());
         command
     };
@@ -100,7 +118,11 @@ fn numbers_have_bounds_and_none_makes_a_panic() {
         run(&mut token(lifetime));
     }
     misunderstood(motorcade(["fleet", "simulate", "--seconds", &huge]).env("MOTORCADE_TOKEN", "x"));
-    misunderstood(Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle")).args(["run", "--interval", &huge]));
+    misunderstood(Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle")).args([
+        "run",
+        "--interval",
+        &huge,
+    ]));
 }
 
 #[test]
@@ -120,15 +142,25 @@ fn a_url_with_a_password_or_a_query_is_refused_and_the_password_is_not_shown() {
         for mut command in commands {
             let error = misunderstood(&mut command);
             assert!(
-                error.contains("it must not have a user name") || error.contains("it must end with its path"),
+                error.contains("it must not have a user name")
+                    || error.contains("it must end with its path"),
                 "{error}"
             );
             assert!(!error.contains(password), "{error}");
         }
-        let error = misunderstood(motorcade(["image", "list", "--token", "x"]).env("MOTORCADE_SERVER", &url));
+        let error = misunderstood(
+            motorcade(["image", "list", "--token", "x"]).env("MOTORCADE_SERVER", &url),
+        );
         assert!(error.contains("MOTORCADE_SERVER") && !error.contains(password), "{error}");
         let mut tuf = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
-        let error = misunderstood(tuf.args(["tuf", "refresh", "--metadata-dir", "/nowhere", "--metadata-url", &url]));
+        let error = misunderstood(tuf.args([
+            "tuf",
+            "refresh",
+            "--metadata-dir",
+            "/nowhere",
+            "--metadata-url",
+            &url,
+        ]));
         assert!(!error.contains(password), "{error}");
     }
 }

@@ -14,7 +14,10 @@ use motorcade::config::VehicleIdFrom;
 
 /// The lines of JSON on stdout.
 fn lines(command: &mut Command) -> Vec<Value> {
-    run(command).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    run(command)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect()
 }
 
 /// The one line of JSON that a refused command has on stderr.
@@ -50,13 +53,19 @@ async fn lists_have_a_head_for_people_and_a_line_an_item_for_programs() {
         let json = lines(&mut server.motorcade(&format!("{words} --json")));
         assert!(shown.starts_with(head), "{words}: {shown}");
         assert_eq!(shown.lines().count(), json.len() + 1, "{words}");
-        assert!(!json.is_empty() && json.iter().all(|item| item[member].is_string()), "{words}: {json:?}");
+        assert!(
+            !json.is_empty() && json.iter().all(|item| item[member].is_string()),
+            "{words}: {json:?}"
+        );
         // Before the command works as well as behind it.
         assert_eq!(lines(&mut server.motorcade(&format!("--json {words}"))).len(), json.len());
     }
     let shown = run(&mut server.motorcade("vehicle list --assigned gw/2"));
     assert_eq!(shown.lines().count(), 1, "an empty list is its head: {shown}");
-    assert_eq!(lines(&mut server.motorcade("vehicle list --assigned gw/1 --json"))[0]["vin"], "VIN1");
+    assert_eq!(
+        lines(&mut server.motorcade("vehicle list --assigned gw/1 --json"))[0]["vin"],
+        "VIN1"
+    );
 }
 
 #[tokio::test]
@@ -68,7 +77,9 @@ async fn every_command_has_json_and_so_have_its_errors() {
     let made = lines(motorcade(["init", "--json", "--data-dir"]).arg(folder.path().join("state")));
     assert!(made[0]["root"].as_str().unwrap().ends_with("1.root.json"));
     let data_dir = server.state.path().to_str().unwrap();
-    let token = &lines(&mut server.motorcade(&format!("token create --role viewer --json --data-dir {data_dir}")))[0];
+    let token = &lines(
+        &mut server.motorcade(&format!("token create --role viewer --json --data-dir {data_dir}")),
+    )[0];
     let tokens = lines(&mut server.motorcade(&format!("token list --json --data-dir {data_dir}")));
     let id = tokens.iter().find(|token| token["label"] == "").unwrap()["id"].clone();
     assert!(token["token"].as_str().unwrap().starts_with("motorcade_"));
@@ -78,11 +89,16 @@ async fn every_command_has_json_and_so_have_its_errors() {
     assert!(issued["token"].is_string());
     let mut add = server.motorcade("recipient add --json --hardware-id other");
     let kid = lines(add.arg(snakeoil("snakeoil_p256.pub.pem")))[0]["kid"].clone();
-    let removed = &lines(&mut server.motorcade(&format!("recipient remove --json {}", kid.as_str().unwrap())))[0];
+    let removed = &lines(
+        &mut server.motorcade(&format!("recipient remove --json {}", kid.as_str().unwrap())),
+    )[0];
     assert_eq!(removed["removed"], kid);
 
     let refused = problem(&mut server.motorcade("image show gw/none --json"));
-    assert_eq!((refused["code"].as_str(), refused["status"].as_u64()), (Some("image_not_found"), Some(404)));
+    assert_eq!(
+        (refused["code"].as_str(), refused["status"].as_u64()),
+        (Some("image_not_found"), Some(404))
+    );
     let gone = problem(&mut server.motorcade("image list --json --server http://127.0.0.1:1"));
     assert_eq!(gone["code"], "unreachable");
     let missing = problem(&mut motorcade(["token", "list", "--json", "--data-dir", "/nowhere"]));
@@ -100,11 +116,23 @@ async fn a_yank_says_which_vehicles_were_to_install_the_image() {
         server.upload_for("gw-mk3", path, 1, &format!("&name={}", path.replace('/', "-"))).await;
     }
     for vin in ["VIN1", "VIN2"] {
-        TestVehicle::registered(&server, vin).await.assign(&server, &[(0, "gw/1")]).await.expect(201);
+        TestVehicle::registered(&server, vin)
+            .await
+            .assign(&server, &[(0, "gw/1")])
+            .await
+            .expect(201);
     }
-    TestVehicle::registered(&server, "VIN3").await.assign(&server, &[(0, "gw/2")]).await.expect(201);
+    TestVehicle::registered(&server, "VIN3")
+        .await
+        .assign(&server, &[(0, "gw/2")])
+        .await
+        .expect(201);
     let yanked = server.motorcade("image yank gw/1").output().unwrap();
-    assert!(stderr(&yanked).contains("assigned in 2 vehicles") && stderr(&yanked).contains("VIN1, VIN2"), "{yanked:?}");
+    assert!(
+        stderr(&yanked).contains("assigned in 2 vehicles")
+            && stderr(&yanked).contains("VIN1, VIN2"),
+        "{yanked:?}"
+    );
     let yanked = &lines(&mut server.motorcade("image yank gw/2 --json"))[0];
     assert_eq!(yanked["vehicles_assigned"], serde_json::json!(["VIN3"]));
     let yanked = server.motorcade("image yank gw/3").output().unwrap();
@@ -114,7 +142,8 @@ async fn a_yank_says_which_vehicles_were_to_install_the_image() {
 #[tokio::test]
 async fn a_private_ca_is_named_or_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, address) = TlsFiles::new(folder.path(), &Ca::new("OEM")).serve(VehicleIdFrom::Cn).await;
+    let (server, address) =
+        TlsFiles::new(folder.path(), &Ca::new("OEM")).serve(VehicleIdFrom::Cn).await;
     let url = format!("https://{address}");
     let list = || {
         let mut command = server.motorcade("image list --server");
@@ -126,9 +155,10 @@ async fn a_private_ca_is_named_or_asked_for() {
     let ca = folder.path().join("ca.pem");
     run(list().arg("--ca-file").arg(&ca));
     run(list().env("MOTORCADE_CA_FILE", &ca));
-    for (name, text) in
-        [("empty.pem", ""), ("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")]
-    {
+    for (name, text) in [
+        ("empty.pem", ""),
+        ("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+    ] {
         let file = folder.path().join(name);
         fs::write(&file, text).unwrap();
         let error = refused(list().arg("--ca-file").arg(&file));
@@ -170,7 +200,10 @@ fn a_missing_or_damaged_file_is_named() {
 fn shells_and_man_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let text = run(&mut motorcade(["completions", shell]));
-        assert!(text.contains("release-counter") && text.contains("approve-replacement"), "{shell}");
+        assert!(
+            text.contains("release-counter") && text.contains("approve-replacement"),
+            "{shell}"
+        );
     }
     let mut bash = Command::new("bash");
     bash.args(["-c", "source <(\"$0\" completions bash) && complete -p motorcade"])
@@ -180,6 +213,9 @@ fn shells_and_man_know_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     run(motorcade(["man", "--out"]).arg(folder.path()));
     let page = fs::read_to_string(folder.path().join("motorcade-image-push.1")).unwrap();
-    assert!(page.contains("release\\-counter") && page.contains(".TH motorcade-image-push 1"), "{page}");
+    assert!(
+        page.contains("release\\-counter") && page.contains(".TH motorcade-image-push 1"),
+        "{page}"
+    );
     assert!(!folder.path().join("motorcade-motorcade-vehicle.1").exists(), "it is the demo's");
 }

@@ -8,7 +8,12 @@ use super::vehicle::TestVehicle;
 use crate::app::{TestServer, send};
 
 fn codes(answer: &Value) -> Vec<&str> {
-    answer["problems"].as_array().unwrap().iter().map(|problem| problem["code"].as_str().unwrap()).collect()
+    answer["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["code"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -20,13 +25,18 @@ async fn everything_that_speaks_against_an_assignment_is_named() {
     send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/yanked")).await.expect(204);
 
     let answer = vehicle.assign(&server, &[(0, "gw/none"), (1, "gw/1")]).await;
-    assert_eq!((answer.status, codes(&answer.json())), (409, vec!["image_not_found", "wrong_hardware"]));
+    assert_eq!(
+        (answer.status, codes(&answer.json())),
+        (409, vec!["image_not_found", "wrong_hardware"])
+    );
     vehicle.assign(&server, &[(0, "gw/yanked")]).await.refused(409, "image_yanked");
     vehicle.assign(&server, &[]).await.refused(400, "bad_assignment");
     vehicle.assign(&server, &[(0, "gw/1"), (0, "gw/1")]).await.refused(400, "bad_assignment");
     let body = json!({ "assignments": [{ "ecu_serial": "nobody", "image": "gw/1" }] });
     let path = "/api/v1/vehicles/VIN1/assignments";
-    send(server.request_as(Engineer, Method::POST, path).json(&body)).await.refused(409, "ecu_not_found");
+    send(server.request_as(Engineer, Method::POST, path).json(&body))
+        .await
+        .refused(409, "ecu_not_found");
     assert!(vehicle.shown(&server).await["ecus"][0]["assigned"].is_null());
 }
 
@@ -44,7 +54,13 @@ async fn an_assignment_ends_when_the_ecu_reports_the_image() {
     vehicle.runs(&server, 0, "gw/2").await;
     let third = vehicle.assign(&server, &[(0, "gw/3")]).await.json();
     let id = third["assignments"][0]["id"].as_str().unwrap();
-    let cancel = || server.request_as(Engineer, Method::DELETE, &format!("/api/v1/vehicles/VIN1/assignments/{id}"));
+    let cancel = || {
+        server.request_as(
+            Engineer,
+            Method::DELETE,
+            &format!("/api/v1/vehicles/VIN1/assignments/{id}"),
+        )
+    };
     send(cancel()).await.expect(204);
     send(cancel()).await.refused(404, "assignment_not_found");
     let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
@@ -66,18 +82,24 @@ async fn a_release_counter_goes_down_only_with_a_reason_that_is_recorded() {
     server.upload_for("gw-mk3", "gw/5", 5, "").await;
     server.upload_for("gw-mk3", "gw/4", 4, "").await;
     vehicle.assign(&server, &[(0, "gw/5")]).await.expect(201);
-    let detail = vehicle.assign(&server, &[(0, "gw/4")]).await.refused(409, "release_counter_rollback");
+    let detail =
+        vehicle.assign(&server, &[(0, "gw/4")]).await.refused(409, "release_counter_rollback");
     assert!(detail.contains("release counter 4") && detail.contains("with 5"), "{detail}");
     vehicle
         .assign_with(&server, &[(0, "gw/4")], json!({ "rollback_reason": " " }))
         .await
         .refused(400, "bad_assignment");
-    vehicle.assign_with(&server, &[(0, "gw/4")], json!({ "rollback_reason": "5 overheats" })).await.expect(201);
-    let (_, detail) = vehicle.history(&server).await.into_iter().find(|(kind, _)| kind == "assigned").unwrap();
+    vehicle
+        .assign_with(&server, &[(0, "gw/4")], json!({ "rollback_reason": "5 overheats" }))
+        .await
+        .expect(201);
+    let (_, detail) =
+        vehicle.history(&server).await.into_iter().find(|(kind, _)| kind == "assigned").unwrap();
     assert!(detail.contains("5 overheats"), "{detail}");
 }
 
-/// AT-11, AT-19 and Deployment Best Practices 8.0.6.2: the Director assumes nothing about what it has not been told.
+/// AT-11, AT-19 and Deployment Best Practices 8.0.6.2: the Director assumes nothing about what it
+/// has not been told.
 #[tokio::test]
 async fn dependencies_hold_in_every_state_that_the_vehicle_may_be_in() {
     let server = TestServer::start().await;
@@ -101,7 +123,8 @@ async fn dependencies_hold_in_every_state_that_the_vehicle_may_be_in() {
     assert!(detail.contains("brake 8 on VIN1-brake requires gateway>=2"), "{detail}");
     vehicle.runs(&server, 1, "brake/8").await;
     vehicle.assign(&server, &[(1, "brake/9")]).await.expect(201);
-    let answer = vehicle.assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" })).await;
+    let answer =
+        vehicle.assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" })).await;
     let problems = answer.json();
     assert_eq!(codes(&problems), ["constraint_violated", "constraint_violated"], "{problems}");
 }
@@ -123,7 +146,11 @@ async fn an_offer_counts_until_newer_targets_are_verified_or_the_image_runs() {
     vehicle.report(&server).await;
     assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]));
     let server = TestServer::on(server.stop(), |_| ()).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]), "it was stored, though nothing happened");
+    assert_eq!(
+        vehicle.shown(&server).await["ecus"][0]["offered"],
+        json!([]),
+        "it was stored, though nothing happened"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +159,11 @@ async fn an_image_that_is_yanked_is_withdrawn_and_raised() {
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
-    assert_eq!(vehicle.targets(&server).await["targets"].as_object().unwrap().len(), 1, "it was signed already");
+    assert_eq!(
+        vehicle.targets(&server).await["targets"].as_object().unwrap().len(),
+        1,
+        "it was signed already"
+    );
     send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/1")).await.expect(204);
     assert_eq!(vehicle.targets(&server).await["targets"], json!({}));
     let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
@@ -140,7 +171,8 @@ async fn an_image_that_is_yanked_is_withdrawn_and_raised() {
     assert!(vehicle.history(&server).await.iter().any(|(kind, _)| kind == "assignment_blocked"));
 }
 
-/// What was offered and not confirmed counts, also if it is the very image that the new bundle takes the place of.
+/// What was offered and not confirmed counts, also if it is the very image that the new bundle
+/// takes the place of.
 #[tokio::test]
 async fn an_offer_counts_although_its_assignment_is_superseded() {
     let server = TestServer::start().await;
@@ -151,7 +183,10 @@ async fn an_offer_counts_although_its_assignment_is_superseded() {
     server.upload_for("brake-2", "brake/8", 8, "&name=brake&conflicts=gateway%3D43").await;
     vehicle.assign(&server, &[(0, "gw/43")]).await.expect(201);
     vehicle.targets(&server).await;
-    let detail = vehicle.assign(&server, &[(0, "gw/44"), (1, "brake/8")]).await.refused(409, "constraint_violated");
+    let detail = vehicle
+        .assign(&server, &[(0, "gw/44"), (1, "brake/8")])
+        .await
+        .refused(409, "constraint_violated");
     assert!(detail.contains("may be running gateway 43"), "{detail}");
 }
 
@@ -167,7 +202,12 @@ async fn what_an_assignment_relies_on_can_not_be_taken_from_under_it() {
     vehicle.assign(&server, &[(0, "other/50")]).await.refused(409, "constraint_violated");
     let cancel = async |index: usize| {
         let id = assigned["assignments"][index]["id"].as_str().unwrap();
-        send(server.request_as(Engineer, Method::DELETE, &format!("/api/v1/vehicles/VIN1/assignments/{id}"))).await
+        send(server.request_as(
+            Engineer,
+            Method::DELETE,
+            &format!("/api/v1/vehicles/VIN1/assignments/{id}"),
+        ))
+        .await
     };
     let detail = cancel(0).await.refused(409, "constraint_violated");
     assert!(detail.contains("brake 8 on VIN1-brake requires gateway>=43"), "{detail}");

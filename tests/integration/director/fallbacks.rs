@@ -1,4 +1,5 @@
-//! What an ECU runs is told by its bytes; and one that goes back to something older is not up to date.
+//! What an ECU runs is told by its bytes; and one that goes back to something older is not up to
+//! date.
 
 use motorcade::model::{InstalledImage, Sha256Digest};
 use serde_json::{Value, json};
@@ -25,7 +26,11 @@ async fn updated_twice(server: &TestServer) -> TestVehicle {
 async fn an_ecu_that_once_had_other_bytes_of_that_name_gets_the_image() {
     let server = TestServer::start().await;
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
-    let other = InstalledImage { path: "gw/1".into(), length: 9, sha256: Sha256Digest::from_bytes([3; 32]) };
+    let other = InstalledImage {
+        path: "gw/1".into(),
+        length: 9,
+        sha256: Sha256Digest::from_bytes([3; 32]),
+    };
     vehicle.runs_image(&server, 0, other).await;
     server.upload_for("gw-mk3", "gw/1", 1, "&name=gateway").await;
     server.upload_for("brake-2", "brake/1", 1, "&requires=gateway%3E%3D1").await;
@@ -37,13 +42,20 @@ async fn an_ecu_that_once_had_other_bytes_of_that_name_gets_the_image() {
         assert_eq!(vehicle.targets(&server).await["targets"].as_object().unwrap().len(), 1);
     }
     let shown = vehicle.shown(&server).await;
-    assert_eq!((&shown["ecus"][0]["assigned"], &shown["ecus"][0]["offered"]), (&json!("gw/1"), &json!(["gw/1"])));
+    assert_eq!(
+        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["offered"]),
+        (&json!("gw/1"), &json!(["gw/1"]))
+    );
     let open = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
     assert_eq!(open["assignments"][0]["outcome"], Value::Null);
     let real = server.installed("gw/1").await;
     let shorter = InstalledImage { length: real.length - 1, ..real.clone() };
     vehicle.runs_image(&server, 0, shorter).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["assigned"], "gw/1", "the length counts, too");
+    assert_eq!(
+        vehicle.shown(&server).await["ecus"][0]["assigned"],
+        "gw/1",
+        "the length counts, too"
+    );
     vehicle.runs_image(&server, 0, real).await;
     assert_eq!(vehicle.shown(&server).await["to_update"], 0);
     let done = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
@@ -56,7 +68,10 @@ async fn a_fall_back_is_an_event_of_its_own_and_shown_in_the_list() {
     let mut vehicle = updated_twice(&server).await;
     TestVehicle::registered(&server, "VIN2").await;
     vehicle.runs(&server, 0, "gw/1").await;
-    assert_eq!(vehicle.events(&server, "release_counter_fell").await, ["from gw/2 (2) to gw/1 (1)"]);
+    assert_eq!(
+        vehicle.events(&server, "release_counter_fell").await,
+        ["from gw/2 (2) to gw/1 (1)"]
+    );
     let shown = vehicle.shown(&server).await;
     assert_eq!(shown["to_update"], 1);
     assert_eq!(shown["ecus"][0]["fallen_from"], json!({ "path": "gw/2", "release_counter": 2 }));
@@ -65,8 +80,11 @@ async fn a_fall_back_is_an_event_of_its_own_and_shown_in_the_list() {
     assert!(server.metrics().await.contains("motorcade_fallbacks_total 1"));
 
     // Further back, and half of the way up again: it is still behind what it ran.
-    let factory =
-        InstalledImage { path: "factory-VIN1-gw".into(), length: 1, sha256: Sha256Digest::from_bytes([0; 32]) };
+    let factory = InstalledImage {
+        path: "factory-VIN1-gw".into(),
+        length: 1,
+        sha256: Sha256Digest::from_bytes([0; 32]),
+    };
     vehicle.runs_image(&server, 0, factory).await;
     let fell = vehicle.events(&server, "release_counter_fell").await;
     assert_eq!(fell[0], "from gw/1 (1) to factory-VIN1-gw, which it had at first");
@@ -76,7 +94,10 @@ async fn a_fall_back_is_an_event_of_its_own_and_shown_in_the_list() {
     assert_eq!(server.vehicles("fallen_back=true").await, ["VIN1"]);
     vehicle.runs(&server, 0, "gw/2").await;
     assert_eq!(
-        (vehicle.shown(&server).await["to_update"].clone(), server.vehicles("fallen_back=true").await.len()),
+        (
+            vehicle.shown(&server).await["to_update"].clone(),
+            server.vehicles("fallen_back=true").await.len()
+        ),
         (json!(0), 0)
     );
 }

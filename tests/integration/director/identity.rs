@@ -1,4 +1,5 @@
-//! Who a vehicle is: tokens, client certificates, a trusted proxy; and that each sees its own metadata only.
+//! Who a vehicle is: tokens, client certificates, a trusted proxy; and that each sees its own
+//! metadata only.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -37,7 +38,8 @@ async fn a_client_certificate_says_which_vehicle_it_is() {
     // AT-43: what another vehicle has signed, through our channel.
     send(put(other.manifest().to_string())).await.refused(403, "forbidden");
     // A certificate and another vehicle's token.
-    let both = ours.get(format!("https://{address}/director/timestamp.json")).bearer_auth(&other.token);
+    let both =
+        ours.get(format!("https://{address}/director/timestamp.json")).bearer_auth(&other.token);
     send(both).await.refused(403, "forbidden");
     // Certificates that name nobody, or nobody that is registered.
     let unknown = client(&ca, Some(ca.issue("VIN3", None)));
@@ -47,18 +49,24 @@ async fn a_client_certificate_says_which_vehicle_it_is() {
     // Without one: known by a token, or not at all. The API works here, too.
     let anonymous = client(&ca, None);
     get(&anonymous, address, "/director/timestamp.json").await.refused(401, "unauthenticated");
-    let api = anonymous.get(format!("https://{address}/api/v1/vehicles")).bearer_auth(server.state.tokens.of(Engineer));
+    let api = anonymous
+        .get(format!("https://{address}/api/v1/vehicles"))
+        .bearer_auth(server.state.tokens.of(Engineer));
     send(api).await.expect(200);
     get(&anonymous, address, "/director/1.root.json").await.expect(200);
     // A factory's token does not let one vehicle enrol as another.
     let enrol = |vin: &str| {
-        let request = ours.post(format!("https://{address}/director/ecus")).bearer_auth(&server.state.tokens.enroller);
+        let request = ours
+            .post(format!("https://{address}/director/ecus"))
+            .bearer_auth(&server.state.tokens.enroller);
         request.json(&TestVehicle::new(vin).enrolment())
     };
     send(enrol("VIN9")).await.refused(403, "forbidden");
     // Another CA's certificate gets no connection.
     let stranger = client(&ca, Some(Ca::new("OEM").issue("VIN1", None)));
-    assert!(stranger.get(format!("https://{address}/director/timestamp.json")).send().await.is_err());
+    assert!(
+        stranger.get(format!("https://{address}/director/timestamp.json")).send().await.is_err()
+    );
 }
 
 #[tokio::test]
@@ -68,7 +76,10 @@ async fn the_id_can_be_in_an_alternative_name() {
     let (server, address) = tls_server(folder.path(), &ca, VehicleIdFrom::Uri).await;
     TestVehicle::registered(&server, "VIN1").await;
     let ours = client(&ca, Some(ca.issue("gateway", Some("urn:oem:vin:VIN1"))));
-    assert_eq!(get(&ours, address, "/director/timestamp.json").await.json()["signed"]["vin"], "VIN1");
+    assert_eq!(
+        get(&ours, address, "/director/timestamp.json").await.json()["signed"]["vin"],
+        "VIN1"
+    );
 }
 
 #[tokio::test]
@@ -83,7 +94,8 @@ async fn a_vehicle_sees_its_own_metadata_only() {
         send(request).await.refused(401, "unauthenticated");
     }
     // The header of a proxy means nothing unless it was configured.
-    let request = server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
+    let request =
+        server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
     send(request).await.refused(401, "unauthenticated");
 }
 
@@ -92,7 +104,8 @@ async fn a_token_is_issued_anew_and_the_old_one_stops_working() {
     let server = TestServer::start().await;
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     vehicle.fetch(&server, "timestamp.json").await.expect(200);
-    let issued = send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/token")).await.json();
+    let issued =
+        send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/token")).await.json();
     vehicle.fetch(&server, "timestamp.json").await.refused(401, "unauthenticated");
     vehicle.token = issued["token"].as_str().unwrap().to_owned();
     vehicle.fetch(&server, "timestamp.json").await.expect(200);
@@ -100,15 +113,20 @@ async fn a_token_is_issued_anew_and_the_old_one_stops_working() {
 
 #[tokio::test]
 async fn a_trusted_proxy_names_the_vehicle_and_nobody_else_does() {
-    for (address, works) in
-        [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("127.0.0.0/8", true), ("192.0.2.1", false)]
-    {
+    for (address, works) in [
+        ("127.0.0.1", true),
+        ("::ffff:127.0.0.1", true),
+        ("127.0.0.0/8", true),
+        ("192.0.2.1", false),
+    ] {
         let server = TestServer::configured(|config| {
-            config.vehicles.proxy = Some(("X-Vehicle-Id".to_owned(), vec![address.parse().unwrap()]));
+            config.vehicles.proxy =
+                Some(("X-Vehicle-Id".to_owned(), vec![address.parse().unwrap()]));
         })
         .await;
         TestVehicle::registered(&server, "VIN1").await;
-        let request = server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
+        let request =
+            server.request(Method::GET, "/director/targets.json").header("X-Vehicle-Id", "VIN1");
         let answer = send(request).await;
         if works {
             assert_eq!(answer.json()["signed"]["vin"], "VIN1");
@@ -120,7 +138,9 @@ async fn a_trusted_proxy_names_the_vehicle_and_nobody_else_does() {
 
 #[tokio::test]
 async fn a_vehicle_reads_a_repository_that_takes_a_token() {
-    let server = TestServer::configured(|config| config.repo_access = motorcade::config::RepoAccess::Token).await;
+    let server =
+        TestServer::configured(|config| config.repo_access = motorcade::config::RepoAccess::Token)
+            .await;
     let vehicle = TestVehicle::registered(&server, "VIN1").await;
     let request = server.request(Method::GET, "/repo/timestamp.json");
     send(request.bearer_auth(&vehicle.token)).await.expect(200);
@@ -135,10 +155,15 @@ async fn a_vehicle_is_updated_over_mutual_tls() {
     let (server, address) = tls_server(folder.path(), &ca, VehicleIdFrom::Cn).await;
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     let (certificate, key) = ca.issue("VIN1", None);
-    let director = send(server.request(Method::GET, "/director/1.root.json")).await.expect(200).to_vec();
+    let director =
+        send(server.request(Method::GET, "/director/1.root.json")).await.expect(200).to_vec();
     let image = server.download("1.root.json").await;
-    let files =
-        [("c.pem", certificate.into_bytes()), ("c.key", key.into_bytes()), ("d.json", director), ("i.json", image)];
+    let files = [
+        ("c.pem", certificate.into_bytes()),
+        ("c.key", key.into_bytes()),
+        ("d.json", director),
+        ("i.json", image),
+    ];
     for (name, bytes) in files {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
@@ -154,7 +179,10 @@ async fn a_vehicle_is_updated_over_mutual_tls() {
     let provisioned = run(&provision);
     assert!(provisioned.status.success(), "{}", String::from_utf8_lossy(&provisioned.stderr));
     // The certificate of one vehicle, the settings of another: refused before anything is enrolled.
-    let other = run(&provision.replace("VIN1", "VIN2").replace("--dir v", "--dir w").replace("gw-1", "gw-3"));
+    let other = run(&provision
+        .replace("VIN1", "VIN2")
+        .replace("--dir v", "--dir w")
+        .replace("gw-1", "gw-3"));
     assert!(String::from_utf8_lossy(&other.stderr).contains("another vehicle"), "{other:?}");
 
     let item = |ecu: &str| serde_json::json!({ "ecu_serial": ecu, "image": "gw/1" });
@@ -165,10 +193,12 @@ async fn a_vehicle_is_updated_over_mutual_tls() {
     let outcome: serde_json::Value = serde_json::from_slice(&updated.stdout).unwrap();
     assert_eq!(outcome["outcome"], "updated", "{outcome}");
     for ecu in ["gw-1", "gw-2"] {
-        let installed = std::fs::read(folder.path().join("v/ecus").join(ecu).join("image.bin")).unwrap();
+        let installed =
+            std::fs::read(folder.path().join("v/ecus").join(ecu).join("image.bin")).unwrap();
         assert!(installed.starts_with(b"firmware at /api/v1/images/gw/1"), "{ecu}");
     }
     let shown = server.get("/api/v1/vehicles/VIN1").await.json();
-    let runs: Vec<_> = shown["ecus"].as_array().unwrap().iter().map(|ecu| &ecu["installed"]["path"]).collect();
+    let runs: Vec<_> =
+        shown["ecus"].as_array().unwrap().iter().map(|ecu| &ecu["installed"]["path"]).collect();
     assert_eq!(runs, ["gw/1", "gw/1"]);
 }

@@ -13,8 +13,14 @@ async fn register(server: &TestServer, record: &Value) -> Answer {
     send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(record)).await
 }
 
-async fn register_many(server: &TestServer, content_type: &str, body: impl Into<reqwest::Body>) -> Value {
-    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles").header("Content-Type", content_type);
+async fn register_many(
+    server: &TestServer,
+    content_type: &str,
+    body: impl Into<reqwest::Body>,
+) -> Value {
+    let request = server
+        .request_as(Engineer, Method::POST, "/api/v1/vehicles")
+        .header("Content-Type", content_type);
     send(request.body(body)).await.json()
 }
 
@@ -35,7 +41,10 @@ async fn the_first_registration_of_a_vehicle_and_of_an_ecu_stands() {
     assert!(detail.contains("VIN1-brake"), "{detail}");
     let shown = first.shown(&server).await;
     assert_eq!(shown["ecus"][0]["signing_key"], *first.ecus[0].signing.public().object());
-    assert_eq!((shown["ecus"][0]["role"].as_str(), shown["seen_at"].is_null()), (Some("primary"), true));
+    assert_eq!(
+        (shown["ecus"][0]["role"].as_str(), shown["seen_at"].is_null()),
+        (Some("primary"), true)
+    );
     server.get("/api/v1/vehicles/VIN2").await.refused(404, "vehicle_not_found");
 }
 
@@ -81,8 +90,10 @@ async fn what_can_not_be_registered_is_refused_with_the_reason() {
 #[tokio::test]
 async fn many_vehicles_come_in_one_stream_and_bad_lines_keep_nobody_out() {
     let server = TestServer::start().await;
-    let vehicles: Vec<TestVehicle> = (0..1200).map(|i| TestVehicle::new(&format!("VIN{i:04}"))).collect();
-    let mut lines: Vec<String> = vehicles.iter().map(|vehicle| vehicle.record().to_string()).collect();
+    let vehicles: Vec<TestVehicle> =
+        (0..1200).map(|i| TestVehicle::new(&format!("VIN{i:04}"))).collect();
+    let mut lines: Vec<String> =
+        vehicles.iter().map(|vehicle| vehicle.record().to_string()).collect();
     lines.insert(700, "{\"vin\": 5}".to_owned());
     lines.insert(3, lines[0].replace("VIN0000-gw", "VINx-gw"));
     let report = register_many(&server, "application/jsonl", lines.join("\n")).await;
@@ -90,11 +101,21 @@ async fn many_vehicles_come_in_one_stream_and_bad_lines_keep_nobody_out() {
     let faults: Vec<(u64, &str)> = report["faults"].as_array().unwrap().iter().map(fault).collect();
     assert_eq!(faults, [(4, "already_registered"), (702, "bad_vehicle")]);
     let report = register_many(&server, "application/jsonl", lines.join("\n")).await;
-    assert_eq!((&report["registered"], &report["unchanged"]), (&json!(0), &json!(1200)), "{report}");
+    assert_eq!(
+        (&report["registered"], &report["unchanged"]),
+        (&json!(0), &json!(1200)),
+        "{report}"
+    );
     let page = server.get("/api/v1/vehicles?limit=1000").await.json();
-    assert_eq!((page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]), (1000, &json!("VIN0999")));
+    assert_eq!(
+        (page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]),
+        (1000, &json!("VIN0999"))
+    );
     let page = server.get("/api/v1/vehicles?limit=1000&cursor=VIN0999").await.json();
-    assert_eq!((page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]), (200, &Value::Null));
+    assert_eq!(
+        (page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]),
+        (200, &Value::Null)
+    );
 }
 
 fn fault(fault: &Value) -> (u64, &str) {
@@ -111,7 +132,11 @@ async fn csv_has_an_ecu_a_line() {
             let key = ecu.signing.public().object().to_string().replace('"', "\"\"");
             let pem = ecu.encryption.public().to_public_pem();
             let (serial, hardware_id) = (&ecu.serial, &ecu.hardware_id);
-            csv += &format!("{},{serial},{hardware_id},{},\"{key}\",\"{pem}\"\n", vehicle.vin, role(index));
+            csv += &format!(
+                "{},{serial},{hardware_id},{},\"{key}\",\"{pem}\"\n",
+                vehicle.vin,
+                role(index)
+            );
         }
     }
     let report = register_many(&server, "text/csv; charset=utf-8", csv.clone()).await;
@@ -124,18 +149,25 @@ async fn csv_has_an_ecu_a_line() {
     let key = ecu.signing.public().object().to_string().replace('"', "\"\"");
     let more = format!("VIN4,too,few\nVIN3,{},gw-mk3,primary,\"{key}\",\n", ecu.serial);
     let report = register_many(&server, "text/csv", csv.clone() + &more).await;
-    assert_eq!((&report["registered"], &report["unchanged"], &report["refused"]), (&json!(1), &json!(2), &json!(1)));
+    assert_eq!(
+        (&report["registered"], &report["unchanged"], &report["refused"]),
+        (&json!(1), &json!(2), &json!(1))
+    );
 
-    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles").header("Content-Type", "text/csv");
-    let detail = send(request.body(csv.replace("hardware_id", "hwid"))).await.refused(400, "bad_vehicle");
+    let request = server
+        .request_as(Engineer, Method::POST, "/api/v1/vehicles")
+        .header("Content-Type", "text/csv");
+    let detail =
+        send(request.body(csv.replace("hardware_id", "hwid"))).await.refused(400, "bad_vehicle");
     assert!(detail.contains("hardware_id"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_keeps_what_was_whole_and_can_be_repeated() {
     let server = TestServer::start().await;
-    let lines: Vec<String> =
-        (0..600).map(|i| TestVehicle::new(&format!("VIN{i:04}")).record().to_string() + "\n").collect();
+    let lines: Vec<String> = (0..600)
+        .map(|i| TestVehicle::new(&format!("VIN{i:04}")).record().to_string() + "\n")
+        .collect();
     let whole = lines.concat();
     let mut raw = server.connect().await;
     let head = format!(
@@ -157,10 +189,14 @@ async fn a_factory_enrols_vehicles_and_sees_nothing() {
     let server = TestServer::start().await;
     let vehicle = TestVehicle::new("VIN1");
     let enroller = server.state.tokens.enroller.clone();
-    enrol(&server, server.state.tokens.of(Viewer), &vehicle.enrolment()).await.refused(403, "forbidden");
+    enrol(&server, server.state.tokens.of(Viewer), &vehicle.enrolment())
+        .await
+        .refused(403, "forbidden");
     enrol(&server, &enroller, &vehicle.enrolment()).await.expect(201);
     enrol(&server, &enroller, &vehicle.enrolment()).await.expect(200);
-    enrol(&server, &enroller, &TestVehicle::new("VIN1").enrolment()).await.refused(409, "already_registered");
+    enrol(&server, &enroller, &TestVehicle::new("VIN1").enrolment())
+        .await
+        .refused(409, "already_registered");
     for path in ["/api/v1/vehicles", "/api/v1/vehicles/VIN1", "/api/v1/images"] {
         send(server.request_as(Enroller, Method::GET, path)).await.refused(403, "forbidden");
     }
@@ -174,7 +210,9 @@ async fn an_ecu_is_replaced_with_an_approval_once_and_in_time() {
     vehicle.report(&server).await;
     let old = vehicle.ecus[1].serial.clone();
     vehicle.ecus[1] = TestEcu::new("brake-new", "brake-2");
-    enrol(&server, &vehicle.token, &vehicle.enrolment()).await.refused(409, "replacement_not_approved");
+    enrol(&server, &vehicle.token, &vehicle.enrolment())
+        .await
+        .refused(409, "replacement_not_approved");
     let manifest = vehicle.next_manifest();
     vehicle.send(&server, &manifest).await.refused(422, "ecu_missing");
 
@@ -192,10 +230,16 @@ async fn an_ecu_is_replaced_with_an_approval_once_and_in_time() {
 
     // Used up: the next one takes another approval.
     vehicle.ecus[1] = TestEcu::new("brake-newer", "brake-2");
-    enrol(&server, &vehicle.token, &vehicle.enrolment()).await.refused(409, "replacement_not_approved");
-    let kinds: Vec<String> = vehicle.history(&server).await.into_iter().map(|(kind, _)| kind).collect();
+    enrol(&server, &vehicle.token, &vehicle.enrolment())
+        .await
+        .refused(409, "replacement_not_approved");
+    let kinds: Vec<String> =
+        vehicle.history(&server).await.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds[..2], ["replacement_refused", "installed"]);
-    assert!(kinds.contains(&"ecu_replaced".to_owned()) && kinds.contains(&"replacement_approved".to_owned()));
+    assert!(
+        kinds.contains(&"ecu_replaced".to_owned())
+            && kinds.contains(&"replacement_approved".to_owned())
+    );
     // A serial that was ever used stays with its vehicle.
     let mut other = TestVehicle::new("VIN2").record();
     other["ecus"][1]["ecu_serial"] = old.as_str().into();
@@ -207,9 +251,12 @@ async fn an_approval_expires_by_itself() {
     let server = TestServer::start().await;
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     let path = format!("/api/v1/vehicles/VIN1/ecus/{}/replacement", vehicle.ecus[1].serial);
-    let request = server.request_as(Engineer, Method::POST, &path).json(&json!({ "expires_in_seconds": 1 }));
+    let request =
+        server.request_as(Engineer, Method::POST, &path).json(&json!({ "expires_in_seconds": 1 }));
     send(request).await.expect(201);
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     vehicle.ecus[1] = TestEcu::new("brake-new", "brake-2");
-    enrol(&server, &vehicle.token, &vehicle.enrolment()).await.refused(409, "replacement_not_approved");
+    enrol(&server, &vehicle.token, &vehicle.enrolment())
+        .await
+        .refused(409, "replacement_not_approved");
 }

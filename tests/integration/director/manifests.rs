@@ -28,7 +28,8 @@ async fn each_bad_manifest_is_refused_recorded_and_changes_nothing() {
     vehicle.report(&server).await;
     let good = vehicle.next_manifest();
     let stranger = TestEcu::new("VIN1-gw", "gw-mk3");
-    let reports = || vehicle.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.report.sign(&ecu.signing)));
+    let reports =
+        || vehicle.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.report.sign(&ecu.signing)));
 
     let mut forged = good.clone();
     forged["signed"]["ecu_version_reports"]["VIN1-brake"]["signed"]["counter"] = 9.into();
@@ -40,7 +41,8 @@ async fn each_bad_manifest_is_refused_recorded_and_changes_nothing() {
     report.counter += 1;
     foreign.insert(vehicle.ecus[1].serial.clone(), report.sign(&stranger.signing)); // AT-42: the Primary speaks for it
     let one = reports().take(1).collect();
-    let three = reports().chain([(other.ecus[1].serial.clone(), other.ecus[1].report.sign(&other.ecus[1].signing))]);
+    let three = reports()
+        .chain([(other.ecus[1].serial.clone(), other.ecus[1].report.sign(&other.ecus[1].signing))]);
 
     let cases = [
         (forged, 422, "wrong_signature"),
@@ -55,7 +57,9 @@ async fn each_bad_manifest_is_refused_recorded_and_changes_nothing() {
     for (manifest, status, code) in cases {
         vehicle.send(&server, &manifest).await.refused(status, code);
     }
-    for body in ["", "{}", "[[[[[", "{\"a\":1,\"a\":2}", "\u{feff}{}"].map(|text| text.as_bytes().to_vec()) {
+    for body in
+        ["", "{}", "[[[[[", "{\"a\":1,\"a\":2}", "\u{feff}{}"].map(|text| text.as_bytes().to_vec())
+    {
         let request = server.request(Method::PUT, "/director/manifest").bearer_auth(&vehicle.token);
         send(request.body(body)).await.refused(400, "manifest_malformed");
     }
@@ -67,15 +71,28 @@ async fn each_bad_manifest_is_refused_recorded_and_changes_nothing() {
     vehicle.send(&server, &good).await.refused(409, "counter_replayed"); // AT-41
 
     let history = vehicle.history(&server).await;
-    for code in
-        ["wrong_signature", "wrong_report_signature", "ecu_missing", "ecu_unknown", "counter_replayed", "wrong_vehicle"]
-    {
-        let recorded = history.iter().any(|(kind, detail)| kind == "manifest_refused" && detail.starts_with(code));
+    for code in [
+        "wrong_signature",
+        "wrong_report_signature",
+        "ecu_missing",
+        "ecu_unknown",
+        "counter_replayed",
+        "wrong_vehicle",
+    ] {
+        let recorded = history
+            .iter()
+            .any(|(kind, detail)| kind == "manifest_refused" && detail.starts_with(code));
         assert!(recorded, "{code}: {history:?}");
     }
     let metrics = server.metrics().await;
-    assert!(metrics.contains("motorcade_manifests_total{outcome=\"wrong_signature\"} 2"), "{metrics}");
-    assert!(metrics.contains("motorcade_manifests_total{outcome=\"manifest_malformed\"} 9"), "{metrics}");
+    assert!(
+        metrics.contains("motorcade_manifests_total{outcome=\"wrong_signature\"} 2"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("motorcade_manifests_total{outcome=\"manifest_malformed\"} 9"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -99,22 +116,36 @@ async fn an_attack_report_keeps_a_vehicle_from_new_assignments_until_a_person_cl
     vehicle.report(&server).await;
     vehicle.ecus[1].report.attacks_detected.clear();
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["quarantine"]["reason"], "VIN1-brake reported: rollback");
+    assert_eq!(
+        vehicle.shown(&server).await["quarantine"]["reason"],
+        "VIN1-brake reported: rollback"
+    );
     let detail = vehicle.assign(&server, &[(0, "gw/1")]).await.refused(409, "vehicle_quarantined");
     assert!(detail.contains("rollback"), "{detail}");
-    assert!(vehicle.fetch(&server, "timestamp.json").await.status == 200, "it still gets valid metadata");
+    assert!(
+        vehicle.fetch(&server, "timestamp.json").await.status == 200,
+        "it still gets valid metadata"
+    );
     let page = server.get("/api/v1/vehicles?quarantined=true").await.json();
     assert_eq!(page["vehicles"].as_array().unwrap().len(), 1);
     let clear = |body| {
         server
-            .request_as(motorcade::model::AccessRole::Engineer, Method::DELETE, "/api/v1/vehicles/VIN1/quarantine")
+            .request_as(
+                motorcade::model::AccessRole::Engineer,
+                Method::DELETE,
+                "/api/v1/vehicles/VIN1/quarantine",
+            )
             .json(&body)
     };
     send(clear(json!({ "reason": "a lab vehicle" }))).await.expect(204);
     send(clear(json!({ "reason": "again" }))).await.refused(404, "not_quarantined");
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
     let history = vehicle.history(&server).await;
-    assert!(history.iter().any(|(kind, detail)| kind == "quarantine_cleared" && detail.contains("a lab vehicle")));
+    assert!(
+        history
+            .iter()
+            .any(|(kind, detail)| kind == "quarantine_cleared" && detail.contains("a lab vehicle"))
+    );
 }
 
 #[tokio::test]

@@ -16,17 +16,30 @@ async fn every_file_names_its_vehicle_and_the_next_one() {
     let version = timestamp["version"].as_u64().unwrap();
     let snapshot_file = vehicle.fetch(&server, &format!("{version}.snapshot.json")).await;
     let targets_file = vehicle.fetch(&server, &format!("{version}.targets.json")).await;
-    assert_eq!(timestamp["meta"]["snapshot.json"]["hashes"]["sha256"], sha256_hex(&snapshot_file.body));
+    assert_eq!(
+        timestamp["meta"]["snapshot.json"]["hashes"]["sha256"],
+        sha256_hex(&snapshot_file.body)
+    );
     let snapshot = snapshot_file.json()["signed"].clone();
-    assert_eq!(snapshot["meta"]["targets.json"]["hashes"]["sha256"], sha256_hex(&targets_file.body));
+    assert_eq!(
+        snapshot["meta"]["targets.json"]["hashes"]["sha256"],
+        sha256_hex(&targets_file.body)
+    );
     let targets = targets_file.json()["signed"].clone();
     for signed in [&timestamp, &snapshot, &targets] {
-        assert_eq!((&signed["vin"], &signed["version"]), (&json!("VIN1"), &json!(version)), "{signed}");
+        assert_eq!(
+            (&signed["vin"], &signed["version"]),
+            (&json!("VIN1"), &json!(version)),
+            "{signed}"
+        );
         assert!(signed["delegations"].is_null());
     }
     assert_eq!(targets["targets"], json!({}));
     assert_eq!(targets_file.header("cache-control"), Some("private, no-cache"));
-    vehicle.fetch(&server, &format!("{}.targets.json", version + 1)).await.refused(404, "file_not_found");
+    vehicle
+        .fetch(&server, &format!("{}.targets.json", version + 1))
+        .await
+        .refused(404, "file_not_found");
     for name in ["mirrors.json", "targets", "1.timestamp.json", "0.root.json", "99.root.json"] {
         vehicle.fetch(&server, name).await.refused(404, "file_not_found");
     }
@@ -83,13 +96,15 @@ async fn one_image_for_two_ecus_is_listed_once_with_both() {
     let server = TestServer::start().await;
     let mut vehicle = TestVehicle::new("VIN1");
     vehicle.ecus[1].hardware_id = "gw-mk3".into();
-    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&vehicle.record());
+    let request =
+        server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&vehicle.record());
     send(request).await.expect(201);
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.assign(&server, &[(0, "gw/1"), (1, "gw/1")]).await.expect(201);
     let targets = vehicle.targets(&server).await["targets"].clone();
     assert_eq!(targets.as_object().unwrap().len(), 1);
-    let ecus: Vec<&String> = targets["gw/1"]["custom"]["ecuIdentifiers"].as_object().unwrap().keys().collect();
+    let ecus: Vec<&String> =
+        targets["gw/1"]["custom"]["ecuIdentifiers"].as_object().unwrap().keys().collect();
     assert_eq!(ecus, ["VIN1-brake", "VIN1-gw"]);
 }
 
@@ -99,7 +114,9 @@ async fn an_ecu_without_an_encryption_key_gets_no_envelope() {
     let mut vehicle = TestVehicle::new("VIN1");
     let mut record = vehicle.record();
     record["ecus"][0]["encryption_key"] = Value::Null;
-    send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&record)).await.expect(201);
+    send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&record))
+        .await
+        .expect(201);
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
     let targets = vehicle.targets(&server).await;
@@ -110,12 +127,15 @@ async fn an_ecu_without_an_encryption_key_gets_no_envelope() {
 #[tokio::test]
 async fn versions_are_never_used_twice_however_many_ask() {
     let server = TestServer::start().await;
-    let vehicles = futures_util::future::join_all((0..20).map(|i| async move { format!("VIN{i}") })).await;
+    let vehicles =
+        futures_util::future::join_all((0..20).map(|i| async move { format!("VIN{i}") })).await;
     let mut registered = Vec::new();
     for vin in &vehicles {
         registered.push(TestVehicle::registered(&server, vin).await);
     }
-    let fetching = registered.iter().flat_map(|vehicle| (0..3).map(|_| vehicle.fetch(&server, "timestamp.json")));
+    let fetching = registered
+        .iter()
+        .flat_map(|vehicle| (0..3).map(|_| vehicle.fetch(&server, "timestamp.json")));
     let answers = futures_util::future::join_all(fetching).await;
     let mut seen: std::collections::BTreeMap<u64, String> = Default::default();
     for answer in &answers {

@@ -21,11 +21,18 @@ async fn reported(server: &TestServer, vin: &str, attacks: &str) -> TestVehicle 
 #[tokio::test]
 async fn weak_evidence_is_recorded_and_quarantines_nobody() {
     let server = TestServer::start().await;
-    for (number, attack) in ["freeze", "slow-retrieval", "endless-data", "malformed"].into_iter().enumerate() {
+    for (number, attack) in
+        ["freeze", "slow-retrieval", "endless-data", "malformed"].into_iter().enumerate()
+    {
         let vehicle = reported(&server, &format!("VIN{number}"), attack).await;
         assert!(vehicle.shown(&server).await["quarantine"].is_null(), "{attack}");
         assert_eq!(vehicle.events(&server, "attack_reported").await, [attack]);
-        assert!(server.metrics().await.contains(&format!("motorcade_attacks_total{{kind=\"{attack}\"}} 1")));
+        assert!(
+            server
+                .metrics()
+                .await
+                .contains(&format!("motorcade_attacks_total{{kind=\"{attack}\"}} 1"))
+        );
     }
     let vehicle = reported(&server, "VIN9", "freeze, rollback,a thing of its own").await;
     let quarantine = vehicle.shown(&server).await["quarantine"].clone();
@@ -53,32 +60,45 @@ async fn a_fault_is_an_event_and_no_suspicion() {
 
 #[tokio::test]
 async fn the_policy_is_a_setting() {
-    let quarantine_on =
-        |kinds: &'static str| TestServer::configured(move |config| config.vehicles.quarantine_on = Some(kinds.into()));
+    let quarantine_on = |kinds: &'static str| {
+        TestServer::configured(move |config| config.vehicles.quarantine_on = Some(kinds.into()))
+    };
     let server = quarantine_on("none").await;
     let mut vehicle = reported(&server, "VIN1", "arbitrary-software").await;
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.runs(&server, 0, "gw/1").await;
     let shown = vehicle.shown(&server).await;
-    assert_eq!((shown["quarantine"].clone(), &shown["ecus"][0]["unexpected"]), (Value::Null, &json!(true)));
+    assert_eq!(
+        (shown["quarantine"].clone(), &shown["ecus"][0]["unexpected"]),
+        (Value::Null, &json!(true))
+    );
     let server = quarantine_on("freeze").await;
     let mut vehicle = reported(&server, "VIN1", "freeze").await;
     assert_eq!(vehicle.shown(&server).await["quarantine"]["kinds"], json!(["freeze"]));
     vehicle.ecus[1].report.attacks_detected = "rollback".into();
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["quarantine"]["kinds"], json!(["freeze"]), "not of this policy");
+    assert_eq!(
+        vehicle.shown(&server).await["quarantine"]["kinds"],
+        json!(["freeze"]),
+        "not of this policy"
+    );
     let clear = server.request_as(Engineer, Method::DELETE, "/api/v1/vehicles/VIN1/quarantine");
     send(clear.json(&json!({ "reason": "a wrong clock" }))).await.expect(204);
     assert_eq!(server.vehicles("quarantined=true").await, Vec::<String>::new());
 }
 
 async fn clear(server: &TestServer, body: Value) -> Value {
-    send(server.request_as(Engineer, Method::POST, "/api/v1/quarantine/clear").json(&body)).await.json()
+    send(server.request_as(Engineer, Method::POST, "/api/v1/quarantine/clear").json(&body))
+        .await
+        .json()
 }
 
 #[tokio::test]
 async fn many_are_cleared_by_a_list_or_a_filter() {
-    let server = TestServer::configured(|config| config.vehicles.quarantine_on = Some("freeze,rollback".into())).await;
+    let server = TestServer::configured(|config| {
+        config.vehicles.quarantine_on = Some("freeze,rollback".into())
+    })
+    .await;
     let mut both = reported(&server, "BOTH", "freeze").await;
     both.ecus[1].report.attacks_detected = "rollback".into();
     both.report(&server).await;
@@ -99,7 +119,8 @@ async fn many_are_cleared_by_a_list_or_a_filter() {
         json!({ "reason": "r", "vins": ["a b"] }),
     ];
     for body in nothing {
-        let request = server.request_as(Engineer, Method::POST, "/api/v1/quarantine/clear").json(&body);
+        let request =
+            server.request_as(Engineer, Method::POST, "/api/v1/quarantine/clear").json(&body);
         let detail = send(request).await.refused(400, "bad_selection");
         assert!(!body["attacks"].is_array() || detail.contains("rollback, freeze"), "{detail}");
     }
@@ -111,15 +132,29 @@ async fn many_are_cleared_by_a_list_or_a_filter() {
 
     let report = clear(&server, json!({ "reason": "clocks", "attacks": ["freeze"] })).await;
     assert_eq!((&report["cleared"], &report["more"]), (&json!(2), &json!(false)));
-    assert_eq!(server.vehicles("quarantined=true").await, ["BOTH", "ROLL1", "ROLL2"], "not one that told of more");
-    let report = clear(&server, json!({ "reason": "r", "vins": ["ROLL1", "FREEZE1", "NOBODY"] })).await;
-    assert_eq!((&report["cleared"], &report["not_quarantined"]), (&json!(1), &json!(["FREEZE1", "NOBODY"])));
+    assert_eq!(
+        server.vehicles("quarantined=true").await,
+        ["BOTH", "ROLL1", "ROLL2"],
+        "not one that told of more"
+    );
     let report =
-        clear(&server, json!({ "reason": "r", "since": since.to_string(), "attacks": ["rollback", "freeze"] })).await;
+        clear(&server, json!({ "reason": "r", "vins": ["ROLL1", "FREEZE1", "NOBODY"] })).await;
+    assert_eq!(
+        (&report["cleared"], &report["not_quarantined"]),
+        (&json!(1), &json!(["FREEZE1", "NOBODY"]))
+    );
+    let report = clear(
+        &server,
+        json!({ "reason": "r", "since": since.to_string(), "attacks": ["rollback", "freeze"] }),
+    )
+    .await;
     assert_eq!(report["cleared"], 1);
     assert_eq!(server.vehicles("quarantined=true").await, ["BOTH"]);
     assert_eq!(clear(&server, json!({ "reason": "all of it", "all": true })).await["cleared"], 1);
-    assert_eq!(both.events(&server, "quarantine_cleared").await, ["all of it (it was: BOTH-gw reported: freeze)"]);
+    assert_eq!(
+        both.events(&server, "quarantine_cleared").await,
+        ["all of it (it was: BOTH-gw reported: freeze)"]
+    );
 }
 
 /// Far more than one request clears.
@@ -128,14 +163,16 @@ async fn a_whole_fleet_is_cleared_in_steps() {
     let server = TestServer::start().await;
     let vehicles: Vec<String> =
         (0..1100).map(|i| TestVehicle::new(&format!("VIN{i:04}")).record().to_string()).collect();
-    let request =
-        server.request_as(Engineer, Method::POST, "/api/v1/vehicles").header("Content-Type", "application/jsonl");
+    let request = server
+        .request_as(Engineer, Method::POST, "/api/v1/vehicles")
+        .header("Content-Type", "application/jsonl");
     send(request.body(vehicles.join("\n"))).await.expect(200);
     let state = server.stop();
     let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
     let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
     // As a version that kept no kinds left them.
-    let sql = "UPDATE vehicle_status SET quarantined_at = 1, quarantine_reason = 'gw reported: freeze'";
+    let sql =
+        "UPDATE vehicle_status SET quarantined_at = 1, quarantine_reason = 'gw reported: freeze'";
     sqlx::query(sql).execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
     let server = TestServer::on(state, |_| ()).await;

@@ -13,7 +13,13 @@ use crate::answer::Answer;
 use crate::app::{TestServer, send};
 
 async fn enrol(server: &TestServer, token: &str, vehicle: &TestVehicle) -> Answer {
-    send(server.request(Method::POST, "/director/ecus").bearer_auth(token).json(&vehicle.enrolment())).await
+    send(
+        server
+            .request(Method::POST, "/director/ecus")
+            .bearer_auth(token)
+            .json(&vehicle.enrolment()),
+    )
+    .await
 }
 
 async fn approve(server: &TestServer, vin: &str, take: &[&str]) -> Answer {
@@ -30,7 +36,11 @@ async fn remove(server: &TestServer, vin: &str) -> Answer {
 async fn event(server: &TestServer, vin: &str, kind: &str) -> Value {
     let history = server.get(&format!("/api/v1/vehicles/{vin}/history")).await.json();
     let events = history["events"].as_array().unwrap();
-    events.iter().find(|event| event["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {history}")).clone()
+    events
+        .iter()
+        .find(|event| event["kind"] == kind)
+        .unwrap_or_else(|| panic!("no {kind}: {history}"))
+        .clone()
 }
 
 #[tokio::test]
@@ -58,7 +68,10 @@ async fn a_vehicle_that_is_removed_is_nobody_any_more_and_its_history_stays() {
     assert_eq!(server.vehicles("").await, ["VIN2"]);
     other.report(&server).await;
     let removed = event(&server, "VIN1", "removed").await;
-    assert_eq!((&removed["detail"], &removed["request_id"]), (&json!("scrapped"), &json!("scrap-1")));
+    assert_eq!(
+        (&removed["detail"], &removed["request_id"]),
+        (&json!("scrapped"), &json!("scrap-1"))
+    );
     assert!(removed["actor"].as_str().is_some_and(|actor| actor.len() == 12), "{removed}");
     event(&server, "VIN1", "registered").await;
 
@@ -67,8 +80,14 @@ async fn a_vehicle_that_is_removed_is_nobody_any_more_and_its_history_stays() {
     again.token = vehicle.token.clone();
     enrol(&server, &server.state.tokens.enroller, &again).await.expect(201);
     let shown = again.shown(&server).await;
-    assert_eq!((&shown["ecus"][0]["assigned"], &shown["ecus"][0]["counter"]), (&Value::Null, &Value::Null));
-    assert_eq!(server.get("/api/v1/vehicles/VIN1/assignments").await.json()["assignments"], json!([]));
+    assert_eq!(
+        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["counter"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        server.get("/api/v1/vehicles/VIN1/assignments").await.json()["assignments"],
+        json!([])
+    );
     assert!(again.targets(&server).await["version"].as_u64().unwrap() > version);
     again.report(&server).await;
     vehicle.send(&server, &manifest).await.refused(422, "wrong_signature");
@@ -85,12 +104,19 @@ async fn a_number_is_never_another_vehicle_s() {
         let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
         let manifest = vehicle.next_manifest();
         let racing = (0..8).map(|_| vehicle.send(&server, &manifest));
-        let (answers, removed) = tokio::join!(futures_util::future::join_all(racing), remove(&server, "VIN1"));
+        let (answers, removed) =
+            tokio::join!(futures_util::future::join_all(racing), remove(&server, "VIN1"));
         removed.expect(204);
-        assert!(answers.iter().all(|answer| [204, 401, 404, 409].contains(&answer.status)), "{answers:?}");
+        assert!(
+            answers.iter().all(|answer| [204, 401, 404, 409].contains(&answer.status)),
+            "{answers:?}"
+        );
         let next = TestVehicle::registered(&server, &format!("NEXT{round}")).await;
         let shown = next.shown(&server).await;
-        assert!(numbers.insert(shown["id"].as_i64().unwrap()) && shown["seen_at"].is_null(), "{shown}");
+        assert!(
+            numbers.insert(shown["id"].as_i64().unwrap()) && shown["seen_at"].is_null(),
+            "{shown}"
+        );
     }
 }
 
@@ -113,13 +139,17 @@ async fn a_wiped_vehicle_enrols_anew_once_and_in_time() {
     assert!(detail.contains("motorcade vehicle re-enrol VIN1"), "{detail}");
     let path = "/api/v1/vehicles/VIN1/re-enrolment";
     for seconds in [0, 31 * 86_400] {
-        let request = server.request_as(Engineer, Method::POST, path).json(&json!({ "expires_in_seconds": seconds }));
+        let request = server
+            .request_as(Engineer, Method::POST, path)
+            .json(&json!({ "expires_in_seconds": seconds }));
         send(request).await.refused(400, "bad_vehicle");
     }
     approve(&server, "VIN2", &[]).await.refused(404, "vehicle_not_found");
-    let viewer = server.request_as(Viewer, Method::POST, path).json(&json!({ "expires_in_seconds": 60 }));
+    let viewer =
+        server.request_as(Viewer, Method::POST, path).json(&json!({ "expires_in_seconds": 60 }));
     send(viewer).await.refused(403, "forbidden");
-    let request = server.request_as(Engineer, Method::POST, path).header("X-Request-Id", "ticket-9");
+    let request =
+        server.request_as(Engineer, Method::POST, path).header("X-Request-Id", "ticket-9");
     send(request.json(&json!({ "expires_in_seconds": 3600 }))).await.expect(201);
     // The old one goes on until then.
     vehicle.report(&server).await;
@@ -141,10 +171,14 @@ async fn a_wiped_vehicle_enrols_anew_once_and_in_time() {
     assert_eq!(approved["request_id"], "ticket-9");
     let renewed = event(&server, "VIN1", "re_enrolled").await;
     let by = approved["actor"].as_str().unwrap();
-    assert!(renewed["detail"].as_str().unwrap().ends_with(&format!("approved by {by}")), "{renewed}");
+    assert!(
+        renewed["detail"].as_str().unwrap().ends_with(&format!("approved by {by}")),
+        "{renewed}"
+    );
     assert!(renewed["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{renewed}");
 
-    let request = server.request_as(Engineer, Method::POST, path).json(&json!({ "expires_in_seconds": 1 }));
+    let request =
+        server.request_as(Engineer, Method::POST, path).json(&json!({ "expires_in_seconds": 1 }));
     send(request).await.expect(201);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     enrol(&server, &enroller, &TestVehicle::new("VIN1")).await.refused(409, "already_registered");
@@ -152,7 +186,8 @@ async fn a_wiped_vehicle_enrols_anew_once_and_in_time() {
     wiped.report(&server).await;
 }
 
-/// It has its keys and its token, and its counters start at 1 again. Whoever recorded what it said before can't send that again.
+/// It has its keys and its token, and its counters start at 1 again. Whoever recorded what it said
+/// before can't send that again.
 #[tokio::test]
 async fn a_vehicle_that_lost_its_counters_alone_starts_them_again() {
     let server = TestServer::start().await;
@@ -174,7 +209,8 @@ async fn a_vehicle_that_lost_its_counters_alone_starts_them_again() {
     vehicle.send(&server, &manifest).await.refused(409, "counter_replayed");
     approve(&server, "VIN1", &[]).await.expect(201);
     // A list of vehicles that is sent again does not use the approval up.
-    let list = server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&vehicle.record());
+    let list =
+        server.request_as(Engineer, Method::POST, "/api/v1/vehicles").json(&vehicle.record());
     send(list).await.expect(200);
     enrol(&server, &vehicle.token, &vehicle).await.expect(201);
     vehicle.send(&server, &recorded).await.refused(409, "counter_replayed");
@@ -204,8 +240,13 @@ async fn a_retired_serial_comes_back_with_an_approval() {
     assert_eq!(vehicle.shown(&server).await["ecus"].as_array().unwrap().len(), 3);
     let mut thief = TestVehicle::new("VIN2");
     thief.ecus[1] = TestEcu::new("brake-new", "brake-2");
-    let detail = enrol(&server, &server.state.tokens.enroller, &thief).await.refused(409, "already_registered");
-    assert!(detail.contains("re-enrol VIN2 --take brake-new"), "a retired one stays with its vehicle: {detail}");
+    let detail = enrol(&server, &server.state.tokens.enroller, &thief)
+        .await
+        .refused(409, "already_registered");
+    assert!(
+        detail.contains("re-enrol VIN2 --take brake-new"),
+        "a retired one stays with its vehicle: {detail}"
+    );
 }
 
 /// Somebody else has registered a serial first.
@@ -239,9 +280,16 @@ async fn a_squatted_serial_goes_to_whom_a_person_gives_it() {
 
     let left = squatter.shown(&server).await;
     assert_eq!(left["ecus"].as_array().unwrap().len(), 1);
-    assert_eq!(squatter.targets(&server).await["targets"], json!({}), "its metadata is signed again");
+    assert_eq!(
+        squatter.targets(&server).await["targets"],
+        json!({}),
+        "its metadata is signed again"
+    );
     let taken = event(&server, "VIN2", "ecu_taken").await;
-    assert!(taken["detail"].as_str().unwrap().starts_with("VIN1 has it now, as approved by "), "{taken}");
+    assert!(
+        taken["detail"].as_str().unwrap().starts_with("VIN1 has it now, as approved by "),
+        "{taken}"
+    );
     let manifest = squatter.next_manifest();
     squatter.send(&server, &manifest).await.refused(422, "ecu_unknown");
     squatter.ecus.pop();
@@ -261,7 +309,10 @@ async fn an_approval_is_used_once_however_it_is_used() {
     approve(&server, "VIN1", &[]).await.expect(201);
     let anew: Vec<TestVehicle> = (0..6).map(|_| TestVehicle::new("VIN1")).collect();
     let enroller = server.state.tokens.enroller.clone();
-    let answers = futures_util::future::join_all(anew.iter().map(|vehicle| enrol(&server, &enroller, vehicle))).await;
+    let answers = futures_util::future::join_all(
+        anew.iter().map(|vehicle| enrol(&server, &enroller, vehicle)),
+    )
+    .await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
     assert!(answers.iter().all(|answer| [201, 409].contains(&answer.status)), "{answers:?}");
 }
@@ -276,7 +327,8 @@ async fn a_registration_that_is_sent_again_uses_no_approval_up() {
     let request = || server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
     send(request().json(&stale.record())).await.refused(409, "already_registered");
     let lines = format!("{}\n{}\n", stale.record(), TestVehicle::new("VIN2").record());
-    let report = send(request().header("Content-Type", "application/jsonl").body(lines)).await.json();
+    let report =
+        send(request().header("Content-Type", "application/jsonl").body(lines)).await.json();
     assert_eq!((&report["registered"], &report["refused"]), (&json!(1), &json!(1)), "{report}");
     assert_eq!(report["faults"][0]["code"], "already_registered", "{report}");
     let key = current.shown(&server).await["ecus"][0]["signing_key"].clone();

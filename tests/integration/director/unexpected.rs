@@ -12,7 +12,11 @@ use crate::answer::Answer;
 use crate::app::{TestServer, send};
 
 fn foreign(path: &str, byte: u8) -> InstalledImage {
-    InstalledImage { path: path.to_owned(), length: 7, sha256: Sha256Digest::from_bytes([byte; 32]) }
+    InstalledImage {
+        path: path.to_owned(),
+        length: 7,
+        sha256: Sha256Digest::from_bytes([byte; 32]),
+    }
 }
 
 async fn accept(server: &TestServer, serial: &str, body: &Value) -> Answer {
@@ -38,7 +42,10 @@ async fn an_image_that_was_never_offered_is_a_fact_that_is_raised() {
     );
     assert_eq!(shown["quarantine"]["kinds"], json!(["unexpected-image"]));
     let raised = vehicle.events(&server, "unexpected_image").await;
-    assert!(raised.len() == 1 && raised[0].starts_with("image_never_offered: it runs gw/1, "), "{raised:?}");
+    assert!(
+        raised.len() == 1 && raised[0].starts_with("image_never_offered: it runs gw/1, "),
+        "{raised:?}"
+    );
     assert_eq!(server.vehicles("unexpected=true").await, ["VIN1"]);
     assert!(server.metrics().await.contains("motorcade_unexpected_images_total 1"));
     vehicle.assign(&server, &[(0, "gw/1")]).await.refused(409, "vehicle_quarantined");
@@ -50,7 +57,10 @@ async fn an_image_that_was_never_offered_is_a_fact_that_is_raised() {
     for byte in 0..20 {
         vehicle.runs_image(&server, 0, foreign(&format!("made/up/{byte}"), byte)).await;
     }
-    assert!(vehicle.events(&server, "unexpected_image").await.len() <= 2, "those of an hour are one");
+    assert!(
+        vehicle.events(&server, "unexpected_image").await.len() <= 2,
+        "those of an hour are one"
+    );
     assert_eq!(vehicle.shown(&server).await["ecus"][0]["installed"]["path"], "made/up/19");
 }
 
@@ -65,14 +75,22 @@ async fn a_name_alone_makes_no_image_expected() {
     vehicle.targets(&server).await;
     vehicle.runs_image(&server, 0, foreign("gw/1", 9)).await;
     let raised = vehicle.events(&server, "unexpected_image").await;
-    assert!(raised[0].starts_with("image_differs: it runs gw/1, 7 bytes, SHA-256 0909"), "{raised:?}");
+    assert!(
+        raised[0].starts_with("image_differs: it runs gw/1, 7 bytes, SHA-256 0909"),
+        "{raised:?}"
+    );
     assert_eq!(vehicle.shown(&server).await["ecus"][0]["assigned"], "gw/1", "it does not run it");
     vehicle.runs(&server, 0, "gw/1").await;
     let shown = vehicle.shown(&server).await;
-    assert_eq!((&shown["ecus"][0]["assigned"], &shown["ecus"][0]["unexpected"]), (&Value::Null, &json!(false)));
+    assert_eq!(
+        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["unexpected"]),
+        (&Value::Null, &json!(false))
+    );
     // What it had at first, and nothing at all, are no news of that kind.
     vehicle.runs_image(&server, 0, factory).await;
-    let nothing = Sha256Digest::from_bytes(<[u8; 32] as From<_>>::from(<sha2::Sha256 as sha2::Digest>::digest([])));
+    let nothing = Sha256Digest::from_bytes(<[u8; 32] as From<_>>::from(
+        <sha2::Sha256 as sha2::Digest>::digest([]),
+    ));
     let nothing = InstalledImage { path: "unprovisioned".into(), length: 0, sha256: nothing };
     vehicle.runs_image(&server, 1, nothing).await;
     assert_eq!(vehicle.events(&server, "unexpected_image").await.len(), 1);
@@ -90,7 +108,9 @@ async fn a_person_accepts_what_an_ecu_runs() {
 
     accept(&server, "nobody", &json!({ "reason": "r" })).await.refused(404, "ecu_not_found");
     accept(&server, "VIN1-gw", &json!({ "reason": " " })).await.refused(400, "bad_vehicle");
-    accept(&server, "VIN1-gw", &json!({ "reason": "r", "sha256": "x" })).await.refused(400, "bad_digest");
+    accept(&server, "VIN1-gw", &json!({ "reason": "r", "sha256": "x" }))
+        .await
+        .refused(400, "bad_digest");
     let other = json!({ "reason": "r", "sha256": "02".repeat(32) });
     let detail = accept(&server, "VIN1-gw", &other).await.refused(409, "image_changed");
     assert!(detail.contains("flashed/in/a/workshop"), "{detail}");
@@ -98,7 +118,8 @@ async fn a_person_accepts_what_an_ecu_runs() {
     let viewer = server.request_as(Viewer, Method::POST, path).json(&json!({ "reason": "r" }));
     send(viewer).await.refused(403, "forbidden");
 
-    let request = server.request_as(Engineer, Method::POST, path).header("X-Request-Id", "ticket-17");
+    let request =
+        server.request_as(Engineer, Method::POST, path).header("X-Request-Id", "ticket-17");
     send(request.json(&json!({ "reason": "seen it", "sha256": digest }))).await.expect(204);
     accept(&server, "VIN1-gw", &json!({ "reason": "r" })).await.refused(409, "nothing_to_accept");
     assert!(!vehicle.shown(&server).await["quarantine"].is_null(), "the other one is still there");
@@ -109,16 +130,29 @@ async fn a_person_accepts_what_an_ecu_runs() {
     let history = server.get("/api/v1/vehicles/VIN1/history").await.json();
     let events = history["events"].as_array().unwrap();
     let accepted = events.iter().find(|event| event["request_id"] == "ticket-17").unwrap();
-    assert_eq!((&accepted["kind"], &accepted["ecu_serial"]), (&json!("image_accepted"), &json!("VIN1-gw")));
-    assert!(accepted["detail"].as_str().unwrap().ends_with(&format!("{digest}: seen it")), "{accepted}");
-    assert!(accepted["actor"].as_str().is_some_and(|actor| actor.len() == 12), "the token's id: {accepted}");
+    assert_eq!(
+        (&accepted["kind"], &accepted["ecu_serial"]),
+        (&json!("image_accepted"), &json!("VIN1-gw"))
+    );
+    assert!(
+        accepted["detail"].as_str().unwrap().ends_with(&format!("{digest}: seen it")),
+        "{accepted}"
+    );
+    assert!(
+        accepted["actor"].as_str().is_some_and(|actor| actor.len() == 12),
+        "the token's id: {accepted}"
+    );
 
     // From now on it may have it, and may fall back to it.
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
     vehicle.targets(&server).await;
     vehicle.runs(&server, 0, "gw/1").await;
     vehicle.runs_image(&server, 0, foreign("flashed/in/a/workshop", 1)).await;
-    assert_eq!(vehicle.events(&server, "unexpected_image").await.len(), 2, "one of each ECU, both accepted");
+    assert_eq!(
+        vehicle.events(&server, "unexpected_image").await.len(),
+        2,
+        "one of each ECU, both accepted"
+    );
 }
 
 /// The catalog is that of yesterday, and vehicles have installed since what it does not know of.
@@ -131,7 +165,8 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     server.upload_for("gw-mk3", "gw/3", 3, "").await;
     let state = server.stop();
-    let files = ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"].map(|name| state.path().join(name));
+    let files = ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"]
+        .map(|name| state.path().join(name));
     state.catalog_closed().await;
     let backup = files.each_ref().map(|file| std::fs::read(file).ok());
     let server = TestServer::on(state, |_| ()).await;
@@ -147,7 +182,10 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
             None => drop(std::fs::remove_file(file)),
         }
     }
-    let mut catalog = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&files[0])).await.unwrap();
+    let mut catalog =
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&files[0]))
+            .await
+            .unwrap();
     for sql in [
         "UPDATE sequences SET value = value + 1000000 WHERE name = 'director'",
         "UPDATE vehicle_status SET bundle = NULL",
@@ -159,7 +197,10 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     vehicle.report(&server).await;
     vehicle.report(&server).await;
     let version = vehicle.targets_version;
-    assert!(vehicle.targets(&server).await["version"].as_u64().unwrap() > version, "it gets its metadata");
+    assert!(
+        vehicle.targets(&server).await["version"].as_u64().unwrap() > version,
+        "it gets its metadata"
+    );
     assert_eq!(vehicle.shown(&server).await["quarantine"]["kinds"], json!(["unexpected-image"]));
     accept(&server, "VIN1-gw", &json!({ "reason": "restored" })).await.expect(204);
     vehicle.assign(&server, &[(0, "gw/1")]).await.refused(409, "release_counter_rollback");
@@ -168,7 +209,8 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     vehicle.runs(&server, 0, "gw/3").await;
 }
 
-/// Whatever the Director has against what a vehicle says, it never keeps the vehicle from what was signed for it.
+/// Whatever the Director has against what a vehicle says, it never keeps the vehicle from what was
+/// signed for it.
 #[tokio::test]
 async fn no_refusal_keeps_a_vehicle_from_its_metadata() {
     let server = TestServer::start().await;
@@ -181,8 +223,10 @@ async fn no_refusal_keeps_a_vehicle_from_its_metadata() {
     let mut other_primary = TestVehicle::new("VIN1");
     other_primary.ecus.reverse();
     other_primary.token = vehicle.token.clone();
-    let one =
-        vehicle.sign([(vehicle.ecus[0].serial.clone(), vehicle.ecus[0].report.sign(&vehicle.ecus[0].signing))].into());
+    let one = vehicle.sign(
+        [(vehicle.ecus[0].serial.clone(), vehicle.ecus[0].report.sign(&vehicle.ecus[0].signing))]
+            .into(),
+    );
     let mut other_vehicle = TestVehicle::new("VIN2");
     for ecu in &mut vehicle.ecus {
         ecu.report.counter = 1;
@@ -198,7 +242,11 @@ async fn no_refusal_keeps_a_vehicle_from_its_metadata() {
     ];
     for (manifest, status, code) in refused {
         vehicle.send(&server, &manifest).await.refused(status, code);
-        assert_eq!(vehicle.targets(&server).await["targets"].as_object().unwrap().len(), 1, "{code}");
+        assert_eq!(
+            vehicle.targets(&server).await["targets"].as_object().unwrap().len(),
+            1,
+            "{code}"
+        );
     }
     vehicle.send(&server, &good).await.expect(204);
 }

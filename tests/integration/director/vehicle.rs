@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use motorcade::envelope::key::RecipientPrivateKey;
-use motorcade::model::{AccessRole, Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId};
+use motorcade::model::{
+    AccessRole, Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId,
+};
 use motorcade::uptane::key::{Scheme, SigningKey};
 use motorcade::uptane::manifest::{EcuReport, VehicleManifest};
 use reqwest::Method;
@@ -32,8 +34,11 @@ pub(crate) struct TestVehicle {
 impl TestEcu {
     pub(crate) fn new(serial: &str, hardware_id: &str) -> Self {
         let serial: EcuSerial = serial.parse().unwrap();
-        let factory =
-            InstalledImage { path: format!("factory-{serial}"), length: 1, sha256: Sha256Digest::from_bytes([0; 32]) };
+        let factory = InstalledImage {
+            path: format!("factory-{serial}"),
+            length: 1,
+            sha256: Sha256Digest::from_bytes([0; 32]),
+        };
         let report = EcuReport {
             attacks_detected: String::new(),
             counter: 0,
@@ -45,7 +50,8 @@ impl TestEcu {
         Self {
             serial,
             hardware_id: hardware_id.to_owned(),
-            signing: SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap(),
+            signing: SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap())
+                .unwrap(),
             encryption: RecipientPrivateKey::generate_p256(),
             report,
         }
@@ -62,13 +68,22 @@ impl TestEcu {
 
 impl TestVehicle {
     pub(crate) fn new(vin: &str) -> Self {
-        let ecus = vec![TestEcu::new(&format!("{vin}-gw"), "gw-mk3"), TestEcu::new(&format!("{vin}-brake"), "brake-2")];
-        Self { vin: vin.parse().unwrap(), token: format!("token of {vin}"), ecus, targets_version: 0 }
+        let ecus = vec![
+            TestEcu::new(&format!("{vin}-gw"), "gw-mk3"),
+            TestEcu::new(&format!("{vin}-brake"), "brake-2"),
+        ];
+        Self {
+            vin: vin.parse().unwrap(),
+            token: format!("token of {vin}"),
+            ecus,
+            targets_version: 0,
+        }
     }
 
     /// As an engineer registers it.
     pub(crate) fn record(&self) -> Value {
-        let ecus: Vec<Value> = self.ecus.iter().enumerate().map(|(i, ecu)| ecu.record(role(i))).collect();
+        let ecus: Vec<Value> =
+            self.ecus.iter().enumerate().map(|(i, ecu)| ecu.record(role(i))).collect();
         json!({ "vin": self.vin, "ecus": ecus, "token_sha256": sha256_hex(self.token.as_bytes()) })
     }
 
@@ -99,13 +114,20 @@ impl TestVehicle {
 
     /// A manifest with the reports as they are.
     pub(crate) fn manifest(&self) -> Value {
-        let reports = self.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.report.sign(&ecu.signing)));
+        let reports =
+            self.ecus.iter().map(|ecu| (ecu.serial.clone(), ecu.report.sign(&ecu.signing)));
         self.sign(reports.collect())
     }
 
     pub(crate) fn sign(&self, reports: BTreeMap<EcuSerial, Value>) -> Value {
         let primary = &self.ecus[0];
-        VehicleManifest::sign(&self.vin, &primary.serial, self.targets_version, reports, &primary.signing)
+        VehicleManifest::sign(
+            &self.vin,
+            &primary.serial,
+            self.targets_version,
+            reports,
+            &primary.signing,
+        )
     }
 
     pub(crate) async fn send(&self, server: &TestServer, manifest: &Value) -> Answer {
@@ -121,7 +143,8 @@ impl TestVehicle {
 
     /// Gets a file of the Director repository.
     pub(crate) async fn fetch(&self, server: &TestServer, name: &str) -> Answer {
-        send(server.request(Method::GET, &format!("/director/{name}")).bearer_auth(&self.token)).await
+        send(server.request(Method::GET, &format!("/director/{name}")).bearer_auth(&self.token))
+            .await
     }
 
     /// The content of the Targets that are signed for it now.
@@ -137,7 +160,12 @@ impl TestVehicle {
     }
 
     /// Reports that an ECU runs an image, whatever the server has of that path.
-    pub(crate) async fn runs_image(&mut self, server: &TestServer, ecu: usize, image: InstalledImage) {
+    pub(crate) async fn runs_image(
+        &mut self,
+        server: &TestServer,
+        ecu: usize,
+        image: InstalledImage,
+    ) {
         self.ecus[ecu].report.installed_image = image;
         self.report(server).await;
     }
@@ -153,7 +181,12 @@ impl TestVehicle {
         self.assign_with(server, images, json!({})).await
     }
 
-    pub(crate) async fn assign_with(&self, server: &TestServer, images: &[(usize, &str)], more: Value) -> Answer {
+    pub(crate) async fn assign_with(
+        &self,
+        server: &TestServer,
+        images: &[(usize, &str)],
+        more: Value,
+    ) -> Answer {
         let item = |(ecu, image): &(usize, &str)| json!({ "ecu_serial": self.ecus[*ecu].serial, "image": image });
         let mut body = more;
         body["assignments"] = images.iter().map(item).collect();
@@ -200,7 +233,9 @@ impl TestServer {
         });
         let request = self.request_as(AccessRole::Engineer, Method::POST, "/api/v1/recipients");
         assert!(send(request.json(&body)).await.status < 300);
-        let path = format!("/api/v1/images/{path}?hardware_id={hardware}&version=1&release_counter={counter}{more}");
+        let path = format!(
+            "/api/v1/images/{path}?hardware_id={hardware}&version=1&release_counter={counter}{more}"
+        );
         let request = self.request_as(AccessRole::Uploader, Method::PUT, &path);
         send(request.body(format!("firmware at {path}"))).await.expect(201);
     }
