@@ -10,21 +10,28 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 
-# The packages first, against an empty crate: this layer is built again only when Cargo.toml or Cargo.lock changes.
+# The packages first, against empty crates: this layer is built again only when a Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir -p src/bin benches \
-    && echo 'fn main() {}' | tee src/main.rs > src/bin/motorcade-vehicle.rs \
-    && touch src/lib.rs benches/envelope.rs \
+COPY crates/envelope/Cargo.toml crates/envelope/Cargo.toml
+COPY crates/host/Cargo.toml crates/host/Cargo.toml
+COPY crates/model/Cargo.toml crates/model/Cargo.toml
+COPY crates/uptane/Cargo.toml crates/uptane/Cargo.toml
+COPY crates/vehicle/Cargo.toml crates/vehicle/Cargo.toml
+RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+    && for crate in crates/*; do mkdir "$crate/src" && touch "$crate/src/lib.rs"; done \
+    && echo 'fn main() {}' > crates/vehicle/src/main.rs && echo 'fn main() {}' > crates/host/build.rs \
+    && mkdir crates/envelope/benches && touch crates/envelope/benches/envelope.rs \
     && cargo build --release --locked --bin motorcade \
-    && rm -r src
+    && rm -r src crates/*/src crates/host/build.rs
 
 COPY metadata metadata
 COPY migrations migrations
 COPY build.rs build.rs
+COPY crates crates
 COPY src src
-# The copied files can be older than what the empty crate was built from, and cargo compares times.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin motorcade
+# The copied files can be older than what the empty crates were built from, and cargo compares times.
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs crates/host/build.rs && cargo build --release --locked --bin motorcade
 
 # The binary needs the C library, libm and libgcc_s, and this image has all three.
 FROM debian:bookworm-slim

@@ -3,25 +3,17 @@
 //! See ARCHITECTURE.md for how the modules fit together, and docs/FORMAT.md for what is stored and
 //! served.
 
-#[cfg(feature = "server")]
 pub mod app;
-#[cfg(feature = "server")]
 pub mod blob;
-#[cfg(feature = "server")]
 pub mod catalog;
-#[cfg(feature = "server")]
 pub mod cli;
-#[cfg(feature = "server")]
 pub mod config;
-pub mod envelope;
-pub mod environment;
-pub mod files;
-#[cfg(feature = "server")]
 pub mod http;
 pub mod model;
-#[cfg(feature = "server")]
 pub mod server;
-#[cfg(feature = "server")]
 pub mod telemetry;
 pub mod uptane;
-pub mod vehicle;
+
+pub use motorcade_envelope as envelope;
+pub use motorcade_host::{environment, files};
+pub use motorcade_vehicle as vehicle;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::config::{ClientConfig, ClientSettings};
 use crate::model::BaseUrl;
-use crate::vehicle::shown::printable;
+use motorcade_host::shown::printable;
 
 /// The server, and the token to use there.
 pub(super) struct Api {

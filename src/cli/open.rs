@@ -21,7 +21,7 @@ use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, RecipientPrivateKey};
 use crate::envelope::stream::SegmentReader;
 use crate::model::{SealAlgorithm, Sha256Digest};
-use crate::vehicle::unnamed::UnnamedFile;
+use motorcade_host::unnamed::UnnamedFile;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

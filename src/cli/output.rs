@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::vehicle::shown::printable;
+use motorcade_host::shown::printable;
 
 /// Whether `--json` was given, for this process.
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -1,53 +1,20 @@
-//! The nouns of Motorcade: ids, names, digests and limits, as types that can't hold a bad value.
+//! The nouns of Motorcade: those that both sides share, of `motorcade-model`, and those that only
+//! the server has.
 //!
-//! Everything here is plain data with its parser. Nothing in this module does I/O, reads a clock or
-//! knows how a value is stored, signed or served. Each parser names the field and the rule that the
-//! value broke.
+//! Everything here is plain data with its parser: no I/O, no clock.
 
-mod base_url;
-pub mod clock;
-mod constraint;
-mod digest;
-#[cfg(feature = "server")]
 mod event;
-#[cfg(feature = "server")]
 mod fleet;
-mod image;
-mod image_path;
-#[cfg(feature = "server")]
 mod network;
-mod public_key;
-mod recipient;
-mod seal_algorithm;
-mod sealed_image;
-pub mod strict_json;
 mod token;
-mod vehicle;
 
-pub use base_url::{BaseUrl, ParseBaseUrlError};
-pub use clock::{Clock, SystemClock, Timestamp};
-pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
-pub use digest::{ParseDigestError, Sha256Digest};
-#[cfg(feature = "server")]
+pub use motorcade_model::*;
+
 pub use event::{EventKind, NewEvent, VehicleEvent};
-#[cfg(feature = "server")]
 pub use fleet::{
     AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord,
     EcuStatus, FallenFrom, Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus,
     VerifiedUnder,
 };
-pub use image::{
-    HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter,
-    TargetFormat,
-};
-#[cfg(feature = "server")]
-pub(crate) use image_path::published_names;
-pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError};
-#[cfg(feature = "server")]
 pub use network::{Network, NetworkError};
-pub use public_key::{WeakKey, check_ed25519, check_rsa};
-pub use recipient::RecipientRecord;
-pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
-pub use sealed_image::{ImageRecord, MAX_BIN_BYTES, SealedImage, TargetEntry};
 pub use token::{AccessRole, ParseAccessRoleError};
-pub use vehicle::{EcuRole, EcuSerial, InstalledImage, VehicleId};

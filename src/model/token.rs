@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Roles don't nest but for reading: whoever may change something may also see it, and that is all
 /// that a
 /// [`AccessRole::Viewer`] may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessRole {
     /// A CI job: uploads images.

@@ -1,30 +1,18 @@
-//! What is signed: roles, their keys, the metadata of both repositories, manifests (TUF 1.0.34,
-//! Uptane 2.1.0).
+//! What writes and signs the metadata of both repositories (TUF 1.0.34, Uptane 2.1.0), beside the
+//! formats and the verifier of `motorcade-uptane`, which share no code with it.
 //!
-//! Two halves that share no code but the formats of [`canonical`], [`key`], [`custom`] and
-//! [`manifest`]. One writes: it is the only user of `tough`, whose schema types are what is
-//! written, and is in the server alone. The other reads and verifies, and is the vehicle's. Nothing
-//! here stores, serves or decides when to publish; `app::publish` does.
+//! It is the only user of `tough`, whose schema types are what is written. Nothing here stores,
+//! serves or decides when to publish; `app::publish` does.
 
-pub mod canonical;
-#[cfg(feature = "server")]
 pub mod client;
-pub mod custom;
-#[cfg(feature = "server")]
 pub mod director;
-#[cfg(feature = "server")]
 pub mod image_repo;
-pub mod key;
-#[cfg(feature = "server")]
 pub mod keyring;
-pub mod manifest;
-#[cfg(feature = "server")]
 pub mod policy;
-#[cfg(feature = "server")]
 pub mod root;
-#[cfg(feature = "server")]
 pub mod signing;
-pub mod verify;
+
+pub use motorcade_uptane::{canonical, custom, key, manifest, verify};
 
 /// Why metadata could not be made.
 #[derive(Debug, thiserror::Error)]

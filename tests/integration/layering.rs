@@ -7,26 +7,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Which modules each module may import from; `*` is all. Every one may import `telemetry`.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+/// Which modules of the server each may import from; `*` is all. Every one may import `telemetry`,
+/// and the crates below `crates/`, whose own order the compiler holds.
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("model", &[]),
-    ("files", &[]),
-    ("environment", &[]),
     ("telemetry", &[]),
-    ("envelope", &["model"]),
     ("blob", &["model"]),
     ("catalog", &["model"]),
     ("config", &["model"]),
     ("uptane", &["model", "files", "envelope"]),
-    ("vehicle", &["model", "files", "envelope", "uptane"]),
     ("app", &["model", "files", "envelope", "uptane", "blob", "catalog"]),
     ("http", &["app", "model", "blob::BlobKey"]), // the names of blobs are the paths of /repo
     ("server", &["*"]),
     ("cli", &["*"]),
+    ("lib", &[]),
 ];
 
-/// Which crates have one place, so that they can be replaced there.
-const HOMES: [(&str, &[&str]); 18] = [
+/// Which libraries have one place, so that they can be replaced there.
+const HOMES: [(&str, &[&str]); 12] = [
     ("actix_web", &["http/", "server.rs", "server/"]),
     ("actix_http", &["http/", "server/"]),
     ("actix_server", &["server.rs", "server/"]),
@@ -36,15 +34,9 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("tough", &["uptane/"]),
     ("aws_lc_rs", &["uptane/"]),
     ("sqlx", &["catalog/"]),
-    ("aes_gcm", &["envelope/"]),
-    ("aes_kw", &["envelope/"]),
-    ("p256", &["envelope/"]),
-    ("rsa", &["envelope/"]),
-    ("crypto_bigint", &["model/public_key/"]),
-    ("crypto_primes", &["model/public_key/"]),
-    ("clap", &["cli/", "config/", "environment.rs", "vehicle/cli/"]),
-    ("reqwest", &["cli/", "uptane/client.rs", "vehicle/"]),
-    ("std::env", &["environment.rs", "cli/demo.rs"]), // the demo runs itself
+    ("clap", &["cli/", "config/"]),
+    ("reqwest", &["cli/", "uptane/client.rs"]),
+    ("std::env", &["cli/demo.rs"]), // it runs itself
 ];
 
 /// A source file without its tests and comments; line numbers stay.
@@ -184,8 +176,8 @@ fn each_library_stays_in_its_place() {
 }
 
 #[test]
-fn no_file_is_over_500_lines_before_its_tests() {
-    let long = |source: &Source| source.lines.len() > 500;
+fn no_file_is_over_600_lines_before_its_tests() {
+    let long = |source: &Source| source.lines.len() > 600;
     let long: Vec<_> = sources()
         .into_iter()
         .filter(long)

@@ -47,7 +47,7 @@ impl Vehicle {
     }
 
     fn tuf(&self, command: &str) -> Command {
-        let mut tuf = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
+        let mut tuf = Command::new(crate::support::vehicle_binary());
         tuf.args(["tuf", "--metadata-dir"])
             .arg(self.file("metadata"))
             .arg(command)

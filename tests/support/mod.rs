@@ -31,6 +31,14 @@ pub(crate) fn snakeoil(file: &str) -> PathBuf {
     project("tests/vectors/keys").join(file)
 }
 
+/// The `motorcade-vehicle` binary. Another package makes it, so that it is beside the server's when
+/// all packages are tested, and cargo knows nothing of it here.
+pub(crate) fn vehicle_binary() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_motorcade")).with_file_name("motorcade-vehicle");
+    assert!(binary.exists(), "scripts/test builds it, and `cargo build --bins` does");
+    binary
+}
+
 /// The `motorcade` binary, without whatever the environment would set.
 pub(crate) fn motorcade<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_motorcade"));

@@ -10,7 +10,7 @@ use super::pages::Pages;
 use crate::cli::api::Api;
 use crate::cli::output;
 use crate::model::{EcuSerial, VehicleId};
-use crate::vehicle::shown::printable;
+use motorcade_host::shown::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

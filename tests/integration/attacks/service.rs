@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::rig::Rig;
-use super::vehicle::{BINARY, lab};
+use super::vehicle::lab;
 use crate::hostile::attack::{Expect, Row};
+use crate::support::vehicle_binary;
 
 fn kill(signal: &str, process: u32) {
     assert!(
@@ -37,7 +38,7 @@ fn is_alive(process: &str) -> bool {
 }
 
 fn run(rig: &Rig) -> Child {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(vehicle_binary());
     command.args(["run", "--json", "--interval", "3600", "--dir"]).arg(rig.vehicle.path());
     command.stdout(Stdio::piped()).spawn().unwrap()
 }
@@ -82,7 +83,7 @@ fn a_command_and_its_children_end_with_the_service() {
             &rig,
             "sleep 600 & echo $! > child; echo $$ > parent; cat > /dev/null; sleep 600",
         );
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(vehicle_binary());
         let mut process = command
             .args([verb, "--dir"])
             .arg(rig.vehicle.path())
@@ -125,7 +126,7 @@ fn a_proxy_is_asked_that_the_environment_or_a_setting_names() {
         if let Some(setting) = setting {
             rig.vehicle.set(&setting);
         }
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(vehicle_binary());
         for name in [
             "http_proxy",
             "HTTP_PROXY",
@@ -166,7 +167,7 @@ fn a_proxy_is_asked_that_the_environment_or_a_setting_names() {
 
 #[test]
 fn help_says_what_the_program_is() {
-    let output = Command::new(BINARY).arg("--help").output().unwrap();
+    let output = Command::new(vehicle_binary()).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     for words in ["software of a vehicle's ECUs", "Uptane", "Begin with `provision`"] {
         assert!(help.contains(words), "{help}");
@@ -181,7 +182,7 @@ fn tuf_init_refuses_what_is_no_root() {
     let init = |bytes: &[u8]| {
         let file = folder.path().join("root.json");
         fs::write(&file, bytes).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(vehicle_binary());
         command
             .args(["tuf", "--metadata-dir"])
             .arg(&metadata)

@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use super::rig::{Rig, play_row_together};
-use super::vehicle::{BINARY, lab};
+use super::vehicle::lab;
 use crate::hostile::attack::Behaviour;
 use crate::hostile::rows;
+use crate::support::vehicle_binary;
 
 #[test]
 fn at_05_slow_retrieval() {
@@ -75,7 +76,7 @@ fn at_50_limit_no_offline_bundles() {
 }
 
 fn help(command: &[&str]) -> String {
-    let output = Command::new(BINARY).args(command).arg("--help").output().unwrap();
+    let output = Command::new(vehicle_binary()).args(command).arg("--help").output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -17,6 +17,7 @@ use crate::hostile::vehicle::{
     Ecu, PRIMARY, PRIMARY_HARDWARE, SECONDARY, SECONDARY_HARDWARE, VIN, Vehicle,
 };
 use crate::hostile::world::{Lab, LabKeys};
+use crate::support::vehicle_binary;
 
 /// The vehicle that all tests attack, provisioned once; each test gets a copy.
 struct Template {
@@ -45,7 +46,7 @@ pub(crate) fn lab() -> &'static Lab {
 
 /// Makes a vehicle's directory below `folder`, and returns the record that an inventory would get.
 fn provision(folder: &Path, server: &str, kinds: &[&str; 2]) -> Value {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(vehicle_binary());
     command.arg("provision").arg("--dir").arg(folder.join("vehicle"));
     command.args(["--no-enrol", "--server", server, "--vin", VIN]);
     command.args(["--primary", &format!("{PRIMARY}:{PRIMARY_HARDWARE}:{}", kinds[0])]);
@@ -160,7 +161,7 @@ impl TestVehicle {
 
     /// Runs one update cycle.
     pub(crate) fn update(&self) -> Outcome {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(vehicle_binary());
         let (outcome, stderr) = run(command.args(["update", "--json", "--dir"]).arg(self.path()));
         let outcome = outcome.unwrap_or_else(|| panic!("no result: {stderr}"));
         Outcome { stderr, ..serde_json::from_value(outcome).unwrap() }
@@ -226,5 +227,4 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_motorcade-vehicle");
 const NO_SERVER: &str = "http://127.0.0.1:1";

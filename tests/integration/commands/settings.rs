@@ -63,7 +63,7 @@ fn an_error_names_the_variable_that_it_comes_from() {
         .env("MOTORCADE_LISTEN", "x")
         .output();
     assert_eq!(started.unwrap().status.code(), Some(1), "there is no such state directory");
-    let vehicle = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"))
+    let vehicle = Command::new(crate::support::vehicle_binary())
         .args(["update", "--dir", "/nowhere"])
         .env("MOTORCADE_VEHICLE_DIR", "")
         .output();
@@ -118,7 +118,7 @@ fn numbers_have_bounds_and_none_makes_a_panic() {
         run(&mut token(lifetime));
     }
     misunderstood(motorcade(["fleet", "simulate", "--seconds", &huge]).env("MOTORCADE_TOKEN", "x"));
-    misunderstood(Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle")).args([
+    misunderstood(Command::new(crate::support::vehicle_binary()).args([
         "run",
         "--interval",
         &huge,
@@ -152,7 +152,7 @@ fn a_url_with_a_password_or_a_query_is_refused_and_the_password_is_not_shown() {
             motorcade(["image", "list", "--token", "x"]).env("MOTORCADE_SERVER", &url),
         );
         assert!(error.contains("MOTORCADE_SERVER") && !error.contains(password), "{error}");
-        let mut tuf = Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
+        let mut tuf = Command::new(crate::support::vehicle_binary());
         let error = misunderstood(tuf.args([
             "tuf",
             "refresh",

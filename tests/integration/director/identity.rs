@@ -168,7 +168,7 @@ async fn a_vehicle_is_updated_over_mutual_tls() {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
     let run = |arguments: &str| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_motorcade-vehicle"));
+        let mut command = std::process::Command::new(crate::support::vehicle_binary());
         command.current_dir(folder.path()).args(arguments.split(' '));
         command.env("MOTORCADE_ENROLMENT_TOKEN", &server.state.tokens.enroller).output().unwrap()
     };

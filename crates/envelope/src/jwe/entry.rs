@@ -1,0 +1,109 @@
+//! One recipient of an envelope: the content encryption key, wrapped one way or another.
+
+use std::fmt;
+
+use super::{Cek, EscrowKey, Kid, PrivateMaterial, RecipientKey, RecipientPrivateKey};
+use crate::ecdh_es::{self, AgreedKey};
+use crate::escrow::EscrowedKey;
+use crate::key::{KeyAlgorithm, PublicMaterial};
+use crate::rsa_oaep;
+
+/// A wrapped key and whom it is for.
+#[derive(Clone)]
+pub(super) struct Entry {
+    /// As in the header; other makers may use any name, or none.
+    pub(super) kid: Option<String>,
+    pub(super) wrapped: WrappedKey,
+}
+
+/// A wrapped content encryption key.
+#[derive(Clone)]
+pub(super) enum WrappedKey {
+    RsaOaep256(Vec<u8>),
+    EcdhEsA256kw(Box<AgreedKey>),
+    A256gcmkw(EscrowedKey),
+}
+
+impl Entry {
+    pub(super) fn wrap(recipient: &RecipientKey, cek: &Cek) -> Self {
+        let wrapped = match recipient.material() {
+            PublicMaterial::Rsa(key) => WrappedKey::RsaOaep256(rsa_oaep::wrap_key(key, cek)),
+            PublicMaterial::P256(point) => {
+                WrappedKey::EcdhEsA256kw(Box::new(ecdh_es::wrap_key(point, cek)))
+            }
+        };
+        Self { kid: Some(recipient.kid().to_string()), wrapped }
+    }
+
+    pub(super) fn wrap_escrow(escrow: &EscrowKey, cek: &Cek) -> Self {
+        Self {
+            kid: Some(escrow.kid().to_string()),
+            wrapped: WrappedKey::A256gcmkw(escrow.wrap_key(cek)),
+        }
+    }
+
+    /// Unwraps with a private key of the right kind; a result may still be wrong, and only the
+    /// content tells.
+    pub(super) fn unwrap_key(&self, key: &RecipientPrivateKey) -> Option<Cek> {
+        match (&self.wrapped, key.material()) {
+            (WrappedKey::RsaOaep256(wrapped), PrivateMaterial::Rsa(key)) => {
+                Some(rsa_oaep::unwrap_key(key, wrapped))
+            }
+            (WrappedKey::EcdhEsA256kw(agreed), PrivateMaterial::P256(key)) => {
+                ecdh_es::unwrap_key(key, agreed)
+            }
+            (
+                WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) | WrappedKey::A256gcmkw(_),
+                PrivateMaterial::Rsa(_) | PrivateMaterial::P256(_),
+            ) => None,
+        }
+    }
+
+    /// The wrapped key, if this entry is for the escrow key of that name.
+    pub(super) fn escrowed(&self, kid: &Kid) -> Option<&EscrowedKey> {
+        match &self.wrapped {
+            WrappedKey::A256gcmkw(escrowed) if self.has_kid(kid) => Some(escrowed),
+            WrappedKey::A256gcmkw(_) | WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) => {
+                None
+            }
+        }
+    }
+
+    pub(super) fn is_escrow(&self) -> bool {
+        self.alg() == KeyAlgorithm::A256gcmkw
+    }
+
+    pub(super) fn has_kid(&self, kid: &Kid) -> bool {
+        self.kid.as_deref() == Some(kid.as_str())
+    }
+
+    /// The kid, if it has the form of ours.
+    pub(super) fn kid(&self) -> Option<Kid> {
+        self.kid.as_deref()?.parse().ok()
+    }
+
+    pub(super) fn alg(&self) -> KeyAlgorithm {
+        match self.wrapped {
+            WrappedKey::RsaOaep256(_) => KeyAlgorithm::RsaOaep256,
+            WrappedKey::EcdhEsA256kw(_) => KeyAlgorithm::EcdhEsA256kw,
+            WrappedKey::A256gcmkw(_) => KeyAlgorithm::A256gcmkw,
+        }
+    }
+
+    pub(super) fn encrypted_key(&self) -> &[u8] {
+        match &self.wrapped {
+            WrappedKey::RsaOaep256(wrapped) => wrapped,
+            WrappedKey::EcdhEsA256kw(agreed) => &agreed.encrypted_key,
+            WrappedKey::A256gcmkw(escrowed) => &escrowed.encrypted_key,
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("alg", &self.alg())
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}

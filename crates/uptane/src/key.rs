@@ -1,0 +1,501 @@
+//! Signing keys of ECUs and of metadata roles, as vehicles and the Director use them: TUF 1.0.34,
+//! 4.2.2 and 4.3.
+//!
+//! [`PublicKey`] is the key object of metadata, manifests and the inventory, [`SigningKey`] an
+//! ECU's own private key. The keys that sign the repositories' metadata are the keyring's.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::canonical::canonical;
+use motorcade_envelope::key::rsa_numbers;
+use motorcade_model::{Sha256Digest, WeakKey, check_ed25519, check_rsa};
+
+/// Id of a signing key: SHA-256 of the canonical form of its key object (TUF 1.0.34, 4.2.1).
+pub type KeyId = Sha256Digest;
+
+/// How a key signs (TUF 1.0.34, 4.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// `ed25519` (RFC 8032).
+    Ed25519,
+    /// `ecdsa-sha2-nistp256`, signatures in DER.
+    EcdsaSha2Nistp256,
+    /// `rsassa-pss-sha256`, 2048 bits or more.
+    RsassaPssSha256,
+}
+
+impl Scheme {
+    /// Every scheme, in the order in which messages list them.
+    pub const ALL: [Self; 3] = [Self::Ed25519, Self::EcdsaSha2Nistp256, Self::RsassaPssSha256];
+
+    /// The scheme's name in key objects.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaSha2Nistp256 => "ecdsa-sha2-nistp256",
+            Self::RsassaPssSha256 => "rsassa-pss-sha256",
+        }
+    }
+
+    fn keytype(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaSha2Nistp256 => "ecdsa",
+            Self::RsassaPssSha256 => "rsa",
+        }
+    }
+
+    fn algorithm(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Ed25519 => &ED25519,
+            Self::EcdsaSha2Nistp256 => &ECDSA_P256_SHA256_ASN1,
+            Self::RsassaPssSha256 => &RSA_PSS_2048_8192_SHA256,
+        }
+    }
+}
+
+/// A public signing key that has been read and checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    scheme: Scheme,
+    id: KeyId,
+    /// The key object as it came: other members are part of its id.
+    object: Value,
+    /// 32 bytes for Ed25519, DER `SubjectPublicKeyInfo` for the others.
+    bytes: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Reads a key object: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`. Whether the key
+    /// protects anything is left to [`Self::check_strength`], which takes longer.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if the scheme is not one of [`Scheme::ALL`], or the key is malformed.
+    pub fn from_object(object: Value) -> Result<Self, KeyError> {
+        let text = |value: &Value| value.as_str().map(str::to_owned).ok_or(KeyError::Malformed);
+        let scheme = text(&object["scheme"])?;
+        let scheme = Scheme::ALL
+            .into_iter()
+            .find(|known| known.as_str() == scheme)
+            .ok_or(KeyError::Scheme)?;
+        let keytype = text(&object["keytype"])?;
+        // The second name is what TUF had before 1.0.22, and what some repositories still have.
+        if keytype != scheme.keytype()
+            && !(scheme == Scheme::EcdsaSha2Nistp256 && keytype == scheme.as_str())
+        {
+            return Err(KeyError::Malformed);
+        }
+        let public = text(&object["keyval"]["public"])?;
+        let bytes = match scheme {
+            Scheme::Ed25519 => hex::decode(&public).ok().filter(|bytes| bytes.len() == 32),
+            _ => pem_body(&public, "PUBLIC KEY").and_then(|der| normal_form(scheme, &der)),
+        };
+        let bytes = bytes.ok_or(KeyError::Malformed)?;
+        let message = canonical(&object).map_err(|_| KeyError::Malformed)?;
+        let id = Sha256Digest::from_bytes(Sha256::digest(message).into());
+        Ok(Self { scheme, id, object, bytes })
+    }
+
+    /// Reads a PEM `PUBLIC KEY` (RFC 8410, RFC 5480, RFC 8017) or a key object as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`], as [`Self::from_object`], for a private key, and for a weak one.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let key = Self::read(text)?;
+        key.check_strength()?;
+        Ok(key)
+    }
+
+    /// The same without [`Self::check_strength`], which **must** follow before the key is trusted
+    /// with anything.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::parse`], but for weak keys.
+    pub fn read(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with('{') {
+            motorcade_model::strict_json::check_json(text).map_err(|_| KeyError::Malformed)?;
+            return Self::from_object(serde_json::from_str(text).map_err(|_| KeyError::Malformed)?);
+        }
+        if text.contains("PRIVATE KEY") {
+            return Err(KeyError::Private);
+        }
+        let der = pem_body(text, "PUBLIC KEY").ok_or(KeyError::Malformed)?;
+        let key = match der.as_slice() {
+            der if der.len() == 44 && der.starts_with(&ED25519_SPKI) => {
+                Self::from_raw(Scheme::Ed25519, &der[ED25519_SPKI.len()..])
+            }
+            der if contains(der, &OID_P256) => Self::from_raw(Scheme::EcdsaSha2Nistp256, der),
+            der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),
+            _ => return Err(KeyError::Scheme),
+        };
+        // Something must be able to use it; a signature that does not verify is a different error
+        // than a broken key.
+        if !key.is_usable() {
+            return Err(KeyError::Malformed);
+        }
+        Ok(key)
+    }
+
+    /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of
+    /// Ed25519 that is one and not of small order. Microseconds, but for RSA: see [`check_rsa`],
+    /// which takes eight times as long for twice the bits.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Weak`], and [`KeyError::RsaTooLarge`] for a modulus of over 4096 bits.
+    pub fn check_strength(&self) -> Result<(), KeyError> {
+        match self.scheme {
+            Scheme::Ed25519 => {
+                let point = self.bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
+                Ok(check_ed25519(point)?)
+            }
+            Scheme::EcdsaSha2Nistp256 => Ok(()), // it was read, so it is on the curve and not the neutral point
+            Scheme::RsassaPssSha256 => {
+                let (modulus, exponent) = rsa_numbers(&self.bytes).ok_or(KeyError::Malformed)?;
+                let bits = bit_length(&modulus);
+                if bits > MAX_RSA_BITS {
+                    return Err(KeyError::RsaTooLarge { bits });
+                }
+                Ok(check_rsa(&modulus, &exponent)?)
+            }
+        }
+    }
+
+    fn from_raw(scheme: Scheme, bytes: &[u8]) -> Self {
+        let public = match scheme {
+            Scheme::Ed25519 => hex::encode(bytes),
+            _ => to_pem("PUBLIC KEY", bytes).to_string(),
+        };
+        let object = json!({ "keytype": scheme.keytype(), "keyval": { "public": public }, "scheme": scheme.as_str() });
+        Self::from_object(object).expect("a key object that was just made can be read")
+    }
+
+    /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is
+    /// accepted.
+    fn is_usable(&self) -> bool {
+        ParsedPublicKey::new(self.scheme.algorithm(), &self.bytes).is_ok()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// How it signs.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The key object.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes)
+            .verify(message, signature)
+            .is_ok()
+    }
+
+    /// Whether it is the same key, whatever else their key objects say: counted once for a
+    /// threshold (TUF 1.0.34, 5.3.4).
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.bytes == other.bytes
+    }
+
+    /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md
+    /// section 4).
+    pub fn is_same_as_pem(&self, pem: &str) -> bool {
+        self.scheme != Scheme::Ed25519
+            && pem_body(pem, "PUBLIC KEY").is_some_and(|der| der == self.bytes)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({}, {})", self.scheme.as_str(), self.id)
+    }
+}
+
+/// An ECU's private signing key.
+pub struct SigningKey {
+    pair: Pair,
+    public: PublicKey,
+}
+
+enum Pair {
+    Ed25519(Box<Ed25519KeyPair>),
+    P256(Box<EcdsaKeyPair>),
+    Rsa(Box<RsaKeyPair>),
+}
+
+impl SigningKey {
+    /// Makes a key and returns it as PEM (PKCS#8 `PRIVATE KEY`), which belongs in a file of mode
+    /// 0600. RSA keys have 3072 bits and take a second.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Generate`].
+    pub fn generate_pem(scheme: Scheme) -> Result<Zeroizing<String>, KeyError> {
+        let failed = |_| KeyError::Generate;
+        let random = SystemRandom::new();
+        let der = match scheme {
+            // PKCS#8 version 1: OpenSSL 3.0 reads no other.
+            Scheme::Ed25519 => {
+                Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec()
+            }
+            Scheme::EcdsaSha2Nistp256 => {
+                let document =
+                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
+                document.map_err(failed)?.as_ref().to_vec()
+            }
+            Scheme::RsassaPssSha256 => {
+                let pair = RsaKeyPair::generate(KeySize::Rsa3072).map_err(failed)?;
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                der.as_ref().to_vec()
+            }
+        };
+        Ok(to_pem("PRIVATE KEY", &Zeroizing::new(der)))
+    }
+
+    /// The Ed25519 key of a seed (RFC 8032, 5.1.5), which **must** be as secret as the key.
+    pub fn ed25519_from_seed(seed: &[u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
+        let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref());
+        Self { pair: Pair::Ed25519(Box::new(pair)), public }
+    }
+
+    /// Reads a PEM `PRIVATE KEY` (PKCS#8): Ed25519, P-256 or RSA of 2048 bits or more.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]; it never repeats the key.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let der = Zeroizing::new(pem_body(text, "PRIVATE KEY").ok_or(KeyError::Malformed)?);
+        if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der) {
+            let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref());
+            return Ok(Self { pair: Pair::Ed25519(Box::new(pair)), public });
+        }
+        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der) {
+            let spki: PublicKeyX509Der<'_> =
+                pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
+            let public = PublicKey::from_raw(Scheme::EcdsaSha2Nistp256, spki.as_ref());
+            return Ok(Self { pair: Pair::P256(Box::new(pair)), public });
+        }
+        let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError::Malformed)?;
+        let spki: PublicKeyX509Der<'_> =
+            pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
+        let public = PublicKey::from_raw(Scheme::RsassaPssSha256, spki.as_ref());
+        Ok(Self { pair: Pair::Rsa(Box::new(pair)), public })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs a message.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            Pair::P256(pair) => pair
+                .sign(&random, message)
+                .expect("a running operating system has randomness")
+                .as_ref()
+                .to_vec(),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature)
+                    .expect("the signature has its length");
+                signature
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.public.id())
+    }
+}
+
+/// Why something is not a signing key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not one of the schemes.
+    #[error("the key's scheme is not one of ed25519, ecdsa-sha2-nistp256 and rsassa-pss-sha256")]
+    Scheme,
+    /// Not a key.
+    #[error(
+        "this is no signing key: use a PEM `PUBLIC KEY` or a TUF key object (Ed25519, P-256 or RSA of 2048 to 4096 bits)"
+    )]
+    Malformed,
+    /// A private key where a public one belongs.
+    #[error("this is a private key, which must never leave its ECU: register its public half")]
+    Private,
+    /// An RSA key that takes too long to check, and to use.
+    #[error("an RSA key of {bits} bits is too large: use 2048 to 4096 bits")]
+    RsaTooLarge {
+        /// The size of the modulus.
+        bits: usize,
+    },
+    /// A key under which anybody can sign.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
+    /// The operating system gave no randomness.
+    #[error("failed to make a key")]
+    Generate,
+}
+
+/// The one `SubjectPublicKeyInfo` of a key, whichever way it was written. A point has several
+/// forms, RSA keys have two, and what follows the end is passed over: one key that counts as two
+/// would meet a threshold of two alone (AT-26).
+fn normal_form(scheme: Scheme, der: &[u8]) -> Option<Vec<u8>> {
+    let parsed = ParsedPublicKey::new(scheme.algorithm(), der).ok()?;
+    let spki: PublicKeyX509Der<'_> = parsed.as_der().ok()?;
+    Some(spki.as_ref().to_vec())
+}
+
+/// The DER within a PEM block.
+fn pem_body(text: &str, label: &str) -> Option<Vec<u8>> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let body = text.split_once(&begin)?.1.split_once(&end)?.0;
+    let joined: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
+    STANDARD.decode(joined.as_bytes()).ok()
+}
+
+fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(STANDARD.encode(der));
+    let mut pem = Zeroizing::new(String::with_capacity(
+        body.len() + body.len() / 32 + 2 * (label.len() + 20),
+    ));
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
+    for line in body.as_bytes().chunks(64) {
+        pem.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
+        pem.push('\n');
+    }
+    pem.push_str(&format!("-----END {label}-----\n"));
+    pem
+}
+
+fn bit_length(number: &[u8]) -> usize {
+    let first = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    let digits = number.get(first..).unwrap_or_default();
+    digits.first().map_or(0, |byte| digits.len() * 8 - byte.leading_zeros() as usize)
+}
+
+fn contains(der: &[u8], oid: &[u8]) -> bool {
+    der.windows(oid.len()).take(MAX_OID_OFFSET).any(|window| window == oid)
+}
+
+const ED25519_SPKI: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]; // RFC 8410
+const OID_P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]; // RFC 5480
+const OID_RSA: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]; // RFC 8017
+const MAX_OID_OFFSET: usize = 32; // the algorithm comes first
+/// Largest RSA key: checking one of 8192 bits takes half a second.
+const MAX_RSA_BITS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// AT-26: a key counts once, however it is written.
+    #[test]
+    fn one_key_in_two_encodings_is_the_same_key() {
+        for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
+            let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
+            let der = key.public().bytes.clone();
+            let other = match scheme {
+                Scheme::RsassaPssSha256 => der[24..].to_vec(), // PKCS#1
+                _ => der[der.len() - 65..].to_vec(),           // the point alone
+            };
+            for other in [other, [&der[..], b"more"].concat()] {
+                let mut object = key.public().object().clone();
+                object["keyval"]["public"] = json!(to_pem("PUBLIC KEY", &other).as_str());
+                let again = PublicKey::from_object(object).unwrap();
+                assert_ne!(again.id(), key.public().id());
+                assert!(again.is_same_key(key.public()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_scheme_signs_and_verifies_after_a_round_trip() {
+        for scheme in Scheme::ALL {
+            let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
+            let public = PublicKey::from_object(key.public().object().clone()).unwrap();
+            assert_eq!((public.id(), public.scheme()), (key.public().id(), scheme));
+            let signature = key.sign(b"message");
+            assert!(public.verifies(b"message", &signature));
+            assert!(!public.verifies(b"messagf", &signature));
+            assert!(!public.verifies(b"message", &signature[1..]));
+        }
+    }
+
+    #[test]
+    fn reads_pem_and_refuses_private_and_broken_keys() {
+        let pem = SigningKey::generate_pem(Scheme::EcdsaSha2Nistp256).unwrap();
+        let key = SigningKey::from_pem(&pem).unwrap();
+        let public = key.public().object()["keyval"]["public"].as_str().unwrap();
+        assert_eq!(&PublicKey::parse(public).unwrap(), key.public());
+        assert!(key.public().is_same_as_pem(public));
+        assert_eq!(PublicKey::parse(&pem), Err(KeyError::Private));
+        assert_eq!(PublicKey::parse("hello"), Err(KeyError::Malformed));
+        let ed25519 =
+            SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap();
+        let raw =
+            hex::decode(ed25519.public().object()["keyval"]["public"].as_str().unwrap()).unwrap();
+        let spki = to_pem("PUBLIC KEY", &[&ED25519_SPKI[..], &raw].concat());
+        assert_eq!(&PublicKey::parse(&spki).unwrap(), ed25519.public());
+    }
+
+    #[test]
+    fn an_rsa_key_has_at_most_4096_bits() {
+        use rsa::pkcs8::EncodePublicKey;
+        let pem = |bytes: usize| {
+            let modulus = rsa::BoxedUint::from_be_slice_vartime(&vec![0xff; bytes]);
+            let key = rsa::RsaPublicKey::new_unchecked(modulus, rsa::BoxedUint::from(65537_u64));
+            key.to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap()
+        };
+        assert_eq!(PublicKey::parse(&pem(1024)), Err(KeyError::RsaTooLarge { bits: 8192 }));
+        assert_eq!(PublicKey::parse(&pem(513)), Err(KeyError::RsaTooLarge { bits: 4104 }));
+        assert_eq!(
+            PublicKey::parse(&pem(512)),
+            Err(KeyError::Weak(WeakKey::SmallFactor { factor: 3 }))
+        );
+    }
+
+    /// The key and the id that the fixtures of python-tuf, tuf-js and php-tuf have in common.
+    #[test]
+    fn key_ids_cover_the_whole_key_object() {
+        let public = "edcd0a32a07dce33f7c7873aaffbff36d20ea30787574ead335eefd337e4dacd";
+        let mut object =
+            json!({ "keytype": "ed25519", "keyval": { "public": public }, "scheme": "ed25519" });
+        object["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
+        let id = PublicKey::from_object(object).unwrap().id().to_string();
+        assert_eq!(id, "59a4df8af818e9ed7abe0764c0b47b4240952aa0d179b5b78346c470ac30278d");
+    }
+}

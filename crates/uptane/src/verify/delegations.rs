@@ -1,0 +1,275 @@
+//! Delegations (TUF 1.0.34, 4.5), with hardware ids (Uptane 2.1.0, 5.2.3.2) and several roles that
+//! must agree (Uptane 2.1.0, 5.4.4.8) as members that plain TUF does not know, and TAP 15's
+//! succinct form.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::VerifyError;
+use super::keys::{KeyIds, Keys, RoleKeys};
+use super::metadata::{TOP_LEVEL, all_distinct};
+use super::pattern::path_matches;
+use motorcade_model::HardwareId;
+
+/// What a targets file delegates, in order of priority.
+#[derive(Debug, Clone)]
+pub(super) struct Delegations {
+    pub(super) keys: Keys,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Listed(Vec<Delegation>),
+    Succinct(Succinct),
+}
+
+/// One delegation that applies to a target.
+#[derive(Debug, Clone)]
+pub(super) struct Delegation {
+    scope: Scope,
+    /// Any, if there are none (AMB-10).
+    hardware_ids: Option<Vec<String>>,
+    pub(super) terminating: bool,
+    pub(super) roles: Vec<DelegatedRole>,
+    /// How many of the roles must say the same. 1 for the one role of plain TUF.
+    pub(super) agreement: usize,
+}
+
+/// A role that is delegated to.
+#[derive(Debug, Clone)]
+pub(super) struct DelegatedRole {
+    pub(super) name: String,
+    pub(super) keys: RoleKeys,
+}
+
+#[derive(Debug, Clone)]
+enum Scope {
+    Paths(Vec<String>),
+    HashPrefixes(Vec<String>),
+    /// Computed: it applies to what it was computed for.
+    Everything,
+}
+
+#[derive(Debug, Clone)]
+struct Succinct {
+    keys: RoleKeys,
+    bit_length: u32,
+    name_prefix: String,
+}
+
+impl Delegations {
+    pub(super) fn from_raw(
+        role: &str,
+        raw: RawDelegations,
+        ids: KeyIds,
+    ) -> Result<Self, VerifyError> {
+        let malformed =
+            |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+        let keys = Keys::parse(role, raw.keys, ids)?;
+        let kind = match (raw.roles, raw.succinct_roles) {
+            (Some(roles), None) => Kind::Listed(listed(role, roles)?),
+            (None, Some(raw)) => {
+                if !(1..=32).contains(&raw.bit_length) || raw.name_prefix.is_empty() {
+                    return Err(malformed("`succinct_roles` has no prefix, or not 1 to 32 bits"));
+                }
+                let keys = RoleKeys::new(raw.keyids, raw.threshold);
+                keys.check(role, &raw.name_prefix)?;
+                Kind::Succinct(Succinct {
+                    keys,
+                    bit_length: raw.bit_length,
+                    name_prefix: raw.name_prefix,
+                })
+            }
+            _ => return Err(malformed("`delegations` needs either `roles` or `succinct_roles`")),
+        };
+        Ok(Self { keys, kind })
+    }
+
+    /// What applies to a target on some hardware, first what counts most (FV-18).
+    pub(super) fn applying(&self, path: &str, hardware_ids: &[HardwareId]) -> Vec<Delegation> {
+        match &self.kind {
+            Kind::Listed(listed) => listed
+                .iter()
+                .filter(|delegation| delegation.applies(path, hardware_ids))
+                .cloned()
+                .collect(),
+            Kind::Succinct(succinct) => vec![succinct.delegation(path)],
+        }
+    }
+
+    /// Finds the keys of a role that is delegated to.
+    pub(super) fn find_keys(&self, role: &str) -> Option<RoleKeys> {
+        match &self.kind {
+            Kind::Listed(listed) => {
+                let mut roles = listed.iter().flat_map(|delegation| &delegation.roles);
+                roles
+                    .find(|delegated| delegated.name == role)
+                    .map(|delegated| delegated.keys.clone())
+            }
+            Kind::Succinct(succinct) => succinct.has(role).then(|| succinct.keys.clone()),
+        }
+    }
+}
+
+impl Delegation {
+    fn applies(&self, path: &str, hardware_ids: &[HardwareId]) -> bool {
+        let covers = |listed: &Vec<String>| {
+            hardware_ids.iter().all(|id| listed.iter().any(|own| own == id.as_str()))
+        };
+        let in_scope = match &self.scope {
+            Scope::Paths(patterns) => patterns.iter().any(|pattern| path_matches(pattern, path)),
+            Scope::HashPrefixes(prefixes) => {
+                let digest = hex::encode(Sha256::digest(path.as_bytes()));
+                prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str()))
+            }
+            Scope::Everything => true,
+        };
+        in_scope && self.hardware_ids.as_ref().is_none_or(covers)
+    }
+}
+
+impl Succinct {
+    /// The bin of a target: the first bits of its path's digest (TAP 15).
+    fn delegation(&self, path: &str) -> Delegation {
+        let digest = Sha256::digest(path.as_bytes());
+        let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        let bin = u64::from(first) >> (32 - self.bit_length);
+        let name = format!("{}-{bin:0width$x}", self.name_prefix, width = self.digits());
+        let roles = vec![DelegatedRole { name, keys: self.keys.clone() }];
+        Delegation {
+            scope: Scope::Everything,
+            hardware_ids: None,
+            terminating: true,
+            roles,
+            agreement: 1,
+        }
+    }
+
+    fn digits(&self) -> usize {
+        self.bit_length.div_ceil(4) as usize
+    }
+
+    fn has(&self, role: &str) -> bool {
+        let number = role.strip_prefix(&self.name_prefix).and_then(|rest| rest.strip_prefix('-'));
+        let number = number.filter(|digits| digits.len() == self.digits());
+        let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.is_some_and(|number| number < 1 << self.bit_length)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawDelegations {
+    keys: BTreeMap<String, Value>,
+    #[serde(default)]
+    roles: Option<Vec<RawDelegation>>,
+    #[serde(default)]
+    succinct_roles: Option<RawSuccinct>,
+}
+
+/// `name`, `keyids` and `threshold` for one role, or `roles` and `min_roles_in_agreement` for
+/// several.
+#[derive(Deserialize)]
+struct RawDelegation {
+    name: Option<String>,
+    keyids: Option<Vec<String>>,
+    threshold: Option<u64>,
+    roles: Option<Vec<RawDelegatedRole>>,
+    min_roles_in_agreement: Option<usize>,
+    #[serde(default)]
+    terminating: bool,
+    paths: Option<Vec<String>>,
+    path_hash_prefixes: Option<Vec<String>>,
+    hardware_ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct RawDelegatedRole {
+    name: String,
+    keyids: Vec<String>,
+    threshold: u64,
+}
+
+#[derive(Deserialize)]
+struct RawSuccinct {
+    keyids: Vec<String>,
+    threshold: u64,
+    bit_length: u32,
+    name_prefix: String,
+}
+
+fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, VerifyError> {
+    let malformed =
+        |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+    let listed = raw.into_iter().map(|raw| delegation(role, raw)).collect::<Result<Vec<_>, _>>()?;
+    let names =
+        || listed.iter().flat_map(|delegation| &delegation.roles).map(|role| role.name.as_str());
+    // A delegated role that is called like a top-level one would be kept, and listed in the
+    // snapshot, in its place.
+    if names().any(|name| name.is_empty() || TOP_LEVEL.contains(&name)) {
+        return Err(malformed("it delegates to a role without a name of its own"));
+    }
+    if !all_distinct(names()) {
+        return Err(malformed("it delegates to one role twice"));
+    }
+    Ok(listed)
+}
+
+fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyError> {
+    let malformed =
+        |fault: &str| VerifyError::Malformed { role: within.to_owned(), fault: fault.to_owned() };
+    let roles = match (raw.roles, raw.name, raw.keyids, raw.threshold) {
+        (None, Some(name), Some(keyids), Some(threshold)) => {
+            vec![RawDelegatedRole { name, keyids, threshold }]
+        }
+        (Some(roles), _, None, None) if !roles.is_empty() => roles,
+        _ => {
+            return Err(malformed(
+                "a delegation needs a name, key ids and a threshold, or several roles",
+            ));
+        }
+    };
+    let agreement = raw.min_roles_in_agreement.unwrap_or(roles.len());
+    if agreement == 0 || agreement > roles.len() {
+        return Err(malformed("`min_roles_in_agreement` must be 1 to the number of roles"));
+    }
+    let scope = match (raw.paths, raw.path_hash_prefixes) {
+        (Some(paths), None) => Scope::Paths(paths),
+        (None, Some(prefixes)) => Scope::HashPrefixes(prefixes),
+        _ => return Err(malformed("a delegation needs either `paths` or `path_hash_prefixes`")),
+    };
+    let role = |raw: RawDelegatedRole| {
+        let keys = RoleKeys::new(raw.keyids, raw.threshold);
+        keys.check(within, &raw.name)?;
+        Ok(DelegatedRole { name: raw.name, keys })
+    };
+    let roles = roles.into_iter().map(role).collect::<Result<Vec<_>, VerifyError>>()?;
+    Ok(Delegation {
+        scope,
+        hardware_ids: raw.hardware_ids,
+        terminating: raw.terminating,
+        roles,
+        agreement,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn succinct_bins_have_the_names_of_tap_15() {
+        let succinct =
+            Succinct { keys: RoleKeys::new(vec![], 1), bit_length: 5, name_prefix: "bin".into() };
+        assert!(
+            succinct.has("bin-00")
+                && succinct.has("bin-1f")
+                && !succinct.has("bin-20")
+                && !succinct.has("bin-0")
+        );
+        assert!(succinct.has(&succinct.delegation("a/b").roles[0].name));
+    }
+}

@@ -1,0 +1,170 @@
+//! What a publisher asks of the verifier: whose keys a root names, and whether a file that was just
+//! signed is one that clients will take.
+//!
+//! Only signatures are looked at here. That files fit together is what the rest of [`TrustedSet`]
+//! checks.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::VerifyError;
+use super::keys::RoleKeys;
+use super::metadata::{RawSignature, Targets, signatures};
+use super::trusted::{Repository, TrustedSet, missing};
+use motorcade_model::{EcuSerial, HardwareId, VehicleId};
+
+/// Which keys may sign for a role, and how many have to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signers {
+    /// Their ids.
+    pub key_ids: Vec<String>,
+    /// How many.
+    pub threshold: u64,
+}
+
+impl From<&RoleKeys> for Signers {
+    fn from(keys: &RoleKeys) -> Self {
+        Self { key_ids: keys.keyids.clone(), threshold: keys.threshold }
+    }
+}
+
+impl TrustedSet {
+    /// Who signs for a top-level role, as the trusted root says.
+    pub fn signers(&self, role: &str) -> Option<Signers> {
+        self.root.content.roles.get(role).map(Signers::from)
+    }
+
+    /// Who signs for a role that the top-level targets delegate to, if they have been taken and do.
+    pub fn delegated_signers(&self, role: &str) -> Option<Signers> {
+        let delegations = self.targets.as_ref()?.content.delegations.as_ref()?;
+        delegations.find_keys(role).as_ref().map(Signers::from)
+    }
+
+    /// The same trusted root for a vehicle of the Director's, and nothing else yet.
+    pub fn for_vehicle(&self, vin: VehicleId, ecus: BTreeMap<EcuSerial, HardwareId>) -> Self {
+        let mut set = self.clone();
+        set.repository = Repository::Director { vin, ecus: Some(ecus) };
+        set
+    }
+
+    /// Checks that a timestamp, snapshot or top-level targets file is one, and that enough keys of
+    /// the trusted root have signed it.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`].
+    pub fn check_top_level(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+        match role {
+            "timestamp" => self.read_timestamp(bytes).map(drop),
+            "snapshot" => self.read_snapshot(bytes).map(drop),
+            "targets" => self.clone().adopt_targets(bytes),
+            _ => Err(missing(role)),
+        }
+    }
+
+    /// Takes top-level targets whatever the snapshot says, so that what they delegate to can be
+    /// checked.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] if it is no such file, or not enough keys of the trusted root have signed
+    /// it.
+    pub fn adopt_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let targets = self.read::<Targets>("targets", bytes)?;
+        self.root.content.verify("targets", &targets)?;
+        self.targets = Some(targets);
+        Ok(())
+    }
+
+    /// Checks that enough keys have signed a role that the top-level targets delegate to. The file
+    /// **must** be one of ours, whose text is canonical as it is: it is not read, for the bins of a
+    /// large repository are long and many.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`].
+    pub fn check_delegated(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+        let file: Text<'_> =
+            serde_json::from_slice(bytes).map_err(|fault| malformed(fault.to_string()))?;
+        let signatures = signatures(role, file.signatures)?;
+        let delegations =
+            self.targets.as_ref().and_then(|targets| targets.content.delegations.as_ref());
+        let delegations = delegations.ok_or_else(|| missing("targets"))?;
+        let keys = delegations.find_keys(role).ok_or_else(|| missing(role))?;
+        keys.verify_message(&delegations.keys, role, file.signed.get().as_bytes(), |key_id| {
+            signatures.get(key_id).map(Vec::as_slice)
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Text<'a> {
+    signatures: Vec<RawSignature>,
+    #[serde(borrow)]
+    signed: &'a RawValue,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::{Repo, id, image, key_objects, new_key, set, sign, signed};
+    use super::*;
+
+    #[test]
+    fn a_root_names_its_signers() {
+        let repo = Repo::new(None);
+        let set = set(&repo, image());
+        let expected = Signers { key_ids: vec![id(&repo.keys["snapshot"])], threshold: 1 };
+        assert_eq!(set.signers("snapshot"), Some(expected));
+        assert_eq!(set.signers("mirrors"), None);
+    }
+
+    #[test]
+    fn files_of_other_keys_are_refused() {
+        let mut repo = Repo::new(None);
+        repo.publish(1);
+        let set = set(&repo, image());
+        let file = |role: &str| match role {
+            "timestamp" => repo.file("timestamp.json"),
+            role => repo.file(&format!("1.{role}.json")),
+        };
+        for role in ["timestamp", "snapshot", "targets"] {
+            set.check_top_level(role, file(role)).unwrap();
+            let content: serde_json::Value = serde_json::from_slice(file(role)).unwrap();
+            let other = sign(&content["signed"], &[&new_key()]);
+            let refused = set.check_top_level(role, &other);
+            assert!(matches!(refused, Err(VerifyError::ThresholdNotMet { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_delegated_role_is_checked_with_the_keys_of_the_targets() {
+        let (mut repo, bins) = (Repo::new(None), new_key());
+        let delegation = json!({
+            "name": "bin-0", "keyids": [id(&bins)], "threshold": 1, "terminating": true, "path_hash_prefixes": ["0"],
+        });
+        repo.targets = json!({
+            "targets": {}, "delegations": { "keys": key_objects([&bins]), "roles": [delegation] },
+        });
+        repo.publish(1);
+        let mut set = set(&repo, image());
+        let content = signed("targets", 1, json!({ "targets": {} }));
+        let file = sign(&content, &[&bins]);
+        let unknown = set.check_delegated("bin-0", &file);
+        assert_eq!(unknown, Err(VerifyError::MissingFromSnapshot { role: "targets".into() }));
+        set.adopt_targets(repo.file("1.targets.json")).unwrap();
+        set.check_delegated("bin-0", &file).unwrap();
+        assert_eq!(set.delegated_signers("bin-0").unwrap().key_ids, [id(&bins)]);
+        for other in [
+            sign(&content, &[&new_key()]),
+            String::from_utf8(file).unwrap().replacen("\"version\":1", "\"version\":2", 1).into(),
+        ] {
+            let refused = set.check_delegated("bin-0", &other);
+            assert!(matches!(refused, Err(VerifyError::ThresholdNotMet { .. })), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The search for a target through delegations (TUF 1.0.34, 5.6.7; Uptane 2.1.0, 5.4.4.7 and
+//! 5.4.4.8; FV-18).
+//!
+//! It is a pure function of what has been loaded. When it comes to a role that has not, it says so
+//! and starts anew once that is there: at most [`Limits::DELEGATIONS`] times.
+
+use super::VerifyError;
+use super::delegations::Delegation;
+use super::metadata::{Metadata, TargetFile, Targets};
+use super::trusted::{Limits, TrustedSet};
+use motorcade_model::HardwareId;
+
+/// What a search has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Search<'a> {
+    /// The target, from the first role that lists it.
+    Found(&'a TargetFile),
+    /// No role that may speak for it lists it.
+    Missing,
+    /// This role has to be loaded first. **If it can't be, the search has failed**: going on to a
+    /// role of lower priority is what an attacker who withholds a file wants (TUF 1.0.34, 5.6.7.2;
+    /// AT-47).
+    Needs {
+        /// The role.
+        role: String,
+        /// Who delegates to it.
+        delegator: String,
+    },
+}
+
+impl TrustedSet {
+    /// Searches a target that is to run on hardware with each of `hardware_ids`; none for a search
+    /// that does not care.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::TooManyDelegations`], [`VerifyError::ThresholdNotMet`] if a role is reached a
+    /// second time by way of someone whose keys have not signed it.
+    pub fn search(
+        &self,
+        path: &str,
+        hardware_ids: &[HardwareId],
+    ) -> Result<Search<'_>, VerifyError> {
+        let Some(targets) = self.find_role("targets") else { return Ok(Search::Missing) };
+        let mut walk = Walk { set: self, path, hardware_ids, visited: 0 };
+        match walk.visit("targets", targets, &mut Vec::new())? {
+            Outcome::Found(target) => Ok(Search::Found(target)),
+            Outcome::Nothing | Outcome::Stop => Ok(Search::Missing),
+            Outcome::Needs { role, delegator } => Ok(Search::Needs { role, delegator }),
+        }
+    }
+}
+
+struct Walk<'a, 'p> {
+    set: &'a TrustedSet,
+    path: &'p str,
+    hardware_ids: &'p [HardwareId],
+    visited: usize,
+}
+
+enum Outcome<'a> {
+    Found(&'a TargetFile),
+    /// Not here; others may be asked.
+    Nothing,
+    /// Not here, and a terminating delegation says that nobody else is to be asked.
+    Stop,
+    Needs {
+        role: String,
+        delegator: String,
+    },
+}
+
+impl<'a> Walk<'a, '_> {
+    /// Visits a role and then what it delegates to, in order. `above` is the way from the top: a
+    /// role that is on it is not visited again, but one that was visited elsewhere is (AMB-11).
+    fn visit(
+        &mut self,
+        role: &str,
+        targets: &'a Metadata<Targets>,
+        above: &mut Vec<String>,
+    ) -> Result<Outcome<'a>, VerifyError> {
+        self.visited += 1;
+        if self.visited > Limits::DELEGATIONS + 1 {
+            let (path, limit) = (self.path.to_owned(), Limits::DELEGATIONS);
+            return Err(VerifyError::TooManyDelegations { path, limit });
+        }
+        if let Some(target) = targets.content.targets.get(self.path) {
+            return Ok(Outcome::Found(target));
+        }
+        let Some(delegations) = &targets.content.delegations else { return Ok(Outcome::Nothing) };
+        above.push(role.to_owned());
+        let mut outcome = Outcome::Nothing;
+        for delegation in delegations.applying(self.path, self.hardware_ids) {
+            outcome = self.follow(role, &delegation, above)?;
+            if !matches!(outcome, Outcome::Nothing) {
+                break;
+            }
+            if delegation.terminating {
+                outcome = Outcome::Stop;
+                break;
+            }
+        }
+        above.pop();
+        Ok(outcome)
+    }
+
+    /// Follows one delegation: to one role, or to several of which enough have to say the same
+    /// (FV-18m).
+    fn follow(
+        &mut self,
+        delegator: &str,
+        delegation: &Delegation,
+        above: &mut Vec<String>,
+    ) -> Result<Outcome<'a>, VerifyError> {
+        if let [only] = delegation.roles.as_slice() {
+            return self.enter(&only.name, delegator, above);
+        }
+        // Each must be there, whatever the others say: whoever withholds one must not get the rest
+        // through.
+        let mut found: Vec<&'a TargetFile> = Vec::new();
+        for role in &delegation.roles {
+            match self.enter(&role.name, delegator, above)? {
+                Outcome::Found(target) => found.push(target),
+                Outcome::Nothing | Outcome::Stop => {}
+                needs @ Outcome::Needs { .. } => return Ok(needs),
+            }
+        }
+        Ok(agreed(&found, delegation.agreement).map_or(Outcome::Nothing, Outcome::Found))
+    }
+
+    fn enter(
+        &mut self,
+        role: &str,
+        delegator: &str,
+        above: &mut Vec<String>,
+    ) -> Result<Outcome<'a>, VerifyError> {
+        if above.iter().any(|visited| visited == role) {
+            return Ok(Outcome::Nothing);
+        }
+        let Some(targets) = self.set.find_role(role) else {
+            return Ok(Outcome::Needs { role: role.to_owned(), delegator: delegator.to_owned() });
+        };
+        self.set.verify_delegated(role, delegator, targets)?;
+        self.visit(role, targets, above)
+    }
+}
+
+/// What most roles say, if they are enough; of two groups of one size the one with the earlier role
+/// (FV-18m). `custom` is part of it, for all of it is information that has to match (AMB-7).
+fn agreed<'a>(found: &[&'a TargetFile], enough: usize) -> Option<&'a TargetFile> {
+    let votes = |target: &TargetFile| found.iter().filter(|other| **other == target).count();
+    let mut best: Option<(&TargetFile, usize)> = None;
+    for target in found {
+        let votes = votes(target);
+        if best.is_none_or(|(_, most)| votes > most) {
+            best = Some((target, votes));
+        }
+    }
+    best.filter(|(_, votes)| *votes >= enough).map(|(target, _)| target)
+}

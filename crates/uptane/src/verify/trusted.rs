@@ -1,0 +1,454 @@
+//! The set of trusted metadata of one repository, and the order in which it grows (TUF 1.0.34, 5.2
+//! to 5.6).
+//!
+//! What was stored earlier is offered first: it is the reference for rollback checks even when it
+//! has expired. A stored file that no longer verifies under the current keys is passed over, which
+//! is what recovers from a fast-forward attack after keys were rotated (FV-7, TUF 1.0.34, 5.3.11),
+//! also if the rotation was cut off half-way.
+
+use std::collections::BTreeMap;
+
+use super::VerifyError;
+use super::delegations::Delegations;
+use super::director::check_targets;
+use super::garbled::{is_rewritten, no_metadata};
+use super::keys::KeyIds;
+use super::metadata::{
+    MetaFile, Metadata, Role, Root, Snapshot, TargetFile, Targets, TimestampRole,
+};
+use motorcade_model::{EcuSerial, HardwareId, Timestamp, VehicleId};
+
+/// Which rules a repository is held to.
+#[derive(Debug, Clone)]
+pub enum Repository {
+    /// Any TUF repository.
+    Tuf,
+    /// The Image repository of a vehicle.
+    Image,
+    /// The Director of a vehicle.
+    Director {
+        /// The vehicle.
+        vin: VehicleId,
+        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step
+        /// 8).
+        ecus: Option<BTreeMap<EcuSerial, HardwareId>>,
+    },
+}
+
+impl Repository {
+    fn key_ids(&self) -> KeyIds {
+        match self {
+            Self::Tuf => KeyIds::AsListed,
+            Self::Image | Self::Director { .. } => KeyIds::Recomputed,
+        }
+    }
+
+    /// FV-15. A file of another vehicle must not even get to be a reference for later checks
+    /// (AT-10), so this comes before anything of it is kept.
+    fn check_vehicle<T>(&self, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
+        match self {
+            Self::Director { vin, .. } if metadata.vin.as_deref() != Some(vin.as_str()) => {
+                Err(VerifyError::WrongVehicle { role: role.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many bytes and files are taken at most (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1): what a
+/// repository can make a vehicle fetch and hold, endless data and wide delegation graphs included
+/// (AT-16, AT-17).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits;
+
+impl Limits {
+    /// Bytes of a root file.
+    pub const ROOT: u64 = 512 * 1024; // 512 KiB
+    /// Bytes of a timestamp file.
+    pub const TIMESTAMP: u64 = 16 * 1024; // 16 KiB
+    /// Bytes of a snapshot file.
+    pub const SNAPSHOT: u64 = 4 * 1024 * 1024; // 4 MiB
+    /// Bytes of a targets file.
+    pub const TARGETS: u64 = 8 * 1024 * 1024; // 8 MiB
+    /// Root files in one update.
+    pub const ROOT_ROTATIONS: u64 = 1024;
+    /// Roles that a search visits.
+    pub const DELEGATIONS: usize = 32;
+}
+
+/// Whether a timestamp is another one than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It is newer, and is to be stored.
+    New,
+    /// It has the version that is trusted already. What is stored stays (TUF 1.0.34, 5.4.3.1;
+    /// AT-14).
+    Same,
+}
+
+/// The trusted metadata of one repository, at one point in time.
+#[derive(Debug, Clone)]
+pub struct TrustedSet {
+    pub(super) repository: Repository,
+    now: Timestamp,
+    pub(super) root: Metadata<Root>,
+    timestamp: Option<Metadata<TimestampRole>>,
+    snapshot: Option<Metadata<Snapshot>>,
+    snapshot_is_current: bool,
+    pub(super) targets: Option<Metadata<Targets>>,
+    delegated: BTreeMap<String, Metadata<Targets>>,
+}
+
+impl TrustedSet {
+    /// Starts from a trusted root, whose own expiry does not matter yet (TUF 1.0.34, 5.2; FV-1).
+    /// `now` is fixed for the whole update (TUF 1.0.34, 5.1; TIM-10).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] if it is no root or was not signed by its own keys.
+    pub fn new(root: &[u8], repository: Repository, now: Timestamp) -> Result<Self, VerifyError> {
+        let root = Metadata::<Root>::parse("root", root, repository.key_ids())?;
+        root.content.verify("root", &root)?;
+        let delegated = BTreeMap::new();
+        let (timestamp, snapshot, targets) = (None, None, None);
+        Ok(Self {
+            repository,
+            now,
+            root,
+            timestamp,
+            snapshot,
+            snapshot_is_current: false,
+            targets,
+            delegated,
+        })
+    }
+
+    /// Version of the trusted root.
+    pub fn root_version(&self) -> u64 {
+        self.root.version
+    }
+
+    /// Whether files have their version or hash in their name (TUF 1.0.34, 6.2.1).
+    pub fn has_consistent_snapshot(&self) -> bool {
+        self.root.content.consistent_snapshot
+    }
+
+    /// Takes the next root: signed by enough keys of the trusted one and of its own, and one
+    /// version on (TUF 1.0.34, 5.3.4 and 5.3.5; FV-3, FV-4). Its expiry does not matter until it is
+    /// the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]; the trusted root stays.
+    pub fn update_root(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        check_length("root", bytes, Limits::ROOT)?;
+        let next = Metadata::<Root>::parse("root", bytes, self.repository.key_ids())?;
+        self.root.content.verify("root", &next)?;
+        next.content.verify("root", &next)?;
+        let (trusted, found) = (self.root.version, next.version);
+        if found <= trusted {
+            return Err(VerifyError::Rollback { role: "root".into(), trusted, found });
+        }
+        if found != trusted + 1 {
+            return Err(VerifyError::RootSkipped { trusted, found });
+        }
+        self.root = next;
+        Ok(())
+    }
+
+    /// Checks that the last root has not expired (TUF 1.0.34, 5.3.10; FV-6).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Expired`].
+    pub fn finish_root(&self) -> Result<(), VerifyError> {
+        self.root.check_expiry("root", self.now)
+    }
+
+    /// Takes the timestamp that was stored earlier as the reference for rollback checks, expired or
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over
+    /// (FV-7).
+    pub fn load_stored_timestamp(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        self.timestamp = Some(self.read_timestamp(bytes)?);
+        Ok(())
+    }
+
+    pub(super) fn read_timestamp(
+        &self,
+        bytes: &[u8],
+    ) -> Result<Metadata<TimestampRole>, VerifyError> {
+        check_length("timestamp", bytes, Limits::TIMESTAMP)?;
+        let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
+        self.root.content.verify("timestamp", &timestamp)?;
+        self.repository.check_vehicle("timestamp", &timestamp)?;
+        Ok(timestamp)
+    }
+
+    pub(super) fn read<T: Role>(
+        &self,
+        role: &str,
+        bytes: &[u8],
+    ) -> Result<Metadata<T>, VerifyError> {
+        Metadata::parse(role, bytes, self.repository.key_ids())
+    }
+
+    /// Takes a timestamp (TUF 1.0.34, 5.4; FV-8). One of the same version changes nothing, but what
+    /// is trusted must not have expired meanwhile (AMB-3).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]; the trusted timestamp stays.
+    pub fn update_timestamp(&mut self, bytes: &[u8]) -> Result<Freshness, VerifyError> {
+        self.finish_root()?;
+        let next = self.read_timestamp(bytes)?;
+        if let Some(trusted) = &self.timestamp {
+            check_rollback("timestamp", trusted.version, next.version)?;
+            if next.version == trusted.version {
+                trusted.check_expiry("timestamp", self.now)?;
+                return Ok(Freshness::Same);
+            }
+            check_rollback(
+                "snapshot",
+                trusted.content.snapshot.version,
+                next.content.snapshot.version,
+            )?;
+        }
+        next.check_expiry("timestamp", self.now)?;
+        self.timestamp = Some(next);
+        Ok(Freshness::New)
+    }
+
+    /// The snapshot's version, and how many bytes of it are to be fetched at most.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::TooLarge`] if more is listed than such a file may have.
+    pub fn expected_snapshot(&self) -> Result<(u64, u64), VerifyError> {
+        let listed = self.listed_snapshot()?;
+        Ok((listed.version, limit("snapshot", listed, Limits::SNAPSHOT)?))
+    }
+
+    fn listed_snapshot(&self) -> Result<&MetaFile, VerifyError> {
+        let timestamp = self.timestamp.as_ref().ok_or_else(|| missing("timestamp"))?;
+        Ok(&timestamp.content.snapshot)
+    }
+
+    /// Takes the snapshot that was stored earlier as the reference for rollback checks, expired or
+    /// not. Returns whether it is the current one, so that none has to be fetched (FV-9, FV-17).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] if it does not verify under the current root: it is then to be passed over
+    /// (FV-7).
+    pub fn load_stored_snapshot(&mut self, bytes: &[u8]) -> Result<bool, VerifyError> {
+        let stored = self.read_snapshot(bytes)?;
+        let listed = self.listed_snapshot()?;
+        let is_current =
+            stored.version == listed.version && listed.matches(bytes) && stored.expires > self.now;
+        self.snapshot = Some(stored);
+        self.snapshot_is_current = is_current;
+        Ok(is_current)
+    }
+
+    pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
+        let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
+        self.root.content.verify("snapshot", &snapshot)?;
+        self.repository.check_vehicle("snapshot", &snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// Takes the snapshot that the timestamp lists (TUF 1.0.34, 5.5; FV-10).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]; the trusted snapshot stays.
+    pub fn update_snapshot(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let listed = self.listed_snapshot()?;
+        check_file("snapshot", bytes, listed, Limits::SNAPSHOT)?;
+        let next = self.read_snapshot(bytes)?;
+        check_version("snapshot", listed.version, next.version)?;
+        if let Some(trusted) = &self.snapshot {
+            check_rollback("snapshot", trusted.version, next.version)?;
+            for (file, before) in &trusted.content.meta {
+                let role = file.strip_suffix(".json").unwrap_or(file);
+                let now = next.content.meta.get(file);
+                let now =
+                    now.ok_or_else(|| VerifyError::DroppedFromSnapshot { role: role.to_owned() })?;
+                check_rollback(role, before.version, now.version)?;
+            }
+        }
+        next.check_expiry("snapshot", self.now)?;
+        self.snapshot = Some(next);
+        self.snapshot_is_current = true;
+        Ok(())
+    }
+
+    /// The version of a targets role, and how many bytes of it are to be fetched at most.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::MissingFromSnapshot`], [`VerifyError::TooLarge`].
+    pub fn expected_targets(&self, role: &str) -> Result<(u64, u64), VerifyError> {
+        let listed = self.listed_targets(role)?;
+        Ok((listed.version, limit(role, listed, Limits::TARGETS)?))
+    }
+
+    fn listed_targets(&self, role: &str) -> Result<&MetaFile, VerifyError> {
+        let snapshot = self
+            .snapshot
+            .as_ref()
+            .filter(|_| self.snapshot_is_current)
+            .ok_or_else(|| missing("snapshot"))?;
+        snapshot.content.meta.get(&format!("{role}.json")).ok_or_else(|| missing(role))
+    }
+
+    /// Takes the top-level targets, stored or fetched (TUF 1.0.34, 5.6; FV-11), and the Director's
+    /// only if they may be the Director's (FV-12 to FV-15).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]; nothing changes.
+    pub fn update_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let listed = self.listed_targets("targets")?;
+        check_file("targets", bytes, listed, Limits::TARGETS)?;
+        let targets = self.read::<Targets>("targets", bytes)?;
+        self.root.content.verify("targets", &targets)?;
+        self.repository.check_vehicle("targets", &targets)?;
+        check_version("targets", listed.version, targets.version)?;
+        targets.check_expiry("targets", self.now)?;
+        if let Repository::Director { ecus, .. } = &self.repository {
+            check_targets(&targets.content, ecus.as_ref())?;
+        }
+        self.targets = Some(targets);
+        Ok(())
+    }
+
+    /// Takes a role that `delegator` delegates to, stored or fetched (TUF 1.0.34, 5.6.7; FV-18).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]; nothing changes.
+    pub fn update_delegated(
+        &mut self,
+        role: &str,
+        delegator: &str,
+        bytes: &[u8],
+    ) -> Result<(), VerifyError> {
+        let listed = self.listed_targets(role)?;
+        check_file(role, bytes, listed, Limits::TARGETS)?;
+        let targets = self.read::<Targets>(role, bytes)?;
+        self.verify_delegated(role, delegator, &targets)?;
+        check_version(role, listed.version, targets.version)?;
+        targets.check_expiry(role, self.now)?;
+        self.delegated.insert(role.to_owned(), targets);
+        Ok(())
+    }
+
+    /// Checks a role's signatures with the keys of one that delegates to it. Two that delegate to
+    /// one role may do so with different keys, so each is asked.
+    pub(super) fn verify_delegated(
+        &self,
+        role: &str,
+        delegator: &str,
+        targets: &Metadata<Targets>,
+    ) -> Result<(), VerifyError> {
+        let delegations =
+            self.find_role(delegator).and_then(|targets| targets.content.delegations.as_ref());
+        let keys = delegations.and_then(|delegations: &Delegations| delegations.find_keys(role));
+        let (Some(delegations), Some(keys)) = (delegations, keys) else {
+            return Err(missing(role));
+        };
+        keys.verify(&delegations.keys, role, targets)
+    }
+
+    /// Targets metadata that has been taken.
+    pub(super) fn find_role(&self, role: &str) -> Option<&Metadata<Targets>> {
+        if role == "targets" { self.targets.as_ref() } else { self.delegated.get(role) }
+    }
+
+    /// Version of the top-level targets, if they have been taken.
+    pub fn targets_version(&self) -> Option<u64> {
+        self.targets.as_ref().map(|targets| targets.version)
+    }
+
+    /// What the top-level targets list, if they have been taken.
+    pub fn targets(&self) -> Option<&BTreeMap<String, TargetFile>> {
+        self.targets.as_ref().map(|targets| &targets.content.targets)
+    }
+}
+
+/// Partial verification (Uptane 2.1.0, 5.4.4.1): the Director's Targets alone, with the keys of its
+/// root; FV-11 but for the snapshot, FV-12, FV-13 and FV-15. Returns their version and what they
+/// list.
+///
+/// # Errors
+///
+/// [`VerifyError`].
+pub fn verify_partial(
+    set: &TrustedSet,
+    trusted_version: u64,
+    bytes: &[u8],
+) -> Result<(u64, BTreeMap<String, TargetFile>), VerifyError> {
+    check_length("targets", bytes, Limits::TARGETS)?;
+    let targets = set.read::<Targets>("targets", bytes)?;
+    set.root.content.verify("targets", &targets)?;
+    set.repository.check_vehicle("targets", &targets)?;
+    check_rollback("targets", trusted_version, targets.version)?;
+    targets.check_expiry("targets", set.now)?;
+    check_targets(&targets.content, None)?;
+    Ok((targets.version, targets.content.targets))
+}
+
+fn check_length(role: &str, bytes: &[u8], limit: u64) -> Result<(), VerifyError> {
+    if bytes.len() as u64 > limit {
+        return Err(VerifyError::TooLarge { role: role.to_owned(), limit });
+    }
+    Ok(())
+}
+
+fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
+    match listed.length {
+        Some(length) if length > limit => {
+            Err(VerifyError::TooLarge { role: role.to_owned(), limit })
+        }
+        length => Ok(length.unwrap_or(limit)),
+    }
+}
+
+/// Checks the bytes before anything reads them (TUF 1.0.34, 5.5.2 and 5.6.2).
+fn check_file(role: &str, bytes: &[u8], listed: &MetaFile, most: u64) -> Result<(), VerifyError> {
+    let limit = limit(role, listed, most)?;
+    if listed.matches(bytes) {
+        return check_length(role, bytes, limit);
+    }
+    let rewritten = || is_rewritten(bytes, |bytes| listed.matches(bytes)).then_some(REWRITTEN);
+    if let Some(fault) = no_metadata(bytes).or_else(|| rewritten().map(str::to_owned)) {
+        return Err(VerifyError::Garbled { role: role.to_owned(), fault });
+    }
+    check_length(role, bytes, limit)?;
+    Err(VerifyError::HashMismatch { role: role.to_owned() })
+}
+
+fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
+    if found != expected {
+        return Err(VerifyError::VersionMismatch { role: role.to_owned(), expected, found });
+    }
+    Ok(())
+}
+
+fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyError> {
+    if found < trusted {
+        return Err(VerifyError::Rollback { role: role.to_owned(), trusted, found });
+    }
+    Ok(())
+}
+
+const REWRITTEN: &str = "its line ends or its white space were changed on its way";
+
+pub(super) fn missing(role: &str) -> VerifyError {
+    VerifyError::MissingFromSnapshot { role: role.to_owned() }
+}

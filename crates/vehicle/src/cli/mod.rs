@@ -1,0 +1,101 @@
+//! The command line of `motorcade-vehicle`. Data goes to stdout, everything else to stderr.
+
+mod provision;
+mod tuf;
+mod update;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps the software of a vehicle's ECUs up to date: the vehicle's side of Uptane, for a Motorcade
+/// server.
+///
+/// It reports to the Director what each ECU runs, verifies the metadata of both repositories,
+/// downloads sealed images, opens them with the ECUs' keys and installs them: into files or
+/// devices, or by a program. It is a reference Primary with simulated Secondaries, and with `tuf` a
+/// plain TUF client for any repository.
+///
+/// Begin with `provision`, then `update` once, or `run` as a service.
+#[derive(Debug, Parser)]
+#[command(name = "motorcade-vehicle", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in the life of a process")]
+enum Command {
+    /// Makes a vehicle's state directory: keys, settings, trusted roots; and enrols the vehicle
+    Provision(provision::Args),
+    /// Runs one update: report, verify, download, install, report
+    Update(update::UpdateArgs),
+    /// Updates again and again
+    Run(update::RunArgs),
+    /// Keeps the metadata of any TUF repository up to date, and downloads from it
+    Tuf(tuf::Args),
+}
+
+/// Where the state directory is.
+#[derive(Debug, clap::Args)]
+struct StateArgs {
+    /// State directory of the vehicle
+    #[arg(
+        long,
+        env = "MOTORCADE_VEHICLE_DIR",
+        value_name = "DIR",
+        default_value = "motorcade-vehicle"
+    )]
+    dir: PathBuf,
+}
+
+/// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments
+/// that can't be understood.
+pub fn run(cli: Cli) -> ExitCode {
+    motorcade_host::files::restrict_new_files();
+    let outcome = match cli.command {
+        Command::Provision(args) => provision::run(args),
+        Command::Update(args) => update::update(args),
+        Command::Run(args) => update::run(args),
+        Command::Tuf(args) => tuf::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, each once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn print_line(line: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,50 @@
+//! The vehicle's side: a reference Primary with its Secondaries (Uptane 2.1.0, 5.4), and the same
+//! verifier as a plain TUF client.
+//!
+//! It shares no code with the server but [`motorcade_model`], [`motorcade_envelope`] and the formats and
+//! the verifier of [`motorcade_uptane`]. Everything is synchronous; the one runtime is inside
+//! `http.rs`. Files are replaced whole or not at all, and what was trusted before a failure is
+//! trusted after it (FV-23).
+
+mod ballast;
+mod bundle;
+pub mod cli;
+mod command;
+mod config;
+mod cycle;
+#[cfg(test)]
+mod cycle_tests;
+#[cfg(test)]
+mod disk_tests;
+mod download;
+#[cfg(test)]
+mod download_tests;
+mod ecu;
+mod error;
+mod files;
+mod http;
+mod http_error;
+mod install;
+mod mended;
+mod names;
+mod pipeline;
+mod progress;
+mod provision;
+mod redirect;
+#[cfg(test)]
+mod redirect_tests;
+mod report;
+mod room;
+mod roots;
+mod secondary;
+#[cfg(test)]
+mod server_tests;
+mod setup;
+mod source;
+mod state;
+mod stop;
+mod store;
+mod tries;
+mod updater;
+
+pub use error::Error;

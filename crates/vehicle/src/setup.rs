@@ -1,0 +1,240 @@
+//! A vehicle as it is put together from its state directory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Error;
+use super::ballast;
+use super::command::Patience;
+use super::config::{Config, EcuConfig, TlsConfig};
+use super::ecu::{self, KeyFiles};
+use super::files::{copy_of, make_folder, sweep};
+use super::http::{Http, Tls, Token};
+use super::mended::Mended;
+use super::provision::{Use, mark_enrolled};
+use super::state::{Memory, State};
+use super::store::Store;
+use motorcade_host::files;
+use motorcade_model::{Clock, EcuSerial, SystemClock, Timestamp};
+use motorcade_uptane::verify::{Fault, Finding};
+
+/// The state directory, by the names of what is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf, Mended);
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_owned(), Mended::default())
+    }
+
+    /// What was damaged in it and could be mended.
+    pub(super) fn mended(&self) -> &Mended {
+        &self.1
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.0.join("vehicle.toml")
+    }
+
+    /// There once a Director, or whoever registers vehicles, knows of it.
+    pub(super) fn enrolled(&self) -> PathBuf {
+        self.0.join("enrolled")
+    }
+
+    pub(super) fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    pub(super) fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    pub(super) fn downloads(&self) -> PathBuf {
+        self.0.join("downloads")
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    /// Trusted metadata of the Primary. It keeps what its Secondaries need.
+    pub(super) fn director_store(&self) -> Store {
+        Store::keeping_roots(&self.0.join("trust/director")).noting(&self.1)
+    }
+
+    pub(super) fn image_store(&self) -> Store {
+        Store::keeping_roots(&self.0.join("trust/image")).noting(&self.1)
+    }
+
+    /// Trusted metadata of a Secondary, which is its own.
+    pub(super) fn secondary_stores(&self, serial: &EcuSerial) -> (Store, Store) {
+        let trust = self.0.join("ecus").join(serial.as_str()).join("trust");
+        (
+            Store::new(&trust.join("director")).noting(&self.1),
+            Store::new(&trust.join("image")).noting(&self.1),
+        )
+    }
+
+    /// Two processes on one directory would use report counters twice.
+    fn lock(&self) -> Result<File, Error> {
+        let foreign = |error: std::io::Error| Error::Setting {
+            path: self.0.clone(),
+            fault: error.to_string(),
+        };
+        files::refuse_root_in_foreign(&self.0).map_err(foreign)?;
+        let path = self.0.join("lock");
+        let file = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(Error::file("write", &path))?;
+        let busy = |_| Error::Setting {
+            path,
+            fault: "another motorcade-vehicle runs on this directory".into(),
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(busy)?;
+        Ok(file)
+    }
+
+    /// Removes what a power cut left half-written.
+    fn sweep(&self, config: &Config) {
+        sweep(&self.0);
+        for below in [
+            "trust/director",
+            "trust/image",
+            "trust/director/roots",
+            "trust/image/roots",
+            "downloads",
+            "keys",
+        ] {
+            sweep(&self.0.join(below));
+        }
+        for ecu in &config.ecus {
+            sweep(&self.0.join("ecus").join(ecu.serial.as_str()));
+        }
+    }
+}
+
+/// A vehicle that is ready to update.
+pub(super) struct Vehicle {
+    pub(super) folder: Folder,
+    pub(super) config: Config,
+    pub(super) state: State,
+    pub(super) http: Http,
+    token: Option<Token>,
+    /// Held for as long as this lives.
+    _lock: File,
+}
+
+impl Vehicle {
+    /// Reads a state directory.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let folder = Folder::new(path);
+        let config = Config::load(&folder.config())?;
+        let lock = folder.lock()?;
+        folder.sweep(&config);
+        make_folder(&folder.downloads())?;
+        ballast::keep(&folder.state());
+        if !folder.enrolled().exists() && Use::of(&folder) == Use::Already {
+            let _ = mark_enrolled(&folder); // the other signs are there
+        }
+        let state = remember(&folder, &config)?;
+        let http = client(&folder, &config.tls, &config)?;
+        let token = match folder.token().exists() {
+            true => Some(ecu::read_token(&folder.token())?),
+            false => None,
+        };
+        Ok(Self { folder, config, state, http, token, _lock: lock })
+    }
+
+    /// The token that goes with a request to a URL: the Director's server knows it, and nobody else
+    /// is to.
+    pub(super) fn token_for(&self, url: &str) -> Option<&Token> {
+        let origin = |url: &str| url::Url::parse(url).ok().map(|url| url.origin());
+        let is_ours =
+            origin(url).is_some_and(|origin_of| Some(origin_of) == origin(&self.config.director()));
+        self.token.as_ref().filter(|_| is_ours)
+    }
+
+    /// The keys of an ECU.
+    pub(super) fn keys_of(&self, ecu: &EcuConfig) -> KeyFiles {
+        KeyFiles::new(self.folder.path(), ecu)
+    }
+
+    /// What ends the program that installs an image.
+    pub(super) fn install_patience(&self) -> Patience {
+        Patience { longest: self.config.install_timeout(), stop: self.http.stop().clone() }
+    }
+
+    /// The time as the source tells it, in whole seconds as metadata has it.
+    pub(super) fn now(&self) -> Result<Timestamp, Error> {
+        let Some(file) = &self.config.time_file else { return Ok(whole(SystemClock.now())) };
+        read_time(self.folder.path().join(file))
+    }
+}
+
+fn read_time(path: PathBuf) -> Result<Timestamp, Error> {
+    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    text.trim().parse().map(whole).map_err(|_| Error::TimeSource { path })
+}
+
+/// What the vehicle remembers. It reports what it has lost: a vehicle that is silent helps nobody.
+fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
+    let path = folder.state();
+    let (mut state, mut memory) = State::load(&path)?;
+    // Metadata that was verified once, and nothing remembered of it: the file is gone.
+    if memory == Memory::Whole
+        && !path.exists()
+        && folder.director_store().find("timestamp").is_some()
+    {
+        memory = Memory::Lost;
+    }
+    if memory == Memory::Lost {
+        state.count_from(
+            latest_second(folder, config),
+            config.ecus.iter().map(|ecu| ecu.serial.clone()),
+        );
+    }
+    if memory != Memory::Whole {
+        folder.mended().note(&path);
+        state.ecu(&config.primary().serial).note(Finding::Fault(Fault::Storage));
+        state.save()?;
+    }
+    Ok(state)
+}
+
+/// The latest of all times that are to be had, in seconds since 1970. A clock alone may be behind
+/// the one of an earlier loss, and a counter that goes back is refused for ever.
+fn latest_second(folder: &Folder, config: &Config) -> u64 {
+    let told = config.time_file.as_ref().and_then(|file| read_time(folder.path().join(file)).ok());
+    let clocks = [Some(SystemClock.now()), told].into_iter().flatten();
+    let clocks = clocks.filter_map(|time| u64::try_from(time.as_second()).ok());
+    let trusted =
+        std::fs::read_dir(folder.path().join("trust/director")).into_iter().flatten().flatten();
+    let trusted = trusted
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "json"));
+    let files = trusted.chain([folder.state(), copy_of(&folder.state())]);
+    let written = files
+        .filter_map(|path| path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+    clocks.chain(written.map(|since| since.as_secs())).max().unwrap_or_default()
+}
+
+/// The HTTP client that the settings ask for.
+pub(super) fn client(folder: &Folder, tls: &TlsConfig, config: &Config) -> Result<Http, Error> {
+    let below = |path: &Option<PathBuf>| path.as_ref().map(|path| folder.path().join(path));
+    let (ca_file, client_cert, client_key) =
+        (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
+    let (ca_file, client_cert, client_key) =
+        (ca_file.as_deref(), client_cert.as_deref(), client_key.as_deref());
+    let tls = Tls { proxy: config.proxy.as_deref(), ca_file, client_cert, client_key };
+    Http::new(tls, config.patience())
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
