@@ -39,7 +39,7 @@ impl App {
         }
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
-        self.metrics.show_manifest_outcomes(&super::direct::Refusal::CODES);
+        self.metrics.show_manifest_outcomes(&super::director::Refusal::CODES);
         self.director_roots.look_after(self.publisher.signing_time()).await;
         super::fleet::Suspicion::all().for_each(|kind| self.metrics.show_attack(kind.as_str()));
         self.maintain_fleet().await?;

@@ -6,7 +6,7 @@
 
 pub mod access;
 pub mod deliver;
-pub mod direct;
+pub mod director;
 pub mod error;
 pub mod export;
 pub mod fleet;
@@ -43,7 +43,7 @@ use crate::model::{Clock, ImagePath, ImageRecord};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use deliver::{CompressedFiles, SharedFiles};
-use direct::{DirectorRoots, ListedImages};
+use director::{DirectorRoots, ListedImages};
 use fleet::{Fleet, QuarantinePolicy};
 use ingest::UploadSlots;
 use precondition::Precondition;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::direct::DirectorRoots;
+use super::director::DirectorRoots;
 use super::footing::{self, Room, StateLock};
 use super::publish::{Publisher, PublisherTask};
 use super::{App, Error, Limits, Parts, trust};

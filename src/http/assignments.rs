@@ -10,7 +10,7 @@ use super::error::Problem;
 use super::paging::{check_limit, default_limit};
 use super::vehicles::vehicle_id;
 use crate::app::App;
-use crate::app::direct::AssignmentRequest;
+use crate::app::director::AssignmentRequest;
 use crate::model::{AssignmentOutcome, AssignmentRecord};
 
 /// Images for some of a vehicle's ECUs.

@@ -9,7 +9,7 @@ use super::auth::bearer_token;
 use super::identity::{FromVehicle, claims_of};
 use super::request_id::RequestId;
 use crate::app::access::Principal;
-use crate::app::direct::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
+use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
 use crate::model::AccessRole;

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Suspicion;
+use super::inventory::check_reason;
 use super::register::invalid;
-use super::view::check_reason;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, Quarantined, StatusChange};

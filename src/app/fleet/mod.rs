@@ -12,11 +12,11 @@ mod bounded;
 mod bulk;
 mod clear;
 mod identity;
+pub(super) mod inventory;
 mod quarantine;
 mod register;
 mod renew;
 mod replace;
-pub(super) mod view;
 mod writer;
 
 use std::collections::HashMap;
@@ -29,11 +29,11 @@ use tokio::runtime::Handle;
 pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
 pub use clear::{ClearReport, ClearSelection, MAX_CLEARED};
 pub use identity::IdentityClaims;
+pub use inventory::FleetCounts;
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
 pub use register::{EcuInput, KeyInput, VehicleInput};
 pub use replace::Enrolment;
 pub(super) use replace::not_registered;
-pub use view::FleetCounts;
 use writer::Writer;
 
 use super::Error;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Vehicle;
+use super::inventory::{TRIES, check_reason};
 use super::register::invalid;
 use super::replace::{LONGEST_APPROVAL, not_registered};
-use super::view::{TRIES, check_reason};
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, ReEnrolment, Renewal, StatusChange};

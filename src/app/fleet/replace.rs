@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Vehicle;
+use super::inventory::HOUR;
 use super::register::{EcuInput, KeyInput, VehicleInput, check_together, invalid};
 use super::renew::EnrolledBy;
-use super::view::HOUR;
 use crate::app::access::Principal;
 use crate::app::{App, Error};
 use crate::catalog::{self, MoreChanges, StatusChange};

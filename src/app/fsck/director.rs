@@ -1,7 +1,7 @@
 //! The Director: its root chain, and the metadata that is kept for each vehicle.
 
 use super::Check;
-use crate::app::{Error, direct, trust};
+use crate::app::{Error, director, trust};
 use crate::catalog::VehicleFilter;
 use crate::uptane::verify::TrustedSet;
 
@@ -14,7 +14,7 @@ impl Check<'_> {
             let page = self.catalog.list_vehicles(&after, PAGE, VehicleFilter::default()).await?;
             for vehicle in &page.vehicles {
                 let Some(bundle) = &vehicle.status.bundle else { continue };
-                if let Err(fault) = direct::verify_bundle(&root, vehicle, bundle) {
+                if let Err(fault) = director::verify_bundle(&root, vehicle, bundle) {
                     let vin = &vehicle.vin;
                     self.problem(format!(
                         "vehicle {vin}: its metadata in the catalog would be refused: {fault}; it is signed again when it asks"

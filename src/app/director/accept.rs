@@ -2,7 +2,7 @@
 
 use crate::app::access::Principal;
 use crate::app::fleet::Suspicion;
-use crate::app::fleet::view::check_reason;
+use crate::app::fleet::inventory::check_reason;
 use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange};
 use crate::model::{EcuSerial, EventKind, Sha256Digest, VehicleId};

@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::root::NewestRoot;
+use super::roots::NewestRoot;
 use crate::app::fleet::Vehicle;
 use crate::app::{App, Error};
 use crate::model::{Bundle, Sha256Digest, VehicleRecord};

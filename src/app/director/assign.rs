@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::installed::Known;
 use crate::app::access::Principal;
-use crate::app::fleet::view::TRIES;
+use crate::app::fleet::inventory::TRIES;
 use crate::app::fleet::{Vehicle, not_registered};
 use crate::app::{App, Error, Problem};
 use crate::catalog::{MoreChanges, StatusChange};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Refusal;
-use crate::app::fleet::view::{HOUR, TRIES};
+use crate::app::fleet::inventory::{HOUR, TRIES};
 use crate::app::fleet::{Suspicion, Vehicle};
 use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange};

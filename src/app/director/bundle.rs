@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::app::fleet::view::TRIES;
+use crate::app::fleet::inventory::TRIES;
 use crate::app::fleet::{Vehicle, not_registered};
 use crate::app::{App, Error};
 use crate::catalog::{MoreChanges, StatusChange};

@@ -7,7 +7,7 @@
 //! - `bundle` signs a vehicle's metadata when it asks, and keeps it until something changes;
 //! - `listed` asks the Image repository, as a client would, before anything of it is signed for a
 //!   vehicle;
-//! - `root` keeps the Director's root;
+//! - `roots` keeps the Director's root;
 //! - `verified` looks at what was signed as the vehicle will.
 
 mod accept;
@@ -17,7 +17,7 @@ mod installed;
 mod listed;
 mod manifest;
 mod refusal;
-mod root;
+mod roots;
 mod verified;
 
 pub use assign::{AssignmentRequest, EcuAssignment};
@@ -27,5 +27,5 @@ pub use refusal::Refusal;
 
 /// Most bytes of a manifest.
 pub const MAX_MANIFEST_SIZE: usize = crate::uptane::manifest::MAX_MANIFEST_SIZE;
-pub(super) use root::DirectorRoots;
+pub(super) use roots::DirectorRoots;
 pub(super) use verified::verify_bundle;

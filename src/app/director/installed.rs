@@ -5,7 +5,7 @@
 //! vehicle is put into quarantine if the policy says so; to refuse it would leave the Director with
 //! what is no longer true, and keep whoever reported it from being mended.
 
-use crate::app::fleet::view::HOUR;
+use crate::app::fleet::inventory::HOUR;
 use crate::app::fleet::{Suspicion, Vehicle};
 use crate::app::{App, Error};
 use crate::catalog::MoreChanges;
