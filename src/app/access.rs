@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{App, Error};
 use crate::catalog::{Catalog, TokenRecord};
-use crate::model::{AccessRole, ImagePath, Sha256Digest, Timestamp};
+use crate::model::{AccessRole, Actor, ImagePath, Sha256Digest, Timestamp};
 
 /// Whoever sent a request, as its token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub struct Principal {
     pub path_prefix: Option<String>,
     /// Id of the request, for the record of what was done.
     pub request_id: Option<String>,
+}
+
+impl From<&Principal> for Actor {
+    fn from(by: &Principal) -> Self {
+        Self { id: by.id.clone(), request_id: by.request_id.clone() }
+    }
 }
 
 impl Principal {
@@ -116,7 +122,7 @@ impl App {
         // The digest is looked up, not compared, so timing tells nothing about a token.
         let record = self.catalog.find_token(&digest(token)).await?;
         let record = record.ok_or_else(|| unauthenticated("this token is not known here"))?;
-        self.check_validity(&record)?;
+        check_validity(&record, self.clock.now())?;
         if !allowed.contains(&record.role) {
             let names: Vec<_> = allowed.iter().map(|role| role.as_str()).collect();
             let detail = format!(
@@ -133,30 +139,31 @@ impl App {
             request_id: None,
         })
     }
+}
 
-    /// Checks again a token that was valid when a long request began.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unauthenticated`] if it has been revoked or has expired.
-    pub(in crate::app) async fn check_token_still_valid(&self, id: &str) -> Result<(), Error> {
-        // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses
-        // the library itself.
-        self.catalog
-            .find_token_by_id(id)
-            .await?
-            .map_or(Ok(()), |record| self.check_validity(&record))
-    }
+/// Checks again a token that was valid when a long request began.
+///
+/// # Errors
+///
+/// [`Error::Unauthenticated`] if it has been revoked or has expired.
+pub(super) async fn check_token_still_valid(
+    catalog: &Catalog,
+    id: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    // Tokens are never deleted: an id that isn't there is not a token's, but of whoever uses the
+    // library itself.
+    catalog.find_token_by_id(id).await?.map_or(Ok(()), |record| check_validity(&record, now))
+}
 
-    fn check_validity(&self, record: &TokenRecord) -> Result<(), Error> {
-        if record.revoked_at.is_some() {
-            return Err(Error::Unauthenticated { detail: "this token was revoked".into() });
-        }
-        if record.expires_at.is_some_and(|expires_at| expires_at <= self.clock.now()) {
-            return Err(Error::Unauthenticated { detail: "this token has expired".into() });
-        }
-        Ok(())
+fn check_validity(record: &TokenRecord, now: Timestamp) -> Result<(), Error> {
+    if record.revoked_at.is_some() {
+        return Err(Error::Unauthenticated { detail: "this token was revoked".into() });
     }
+    if record.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(Error::Unauthenticated { detail: "this token has expired".into() });
+    }
+    Ok(())
 }
 
 /// Makes a token of 256 random bits. The prefix lets secret scanners find one that was committed by

@@ -40,7 +40,7 @@ impl App {
         self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::director::Refusal::CODES);
-        self.director_roots.look_after(self.publisher.signing_time()).await;
+        self.director.roots.look_after(self.publisher.signing_time()).await;
         super::fleet::Suspicion::all().for_each(|kind| self.metrics.show_attack(kind.as_str()));
         self.maintain_fleet().await?;
         self.publisher.recover().await
@@ -69,8 +69,8 @@ impl App {
                         Ok(files) => tracing::info!(files, "removed superseded metadata"),
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
                     }
-                    if self.director_roots.is_failing() {
-                        self.director_roots.look_after(self.publisher.signing_time()).await;
+                    if self.director.roots.is_failing() {
+                        self.director.roots.look_after(self.publisher.signing_time()).await;
                     }
                     continue;
                 }
@@ -78,7 +78,7 @@ impl App {
             }
             self.publisher.warn_of_expiry().await;
             self.watch_bins().await;
-            self.director_roots.look_after(self.publisher.signing_time()).await;
+            self.director.roots.look_after(self.publisher.signing_time()).await;
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
             }
@@ -91,7 +91,7 @@ impl App {
     }
 
     async fn maintain_fleet(&self) -> Result<(), Error> {
-        let counts = self.count_fleet(self.limits.silent_after).await?;
+        let counts = self.fleet.count_fleet(self.limits.silent_after).await?;
         self.metrics.set_vehicles([
             ("registered", counts.registered),
             ("quarantined", counts.quarantined),

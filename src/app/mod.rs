@@ -43,8 +43,8 @@ use crate::model::{Clock, ImagePath, ImageRecord};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use deliver::{CompressedFiles, SharedFiles};
-use director::{DirectorRoots, ListedImages};
-use fleet::{Fleet, QuarantinePolicy};
+use director::{Director, DirectorRoots, ListedImages};
+use fleet::{Fleet, QuarantinePolicy, Vehicles};
 use ingest::UploadSlots;
 use precondition::Precondition;
 use publish::Publisher;
@@ -54,12 +54,10 @@ use watch::{Pulse, Watch};
 pub struct App {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    escrow: EscrowKey,
+    escrow: Arc<EscrowKey>,
     publisher: Publisher,
-    fleet: Fleet,
-    director: DirectorRepository,
-    director_roots: DirectorRoots,
-    listed: ListedImages,
+    fleet: Arc<Fleet>,
+    director: Arc<Director>,
     compressed: CompressedFiles,
     shared: SharedFiles,
     clock: Arc<dyn Clock>,
@@ -142,10 +140,27 @@ impl App {
         let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } =
             parts;
         let watch = Watch::default();
-        let fleet = Fleet::new(catalog.clone(), limits.vehicles_in_memory, &watch, &runtime);
-        let listed = ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone());
-        let director_roots =
-            DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics));
+        let escrow = Arc::new(escrow);
+        let kept = limits.vehicles_in_memory;
+        let vehicles = Arc::new(Vehicles::new(catalog.clone(), kept, &watch, &runtime));
+        let fleet = Fleet::new(
+            catalog.clone(),
+            Arc::clone(&vehicles),
+            publisher.clone(),
+            Arc::clone(&clock),
+        );
+        let director = Director {
+            catalog: catalog.clone(),
+            vehicles,
+            roots: DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics)),
+            repository: director,
+            listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone()),
+            escrow: Arc::clone(&escrow),
+            publisher: publisher.clone(),
+            quarantine_on: limits.quarantine_on.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        };
         let upload_slots = UploadSlots::new(limits.max_uploads);
         let tasks = TaskTracker::new();
         let published_images = AtomicI64::new(0);
@@ -154,10 +169,8 @@ impl App {
             blobs,
             escrow,
             publisher,
-            fleet,
-            director,
-            director_roots,
-            listed,
+            fleet: Arc::new(fleet),
+            director: Arc::new(director),
             compressed: CompressedFiles::new(MAX_COMPRESSED),
             shared: SharedFiles::default(),
             clock,
@@ -171,6 +184,16 @@ impl App {
             watch,
             maintenance: Pulse::default(),
         }
+    }
+
+    /// The inventory of vehicles.
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// What vehicles report and get.
+    pub fn director(&self) -> &Arc<Director> {
+        &self.director
     }
 
     /// What bounds the work.
@@ -225,7 +248,7 @@ impl App {
             });
         }
         self.catalog.ping().await?;
-        if self.director_roots.is_failing() {
+        if self.director.roots.is_failing() {
             let detail = "the Director's root is due and can't be signed: the log says why".into();
             return Err(Error::Unavailable { code: "not_published", detail });
         }

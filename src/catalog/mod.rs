@@ -33,7 +33,7 @@ pub use listed::{FolderBound, ListingBound};
 pub use published::{Moments, PublishedTimestamp};
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
-pub use status::{MoreChanges, StatusChange, StatusWriter};
+pub use status::StatusWriter;
 pub use tokens::TokenRecord;
 pub use vehicles::{Quarantined, Registration, VehicleFilter, VehiclePage};
 

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 
 use sqlx::{Any, Row, Transaction};
 
-use super::{
-    Catalog, Error, MoreChanges, StatusChange, fleet_log, json, status, text, time, vehicles,
-};
+use super::{Catalog, Error, fleet_log, json, status, text, time, vehicles};
 use crate::model::{
-    AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, EcuStatus, NewEvent, NewVehicle, Timestamp,
-    VehicleId,
+    AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
+    VehicleChange, VehicleId,
 };
 
 /// A permission to enrol anew.
@@ -167,7 +165,7 @@ impl Catalog {
 
     /// Enrols a vehicle anew, if that was approved and the approval has neither expired nor been
     /// used: its ECUs and its token are those of `new`, and its status is what `change` says. A
-    /// vehicle that is not there yet gets a number; `change` is then of revision 0.
+    /// vehicle that is not there yet gets a number, and `change` is then its first.
     ///
     /// `lost` makes the event of a vehicle that loses an ECU by that.
     ///
@@ -178,13 +176,12 @@ impl Catalog {
     pub async fn re_enrol(
         &self,
         new: &NewVehicle,
-        change: Option<&StatusChange>,
-        more: &MoreChanges,
+        change: VehicleChange,
         by: &str,
         lost: impl Fn(&VehicleId, &EcuSerial) -> NewEvent,
     ) -> Result<Renewal, Error> {
         const OP: &str = "enrol a vehicle anew";
-        let now = more.at;
+        let now = change.at();
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let approval = sqlx::query(
             "UPDATE re_enrolments SET used_at = $1 WHERE vin = $2 AND used_at IS NULL AND expires_at > $3 \
@@ -199,27 +196,26 @@ impl Catalog {
         if is_token_taken(&mut transaction, new).await? {
             return Ok(Renewal::TokenTaken);
         }
-        let change = match change {
-            Some(change) => change.clone(),
-            None => {
-                let inserted =
-                    vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now)
-                        .await?;
-                let vehicle_id = *inserted.get(&new.vin).ok_or(Error::Overtaken)?;
-                StatusChange::new(vehicle_id)
-            }
+        let change = if change.is_first() {
+            let inserted =
+                vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now)
+                    .await?;
+            change.numbered(*inserted.get(&new.vin).ok_or(Error::Overtaken)?)
+        } else {
+            change
         };
-        if !status::apply_one(&mut transaction, &change, more).await? {
+        if !status::apply_news(&mut transaction, &change).await? {
             return Err(Error::Overtaken);
         }
+        let vehicle_id = change.vehicle_id();
         for ecu in &new.ecus {
-            if take_ecu(&mut transaction, change.vehicle_id, ecu, &may_take, now, &lost).await?
+            if take_ecu(&mut transaction, vehicle_id, ecu, &may_take, now, &lost).await?
                 == Taken::No
             {
                 return Ok(Renewal::EcuTaken(ecu.serial.clone()));
             }
         }
-        replace_inventory(&mut transaction, change.vehicle_id, new, now).await?;
+        replace_inventory(&mut transaction, vehicle_id, new, now).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(Renewal::Done)
     }
@@ -289,20 +285,11 @@ async fn lose_ecu(
     if record.ecu(serial).is_some_and(|ecu| ecu.role == EcuRole::Primary) {
         return Ok(Taken::No);
     }
-    let mut change = StatusChange::of(vehicle_id, &record.status);
-    let gone: EcuStatus = change.ecus.remove(serial).unwrap_or_default();
-    change.counters.remove(serial);
-    let more = MoreChanges {
-        bundle: None,
-        ended: gone
-            .assigned
-            .into_iter()
-            .map(|assigned| (assigned.id, AssignmentOutcome::Cancelled))
-            .collect(),
-        events: vec![lost(&record.vin, serial)],
-        ..MoreChanges::keeping(&record.status, now)
-    };
-    if !status::apply_one(transaction, &change, &more).await? {
+    let mut change = VehicleChange::of(&record, now);
+    change.remove_ecu(serial);
+    change.forget_counter(serial);
+    change.record(lost(&record.vin, serial));
+    if !status::apply_news(transaction, &change).await? {
         return Err(Error::Overtaken);
     }
     let rest: Vec<&EcuRecord> = record.ecus.iter().filter(|ecu| ecu.serial != *serial).collect();

@@ -3,82 +3,14 @@
 //! A poll that finds nothing new changes counters alone, in a small row of its own; whatever else
 //! there is comes seldom.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
 use super::{Catalog, Error, column};
-use crate::model::{
-    AssignmentOutcome, AssignmentRecord, Bundle, EcuSerial, EcuStatus, NewEvent, Quarantine,
-    Timestamp, VehicleStatus,
-};
-/// A change of one vehicle's status, with everything that has to be recorded with it or not at all.
-#[derive(Debug, Clone)]
-pub struct StatusChange {
-    /// Number of the vehicle.
-    pub vehicle_id: i64,
-    /// The revision on which it was decided.
-    pub revision: i64,
-    /// The new counters of all ECUs.
-    pub counters: BTreeMap<EcuSerial, u64>,
-    /// What else there is of them. Written only with `more`; **must** be what it was without.
-    pub ecus: BTreeMap<EcuSerial, EcuStatus>,
-    /// When a manifest was accepted last.
-    pub seen_at: Option<Timestamp>,
-    /// The rest, of which a poll that finds nothing new has nothing.
-    pub more: Option<Box<MoreChanges>>,
-}
-
-/// What is seldom changed.
-#[derive(Debug, Clone, Default)]
-pub struct MoreChanges {
-    /// The quarantine from now on.
-    pub quarantine: Option<Quarantine>,
-    /// The bundle from now on.
-    pub bundle: Option<Arc<Bundle>>,
-    /// New assignments.
-    pub assigned: Vec<AssignmentRecord>,
-    /// Assignments that have ended, by id.
-    pub ended: Vec<(String, AssignmentOutcome)>,
-    /// What happened.
-    pub events: Vec<NewEvent>,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl MoreChanges {
-    /// What leaves quarantine and bundle as they are.
-    pub fn keeping(status: &VehicleStatus, at: Timestamp) -> Self {
-        Self {
-            quarantine: status.quarantine.clone(),
-            bundle: status.bundle.clone(),
-            at,
-            ..Self::default()
-        }
-    }
-}
-
-impl StatusChange {
-    /// The first change of a vehicle that is new.
-    pub(super) fn new(vehicle_id: i64) -> Self {
-        let (counters, ecus) = (BTreeMap::new(), BTreeMap::new());
-        Self { vehicle_id, revision: 0, counters, ecus, seen_at: None, more: None }
-    }
-
-    /// A change of `status` that changes nothing yet.
-    pub fn of(vehicle_id: i64, status: &VehicleStatus) -> Self {
-        Self {
-            vehicle_id,
-            revision: status.revision,
-            counters: status.counters.clone(),
-            ecus: status.ecus.clone(),
-            seen_at: status.seen_at,
-            more: None,
-        }
-    }
-}
+use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
 /// Makes changes of status, over a connection that it keeps.
 #[derive(Debug)]
@@ -102,7 +34,7 @@ impl StatusWriter {
     /// [`Error::Full`] or [`Error::Backend`], and then none was made.
     pub async fn apply(
         &mut self,
-        changes: &[Arc<StatusChange>],
+        changes: &[Arc<VehicleChange>],
         versions: u64,
     ) -> Result<(Vec<bool>, u64), Error> {
         let mut connection = match self.connection.take() {
@@ -121,13 +53,14 @@ impl StatusWriter {
 
 async fn apply(
     connection: &mut AnyConnection,
-    changes: &[Arc<StatusChange>],
+    changes: &[Arc<VehicleChange>],
     versions: u64,
 ) -> Result<(Vec<bool>, u64), Error> {
     const OP: &str = "change the status of vehicles";
     // Of two changes of one vehicle only the first can be at its revision.
     let mut seen = HashSet::new();
-    let is_first: Vec<bool> = changes.iter().map(|change| seen.insert(change.vehicle_id)).collect();
+    let is_first: Vec<bool> =
+        changes.iter().map(|change| seen.insert(change.vehicle_id())).collect();
     let first = || {
         changes
             .iter()
@@ -135,11 +68,10 @@ async fn apply(
             .filter(|(_, is_first)| **is_first)
             .map(|(change, _)| &**change)
     };
-    let polls: Vec<&StatusChange> = first().filter(|change| change.more.is_none()).collect();
+    let polls: Vec<&VehicleChange> = first().filter(|change| !change.is_news()).collect();
     let mut first_version = 0;
     let mut made;
-    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| change.more.is_none())
-    {
+    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| !change.is_news()) {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
         let mut transaction = connection.begin().await.map_err(Error::backend(OP))?;
@@ -150,10 +82,9 @@ async fn apply(
         for polls in polls.chunks(POLLS_AT_ONCE) {
             made.extend(apply_polls(&mut transaction, polls).await?);
         }
-        for change in first() {
-            let Some(more) = &change.more else { continue };
-            if apply_one(&mut transaction, change, more).await? {
-                made.insert(change.vehicle_id);
+        for change in first().filter(|change| change.is_news()) {
+            if apply_news(&mut transaction, change).await? {
+                made.insert(change.vehicle_id());
             }
         }
         transaction.commit().await.map_err(Error::backend(OP))?;
@@ -161,7 +92,7 @@ async fn apply(
     let was_made = changes
         .iter()
         .zip(is_first)
-        .map(|(change, first)| first && made.contains(&change.vehicle_id));
+        .map(|(change, first)| first && made.contains(&change.vehicle_id()));
     Ok((was_made.collect(), first_version))
 }
 
@@ -182,7 +113,7 @@ async fn reserve_versions(
 /// What polls change, in one statement: at a fleet's size each statement's own cost is what counts.
 async fn apply_polls(
     connection: &mut AnyConnection,
-    polls: &[&StatusChange],
+    polls: &[&VehicleChange],
 ) -> Result<HashSet<i64>, Error> {
     const OP: &str = "record polls";
     // The casts are for PostgreSQL, which would take parameters of VALUES for text.
@@ -201,64 +132,80 @@ async fn apply_polls(
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for poll in polls {
-        query = query.bind(poll.vehicle_id).bind(poll.revision).bind(json(&poll.counters, OP)?);
-        query = query.bind(poll.seen_at.map(Timestamp::as_millisecond));
+        let status = poll.status();
+        query = query.bind(poll.vehicle_id()).bind(poll.decided_on());
+        query = query.bind(json(&status.counters, OP)?);
+        query = query.bind(status.seen_at.map(Timestamp::as_millisecond));
     }
     let rows = query.fetch_all(connection).await.map_err(Error::backend(OP))?;
     rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>().map_err(Error::backend(OP))
 }
 
-pub(super) async fn apply_one(
+/// Makes one change with all that is recorded with it, if its vehicle is still at the revision on
+/// which it was decided; returns whether it was.
+pub(super) async fn apply_news(
     transaction: &mut Transaction<'_, Any>,
-    change: &StatusChange,
-    more: &MoreChanges,
+    change: &VehicleChange,
 ) -> Result<bool, Error> {
     const OP: &str = "change a vehicle's status";
+    let status = change.status();
     let updated = sqlx::query(
-        "UPDATE vehicle_polls SET revision = revision + 1, counters = $1, seen_at = $2 \
-         WHERE vehicle_id = $3 AND revision = $4",
+        "UPDATE vehicle_polls SET revision = $1, counters = $2, seen_at = $3 \
+         WHERE vehicle_id = $4 AND revision = $5",
     )
-    .bind(json(&change.counters, OP)?)
-    .bind(change.seen_at.map(Timestamp::as_millisecond))
-    .bind(change.vehicle_id)
-    .bind(change.revision)
+    .bind(status.revision)
+    .bind(json(&status.counters, OP)?)
+    .bind(status.seen_at.map(Timestamp::as_millisecond))
+    .bind(change.vehicle_id())
+    .bind(change.decided_on())
     .execute(&mut **transaction)
     .await
     .map_err(Error::backend(OP))?;
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
-    sqlx::query(
-        "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, quarantine_kinds = $4, \
-         unexpected = $5, fallen_back = $6, bundle = $7 WHERE vehicle_id = $8",
-    )
-    .bind(json(&change.ecus, OP)?)
-    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.since.as_millisecond()))
-    .bind(more.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()))
-    .bind(more.quarantine.as_ref().map(join_kinds).unwrap_or_default())
-    .bind(count(change, |ecu| ecu.unexpected))
-    .bind(count(change, |ecu| ecu.fallen_from.is_some()))
-    .bind(more.bundle.as_deref().map(|bundle| json(bundle, OP)).transpose()?)
-    .bind(change.vehicle_id)
-    .execute(&mut **transaction)
-    .await
-    .map_err(Error::backend(OP))?;
-    for (id, outcome) in &more.ended {
+    update_status(transaction, change.vehicle_id(), status).await?;
+    for (id, outcome) in change.ended() {
         sqlx::query(
             "UPDATE assignments SET ended_at = $1, outcome = $2 WHERE id = $3 AND ended_at IS NULL",
         )
-        .bind(more.at.as_millisecond())
+        .bind(change.at().as_millisecond())
         .bind(outcome.as_str())
         .bind(id.as_str())
         .execute(&mut **transaction)
         .await
         .map_err(Error::backend(OP))?;
     }
-    for assignment in &more.assigned {
-        super::fleet_log::insert_assignment(transaction, change.vehicle_id, assignment).await?;
+    for assignment in change.assigned() {
+        super::fleet_log::insert_assignment(transaction, change.vehicle_id(), assignment).await?;
     }
-    super::fleet_log::insert_events(transaction, &more.events).await?;
+    super::fleet_log::insert_events(transaction, change.events()).await?;
     Ok(true)
+}
+
+async fn update_status(
+    transaction: &mut Transaction<'_, Any>,
+    vehicle_id: i64,
+    status: &VehicleStatus,
+) -> Result<(), Error> {
+    const OP: &str = "change a vehicle's status";
+    let quarantine = status.quarantine.as_ref();
+    sqlx::query(
+        "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, quarantine_kinds = $4, \
+         unexpected = $5, fallen_back = $6, bundle = $7 WHERE vehicle_id = $8",
+    )
+    .bind(json(&status.ecus, OP)?)
+    .bind(quarantine.map(|quarantine| quarantine.since.as_millisecond()))
+    .bind(quarantine.map(|quarantine| quarantine.reason.clone()))
+    .bind(quarantine.map(join_kinds).unwrap_or_default())
+    .bind(count(status, |ecu| ecu.unexpected))
+    .bind(count(status, |ecu| ecu.fallen_from.is_some()))
+    .bind(status.bundle.as_deref().map(|bundle| json(bundle, OP)).transpose()?)
+    .bind(vehicle_id)
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+    .map_err(Error::backend(OP))
 }
 
 /// The names of what a quarantine is for, as the column holds them.
@@ -267,8 +214,8 @@ fn join_kinds(quarantine: &Quarantine) -> String {
 }
 
 /// How many ECUs are as `is` says.
-fn count(change: &StatusChange, is: impl Fn(&EcuStatus) -> bool) -> i64 {
-    super::column(change.ecus.values().filter(|ecu| is(ecu)).count() as u64)
+fn count(status: &VehicleStatus, is: impl Fn(&EcuStatus) -> bool) -> i64 {
+    column(status.ecus.values().filter(|ecu| is(ecu)).count() as u64)
 }
 
 fn json<T: serde::Serialize>(value: &T, op: &'static str) -> Result<String, Error> {

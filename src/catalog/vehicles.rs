@@ -7,12 +7,11 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{
-    Catalog, Error, StatusChange, json, old_reason, optional_time, parsed, placeholders, status,
-    text, time,
+    Catalog, Error, json, old_reason, optional_time, parsed, placeholders, status, text, time,
 };
 use crate::model::{
-    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleId,
-    VehicleRecord, VehicleStatus,
+    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp,
+    VehicleChange, VehicleId, VehicleRecord, VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
@@ -315,11 +314,11 @@ impl Catalog {
         old: &EcuSerial,
         new: &EcuRecord,
         ecus: &[EcuRecord],
-        change: &StatusChange,
+        change: &VehicleChange,
         now: Timestamp,
     ) -> Result<Option<String>, Error> {
         const OP: &str = "replace an ECU";
-        let vehicle_id = change.vehicle_id;
+        let vehicle_id = change.vehicle_id();
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let approval = sqlx::query(
             "UPDATE ecu_replacements SET used_at = $1 WHERE vehicle_id = $2 AND ecu_serial = $3 AND used_at IS NULL \
@@ -356,8 +355,7 @@ impl Catalog {
         let updated =
             sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
         updated.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
-        let more = change.more.as_deref().cloned().unwrap_or_default();
-        if !status::apply_one(&mut transaction, change, &more).await? {
+        if !status::apply_news(&mut transaction, change).await? {
             return Err(Error::Overtaken);
         }
         transaction.commit().await.map_err(Error::backend(OP))?;

@@ -90,7 +90,8 @@ pub(super) async fn assign(
     access: Access<Manage, web::Json<AssignmentRequest>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let assigned = app.assign(&vehicle_id(&vin)?, &access.input, &access.principal).await?;
+    let assigned =
+        app.director().assign(&vehicle_id(&vin)?, &access.input, &access.principal).await?;
     let assignments = assigned.into_iter().map(AssignmentBody::from).collect();
     Ok(HttpResponse::Created().json(AssignmentList { assignments }))
 }
@@ -112,7 +113,7 @@ pub(super) async fn list_assignments(
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let limit = check_limit(access.input.limit)?;
-    let assignments = app.list_assignments(&vehicle_id(&vin)?, limit).await?;
+    let assignments = app.fleet().list_assignments(&vehicle_id(&vin)?, limit).await?;
     let assignments = assignments.into_iter().map(AssignmentBody::from).collect();
     Ok(HttpResponse::Ok().json(AssignmentList { assignments }))
 }
@@ -136,7 +137,7 @@ pub(super) async fn cancel_assignment(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (vin, id) = path.into_inner();
-    app.cancel_assignment(&vehicle_id(&vin)?, &id, &access.principal).await?;
+    app.director().cancel_assignment(&vehicle_id(&vin)?, &id, &access.principal).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

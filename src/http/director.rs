@@ -8,7 +8,6 @@ use super::ApiError;
 use super::auth::bearer_token;
 use super::identity::{FromVehicle, claims_of};
 use super::request_id::RequestId;
-use crate::app::access::Principal;
 use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
@@ -23,7 +22,7 @@ pub(super) async fn submit_manifest(
     // One byte more tells a manifest that is too large.
     let limit = MAX_MANIFEST_SIZE + 1;
     let body = read_body(&app, body, limit).await?.unwrap_or_else(|| vec![b' '; limit].into());
-    app.submit_manifest(&vehicle.vin, &body).await?;
+    app.director().submit_manifest(&vehicle.vin, &body).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -35,20 +34,8 @@ pub(super) async fn enrol(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let claims = claims_of(&request);
-    let factory = match app.authorize(bearer_token(request.headers()), ENROLLERS).await {
-        Ok(factory) => Some(Principal { request_id: request_id(), ..factory }),
-        Err(Error::Unauthenticated { .. }) => None, // it may be the vehicle's own token
-        Err(error) => return Err(error.into()),
-    };
-    // A certificate, or a proxy's word, has to be that of the vehicle, also beside a factory's
-    // token.
-    let is_named = claims.certificate.is_some() || claims.proxy.is_some();
-    let vehicle = if is_named || factory.is_none() {
-        Some(app.identify_vehicle(&claims).await?)
-    } else {
-        None
-    };
+    let factory = app.authorize(bearer_token(request.headers()), ENROLLERS).await;
+    let enroller = app.fleet().identify_enroller(factory, &claims_of(&request)).await?;
     let Some(body) = read_body(&app, body, MAX_ENROLMENT_SIZE).await? else {
         return Err(Error::TooLarge { limit: MAX_ENROLMENT_SIZE as u64 }.into());
     };
@@ -60,20 +47,7 @@ pub(super) async fn enrol(
             error.column()
         ),
     })?;
-    if vehicle.as_ref().is_some_and(|vin| vin.as_str() != enrolment.vin) {
-        return Err(
-            Error::Forbidden { detail: "this is another vehicle's enrolment".into() }.into()
-        );
-    }
-    let is_new = match (factory, vehicle) {
-        (Some(factory), _) => app.enrol_vehicle(enrolment.into_input(), &factory).await?,
-        (None, Some(vin)) => app.update_ecus(&vin, enrolment, request_id()).await?,
-        (None, None) => {
-            return Err(
-                Error::Unauthenticated { detail: "this takes a factory's token".into() }.into()
-            );
-        }
-    };
+    let is_new = app.fleet().enrol(enroller, enrolment, request_id()).await?;
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
 }
 
@@ -103,7 +77,7 @@ pub(super) async fn serve_root(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (_, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
-    let root = app.director_root(version).await?;
+    let root = app.director().root(version).await?;
     let caching =
         if version.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" };
     Ok(answer(&request, root, caching))
@@ -122,7 +96,7 @@ pub(super) async fn serve_file(
         "targets" => DirectorRole::Targets,
         _ => return Err(no_file().into()),
     };
-    let body = app.director_file(&vehicle.vin, DirectorFile { role, version }).await?;
+    let body = app.director().file(&vehicle.vin, DirectorFile { role, version }).await?;
     Ok(answer(&request, body, "private, no-cache")) // one vehicle's; no shared cache may keep it
 }
 

@@ -68,7 +68,7 @@ impl FromRequest for FromVehicle {
             request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
         let claims = claims_of(request);
         Box::pin(async move {
-            let vin = app.identify_vehicle(&claims).await.map_err(ApiError::from)?;
+            let vin = app.fleet().identify_vehicle(&claims).await.map_err(ApiError::from)?;
             Ok(Self { vin })
         })
     }

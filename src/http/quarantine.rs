@@ -57,7 +57,8 @@ pub(super) async fn clear_many(
     access: Access<Manage, web::Json<ClearManyBody>>,
 ) -> Result<HttpResponse, ApiError> {
     let selection = selection(&access.input)?;
-    let report = app.clear_quarantines(selection, &access.input.reason, &access.principal).await?;
+    let report =
+        app.fleet().clear_quarantines(selection, &access.input.reason, &access.principal).await?;
     let ClearReport { cleared, not_quarantined, more } = report;
     let not_quarantined = not_quarantined.into_iter().map(String::from).collect();
     Ok(HttpResponse::Ok().json(ClearedBody { cleared, not_quarantined, more }))

@@ -79,7 +79,7 @@ pub(super) async fn serve_file(
 
 /// A vehicle that is known, or whoever has a token.
 async fn authorize(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
-    if app.identify_vehicle(&claims_of(request)).await.is_ok() {
+    if app.fleet().identify_vehicle(&claims_of(request)).await.is_ok() {
         return Ok(());
     }
     app.authorize(bearer_token(request.headers()), Read::ROLES).await?;

@@ -83,8 +83,8 @@ async fn register_one(
         );
         Error::Invalid { code: "bad_json", detail }
     })?;
-    let (is_new, vin) = app.register_vehicle(input, by).await?;
-    let body = VehicleBody::from(app.show_vehicle(&vin).await?);
+    let (is_new, vin) = app.fleet().register_vehicle(input, by).await?;
+    let body = VehicleBody::from(app.fleet().show_vehicle(&vin).await?);
     Ok(if is_new { HttpResponse::Created() } else { HttpResponse::Ok() }.json(body))
 }
 
@@ -95,7 +95,7 @@ async fn register_in_bulk(
     mut body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let idle_timeout = app.limits().idle_timeout;
-    let (sink, report) = app.clone().into_inner().register_in_bulk(format, by);
+    let (sink, report) = app.fleet().register_in_bulk(format, by);
     let feed = async move {
         loop {
             let piece = match tokio::time::timeout(idle_timeout, body.next()).await {
@@ -145,7 +145,7 @@ pub(super) async fn list_vehicles(
     let assigned = assigned
         .map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
     let filter = VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back };
-    let page = app.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
+    let page = app.fleet().list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
     Ok(HttpResponse::Ok().json(VehicleList { vehicles, next_cursor: page.next }))
 }
@@ -165,7 +165,7 @@ pub(super) async fn show_vehicle(
     _: Access<ReadFleet>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let vehicle = app.show_vehicle(&vehicle_id(&vin)?).await?;
+    let vehicle = app.fleet().show_vehicle(&vehicle_id(&vin)?).await?;
     Ok(HttpResponse::Ok().json(VehicleBody::from(vehicle)))
 }
 
@@ -184,7 +184,7 @@ pub(super) async fn list_ecus(
     _: Access<ReadFleet>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let vehicle = app.show_vehicle(&vehicle_id(&vin)?).await?;
+    let vehicle = app.fleet().show_vehicle(&vehicle_id(&vin)?).await?;
     Ok(HttpResponse::Ok().json(VehicleBody::from(vehicle).ecus))
 }
 
@@ -205,7 +205,8 @@ pub(super) async fn list_history(
 ) -> Result<HttpResponse, ApiError> {
     let web::Query(HistoryQuery { before, limit }) = access.input;
     let limit = check_limit(limit)?;
-    let events = app.list_history(&vehicle_id(&vin)?, before.unwrap_or(i64::MAX), limit).await?;
+    let events =
+        app.fleet().list_history(&vehicle_id(&vin)?, before.unwrap_or(i64::MAX), limit).await?;
     let next_before =
         events.last().filter(|_| events.len() == limit as usize).map(|event| event.id);
     Ok(HttpResponse::Ok()
@@ -230,7 +231,9 @@ pub(super) async fn clear_quarantine(
     access: Access<Manage, web::Json<ClearBody>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    app.clear_quarantine(&vehicle_id(&vin)?, &access.input.reason, &access.principal).await?;
+    app.fleet()
+        .clear_quarantine(&vehicle_id(&vin)?, &access.input.reason, &access.principal)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -255,8 +258,10 @@ pub(super) async fn approve_replacement(
     let (vin, serial) = path.into_inner();
     let serial: EcuSerial = serial.parse().map_err(bad_path)?;
     let valid_for = Duration::from_secs(access.input.expires_in_seconds);
-    let expires_at =
-        app.approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal).await?;
+    let expires_at = app
+        .fleet()
+        .approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal)
+        .await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -277,7 +282,8 @@ pub(super) async fn remove_vehicle(
     access: Access<Manage, web::Query<RemoveQuery>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    app.remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal)
+    app.fleet()
+        .remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -308,8 +314,10 @@ pub(super) async fn approve_re_enrolment(
         detail: format!("`take_ecus`: {rule}"),
     })?;
     let valid_for = Duration::from_secs(*expires_in_seconds);
-    let expires_at =
-        app.approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal).await?;
+    let expires_at = app
+        .fleet()
+        .approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal)
+        .await?;
     Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -340,7 +348,8 @@ pub(super) async fn accept_installed(
         code: "bad_digest",
         detail: format!("`sha256`: {error}"),
     })?;
-    app.accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal)
+    app.director()
+        .accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -361,7 +370,7 @@ pub(super) async fn issue_token(
     access: Access<Manage>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let token = app.issue_vehicle_token(&vehicle_id(&vin)?, &access.principal).await?;
+    let token = app.fleet().issue_vehicle_token(&vehicle_id(&vin)?, &access.principal).await?;
     Ok(HttpResponse::Created().json(IssuedToken { token: token.to_string() }))
 }
 

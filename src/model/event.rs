@@ -38,7 +38,52 @@ pub struct NewEvent {
     pub alike: Option<String>,
 }
 
+/// Who did something, for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Id of a token, `vehicle` or `server`.
+    pub id: String,
+    /// Id of the request by which a person did it.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// The vehicle itself.
+    pub fn vehicle() -> Self {
+        Self { id: "vehicle".into(), request_id: None }
+    }
+
+    /// The server by itself.
+    pub fn server() -> Self {
+        Self { id: "server".into(), request_id: None }
+    }
+}
+
 impl NewEvent {
+    /// Something that happened to a vehicle as a whole, and needs no more words.
+    pub fn new(vin: &VehicleId, kind: EventKind, at: Timestamp, by: &Actor) -> Self {
+        Self {
+            vin: vin.clone(),
+            kind,
+            ecu_serial: None,
+            detail: String::new(),
+            actor: by.id.clone(),
+            at,
+            request_id: by.request_id.clone(),
+            alike: None,
+        }
+    }
+
+    /// The same, of one of its ECUs.
+    pub fn of_ecu(self, serial: &EcuSerial) -> Self {
+        Self { ecu_serial: Some(serial.clone()), ..self }
+    }
+
+    /// The same, with words for people.
+    pub fn saying(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
     /// Counts it as one with all of its kind, ECU and `detail` in the same `period`, so that nobody
     /// can fill the catalog. Of a detail that a client chooses, `detail` **must** be a part that it
     /// can't vary, or empty.

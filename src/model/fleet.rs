@@ -64,8 +64,8 @@ impl VehicleRecord {
     }
 }
 
-/// What changes as a vehicle is served.
-#[derive(Debug, Clone, PartialEq)]
+/// What changes as a vehicle is served. A [`super::VehicleChange`] is the one way to another one.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VehicleStatus {
     /// Rises with every change.
     pub revision: i64,

@@ -3,6 +3,7 @@
 //!
 //! Everything here is plain data with its parser: no I/O, no clock.
 
+mod change;
 mod event;
 mod fleet;
 mod network;
@@ -10,7 +11,8 @@ mod token;
 
 pub use motorcade_model::*;
 
-pub use event::{EventKind, NewEvent, VehicleEvent};
+pub use change::VehicleChange;
+pub use event::{Actor, EventKind, NewEvent, VehicleEvent};
 pub use fleet::{
     AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord,
     EcuStatus, FallenFrom, Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus,

@@ -149,11 +149,11 @@ async fn a_vehicles_metadata_is_held_to_the_same_time() {
         path_prefix: None,
         request_id: None,
     };
-    node.app.register_vehicle(input, &by).await.unwrap();
+    node.app.fleet().register_vehicle(input, &by).await.unwrap();
     let vin: VehicleId = "VIN1".parse().unwrap();
     let timestamp = async || {
         let file = DirectorFile { role: DirectorRole::Timestamp, version: None };
-        let bytes = node.app.director_file(&vin, file).await.unwrap();
+        let bytes = node.app.director().file(&vin, file).await.unwrap();
         serde_json::from_slice::<Value>(&bytes).unwrap()["signed"].clone()
     };
     let first = timestamp().await;

@@ -1,13 +1,14 @@
 //! What a person accepts: an image that an ECU runs although nobody gave it to it.
 
+use super::Director;
+use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::fleet::Suspicion;
-use crate::app::fleet::inventory::check_reason;
-use crate::app::{App, Error};
-use crate::catalog::{MoreChanges, StatusChange};
-use crate::model::{EcuSerial, EventKind, Sha256Digest, VehicleId};
+use crate::app::fleet::{Suspicion, Vehicle, check_reason};
+use crate::model::{
+    Actor, EcuSerial, EventKind, InstalledImage, Quarantine, Sha256Digest, VehicleChange, VehicleId,
+};
 
-impl App {
+impl Director {
     /// Accepts what an ECU runs: it counts as given to it from now on, and as no fall-back. If
     /// every unexpected image of the vehicle is accepted, and its quarantine was for nothing else,
     /// that ends.
@@ -28,56 +29,54 @@ impl App {
         by: &Principal,
     ) -> Result<(), Error> {
         check_reason(reason)?;
-        self.change_vehicle(vin, |vehicle| {
-            if vehicle.record.ecu(serial).is_none() {
-                let detail = format!("{vin} has no ECU {serial}");
-                return Err(Error::NotFound { code: "ecu_not_found", detail });
-            }
-            let status = &vehicle.record.status;
-            let mut change = StatusChange::of(vehicle.record.id, status);
-            let mut more = MoreChanges::keeping(status, self.clock.now());
-            let ecu = change.ecus.entry(serial.clone()).or_default();
-            let is_to_be_accepted = ecu.unexpected || ecu.fallen_from.is_some();
-            let Some(image) = ecu.installed.clone().filter(|_| is_to_be_accepted) else {
-                let detail = format!("{serial} runs nothing that has to be accepted");
-                return Err(Error::Conflict { code: "nothing_to_accept", detail });
-            };
-            if sha256.is_some_and(|sha256| *sha256 != image.sha256) {
-                let detail = format!(
-                    "{serial} runs another image by now, {} with SHA-256 {}",
-                    image.path, image.sha256
-                );
-                return Err(Error::Conflict { code: "image_changed", detail });
-            }
+        let by = Actor::from(by);
+        let accepted = self.vehicles.update(vin, async |vehicle| {
+            let image = find_acceptable(vehicle, serial, sha256)?;
+            let mut change = VehicleChange::of(&vehicle.record, self.clock.now());
             let detail = format!("{}, SHA-256 {}: {reason}", image.path, image.sha256);
-            more.events.push(self.event_by(
-                vin,
-                EventKind::ImageAccepted,
-                Some(serial),
-                detail,
-                by,
-            ));
-            ecu.accept(image);
-            let is_last = !change.ecus.values().any(|ecu| ecu.unexpected);
-            let is_for_nothing_else =
-                |kind: &String| Suspicion::from_name(kind) == Some(Suspicion::UnexpectedImage);
-            if let Some(ended) = more.quarantine.take_if(|quarantine| {
-                is_last
-                    && !quarantine.kinds.is_empty()
-                    && quarantine.kinds.iter().all(is_for_nothing_else)
-            }) {
-                let detail = format!("what it runs was accepted (it was: {})", ended.reason);
-                more.events.push(self.event_by(
-                    vin,
-                    EventKind::QuarantineCleared,
-                    None,
-                    detail,
-                    by,
-                ));
+            let event = change.event(EventKind::ImageAccepted, &by).of_ecu(serial);
+            change.record(event.saying(detail));
+            change.accept(serial, image);
+            let is_last = !change.status().ecus.values().any(|ecu| ecu.unexpected);
+            let quarantine = change.status().quarantine.as_ref();
+            if is_last && quarantine.is_some_and(is_for_images_alone) {
+                let was = change.release().map(|ended| ended.reason).unwrap_or_default();
+                let detail = format!("what it runs was accepted (it was: {was})");
+                change.record(change.event(EventKind::QuarantineCleared, &by).saying(detail));
             }
-            change.more = Some(Box::new(more));
-            Ok(change)
-        })
-        .await
+            Ok::<_, Error>(Some(change))
+        });
+        accepted.await.map(drop)
     }
+}
+
+/// What an ECU runs, if that has to be accepted and is what the person has seen.
+fn find_acceptable(
+    vehicle: &Vehicle,
+    serial: &EcuSerial,
+    sha256: Option<&Sha256Digest>,
+) -> Result<InstalledImage, Error> {
+    if vehicle.record.ecu(serial).is_none() {
+        let detail = format!("{} has no ECU {serial}", vehicle.record.vin);
+        return Err(Error::NotFound { code: "ecu_not_found", detail });
+    }
+    let ecu = vehicle.record.status.ecu(serial);
+    let is_to_be_accepted = ecu.unexpected || ecu.fallen_from.is_some();
+    let Some(image) = ecu.installed.filter(|_| is_to_be_accepted) else {
+        let detail = format!("{serial} runs nothing that has to be accepted");
+        return Err(Error::Conflict { code: "nothing_to_accept", detail });
+    };
+    if sha256.is_some_and(|sha256| *sha256 != image.sha256) {
+        let detail = format!(
+            "{serial} runs another image by now, {} with SHA-256 {}",
+            image.path, image.sha256
+        );
+        return Err(Error::Conflict { code: "image_changed", detail });
+    }
+    Ok(image)
+}
+
+fn is_for_images_alone(quarantine: &Quarantine) -> bool {
+    let is_image = |kind: &String| Suspicion::from_name(kind) == Some(Suspicion::UnexpectedImage);
+    !quarantine.kinds.is_empty() && quarantine.kinds.iter().all(is_image)
 }

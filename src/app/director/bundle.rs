@@ -2,18 +2,19 @@
 //! old.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::app::fleet::inventory::TRIES;
-use crate::app::fleet::{Vehicle, not_registered};
-use crate::app::{App, Error};
-use crate::catalog::{MoreChanges, StatusChange};
+use super::Director;
+use super::decide::{images_of, violations_of};
+use crate::app::Error;
+use crate::app::fleet::Vehicle;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::{
-    AssignmentOutcome, Bundle, CurrentAssignment, EcuStatus, EventKind, Listing, Offer, VehicleId,
+    Actor, AssignmentOutcome, Bundle, EventKind, ImagePath, Listing, VehicleChange, VehicleId,
     VerifiedUnder,
 };
 use crate::uptane::custom::{EcuCustom, ImageCustom};
@@ -39,15 +40,22 @@ pub enum DirectorRole {
     Targets,
 }
 
-impl App {
+/// What is about to be signed for a vehicle.
+#[derive(Default)]
+struct Draft {
+    lists: Vec<Listing>,
+    images: BTreeMap<String, DirectedImage>,
+}
+
+impl Director {
     /// A version of the Director's root, or the newest. It is the same for all vehicles, and no
     /// secret.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    pub async fn director_root(&self, version: Option<u64>) -> Result<Bytes, Error> {
-        let found = self.director_roots.find(version).await?;
+    pub async fn root(&self, version: Option<u64>) -> Result<Bytes, Error> {
+        let found = self.roots.find(version).await?;
         let missing = || Error::NotFound {
             code: "file_not_found",
             detail: "there is no such root version".into(),
@@ -61,35 +69,31 @@ impl App {
     ///
     /// [`Error::NotFound`] for a vehicle that isn't registered, and a version that isn't the
     /// current one.
-    pub async fn director_file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
-        for _ in 0..TRIES {
-            let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-            let vehicle = if self.is_current(&vehicle).await? {
-                Some(vehicle)
-            } else {
-                self.sign_bundle(&vehicle).await?
-            };
-            let Some(vehicle) = vehicle else { continue }; // it has changed meanwhile
-            let Some(bundle) = &vehicle.record.status.bundle else { continue };
-            if file.version.is_some_and(|version| version != bundle.version) {
-                let detail =
-                    "this version is not there any more: start again with timestamp.json".into();
-                return Err(Error::NotFound { code: "file_not_found", detail });
-            }
-            let text = match file.role {
-                DirectorRole::Timestamp => &bundle.timestamp,
-                DirectorRole::Snapshot => &bundle.snapshot,
-                DirectorRole::Targets => &bundle.targets,
-            };
-            return Ok(Bytes::copy_from_slice(text.as_bytes()));
+    pub async fn file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
+        let vehicle = self.vehicles.update(vin, async |vehicle| {
+            let is_current = self.is_current(vehicle).await?;
+            if is_current { Ok(None) } else { self.sign_bundle(vehicle).await.map(Some) }
+        });
+        let vehicle = vehicle.await?;
+        let unsigned = || Error::internal("serve a vehicle's metadata")(io::Error::other("none"));
+        let bundle = vehicle.record.status.bundle.as_ref().ok_or_else(unsigned)?;
+        if file.version.is_some_and(|version| version != bundle.version) {
+            let detail =
+                "this version is not there any more: start again with timestamp.json".into();
+            return Err(Error::NotFound { code: "file_not_found", detail });
         }
-        Err(Error::Busy)
+        let text = match file.role {
+            DirectorRole::Timestamp => &bundle.timestamp,
+            DirectorRole::Snapshot => &bundle.snapshot,
+            DirectorRole::Targets => &bundle.targets,
+        };
+        Ok(Bytes::copy_from_slice(text.as_bytes()))
     }
 
     /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was
     /// yanked since.
     async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
-        let policy = self.director.policy().director.bundle;
+        let policy = self.repository.policy().director.bundle;
         // Nothing can be signed while the clock is behind, and what was signed is as good as it
         // was.
         let now = self.publisher.signing_time().ok();
@@ -109,69 +113,63 @@ impl App {
         Ok(true)
     }
 
-    /// Signs a vehicle's metadata and keeps it; returns nothing if the vehicle has changed
-    /// meanwhile.
-    async fn sign_bundle(&self, vehicle: &Vehicle) -> Result<Option<Arc<Vehicle>>, Error> {
-        let (status, now) = (&vehicle.record.status, self.publisher.signing_time()?);
-        let mut change = StatusChange::of(vehicle.record.id, status);
-        let mut more = MoreChanges::keeping(status, now);
-        let mut images = BTreeMap::new();
-        let mut lists = Vec::new();
-        for listing in wanted(vehicle)? {
-            match self.direct(vehicle, &listing, &mut images).await? {
-                None => lists.push(listing),
-                Some(reason) => self.withdraw(vehicle, &listing, reason, &mut change, &mut more),
-            }
-        }
-        if !more.ended.is_empty() {
-            self.withdraw_dependents(vehicle, &mut lists, &mut images, &mut change, &mut more)
-                .await?;
-        }
-        let version = self.fleet.reserve_version().await?;
-        let signed = self.director.sign(&vehicle.record.vin, version, &images, now).await;
+    /// Signs a vehicle's metadata, verifies it and keeps it.
+    async fn sign_bundle(&self, vehicle: &Vehicle) -> Result<VehicleChange, Error> {
+        let now = self.publisher.signing_time()?;
+        let mut change = VehicleChange::of(&vehicle.record, now);
+        let Draft { lists, images } = self.draft(vehicle, &mut change).await?;
+        let version = self.vehicles.reserve_version().await?;
+        let signed = self.repository.sign(&vehicle.record.vin, version, &images, now).await;
         let signed = signed.map_err(Error::internal("sign a vehicle's metadata"))?;
         self.publisher.note_signed(now);
         self.metrics.add_director_bundle();
         // From now on the vehicle may have it, and may be running what it lists.
         for Listing { ecu_serial, path, .. } in &lists {
-            let ecu = change.ecus.entry(ecu_serial.clone()).or_default();
-            offer(ecu, path, version);
             let counter = images.get(path.as_str()).map(|image| image.custom.release_counter);
-            ecu.highest_counter = ecu.highest_counter.max(counter);
+            change.offer(ecu_serial, path, counter, version);
         }
         let mut bundle = bundle_of(version, lists, &signed)?;
         self.verify_signed(vehicle, &mut bundle)?;
-        more.bundle = Some(Arc::new(bundle));
-        change.more = Some(Box::new(more));
-        self.fleet.change(vehicle, change).await
+        change.keep(Arc::new(bundle));
+        Ok(change)
+    }
+
+    /// What can be signed of what the vehicle is to run; the rest is withdrawn.
+    async fn draft(&self, vehicle: &Vehicle, change: &mut VehicleChange) -> Result<Draft, Error> {
+        let mut draft = Draft::default();
+        for listing in wanted(vehicle)? {
+            match self.direct(vehicle, &listing, &mut draft.images).await? {
+                None => draft.lists.push(listing),
+                Some(reason) => withdraw(&listing, reason, change),
+            }
+        }
+        if !change.ended().is_empty() {
+            self.withdraw_dependents(vehicle, &mut draft, change).await?;
+        }
+        Ok(draft)
     }
 
     /// What relied on an assignment that was withdrawn is withdrawn with it.
     async fn withdraw_dependents(
         &self,
         vehicle: &Vehicle,
-        lists: &mut Vec<Listing>,
-        images: &mut BTreeMap<String, DirectedImage>,
-        change: &mut StatusChange,
-        more: &mut MoreChanges,
+        draft: &mut Draft,
+        change: &mut VehicleChange,
     ) -> Result<(), Error> {
+        let images = self.load_images(images_of(&vehicle.record)).await?;
         loop {
-            let violated = self.violations_of(
-                vehicle,
-                lists.iter().map(|listing| (&listing.ecu_serial, &listing.path)),
-            );
-            let Some(violation) = violated.await?.into_iter().next() else { return Ok(()) };
+            let coming = draft.lists.iter().map(|listing| (&listing.ecu_serial, &listing.path));
+            let violated = violations_of(&vehicle.record, coming, &images);
+            let Some(violation) = violated.into_iter().next() else { return Ok(()) };
             let ecus = violation.ecus();
-            let Some(at) = lists.iter().position(|listing| ecus.contains(&&listing.ecu_serial))
-            else {
-                return Ok(());
-            };
-            let listing = lists.remove(at);
-            if let Some(image) = images.get_mut(listing.path.as_str()) {
+            let is_of_it = |listing: &Listing| ecus.contains(&&listing.ecu_serial);
+            let Some(at) = draft.lists.iter().position(is_of_it) else { return Ok(()) };
+            let listing = draft.lists.remove(at);
+            if let Some(image) = draft.images.get_mut(listing.path.as_str()) {
                 image.ecus.remove(&listing.ecu_serial);
             }
-            images.retain(|_, image| !image.ecus.is_empty());
-            self.withdraw(vehicle, &listing, violation.to_string(), change, more);
+            draft.images.retain(|_, image| !image.ecus.is_empty());
+            withdraw(&listing, violation.to_string(), change);
         }
     }
 
@@ -223,40 +221,24 @@ impl App {
     async fn wrap_for(
         &self,
         key: &RecipientKey,
-        path: &crate::model::ImagePath,
+        path: &ImagePath,
     ) -> Result<serde_json::Value, Error> {
         let stored =
-            self.catalog.find_envelope(path).await?.ok_or_else(|| super::super::no_image(path))?;
+            self.catalog.find_envelope(path).await?.ok_or_else(|| crate::app::no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
         envelope
             .for_recipient_via_escrow(&self.escrow, key)
             .map_err(Error::internal("wrap a data key"))
     }
+}
 
-    /// Ends an assignment that can't be offered, and raises it (DIR-31).
-    fn withdraw(
-        &self,
-        vehicle: &Vehicle,
-        listing: &Listing,
-        reason: String,
-        change: &mut StatusChange,
-        more: &mut MoreChanges,
-    ) {
-        tracing::warn!(vehicle.id = vehicle.record.id, image.path = %listing.path, reason, "an assignment is withdrawn");
-        let assigned = change.ecus.get_mut(&listing.ecu_serial).and_then(|ecu| ecu.assigned.take());
-        more.ended.extend(
-            assigned.map(|assigned: CurrentAssignment| (assigned.id, AssignmentOutcome::Withdrawn)),
-        );
-        let serial = Some(&listing.ecu_serial);
-        more.events.push(self.event(
-            &vehicle.record.vin,
-            EventKind::AssignmentBlocked,
-            serial,
-            reason,
-            "server",
-        ));
-    }
+/// Ends an assignment that can't be offered, and raises it (DIR-31).
+fn withdraw(listing: &Listing, reason: String, change: &mut VehicleChange) {
+    tracing::warn!(vehicle.id = change.vehicle_id(), image.path = %listing.path, reason, "an assignment is withdrawn");
+    change.end(&listing.ecu_serial, AssignmentOutcome::Withdrawn);
+    let event = change.event(EventKind::AssignmentBlocked, &Actor::server());
+    change.record(event.of_ecu(&listing.ecu_serial).saying(reason));
 }
 
 /// What a vehicle's Targets should list: each ECU's assignment that it has not reported as
@@ -270,11 +252,6 @@ fn wanted(vehicle: &Vehicle) -> Result<Vec<Listing>, Error> {
         listings.push(Listing { ecu_serial: ecu.serial.clone(), path: assigned.path.clone(), kid });
     }
     Ok(listings)
-}
-
-fn offer(ecu: &mut EcuStatus, path: &crate::model::ImagePath, version: u64) {
-    ecu.offered.retain(|offer| offer.path != *path);
-    ecu.offered.push(Offer { path: path.clone(), last_version: version });
 }
 
 fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result<Bundle, Error> {
@@ -291,21 +268,4 @@ fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result
         verified: None,
         verified_under: VerifiedUnder::default(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_offer_that_is_made_again_is_the_newest() {
-        let mut ecu = EcuStatus::default();
-        let paths = ["a", "b"].map(|path| path.parse().unwrap());
-        offer(&mut ecu, &paths[0], 1);
-        offer(&mut ecu, &paths[1], 2);
-        offer(&mut ecu, &paths[0], 3);
-        let offered: Vec<_> =
-            ecu.offered.iter().map(|offer| (offer.path.as_str(), offer.last_version)).collect();
-        assert_eq!(offered, [("b", 2), ("a", 3)]);
-    }
 }

@@ -5,56 +5,47 @@
 //! vehicle is put into quarantine if the policy says so; to refuse it would leave the Director with
 //! what is no longer true, and keep whoever reported it from being mended.
 
-use crate::app::fleet::inventory::HOUR;
-use crate::app::fleet::{Suspicion, Vehicle};
-use crate::app::{App, Error};
-use crate::catalog::MoreChanges;
+use super::Director;
+use super::decide::{Images, Known};
+use crate::app::Error;
+use crate::app::fleet::{HOUR, Suspicion};
 use crate::model::{
-    AssignmentOutcome, EcuSerial, EcuStatus, EventKind, FallenFrom, ImageRecord, InstalledImage,
-    NewEvent,
+    Actor, AssignmentOutcome, EcuSerial, EcuStatus, EventKind, FallenFrom, ImagePath,
+    InstalledImage, VehicleChange,
 };
 use crate::uptane::manifest::EcuReport;
 
-/// What is known here of an image that is reported by its path, length and digest.
-pub(super) enum Known {
-    /// It is this one.
-    Same(Box<ImageRecord>),
-    /// The image of that path has other bytes.
-    Different,
-    /// There is no image of that path: a factory may know more.
-    Unknown,
-}
-
-impl App {
+impl Director {
     /// Takes over what an ECU reports to run, and ends the assignment that it fulfils. Settles the
     /// offers that are settled by that (Deployment Best Practices 8.0.6.2): by a Primary that has
     /// verified the Targets of version `verified`, too.
     pub(super) async fn take_installed(
         &self,
-        vehicle: &Vehicle,
         report: &EcuReport,
         verified: Option<u64>,
-        ecu: &mut EcuStatus,
-        more: &mut MoreChanges,
+        change: &mut VehicleChange,
     ) -> Result<(), Error> {
-        let image = &report.installed_image;
+        let (serial, image) = (&report.ecu_serial, &report.installed_image);
+        let mut ecu = change.ecu(serial);
         let is_news = ecu.installed.as_ref() != Some(image);
         let is_assigned =
             ecu.assigned.as_ref().is_some_and(|assigned| assigned.path.as_str() == image.path);
         let is_offered = ecu.offered.iter().any(|offer| offer.path.as_str() == image.path);
+        let mut is_fulfilled = false;
         if is_news || is_assigned || is_offered {
-            let known = self.look_up(image).await?;
+            let images = self.load_images(paths([Some(image), ecu.installed.as_ref()])).await?;
+            let known = images.look_up(image);
             if is_news {
-                self.take_image(vehicle, report, &known, ecu, more).await?;
+                self.take_image(report, &images, &mut ecu, change).await?;
             }
             // By its path alone an ECU that has other bytes under that name would never get the
             // image.
             if matches!(known, Known::Same(_)) {
-                if let Some(done) = ecu.assigned.take_if(|_| is_assigned) {
-                    more.ended.push((done.id, AssignmentOutcome::Installed));
+                is_fulfilled = is_assigned;
+                if is_assigned {
                     (ecu.unexpected, ecu.fallen_from) = (false, None); // somebody wanted it
                 }
-                settle_offers_before(ecu, &image.path);
+                settle_offers_before(&mut ecu, &image.path);
             }
         }
         // What is not listed by the Targets that its Primary has verified since can't be installed
@@ -62,27 +53,31 @@ impl App {
         if let Some(version) = verified {
             ecu.offered.retain(|offer| offer.last_version >= version);
         }
+        change.put_ecu(serial, ecu);
+        if is_fulfilled {
+            change.end(serial, AssignmentOutcome::Installed);
+        }
         Ok(())
     }
 
     /// An image that the ECU did not report before.
     async fn take_image(
         &self,
-        vehicle: &Vehicle,
         report: &EcuReport,
-        known: &Known,
+        images: &Images,
         ecu: &mut EcuStatus,
-        more: &mut MoreChanges,
+        change: &mut VehicleChange,
     ) -> Result<(), Error> {
-        let (vin, serial, image) =
-            (&vehicle.record.vin, &report.ecu_serial, &report.installed_image);
+        let (serial, image) = (&report.ecu_serial, &report.installed_image);
+        let known = images.look_up(image);
         let fault = self.find_fault(serial, image, known, ecu).await?;
-        if let Some((from, event)) = self.find_fall(vehicle, report, known, ecu).await? {
+        if let Some((from, detail)) = find_fall(image, images, ecu) {
             // Of an image that was given to it, so that it can't fill the catalog.
-            let detail = if fault.is_some() { String::new() } else { event.detail.clone() };
-            more.events.push(event.once_in(HOUR, &detail));
+            let alike = if fault.is_some() { String::new() } else { detail.clone() };
+            let event = change.event(EventKind::ReleaseCounterFell, &Actor::vehicle());
+            change.record(event.of_ecu(serial).saying(detail).once_in(HOUR, &alike));
             self.metrics.add_fallback();
-            tracing::warn!(vehicle.id = vehicle.record.id, "an ECU fell back to an older image");
+            tracing::warn!(vehicle.id = change.vehicle_id(), "an ECU fell back to an older image");
             if ecu
                 .fallen_from
                 .as_ref()
@@ -99,31 +94,40 @@ impl App {
         if let Known::Same(record) = known {
             ecu.highest_counter = ecu.highest_counter.max(Some(record.description.release_counter));
         }
-        let Some(fault) = fault else {
-            let event =
-                self.event(vin, EventKind::Installed, Some(serial), image.path.clone(), "vehicle");
-            more.events
-                .push(event.once_in(HOUR, if image.is_nothing() { "" } else { &image.path }));
-            return Ok(());
-        };
+        match fault {
+            Some(fault) => self.raise_fault(serial, image, fault, change),
+            None => {
+                let event = change.event(EventKind::Installed, &Actor::vehicle()).of_ecu(serial);
+                let alike = if image.is_nothing() { "" } else { &image.path };
+                change.record(event.saying(&image.path).once_in(HOUR, alike));
+            }
+        }
+        Ok(())
+    }
+
+    fn raise_fault(
+        &self,
+        serial: &EcuSerial,
+        image: &InstalledImage,
+        fault: &str,
+        change: &mut VehicleChange,
+    ) {
         let detail = format!(
             "{fault}: it runs {}, {} bytes, SHA-256 {}",
             image.path, image.length, image.sha256
         );
-        let event = self.event(vin, EventKind::UnexpectedImage, Some(serial), detail, "vehicle");
-        more.events.push(event.once_in(HOUR, "")); // it chooses the path
+        let event = change.event(EventKind::UnexpectedImage, &Actor::vehicle()).of_ecu(serial);
+        change.record(event.saying(detail).once_in(HOUR, "")); // it chooses the path
         let reason = format!("{serial} runs what it was not given: {}", image.path);
-        let policy = &self.limits.quarantine_on;
-        let quarantined =
-            policy.apply(&[Suspicion::UnexpectedImage].into(), &reason, self.clock.now(), more);
+        let suspicions = [Suspicion::UnexpectedImage].into();
+        let quarantined = self.quarantine_on.apply(&suspicions, &reason, change);
         self.metrics.add_unexpected_image();
         tracing::warn!(
-            vehicle.id = vehicle.record.id,
+            vehicle.id = change.vehicle_id(),
             fault,
             quarantined,
             "an ECU runs what it was not given"
         );
-        Ok(())
     }
 
     /// Why an ECU should not run an image: it neither had it, nor was given it, nor has a person
@@ -133,7 +137,7 @@ impl App {
         &self,
         serial: &EcuSerial,
         image: &InstalledImage,
-        known: &Known,
+        known: Known<'_>,
         ecu: &EcuStatus,
     ) -> Result<Option<&'static str>, Error> {
         if image.is_nothing() || ecu.factory.as_ref() == Some(image) || ecu.accepted.contains(image)
@@ -150,55 +154,44 @@ impl App {
             Known::Same(_) | Known::Unknown => Some("image_never_offered"),
         })
     }
+}
 
-    /// Finds from what an ECU went back to something older by itself, so that nobody takes it for
-    /// updated. Forgets it once the ECU runs something as new again.
-    async fn find_fall(
-        &self,
-        vehicle: &Vehicle,
-        report: &EcuReport,
-        known: &Known,
-        ecu: &mut EcuStatus,
-    ) -> Result<Option<(FallenFrom, NewEvent)>, Error> {
-        let Some(before) = &ecu.installed else { return Ok(None) };
-        let image = &report.installed_image;
-        let counter = match known {
-            Known::Same(record) => Some(record.description.release_counter),
-            // What was there before all updates, or nothing at all, is older than any of them.
-            _ if ecu.factory.as_ref() == Some(image) || image.is_nothing() => None,
-            Known::Different | Known::Unknown => return Ok(None), // nobody knows how old it is
-        };
-        if ecu.fallen_from.as_ref().is_some_and(|from| counter >= Some(from.release_counter)) {
-            ecu.fallen_from = None;
-        }
-        let Known::Same(older) = self.look_up(before).await? else { return Ok(None) };
-        let from = FallenFrom {
-            path: before.path.clone(),
-            release_counter: older.description.release_counter,
-        };
-        if counter >= Some(from.release_counter) {
-            return Ok(None);
-        }
-        let to = match counter {
-            Some(counter) => format!("{} ({counter})", image.path),
-            None if image.is_nothing() => "nothing".to_owned(),
-            None => format!("{}, which it had at first", image.path),
-        };
-        let detail = format!("from {} ({}) to {to}", from.path, from.release_counter);
-        let (vin, serial) = (&vehicle.record.vin, Some(&report.ecu_serial));
-        Ok(Some((from, self.event(vin, EventKind::ReleaseCounterFell, serial, detail, "vehicle"))))
+/// Finds from what an ECU went back to something older by itself, so that nobody takes it for
+/// updated, and says so. Forgets it once the ECU runs something as new again.
+fn find_fall(
+    image: &InstalledImage,
+    images: &Images,
+    ecu: &mut EcuStatus,
+) -> Option<(FallenFrom, String)> {
+    let before = ecu.installed.as_ref()?;
+    let counter = match images.look_up(image) {
+        Known::Same(record) => Some(record.description.release_counter),
+        // What was there before all updates, or nothing at all, is older than any of them.
+        _ if ecu.factory.as_ref() == Some(image) || image.is_nothing() => None,
+        Known::Different | Known::Unknown => return None, // nobody knows how old it is
+    };
+    if ecu.fallen_from.as_ref().is_some_and(|from| counter >= Some(from.release_counter)) {
+        ecu.fallen_from = None;
     }
+    let Known::Same(older) = images.look_up(before) else { return None };
+    let release_counter = older.description.release_counter;
+    if counter >= Some(release_counter) {
+        return None;
+    }
+    let to = match counter {
+        Some(counter) => format!("{} ({counter})", image.path),
+        None if image.is_nothing() => "nothing".to_owned(),
+        None => format!("{}, which it had at first", image.path),
+    };
+    let detail = format!("from {} ({release_counter}) to {to}", before.path);
+    Some((FallenFrom { path: before.path.clone(), release_counter }, detail))
+}
 
-    /// Finds what an image is that is reported by its path, length and digest.
-    pub(super) async fn look_up(&self, image: &InstalledImage) -> Result<Known, Error> {
-        let Ok(path) = image.path.parse() else { return Ok(Known::Unknown) };
-        let found = self.catalog.find_image(&path).await?;
-        Ok(found.map_or(Known::Unknown, |record| {
-            let is_same =
-                record.sealed.length == image.length && record.sealed.sha256 == image.sha256;
-            if is_same { Known::Same(Box::new(record)) } else { Known::Different }
-        }))
-    }
+/// The paths of those images that can have been uploaded here.
+fn paths<'a>(
+    images: impl IntoIterator<Item = Option<&'a InstalledImage>>,
+) -> impl Iterator<Item = ImagePath> {
+    images.into_iter().flatten().filter_map(|image| image.path.parse().ok())
 }
 
 /// Forgets what an ECU was offered before the image that it now runs.

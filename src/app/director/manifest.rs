@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Refusal;
-use crate::app::fleet::inventory::{HOUR, TRIES};
-use crate::app::fleet::{Suspicion, Vehicle};
-use crate::app::{App, Error};
-use crate::catalog::{MoreChanges, StatusChange};
-use crate::model::{EcuRole, EcuSerial, EventKind, VehicleId};
+use super::{Director, Refusal};
+use crate::app::Error;
+use crate::app::fleet::{HOUR, Suspicion, Vehicle};
+use crate::model::{Actor, EcuRole, EcuSerial, EventKind, NewEvent, VehicleChange, VehicleId};
 use crate::telemetry::Chain;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
 use crate::uptane::verify::Fault;
@@ -19,13 +17,25 @@ enum Rejected {
     Failed(Error),
 }
 
-impl<R: Into<Refusal>> From<R> for Rejected {
-    fn from(refusal: R) -> Self {
-        Self::Refused(refusal.into())
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
-impl App {
+impl From<ManifestError> for Rejected {
+    fn from(error: ManifestError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Error> for Rejected {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Director {
     /// Takes a manifest from a vehicle that has identified itself. One that is refused changes
     /// nothing, and is recorded with the reason.
     ///
@@ -53,55 +63,42 @@ impl App {
         if manifest.content.vin != *vin {
             return Err(Refusal::WrongVehicle.into());
         }
-        for _ in 0..TRIES {
-            let found = self.fleet.find(vin).await.map_err(Rejected::Failed)?;
-            let vehicle = found.ok_or(Refusal::UnknownVehicle)?;
-            check_ecus(&vehicle, &manifest.content)?;
-            check_signatures(&vehicle, &manifest)?;
-            check_counters(&vehicle, &manifest.content)?;
-            let change =
-                self.decide(&vehicle, &manifest.content).await.map_err(Rejected::Failed)?;
-            if self.fleet.change(&vehicle, change).await.map_err(Rejected::Failed)?.is_some() {
-                return Ok(());
-            }
+        if self.vehicles.find(vin).await?.is_none() {
+            return Err(Refusal::UnknownVehicle.into());
         }
-        Err(Rejected::Failed(Error::Busy))
+        let accepted = self.vehicles.update(vin, async |vehicle| {
+            check_ecus(vehicle, &manifest.content)?;
+            check_signatures(vehicle, &manifest)?;
+            check_counters(vehicle, &manifest.content)?;
+            Ok::<_, Rejected>(Some(self.take_reports(vehicle, &manifest.content).await?))
+        });
+        accepted.await.map(drop)
     }
 
     /// What an accepted manifest changes.
-    async fn decide(
+    async fn take_reports(
         &self,
         vehicle: &Vehicle,
         manifest: &VehicleManifest,
-    ) -> Result<StatusChange, Error> {
-        let (status, now) = (&vehicle.record.status, self.clock.now());
-        let mut change = StatusChange::of(vehicle.record.id, status);
-        change.seen_at = Some(now);
-        let mut more = MoreChanges::keeping(status, now);
+    ) -> Result<VehicleChange, Error> {
+        let mut change = VehicleChange::of(&vehicle.record, self.clock.now());
         // A Primary can't have verified what was not signed: it would settle its Secondaries'
         // offers with it.
-        let signed = status.bundle.as_ref().map_or(0, |bundle| bundle.version);
+        let signed = vehicle.record.status.bundle.as_ref().map_or(0, |bundle| bundle.version);
         let verified = manifest.targets_version.filter(|version| *version <= signed);
         for report in manifest.reports.values().map(|report| &report.content) {
-            let ecu = change.ecus.entry(report.ecu_serial.clone()).or_default();
-            change.counters.insert(report.ecu_serial.clone(), report.counter);
-            self.take_installed(vehicle, report, verified, ecu, &mut more).await?;
-            self.take_attacks(vehicle, report, &mut more);
-            self.take_faults(vehicle, report, &mut more);
-            self.check_clock(vehicle, report, &mut more);
+            change.hear(&report.ecu_serial, report.counter);
+            self.take_installed(report, verified, &mut change).await?;
+            self.take_attacks(report, &mut change);
+            self.take_faults(report, &mut change);
+            check_clock(report, &mut change);
         }
-        // A poll that finds nothing new is one of many in a statement of its own.
-        let is_news = !more.events.is_empty()
-            || !more.ended.is_empty()
-            || more.quarantine != status.quarantine
-            || change.ecus != status.ecus;
-        change.more = is_news.then(|| Box::new(more));
         Ok(change)
     }
 
     /// Each attack that an ECU reports is an event; what the policy says puts the vehicle into
     /// quarantine.
-    fn take_attacks(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
+    fn take_attacks(&self, report: &EcuReport, change: &mut VehicleChange) {
         let mut suspicions: BTreeMap<Suspicion, String> = BTreeMap::new();
         for word in words(&report.attacks_detected) {
             let said = suspicions.entry(Suspicion::of_report(word)).or_default();
@@ -112,22 +109,21 @@ impl App {
         if suspicions.is_empty() {
             return;
         }
-        let (vin, serial) = (&vehicle.record.vin, &report.ecu_serial);
+        let serial = &report.ecu_serial;
         for (suspicion, said) in &suspicions {
-            let event =
-                self.event(vin, EventKind::AttackReported, Some(serial), said.clone(), "vehicle");
-            more.events.push(event.once_in(HOUR, suspicion.as_str()));
+            let event = change.event(EventKind::AttackReported, &Actor::vehicle()).of_ecu(serial);
+            change.record(event.saying(said).once_in(HOUR, suspicion.as_str()));
             self.metrics.add_attack(suspicion.as_str());
         }
         let attacks: String = report.attacks_detected.chars().take(MAX_SHOWN).collect();
         let reason = format!("{serial} reported: {attacks}");
         let kinds: BTreeSet<Suspicion> = suspicions.into_keys().collect();
         let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-        let quarantined = self.limits.quarantine_on.apply(&kinds, &reason, self.clock.now(), more);
+        let quarantined = self.quarantine_on.apply(&kinds, &reason, change);
         self.metrics.add_attack_report();
         let attacks = names.join(",");
         tracing::warn!(
-            vehicle.id = vehicle.record.id,
+            vehicle.id = change.vehicle_id(),
             attacks,
             quarantined,
             "a vehicle reports an attack"
@@ -135,7 +131,7 @@ impl App {
     }
 
     /// What went wrong in a vehicle and takes no attacker is an event, and never quarantines.
-    fn take_faults(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
+    fn take_faults(&self, report: &EcuReport, change: &mut VehicleChange) {
         let mut known = BTreeSet::new();
         for word in words(&report.faults_detected) {
             let fault = Fault::ALL
@@ -144,29 +140,12 @@ impl App {
                 .find(|name| *name == word)
                 .unwrap_or("other");
             if known.insert(fault) {
-                let said = word.chars().take(MAX_SHOWN).collect();
-                let serial = Some(&report.ecu_serial);
-                let event = self.event(
-                    &vehicle.record.vin,
-                    EventKind::FaultReported,
-                    serial,
-                    said,
-                    "vehicle",
-                );
-                more.events.push(event.once_in(HOUR, fault));
+                let said: String = word.chars().take(MAX_SHOWN).collect();
+                let event = change.event(EventKind::FaultReported, &Actor::vehicle());
+                let event = event.of_ecu(&report.ecu_serial).saying(said);
+                change.record(event.once_in(HOUR, fault));
                 self.metrics.add_fault(fault);
             }
-        }
-    }
-
-    /// DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
-    fn check_clock(&self, vehicle: &Vehicle, report: &EcuReport, more: &mut MoreChanges) {
-        if self.clock.now().duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
-            let detail = format!("it says {}", report.time);
-            let serial = Some(&report.ecu_serial);
-            let event =
-                self.event(&vehicle.record.vin, EventKind::ClockOff, serial, detail, "vehicle");
-            more.events.push(event.once_in(HOUR * 24, ""));
         }
     }
 
@@ -174,8 +153,9 @@ impl App {
     /// hour.
     async fn record_refusal(&self, vin: &VehicleId, refusal: &Refusal) {
         let detail = format!("{}: {refusal}", refusal.code());
-        let event = self.event(vin, EventKind::ManifestRefused, None, detail, "vehicle");
-        let event = event.once_in(HOUR, refusal.code());
+        let now = self.clock.now();
+        let event = NewEvent::new(vin, EventKind::ManifestRefused, now, &Actor::vehicle());
+        let event = event.saying(detail).once_in(HOUR, refusal.code());
         // The vehicle is told the reason of the refusal, whatever becomes of the record.
         if let Err(error) = self.catalog.insert_events(&[event]).await {
             tracing::error!(error = %Chain(&error), "failed to record a refused manifest");
@@ -250,6 +230,15 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
         }
     }
     Ok(())
+}
+
+/// DIR-16d. Not refused: a vehicle with a wrong clock has to be able to say so.
+fn check_clock(report: &EcuReport, change: &mut VehicleChange) {
+    if change.at().duration_since(report.time).unsigned_abs() > CLOCK_TOLERANCE {
+        let event = change.event(EventKind::ClockOff, &Actor::vehicle());
+        let event = event.of_ecu(&report.ecu_serial).saying(format!("it says {}", report.time));
+        change.record(event.once_in(HOUR * 24, ""));
+    }
 }
 
 /// The names in a list of a report.

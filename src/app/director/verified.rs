@@ -7,16 +7,17 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Director;
 use super::roots::NewestRoot;
+use crate::app::Error;
 use crate::app::fleet::Vehicle;
-use crate::app::{App, Error};
 use crate::model::{Bundle, Sha256Digest, VehicleRecord};
 use crate::uptane::verify::{TrustedSet, VerifyError};
 
-impl App {
+impl Director {
     /// Whether a kept bundle is one that the vehicle will take.
     pub(super) fn is_verified(&self, vehicle: &Vehicle, bundle: &Bundle) -> Result<bool, Error> {
-        let root = self.director_roots.newest()?;
+        let root = self.roots.newest()?;
         let version = root.set.root_version();
         if bundle.verified_under.version() == version {
             return Ok(true);
@@ -48,7 +49,7 @@ impl App {
         vehicle: &Vehicle,
         bundle: &mut Bundle,
     ) -> Result<(), Error> {
-        let root = self.director_roots.newest()?;
+        let root = self.roots.newest()?;
         let verified = verify_bundle(&root.set, &vehicle.record, bundle);
         verified.map_err(Error::internal("verify a vehicle's metadata, which is not served"))?;
         bundle.verified = Some(digest(&root, bundle));

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::Fleet;
 use super::bounded::Bounded;
 use super::register::{EcuInput, KeyInput, VehicleInput, invalid, refused_registration};
-use crate::app::access::Principal;
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::access::{Principal, check_token_still_valid};
 use crate::catalog::Registration;
 use crate::model::{NewVehicle, VehicleId};
 use crate::uptane::manifest::MAX_ECUS;
@@ -63,7 +64,7 @@ struct Parsed {
     vehicle: Result<NewVehicle, Error>,
 }
 
-impl App {
+impl Fleet {
     /// Starts a bulk registration. The body goes into the sink, and the report comes when the body
     /// has ended.
     pub fn register_in_bulk(
@@ -81,9 +82,9 @@ impl App {
                 BulkFormat::Csv => parser.read_csv(body, &batches),
             }
         });
-        let app = Arc::clone(self);
+        let fleet = Arc::clone(self);
         (sink, async move {
-            let report = app.register_batches(parsed, &by).await?;
+            let report = fleet.register_batches(parsed, &by).await?;
             reading.await.map_err(Error::internal("read a list of vehicles"))?.map(|()| report)
         })
     }
@@ -106,9 +107,9 @@ impl App {
                     Err(error) => report.refuse(line, &error),
                 }
             }
-            self.check_token_still_valid(&by.id).await?; // a stream can take hours
-            let outcomes =
-                self.catalog.register_vehicles(&vehicles, &by.id, self.clock.now()).await?;
+            let now = self.clock.now();
+            check_token_still_valid(&self.catalog, &by.id, now).await?; // a stream can take hours
+            let outcomes = self.catalog.register_vehicles(&vehicles, &by.id, now).await?;
             let mut registered: Vec<VehicleId> = Vec::new();
             for ((vehicle, outcome), line) in vehicles.iter().zip(outcomes).zip(lines) {
                 match outcome {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::Suspicion;
 use super::inventory::check_reason;
 use super::register::invalid;
+use super::{Fleet, Suspicion};
+use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::{App, Error};
-use crate::catalog::{MoreChanges, Quarantined, StatusChange};
-use crate::model::{EventKind, Timestamp, VehicleId};
+use crate::catalog::Quarantined;
+use crate::model::{EventKind, Timestamp, VehicleChange, VehicleId};
 
 /// Which vehicles to clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct ClearReport {
     pub more: bool,
 }
 
-impl App {
+impl Fleet {
     /// Lets a vehicle have new assignments again, after a person has looked into what it reported.
     ///
     /// # Errors
@@ -51,21 +51,17 @@ impl App {
         by: &Principal,
     ) -> Result<(), Error> {
         check_reason(reason)?;
-        self.change_vehicle(vin, |vehicle| {
-            let Some(quarantine) = &vehicle.record.status.quarantine else {
+        let cleared = self.vehicles.update(vin, async |vehicle| {
+            let mut change = VehicleChange::of(&vehicle.record, self.clock.now());
+            let Some(ended) = change.release() else {
                 let detail = format!("{vin} is not in quarantine");
                 return Err(Error::NotFound { code: "not_quarantined", detail });
             };
-            let detail = format!("{reason} (it was: {})", quarantine.reason);
-            let event = self.event_by(vin, EventKind::QuarantineCleared, None, detail, by);
-            let mut change = StatusChange::of(vehicle.record.id, &vehicle.record.status);
-            let mut more = MoreChanges::keeping(&vehicle.record.status, self.clock.now());
-            more.quarantine = None;
-            more.events.push(event);
-            change.more = Some(Box::new(more));
-            Ok(change)
-        })
-        .await
+            let detail = format!("{reason} (it was: {})", ended.reason);
+            change.record(change.event(EventKind::QuarantineCleared, &by.into()).saying(detail));
+            Ok(Some(change))
+        });
+        cleared.await.map(drop)
     }
 
     /// Clears several vehicles, each for itself; at most [`MAX_CLEARED`] at a time.

@@ -1,7 +1,8 @@
 //! Who a vehicle is, by whichever channel it says so.
 
+use super::Fleet;
+use crate::app::Error;
 use crate::app::access::digest;
-use crate::app::{App, Error};
 use crate::model::VehicleId;
 
 /// What a request says of the vehicle that sent it. Each claim was checked by whoever made it: the
@@ -16,7 +17,7 @@ pub struct IdentityClaims {
     pub token: Option<String>,
 }
 
-impl App {
+impl Fleet {
     /// The vehicle that a request comes from. Whoever says it in two ways has to say the same.
     ///
     /// # Errors
@@ -38,7 +39,7 @@ impl App {
             known = Some(vin);
         }
         if let Some(token) = &claims.token {
-            match (self.fleet.find_by_token(&digest(token)).await?, &known) {
+            match (self.vehicles.find_by_token(&digest(token)).await?, &known) {
                 (Some(vin), Some(other)) if vin != *other => {
                     return Err(forbidden(
                         "the token is another vehicle's than the client certificate",

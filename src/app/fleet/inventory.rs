@@ -5,16 +5,14 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Vehicle;
 use super::register::invalid;
-use super::replace::not_registered;
+use super::{Fleet, not_registered};
+use crate::app::Error;
 use crate::app::access::{Principal, random_token};
-use crate::app::{App, Error};
-use crate::catalog::{StatusChange, VehicleFilter, VehiclePage};
+use crate::catalog::{VehicleFilter, VehiclePage};
 use crate::model::clock::earlier;
 use crate::model::{
-    AssignmentRecord, EcuSerial, EventKind, NewEvent, Sha256Digest, VehicleEvent, VehicleId,
-    VehicleRecord,
+    AssignmentRecord, EventKind, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
 };
 
 /// How many vehicles there are.
@@ -32,14 +30,14 @@ pub struct FleetCounts {
     pub fallen_back: u64,
 }
 
-impl App {
+impl Fleet {
     /// Shows a vehicle.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`].
     pub async fn show_vehicle(&self, vin: &VehicleId) -> Result<VehicleRecord, Error> {
-        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        let vehicle = self.vehicles.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         Ok(vehicle.record.clone())
     }
 
@@ -67,7 +65,7 @@ impl App {
         vin: &VehicleId,
         limit: u32,
     ) -> Result<Vec<AssignmentRecord>, Error> {
-        let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+        let vehicle = self.vehicles.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         Ok(self.catalog.list_assignments(vehicle.record.id, limit).await?)
     }
 
@@ -98,12 +96,12 @@ impl App {
     ) -> Result<Zeroizing<String>, Error> {
         let token = random_token("motorcade_vehicle_")?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
-        let forget = self.fleet.forget_after(vin);
+        let forget = self.vehicles.forget_after(vin);
         if !self.catalog.set_vehicle_token(vin, &sha256).await? {
             return Err(not_registered(vin));
         }
         drop(forget);
-        let event = self.event_by(vin, EventKind::TokenIssued, None, String::new(), by);
+        let event = self.event(vin, EventKind::TokenIssued, &by.into());
         self.catalog.insert_events(&[event]).await?;
         Ok(token)
     }
@@ -118,57 +116,6 @@ impl App {
         let [registered, quarantined, silent, unexpected, fallen_back] = counts;
         Ok(FleetCounts { registered, quarantined, silent, unexpected, fallen_back })
     }
-
-    /// Decides on a change of a vehicle and makes it; decides again if the vehicle has changed
-    /// meanwhile.
-    pub(in crate::app) async fn change_vehicle(
-        &self,
-        vin: &VehicleId,
-        decide: impl Fn(&Vehicle) -> Result<StatusChange, Error>,
-    ) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let vehicle = self.fleet.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-            if self.fleet.change(&vehicle, decide(&vehicle)?).await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(Error::Busy)
-    }
-
-    pub(in crate::app) fn event(
-        &self,
-        vin: &VehicleId,
-        kind: EventKind,
-        serial: Option<&EcuSerial>,
-        detail: String,
-        actor: &str,
-    ) -> NewEvent {
-        NewEvent {
-            vin: vin.clone(),
-            kind,
-            ecu_serial: serial.cloned(),
-            detail,
-            actor: actor.to_owned(),
-            at: self.clock.now(),
-            request_id: None,
-            alike: None,
-        }
-    }
-
-    /// What a person did: recorded with the request by which it was done.
-    pub(in crate::app) fn event_by(
-        &self,
-        vin: &VehicleId,
-        kind: EventKind,
-        serial: Option<&EcuSerial>,
-        detail: String,
-        by: &Principal,
-    ) -> NewEvent {
-        NewEvent {
-            request_id: by.request_id.clone(),
-            ..self.event(vin, kind, serial, detail, &by.id)
-        }
-    }
 }
 
 /// What a person gives as the reason, for the record.
@@ -180,7 +127,5 @@ pub(in crate::app) fn check_reason(reason: &str) -> Result<(), Error> {
 }
 
 const MAX_REASON: usize = 500;
-/// How often a change is decided again. Each time somebody else's has been made.
-pub(in crate::app) const TRIES: usize = 8;
 /// Events that are alike are counted once in it.
 pub(in crate::app) const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -8,8 +8,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use crate::catalog::MoreChanges;
-use crate::model::{Quarantine, Timestamp};
+use crate::model::VehicleChange;
 use crate::uptane::verify::Attack;
 
 /// Why a vehicle may have to be looked at.
@@ -57,25 +56,23 @@ impl Suspicion {
 pub struct QuarantinePolicy(BTreeSet<Suspicion>);
 
 impl QuarantinePolicy {
-    /// Adds what the policy includes of `suspicions` to a vehicle's quarantine, or starts one.
-    /// Returns whether it is in one for any of them.
+    /// Puts a vehicle into quarantine for what the policy includes of `suspicions`. Returns whether
+    /// there is any.
     pub(in crate::app) fn apply(
         &self,
         suspicions: &BTreeSet<Suspicion>,
         reason: &str,
-        now: Timestamp,
-        more: &mut MoreChanges,
+        change: &mut VehicleChange,
     ) -> bool {
         let kinds: BTreeSet<String> = suspicions
             .intersection(&self.0)
             .map(|suspicion| suspicion.as_str().to_owned())
             .collect();
-        if kinds.is_empty() {
-            return false;
+        let is_any = !kinds.is_empty();
+        if is_any {
+            change.quarantine(kinds, reason);
         }
-        let start = || Quarantine { since: now, reason: reason.to_owned(), kinds: BTreeSet::new() };
-        more.quarantine.get_or_insert_with(start).kinds.extend(kinds);
-        true
+        is_any
     }
 }
 

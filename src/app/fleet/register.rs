@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::renew::EnrolledBy;
+use super::Fleet;
+use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::keys::{Door, check_keys};
 use crate::app::publish::Publisher;
-use crate::app::{App, Error};
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
 use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewVehicle, Sha256Digest, VehicleId};
@@ -72,10 +72,10 @@ impl KeyInput {
     }
 }
 
-impl App {
+impl Fleet {
     /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the
     /// same ECUs and keys changes nothing. It never uses an approval to enrol anew up: that is for
-    /// the vehicle, or its factory ([`Self::enrol_vehicle`]).
+    /// the vehicle, or its factory ([`Self::enrol`]).
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl App {
         self.register_checked(vehicle, by).await
     }
 
-    async fn register_checked(
+    pub(super) async fn register_checked(
         &self,
         vehicle: NewVehicle,
         by: &Principal,
@@ -110,27 +110,12 @@ impl App {
         }
     }
 
-    /// Enrols a vehicle with a factory's token; returns whether it is new, or enrolled anew. Unlike
-    /// a registration, one that says the same as before starts a vehicle anew if that was approved:
-    /// it may have lost its counters alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::register_vehicle`].
-    pub async fn enrol_vehicle(&self, input: VehicleInput, by: &Principal) -> Result<bool, Error> {
-        let vehicle = self.check_vehicle_aside(input).await?;
-        if self.try_re_enrol(&vehicle, &EnrolledBy::from(by)).await? {
-            return Ok(true);
-        }
-        Ok(self.register_checked(vehicle, by).await?.0)
-    }
-
     pub(super) async fn record_registered(
         &self,
         vins: &[VehicleId],
         by: &Principal,
     ) -> Result<(), Error> {
-        let event = |vin| self.event_by(vin, EventKind::Registered, None, String::new(), by);
+        let event = |vin| self.event(vin, EventKind::Registered, &by.into());
         let events: Vec<_> = vins.iter().map(event).collect();
         Ok(self.catalog.insert_events(&events).await?)
     }

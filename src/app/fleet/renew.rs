@@ -1,40 +1,28 @@
 //! The ways back: a vehicle that is gone, and one that starts anew with other keys and counters
-//! (DESIGN.md section 5).
+//!.
 //!
 //! Either takes a person, and is recorded with who it was and when. Whatever is signed for a
 //! vehicle later has a higher version than before, since versions come from one sequence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Vehicle;
-use super::inventory::{TRIES, check_reason};
+use super::inventory::check_reason;
+use super::memory::retry;
 use super::register::invalid;
-use super::replace::{LONGEST_APPROVAL, not_registered};
+use super::replace::LONGEST_APPROVAL;
+use super::{Fleet, Vehicle, not_registered};
+use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::{App, Error};
-use crate::catalog::{self, MoreChanges, ReEnrolment, Renewal, StatusChange};
+use crate::catalog::{self, ReEnrolment, Renewal};
 use crate::model::clock::{earlier, later};
 use crate::model::{
-    AssignmentOutcome, CounterReset, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent,
-    NewVehicle, Timestamp, VehicleId,
+    Actor, CounterReset, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
+    VehicleChange, VehicleId,
 };
 use crate::uptane::manifest::MAX_ECUS;
 
-/// Who enrols a vehicle, for the record.
-#[derive(Debug, Clone)]
-pub(super) struct EnrolledBy {
-    pub(super) actor: String,
-    pub(super) request_id: Option<String>,
-}
-
-impl From<&Principal> for EnrolledBy {
-    fn from(by: &Principal) -> Self {
-        Self { actor: by.id.clone(), request_id: by.request_id.clone() }
-    }
-}
-
-impl App {
+impl Fleet {
     /// Takes a vehicle out of the inventory: it was sold or scrapped. Its token and its certificate
     /// are no vehicle's any more, its history stays, and its id and the serials of its ECUs can be
     /// registered again.
@@ -49,9 +37,9 @@ impl App {
         by: &Principal,
     ) -> Result<(), Error> {
         reason.map_or(Ok(()), check_reason)?;
-        let detail = reason.unwrap_or_default().to_owned();
-        let event = self.event_by(vin, EventKind::Removed, None, detail, by);
-        let forget = self.fleet.forget_after(vin);
+        let event = self.event(vin, EventKind::Removed, &by.into());
+        let event = event.saying(reason.unwrap_or_default());
+        let forget = self.vehicles.forget_after(vin);
         if !self.catalog.remove_vehicle(vin, &event).await? {
             return Err(not_registered(vin));
         }
@@ -81,7 +69,7 @@ impl App {
         if take.len() > MAX_ECUS {
             return Err(invalid(format!("a vehicle has at most {MAX_ECUS} ECUs")));
         }
-        if take.is_empty() && self.fleet.find(vin).await?.is_none() {
+        if take.is_empty() && self.vehicles.find(vin).await?.is_none() {
             return Err(not_registered(vin));
         }
         for serial in &take {
@@ -94,7 +82,7 @@ impl App {
             let serials: Vec<&str> = take.iter().map(EcuSerial::as_str).collect();
             detail += &format!(", and may take {} from other vehicles", serials.join(", "));
         }
-        let event = self.event_by(vin, EventKind::ReEnrolmentApproved, None, detail, by);
+        let event = self.event(vin, EventKind::ReEnrolmentApproved, &by.into()).saying(detail);
         let approved_by = by.id.clone();
         let approval = ReEnrolment {
             vin: vin.clone(),
@@ -124,100 +112,55 @@ impl App {
     }
 
     /// Enrols a vehicle anew if a person has approved that; returns whether.
-    pub(super) async fn try_re_enrol(
-        &self,
-        new: &NewVehicle,
-        by: &EnrolledBy,
-    ) -> Result<bool, Error> {
-        for _ in 0..TRIES {
-            let Some(approval) = self.catalog.find_re_enrolment(&new.vin, self.clock.now()).await?
-            else {
-                return Ok(false);
-            };
-            let known = self.fleet.find(&new.vin).await?;
-            let change = known.as_ref().map(|vehicle| self.anew(vehicle, new));
-            let mut more = match &known {
-                Some(vehicle) => MoreChanges::keeping(&vehicle.record.status, self.clock.now()),
-                None => MoreChanges { at: self.clock.now(), ..MoreChanges::default() },
-            };
-            more.bundle = None;
-            let assigned = known.iter().flat_map(|vehicle| vehicle.record.status.ecus.values());
-            let assigned = assigned.filter_map(|ecu| ecu.assigned.as_ref());
-            more.ended = assigned
-                .map(|assigned| (assigned.id.clone(), AssignmentOutcome::Cancelled))
-                .collect();
-            let event = |vin: &VehicleId, kind, serial: Option<&EcuSerial>, detail| NewEvent {
-                request_id: by.request_id.clone(),
-                ..self.event(vin, kind, serial, detail, &by.actor)
-            };
-            let detail =
-                format!("{} ECUs, as approved by {}", new.ecus.len(), approval.approved_by);
-            more.events.push(event(&new.vin, EventKind::ReEnrolled, None, detail));
-            let lost = |vin: &VehicleId, serial: &EcuSerial| {
-                let detail =
-                    format!("{} has it now, as approved by {}", new.vin, approval.approved_by);
-                event(vin, EventKind::EcuTaken, Some(serial), detail)
-            };
-            let mut touched = vec![new.vin.clone()];
-            for serial in &approval.ecu_serials {
-                touched.extend(self.catalog.find_ecu_owner(serial).await?.map(|owner| owner.vin));
+    pub(super) async fn try_re_enrol(&self, new: &NewVehicle, by: &Actor) -> Result<bool, Error> {
+        retry(async || {
+            let approval = self.catalog.find_re_enrolment(&new.vin, self.clock.now()).await?;
+            match approval {
+                Some(approval) => self.re_enrol(new, &approval, by).await,
+                None => Ok(Some(false)),
             }
-            let forget: Vec<_> = touched.iter().map(|vin| self.fleet.forget_after(vin)).collect();
-            let renewed = self.catalog.re_enrol(new, change.as_ref(), &more, &by.actor, lost).await;
-            drop(forget);
-            match renewed {
-                Ok(Renewal::Done) => {
-                    tracing::info!(
-                        approved_by = approval.approved_by,
-                        by = by.actor,
-                        "vehicle enrolled anew"
-                    );
-                    return Ok(true);
-                }
-                Ok(Renewal::NotApproved) => return Ok(false), // somebody was first
-                Ok(Renewal::EcuTaken(serial)) => {
-                    return Err(self.refuse_taken(&new.vin, &serial).await);
-                }
-                Ok(Renewal::TokenTaken) => {
-                    let detail =
-                        format!("the token of {} is another vehicle's: make another one", new.vin);
-                    return Err(Error::Conflict { code: "already_registered", detail });
-                }
-                Err(catalog::Error::Overtaken) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::Busy)
+        })
+        .await
     }
 
-    /// What is left of a vehicle's status: which release counters its ECUs had, and, of an ECU that
-    /// keeps its signing key, its report counter, or its old reports could be sent again.
-    fn anew(&self, vehicle: &Vehicle, new: &NewVehicle) -> StatusChange {
-        let status = &vehicle.record.status;
-        let mut change = StatusChange::of(vehicle.record.id, status);
-        change.ecus.clear();
-        change.counters.clear();
-        let skewed = earlier(self.clock.now(), CLOCK_SKEW);
-        let since = status.seen_at.map_or(skewed, |seen_at| seen_at.max(skewed));
-        for ecu in &new.ecus {
-            let known = vehicle.record.ecu(&ecu.serial);
-            let Some(known) = known else { continue };
-            let before = status.ecu(&ecu.serial);
-            let is_same_key = known.signing_key == ecu.signing_key;
-            let counter = status.counters.get(&ecu.serial).copied();
-            let counter = counter
-                .max(before.reset.as_ref().map(|reset| reset.counter))
-                .filter(|_| is_same_key);
-            let after = EcuStatus {
-                highest_counter: before.highest_counter,
-                reset: counter.map(|counter| CounterReset { counter, since }),
-                ..EcuStatus::default()
-            };
-            if after != EcuStatus::default() {
-                change.ecus.insert(ecu.serial.clone(), after);
-            }
+    /// Returns nothing if the vehicle has changed meanwhile.
+    async fn re_enrol(
+        &self,
+        new: &NewVehicle,
+        approval: &ReEnrolment,
+        by: &Actor,
+    ) -> Result<Option<bool>, Error> {
+        let approved_by = &approval.approved_by;
+        let known = self.vehicles.find(&new.vin).await?;
+        let mut change = anew(known.as_deref(), new, self.clock.now());
+        let detail = format!("{} ECUs, as approved by {approved_by}", new.ecus.len());
+        change.record(change.event(EventKind::ReEnrolled, by).saying(detail));
+        let lost = |vin: &VehicleId, serial: &EcuSerial| -> NewEvent {
+            let detail = format!("{} has it now, as approved by {approved_by}", new.vin);
+            self.event(vin, EventKind::EcuTaken, by).of_ecu(serial).saying(detail)
+        };
+        let mut touched = vec![new.vin.clone()];
+        for serial in &approval.ecu_serials {
+            touched.extend(self.catalog.find_ecu_owner(serial).await?.map(|owner| owner.vin));
         }
-        change
+        let forget: Vec<_> = touched.iter().map(|vin| self.vehicles.forget_after(vin)).collect();
+        let renewed = self.catalog.re_enrol(new, change, &by.id, lost).await;
+        drop(forget);
+        match renewed {
+            Ok(Renewal::Done) => {
+                tracing::info!(approved_by, by = by.id, "vehicle enrolled anew");
+                Ok(Some(true))
+            }
+            Ok(Renewal::NotApproved) => Ok(Some(false)), // somebody was first
+            Ok(Renewal::EcuTaken(serial)) => Err(self.refuse_taken(&new.vin, &serial).await),
+            Ok(Renewal::TokenTaken) => {
+                let detail =
+                    format!("the token of {} is another vehicle's: make another one", new.vin);
+                Err(Error::Conflict { code: "already_registered", detail })
+            }
+            Err(catalog::Error::Overtaken) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn refuse_taken(&self, vin: &VehicleId, serial: &EcuSerial) -> Error {
@@ -235,6 +178,35 @@ impl App {
             Err(error) => error.into(),
         }
     }
+}
+
+/// What is left of a vehicle's status, if it is known: which release counters its ECUs had, and, of
+/// an ECU that keeps its signing key, its report counter, or its old reports could be sent again.
+fn anew(known: Option<&Vehicle>, new: &NewVehicle, now: Timestamp) -> VehicleChange {
+    let Some(vehicle) = known else { return VehicleChange::first(new.vin.clone(), now) };
+    let status = &vehicle.record.status;
+    let skewed = earlier(now, CLOCK_SKEW);
+    let since = status.seen_at.map_or(skewed, |seen_at| seen_at.max(skewed));
+    let mut kept = BTreeMap::new();
+    for ecu in &new.ecus {
+        let Some(known) = vehicle.record.ecu(&ecu.serial) else { continue };
+        let before = status.ecu(&ecu.serial);
+        let counter = status.counters.get(&ecu.serial).copied();
+        let counter = counter
+            .max(before.reset.as_ref().map(|reset| reset.counter))
+            .filter(|_| known.signing_key == ecu.signing_key);
+        let after = EcuStatus {
+            highest_counter: before.highest_counter,
+            reset: counter.map(|counter| CounterReset { counter, since }),
+            ..EcuStatus::default()
+        };
+        if after != EcuStatus::default() {
+            kept.insert(ecu.serial.clone(), after);
+        }
+    }
+    let mut change = VehicleChange::of(&vehicle.record, now);
+    change.renew(kept);
+    change
 }
 
 fn is_primary(serial: &EcuSerial, owner: &VehicleId) -> Error {

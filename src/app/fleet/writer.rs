@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::app::Error;
 use crate::app::watch::{Pulse, Watch};
-use crate::catalog::{self, Catalog, StatusChange, StatusWriter};
+use crate::catalog::{self, Catalog, StatusWriter};
+use crate::model::VehicleChange;
 use crate::telemetry::Chain;
 
 pub(super) struct Writer {
@@ -19,7 +20,7 @@ pub(super) struct Writer {
 }
 
 enum Job {
-    Change(Arc<StatusChange>, oneshot::Sender<Result<bool, Failed>>),
+    Change(Arc<VehicleChange>, oneshot::Sender<Result<bool, Failed>>),
     Version(oneshot::Sender<Result<u64, Failed>>),
 }
 
@@ -45,7 +46,7 @@ impl Writer {
     }
 
     /// Makes a change, if its vehicle is still at its revision; returns whether it was.
-    pub(super) async fn change(&self, change: Arc<StatusChange>) -> Result<bool, Error> {
+    pub(super) async fn change(&self, change: Arc<VehicleChange>) -> Result<bool, Error> {
         let (answer, outcome) = oneshot::channel();
         self.run(Job::Change(change, answer), outcome).await
     }

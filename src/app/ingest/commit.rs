@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
+use crate::app::access::check_token_still_valid;
 use crate::app::{App, Error};
 use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{ListingBound, NewImage};
@@ -44,7 +45,7 @@ impl App {
         let pipeline::Sealed { image, staged } = sealed;
         // An upload may take hours: its token may have been revoked, and a recipient removed, since
         // it was planned.
-        self.check_token_still_valid(&request.uploaded_by).await?;
+        check_token_still_valid(&self.catalog, &request.uploaded_by, self.clock.now()).await?;
         let recipients = self
             .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;

@@ -1,0 +1,274 @@
+//! `Vehicles` is the one way to a vehicle's status. It keeps the vehicles that were served last in
+//! memory, so that the requests of one poll read the catalog once, and writes the changes of many
+//! polls in one transaction. A change is made only if the vehicle is still at the revision on which
+//! it was decided; [`Vehicles::update`] decides it again otherwise.
+//!
+//! What is in memory is right because one server runs on a catalog. Replicas would have to compare
+//! revisions before they serve metadata from here.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use lru::LruCache;
+use tokio::runtime::Handle;
+
+use super::writer::Writer;
+use crate::app::Error;
+use crate::app::watch::Watch;
+use crate::catalog::Catalog;
+use crate::envelope::key::RecipientKey;
+use crate::model::{EcuRecord, EcuSerial, Sha256Digest, VehicleChange, VehicleId, VehicleRecord};
+use crate::uptane::key::PublicKey;
+
+/// The vehicles, their status, and the one queue of its changes.
+pub(in crate::app) struct Vehicles {
+    catalog: Catalog,
+    recent: Mutex<Recent>,
+    writer: Writer,
+}
+
+/// A vehicle with the keys of its ECUs read.
+#[derive(Debug, Clone)]
+pub(in crate::app) struct Vehicle {
+    pub(in crate::app) record: VehicleRecord,
+    keys: Arc<HashMap<EcuSerial, EcuKeys>>,
+}
+
+/// The public keys of an ECU.
+#[derive(Debug)]
+struct EcuKeys {
+    signing: PublicKey,
+    /// Read when it is first needed, which most polls don't.
+    encryption: OnceLock<Option<RecipientKey>>,
+}
+
+struct Recent {
+    /// Rises when something is forgotten: what was read before that must not be kept after it.
+    generation: u64,
+    vehicles: LruCache<VehicleId, Arc<Vehicle>>,
+    by_token: LruCache<Sha256Digest, VehicleId>,
+}
+
+impl Vehicles {
+    /// `kept` vehicles stay in memory.
+    pub(in crate::app) fn new(
+        catalog: Catalog,
+        kept: NonZeroUsize,
+        watch: &Watch,
+        runtime: &Handle,
+    ) -> Self {
+        let recent =
+            Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
+        let writer = Writer::start(catalog.clone(), watch, runtime);
+        Self { catalog, recent: Mutex::new(recent), writer }
+    }
+
+    /// A vehicle, if it is registered.
+    pub(in crate::app) async fn find(
+        &self,
+        vin: &VehicleId,
+    ) -> Result<Option<Arc<Vehicle>>, Error> {
+        let generation = {
+            let mut recent = self.recent();
+            if let Some(vehicle) = recent.vehicles.get(vin) {
+                return Ok(Some(Arc::clone(vehicle)));
+            }
+            recent.generation
+        };
+        let Some(record) = self.catalog.find_vehicle(vin).await? else { return Ok(None) };
+        self.keep(record, generation, None).map(Some)
+    }
+
+    /// The vehicle to which a bearer token belongs.
+    pub(in crate::app) async fn find_by_token(
+        &self,
+        token: &Sha256Digest,
+    ) -> Result<Option<VehicleId>, Error> {
+        let generation = {
+            let mut recent = self.recent();
+            if let Some(vin) = recent.by_token.get(token) {
+                return Ok(Some(vin.clone()));
+            }
+            recent.generation
+        };
+        let Some(record) = self.catalog.find_vehicle_of_token(token).await? else {
+            return Ok(None);
+        };
+        let vin = record.vin.clone();
+        self.keep(record, generation, Some(*token))?;
+        Ok(Some(vin))
+    }
+
+    /// Decides on a change of a vehicle and makes it; decides again if somebody else's was made
+    /// meanwhile. Returns the vehicle as it is then, also if nothing was to be changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if it is not registered; [`Error::Busy`]; whatever `decide` returns.
+    pub(in crate::app) async fn update<E: From<Error>>(
+        &self,
+        vin: &VehicleId,
+        decide: impl AsyncFn(&Vehicle) -> Result<Option<VehicleChange>, E>,
+    ) -> Result<Arc<Vehicle>, E> {
+        retry(async || {
+            let vehicle = self.find(vin).await?.ok_or_else(|| not_registered(vin))?;
+            match decide(&vehicle).await? {
+                Some(change) => Ok(self.change(&vehicle, change).await?),
+                None => Ok(Some(vehicle)),
+            }
+        })
+        .await
+    }
+
+    /// Makes a change, unless the vehicle has changed since `vehicle` was read; returns the vehicle
+    /// as it is then.
+    async fn change(
+        &self,
+        vehicle: &Vehicle,
+        change: VehicleChange,
+    ) -> Result<Option<Arc<Vehicle>>, Error> {
+        let generation = self.recent().generation;
+        let change = Arc::new(change);
+        let made = self.writer.change(Arc::clone(&change)).await;
+        if !matches!(made, Ok(true)) {
+            self.recent().vehicles.pop(&vehicle.record.vin); // it is not what it was, or nobody knows
+            return made.map(|_| None);
+        }
+        let record = VehicleRecord { status: change.status().clone(), ..vehicle.record.clone() };
+        let changed = Arc::new(Vehicle { record, keys: Arc::clone(&vehicle.keys) });
+        self.recent().put_newer(&changed, generation);
+        Ok(Some(changed))
+    }
+
+    /// A number of the Director's sequence that nothing else ever gets.
+    pub(in crate::app) async fn reserve_version(&self) -> Result<u64, Error> {
+        self.writer.reserve_version().await
+    }
+
+    /// Drops what is in memory of a vehicle, after a change of its inventory or its token.
+    fn forget(&self, vin: &VehicleId) {
+        let mut recent = self.recent();
+        recent.generation += 1;
+        recent.vehicles.pop(vin);
+        let tokens: Vec<Sha256Digest> = recent
+            .by_token
+            .iter()
+            .filter(|(_, owner)| *owner == vin)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in tokens {
+            recent.by_token.pop(&token);
+        }
+    }
+
+    /// Drops what is in memory of a vehicle when the guard is dropped, whatever becomes of the
+    /// request that changes it.
+    pub(in crate::app) fn forget_after<'a>(&'a self, vin: &'a VehicleId) -> impl Drop + use<'a> {
+        Forget { vehicles: self, vin }
+    }
+
+    /// Keeps what was read.
+    fn keep(
+        &self,
+        record: VehicleRecord,
+        generation: u64,
+        token: Option<Sha256Digest>,
+    ) -> Result<Arc<Vehicle>, Error> {
+        let vehicle = Arc::new(Vehicle::new(record)?);
+        let mut recent = self.recent();
+        if let Some(token) = token.filter(|_| recent.generation == generation) {
+            recent.by_token.put(token, vehicle.record.vin.clone());
+        }
+        Ok(recent.put_newer(&vehicle, generation))
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Forget<'a> {
+    vehicles: &'a Vehicles,
+    vin: &'a VehicleId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.vehicles.forget(self.vin);
+    }
+}
+
+impl Recent {
+    /// Keeps a vehicle unless a newer revision of it is there, and returns the newer one. Keeps
+    /// none if something has been forgotten since `generation`: it may be this one, with ECUs that
+    /// are replaced.
+    fn put_newer(&mut self, vehicle: &Arc<Vehicle>, generation: u64) -> Arc<Vehicle> {
+        if self.generation != generation {
+            self.vehicles.pop(&vehicle.record.vin);
+            return Arc::clone(vehicle);
+        }
+        if let Some(known) = self.vehicles.get(&vehicle.record.vin)
+            && known.record.status.revision > vehicle.record.status.revision
+        {
+            return Arc::clone(known);
+        }
+        self.vehicles.put(vehicle.record.vin.clone(), Arc::clone(vehicle));
+        Arc::clone(vehicle)
+    }
+}
+
+impl Vehicle {
+    fn new(record: VehicleRecord) -> Result<Self, Error> {
+        let keys_of = |ecu: &EcuRecord| {
+            let signing = PublicKey::from_object(ecu.signing_key.clone())
+                .map_err(Error::internal("read a stored key"))?;
+            Ok((ecu.serial.clone(), EcuKeys { signing, encryption: OnceLock::new() }))
+        };
+        let keys = record.ecus.iter().map(keys_of).collect::<Result<_, Error>>()?;
+        Ok(Self { record, keys: Arc::new(keys) })
+    }
+
+    /// The key under which an ECU signs.
+    pub(in crate::app) fn signing_key(&self, serial: &EcuSerial) -> Option<&PublicKey> {
+        self.keys.get(serial).map(|keys| &keys.signing)
+    }
+
+    /// The key for which data keys are wrapped, if the ECU has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if what was registered can't be read any more.
+    pub(in crate::app) fn encryption_key(
+        &self,
+        ecu: &EcuRecord,
+    ) -> Result<Option<&RecipientKey>, Error> {
+        let Some(jwk) = &ecu.encryption_key else { return Ok(None) };
+        let read = || RecipientKey::from_jwk(jwk).ok();
+        let key =
+            self.keys.get(&ecu.serial).and_then(|keys| keys.encryption.get_or_init(read).as_ref());
+        let damaged = || Error::Corrupt {
+            detail: format!("the stored encryption key of {} is damaged", ecu.serial),
+        };
+        key.map(Some).ok_or_else(damaged)
+    }
+}
+
+/// Tries until nobody else was first: an attempt returns nothing if somebody was.
+pub(in crate::app) async fn retry<T, E: From<Error>>(
+    attempt: impl AsyncFn() -> Result<Option<T>, E>,
+) -> Result<T, E> {
+    for _ in 0..TRIES {
+        if let Some(done) = attempt().await? {
+            return Ok(done);
+        }
+    }
+    Err(Error::Busy.into())
+}
+
+pub(in crate::app) fn not_registered(vin: &VehicleId) -> Error {
+    Error::NotFound { code: "vehicle_not_found", detail: format!("there is no vehicle {vin}") }
+}
+
+/// Each time somebody else's change has been made.
+const TRIES: usize = 8;
