@@ -9,6 +9,7 @@ mod director;
 mod fleet_log;
 mod images;
 mod installation;
+mod left_ecus;
 mod listed;
 mod old_reason;
 mod open;

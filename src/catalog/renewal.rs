@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{Any, Row, Transaction};
 
+use super::left_ecus::{self, LeftEcus};
 use super::{Catalog, Error, fleet_log, json, status, text, time, vehicles};
 use crate::model::{
     AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
@@ -50,8 +51,8 @@ pub enum Renewal {
 
 impl Catalog {
     /// Takes a vehicle out of the inventory, with its ECUs, its token and whatever was approved for
-    /// it. Its number is never another vehicle's. Returns whether it was there; `event` is recorded
-    /// then.
+    /// it. Its number is never another vehicle's, and the counters of its ECUs are kept. Returns
+    /// whether it was there; `event` is recorded then.
     ///
     /// # Errors
     ///
@@ -59,19 +60,20 @@ impl Catalog {
     pub async fn remove_vehicle(&self, vin: &VehicleId, event: &NewEvent) -> Result<bool, Error> {
         const OP: &str = "remove a vehicle";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        let row =
-            sqlx::query("DELETE FROM vehicles WHERE vin = $1 RETURNING id").bind(vin.as_str());
-        let Some(row) = row.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?
-        else {
-            return Ok(false);
-        };
-        let id: i64 = row.try_get("id").map_err(Error::backend(OP))?;
-        vehicles::remove_vehicle(&mut transaction, id).await?;
         sqlx::query("DELETE FROM re_enrolments WHERE vin = $1")
             .bind(vin.as_str())
             .execute(&mut *transaction)
             .await
             .map_err(Error::backend(OP))?;
+        let row = sqlx::query(vehicles::SELECT_BY_VIN).bind(vin.as_str());
+        let row = row.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let Some(record) = row.as_ref().map(vehicles::vehicle).transpose()? else {
+            return Ok(false);
+        };
+        let id = record.id;
+        let ecus: Vec<&EcuRecord> = record.ecus.iter().collect();
+        left_ecus::keep(&mut transaction, &record, &ecus).await?;
+        vehicles::remove_vehicle(&mut transaction, id).await?;
         sqlx::query("UPDATE assignments SET ended_at = $1, outcome = $2 WHERE vehicle_id = $3 AND ended_at IS NULL")
             .bind(event.at.as_millisecond())
             .bind(AssignmentOutcome::Cancelled.as_str())
@@ -164,8 +166,9 @@ impl Catalog {
     }
 
     /// Enrols a vehicle anew, if that was approved and the approval has neither expired nor been
-    /// used: its ECUs and its token are those of `new`, and its status is what `change` says. A
-    /// vehicle that is not there yet gets a number, and `change` is then its first.
+    /// used: its ECUs and its token are those of `new`, and its status is what `change` says, with
+    /// the counters of each ECU that was known under the same key. A vehicle that is not there yet
+    /// gets a number, and `change` is then its first.
     ///
     /// `lost` makes the event of a vehicle that loses an ECU by that.
     ///
@@ -196,17 +199,15 @@ impl Catalog {
         if is_token_taken(&mut transaction, new).await? {
             return Ok(Renewal::TokenTaken);
         }
-        let change = if change.is_first() {
+        let mut change = if change.is_first() {
             let inserted =
                 vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now)
                     .await?;
             change.numbered(*inserted.get(&new.vin).ok_or(Error::Overtaken)?)
         } else {
+            keep_all(&mut transaction, change.vehicle_id()).await?;
             change
         };
-        if !status::apply_news(&mut transaction, &change).await? {
-            return Err(Error::Overtaken);
-        }
         let vehicle_id = change.vehicle_id();
         for ecu in &new.ecus {
             if take_ecu(&mut transaction, vehicle_id, ecu, &may_take, now, &lost).await?
@@ -215,10 +216,25 @@ impl Catalog {
                 return Ok(Renewal::EcuTaken(ecu.serial.clone()));
             }
         }
+        let left = LeftEcus::find(&mut transaction, new.ecus.iter()).await?;
+        left.restore(&new.ecus, &mut change);
+        if !status::apply_news(&mut transaction, &change).await? {
+            return Err(Error::Overtaken);
+        }
         replace_inventory(&mut transaction, vehicle_id, new, now).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(Renewal::Done)
     }
+}
+
+/// Keeps the counters of all ECUs of a vehicle that starts anew.
+async fn keep_all(transaction: &mut Transaction<'_, Any>, vehicle_id: i64) -> Result<(), Error> {
+    const OP: &str = "keep the counters of a vehicle";
+    let row = sqlx::query(vehicles::SELECT_BY_ID).bind(vehicle_id);
+    let row = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let record = vehicles::vehicle(&row.ok_or(Error::Overtaken)?)?; // it was removed meanwhile
+    let ecus: Vec<&EcuRecord> = record.ecus.iter().collect();
+    left_ecus::keep(transaction, &record, &ecus).await
 }
 
 #[derive(PartialEq, Eq)]
@@ -285,6 +301,8 @@ async fn lose_ecu(
     if record.ecu(serial).is_some_and(|ecu| ecu.role == EcuRole::Primary) {
         return Ok(Taken::No);
     }
+    let leaves: Vec<&EcuRecord> = record.ecu(serial).into_iter().collect();
+    left_ecus::keep(transaction, &record, &leaves).await?;
     let mut change = VehicleChange::of(&record, now);
     change.remove_ecu(serial);
     change.forget_counter(serial);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use super::left_ecus::{self, LeftEcus};
 use super::{
     Catalog, Error, json, old_reason, optional_time, parsed, placeholders, status, text, time,
 };
@@ -28,6 +29,8 @@ macro_rules! select_vehicles {
 
 /// A vehicle by its number.
 pub(super) const SELECT_BY_ID: &str = select_vehicles!("WHERE v.id = $1");
+/// A vehicle by its id.
+pub(super) const SELECT_BY_VIN: &str = select_vehicles!("WHERE v.vin = $1");
 
 /// What came of registering one vehicle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +110,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
-        let row = sqlx::query(select_vehicles!("WHERE v.vin = $1"));
-        let row =
-            row.bind(vin.as_str()).fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = sqlx::query(SELECT_BY_VIN).bind(vin.as_str()).fetch_optional(&self.pool).await;
+        let row = row.map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
 
@@ -332,6 +334,12 @@ impl Catalog {
         .await
         .map_err(Error::backend(OP))?;
         let Some(approval) = approval else { return Ok(None) };
+        let row =
+            sqlx::query(SELECT_BY_ID).bind(vehicle_id).fetch_optional(&mut *transaction).await;
+        let row = row.map_err(Error::backend(OP))?.ok_or(Error::Overtaken)?;
+        let known = vehicle(&row)?;
+        let leaves: Vec<&EcuRecord> = known.ecus.iter().filter(|ecu| ecu.serial == *old).collect();
+        left_ecus::keep(&mut transaction, &known, &leaves).await?;
         if new.serial != *old {
             let inserted = sqlx::query(
                 "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
@@ -355,7 +363,10 @@ impl Catalog {
         let updated =
             sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
         updated.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
-        if !status::apply_news(&mut transaction, change).await? {
+        let mut change = change.clone();
+        let left = LeftEcus::find(&mut transaction, std::iter::once(new)).await?;
+        left.restore([new], &mut change);
+        if !status::apply_news(&mut transaction, &change).await? {
             return Err(Error::Overtaken);
         }
         transaction.commit().await.map_err(Error::backend(OP))?;
@@ -371,13 +382,21 @@ async fn register_chunk(
 ) -> Result<Vec<Registration>, Error> {
     let ids = insert_vehicles(transaction, vehicles, created_by, now).await?;
     let mut taken = insert_ecus(transaction, vehicles, &ids).await?;
+    let new = vehicles.iter().filter(|vehicle| ids.contains_key(&vehicle.vin));
+    let left = LeftEcus::find(transaction, new.flat_map(|vehicle| &vehicle.ecus)).await?;
     let mut outcomes = Vec::with_capacity(vehicles.len());
     let mut seen = HashSet::new();
     for vehicle in vehicles {
         let is_first = seen.insert(&vehicle.vin);
         let outcome = match (ids.get(&vehicle.vin).filter(|_| is_first), taken.remove(&vehicle.vin))
         {
-            (Some(_), None) => Registration::Registered,
+            (Some(id), None) => {
+                let mut change = VehicleChange::first(vehicle.vin.clone(), now).numbered(*id);
+                if left.restore(&vehicle.ecus, &mut change) {
+                    status::apply_news(transaction, &change).await?;
+                }
+                Registration::Registered
+            }
             (Some(id), Some(serial)) => {
                 remove_vehicle(transaction, *id).await?;
                 Registration::EcuTaken(serial)

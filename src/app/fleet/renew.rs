@@ -15,9 +15,9 @@ use super::{Fleet, Vehicle, not_registered};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::catalog::{self, ReEnrolment, Renewal};
-use crate::model::clock::{earlier, later};
+use crate::model::clock::later;
 use crate::model::{
-    Actor, CounterReset, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
+    Actor, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
     VehicleChange, VehicleId,
 };
 use crate::uptane::manifest::MAX_ECUS;
@@ -180,27 +180,15 @@ impl Fleet {
     }
 }
 
-/// What is left of a vehicle's status, if it is known: which release counters its ECUs had, and, of
-/// an ECU that keeps its signing key, its report counter, or its old reports could be sent again.
+/// What is left of a vehicle's status, if it is known: which release counters its ECUs had. Of an
+/// ECU that keeps its signing key the catalog keeps the report counter, too.
 fn anew(known: Option<&Vehicle>, new: &NewVehicle, now: Timestamp) -> VehicleChange {
     let Some(vehicle) = known else { return VehicleChange::first(new.vin.clone(), now) };
-    let status = &vehicle.record.status;
-    let skewed = earlier(now, CLOCK_SKEW);
-    let since = status.seen_at.map_or(skewed, |seen_at| seen_at.max(skewed));
     let mut kept = BTreeMap::new();
     for ecu in &new.ecus {
-        let Some(known) = vehicle.record.ecu(&ecu.serial) else { continue };
-        let before = status.ecu(&ecu.serial);
-        let counter = status.counters.get(&ecu.serial).copied();
-        let counter = counter
-            .max(before.reset.as_ref().map(|reset| reset.counter))
-            .filter(|_| known.signing_key == ecu.signing_key);
-        let after = EcuStatus {
-            highest_counter: before.highest_counter,
-            reset: counter.map(|counter| CounterReset { counter, since }),
-            ..EcuStatus::default()
-        };
-        if after != EcuStatus::default() {
+        let highest_counter = vehicle.record.status.ecu(&ecu.serial).highest_counter;
+        if highest_counter.is_some() {
+            let after = EcuStatus { highest_counter, ..EcuStatus::default() };
             kept.insert(ecu.serial.clone(), after);
         }
     }
@@ -215,7 +203,3 @@ fn is_primary(serial: &EcuSerial, owner: &VehicleId) -> Error {
     );
     Error::Conflict { code: "ecu_is_primary", detail }
 }
-
-/// How far the clock of a vehicle may be behind when it starts its report counters again under a
-/// signing key that it keeps.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

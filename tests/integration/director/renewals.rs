@@ -339,3 +339,113 @@ async fn a_registration_that_is_sent_again_uses_no_approval_up() {
     enrol(&server, &server.state.tokens.enroller, &wiped).await.expect(201);
     wiped.report(&server).await;
 }
+
+/// An hour ago, with counters that are high by now.
+fn say_what_was_long_ago(vehicle: &mut TestVehicle) -> Value {
+    for ecu in &mut vehicle.ecus {
+        ecu.report.counter = 500;
+        ecu.report.time = SystemClock.now() - Duration::from_secs(3600);
+    }
+    vehicle.next_manifest()
+}
+
+fn start_again(vehicle: &mut TestVehicle) {
+    for ecu in &mut vehicle.ecus {
+        ecu.report.counter = 0;
+        ecu.report.time = SystemClock.now();
+    }
+}
+
+/// Sold and bought back: what it said before can't be sent again, and what it ran counts.
+#[tokio::test]
+async fn a_vehicle_that_is_removed_and_comes_back_has_its_counters() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    server.upload_for("gw-mk3", "gw/5", 5, "").await;
+    server.upload_for("gw-mk3", "gw/4", 4, "").await;
+    vehicle.report(&server).await;
+    vehicle.assign(&server, &[(0, "gw/5")]).await.expect(201);
+    vehicle.targets(&server).await;
+    vehicle.runs(&server, 0, "gw/5").await;
+    let recorded = say_what_was_long_ago(&mut vehicle);
+    vehicle.send(&server, &recorded).await.expect(204);
+
+    for door in ["one", "list", "itself"] {
+        remove(&server, "VIN1").await.expect(204);
+        let staff = || server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
+        match door {
+            "one" => drop(send(staff().json(&vehicle.record())).await.expect(201)),
+            "list" => {
+                let list = staff().header("Content-Type", "application/jsonl");
+                let list = list.body(format!("{}\n", vehicle.record()));
+                assert_eq!(send(list).await.json()["registered"], 1);
+            }
+            _ => drop(enrol(&server, &server.state.tokens.enroller, &vehicle).await.expect(201)),
+        }
+        vehicle.send(&server, &recorded).await.refused(409, "counter_replayed");
+        vehicle.assign(&server, &[(0, "gw/4")]).await.refused(409, "release_counter_rollback");
+        start_again(&mut vehicle);
+        vehicle.report(&server).await;
+        vehicle.send(&server, &recorded).await.refused(409, "counter_replayed");
+    }
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    vehicle.send(&server, &recorded).await.refused(409, "counter_replayed");
+    vehicle.report(&server).await;
+}
+
+/// An ECU keeps its counters under its key in whatever vehicle it is, and whichever way it went.
+#[tokio::test]
+async fn an_ecu_that_comes_back_under_its_key_has_its_counters() {
+    let server = TestServer::start().await;
+    let enroller = server.state.tokens.enroller.clone();
+    let mut first = TestVehicle::registered(&server, "VIN1").await;
+    let recorded = say_what_was_long_ago(&mut first);
+    first.send(&server, &recorded).await.expect(204);
+    let old = recorded["signed"]["ecu_version_reports"]["VIN1-brake"].clone();
+    assert_eq!(old["signed"]["counter"], 501, "{recorded}");
+    let replays = |vehicle: &TestVehicle| {
+        let mut reports: std::collections::BTreeMap<_, _> = vehicle
+            .ecus
+            .iter()
+            .map(|ecu| (ecu.serial.clone(), ecu.report.sign(&ecu.signing)))
+            .collect();
+        reports.insert("VIN1-brake".parse().unwrap(), old.clone());
+        vehicle.sign(reports)
+    };
+    // With another vehicle.
+    let brake = first.ecus.pop().unwrap();
+    let mut second = TestVehicle::new("VIN2");
+    second.ecus[1] = brake;
+    approve(&server, "VIN2", &["VIN1-brake"]).await.expect(201);
+    enrol(&server, &enroller, &second).await.expect(201);
+    start_again(&mut second);
+    second.send(&server, &replays(&second)).await.refused(409, "counter_replayed");
+    second.report(&server).await;
+    // Retired there, and back.
+    let brake = std::mem::replace(&mut second.ecus[1], TestEcu::new("VIN2-brake", "brake-2"));
+    approve(&server, "VIN2", &[]).await.expect(201);
+    enrol(&server, &second.token, &second).await.expect(201);
+    second.report(&server).await;
+    second.ecus[1] = brake;
+    approve(&server, "VIN2", &[]).await.expect(201);
+    enrol(&server, &second.token, &second).await.expect(201);
+    start_again(&mut second);
+    second.send(&server, &replays(&second)).await.refused(409, "counter_replayed");
+    second.report(&server).await;
+    // Replaced by one of the same serial with another key, and back.
+    let other = TestEcu::new("VIN1-brake", "brake-2");
+    let brake = std::mem::replace(&mut second.ecus[1], other);
+    for comes in [None, Some(brake)] {
+        let path = "/api/v1/vehicles/VIN2/ecus/VIN1-brake/replacement";
+        let approval = server.request_as(Engineer, Method::POST, path);
+        send(approval.json(&json!({ "expires_in_seconds": 3600 }))).await.expect(201);
+        if let Some(brake) = comes {
+            second.ecus[1] = brake;
+        }
+        enrol(&server, &second.token, &second).await.expect(201);
+    }
+    second.ecus[0].report.counter += 1;
+    second.send(&server, &replays(&second)).await.refused(409, "counter_replayed");
+    second.ecus[1].report.time = SystemClock.now();
+    second.report(&server).await;
+}
