@@ -4,6 +4,7 @@
 //! What is wrong with the file is said at once and with its path: a pool would try again until it
 //! times out.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -68,9 +69,11 @@ impl Catalog {
         }
         let catalog = Self::connect(file, mode_of(file)).await?;
         catalog.refuse_later_version(file).await?;
-        if catalog.applied_migration().await? < newest_migration() {
-            let fault = "is from an earlier version: `motorcade serve` of this version brings it up to date when it starts; \
-                 until then use the version that serves it";
+        if let Some(missing) = catalog.missing_migration().await? {
+            let fault = format!(
+                "is from an earlier version (migration {missing} was not run): `motorcade serve` of this version brings it \
+                 up to date when it starts; until then use the version that serves it"
+            );
             return Err(unusable(file, fault));
         }
         Ok(catalog)
@@ -152,6 +155,19 @@ impl Catalog {
         let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations");
         let row = row.fetch_one(&self.pool).await.map_err(Error::backend(OP))?;
         Ok(i64::try_from(number(&row, "version", OP)?).unwrap_or(i64::MAX))
+    }
+
+    /// The first migration of ours that was not run, wherever in their order it is.
+    async fn missing_migration(&self) -> Result<Option<i64>, Error> {
+        const OP: &str = "look for migrations of the catalog";
+        let mut applied = HashSet::new();
+        if self.has_table("_sqlx_migrations").await? {
+            let rows = sqlx::query("SELECT version FROM _sqlx_migrations");
+            for row in rows.fetch_all(&self.pool).await.map_err(Error::backend(OP))? {
+                applied.insert(row.try_get::<i64, _>("version").map_err(Error::backend(OP))?);
+            }
+        }
+        Ok(MIGRATIONS.iter().map(|migration| migration.version).find(|it| !applied.contains(it)))
     }
 
     async fn latest_version(&self) -> Result<Option<String>, Error> {

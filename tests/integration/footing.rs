@@ -81,8 +81,7 @@ async fn a_catalog_of_a_later_version_is_refused_and_stays_as_it_is() {
 #[tokio::test]
 async fn only_a_server_migrates() {
     let state = TestState::new();
-    sql(&state, "DROP TABLE program_versions; DELETE FROM _sqlx_migrations WHERE version >= 7")
-        .await;
+    put_earlier_catalog(&state, 6).await;
     let before = tables(&state).await;
     let error = state.dir().open_catalog().await.unwrap_err();
     assert!(error.to_string().contains("is from an earlier version"), "{error}");
@@ -90,6 +89,14 @@ async fn only_a_server_migrates() {
     let server = TestServer::on(state, |_| ()).await;
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
     server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_migration_that_was_left_out_is_named() {
+    let state = TestState::new();
+    sql(&state, "DELETE FROM _sqlx_migrations WHERE version = 7").await;
+    let error = state.dir().open_catalog().await.unwrap_err();
+    assert!(error.to_string().contains("migration 7 was not run"), "{error}");
 }
 
 #[tokio::test]
@@ -230,6 +237,39 @@ async fn sql(state: &TestState, sql: &str) {
     let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
+}
+
+/// Puts a catalog that has had no more than the migrations up to `last` in the place of a state
+/// directory's, with all that the other one has in the same tables and columns.
+async fn put_earlier_catalog(state: &TestState, last: i64) {
+    let (file, new) = (state.path().join("catalog.sqlite"), state.path().join("earlier.sqlite"));
+    let options = SqliteConnectOptions::new().filename(&new).create_if_missing(true);
+    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut migrator = sqlx::migrate!("migrations/sqlite");
+    let earlier = migrator.migrations.iter().filter(|migration| migration.version <= last);
+    migrator.migrations = earlier.cloned().collect::<Vec<_>>().into();
+    migrator.run(&mut catalog).await.unwrap();
+    let attach = format!("ATTACH '{}' AS later", file.display());
+    sqlx::raw_sql(AssertSqlSafe(attach)).execute(&mut catalog).await.unwrap();
+    let tables =
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE '%sql%'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut catalog).await.unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for table in tables {
+        let columns = format!("SELECT group_concat(name) FROM pragma_table_info('{table}')");
+        let columns: String =
+            sqlx::query_scalar(AssertSqlSafe(columns)).fetch_one(&mut catalog).await.unwrap();
+        let copy = format!(
+            "DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM later.{table}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(copy)).execute(&mut catalog).await.unwrap();
+    }
+    catalog.close().await.unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(state.path().join(format!("catalog.sqlite{suffix}")));
+    }
+    fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+    fs::rename(new, file).unwrap();
 }
 
 async fn tables(state: &TestState) -> Vec<String> {
