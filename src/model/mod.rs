@@ -6,6 +6,7 @@
 mod change;
 mod event;
 mod fleet;
+mod key_input;
 mod network;
 mod token;
 
@@ -18,5 +19,6 @@ pub use fleet::{
     EcuStatus, FallenFrom, Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus,
     VerifiedUnder,
 };
+pub use key_input::KeyInput;
 pub use network::{Network, NetworkError};
 pub use token::{AccessRole, ParseAccessRoleError};

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 
 use super::Fleet;
 use super::bounded::Bounded;
-use super::register::{EcuInput, KeyInput, VehicleInput, invalid, refused_registration};
+use super::register::{EcuInput, VehicleInput, invalid, refused_registration};
 use crate::app::Error;
 use crate::app::access::{Principal, check_token_still_valid};
 use crate::catalog::Registration;
-use crate::model::{NewVehicle, VehicleId};
+use crate::model::{KeyInput, NewVehicle, VehicleId};
 use crate::uptane::manifest::MAX_ECUS;
 
 /// How the vehicles are written.

@@ -3,11 +3,11 @@
 
 use serde::Deserialize;
 
-use super::register::{EcuInput, KeyInput, VehicleInput};
+use super::register::{EcuInput, VehicleInput};
 use super::{Fleet, IdentityClaims, not_registered};
 use crate::app::Error;
 use crate::app::access::Principal;
-use crate::model::{Actor, EcuRecord, VehicleId};
+use crate::model::{Actor, EcuRecord, KeyInput, VehicleId};
 
 /// What a vehicle says when it enrols: all of its ECUs.
 #[derive(Debug, Deserialize)]

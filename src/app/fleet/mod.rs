@@ -30,7 +30,7 @@ pub use inventory::FleetCounts;
 pub(super) use inventory::{HOUR, check_reason};
 pub(super) use memory::{Vehicle, Vehicles, not_registered};
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
-pub use register::{EcuInput, KeyInput, VehicleInput};
+pub use register::{EcuInput, VehicleInput};
 
 use super::publish::Publisher;
 use crate::catalog::Catalog;

@@ -5,8 +5,6 @@ use std::collections::HashSet;
 use std::fmt::Display;
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::Fleet;
 use crate::app::Error;
@@ -15,7 +13,9 @@ use crate::app::keys::{Door, check_keys};
 use crate::app::publish::Publisher;
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
-use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewVehicle, Sha256Digest, VehicleId};
+use crate::model::{
+    EcuRecord, EcuRole, EcuSerial, EventKind, KeyInput, NewVehicle, Sha256Digest, VehicleId,
+};
 use crate::uptane::key::PublicKey;
 use crate::uptane::manifest::MAX_ECUS;
 
@@ -47,29 +47,6 @@ pub struct EcuInput {
     /// Public key that data keys are wrapped for: PEM text, or a JWK object.
     #[serde(default)]
     pub encryption_key: Option<KeyInput>,
-}
-
-/// A key: text in a string, or an object, of which the text is kept so that a member that is there
-/// twice is seen.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct KeyInput(Box<RawValue>);
-
-impl KeyInput {
-    /// The PEM text or the object's text.
-    pub fn text(&self) -> String {
-        serde_json::from_str::<String>(self.0.get()).unwrap_or_else(|_| self.0.get().to_owned())
-    }
-
-    /// A key that came as text.
-    pub fn from_text(text: &str) -> Option<Self> {
-        let json = if text.trim_start().starts_with('{') {
-            text.to_owned()
-        } else {
-            Value::from(text).to_string()
-        };
-        RawValue::from_string(json).ok().map(Self)
-    }
 }
 
 impl Fleet {
