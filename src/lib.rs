@@ -3,6 +3,7 @@
 //! See ARCHITECTURE.md for how the modules fit together, and docs/FORMAT.md for what is stored and
 //! served.
 
+pub mod api;
 pub mod app;
 pub mod blob;
 pub mod catalog;

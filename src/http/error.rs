@@ -7,48 +7,15 @@ use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use serde::Serialize;
 
 use super::request_id::RequestId;
+use crate::api::{Problem, ProblemItem};
 use crate::app;
 use crate::telemetry::Chain;
 
 /// An error on its way to a client.
 #[derive(Debug)]
 pub struct ApiError(app::Error);
-
-/// A problem details object (RFC 9457, 3.1), with two members of ours.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct Problem {
-    /// `about:blank`: the status and `code` say what kind of problem it is.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// The status in words.
-    title: &'static str,
-    /// HTTP status code.
-    status: u16,
-    /// What is wrong and what to do.
-    detail: String,
-    /// Stable, for programs.
-    code: &'static str,
-    /// For finding the server's log lines.
-    request_id: Option<String>,
-    /// The limit that was exceeded, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<u64>,
-    /// Each thing that speaks against the request, if there can be several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ProblemItem>,
-}
-
-/// One of several things that speak against a request.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct ProblemItem {
-    /// Stable, for programs.
-    code: &'static str,
-    /// What is wrong and what to do.
-    detail: String,
-}
 
 /// The code of the problem that a response tells of, for its log line: the detail can repeat what
 /// was sent.
@@ -201,14 +168,16 @@ fn problem_with(
     limit: Option<u64>,
     several: &[app::Problem],
 ) -> HttpResponse {
-    let item =
-        |problem: &app::Problem| ProblemItem { code: problem.code, detail: problem.detail.clone() };
+    let item = |problem: &app::Problem| ProblemItem {
+        code: problem.code.to_owned(),
+        detail: problem.detail.clone(),
+    };
     let problem = Problem {
-        kind: "about:blank",
-        title: status.canonical_reason().unwrap_or("Error"),
+        kind: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or("Error").to_owned(),
         status: status.as_u16(),
         detail,
-        code,
+        code: code.to_owned(),
         request_id: RequestId::current().map(|id| id.as_str().to_owned()),
         limit,
         problems: several.iter().map(item).collect(),

@@ -7,104 +7,18 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::TryStreamExt;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::auth::{Access, Manage, Read, Upload};
-use super::error::Problem;
-use super::paging::{check_limit, default_limit};
+use super::paging::check_limit;
 use super::upload_body;
 use super::upload_head::{self, IMAGES, image_path};
+use crate::api::{EnvelopeQuery, ImageBody, ImageList, ImageQuery, Problem};
 use crate::app::App;
 use crate::app::ingest::Accepted;
 use crate::app::precondition::{self, Precondition};
 use crate::blob::BlobKey;
 use crate::model::{ImagePath, ImageRecord};
-
-/// An image.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ImageBody {
-    /// Target path in both repositories.
-    path: String,
-    /// Name of the software.
-    name: String,
-    /// Version of the software.
-    version: String,
-    /// Hardware that may run it.
-    hardware_ids: Vec<String>,
-    /// Raised with each release.
-    release_counter: u64,
-    /// `BINARY` or `OSTREE`.
-    target_format: &'static str,
-    /// What has to be in the same vehicle.
-    requires: Vec<String>,
-    /// What must not be in the same vehicle.
-    conflicts: Vec<String>,
-    /// What is stored and served.
-    sealed: SealedBody,
-    /// What comes out when it is opened.
-    plaintext: FileBody,
-    /// RFC 3339.
-    created_at: String,
-    /// Id of the token that uploaded it.
-    created_by: String,
-    /// RFC 3339; null while it is published.
-    yanked_at: Option<String>,
-}
-
-/// A file's length and digest.
-#[derive(Debug, Serialize, ToSchema)]
-struct FileBody {
-    /// In bytes.
-    length: u64,
-    /// 64 hexadecimal digits.
-    sha256: String,
-}
-
-/// A sealed image.
-#[derive(Debug, Serialize, ToSchema)]
-struct SealedBody {
-    /// Tink key template.
-    alg: &'static str,
-    /// In bytes.
-    length: u64,
-    /// 64 hexadecimal digits.
-    sha256: String,
-    /// Where it is served.
-    url: String,
-}
-
-/// Some images, and where the next ones are.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ImageList {
-    /// In the order of their paths.
-    images: Vec<ImageBody>,
-    /// Pass it as `cursor` for the next page; null on the last one.
-    next_cursor: Option<String>,
-}
-
-/// Which images to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// `next_cursor` of the page before.
-    #[serde(default)]
-    cursor: String,
-    /// Images a page, 1 to 1000.
-    #[serde(default = "default_limit")]
-    limit: u32,
-}
-
-/// For whom to show an envelope.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct EnvelopeQuery {
-    /// RFC 7638 thumbprint of a recipient's key: the answer is then flattened, for this one alone.
-    kid: Option<String>,
-}
 
 /// Uploads an image: streams the body, seals it, publishes it.
 #[utoipa::path(
@@ -160,7 +74,7 @@ pub(super) async fn upload_image(
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
     let location = format!("{IMAGES}{}", image.path);
-    Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(ImageBody::from(image)))
+    Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(shown(image)))
 }
 
 /// Chunks that are none are `InvalidData`; whatever else is a connection that broke off.
@@ -173,7 +87,7 @@ fn body_error(error: PayloadError) -> io::Error {
 
 /// Lists images, yanked ones included.
 #[utoipa::path(
-    get, path = "/api/v1/images", tag = "images", params(ListQuery),
+    get, path = "/api/v1/images", tag = "images", params(ImageQuery),
     responses(
         (status = 200, body = ImageList, description = "a page of images"),
         (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
@@ -183,11 +97,11 @@ fn body_error(error: PayloadError) -> io::Error {
 )]
 pub(super) async fn list_images(
     app: web::Data<App>,
-    access: Access<Read, web::Query<ListQuery>>,
+    access: Access<Read, web::Query<ImageQuery>>,
 ) -> Result<HttpResponse, ApiError> {
     let query = access.input;
     let page = app.list_images(&query.cursor, check_limit(query.limit)?).await?;
-    let images = page.images.into_iter().map(ImageBody::from).collect();
+    let images = page.images.into_iter().map(shown).collect();
     Ok(HttpResponse::Ok().json(ImageList { images, next_cursor: page.next }))
 }
 
@@ -221,7 +135,7 @@ pub(super) async fn show_image(
     if !(Precondition { matches: None, matches_none: expected.matches_none }).holds(Some(&image)) {
         return Ok(HttpResponse::NotModified().insert_header(etag).finish());
     }
-    Ok(HttpResponse::Ok().insert_header(etag).json(ImageBody::from(image)))
+    Ok(HttpResponse::Ok().insert_header(etag).json(shown(image)))
 }
 
 /// Takes an image out of the published metadata.
@@ -281,32 +195,7 @@ fn requested_image(request: &HttpRequest) -> Result<ImagePath, ApiError> {
     Ok(image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())?)
 }
 
-impl From<ImageRecord> for ImageBody {
-    fn from(image: ImageRecord) -> Self {
-        let ImageRecord { path, description, sealed, created_at, created_by, yanked_at } = image;
-        let url = format!("/repo/{}", BlobKey::target(path.as_str(), sealed.sha256));
-        Self {
-            path: path.into(),
-            name: description.name.into(),
-            version: description.version.into(),
-            hardware_ids: description.hardware_ids.into_iter().map(String::from).collect(),
-            release_counter: description.release_counter.value(),
-            target_format: description.target_format.as_str(),
-            requires: description.requires.into_iter().map(String::from).collect(),
-            conflicts: description.conflicts.into_iter().map(String::from).collect(),
-            sealed: SealedBody {
-                alg: sealed.algorithm.as_str(),
-                length: sealed.length,
-                sha256: sealed.sha256.into(),
-                url,
-            },
-            plaintext: FileBody {
-                length: sealed.plaintext_length,
-                sha256: sealed.plaintext_sha256.into(),
-            },
-            created_at: created_at.to_string(),
-            created_by,
-            yanked_at: yanked_at.map(|time| time.to_string()),
-        }
-    }
+fn shown(image: ImageRecord) -> ImageBody {
+    let url = format!("/repo/{}", BlobKey::target(image.path.as_str(), image.sealed.sha256));
+    ImageBody::new(image, url)
 }

@@ -27,7 +27,6 @@ mod repr_digest;
 pub mod request_id;
 mod upload_body;
 mod upload_head;
-mod vehicle_bodies;
 mod vehicles;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::ApiError;
-use super::error::Problem;
+use crate::api::Problem;
 use crate::app::App;
 
 /// The process is alive.

@@ -3,11 +3,6 @@
 use super::ApiError;
 use crate::app::Error;
 
-/// Entries a page, where a request doesn't say.
-pub(super) fn default_limit() -> u32 {
-    100
-}
-
 /// Entries a page, from 1 to 1000.
 pub(super) fn check_limit(limit: u32) -> Result<u32, ApiError> {
     if (1..=1000).contains(&limit) {

@@ -1,45 +1,12 @@
 //! `/api/v1/quarantine`: vehicles that are cleared together.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::ApiError;
 use super::auth::{Access, Manage};
-use super::error::Problem;
+use crate::api::{ClearManyBody, ClearedBody, Problem};
 use crate::app::fleet::{ClearReport, ClearSelection, Suspicion};
 use crate::app::{App, Error};
-
-/// Which vehicles to clear, and why: `vins`, or `all`, or one or both of the filters.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClearManyBody {
-    /// For the record.
-    reason: String,
-    /// These; at most 1000.
-    #[serde(default)]
-    vins: Vec<String>,
-    /// All that are in quarantine.
-    #[serde(default)]
-    all: bool,
-    /// Those that are in quarantine for nothing but these: names of attacks, `other`,
-    /// `unexpected-image`.
-    #[serde(default)]
-    attacks: Vec<String>,
-    /// Those that are in quarantine since then or later; RFC 3339.
-    since: Option<String>,
-}
-
-/// What came of it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClearedBody {
-    /// How many vehicles were cleared.
-    cleared: u64,
-    /// Those of `vins` that are not in quarantine, or not registered.
-    not_quarantined: Vec<String>,
-    /// Whether more are left that the filter names: send the same again.
-    more: bool,
-}
 
 /// Clears the quarantine of several vehicles, at most 1000 at a time.
 #[utoipa::path(

@@ -1,66 +1,14 @@
 //! `/api/v1/recipients`.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::auth::{Access, Manage, Read};
-use super::error::Problem;
-use crate::app::fleet::KeyInput;
+use crate::api::{
+    NewRecipient, Problem, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
+};
 use crate::app::{self, App};
-use crate::model::{HardwareId, RecipientRecord};
-
-/// A public key and the hardware that has its private half.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewRecipient {
-    /// Hardware ids that the key belongs to.
-    #[schema(value_type = Vec<String>)]
-    hardware_ids: Vec<String>,
-    /// The public key: PEM text, or a JWK object.
-    #[schema(value_type = Value)]
-    public_key: KeyInput,
-}
-
-/// A registered key.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RegisteredRecipient {
-    /// RFC 7638 thumbprint.
-    kid: String,
-}
-
-/// A registration.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecipientBody {
-    /// The hardware id.
-    hardware_id: String,
-    /// RFC 7638 thumbprint of the key.
-    kid: String,
-    /// The public key as a JWK.
-    public_key: Value,
-    /// RFC 3339.
-    created_at: String,
-    /// Id of the token that registered it.
-    created_by: String,
-}
-
-/// All registrations.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecipientList {
-    /// By hardware id.
-    recipients: Vec<RecipientBody>,
-}
-
-/// From where to remove a key.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct RemoveQuery {
-    /// The hardware id; from all without it.
-    hardware_id: Option<String>,
-}
+use crate::model::HardwareId;
 
 /// Registers a public key for hardware ids.
 #[utoipa::path(
@@ -107,7 +55,7 @@ pub(super) async fn list_recipients(
 
 /// Removes a key. Images that are sealed for it stay so.
 #[utoipa::path(
-    delete, path = "/api/v1/recipients/{kid}", tag = "recipients", params(("kid" = String, Path), RemoveQuery),
+    delete, path = "/api/v1/recipients/{kid}", tag = "recipients", params(("kid" = String, Path), RecipientQuery),
     responses(
         (status = 204, description = "removed"),
         (status = 401, body = Problem, description = "no valid token"),
@@ -118,7 +66,7 @@ pub(super) async fn list_recipients(
 )]
 pub(super) async fn remove_recipient(
     app: web::Data<App>,
-    access: Access<Manage, web::Query<RemoveQuery>>,
+    access: Access<Manage, web::Query<RecipientQuery>>,
     kid: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let hardware_id = access.input.hardware_id.as_deref().map(hardware_id).transpose()?;
@@ -131,16 +79,4 @@ fn hardware_id(text: &str) -> Result<HardwareId, ApiError> {
     parsed.map_err(|rule: crate::model::ParseFieldError| {
         app::Error::Invalid { code: "bad_hardware_id", detail: rule.to_string() }.into()
     })
-}
-
-impl From<RecipientRecord> for RecipientBody {
-    fn from(recipient: RecipientRecord) -> Self {
-        Self {
-            hardware_id: recipient.hardware_id.into(),
-            kid: recipient.kid,
-            public_key: serde_json::from_str(&recipient.jwk).unwrap_or_default(),
-            created_at: recipient.created_at.to_string(),
-            created_by: recipient.created_by,
-        }
-    }
 }

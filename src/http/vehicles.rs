@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use super::ApiError;
 use super::auth::{Access, Manage, ReadFleet};
-use super::error::Problem;
 use super::paging::check_limit;
-use super::vehicle_bodies::{
-    AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, History,
-    HistoryQuery, IssuedToken, ListQuery, NewVehicleBody, ReEnrolmentBody, Registered, RemoveQuery,
-    VehicleBody, VehicleList,
+use crate::api::{
+    AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, FaultBody,
+    History, HistoryQuery, IssuedToken, NewEcuBody, NewVehicleBody, Problem, ReEnrolmentBody,
+    Registered, RemovalQuery, VehicleBody, VehicleList, VehicleQuery,
 };
 use crate::app::access::Principal;
-use crate::app::fleet::{BulkFormat, VehicleInput};
+use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, LineFault, VehicleInput};
 use crate::app::{App, Error, VehicleFilter};
 use crate::model::{EcuSerial, ImagePath, Sha256Digest, VehicleId};
 use actix_web::http::header::CONTENT_TYPE;
@@ -74,7 +73,7 @@ async fn register_one(
         Ok(body) => body.map_err(|_| Error::ClientGone)?,
         Err(_) => return Err(Error::TooLarge { limit: MAX_VEHICLE as u64 }.into()),
     };
-    let input: VehicleInput = serde_json::from_slice(&body).map_err(|error| {
+    let vehicle: NewVehicleBody = serde_json::from_slice(&body).map_err(|error| {
         // The parser's own message could repeat what was sent, and that may be a private key.
         let detail = format!(
             "the body is not a vehicle: see line {}, column {}",
@@ -83,9 +82,12 @@ async fn register_one(
         );
         Error::Invalid { code: "bad_json", detail }
     })?;
-    let (is_new, vin) = app.fleet().register_vehicle(input, by).await?;
-    let body = VehicleBody::from(app.fleet().show_vehicle(&vin).await?);
-    Ok(if is_new { HttpResponse::Created() } else { HttpResponse::Ok() }.json(body))
+    let (is_new, vin) = app.fleet().register_vehicle(vehicle.into(), by).await?;
+    let vehicle = VehicleBody::from(app.fleet().show_vehicle(&vin).await?);
+    Ok(match is_new {
+        true => HttpResponse::Created().json(vehicle),
+        false => HttpResponse::Ok().json(Registered::One(vehicle)),
+    })
 }
 
 async fn register_in_bulk(
@@ -112,12 +114,12 @@ async fn register_in_bulk(
     let (fed, report) = tokio::join!(feed, report);
     let report = report?;
     fed?;
-    Ok(HttpResponse::Ok().json(BulkBody::from(report)))
+    Ok(HttpResponse::Ok().json(Registered::Many(report.into())))
 }
 
 /// Lists vehicles.
 #[utoipa::path(
-    get, path = "/api/v1/vehicles", tag = "vehicles", params(ListQuery),
+    get, path = "/api/v1/vehicles", tag = "vehicles", params(VehicleQuery),
     responses(
         (status = 200, body = VehicleList, description = "a page"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
@@ -127,9 +129,9 @@ async fn register_in_bulk(
 )]
 pub(super) async fn list_vehicles(
     app: web::Data<App>,
-    access: Access<ReadFleet, web::Query<ListQuery>>,
+    access: Access<ReadFleet, web::Query<VehicleQuery>>,
 ) -> Result<HttpResponse, ApiError> {
-    let web::Query(ListQuery {
+    let web::Query(VehicleQuery {
         cursor,
         limit,
         quarantined,
@@ -267,7 +269,7 @@ pub(super) async fn approve_replacement(
 
 /// Takes a vehicle out of the inventory: it was sold or scrapped. Its history stays.
 #[utoipa::path(
-    delete, path = "/api/v1/vehicles/{vin}", tag = "vehicles", params(("vin" = String, Path), RemoveQuery),
+    delete, path = "/api/v1/vehicles/{vin}", tag = "vehicles", params(("vin" = String, Path), RemovalQuery),
     responses(
         (status = 204, description = "removed; its token and certificate identify no vehicle any more"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
@@ -279,7 +281,7 @@ pub(super) async fn approve_replacement(
 )]
 pub(super) async fn remove_vehicle(
     app: web::Data<App>,
-    access: Access<Manage, web::Query<RemoveQuery>>,
+    access: Access<Manage, web::Query<RemovalQuery>>,
     vin: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     app.fleet()
@@ -384,6 +386,39 @@ fn bad_path(rule: crate::model::ParseFieldError) -> ApiError {
 
 fn bad_query(detail: &str) -> ApiError {
     Error::Invalid { code: "bad_query", detail: detail.to_owned() }.into()
+}
+
+impl From<NewVehicleBody> for VehicleInput {
+    fn from(body: NewVehicleBody) -> Self {
+        let ecu = |ecu: NewEcuBody| EcuInput {
+            ecu_serial: ecu.ecu_serial,
+            hardware_id: ecu.hardware_id,
+            role: ecu.role,
+            signing_key: ecu.signing_key,
+            encryption_key: ecu.encryption_key,
+        };
+        Self {
+            vin: body.vin,
+            ecus: body.ecus.into_iter().map(ecu).collect(),
+            token_sha256: body.token_sha256,
+        }
+    }
+}
+
+impl From<BulkReport> for BulkBody {
+    fn from(report: BulkReport) -> Self {
+        let fault = |fault: LineFault| FaultBody {
+            line: fault.line,
+            code: fault.code.to_owned(),
+            detail: fault.detail,
+        };
+        Self {
+            registered: report.registered,
+            unchanged: report.unchanged,
+            refused: report.refused,
+            faults: report.faults.into_iter().map(fault).collect(),
+        }
+    }
 }
 
 const MAX_VEHICLE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys

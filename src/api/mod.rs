@@ -1,0 +1,41 @@
+//! What the HTTP API sends and takes as JSON, described once: for the server, which renders and
+//! parses it, for the command line, for tests, and for the OpenAPI document.
+//!
+//! One file a resource. Ids, paths and times are texts here, since a client has to be able to show
+//! what it doesn't know yet; the server parses what it is sent. The names of the types are the
+//! names of the schemas in the document, and with those a part of the contract.
+
+mod assignments;
+mod images;
+mod problem;
+mod quarantine;
+mod recipients;
+mod vehicle;
+mod vehicles;
+
+pub use assignments::{
+    AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments,
+};
+pub use images::{EnvelopeQuery, FileBody, ImageBody, ImageList, ImageQuery, SealedBody};
+pub use problem::{Problem, ProblemItem};
+pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
+pub use recipients::{
+    NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
+};
+pub use vehicle::{
+    AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,
+    ReEnrolmentBody, RemovalQuery,
+};
+pub use vehicles::{
+    BulkBody, EcuBody, FallenBody, FaultBody, InstalledBody, NewEcuBody, NewVehicleBody,
+    QuarantineBody, Registered, VehicleBody, VehicleList, VehicleQuery,
+};
+
+/// Entries a page, where a request doesn't say.
+fn default_limit() -> u32 {
+    100
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
