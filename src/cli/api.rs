@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::{ClientConfig, ClientSettings};
@@ -39,9 +41,16 @@ pub(super) enum Failure {
 #[derive(Debug, thiserror::Error)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
+    /// The problem as it came; also from a proxy, with other members than ours.
     pub(super) problem: Value,
     /// How long the server wants to be left alone.
     pub(super) retry_after: Option<Duration>,
+}
+
+/// What any problem has that says something (RFC 9457, 3.1.4).
+#[derive(Deserialize)]
+struct Detail {
+    detail: String,
 }
 
 /// What to do about an error whose own words don't say.
@@ -58,7 +67,8 @@ fn hint(error: &reqwest::Error) -> &'static str {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detail = self.problem["detail"].as_str().unwrap_or("the server gave no reason");
+        let detail = Detail::deserialize(&self.problem).ok().map(|problem| problem.detail);
+        let detail = detail.as_deref().unwrap_or("the server gave no reason");
         write!(f, "{} ({})", printable(detail), self.status)?;
         match self.status {
             StatusCode::UNAUTHORIZED => f.write_str(
@@ -130,7 +140,10 @@ impl Api {
     }
 
     /// Sends a request and reads the JSON that comes back.
-    pub(super) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> anyhow::Result<T> {
         let response = self.send(request).await?;
         response.json().await.context("failed to read the server's answer")
     }

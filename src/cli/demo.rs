@@ -14,18 +14,20 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::{Value, json};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::{EXIT_FAILURE, output, signals};
+use crate::api::{ImageBody, NewRecipient};
 use crate::app::access::{self, NewToken};
 use crate::app::setup::StateDir;
 use crate::config::{ServeConfig, ServeSettings};
 use crate::envelope::key::RecipientPrivateKey;
-use crate::model::{AccessRole, Clock, SystemClock};
+use crate::model::{AccessRole, Clock, KeyInput, SystemClock};
 use crate::server::Server;
 use crate::telemetry::TraceExport;
 use crate::uptane::client::VerifiedRepository;
+use crate::uptane::custom::ImageCustom;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -153,16 +155,8 @@ impl Demo {
         for (kind, key) in keys {
             let file = self.folder.join(format!("ecu-{kind}.pem"));
             fs::write(file, key.to_pkcs8_pem().as_bytes())?;
-            let body =
-                json!({ "hardware_ids": ["gw-mk3"], "public_key": key.public().to_public_pem() });
-            let request = self
-                .http
-                .post(format!("{}/api/v1/recipients", self.url))
-                .bearer_auth(&self.engineer);
-            ensure!(
-                request.json(&body).send().await?.status() == StatusCode::CREATED,
-                "the recipient was refused"
-            );
+            let status = self.register_recipient("gw-mk3", &key).await?;
+            ensure!(status == StatusCode::CREATED, "the recipient was refused");
             say(
                 "Registered",
                 format!(
@@ -171,6 +165,21 @@ impl Demo {
             );
         }
         Ok(())
+    }
+
+    async fn register_recipient(
+        &self,
+        hardware_id: &str,
+        key: &RecipientPrivateKey,
+    ) -> anyhow::Result<StatusCode> {
+        let body = NewRecipient {
+            hardware_ids: vec![hardware_id.to_owned()],
+            public_key: KeyInput::from_text(&key.public().to_public_pem())
+                .context("a key is text")?,
+        };
+        let url = format!("{}/api/v1/recipients", self.url);
+        let request = self.http.post(url).bearer_auth(&self.engineer).json(&body);
+        Ok(request.send().await?.status())
     }
 
     fn make_firmware(&self, size: u64) -> anyhow::Result<()> {
@@ -209,21 +218,12 @@ impl Demo {
             format!("hashed, sealed, stored, signed and published in {took:.1?} ({rate})"),
         );
         say("", format!("memory of the process that serves: at most {}", peak_memory()));
-        say(
-            "",
-            format!(
-                "plaintext SHA-256 {}",
-                image["plaintext"]["sha256"].as_str().unwrap_or_default()
-            ),
-        );
-        say(
-            "",
-            format!("sealed    SHA-256 {}", image["sealed"]["sha256"].as_str().unwrap_or_default()),
-        );
+        say("", format!("plaintext SHA-256 {}", image.plaintext.sha256));
+        say("", format!("sealed    SHA-256 {}", image.sealed.sha256));
         Ok(())
     }
 
-    async fn upload_with_curl(&self, file: &Path, url: &str) -> anyhow::Result<Option<Value>> {
+    async fn upload_with_curl(&self, file: &Path, url: &str) -> anyhow::Result<Option<ImageBody>> {
         let (file, url) = (file.to_owned(), url.to_owned());
         let header = format!("Authorization: Bearer {}", self.uploader);
         let curl = move || {
@@ -239,7 +239,7 @@ impl Demo {
         Ok(Some(serde_json::from_str(&text)?))
     }
 
-    async fn upload_without_curl(&self, file: &Path, url: &str) -> anyhow::Result<Value> {
+    async fn upload_without_curl(&self, file: &Path, url: &str) -> anyhow::Result<ImageBody> {
         let body = reqwest::Body::from(tokio::fs::File::open(file).await?);
         let response = self.http.put(url).bearer_auth(&self.uploader).body(body).send().await?;
         ensure!(
@@ -288,10 +288,8 @@ impl Demo {
             say("Downloaded", format!("{target}, {}", output::size(fs::metadata(file)?.len())));
         }
         let signed = repository.find(IMAGE).context("the image is not listed")?.custom;
-        let signed = signed["sealed"]["plaintext"]["hashes"]["sha256"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let signed = ImageCustom::deserialize(signed).context("the image is not described")?;
+        let signed = signed.sealed.plaintext.hashes.sha256.to_string();
         for kind in ["P-256", "RSA-3072"] {
             let started = Instant::now();
             let opened = self.open(kind, &["--sha256", &signed])?;

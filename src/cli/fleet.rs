@@ -4,6 +4,7 @@
 //! that was registered once can be driven again, and by several processes. Counters are the time in
 //! microseconds, which rises by itself.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::api::Api;
-use super::output::{self, print_line};
+use super::output::{self, print_json, print_line};
+use crate::api::{BulkBody, NewEcuBody, NewVehicleBody};
 use crate::config::ClientSettings;
 use crate::envelope::key::RecipientPrivateKey;
-use crate::model::{Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId};
+use crate::model::{
+    Clock, EcuRole, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId,
+};
 use crate::uptane::canonical::canonical;
 use crate::uptane::key::{PublicKey, SigningKey};
 use crate::uptane::manifest::{EcuReport, VehicleManifest};
@@ -93,7 +98,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let results =
         poll_all(&api, &fleet, &director, args.concurrency, Duration::from_secs(args.seconds))
             .await?;
-    print_line(if output::is_json() { results.to_json().to_string() } else { results.to_text() })?;
+    match output::is_json() {
+        true => print_json(&results.to_json())?,
+        false => print_line(results.to_text())?,
+    }
     Ok(if results.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -133,17 +141,22 @@ impl Fleet {
     fn record(&self, number: u64) -> anyhow::Result<String> {
         let Virtual { vin, token, ecus } = self.vehicle(number)?;
         let ecu = |(index, (serial, key)): (usize, &(EcuSerial, SigningKey))| {
-            json!({
-                "ecu_serial": serial,
-                "hardware_id": format!("sim-hw-{index}"),
-                "role": if index == 0 { "primary" } else { "secondary" },
-                "signing_key": key.public().object(),
-                "encryption_key": RecipientPrivateKey::generate_p256().public().to_jwk(),
-            })
+            let role = if index == 0 { EcuRole::Primary } else { EcuRole::Secondary };
+            let encryption_key = RecipientPrivateKey::generate_p256().public().to_jwk();
+            NewEcuBody {
+                ecu_serial: serial.to_string(),
+                hardware_id: format!("sim-hw-{index}"),
+                role: role.to_string(),
+                signing_key: key.public().object().into(),
+                encryption_key: Some((&encryption_key).into()),
+            }
         };
-        let ecus: Vec<Value> = ecus.iter().enumerate().map(ecu).collect();
-        let token_sha256 = hex::encode(Sha256::digest(token.as_bytes()));
-        Ok(format!("{}\n", json!({ "vin": vin, "ecus": ecus, "token_sha256": token_sha256 })))
+        let vehicle = NewVehicleBody {
+            vin: vin.into(),
+            ecus: ecus.iter().enumerate().map(ecu).collect(),
+            token_sha256: Some(hex::encode(Sha256::digest(token.as_bytes()))),
+        };
+        Ok(serde_json::to_string(&vehicle)? + "\n")
     }
 
     /// Registers all of them in one request.
@@ -165,18 +178,47 @@ impl Fleet {
             stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
         let request =
             api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
-        let report = api.json(request.body(Body::wrap_stream(pieces))).await?;
+        let report: BulkBody = api.json(request.body(Body::wrap_stream(pieces))).await?;
         making.await?;
         ensure!(
-            report["refused"] == 0,
+            report.refused == 0,
             "the server refused {} of {} vehicles, the first because: {}\n\
              hint: if this fleet was registered before, add --registered to drive it, or choose another --seed",
-            report["refused"],
+            report.refused,
             self.vehicles,
-            report["faults"][0]["detail"].as_str().unwrap_or("it gave no reason")
+            report.faults.first().map_or("it gave no reason", |fault| &fault.detail)
         );
         Ok(started.elapsed())
     }
+}
+
+/// A signed file, as much of it as a simulated vehicle looks at.
+#[derive(Deserialize)]
+struct Signed {
+    signed: Value,
+    signatures: Vec<Signature>,
+}
+
+#[derive(Deserialize)]
+struct Signature {
+    sig: String,
+}
+
+#[derive(Deserialize)]
+struct Root {
+    keys: BTreeMap<String, Value>,
+    roles: BTreeMap<String, RoleKeys>,
+}
+
+#[derive(Deserialize)]
+struct RoleKeys {
+    keyids: Vec<String>,
+}
+
+/// Whose a file of the Director is.
+#[derive(Deserialize)]
+struct Owned {
+    vin: VehicleId,
 }
 
 /// The Director's keys, by the role that they sign.
@@ -188,12 +230,13 @@ struct Director {
 impl Director {
     async fn find(api: &Api) -> anyhow::Result<Self> {
         let root = api.fetch("/director/root.json").await?;
-        let root: Value =
+        let root: Signed =
             serde_json::from_slice(&root).context("the Director's root is no JSON")?;
+        let root = Root::deserialize(root.signed).context("the Director's root is none")?;
         let key = |role: &str| {
-            let id = root["signed"]["roles"][role]["keyids"][0].as_str().unwrap_or_default();
-            PublicKey::from_object(root["signed"]["keys"][id].clone())
-                .with_context(|| format!("no key of {role}"))
+            let id = root.roles.get(role).and_then(|role| role.keyids.first());
+            let object = id.and_then(|id| root.keys.get(id)).cloned().unwrap_or_default();
+            PublicKey::from_object(object).with_context(|| format!("no key of {role}"))
         };
         Ok(Self { timestamp: key("timestamp")?, targets: key("targets")? })
     }
@@ -315,11 +358,11 @@ fn manifest(vehicle: &Virtual) -> anyhow::Result<Value> {
 }
 
 fn verify(file: &[u8], key: &PublicKey, vin: &VehicleId) -> anyhow::Result<()> {
-    let file: Value = serde_json::from_slice(file)?;
-    let message = canonical(&file["signed"])?;
-    let signature = hex::decode(file["signatures"][0]["sig"].as_str().unwrap_or_default())?;
+    let file: Signed = serde_json::from_slice(file)?;
+    let message = canonical(&file.signed)?;
+    let signature = hex::decode(&file.signatures.first().context("nobody has signed it")?.sig)?;
     ensure!(key.verifies(&message, &signature), "its signature does not verify");
-    ensure!(file["signed"]["vin"] == vin.as_str(), "it is another vehicle's");
+    ensure!(Owned::deserialize(file.signed)?.vin == *vin, "it is another vehicle's");
     Ok(())
 }
 
@@ -347,10 +390,7 @@ impl Results {
         let (sent, received) = self.bytes_a_poll();
         let line = |name: &str, times: &[Duration]| {
             let p = percentiles(times);
-            format!(
-                "{name} ms: p50 {}, p90 {}, p99 {}, max {}",
-                p["p50"], p["p90"], p["p99"], p["max"]
-            )
+            format!("{name} ms: p50 {}, p90 {}, p99 {}, max {}", p.p50, p.p90, p.p99, p.max)
         };
         let mut text = format!(
             "{} polls in {:.1} s, {:.0} a second, {} errors\n{}\n{}\nbytes a poll, headers aside: {sent} sent, {received} received",
@@ -369,13 +409,21 @@ impl Results {
 }
 
 /// Milliseconds with two digits behind the point.
-fn percentiles(sorted: &[Duration]) -> Value {
+#[derive(Serialize)]
+struct Percentiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+}
+
+fn percentiles(sorted: &[Duration]) -> Percentiles {
     let at = |share: f64| {
         let index = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
         let time = sorted.get(index).copied().unwrap_or_default();
         (time.as_secs_f64() * 100_000.0).round() / 100.0
     };
-    json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0) })
+    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) }
 }
 
 const RECORDS_A_PIECE: usize = 100;
@@ -402,9 +450,12 @@ mod tests {
     fn percentiles_are_those_of_a_sorted_list() {
         let times: Vec<Duration> = (1..=101).map(Duration::from_millis).collect();
         assert_eq!(
-            percentiles(&times),
+            json!(percentiles(&times)),
             json!({ "p50": 51.0, "p90": 91.0, "p99": 100.0, "max": 101.0 })
         );
-        assert_eq!(percentiles(&[]), json!({ "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0 }));
+        assert_eq!(
+            json!(percentiles(&[])),
+            json!({ "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0 })
+        );
     }
 }

@@ -6,11 +6,12 @@ mod source;
 use std::process::ExitCode;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::push::{PushArgs, push};
 use super::api::Api;
-use super::output::{self, List, print_line, text};
+use super::output::{self, List, print_json, print_line};
+use crate::api::{ImageBody, ImageList, ImageQuery, VehicleList, VehicleQuery};
 use crate::config::ClientSettings;
 use crate::model::ImagePath;
 
@@ -64,16 +65,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn list(api: &Api) -> anyhow::Result<ExitCode> {
     let mut list =
         List::new([("PATH", 32), ("VERSION", 10), ("HARDWARE", 12), ("SIZE", 10), ("STATE", 0)]);
-    let mut cursor = String::new();
+    let mut query = ImageQuery { cursor: String::new(), limit: 1000 };
     loop {
-        let request =
-            api.request(Method::GET, "images").query(&[("limit", "1000"), ("cursor", &cursor)]);
-        let page = api.json(request).await?;
-        for image in page["images"].as_array().into_iter().flatten() {
+        let request = api.request(Method::GET, "images").query(&query);
+        let page: ImageList = api.json(request).await?;
+        for image in &page.images {
             list.item(image, cells)?;
         }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = next.to_owned(),
+        match page.next_cursor {
+            Some(next) => query.cursor = next,
             None => {
                 list.end()?;
                 return Ok(ExitCode::SUCCESS);
@@ -82,42 +82,33 @@ async fn list(api: &Api) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn cells(image: &Value) -> [String; 5] {
-    let hardware = image["hardware_ids"].as_array().into_iter().flatten();
-    let hardware: Vec<&str> = hardware.filter_map(Value::as_str).collect();
-    let size = output::size(image["plaintext"]["length"].as_u64().unwrap_or(0));
-    let state = if image["yanked_at"].is_null() { "published" } else { "yanked" };
-    [
-        text(image, "path"),
-        text(image, "version"),
-        hardware.join(","),
-        size.to_string(),
-        state.to_owned(),
-    ]
+fn cells(image: &ImageBody) -> [String; 5] {
+    let size = output::size(image.plaintext.length).to_string();
+    let state = if image.yanked_at.is_none() { "published" } else { "yanked" };
+    let (path, version) = (image.path.clone(), image.version.clone());
+    [path, version, image.hardware_ids.join(","), size, state.to_owned()]
 }
 
 async fn show(api: &Api, path: &ImagePath) -> anyhow::Result<ExitCode> {
-    let image = api.json(api.request(Method::GET, &format!("images/{path}"))).await?;
-    print_line(if output::is_json() {
-        image.to_string()
+    let request = api.request(Method::GET, &format!("images/{path}"));
+    let image: ImageBody = api.json(request).await?;
+    if output::is_json() {
+        print_json(&image)?;
     } else {
-        serde_json::to_string_pretty(&image)?
-    })?;
+        print_line(serde_json::to_string_pretty(&serde_json::to_value(image)?)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn yank(api: &Api, path: &ImagePath) -> anyhow::Result<ExitCode> {
     // Asked before: a vehicle's assignment is withdrawn at its next poll.
-    let query = [("assigned", path.as_str()), ("limit", "1000")];
-    let concerned = api.json(api.request(Method::GET, "vehicles").query(&query)).await?;
-    let vins: Vec<&str> = concerned["vehicles"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|vehicle| vehicle["vin"].as_str())
-        .collect();
+    let query =
+        VehicleQuery { assigned: Some(path.to_string()), limit: 1000, ..VehicleQuery::default() };
+    let request = api.request(Method::GET, "vehicles").query(&query);
+    let concerned: VehicleList = api.json(request).await?;
+    let vins: Vec<&str> = concerned.vehicles.iter().map(|vehicle| vehicle.vin.as_str()).collect();
     api.send(api.request(Method::DELETE, &format!("images/{path}"))).await?;
-    let more = !concerned["next_cursor"].is_null();
+    let more = concerned.next_cursor.is_some();
     output::report(
         format_args!("Yanked {path}{}", consequence(&vins, more)),
         json!({ "yanked": path, "vehicles_assigned": vins, "more_vehicles": more }),

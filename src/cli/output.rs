@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use serde::Serialize;
 
 use motorcade_host::shown::printable;
 
@@ -32,9 +32,9 @@ pub(super) fn note(line: impl Display) {
 }
 
 /// Says what was done: to people on stderr, to programs on stdout.
-pub(super) fn report(line: impl Display, json: Value) -> io::Result<()> {
+pub(super) fn report(line: impl Display, json: impl Serialize) -> io::Result<()> {
     if is_json() {
-        return print_line(json);
+        return print_json(&json);
     }
     eprintln!("{line}");
     Ok(())
@@ -90,6 +90,11 @@ pub(super) fn print_line(line: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 
+/// Writes a line of JSON to stdout, with the members of objects in their order by name.
+pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
+    print_line(serde_json::to_value(value)?)
+}
+
 /// A list: a line of JSON an item for programs, columns under a head for people.
 pub(super) struct List<const N: usize> {
     columns: [(&'static str, usize); N],
@@ -103,13 +108,13 @@ impl<const N: usize> List<N> {
     }
 
     /// Writes an item; `cells` makes its line for people.
-    pub(super) fn item(
+    pub(super) fn item<T: Serialize>(
         &mut self,
-        item: &Value,
-        cells: impl FnOnce(&Value) -> [String; N],
+        item: &T,
+        cells: impl FnOnce(&T) -> [String; N],
     ) -> io::Result<()> {
         if is_json() {
-            return print_line(item);
+            return print_json(item);
         }
         self.head()?;
         print_line(self.line(cells(item)))
@@ -135,11 +140,6 @@ impl<const N: usize> List<N> {
         line.truncate(line.trim_end().len());
         line
     }
-}
-
-/// A text member of an object, fit to be shown, or nothing.
-pub(super) fn text(object: &Value, name: &str) -> String {
-    printable(object[name].as_str().unwrap_or_default())
 }
 
 /// A number of things.

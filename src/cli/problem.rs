@@ -15,9 +15,10 @@ pub(super) fn of(error: &anyhow::Error) -> Value {
             }
             Some(Failure::Refused(refused)) => {
                 let title = refused.status.canonical_reason().unwrap_or("Error");
-                let mut problem = problem(title, "refused", &chain(error));
-                problem["status"] = refused.status.as_u16().into();
-                return problem;
+                return json!({
+                    "type": "about:blank", "title": title, "status": refused.status.as_u16(),
+                    "detail": chain(error), "code": "refused",
+                });
             }
             Some(Failure::Unreachable { .. }) => {
                 return problem("Unreachable", "unreachable", &chain(error));

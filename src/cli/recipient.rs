@@ -6,13 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Api;
-use super::output::{self, List, print_line, text};
+use super::output::{self, List, print_json, print_line};
+use crate::api::{NewRecipient, RecipientList, RecipientQuery, RegisteredRecipient};
 use crate::config::ClientSettings;
 use crate::envelope::key::RecipientKey;
-use crate::model::HardwareId;
+use crate::model::{HardwareId, KeyInput};
+use motorcade_host::shown::printable;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -73,31 +76,38 @@ async fn add(
         fs::read_to_string(&key).with_context(|| format!("failed to read {}", key.display()))?;
     // Checked here too: a private key that was named by mistake must not leave this machine.
     RecipientKey::parse(&text).with_context(|| format!("failed to use {}", key.display()))?;
-    let body = json!({ "hardware_ids": hardware_ids, "public_key": text });
-    let registered = api.json(api.request(Method::POST, "recipients").json(&body)).await?;
+    let body = NewRecipient {
+        hardware_ids: hardware_ids.into_iter().map(String::from).collect(),
+        public_key: KeyInput::from_text(&text).context("a JWK is a JSON object")?,
+    };
+    let request = api.request(Method::POST, "recipients").json(&body);
+    let registered: RegisteredRecipient = api.json(request).await?;
     if output::is_json() {
-        print_line(&registered)?;
+        print_json(&registered)?;
     } else {
-        print_line(registered["kid"].as_str().unwrap_or_default())?;
+        print_line(printable(&registered.kid))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn list(client: ClientSettings) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
-    let registered = api.json(api.request(Method::GET, "recipients")).await?;
+    let registered: RecipientList = api.json(api.request(Method::GET, "recipients")).await?;
     let mut list = List::new([("KID", 43), ("KEY", 0), ("HARDWARE", 0)]);
-    for recipient in registered["recipients"].as_array().into_iter().flatten() {
+    for recipient in &registered.recipients {
         list.item(recipient, |recipient| {
-            [
-                text(recipient, "kid"),
-                text(&recipient["public_key"], "kty"),
-                text(recipient, "hardware_id"),
-            ]
+            let kty = KeyType::deserialize(&recipient.public_key).map(|key| key.kty);
+            [recipient.kid.clone(), kty.unwrap_or_default(), recipient.hardware_id.clone()]
         })?;
     }
     list.end()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The member of a JWK that says what it is (RFC 7517, 4.1).
+#[derive(Deserialize)]
+struct KeyType {
+    kty: String,
 }
 
 async fn remove(
@@ -106,10 +116,8 @@ async fn remove(
     kid: String,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::new(client)?;
-    let mut request = api.request(Method::DELETE, &format!("recipients/{kid}"));
-    if let Some(hardware_id) = hardware_id {
-        request = request.query(&[("hardware_id", hardware_id.as_str())]);
-    }
+    let query = RecipientQuery { hardware_id: hardware_id.map(String::from) };
+    let request = api.request(Method::DELETE, &format!("recipients/{kid}")).query(&query);
     api.send(request).await?;
     output::report(format_args!("Removed {kid}"), json!({ "removed": kid }))?;
     Ok(ExitCode::SUCCESS)

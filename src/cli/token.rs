@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
+use serde::Serialize;
 use serde_json::json;
 
 use super::StateArgs;
-use super::output::{self, List, print_line, text};
+use super::output::{self, List, print_line};
 use crate::app::access::{self, NewToken};
 use crate::config::Span;
-use crate::model::{AccessRole, Clock, ImagePath, SystemClock};
+use crate::model::{AccessRole, Clock, ImagePath, SystemClock, Timestamp};
+use motorcade_host::shown::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -108,24 +110,45 @@ async fn list(state: &StateArgs) -> anyhow::Result<ExitCode> {
         ("LABEL", 0),
     ]);
     for token in state.state().open_catalog().await?.list_tokens().await? {
-        let row = json!({
-            "id": token.id, "role": token.role, "label": token.label, "path_prefix": token.path_prefix,
-            "created_at": token.created_at.to_string(),
-            "expires_at": token.expires_at.map(|time| time.to_string()), "revoked": token.revoked_at.is_some(),
-        });
-        list.item(&row, |row| {
-            let state = match (row["revoked"].as_bool(), row["expires_at"].as_str()) {
-                (Some(true), _) => "revoked".to_owned(),
-                (_, Some(time)) => format!("until {time}"),
-                _ => "no expiry".to_owned(),
-            };
-            let folder = row["path_prefix"].as_str().unwrap_or("-").to_owned();
-            let label = format!("{:?}", text(row, "label"));
-            [text(row, "id"), text(row, "role"), text(row, "created_at"), state, folder, label]
-        })?;
+        let row = Row {
+            id: token.id,
+            role: token.role,
+            label: token.label,
+            path_prefix: token.path_prefix,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            revoked: token.revoked_at.is_some(),
+        };
+        list.item(&row, Row::cells)?;
     }
     list.end()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A token in the list.
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    role: AccessRole,
+    label: String,
+    path_prefix: Option<String>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    revoked: bool,
+}
+
+impl Row {
+    fn cells(&self) -> [String; 6] {
+        let state = match (self.revoked, self.expires_at) {
+            (true, _) => "revoked".to_owned(),
+            (false, Some(time)) => format!("until {time}"),
+            (false, None) => "no expiry".to_owned(),
+        };
+        let folder = self.path_prefix.as_deref().unwrap_or("-").to_owned();
+        let label = format!("{:?}", printable(&self.label));
+        let (id, role) = (self.id.clone(), self.role.to_string());
+        [id, role, self.created_at.to_string(), state, folder, label]
+    }
 }
 
 async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {

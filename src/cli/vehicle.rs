@@ -12,13 +12,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use reqwest::{Body, Method};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::api::Api;
-use super::output::{self, List, print_line, text};
+use super::output::{self, List, print_json, print_line};
+use crate::api::{
+    ApprovalBody, Approved, AssignmentBody, AssignmentList, BulkBody, EcuBody, EventBody, History,
+    HistoryQuery, IssuedToken, NewAssignment, NewAssignments, VehicleBody, VehicleQuery,
+};
 use crate::config::ClientSettings;
 use crate::model::{EcuSerial, ImagePath, VehicleId};
+use motorcade_host::shown::printable;
 use pages::Pages;
 
 #[derive(clap::Args)]
@@ -163,19 +169,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add { client, file } => add(&Api::new(client)?, file).await,
         Command::List { client, quarantined, silent_since, assigned, unexpected, fallen_back } => {
-            let flags = [
-                ("quarantined", quarantined),
-                ("unexpected", unexpected),
-                ("fallen_back", fallen_back),
-            ];
-            let mut filter: Vec<_> = flags
-                .into_iter()
-                .filter(|(_, is)| *is)
-                .map(|(name, _)| (name, "true".to_owned()))
-                .collect();
-            filter.extend(silent_since.map(|time| ("silent_since", time)));
-            filter.extend(assigned.map(|path| ("assigned", path.to_string())));
-            list(&Api::new(client)?, &filter).await
+            let filter = VehicleQuery {
+                quarantined,
+                silent_since,
+                assigned: assigned.map(String::from),
+                unexpected,
+                fallen_back,
+                ..VehicleQuery::default()
+            };
+            list(&Api::new(client)?, filter).await
         }
         Command::Show { client, vin } => show(&Api::new(client)?, &vin).await,
         Command::Assign { client, vin, assignments, allow_rollback } => {
@@ -195,9 +197,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let api = Api::new(client)?;
             let request =
                 api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/replacement"));
-            let approved =
-                api.json(request.json(&json!({ "expires_in_seconds": hours * 3600 }))).await?;
-            let until = text(&approved, "expires_at");
+            let body = ApprovalBody { expires_in_seconds: hours * 3600 };
+            let approved: Approved = api.json(request.json(&body)).await?;
+            let until = printable(&approved.expires_at);
             done(format_args!("Approved the replacement of {serial} until {until}"), approved)
         }
         Command::ReEnrol { client, approval } => {
@@ -206,19 +208,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Remove { client, removal } => renew::remove(&Api::new(client)?, removal).await,
         Command::Token { client, vin } => {
             let api = Api::new(client)?;
-            let issued =
-                api.json(api.request(Method::POST, &format!("vehicles/{vin}/token"))).await?;
-            print_line(if output::is_json() {
-                issued.to_string()
-            } else {
-                text(&issued, "token")
-            })?;
+            let request = api.request(Method::POST, &format!("vehicles/{vin}/token"));
+            let issued: IssuedToken = api.json(request).await?;
+            match output::is_json() {
+                true => print_json(&issued)?,
+                false => print_line(printable(&issued.token))?,
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn done(line: std::fmt::Arguments<'_>, json: Value) -> anyhow::Result<ExitCode> {
+fn done(line: std::fmt::Arguments<'_>, json: impl Serialize) -> anyhow::Result<ExitCode> {
     output::report(line, json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -248,26 +249,20 @@ async fn add(api: &Api, file: PathBuf) -> anyhow::Result<ExitCode> {
     let content_type = if is_csv { "text/csv" } else { "application/jsonl" };
     let request =
         api.request(Method::POST, "vehicles").header("Content-Type", content_type).body(body);
-    let report = api.json(request).await?;
+    let report: BulkBody = api.json(request).await?;
     if output::is_json() {
-        print_line(&report)?;
+        print_json(&report)?;
     } else {
-        let count = |name: &str| report[name].as_u64().unwrap_or_default();
-        eprintln!(
-            "Registered {}, unchanged {}, refused {}",
-            count("registered"),
-            count("unchanged"),
-            count("refused")
-        );
-        for fault in report["faults"].as_array().into_iter().flatten() {
-            eprintln!("line {}: {}", fault["line"], text(fault, "detail"));
+        let BulkBody { registered, unchanged, refused, faults } = &report;
+        eprintln!("Registered {registered}, unchanged {unchanged}, refused {refused}");
+        for fault in faults {
+            eprintln!("line {}: {}", fault.line, printable(&fault.detail));
         }
     }
-    let all_in = report["refused"].as_u64() == Some(0);
-    Ok(if all_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn list(api: &Api, filter: &[(&'static str, String)]) -> anyhow::Result<ExitCode> {
+async fn list(api: &Api, filter: VehicleQuery) -> anyhow::Result<ExitCode> {
     let mut list =
         List::new([("VEHICLE", 20), ("ECUS", 0), ("TO UPDATE", 0), ("SEEN", 27), ("STATE", 0)]);
     let mut pages = Pages::new(api, filter);
@@ -280,56 +275,55 @@ async fn list(api: &Api, filter: &[(&'static str, String)]) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-fn cells(vehicle: &Value) -> [String; 5] {
-    let ecus: &[Value] = vehicle["ecus"].as_array().map_or(&[], Vec::as_slice);
-    let waiting = vehicle["to_update"].as_u64().unwrap_or_default();
-    let seen = vehicle["seen_at"].as_str().unwrap_or("never").to_owned();
+fn cells(vehicle: &VehicleBody) -> [String; 5] {
+    let seen = vehicle.seen_at.as_deref().unwrap_or("never").to_owned();
     let states = [
-        ("quarantine", !vehicle["quarantine"].is_null()),
-        ("fell back", ecus.iter().any(|ecu| !ecu["fallen_from"].is_null())),
-        ("unexpected image", ecus.iter().any(|ecu| ecu["unexpected"] == true)),
+        ("quarantine", vehicle.quarantine.is_some()),
+        ("fell back", vehicle.ecus.iter().any(|ecu| ecu.fallen_from.is_some())),
+        ("unexpected image", vehicle.ecus.iter().any(|ecu| ecu.unexpected)),
     ];
     let states: Vec<&str> =
         states.into_iter().filter(|(_, is)| *is).map(|(state, _)| state).collect();
     let state = if states.is_empty() { "ok".to_owned() } else { states.join(", ") };
-    [text(vehicle, "vin"), ecus.len().to_string(), waiting.to_string(), seen, state]
+    let (ecus, to_update) = (vehicle.ecus.len(), vehicle.to_update);
+    [vehicle.vin.clone(), ecus.to_string(), to_update.to_string(), seen, state]
 }
 
 async fn show(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
-    let vehicle = api.json(api.request(Method::GET, &format!("vehicles/{vin}"))).await?;
+    let request = api.request(Method::GET, &format!("vehicles/{vin}"));
+    let vehicle: VehicleBody = api.json(request).await?;
     if output::is_json() {
-        print_line(&vehicle)?;
+        print_json(&vehicle)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let [vin, _, waiting, seen, state] = cells(&vehicle);
-    let ecus = output::count(vehicle["ecus"].as_array().map_or(0, Vec::len), "ECU", "ECUs");
+    let [vin, _, waiting, seen, state] = cells(&vehicle).map(|cell| printable(&cell));
+    let ecus = output::count(vehicle.ecus.len(), "ECU", "ECUs");
     print_line(format_args!("{vin}: {ecus}, {waiting} to update, seen {seen}, {state}"))?;
-    if let Some(reason) = vehicle["quarantine"]["reason"].as_str() {
-        print_line(format_args!("  in quarantine: {reason}"))?;
+    if let Some(quarantine) = &vehicle.quarantine {
+        print_line(format_args!("  in quarantine: {}", printable(&quarantine.reason)))?;
     }
-    for ecu in vehicle["ecus"].as_array().into_iter().flatten() {
-        let or_dash = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        print_line(format_args!(
-            "  {}  {}  {}  runs {}  is to run {}",
-            or_dash(&ecu["ecu_serial"]),
-            or_dash(&ecu["hardware_id"]),
-            or_dash(&ecu["role"]),
-            or_dash(&ecu["installed"]["path"]),
-            or_dash(&ecu["assigned"]),
-        ))?;
-        if let Some(path) = ecu["fallen_from"]["path"].as_str() {
-            print_line(format_args!(
-                "    fell back from {path} ({})",
-                ecu["fallen_from"]["release_counter"]
-            ))?;
-        }
-        if ecu["unexpected"] == true {
-            print_line(
-                "    was not given that: accept it with `motorcade vehicle accept`, or assign an image",
-            )?;
-        }
-    }
+    vehicle.ecus.iter().try_for_each(show_ecu)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_ecu(ecu: &EcuBody) -> std::io::Result<()> {
+    let installed = ecu.installed.as_ref().map_or("-", |image| &image.path);
+    let assigned = ecu.assigned.as_deref().unwrap_or("-");
+    let [serial, hardware_id, role, installed, assigned] =
+        [ecu.ecu_serial.as_str(), &ecu.hardware_id, &ecu.role, installed, assigned].map(printable);
+    print_line(format_args!(
+        "  {serial}  {hardware_id}  {role}  runs {installed}  is to run {assigned}"
+    ))?;
+    if let Some(from) = &ecu.fallen_from {
+        let (path, counter) = (printable(&from.path), from.release_counter);
+        print_line(format_args!("    fell back from {path} ({counter})"))?;
+    }
+    if ecu.unexpected {
+        print_line(
+            "    was not given that: accept it with `motorcade vehicle accept`, or assign an image",
+        )?;
+    }
+    Ok(())
 }
 
 async fn assign(
@@ -338,36 +332,31 @@ async fn assign(
     assignments: Vec<(EcuSerial, ImagePath)>,
     allow_rollback: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    let items: Vec<Value> = assignments
-        .iter()
-        .map(|(serial, image)| json!({ "ecu_serial": serial, "image": image }))
-        .collect();
-    let mut body = json!({ "assignments": items });
-    if let Some(reason) = allow_rollback {
-        if reason.trim().is_empty() {
-            bail!("--allow-rollback takes a reason, which is recorded");
-        }
-        body["rollback_reason"] = reason.into();
+    if allow_rollback.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        bail!("--allow-rollback takes a reason, which is recorded");
     }
-    let assigned = api
-        .json(api.request(Method::POST, &format!("vehicles/{vin}/assignments")).json(&body))
-        .await?;
     let lines: Vec<String> =
         assignments.iter().map(|(serial, image)| format!("Assigned {image} to {serial}")).collect();
+    let assignment = |(ecu_serial, image)| NewAssignment { ecu_serial, image };
+    let body = NewAssignments {
+        assignments: assignments.into_iter().map(assignment).collect(),
+        rollback_reason: allow_rollback,
+    };
+    let request = api.request(Method::POST, &format!("vehicles/{vin}/assignments"));
+    let assigned: AssignmentList = api.json(request.json(&body)).await?;
     done(format_args!("{}", lines.join("\n")), assigned)
 }
 
 async fn assignments(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
-    let assignments =
-        api.json(api.request(Method::GET, &format!("vehicles/{vin}/assignments"))).await?;
+    let request = api.request(Method::GET, &format!("vehicles/{vin}/assignments"));
+    let listed: AssignmentList = api.json(request).await?;
     let mut list =
         List::new([("ID", 0), ("CREATED", 20), ("ECU", 12), ("IMAGE", 32), ("OUTCOME", 0)]);
-    for assignment in assignments["assignments"].as_array().into_iter().flatten() {
+    for assignment in &listed.assignments {
         list.item(assignment, |assignment| {
-            let outcome = assignment["outcome"].as_str().unwrap_or("open").to_owned();
-            let [id, at, serial, image] =
-                ["id", "created_at", "ecu_serial", "image"].map(|name| text(assignment, name));
-            [id, at, serial, image, outcome]
+            let outcome = assignment.outcome.as_deref().unwrap_or("open");
+            let AssignmentBody { id, created_at, ecu_serial, image, .. } = assignment.clone();
+            [id, created_at, ecu_serial, image, outcome.to_owned()]
         })?;
     }
     list.end()?;
@@ -375,33 +364,23 @@ async fn assignments(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
 }
 
 async fn history(api: &Api, vin: &VehicleId) -> anyhow::Result<ExitCode> {
-    let mut before = None;
+    let mut query = HistoryQuery { before: None, limit: 1000 };
     let mut list = List::new([("AT", 27), ("EVENT", 20), ("ECU", 12), ("DETAIL", 0)]);
     loop {
-        let mut request = api
-            .request(Method::GET, &format!("vehicles/{vin}/history"))
-            .query(&[("limit", "1000")]);
-        if let Some(before) = before {
-            request = request.query(&[("before", before)]);
-        }
-        let page = api.json(request).await?;
-        for event in page["events"].as_array().into_iter().flatten() {
+        let request = api.request(Method::GET, &format!("vehicles/{vin}/history"));
+        let page: History = api.json(request.query(&query)).await?;
+        for event in &page.events {
             list.item(event, |event| {
-                let times = event["count"]
-                    .as_u64()
-                    .filter(|count| *count > 1)
-                    .map(|count| format!(" ({count} times)"));
-                let serial = event["ecu_serial"].as_str().unwrap_or("-").to_owned();
-                let [at, kind, detail] = ["at", "kind", "detail"].map(|name| text(event, name));
-                [at, kind, serial, format!("{detail}{}", times.unwrap_or_default())]
+                let EventBody { at, kind, detail, count, .. } = event;
+                let serial = event.ecu_serial.as_deref().unwrap_or("-").to_owned();
+                let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
+                [at.clone(), kind.clone(), serial, format!("{}{times}", printable(detail))]
             })?;
         }
-        match page["next_before"].as_i64() {
-            Some(next) => before = Some(next),
-            None => {
-                list.end()?;
-                return Ok(ExitCode::SUCCESS);
-            }
+        query.before = page.next_before;
+        if query.before.is_none() {
+            list.end()?;
+            return Ok(ExitCode::SUCCESS);
         }
     }
 }

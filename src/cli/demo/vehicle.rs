@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde::Deserialize;
 
 use super::{Demo, IMAGE, MARKER, same_bytes, say, this_program};
+use crate::api::{NewAssignment, NewAssignments, VehicleBody};
 use crate::cli::output;
 
 impl Demo {
@@ -23,8 +24,8 @@ impl Demo {
         self.provision().await?;
         let idle = self.update()?;
         ensure!(
-            idle["outcome"] == "up_to_date",
-            "a vehicle without assignments is up to date: {idle}"
+            idle.outcome == "up_to_date",
+            "a vehicle without assignments is up to date: {idle:?}"
         );
         say("Polled", "the vehicle reports what it runs, and is up to date");
         self.assign(&[(GATEWAY, IMAGE), (BRAKE, "brake/7/brake.bin")]).await?;
@@ -36,14 +37,8 @@ impl Demo {
     async fn upload_for_brakes(&self, file: &Path, path: &str, counter: u64) -> anyhow::Result<()> {
         let key = fs::read_to_string(self.folder.join("ecu-RSA-3072.pem"))?;
         let key = crate::envelope::key::RecipientPrivateKey::parse(&key)?;
-        let body =
-            json!({ "hardware_ids": ["brake-2"], "public_key": key.public().to_public_pem() });
-        let request =
-            self.http.post(format!("{}/api/v1/recipients", self.url)).bearer_auth(&self.engineer);
-        ensure!(
-            request.json(&body).send().await?.status().is_success(),
-            "the recipient was refused"
-        );
+        let status = self.register_recipient("brake-2", &key).await?;
+        ensure!(status.is_success(), "the recipient was refused");
         let query = format!(
             "hardware_id=brake-2&version=1.{counter}&release_counter={counter}&requires=gateway%3E%3D42"
         );
@@ -80,8 +75,11 @@ impl Demo {
     }
 
     async fn assign(&self, images: &[(&str, &str)]) -> anyhow::Result<()> {
-        let item = |(ecu, image): &(&str, &str)| json!({ "ecu_serial": ecu, "image": image });
-        let body = json!({ "assignments": images.iter().map(item).collect::<Vec<_>>() });
+        let assignment = |(ecu, image): &(&str, &str)| {
+            anyhow::Ok(NewAssignment { ecu_serial: ecu.parse()?, image: image.parse()? })
+        };
+        let assignments = images.iter().map(assignment).collect::<Result<_, _>>()?;
+        let body = NewAssignments { assignments, rollback_reason: None };
         let url = format!("{}/api/v1/vehicles/{VIN}/assignments", self.url);
         let response = self
             .http
@@ -132,7 +130,7 @@ impl Demo {
         let before = self.downloaded()?;
         let started = Instant::now();
         let updated = self.update()?;
-        ensure!(updated["outcome"] == "updated", "the update failed: {updated}");
+        ensure!(updated.outcome == "updated", "the update failed: {updated:?}");
         for (ecu, image) in [(GATEWAY, self.folder.join("firmware.bin")), (BRAKE, brake.to_owned())]
         {
             ensure!(same_bytes(&self.installed(ecu), &image)?, "{ecu} runs other bytes");
@@ -152,18 +150,19 @@ impl Demo {
         flip_a_bit(&self.folder.join("motorcade-data/repo/targets/brake/8"))?;
         let before = fs::read(self.installed(BRAKE))?;
         let refused = self.update()?;
-        ensure!(refused["outcome"] == "refused", "a changed image was installed: {refused}");
+        ensure!(refused.outcome == "refused", "a changed image was installed: {refused:?}");
         ensure!(fs::read(self.installed(BRAKE))? == before, "the ECU's image has changed");
         say(
             "Refused",
-            format!("an image with one bit flipped on the server: {}", text(&refused["attack"])),
+            format!(
+                "an image with one bit flipped on the server: {}",
+                refused.attack.unwrap_or_default()
+            ),
         );
         let url = format!("{}/api/v1/vehicles/{VIN}", self.url);
-        let shown: Value =
+        let shown: VehicleBody =
             self.http.get(url).bearer_auth(&self.engineer).send().await?.json().await?;
-        let Some(reason) = shown["quarantine"]["reason"].as_str() else {
-            bail!("the attack was not reported")
-        };
+        let reason = shown.quarantine.context("the attack was not reported")?.reason;
         say("Reported", format!("{reason}; the vehicle is in quarantine until a person clears it"));
         Ok(())
     }
@@ -174,7 +173,7 @@ impl Demo {
         command
     }
 
-    fn update(&self) -> anyhow::Result<Value> {
+    fn update(&self) -> anyhow::Result<Updated> {
         let Output { stdout, stderr, .. } = self.vehicle("update").arg("--json").output()?;
         serde_json::from_slice(&stdout)
             .with_context(|| String::from_utf8_lossy(&stderr).into_owned())
@@ -189,6 +188,13 @@ impl Demo {
     fn installed(&self, ecu: &str) -> PathBuf {
         self.folder.join("vehicle/ecus").join(ecu).join("image.bin")
     }
+}
+
+/// What `motorcade-vehicle update --json` prints, as much of it as the demo tells of.
+#[derive(Debug, Deserialize)]
+struct Updated {
+    outcome: String,
+    attack: Option<String>,
 }
 
 fn make_image(path: &Path) -> anyhow::Result<()> {
@@ -211,10 +217,6 @@ fn flip_a_bit(folder: &Path) -> anyhow::Result<()> {
     file.read_exact(&mut byte)?;
     file.seek(SeekFrom::Start(4_000_000))?;
     Ok(file.write_all(&[byte[0] ^ 1])?)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 const VIN: &str = "WVWZZZ1JZXW000001";

@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
 use reqwest::{Body, Method, Response, StatusCode};
-use serde_json::Value;
 use url::form_urlencoded;
 
 use super::source::Source;
+use crate::api::{FileBody, ImageBody};
 use crate::cli::api::{Api, Failure};
 use crate::cli::output;
 use crate::config::{ClientSettings, Span};
@@ -76,9 +76,9 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let response = send_until_taken(&api, &args, &source).await?;
     let was_there = response.status() == StatusCode::OK;
-    let image: Value = response.json().await.context("failed to read the server's answer")?;
-    let length = image["plaintext"]["length"].as_u64().unwrap_or_default();
-    check_stored(&args, &source, &image["plaintext"]).await?;
+    let image: ImageBody = response.json().await.context("failed to read the server's answer")?;
+    let length = image.plaintext.length;
+    check_stored(&args, &source, &image.plaintext).await?;
     let rate = output::rate(length, started.elapsed());
     let line = match was_there {
         true => format!("{} was there already, with the same bytes", args.path),
@@ -90,12 +90,12 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
 
 /// A digest that was announced was checked by the server. Of a pipe nothing was, and its end is
 /// known now.
-async fn check_stored(args: &PushArgs, source: &Source, stored: &Value) -> anyhow::Result<()> {
+async fn check_stored(args: &PushArgs, source: &Source, stored: &FileBody) -> anyhow::Result<()> {
     if source.sha256().or(args.sha256).is_some() {
         return Ok(());
     }
     let (length, sha256) = source.sent().await;
-    let is_the_same = stored["sha256"] == sha256.to_string() && stored["length"] == length;
+    let is_the_same = stored.sha256 == sha256.to_string() && stored.length == length;
     ensure!(
         is_the_same,
         "the server has stored another image than was sent ({length} bytes, SHA-256 {sha256}): see `motorcade image show {}`",

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::pages::Pages;
+use crate::api::{AcceptBody, EcuBody, VehicleBody, VehicleQuery};
 use crate::cli::api::Api;
 use crate::cli::output;
 use crate::model::{EcuSerial, VehicleId};
@@ -30,19 +31,20 @@ pub(super) struct Args {
 pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
     let Args { vin, serial, all: _, reason } = args;
     let Some(vin) = vin else {
-        let filter = [("unexpected", "true".to_owned())];
-        let mut pages = Pages::new(api, &filter);
+        let filter = VehicleQuery { unexpected: true, ..VehicleQuery::default() };
+        let mut pages = Pages::new(api, filter);
         while let Some(vehicles) = pages.next().await? {
             for vehicle in &vehicles {
-                accept(api, vehicle, |ecu| ecu["unexpected"] == true, &reason).await?;
+                accept(api, vehicle, |ecu| ecu.unexpected, &reason).await?;
             }
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let vehicle = api.json(api.request(Method::GET, &format!("vehicles/{vin}"))).await?;
-    let is_meant = |ecu: &Value| match &serial {
-        Some(serial) => ecu["ecu_serial"] == serial.as_str(),
-        None => ecu["unexpected"] == true || !ecu["fallen_from"].is_null(),
+    let request = api.request(Method::GET, &format!("vehicles/{vin}"));
+    let vehicle: VehicleBody = api.json(request).await?;
+    let is_meant = |ecu: &EcuBody| match &serial {
+        Some(serial) => ecu.ecu_serial == serial.as_str(),
+        None => ecu.unexpected || ecu.fallen_from.is_some(),
     };
     if accept(api, &vehicle, is_meant, &reason).await? == 0 {
         bail!("no ECU of {vin} runs anything that has to be accepted");
@@ -54,21 +56,22 @@ pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
 /// of how many.
 async fn accept(
     api: &Api,
-    vehicle: &Value,
-    is_meant: impl Fn(&Value) -> bool,
+    vehicle: &VehicleBody,
+    is_meant: impl Fn(&EcuBody) -> bool,
     reason: &str,
 ) -> anyhow::Result<usize> {
-    let vin = vehicle["vin"].as_str().unwrap_or_default();
+    let vin = &vehicle.vin;
     let mut accepted = 0;
-    for ecu in vehicle["ecus"].as_array().into_iter().flatten().filter(|ecu| is_meant(ecu)) {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (serial, path) = (text(&ecu["ecu_serial"]), text(&ecu["installed"]["path"]));
+    for ecu in vehicle.ecus.iter().filter(|ecu| is_meant(ecu)) {
+        let (serial, installed) = (&ecu.ecu_serial, ecu.installed.as_ref());
         let request =
             api.request(Method::POST, &format!("vehicles/{vin}/ecus/{serial}/accept-installed"));
-        let body = json!({ "reason": reason, "sha256": ecu["installed"]["sha256"] });
+        let sha256 = installed.map(|image| image.sha256.clone());
+        let body = AcceptBody { reason: reason.to_owned(), sha256 };
         api.send(request.json(&body)).await?;
+        let path = installed.map_or("", |image| &image.path);
         let done = json!({ "vin": vin, "ecu_serial": serial, "accepted": path });
-        let path = printable(&path);
+        let path = printable(path);
         output::report(format_args!("Accepted {path} on {serial} of {vin}"), done)?;
         accepted += 1;
     }

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::api::{ClearManyBody, ClearedBody};
 use crate::cli::api::Api;
 use crate::cli::output;
 use crate::model::VehicleId;
@@ -38,19 +39,21 @@ pub(super) async fn run(api: &Api, args: Args) -> anyhow::Result<ExitCode> {
     let lists: Vec<&[VehicleId]> =
         if vins.is_empty() { vec![&[]] } else { vins.chunks(AT_ONCE).collect() };
     for vins in lists {
-        let mut body = json!({ "reason": reason, "vins": vins, "all": all, "attacks": attacks });
-        if let Some(since) = &since {
-            body["since"] = since.as_str().into();
-        }
+        let body = ClearManyBody {
+            reason: reason.clone(),
+            vins: vins.iter().map(VehicleId::to_string).collect(),
+            all,
+            attacks: attacks.clone(),
+            since: since.clone(),
+        };
         loop {
-            let report =
-                api.json(api.request(Method::POST, "quarantine/clear").json(&body)).await?;
-            cleared += report["cleared"].as_u64().unwrap_or_default();
+            let request = api.request(Method::POST, "quarantine/clear").json(&body);
+            let report: ClearedBody = api.json(request).await?;
+            cleared += report.cleared;
             if !vins.is_empty() {
-                let not_there = report["not_quarantined"].as_array().into_iter().flatten();
-                missed.extend(not_there.filter_map(Value::as_str).map(str::to_owned));
+                missed.extend(report.not_quarantined);
             }
-            if report["more"] != true {
+            if !report.more {
                 break;
             }
         }

@@ -7,9 +7,10 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::done;
+use crate::api::{Approved, ReEnrolmentBody, RemovalQuery};
 use crate::cli::api::Api;
-use crate::cli::output::text;
 use crate::model::{EcuSerial, VehicleId};
+use motorcade_host::shown::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReEnrolArgs {
@@ -35,16 +36,17 @@ pub(super) struct RemoveArgs {
 pub(super) async fn re_enrol(api: &Api, args: ReEnrolArgs) -> anyhow::Result<ExitCode> {
     let ReEnrolArgs { vin, valid_for, take } = args;
     let request = api.request(Method::POST, &format!("vehicles/{vin}/re-enrolment"));
-    let body = json!({ "expires_in_seconds": valid_for.as_secs(), "take_ecus": take });
-    let approved = api.json(request.json(&body)).await?;
-    let until = text(&approved, "expires_at");
+    let take_ecus = take.into_iter().map(String::from).collect();
+    let body = ReEnrolmentBody { expires_in_seconds: valid_for.as_secs(), take_ecus };
+    let approved: Approved = api.json(request.json(&body)).await?;
+    let until = printable(&approved.expires_at);
     done(format_args!("Approved until {until}: let {vin} enrol now, as at the factory"), approved)
 }
 
 pub(super) async fn remove(api: &Api, args: RemoveArgs) -> anyhow::Result<ExitCode> {
     let RemoveArgs { vin, reason } = args;
-    let query: Vec<(&str, String)> = reason.map(|reason| ("reason", reason)).into_iter().collect();
-    api.send(api.request(Method::DELETE, &format!("vehicles/{vin}")).query(&query)).await?;
+    let request = api.request(Method::DELETE, &format!("vehicles/{vin}"));
+    api.send(request.query(&RemovalQuery { reason })).await?;
     done(format_args!("Removed {vin}; its history stays"), json!({ "removed": vin }))
 }
 
