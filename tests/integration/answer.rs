@@ -1,7 +1,9 @@
 //! What a server answered, however it was asked.
 
 use bytes::Bytes;
+use motorcade::api::Problem;
 use reqwest::header::HeaderMap;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A whole response.
@@ -18,8 +20,15 @@ impl Answer {
         Self { status, headers, body: response.bytes().await.unwrap() }
     }
 
+    /// The body as JSON, for what is checked as such.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
+        self.body()
+    }
+
+    /// The body as one of the types of the API.
+    #[track_caller]
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
@@ -40,11 +49,10 @@ impl Answer {
     pub(crate) fn refused(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        let problem = self.json();
-        assert_eq!(problem["code"], code, "{problem}");
-        assert_eq!(problem["status"], status, "{problem}");
-        let detail = problem["detail"].as_str().unwrap_or_default();
-        assert!(!detail.is_empty(), "{problem}");
-        detail.to_owned()
+        let problem: Problem = self.body();
+        assert_eq!(problem.code, code, "{problem:?}");
+        assert_eq!(problem.status, status, "{problem:?}");
+        assert!(!problem.detail.is_empty(), "{problem:?}");
+        problem.detail
     }
 }

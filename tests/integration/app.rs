@@ -5,13 +5,13 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use motorcade::api::ImageBody;
 use motorcade::config::{ServeConfig, ServeSettings};
 use motorcade::model::AccessRole;
 use motorcade::server::Server;
 use motorcade::telemetry::TraceExport;
 use motorcade::uptane::client::VerifiedRepository;
 use reqwest::{Body, Method, RequestBuilder};
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
@@ -139,10 +139,10 @@ impl TestServer {
     }
 
     /// The image's record in the API.
-    pub(crate) async fn image(&self, path: &str) -> Value {
+    pub(crate) async fn image(&self, path: &str) -> ImageBody {
         let answer = self.get(&format!("/api/v1/images/{path}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()
+        answer.body()
     }
 
     /// A connection of its own, for what no client would send.

@@ -105,11 +105,9 @@ impl TestServer {
     /// Fetches an image and its envelope from /repo and opens it with a key of tests/vectors/keys.
     pub(crate) async fn open(&self, path: &str, key: &str) -> Vec<u8> {
         let image = self.image(path).await;
-        let sealed =
-            send(self.request(reqwest::Method::GET, image["sealed"]["url"].as_str().unwrap()))
-                .await;
+        let sealed = send(self.request(reqwest::Method::GET, &image.sealed.url)).await;
         let sealed = sealed.expect(200);
-        assert_eq!(sha256_hex(&sealed), image["sealed"]["sha256"], "{path}");
+        assert_eq!(sha256_hex(&sealed), image.sealed.sha256, "{path}");
         let envelope = self.get(&format!("/api/v1/images/{path}/envelope")).await.expect(200);
         let name = published_name(&format!("{path}.jwe"), &sha256_hex(&envelope));
         assert_eq!(self.download(&name).await, envelope, "the envelope is a target, too");

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use motorcade::api::Problem;
 use motorcade::config::VehicleIdFrom::Cn;
 use motorcade::model::AccessRole::{Engineer, Uploader, Viewer};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -478,6 +479,6 @@ async fn a_csv_field_without_an_end_is_refused_on_the_way() {
     let request = server.request_as(Engineer, reqwest::Method::POST, "/api/v1/vehicles");
     let answer = crate::app::send(request.header("content-type", "text/csv").body(body)).await;
     assert!(answer.status == 400 || answer.status == 422, "{answer:?}");
-    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    let detail = answer.body::<Problem>().detail;
     assert!(detail.contains("line 2") && detail.contains("quotation mark"), "{detail}");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
+use motorcade::api::ImageBody;
 use motorcade::app::fsck::{self, Damaged, Findings};
 use reqwest::Method;
 
@@ -48,8 +49,8 @@ async fn a_truncated_or_extended_blob_is_not_served() {
 async fn a_small_file_with_a_flipped_bit_is_not_served() {
     let server = TestServer::start().await;
     let published = publish_large(&server).await;
-    let small = server.upload("gw/1/small.bin", "firmware").await.json();
-    let small = small["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
+    let small: ImageBody = server.upload("gw/1/small.bin", "firmware").await.body();
+    let small = small.sealed.url.trim_start_matches("/repo/").to_owned();
     for name in [&published.envelope, &small, "2.snapshot.json", "1.root.json"] {
         let name = if name == "2.snapshot.json" { "3.snapshot.json" } else { name };
         flip_bit(&server.state, name, 50);
@@ -67,9 +68,8 @@ async fn check(state: &TestState, damaged: Damaged) -> Findings {
 async fn fsck_finds_what_is_wrong_and_nothing_else() {
     let server = TestServer::start().await;
     let published = publish_large(&server).await;
-    let missing = server.upload("gw/1/missing.bin", "x").await.json();
-    let missing =
-        missing["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
+    let missing: ImageBody = server.upload("gw/1/missing.bin", "x").await.body();
+    let missing = missing.sealed.url.trim_start_matches("/repo/").to_owned();
     let state = &server.state;
     let intact = check(state, Damaged::Report).await;
     assert_eq!(intact.problems, Vec::<String>::new());

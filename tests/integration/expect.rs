@@ -1,6 +1,7 @@
 //! `Expect: 100-continue` (RFC 9110, 10.1.1): an upload that is hopeless is refused before its body
 //! is sent.
 
+use motorcade::api::Problem;
 use motorcade::model::AccessRole;
 use reqwest::Method;
 
@@ -111,7 +112,7 @@ async fn an_early_refusal_has_an_id_and_is_counted() {
     let counted = "motorcade_http_requests_total{method=\"PUT\",route=\"/api/v1/images/{path:.*}\",status=\"401\"} 1";
     assert!(server.metrics().await.contains(counted));
     assert_eq!(answer.header("x-request-id"), Some("ci-job.42"));
-    assert_eq!(answer.json()["request_id"], "ci-job.42");
+    assert_eq!(answer.body::<Problem>().request_id.as_deref(), Some("ci-job.42"));
 }
 
 /// A client may not have sent the body after a refusal; what comes next on the connection must not

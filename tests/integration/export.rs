@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use motorcade::api::ImageBody;
 use motorcade::app::export::{Exported, export};
 use motorcade::app::{Error, setup::StateDir};
 use motorcade::model::AccessRole;
@@ -19,7 +20,7 @@ async fn run(state: &StateDir, folder: &std::path::Path) -> Result<Exported, Err
 #[tokio::test]
 async fn an_export_is_a_repository_and_the_next_one_adds_what_is_new() {
     let server = TestServer::start().await;
-    let large = server.upload("gw/1/a.bin", pattern(2_500_000, 1)).await.json();
+    let large: ImageBody = server.upload("gw/1/a.bin", pattern(2_500_000, 1)).await.body();
     server.upload("gw/2/a.bin", "small").await.expect(201);
     let folder = tempfile::tempdir().unwrap();
     let (state, target) = (server.state.dir(), folder.path().join("exported"));
@@ -35,7 +36,7 @@ async fn an_export_is_a_repository_and_the_next_one_adds_what_is_new() {
     let files = StaticFiles::serve(&target).await;
     let repository = files.repository().await;
     assert_eq!(repository.versions(), server.repository().await.versions());
-    let sha256 = large["sealed"]["sha256"].as_str().unwrap();
+    let sha256 = large.sealed.sha256.as_str();
     let downloaded = folder.path().join("downloaded");
     repository.download("gw/1/a.bin", &downloaded).await.unwrap();
     for name in [published_name("gw/1/a.bin", sha256), published_alias("gw/1/a.bin", sha256)] {
@@ -74,11 +75,10 @@ async fn the_state_directory_s_own_folder_is_a_repository_too() {
 #[tokio::test]
 async fn nothing_damaged_is_exported() {
     let server = TestServer::start().await;
-    let image = server.upload("gw/1/a.bin", "firmware").await.json();
+    let image: ImageBody = server.upload("gw/1/a.bin", "firmware").await.body();
     let folder = tempfile::tempdir().unwrap();
     let (state, target) = (server.state.dir(), folder.path().join("exported"));
-    let blob =
-        server.state.blob(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let blob = server.state.blob(image.sealed.url.trim_start_matches("/repo/"));
     let bytes = fs::read(&blob).unwrap();
     for damaged in [&bytes[..bytes.len() - 1], &[&bytes[1..], &[0]].concat()] {
         fs::write(&blob, damaged).unwrap();
@@ -104,12 +104,11 @@ async fn nothing_damaged_is_exported() {
 #[tokio::test]
 async fn a_damaged_copy_from_an_earlier_export_is_mended() {
     let server = TestServer::start().await;
-    let image = server.upload("gw/1/a.bin", pattern(100_000, 1)).await.json();
+    let image: ImageBody = server.upload("gw/1/a.bin", pattern(100_000, 1)).await.body();
     let folder = tempfile::tempdir().unwrap();
     let state = server.state.dir();
     run(&state, folder.path()).await.unwrap();
-    let copy =
-        folder.path().join(image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/"));
+    let copy = folder.path().join(image.sealed.url.trim_start_matches("/repo/"));
     let bytes = fs::read(&copy).unwrap();
     fs::write(&copy, &bytes[..1000]).unwrap();
     run(&state, folder.path()).await.unwrap();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use motorcade::api::ImageBody;
 use motorcade::app::fsck::{self, Damaged};
 use reqwest::Method;
 
@@ -88,16 +89,13 @@ async fn what_is_no_file_of_the_repository_is_not_served() {
 #[tokio::test]
 async fn a_yanked_image_is_still_there_for_those_who_are_fetching_it() {
     let server = TestServer::start().await;
-    let image = server.upload("gw/1/a.bin", pattern(3_000_000, 1)).await.json();
-    let name = image["sealed"]["url"].as_str().unwrap().trim_start_matches("/repo/").to_owned();
+    let image: ImageBody = server.upload("gw/1/a.bin", pattern(3_000_000, 1)).await.body();
+    let name = image.sealed.url.trim_start_matches("/repo/").to_owned();
     let yank = server.request_as(
         motorcade::model::AccessRole::Engineer,
         Method::DELETE,
         "/api/v1/images/gw/1/a.bin",
     );
     send(yank).await.expect(204);
-    assert_eq!(
-        server.download(&name).await.len() as u64,
-        image["sealed"]["length"].as_u64().unwrap()
-    );
+    assert_eq!(server.download(&name).await.len() as u64, image.sealed.length);
 }

@@ -1,8 +1,9 @@
 //! What operators see: metrics, request ids, problems, and the pages that probes ask for.
 
+use motorcade::api::Problem;
 use motorcade::model::AccessRole;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::{Log, TestServer, pattern, send};
 
@@ -135,9 +136,13 @@ async fn every_problem_names_its_request() {
     ] {
         let request = server.request(method.parse().unwrap(), path).bearer_auth(token);
         let answer = send(request.header("x-request-id", "ci-job.43")).await;
-        let problem: Value = answer.json();
-        assert_eq!(problem["code"], code, "{method} {path}");
-        assert_eq!(problem["request_id"], "ci-job.43", "{method} {path}: {problem}");
+        let problem: Problem = answer.body();
+        assert_eq!(problem.code, code, "{method} {path}");
+        assert_eq!(
+            problem.request_id.as_deref(),
+            Some("ci-job.43"),
+            "{method} {path}: {problem:?}"
+        );
     }
 }
 

@@ -120,7 +120,7 @@ async fn paths_that_firmware_has_are_taken() {
         assert_eq!(server.open(path, "snakeoil_p256").await, path.as_bytes());
     }
     server.upload("gw/4.2.0%2Bb1/x.bin", "encoded").await.expect(201);
-    assert_eq!(server.image("gw/4.2.0+b1/x.bin").await["path"], "gw/4.2.0+b1/x.bin");
+    assert_eq!(server.image("gw/4.2.0+b1/x.bin").await.path, "gw/4.2.0+b1/x.bin");
     let repository = server.repository().await;
     let file = server.state.path().join("downloaded");
     for path in

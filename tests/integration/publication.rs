@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use motorcade::api::ImageList;
 use motorcade::app::footing::StateLock;
 use motorcade::app::ingest::{Accepted, EmptyImage, UploadRequest};
 use motorcade::app::precondition::Precondition;
@@ -265,7 +266,7 @@ async fn a_yanked_image_leaves_the_metadata_with_its_envelope() {
         server.upload(path, path).await.expect(201);
     }
     let before = server.repository().await;
-    let sealed = server.image("gw/1/a.bin").await["sealed"]["url"].as_str().unwrap().to_owned();
+    let sealed = server.image("gw/1/a.bin").await.sealed.url;
     let yank =
         || server.request_as(AccessRole::Engineer, Method::DELETE, "/api/v1/images/gw/1/a.bin");
     send(yank()).await.expect(204);
@@ -277,8 +278,8 @@ async fn a_yanked_image_leaves_the_metadata_with_its_envelope() {
     assert!(after.versions()[2] > before.versions()[2]);
 
     send(server.request(Method::GET, &sealed)).await.expect(200); // for vehicles that are at it
-    assert!(server.image("gw/1/a.bin").await["yanked_at"].is_string());
-    assert_eq!(server.get("/api/v1/images").await.json()["images"].as_array().unwrap().len(), 2);
+    assert!(server.image("gw/1/a.bin").await.yanked_at.is_some());
+    assert_eq!(server.get("/api/v1/images").await.body::<ImageList>().images.len(), 2);
     send(yank()).await.expect(204); // again is no mistake
     assert_eq!(server.repository().await.versions(), after.versions());
     let other =

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use motorcade::api::{RecipientBody, RecipientList, RegisteredRecipient};
 use motorcade::envelope::key::RecipientKey;
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -21,8 +22,8 @@ async fn register(server: &TestServer, hardware_ids: &[&str], public_key: Value)
     send(server.request_as(Engineer, Method::POST, "/api/v1/recipients").json(&body)).await
 }
 
-async fn list(server: &TestServer) -> Vec<Value> {
-    server.get("/api/v1/recipients").await.json()["recipients"].as_array().unwrap().clone()
+async fn list(server: &TestServer) -> Vec<RecipientBody> {
+    server.get("/api/v1/recipients").await.body::<RecipientList>().recipients
 }
 
 #[tokio::test]
@@ -38,9 +39,9 @@ async fn a_key_is_registered_listed_used_and_removed() {
     let new: Vec<_> = after.iter().filter(|entry| !before.contains(entry)).collect();
     assert_eq!(new.len(), 2);
     for (entry, hardware_id) in new.into_iter().zip(["gw-mk8", "gw-mk9"]) {
-        assert_eq!(entry["hardware_id"], hardware_id);
-        assert_eq!(entry["kid"], key.kid().as_str());
-        assert_eq!(entry["public_key"], key.public().to_jwk());
+        assert_eq!(entry.hardware_id, hardware_id);
+        assert_eq!(entry.kid, key.kid().as_str());
+        assert_eq!(entry.public_key, key.public().to_jwk());
     }
 
     let path = "/api/v1/images/gw/1/a.bin?hardware_id=gw-mk9&version=1&release_counter=1";
@@ -77,7 +78,8 @@ async fn registering_again_is_200_and_changes_nothing() {
         for form in [Value::String(pem), Value::String(jwk.to_string()), jwk] {
             let answer = register(&server, &["gw-mk3"], form).await;
             assert_eq!(answer.status, 200, "{answer:?}");
-            assert_eq!(answer.json()["kid"], private_key(name).kid().as_str());
+            let registered: RegisteredRecipient = answer.body();
+            assert_eq!(registered.kid, private_key(name).kid().as_str());
         }
     }
     assert_eq!(list(&server).await, before);
@@ -98,8 +100,9 @@ async fn public_members_are_all_that_is_kept_of_a_jwk() {
     let answer = register(&server, &["gw-mk3"], jwk).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let listed = list(&server).await;
-    let entry = listed.iter().find(|entry| entry["kid"] == answer.json()["kid"]).unwrap();
-    assert_eq!(entry["public_key"], private_key("snakeoil_rsa3072").public().to_jwk());
+    let registered: RegisteredRecipient = answer.body();
+    let entry = listed.iter().find(|entry| entry.kid == registered.kid).unwrap();
+    assert_eq!(entry.public_key, private_key("snakeoil_rsa3072").public().to_jwk());
 }
 
 /// A key that is refused: its name, what is sent, what the answer says, and what must be found

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 
 use flate2::read::GzDecoder;
+use motorcade::api::ImageBody;
 use motorcade::config::RepoAccess;
 use motorcade::model::AccessRole;
 use reqwest::Method;
@@ -23,8 +24,8 @@ pub(crate) struct Published {
 
 /// Uploads an image whose sealed bytes are too many to be checked while they are served.
 pub(crate) async fn publish_large(server: &TestServer) -> Published {
-    let image = server.upload(IMAGE, pattern(3_000_000, 1)).await;
-    let sha256 = image.json()["sealed"]["sha256"].as_str().unwrap().to_owned();
+    let image: ImageBody = server.upload(IMAGE, pattern(3_000_000, 1)).await.body();
+    let sha256 = image.sealed.sha256;
     let envelope = server.get(&format!("/api/v1/images/{IMAGE}/envelope")).await.expect(200);
     Published {
         image: published_name(IMAGE, &sha256),
@@ -247,8 +248,8 @@ async fn nothing_outside_the_repository_is_served() {
 #[tokio::test]
 async fn reading_can_be_made_to_take_a_token() {
     let server = TestServer::configured(|config| config.repo_access = RepoAccess::Token).await;
-    let image = server.upload("gw/1/a.bin", "firmware").await.json();
-    let url = image["sealed"]["url"].as_str().unwrap();
+    let image: ImageBody = server.upload("gw/1/a.bin", "firmware").await.body();
+    let url = image.sealed.url.as_str();
     for path in ["/repo/timestamp.json", "/repo/1.root.json", "/repo/nothing", url] {
         send(server.request(Method::GET, path)).await.refused(401, "unauthenticated");
         send(server.request(Method::GET, path).bearer_auth("motorcade_guess"))

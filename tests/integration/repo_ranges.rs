@@ -1,6 +1,7 @@
 //! `/repo/…`: ranges and conditions (RFC 9110, 13 and 14), on a blob that is streamed and on one
 //! that is in memory.
 
+use motorcade::api::ImageBody;
 use reqwest::Method;
 
 use crate::answer::Answer;
@@ -19,8 +20,8 @@ impl Files {
         let mut paths = Vec::new();
         let mut bodies = Vec::new();
         for (path, length) in [("gw/1/large.bin", 3_000_000), ("gw/1/small.bin", 10_000)] {
-            let image = server.upload(path, pattern(length, 1)).await.json();
-            let url = image["sealed"]["url"].as_str().unwrap().to_owned();
+            let image: ImageBody = server.upload(path, pattern(length, 1)).await.body();
+            let url = image.sealed.url;
             bodies.push(send(server.request(Method::GET, &url)).await.expect(200).to_vec());
             paths.push(url);
         }

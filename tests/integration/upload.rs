@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use motorcade::api::{ImageBody, ImageList};
 use motorcade::model::AccessRole;
 use reqwest::Method;
 use serde_json::Value;
@@ -41,7 +42,7 @@ async fn an_image_is_sealed_published_and_served_under_both_names() {
     for key in ["snakeoil_p256", "snakeoil_rsa2048"] {
         assert!(server.open("gw/4.2.0/gateway.bin", key).await == firmware, "{key} opens it");
     }
-    assert_eq!(server.image("gw/4.2.0/gateway.bin").await, image);
+    assert_eq!(server.image("gw/4.2.0/gateway.bin").await, answer.body());
 }
 
 #[tokio::test]
@@ -100,7 +101,7 @@ async fn with_its_digest_a_repeated_upload_needs_no_body() {
     raw.send_upload_head(&server, "gw/1/a.bin", &lines).await;
     let answer = raw.answer().await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.json()["plaintext"]["sha256"], sha256_hex(&firmware));
+    assert_eq!(answer.body::<ImageBody>().plaintext.sha256, sha256_hex(&firmware));
 }
 
 #[tokio::test]
@@ -285,20 +286,15 @@ async fn images_are_listed_page_by_page() {
     for path in ["a/1.bin", "b/1.bin", "c/1.bin"] {
         server.upload(path, path).await.expect(201);
     }
-    let paths = |page: &Value| -> Vec<String> {
-        page["images"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|image| image["path"].as_str().unwrap().to_owned())
-            .collect()
+    let paths = |page: &ImageList| -> Vec<String> {
+        page.images.iter().map(|image| image.path.clone()).collect()
     };
-    let page = server.get("/api/v1/images?limit=2").await.json();
+    let page: ImageList = server.get("/api/v1/images?limit=2").await.body();
     assert_eq!(paths(&page), ["a/1.bin", "b/1.bin"]);
-    let cursor = page["next_cursor"].as_str().unwrap();
-    let page = server.get(&format!("/api/v1/images?limit=2&cursor={cursor}")).await.json();
+    let next = format!("/api/v1/images?limit=2&cursor={}", page.next_cursor.unwrap());
+    let page: ImageList = server.get(&next).await.body();
     assert_eq!(paths(&page), ["c/1.bin"]);
-    assert_eq!(page["next_cursor"], Value::Null);
+    assert_eq!(page.next_cursor, None);
     for limit in ["x", "0", "1001"] {
         server.get(&format!("/api/v1/images?limit={limit}")).await.refused(400, "bad_query");
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream;
+use motorcade::api::{ImageBody, ImageList, Problem};
 use motorcade::model::{AccessRole, Clock, SystemClock};
 use reqwest::{Body, Method};
 
@@ -19,9 +20,9 @@ async fn check_lengths(algorithm: &str, lengths: impl IntoIterator<Item = usize>
         let path = format!("sizes/{length}.bin");
         let request =
             server.upload_request(&path, &format!("&algorithm={algorithm}&allow_empty=true"));
-        let image = send(request.body(body.clone())).await;
-        assert_eq!(image.status, 201, "{length}: {image:?}");
-        assert_eq!(image.json()["plaintext"]["length"], length);
+        let answer = send(request.body(body.clone())).await;
+        assert_eq!(answer.status, 201, "{length}: {answer:?}");
+        assert_eq!(answer.body::<ImageBody>().plaintext.length, length as u64);
         assert!(server.open(&path, "snakeoil_p256").await == body, "{algorithm}, {length} bytes");
     });
     futures_util::future::join_all(checks).await;
@@ -83,7 +84,7 @@ async fn a_length_over_the_limit_is_413_before_the_body() {
     let answer = raw.answer().await; // not a byte of the body was sent
     let detail = answer.refused(413, "too_large");
     assert!(detail.contains("1000 bytes"), "{detail}");
-    assert_eq!(answer.json()["limit"], 1000);
+    assert_eq!(answer.body::<Problem>().limit, Some(1000));
     send(server.upload_request("gw/1/a.bin", "").body(pattern(1000, 1))).await.expect(201);
 }
 
@@ -96,7 +97,7 @@ async fn a_chunked_body_over_the_limit_is_413_and_nothing_is_kept() {
     raw.send(format!("3e9\r\n{}\r\n", "x".repeat(1001))).await;
     let answer = raw.answer().await;
     answer.refused(413, "too_large");
-    assert_eq!(answer.json()["limit"], 1000);
+    assert_eq!(answer.body::<Problem>().limit, Some(1000));
     eventually("the staged file is gone", async || server.state.staged_files().is_empty()).await;
     assert_eq!(server.state.stored_files(), files);
     server.state.assert_clean().await;
@@ -253,6 +254,6 @@ async fn an_upload_that_would_fill_the_disk_is_507_and_the_server_still_serves()
     server.upload("gw/1/a.bin", "x").await.refused(507, "storage_full");
     server.download("timestamp.json").await;
     let listed = server.request_as(AccessRole::Viewer, Method::GET, "/api/v1/images");
-    assert_eq!(send(listed).await.json()["images"], serde_json::json!([]));
+    assert_eq!(send(listed).await.body::<ImageList>().images, []);
     server.state.assert_clean().await;
 }

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use motorcade::api::ImageBody;
 use motorcade::model::AccessRole;
 use reqwest::Method;
 use sha2::{Digest, Sha256};
@@ -108,11 +109,11 @@ async fn an_empty_image_has_to_be_asked_for_however_it_is_sent() {
     let empty = sha256_hex(b"");
     let asked =
         server.upload_request("gw/1/a.bin", "&allow_empty=true").header("Content-Length", "0");
-    let image = send(asked.body("")).await;
+    let answer = send(asked.body("")).await;
     assert_eq!(
-        (image.status, &image.json()["plaintext"]["sha256"]),
-        (201, &empty.into()),
-        "{image:?}"
+        (answer.status, answer.body::<ImageBody>().plaintext.sha256),
+        (201, empty),
+        "{answer:?}"
     );
     server.upload("gw/1/a.bin", "x").await.refused(409, "image_exists");
 }
@@ -270,5 +271,5 @@ async fn the_command_line_sends_spaces_and_pluses_as_they_are() {
     let pushed = command.env("MOTORCADE_TOKEN", &server.state.tokens.uploader).output().unwrap();
     assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
     let image = server.image("gw/1/a.bin").await;
-    assert_eq!((&image["version"], &image["name"]), (&"1+b".into(), &"two words".into()));
+    assert_eq!((&*image.version, &*image.name), ("1+b", "two words"));
 }

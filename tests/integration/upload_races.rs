@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use motorcade::api::ImageBody;
 use serde_json::Value;
 
 use crate::app::{TestServer, pattern};
@@ -16,7 +17,7 @@ async fn the_same_image_at_once_is_created_once() {
     statuses.sort();
     assert_eq!(statuses, [200, 200, 200, 201], "{answers:?}");
     let image = server.image("gw/1/a.bin").await;
-    assert!(answers.iter().all(|answer| answer.json() == image));
+    assert!(answers.iter().all(|answer| answer.body::<ImageBody>() == image));
     assert_eq!(
         server.state.stored_targets().len(),
         4,

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use crypto_bigint::{BoxedUint, ConcatenatingMul};
 use crypto_primes::{Flavor, is_prime, random_prime};
+use motorcade::api::{BulkBody, RecipientList, VehicleList};
 use motorcade::app::fsck::{self, Damaged};
 use motorcade::model::AccessRole::Engineer;
 use motorcade::model::{EcuRecord, EcuRole, NewVehicle, RecipientRecord};
@@ -98,10 +99,8 @@ async fn no_recipient_is_registered_with_a_key_that_anybody_breaks() {
             assert!(detail.contains(weak.reason), "{detail}");
         }
     }
-    assert_eq!(
-        server.get("/api/v1/recipients").await.json()["recipients"].as_array().unwrap().len(),
-        2
-    );
+    let registered: RecipientList = server.get("/api/v1/recipients").await.body();
+    assert_eq!(registered.recipients.len(), 2);
 }
 
 #[tokio::test]
@@ -124,7 +123,7 @@ async fn no_vehicle_is_registered_or_enrolled_with_a_key_that_anybody_breaks() {
         let detail = send(request.json(&enrolment)).await.refused(422, "key_refused");
         assert!(detail.contains(reason), "{detail}");
     }
-    assert_eq!(server.get("/api/v1/vehicles").await.json()["vehicles"], json!([]));
+    assert_eq!(server.get("/api/v1/vehicles").await.body::<VehicleList>().vehicles, []);
 }
 
 #[tokio::test]
@@ -135,18 +134,15 @@ async fn lists_of_vehicles_name_the_line_of_a_key_that_anybody_breaks() {
         let request = server
             .request_as(Engineer, Method::POST, "/api/v1/vehicles")
             .header("Content-Type", content_type);
-        send(request.body(body)).await.json()
+        send(request.body(body)).await.body::<BulkBody>()
     };
     let lines: Vec<String> = vehicles.iter().map(|(record, _)| record.to_string()).collect();
     let report = bulk("application/jsonl", lines.join("\n")).await;
-    assert_eq!(
-        (&report["registered"], &report["refused"]),
-        (&json!(0), &json!(vehicles.len())),
-        "{report}"
-    );
-    for (fault, (_, reason)) in report["faults"].as_array().unwrap().iter().zip(&vehicles) {
-        assert_eq!(fault["code"], "key_refused", "{fault}");
-        assert!(fault["detail"].as_str().unwrap().contains(reason), "{fault}");
+    let all = vehicles.len() as u64;
+    assert_eq!((report.registered, report.refused), (0, all), "{report:?}");
+    for (fault, (_, reason)) in report.faults.iter().zip(&vehicles) {
+        assert_eq!(fault.code, "key_refused", "{fault:?}");
+        assert!(fault.detail.contains(reason), "{fault:?}");
     }
 
     let cell = |value: &Value| {
@@ -162,11 +158,8 @@ async fn lists_of_vehicles_name_the_line_of_a_key_that_anybody_breaks() {
         }
     }
     let report = bulk("text/csv", csv).await;
-    assert_eq!(
-        (&report["registered"], &report["refused"]),
-        (&json!(0), &json!(vehicles.len())),
-        "{report}"
-    );
+    let all = vehicles.len() as u64;
+    assert_eq!((report.registered, report.refused), (0, all), "{report:?}");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ impl Sealed {
         let folder = tempfile::tempdir().unwrap();
         let image = pattern(5_000_000, 1);
         server.upload("gw/1/a.bin", image.clone()).await.expect(201);
-        let url = server.image("gw/1/a.bin").await["sealed"]["url"].as_str().unwrap().to_owned();
+        let url = server.image("gw/1/a.bin").await.sealed.url;
         fs::write(folder.path().join("sealed"), server.get(&url).await.expect(200)).unwrap();
         let envelope = server.get("/api/v1/images/gw/1/a.bin/envelope").await.expect(200);
         fs::write(folder.path().join("envelope.jwe"), envelope).unwrap();

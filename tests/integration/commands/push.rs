@@ -53,7 +53,7 @@ async fn a_file_that_grows_or_changes_while_it_is_sent_is_refused_and_its_path_s
     }
     fs::write(&file, &image).unwrap();
     run(&mut push(&server, "gw/1/a.bin", &file));
-    assert_eq!(server.image("gw/1/a.bin").await["plaintext"]["sha256"], sha256_hex(&image));
+    assert_eq!(server.image("gw/1/a.bin").await.plaintext.sha256, sha256_hex(&image));
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn what_can_be_read_once_only_is_read_once() {
     run(push(&server, "gw/1/redirected.bin", Path::new("-")).stdin(File::open(&file).unwrap()));
     for name in ["fifo", "stdin", "substituted", "redirected"] {
         assert_eq!(
-            server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"],
+            server.image(&format!("gw/1/{name}.bin")).await.plaintext.sha256,
             sha256,
             "{name}"
         );
@@ -177,7 +177,7 @@ async fn a_server_that_is_busy_is_asked_again() {
     writing.join().unwrap();
     for name in ["file", "pipe"] {
         assert_eq!(
-            server.image(&format!("gw/1/{name}.bin")).await["plaintext"]["sha256"],
+            server.image(&format!("gw/1/{name}.bin")).await.plaintext.sha256,
             sha256_hex(&image)
         );
     }

@@ -1,19 +1,15 @@
 //! Assignments, and everything that speaks against one.
 
+use motorcade::api::{AssignmentList, Problem};
 use motorcade::model::AccessRole::Engineer;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::vehicle::TestVehicle;
 use crate::app::{TestServer, send};
 
-fn codes(answer: &Value) -> Vec<&str> {
-    answer["problems"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|problem| problem["code"].as_str().unwrap())
-        .collect()
+fn codes(problem: &Problem) -> Vec<&str> {
+    problem.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
 #[tokio::test]
@@ -26,7 +22,7 @@ async fn everything_that_speaks_against_an_assignment_is_named() {
 
     let answer = vehicle.assign(&server, &[(0, "gw/none"), (1, "gw/1")]).await;
     assert_eq!(
-        (answer.status, codes(&answer.json())),
+        (answer.status, codes(&answer.body())),
         (409, vec!["image_not_found", "wrong_hardware"])
     );
     vehicle.assign(&server, &[(0, "gw/yanked")]).await.refused(409, "image_yanked");
@@ -37,7 +33,7 @@ async fn everything_that_speaks_against_an_assignment_is_named() {
     send(server.request_as(Engineer, Method::POST, path).json(&body))
         .await
         .refused(409, "ecu_not_found");
-    assert!(vehicle.shown(&server).await["ecus"][0]["assigned"].is_null());
+    assert!(vehicle.shown(&server).await.ecus[0].assigned.is_none());
 }
 
 #[tokio::test]
@@ -52,8 +48,8 @@ async fn an_assignment_ends_when_the_ecu_reports_the_image() {
     vehicle.assign(&server, &[(0, "gw/2")]).await.expect(201);
     vehicle.targets(&server).await;
     vehicle.runs(&server, 0, "gw/2").await;
-    let third = vehicle.assign(&server, &[(0, "gw/3")]).await.json();
-    let id = third["assignments"][0]["id"].as_str().unwrap();
+    let third: AssignmentList = vehicle.assign(&server, &[(0, "gw/3")]).await.body();
+    let id = &third.assignments[0].id;
     let cancel = || {
         server.request_as(
             Engineer,
@@ -63,11 +59,10 @@ async fn an_assignment_ends_when_the_ecu_reports_the_image() {
     };
     send(cancel()).await.expect(204);
     send(cancel()).await.refused(404, "assignment_not_found");
-    let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
+    let list: AssignmentList = server.get("/api/v1/vehicles/VIN1/assignments").await.body();
     let mut outcomes: Vec<(String, String)> = Vec::new();
-    for assignment in list["assignments"].as_array().unwrap() {
-        let text = |name: &str| assignment[name].as_str().unwrap().to_owned();
-        outcomes.push((text("image"), text("outcome")));
+    for assignment in list.assignments {
+        outcomes.push((assignment.image, assignment.outcome.unwrap()));
     }
     outcomes.sort();
     let expected = [("gw/1", "superseded"), ("gw/2", "installed"), ("gw/3", "cancelled")];
@@ -115,7 +110,7 @@ async fn dependencies_hold_in_every_state_that_the_vehicle_may_be_in() {
     vehicle.targets(&server).await;
     vehicle.runs(&server, 0, "gw/2").await; // brake/8 was offered and has not been confirmed
     let shown = vehicle.shown(&server).await;
-    assert_eq!(shown["ecus"][1]["offered"], json!(["brake/8"]));
+    assert_eq!(shown.ecus[1].offered, ["brake/8"]);
     let detail = vehicle
         .assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" }))
         .await
@@ -125,8 +120,8 @@ async fn dependencies_hold_in_every_state_that_the_vehicle_may_be_in() {
     vehicle.assign(&server, &[(1, "brake/9")]).await.expect(201);
     let answer =
         vehicle.assign_with(&server, &[(0, "gw/1")], json!({ "rollback_reason": "test" })).await;
-    let problems = answer.json();
-    assert_eq!(codes(&problems), ["constraint_violated", "constraint_violated"], "{problems}");
+    let problem: Problem = answer.body();
+    assert_eq!(codes(&problem), ["constraint_violated", "constraint_violated"], "{problem:?}");
 }
 
 #[tokio::test]
@@ -135,20 +130,20 @@ async fn an_offer_counts_until_newer_targets_are_verified_or_the_image_runs() {
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     vehicle.report(&server).await;
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
-    let assigned = vehicle.assign(&server, &[(0, "gw/1")]).await.json();
+    let assigned: AssignmentList = vehicle.assign(&server, &[(0, "gw/1")]).await.body();
     vehicle.targets(&server).await; // the vehicle has verified it, and may install it at any time
-    let id = assigned["assignments"][0]["id"].as_str().unwrap();
+    let id = &assigned.assignments[0].id;
     let path = format!("/api/v1/vehicles/VIN1/assignments/{id}");
     send(server.request_as(Engineer, Method::DELETE, &path)).await.expect(204);
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!(["gw/1"]));
+    assert_eq!(vehicle.shown(&server).await.ecus[0].offered, ["gw/1"]);
     vehicle.targets(&server).await; // without it
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["offered"], json!([]));
+    assert_eq!(vehicle.shown(&server).await.ecus[0].offered, [""; 0]);
     let server = TestServer::on(server.stop(), |_| ()).await;
     assert_eq!(
-        vehicle.shown(&server).await["ecus"][0]["offered"],
-        json!([]),
+        vehicle.shown(&server).await.ecus[0].offered,
+        [""; 0],
         "it was stored, though nothing happened"
     );
 }
@@ -166,8 +161,8 @@ async fn an_image_that_is_yanked_is_withdrawn_and_raised() {
     );
     send(server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/1")).await.expect(204);
     assert_eq!(vehicle.targets(&server).await["targets"], json!({}));
-    let list = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
-    assert_eq!(list["assignments"][0]["outcome"], "withdrawn");
+    let list: AssignmentList = server.get("/api/v1/vehicles/VIN1/assignments").await.body();
+    assert_eq!(list.assignments[0].outcome.as_deref(), Some("withdrawn"));
     assert!(vehicle.history(&server).await.iter().any(|(kind, _)| kind == "assignment_blocked"));
 }
 
@@ -198,10 +193,11 @@ async fn what_an_assignment_relies_on_can_not_be_taken_from_under_it() {
     server.upload_for("gw-mk3", "gw/43", 43, "&name=gateway").await;
     server.upload_for("gw-mk3", "other/50", 50, "&name=other").await;
     server.upload_for("brake-2", "brake/8", 8, "&name=brake&requires=gateway%3E%3D43").await;
-    let assigned = vehicle.assign(&server, &[(0, "gw/43"), (1, "brake/8")]).await.json();
+    let assigned: AssignmentList =
+        vehicle.assign(&server, &[(0, "gw/43"), (1, "brake/8")]).await.body();
     vehicle.assign(&server, &[(0, "other/50")]).await.refused(409, "constraint_violated");
     let cancel = async |index: usize| {
-        let id = assigned["assignments"][index]["id"].as_str().unwrap();
+        let id = &assigned.assignments[index].id;
         send(server.request_as(
             Engineer,
             Method::DELETE,
@@ -244,5 +240,5 @@ async fn a_version_that_was_never_signed_settles_no_offer() {
     vehicle.targets(&server).await;
     vehicle.targets_version = 1 << 50;
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][1]["offered"], json!(["brake/8"]));
+    assert_eq!(vehicle.shown(&server).await.ecus[1].offered, ["brake/8"]);
 }

@@ -1,8 +1,9 @@
 //! What an ECU runs is told by its bytes; and one that goes back to something older is not up to
 //! date.
 
+use motorcade::api::{AssignmentList, FallenBody};
 use motorcade::model::{InstalledImage, Sha256Digest};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::vehicle::TestVehicle;
 use crate::app::TestServer;
@@ -17,7 +18,7 @@ async fn updated_twice(server: &TestServer) -> TestVehicle {
         vehicle.targets(server).await;
         vehicle.runs(server, 0, path).await;
     }
-    assert_eq!(vehicle.shown(server).await["to_update"], 0);
+    assert_eq!(vehicle.shown(server).await.to_update, 0);
     vehicle
 }
 
@@ -43,23 +44,23 @@ async fn an_ecu_that_once_had_other_bytes_of_that_name_gets_the_image() {
     }
     let shown = vehicle.shown(&server).await;
     assert_eq!(
-        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["offered"]),
-        (&json!("gw/1"), &json!(["gw/1"]))
+        (shown.ecus[0].assigned.as_deref(), &*shown.ecus[0].offered),
+        (Some("gw/1"), &["gw/1".to_owned()][..])
     );
-    let open = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
-    assert_eq!(open["assignments"][0]["outcome"], Value::Null);
+    let open: AssignmentList = server.get("/api/v1/vehicles/VIN1/assignments").await.body();
+    assert_eq!(open.assignments[0].outcome, None);
     let real = server.installed("gw/1").await;
     let shorter = InstalledImage { length: real.length - 1, ..real.clone() };
     vehicle.runs_image(&server, 0, shorter).await;
     assert_eq!(
-        vehicle.shown(&server).await["ecus"][0]["assigned"],
-        "gw/1",
+        vehicle.shown(&server).await.ecus[0].assigned.as_deref(),
+        Some("gw/1"),
         "the length counts, too"
     );
     vehicle.runs_image(&server, 0, real).await;
-    assert_eq!(vehicle.shown(&server).await["to_update"], 0);
-    let done = server.get("/api/v1/vehicles/VIN1/assignments").await.json();
-    assert_eq!(done["assignments"][0]["outcome"], "installed");
+    assert_eq!(vehicle.shown(&server).await.to_update, 0);
+    let done: AssignmentList = server.get("/api/v1/vehicles/VIN1/assignments").await.body();
+    assert_eq!(done.assignments[0].outcome.as_deref(), Some("installed"));
 }
 
 #[tokio::test]
@@ -73,9 +74,10 @@ async fn a_fall_back_is_an_event_of_its_own_and_shown_in_the_list() {
         ["from gw/2 (2) to gw/1 (1)"]
     );
     let shown = vehicle.shown(&server).await;
-    assert_eq!(shown["to_update"], 1);
-    assert_eq!(shown["ecus"][0]["fallen_from"], json!({ "path": "gw/2", "release_counter": 2 }));
-    assert!(shown["quarantine"].is_null(), "it had it before");
+    assert_eq!(shown.to_update, 1);
+    let from = FallenBody { path: "gw/2".into(), release_counter: 2 };
+    assert_eq!(shown.ecus[0].fallen_from, Some(from));
+    assert!(shown.quarantine.is_none(), "it had it before");
     assert_eq!(server.vehicles("fallen_back=true").await, ["VIN1"]);
     assert!(server.metrics().await.contains("motorcade_fallbacks_total 1"));
 
@@ -89,16 +91,13 @@ async fn a_fall_back_is_an_event_of_its_own_and_shown_in_the_list() {
     let fell = vehicle.events(&server, "release_counter_fell").await;
     assert_eq!(fell[0], "from gw/1 (1) to factory-VIN1-gw, which it had at first");
     vehicle.runs(&server, 0, "gw/1").await;
-    assert_eq!(vehicle.shown(&server).await["to_update"], 1);
+    assert_eq!(vehicle.shown(&server).await.to_update, 1);
     let server = TestServer::on(server.stop(), |_| ()).await;
     assert_eq!(server.vehicles("fallen_back=true").await, ["VIN1"]);
     vehicle.runs(&server, 0, "gw/2").await;
     assert_eq!(
-        (
-            vehicle.shown(&server).await["to_update"].clone(),
-            server.vehicles("fallen_back=true").await.len()
-        ),
-        (json!(0), 0)
+        (vehicle.shown(&server).await.to_update, server.vehicles("fallen_back=true").await.len()),
+        (0, 0)
     );
 }
 
@@ -111,5 +110,5 @@ async fn who_assigns_the_older_image_gets_it_and_the_event() {
     vehicle.targets(&server).await;
     vehicle.runs(&server, 0, "gw/1").await;
     assert_eq!(vehicle.events(&server, "release_counter_fell").await.len(), 1);
-    assert_eq!(vehicle.shown(&server).await["to_update"], 0, "it runs what it is to run");
+    assert_eq!(vehicle.shown(&server).await.to_update, 0, "it runs what it is to run");
 }

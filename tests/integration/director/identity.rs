@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use motorcade::api::{IssuedToken, VehicleBody};
 use motorcade::config::VehicleIdFrom;
 use motorcade::model::AccessRole::Engineer;
 use reqwest::Method;
@@ -104,10 +105,10 @@ async fn a_token_is_issued_anew_and_the_old_one_stops_working() {
     let server = TestServer::start().await;
     let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
     vehicle.fetch(&server, "timestamp.json").await.expect(200);
-    let issued =
-        send(server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/token")).await.json();
+    let issue = server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/token");
+    let issued: IssuedToken = send(issue).await.body();
     vehicle.fetch(&server, "timestamp.json").await.refused(401, "unauthenticated");
-    vehicle.token = issued["token"].as_str().unwrap().to_owned();
+    vehicle.token = issued.token;
     vehicle.fetch(&server, "timestamp.json").await.expect(200);
 }
 
@@ -197,8 +198,8 @@ async fn a_vehicle_is_updated_over_mutual_tls() {
             std::fs::read(folder.path().join("v/ecus").join(ecu).join("image.bin")).unwrap();
         assert!(installed.starts_with(b"firmware at /api/v1/images/gw/1"), "{ecu}");
     }
-    let shown = server.get("/api/v1/vehicles/VIN1").await.json();
-    let runs: Vec<_> =
-        shown["ecus"].as_array().unwrap().iter().map(|ecu| &ecu["installed"]["path"]).collect();
+    let shown: VehicleBody = server.get("/api/v1/vehicles/VIN1").await.body();
+    let runs = shown.ecus.iter().map(|ecu| &*ecu.installed.as_ref().unwrap().path);
+    let runs: Vec<_> = runs.collect();
     assert_eq!(runs, ["gw/1", "gw/1"]);
 }

@@ -1,5 +1,6 @@
 //! Registration, in bulk and by vehicles; replacement of ECUs.
 
+use motorcade::api::{BulkBody, FaultBody, VehicleList};
 use motorcade::model::AccessRole::{Engineer, Enroller, Viewer};
 use motorcade::uptane::key::{Scheme, SigningKey};
 use reqwest::Method;
@@ -17,11 +18,11 @@ async fn register_many(
     server: &TestServer,
     content_type: &str,
     body: impl Into<reqwest::Body>,
-) -> Value {
+) -> BulkBody {
     let request = server
         .request_as(Engineer, Method::POST, "/api/v1/vehicles")
         .header("Content-Type", content_type);
-    send(request.body(body)).await.json()
+    send(request.body(body)).await.body()
 }
 
 async fn enrol(server: &TestServer, token: &str, enrolment: &Value) -> Answer {
@@ -40,11 +41,8 @@ async fn the_first_registration_of_a_vehicle_and_of_an_ecu_stands() {
     let detail = register(&server, &thief).await.refused(409, "already_registered");
     assert!(detail.contains("VIN1-brake"), "{detail}");
     let shown = first.shown(&server).await;
-    assert_eq!(shown["ecus"][0]["signing_key"], *first.ecus[0].signing.public().object());
-    assert_eq!(
-        (shown["ecus"][0]["role"].as_str(), shown["seen_at"].is_null()),
-        (Some("primary"), true)
-    );
+    assert_eq!(shown.ecus[0].signing_key, *first.ecus[0].signing.public().object());
+    assert_eq!((shown.ecus[0].role.as_str(), shown.seen_at.is_none()), ("primary", true));
     server.get("/api/v1/vehicles/VIN2").await.refused(404, "vehicle_not_found");
 }
 
@@ -97,29 +95,19 @@ async fn many_vehicles_come_in_one_stream_and_bad_lines_keep_nobody_out() {
     lines.insert(700, "{\"vin\": 5}".to_owned());
     lines.insert(3, lines[0].replace("VIN0000-gw", "VINx-gw"));
     let report = register_many(&server, "application/jsonl", lines.join("\n")).await;
-    assert_eq!((&report["registered"], &report["refused"]), (&json!(1200), &json!(2)), "{report}");
-    let faults: Vec<(u64, &str)> = report["faults"].as_array().unwrap().iter().map(fault).collect();
+    assert_eq!((report.registered, report.refused), (1200, 2), "{report:?}");
+    let faults: Vec<(u64, &str)> = report.faults.iter().map(fault).collect();
     assert_eq!(faults, [(4, "already_registered"), (702, "bad_vehicle")]);
     let report = register_many(&server, "application/jsonl", lines.join("\n")).await;
-    assert_eq!(
-        (&report["registered"], &report["unchanged"]),
-        (&json!(0), &json!(1200)),
-        "{report}"
-    );
-    let page = server.get("/api/v1/vehicles?limit=1000").await.json();
-    assert_eq!(
-        (page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]),
-        (1000, &json!("VIN0999"))
-    );
-    let page = server.get("/api/v1/vehicles?limit=1000&cursor=VIN0999").await.json();
-    assert_eq!(
-        (page["vehicles"].as_array().unwrap().len(), &page["next_cursor"]),
-        (200, &Value::Null)
-    );
+    assert_eq!((report.registered, report.unchanged), (0, 1200), "{report:?}");
+    let page: VehicleList = server.get("/api/v1/vehicles?limit=1000").await.body();
+    assert_eq!((page.vehicles.len(), page.next_cursor.as_deref()), (1000, Some("VIN0999")));
+    let page: VehicleList = server.get("/api/v1/vehicles?limit=1000&cursor=VIN0999").await.body();
+    assert_eq!((page.vehicles.len(), page.next_cursor), (200, None));
 }
 
-fn fault(fault: &Value) -> (u64, &str) {
-    (fault["line"].as_u64().unwrap(), fault["code"].as_str().unwrap())
+fn fault(fault: &FaultBody) -> (u64, &str) {
+    (fault.line, &fault.code)
 }
 
 #[tokio::test]
@@ -140,19 +128,16 @@ async fn csv_has_an_ecu_a_line() {
         }
     }
     let report = register_many(&server, "text/csv; charset=utf-8", csv.clone()).await;
-    assert_eq!(report["registered"], 2, "{report}");
+    assert_eq!(report.registered, 2, "{report:?}");
     let shown = vehicles[1].shown(&server).await;
-    assert_eq!(shown["ecus"][1]["signing_key"], *vehicles[1].ecus[1].signing.public().object());
+    assert_eq!(shown.ecus[1].signing_key, *vehicles[1].ecus[1].signing.public().object());
     // A line that can't be read keeps nobody else out.
     let third = TestVehicle::new("VIN3");
     let ecu = &third.ecus[0];
     let key = ecu.signing.public().object().to_string().replace('"', "\"\"");
     let more = format!("VIN4,too,few\nVIN3,{},gw-mk3,primary,\"{key}\",\n", ecu.serial);
     let report = register_many(&server, "text/csv", csv.clone() + &more).await;
-    assert_eq!(
-        (&report["registered"], &report["unchanged"], &report["refused"]),
-        (&json!(1), &json!(2), &json!(1))
-    );
+    assert_eq!((report.registered, report.unchanged, report.refused), (1, 2, 1));
 
     let request = server
         .request_as(Engineer, Method::POST, "/api/v1/vehicles")
@@ -180,8 +165,7 @@ async fn a_stream_that_breaks_off_keeps_what_was_whole_and_can_be_repeated() {
     raw.send(&whole[..whole.len() - 1000]).await;
     drop(raw);
     let report = register_many(&server, "application/jsonl", whole).await;
-    let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!((count("registered") + count("unchanged"), count("refused")), (600, 0), "{report}");
+    assert_eq!((report.registered + report.unchanged, report.refused), (600, 0), "{report:?}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn each_ecu_gets_the_data_key_under_its_own_key() {
     let image = server.image("gw/1").await;
     assert_eq!(
         (&target["length"], &target["hashes"]["sha256"]),
-        (&image["sealed"]["length"], &image["sealed"]["sha256"])
+        (&json!(image.sealed.length), &json!(image.sealed.sha256))
     );
     let ours = &target["custom"]["ecuIdentifiers"]["VIN1-gw"];
     assert_eq!(ours["hardwareId"], "gw-mk3");

@@ -7,6 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::vehicle::TestVehicle;
 use crate::app::{TestServer, send};
+use motorcade::api::ClearedBody;
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{Clock, SystemClock};
 
@@ -25,7 +26,7 @@ async fn weak_evidence_is_recorded_and_quarantines_nobody() {
         ["freeze", "slow-retrieval", "endless-data", "malformed"].into_iter().enumerate()
     {
         let vehicle = reported(&server, &format!("VIN{number}"), attack).await;
-        assert!(vehicle.shown(&server).await["quarantine"].is_null(), "{attack}");
+        assert!(vehicle.shown(&server).await.quarantine.is_none(), "{attack}");
         assert_eq!(vehicle.events(&server, "attack_reported").await, [attack]);
         assert!(
             server
@@ -35,9 +36,9 @@ async fn weak_evidence_is_recorded_and_quarantines_nobody() {
         );
     }
     let vehicle = reported(&server, "VIN9", "freeze, rollback,a thing of its own").await;
-    let quarantine = vehicle.shown(&server).await["quarantine"].clone();
-    assert_eq!(quarantine["kinds"], json!(["other", "rollback"]));
-    assert_eq!(quarantine["reason"], "VIN9-gw reported: freeze, rollback,a thing of its own");
+    let quarantine = vehicle.shown(&server).await.quarantine.unwrap();
+    assert_eq!(quarantine.kinds, ["other", "rollback"]);
+    assert_eq!(quarantine.reason, "VIN9-gw reported: freeze, rollback,a thing of its own");
     let mut events = vehicle.events(&server, "attack_reported").await;
     events.sort();
     assert_eq!(events, ["a thing of its own", "freeze", "rollback"], "each kind is an event");
@@ -52,7 +53,7 @@ async fn a_fault_is_an_event_and_no_suspicion() {
     let mut events = vehicle.events(&server, "fault_reported").await;
     events.sort();
     assert_eq!(events, ["clock", "disk-full", "rollback"]);
-    assert!(vehicle.shown(&server).await["quarantine"].is_null());
+    assert!(vehicle.shown(&server).await.quarantine.is_none());
     let metrics = server.metrics().await;
     assert!(metrics.contains("motorcade_vehicle_faults_total{kind=\"disk-full\"} 1"), "{metrics}");
     assert!(metrics.contains("motorcade_vehicle_faults_total{kind=\"other\"} 1"), "{metrics}");
@@ -68,18 +69,15 @@ async fn the_policy_is_a_setting() {
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     vehicle.runs(&server, 0, "gw/1").await;
     let shown = vehicle.shown(&server).await;
-    assert_eq!(
-        (shown["quarantine"].clone(), &shown["ecus"][0]["unexpected"]),
-        (Value::Null, &json!(true))
-    );
+    assert_eq!((&shown.quarantine, shown.ecus[0].unexpected), (&None, true));
     let server = quarantine_on("freeze").await;
     let mut vehicle = reported(&server, "VIN1", "freeze").await;
-    assert_eq!(vehicle.shown(&server).await["quarantine"]["kinds"], json!(["freeze"]));
+    assert_eq!(vehicle.shown(&server).await.quarantine.unwrap().kinds, ["freeze"]);
     vehicle.ecus[1].report.attacks_detected = "rollback".into();
     vehicle.report(&server).await;
     assert_eq!(
-        vehicle.shown(&server).await["quarantine"]["kinds"],
-        json!(["freeze"]),
+        vehicle.shown(&server).await.quarantine.unwrap().kinds,
+        ["freeze"],
         "not of this policy"
     );
     let clear = server.request_as(Engineer, Method::DELETE, "/api/v1/vehicles/VIN1/quarantine");
@@ -87,10 +85,10 @@ async fn the_policy_is_a_setting() {
     assert_eq!(server.vehicles("quarantined=true").await, Vec::<String>::new());
 }
 
-async fn clear(server: &TestServer, body: Value) -> Value {
+async fn clear(server: &TestServer, body: Value) -> ClearedBody {
     send(server.request_as(Engineer, Method::POST, "/api/v1/quarantine/clear").json(&body))
         .await
-        .json()
+        .body()
 }
 
 #[tokio::test]
@@ -131,7 +129,7 @@ async fn many_are_cleared_by_a_list_or_a_filter() {
     assert_eq!(server.vehicles("quarantined=true").await.len(), 5);
 
     let report = clear(&server, json!({ "reason": "clocks", "attacks": ["freeze"] })).await;
-    assert_eq!((&report["cleared"], &report["more"]), (&json!(2), &json!(false)));
+    assert_eq!((report.cleared, report.more), (2, false));
     assert_eq!(
         server.vehicles("quarantined=true").await,
         ["BOTH", "ROLL1", "ROLL2"],
@@ -139,18 +137,16 @@ async fn many_are_cleared_by_a_list_or_a_filter() {
     );
     let report =
         clear(&server, json!({ "reason": "r", "vins": ["ROLL1", "FREEZE1", "NOBODY"] })).await;
-    assert_eq!(
-        (&report["cleared"], &report["not_quarantined"]),
-        (&json!(1), &json!(["FREEZE1", "NOBODY"]))
-    );
+    assert_eq!(report.cleared, 1);
+    assert_eq!(report.not_quarantined, ["FREEZE1", "NOBODY"]);
     let report = clear(
         &server,
         json!({ "reason": "r", "since": since.to_string(), "attacks": ["rollback", "freeze"] }),
     )
     .await;
-    assert_eq!(report["cleared"], 1);
+    assert_eq!(report.cleared, 1);
     assert_eq!(server.vehicles("quarantined=true").await, ["BOTH"]);
-    assert_eq!(clear(&server, json!({ "reason": "all of it", "all": true })).await["cleared"], 1);
+    assert_eq!(clear(&server, json!({ "reason": "all of it", "all": true })).await.cleared, 1);
     assert_eq!(
         both.events(&server, "quarantine_cleared").await,
         ["all of it (it was: BOTH-gw reported: freeze)"]
@@ -178,8 +174,8 @@ async fn a_whole_fleet_is_cleared_in_steps() {
     let server = TestServer::on(state, |_| ()).await;
     let body = json!({ "reason": "a captive portal", "attacks": ["freeze"] });
     let report = clear(&server, body.clone()).await;
-    assert_eq!((&report["cleared"], &report["more"]), (&json!(1000), &json!(true)));
+    assert_eq!((report.cleared, report.more), (1000, true));
     let report = clear(&server, body).await;
-    assert_eq!((&report["cleared"], &report["more"]), (&json!(100), &json!(false)));
+    assert_eq!((report.cleared, report.more), (100, false));
     assert_eq!(server.vehicles("quarantined=true").await, Vec::<String>::new());
 }

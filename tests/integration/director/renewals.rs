@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use motorcade::api::{AssignmentList, BulkBody, EventBody, History};
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{Clock, SystemClock};
 use reqwest::Method;
@@ -33,14 +34,10 @@ async fn remove(server: &TestServer, vin: &str) -> Answer {
     send(server.request_as(Engineer, Method::DELETE, &path).header("X-Request-Id", "scrap-1")).await
 }
 
-async fn event(server: &TestServer, vin: &str, kind: &str) -> Value {
-    let history = server.get(&format!("/api/v1/vehicles/{vin}/history")).await.json();
-    let events = history["events"].as_array().unwrap();
-    events
-        .iter()
-        .find(|event| event["kind"] == kind)
-        .unwrap_or_else(|| panic!("no {kind}: {history}"))
-        .clone()
+async fn event(server: &TestServer, vin: &str, kind: &str) -> EventBody {
+    let history: History = server.get(&format!("/api/v1/vehicles/{vin}/history")).await.body();
+    let event = history.events.iter().find(|event| event.kind == kind);
+    event.unwrap_or_else(|| panic!("no {kind}: {history:?}")).clone()
 }
 
 #[tokio::test]
@@ -68,11 +65,8 @@ async fn a_vehicle_that_is_removed_is_nobody_any_more_and_its_history_stays() {
     assert_eq!(server.vehicles("").await, ["VIN2"]);
     other.report(&server).await;
     let removed = event(&server, "VIN1", "removed").await;
-    assert_eq!(
-        (&removed["detail"], &removed["request_id"]),
-        (&json!("scrapped"), &json!("scrap-1"))
-    );
-    assert!(removed["actor"].as_str().is_some_and(|actor| actor.len() == 12), "{removed}");
+    assert_eq!((&*removed.detail, removed.request_id.as_deref()), ("scrapped", Some("scrap-1")));
+    assert_eq!(removed.actor.len(), 12, "{removed:?}");
     event(&server, "VIN1", "registered").await;
 
     // Its id and its serials are free again, nothing of before is left, and versions go on.
@@ -80,14 +74,9 @@ async fn a_vehicle_that_is_removed_is_nobody_any_more_and_its_history_stays() {
     again.token = vehicle.token.clone();
     enrol(&server, &server.state.tokens.enroller, &again).await.expect(201);
     let shown = again.shown(&server).await;
-    assert_eq!(
-        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["counter"]),
-        (&Value::Null, &Value::Null)
-    );
-    assert_eq!(
-        server.get("/api/v1/vehicles/VIN1/assignments").await.json()["assignments"],
-        json!([])
-    );
+    assert_eq!((&shown.ecus[0].assigned, shown.ecus[0].counter), (&None, None));
+    let list: AssignmentList = server.get("/api/v1/vehicles/VIN1/assignments").await.body();
+    assert_eq!(list.assignments, []);
     assert!(again.targets(&server).await["version"].as_u64().unwrap() > version);
     again.report(&server).await;
     vehicle.send(&server, &manifest).await.refused(422, "wrong_signature");
@@ -113,10 +102,7 @@ async fn a_number_is_never_another_vehicle_s() {
         );
         let next = TestVehicle::registered(&server, &format!("NEXT{round}")).await;
         let shown = next.shown(&server).await;
-        assert!(
-            numbers.insert(shown["id"].as_i64().unwrap()) && shown["seen_at"].is_null(),
-            "{shown}"
-        );
+        assert!(numbers.insert(shown.id) && shown.seen_at.is_none(), "{shown:?}");
     }
 }
 
@@ -168,14 +154,11 @@ async fn a_wiped_vehicle_enrols_anew_once_and_in_time() {
     wiped.runs(&server, 0, "gw/5").await;
 
     let approved = event(&server, "VIN1", "re_enrolment_approved").await;
-    assert_eq!(approved["request_id"], "ticket-9");
+    assert_eq!(approved.request_id.as_deref(), Some("ticket-9"));
     let renewed = event(&server, "VIN1", "re_enrolled").await;
-    let by = approved["actor"].as_str().unwrap();
-    assert!(
-        renewed["detail"].as_str().unwrap().ends_with(&format!("approved by {by}")),
-        "{renewed}"
-    );
-    assert!(renewed["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{renewed}");
+    let by = approved.actor;
+    assert!(renewed.detail.ends_with(&format!("approved by {by}")), "{renewed:?}");
+    assert!(renewed.request_id.as_ref().is_some_and(|id| !id.is_empty()), "{renewed:?}");
 
     let request =
         server.request_as(Engineer, Method::POST, path).json(&json!({ "expires_in_seconds": 1 }));
@@ -219,7 +202,7 @@ async fn a_vehicle_that_lost_its_counters_alone_starts_them_again() {
     let server = TestServer::on(server.stop(), |_| ()).await;
     vehicle.send(&server, &recorded).await.refused(409, "counter_replayed");
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["counter"], 4);
+    assert_eq!(vehicle.shown(&server).await.ecus[0].counter, Some(4));
 }
 
 /// An ECU that was replaced comes back with the others that it had.
@@ -237,7 +220,7 @@ async fn a_retired_serial_comes_back_with_an_approval() {
     approve(&server, "VIN1", &[]).await.expect(201);
     enrol(&server, &vehicle.token, &vehicle).await.expect(201);
     vehicle.report(&server).await;
-    assert_eq!(vehicle.shown(&server).await["ecus"].as_array().unwrap().len(), 3);
+    assert_eq!(vehicle.shown(&server).await.ecus.len(), 3);
     let mut thief = TestVehicle::new("VIN2");
     thief.ecus[1] = TestEcu::new("brake-new", "brake-2");
     let detail = enrol(&server, &server.state.tokens.enroller, &thief)
@@ -274,22 +257,19 @@ async fn a_squatted_serial_goes_to_whom_a_person_gives_it() {
     greedy.ecus.push(TestEcu::new("VIN3-brake", "brake-2"));
     let detail = enrol(&server, &enroller, &greedy).await.refused(409, "already_registered");
     assert!(detail.contains("VIN3-brake"), "{detail}");
-    assert_eq!(bystander.shown(&server).await["ecus"].as_array().unwrap().len(), 2);
+    assert_eq!(bystander.shown(&server).await.ecus.len(), 2);
     enrol(&server, &enroller, &rightful).await.expect(201);
     rightful.report(&server).await;
 
     let left = squatter.shown(&server).await;
-    assert_eq!(left["ecus"].as_array().unwrap().len(), 1);
+    assert_eq!(left.ecus.len(), 1);
     assert_eq!(
         squatter.targets(&server).await["targets"],
         json!({}),
         "its metadata is signed again"
     );
     let taken = event(&server, "VIN2", "ecu_taken").await;
-    assert!(
-        taken["detail"].as_str().unwrap().starts_with("VIN1 has it now, as approved by "),
-        "{taken}"
-    );
+    assert!(taken.detail.starts_with("VIN1 has it now, as approved by "), "{taken:?}");
     let manifest = squatter.next_manifest();
     squatter.send(&server, &manifest).await.refused(422, "ecu_unknown");
     squatter.ecus.pop();
@@ -327,11 +307,11 @@ async fn a_registration_that_is_sent_again_uses_no_approval_up() {
     let request = || server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
     send(request().json(&stale.record())).await.refused(409, "already_registered");
     let lines = format!("{}\n{}\n", stale.record(), TestVehicle::new("VIN2").record());
-    let report =
-        send(request().header("Content-Type", "application/jsonl").body(lines)).await.json();
-    assert_eq!((&report["registered"], &report["refused"]), (&json!(1), &json!(1)), "{report}");
-    assert_eq!(report["faults"][0]["code"], "already_registered", "{report}");
-    let key = current.shown(&server).await["ecus"][0]["signing_key"].clone();
+    let many = request().header("Content-Type", "application/jsonl").body(lines);
+    let report: BulkBody = send(many).await.body();
+    assert_eq!((report.registered, report.refused), (1, 1), "{report:?}");
+    assert_eq!(report.faults[0].code, "already_registered", "{report:?}");
+    let key = current.shown(&server).await.ecus[0].signing_key.clone();
     assert_eq!(key, *current.ecus[0].signing.public().object());
 
     let mut wiped = TestVehicle::new("VIN1");

@@ -1,5 +1,6 @@
 //! Images that nobody gave to an ECU: facts that are raised, and that a person can accept.
 
+use motorcade::api::{EventBody, History};
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{InstalledImage, Sha256Digest};
 use reqwest::Method;
@@ -37,10 +38,10 @@ async fn an_image_that_was_never_offered_is_a_fact_that_is_raised() {
     vehicle.runs(&server, 0, "gw/1").await; // nobody assigned it
     let shown = vehicle.shown(&server).await;
     assert_eq!(
-        (&shown["ecus"][0]["installed"]["path"], &shown["ecus"][0]["unexpected"]),
-        (&json!("gw/1"), &json!(true))
+        (&*shown.ecus[0].installed.as_ref().unwrap().path, shown.ecus[0].unexpected),
+        ("gw/1", true)
     );
-    assert_eq!(shown["quarantine"]["kinds"], json!(["unexpected-image"]));
+    assert_eq!(shown.quarantine.unwrap().kinds, ["unexpected-image"]);
     let raised = vehicle.events(&server, "unexpected_image").await;
     assert!(
         raised.len() == 1 && raised[0].starts_with("image_never_offered: it runs gw/1, "),
@@ -61,7 +62,8 @@ async fn an_image_that_was_never_offered_is_a_fact_that_is_raised() {
         vehicle.events(&server, "unexpected_image").await.len() <= 2,
         "those of an hour are one"
     );
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["installed"]["path"], "made/up/19");
+    let installed = vehicle.shown(&server).await.ecus[0].installed.clone();
+    assert_eq!(installed.unwrap().path, "made/up/19");
 }
 
 #[tokio::test]
@@ -79,13 +81,11 @@ async fn a_name_alone_makes_no_image_expected() {
         raised[0].starts_with("image_differs: it runs gw/1, 7 bytes, SHA-256 0909"),
         "{raised:?}"
     );
-    assert_eq!(vehicle.shown(&server).await["ecus"][0]["assigned"], "gw/1", "it does not run it");
+    let assigned = vehicle.shown(&server).await.ecus[0].assigned.clone();
+    assert_eq!(assigned.as_deref(), Some("gw/1"), "it does not run it");
     vehicle.runs(&server, 0, "gw/1").await;
     let shown = vehicle.shown(&server).await;
-    assert_eq!(
-        (&shown["ecus"][0]["assigned"], &shown["ecus"][0]["unexpected"]),
-        (&Value::Null, &json!(false))
-    );
+    assert_eq!((&shown.ecus[0].assigned, shown.ecus[0].unexpected), (&None, false));
     // What it had at first, and nothing at all, are no news of that kind.
     vehicle.runs_image(&server, 0, factory).await;
     let nothing = Sha256Digest::from_bytes(<[u8; 32] as From<_>>::from(
@@ -122,26 +122,20 @@ async fn a_person_accepts_what_an_ecu_runs() {
         server.request_as(Engineer, Method::POST, path).header("X-Request-Id", "ticket-17");
     send(request.json(&json!({ "reason": "seen it", "sha256": digest }))).await.expect(204);
     accept(&server, "VIN1-gw", &json!({ "reason": "r" })).await.refused(409, "nothing_to_accept");
-    assert!(!vehicle.shown(&server).await["quarantine"].is_null(), "the other one is still there");
+    assert!(vehicle.shown(&server).await.quarantine.is_some(), "the other one is still there");
     accept(&server, "VIN1-brake", &json!({ "reason": "r" })).await.expect(204);
-    assert!(vehicle.shown(&server).await["quarantine"].is_null());
+    assert!(vehicle.shown(&server).await.quarantine.is_none());
     assert_eq!(server.vehicles("unexpected=true").await, Vec::<String>::new());
 
-    let history = server.get("/api/v1/vehicles/VIN1/history").await.json();
-    let events = history["events"].as_array().unwrap();
-    let accepted = events.iter().find(|event| event["request_id"] == "ticket-17").unwrap();
+    let history: History = server.get("/api/v1/vehicles/VIN1/history").await.body();
+    let is_this = |event: &&EventBody| event.request_id.as_deref() == Some("ticket-17");
+    let accepted = history.events.iter().find(is_this).unwrap();
     assert_eq!(
-        (&accepted["kind"], &accepted["ecu_serial"]),
-        (&json!("image_accepted"), &json!("VIN1-gw"))
+        (&*accepted.kind, accepted.ecu_serial.as_deref()),
+        ("image_accepted", Some("VIN1-gw"))
     );
-    assert!(
-        accepted["detail"].as_str().unwrap().ends_with(&format!("{digest}: seen it")),
-        "{accepted}"
-    );
-    assert!(
-        accepted["actor"].as_str().is_some_and(|actor| actor.len() == 12),
-        "the token's id: {accepted}"
-    );
+    assert!(accepted.detail.ends_with(&format!("{digest}: seen it")), "{accepted:?}");
+    assert_eq!(accepted.actor.len(), 12, "the token's id: {accepted:?}");
 
     // From now on it may have it, and may fall back to it.
     vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
@@ -201,7 +195,8 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
         vehicle.targets(&server).await["version"].as_u64().unwrap() > version,
         "it gets its metadata"
     );
-    assert_eq!(vehicle.shown(&server).await["quarantine"]["kinds"], json!(["unexpected-image"]));
+    let quarantine = vehicle.shown(&server).await.quarantine.unwrap();
+    assert_eq!(quarantine.kinds, ["unexpected-image"]);
     accept(&server, "VIN1-gw", &json!({ "reason": "restored" })).await.expect(204);
     vehicle.assign(&server, &[(0, "gw/1")]).await.refused(409, "release_counter_rollback");
     vehicle.assign(&server, &[(0, "gw/3")]).await.expect(201);

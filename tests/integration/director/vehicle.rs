@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use motorcade::api::{History, VehicleBody, VehicleList};
 use motorcade::envelope::key::RecipientPrivateKey;
 use motorcade::model::{
     AccessRole, Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock, VehicleId,
@@ -195,16 +196,15 @@ impl TestVehicle {
     }
 
     /// What the API shows of it.
-    pub(crate) async fn shown(&self, server: &TestServer) -> Value {
-        server.get(&format!("/api/v1/vehicles/{}", self.vin)).await.json()
+    pub(crate) async fn shown(&self, server: &TestServer) -> VehicleBody {
+        server.get(&format!("/api/v1/vehicles/{}", self.vin)).await.body()
     }
 
     /// What happened to it, the newest first: kinds and details.
     pub(crate) async fn history(&self, server: &TestServer) -> Vec<(String, String)> {
-        let history = server.get(&format!("/api/v1/vehicles/{}/history", self.vin)).await.json();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let events = history["events"].as_array().unwrap().clone();
-        events.iter().map(|event| (text(&event["kind"]), text(&event["detail"]))).collect()
+        let path = format!("/api/v1/vehicles/{}/history", self.vin);
+        let history: History = server.get(&path).await.body();
+        history.events.into_iter().map(|event| (event.kind, event.detail)).collect()
     }
 }
 
@@ -214,16 +214,15 @@ impl TestServer {
         let image = self.image(path).await;
         InstalledImage {
             path: path.to_owned(),
-            length: image["sealed"]["length"].as_u64().unwrap(),
-            sha256: image["sealed"]["sha256"].as_str().unwrap().parse().unwrap(),
+            length: image.sealed.length,
+            sha256: image.sealed.sha256.parse().unwrap(),
         }
     }
 
     /// Ids of the vehicles that a filter leaves.
     pub(crate) async fn vehicles(&self, filter: &str) -> Vec<String> {
-        let page = self.get(&format!("/api/v1/vehicles?{filter}")).await.json();
-        let vehicles = page["vehicles"].as_array().unwrap().clone();
-        vehicles.iter().map(|vehicle| vehicle["vin"].as_str().unwrap().to_owned()).collect()
+        let page: VehicleList = self.get(&format!("/api/v1/vehicles?{filter}")).await.body();
+        page.vehicles.into_iter().map(|vehicle| vehicle.vin).collect()
     }
 
     /// Uploads an image for a hardware id that has a recipient; `more` is added to the query.
