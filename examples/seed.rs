@@ -13,8 +13,8 @@ use motorcade::envelope::escrow::EscrowKey;
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::{DataKey, RecipientPrivateKey};
 use motorcade::model::{
-    Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage,
-    Sha256Digest, SystemClock, TargetEntry,
+    Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, RoleName, SealAlgorithm,
+    SealedImage, Sha256Digest, SystemClock, TargetEntry,
 };
 use motorcade::uptane::custom::ImageCustom;
 use sha2::{Digest, Sha256};
@@ -49,11 +49,9 @@ async fn main() -> anyhow::Result<()> {
     for first in (0..args.images).step_by(1000) {
         let numbers = first..args.images.min(first + 1000);
         let images = numbers.map(|number| {
-            let mut image = image(number, &public, clock.now())?;
+            let bin_of = |target: &TargetEntry| repository.bin_of(&target.path);
+            let mut image = image(number, &public, clock.now(), bin_of)?;
             image.envelope.clone_from(&with_escrow);
-            for (role, target) in &mut image.targets {
-                *role = repository.bin_of(&target.path);
-            }
             Ok(image)
         });
         catalog.insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?, &bound).await?;
@@ -66,6 +64,7 @@ fn image(
     number: u64,
     envelope: &str,
     now: motorcade::model::Timestamp,
+    bin_of: impl Fn(&TargetEntry) -> RoleName,
 ) -> anyhow::Result<NewImage> {
     let path: ImagePath =
         format!("seeded/ecu-{:04}/{}.0.0/firmware.bin", number % 1000, number / 1000).parse()?;
@@ -107,6 +106,6 @@ fn image(
         created_by: "seed".into(),
         yanked_at: None,
     };
-    let targets = vec![(String::new(), image), (String::new(), envelope)];
+    let targets = [image, envelope].map(|target| (bin_of(&target), target)).into();
     Ok(NewImage { record, envelope: String::new(), targets, blobs: Vec::new() })
 }

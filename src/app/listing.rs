@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
-use crate::model::Sha256Digest;
+use crate::model::{RoleName, Sha256Digest};
 
 /// A published repository, from its timestamp down.
 pub(super) struct Listing {
@@ -115,12 +115,16 @@ pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Lis
         listing.problems.push("timestamp.json names no snapshot".into());
         return Ok(listing);
     };
-    let Some((key, snapshot)) = listing.read_file(store, "snapshot", described).await? else {
+    let Some((key, snapshot)) = listing.read_file(store, RoleName::Snapshot, described).await?
+    else {
         return Ok(listing);
     };
     let content: Signed<Listed> = parse(&snapshot)?;
     for (name, described) in &content.signed.meta {
-        let role = name.trim_end_matches(".json");
+        let Some(role) = RoleName::from_file_name(name) else {
+            listing.problems.push(format!("snapshot.json names {name}, which is no metadata"));
+            continue;
+        };
         if let Some((key, bytes)) = listing.read_file(store, role, described).await? {
             let content: Signed<Targets> = parse(&bytes)?;
             listing.targets.extend(content.signed.targets.into_iter().map(ListedTarget::from));
@@ -163,7 +167,7 @@ async fn read_timestamps(
 }
 
 async fn recorded_timestamp(catalog: &Catalog) -> Result<Bytes, Error> {
-    let recorded = catalog.find_role_body("timestamp").await?;
+    let recorded = catalog.find_role_body(&RoleName::Timestamp).await?;
     let missing = || Error::NotFound {
         code: "not_published",
         detail: "nothing has been published yet".into(),
@@ -183,11 +187,11 @@ impl Listing {
     /// the repository has no later root, and not at the first gap.
     async fn read_roots(&mut self, store: &dyn BlobStore) -> Result<(), Error> {
         let versions = store.list_metadata().await?.into_iter().filter_map(|key| match key {
-            BlobKey::Metadata { version, role } if role == "root" => Some(version),
+            BlobKey::Metadata { version, role: RoleName::Root } => Some(version),
             _ => None,
         });
         for version in 1..=versions.max().unwrap_or(1) {
-            let key = BlobKey::Metadata { version, role: "root".into() };
+            let key = BlobKey::Metadata { version, role: RoleName::Root };
             match read_blob(store, &key).await {
                 Ok(bytes) => self.metadata.push((key, bytes)),
                 Err(Error::NotFound { .. }) => {
@@ -204,10 +208,10 @@ impl Listing {
     async fn read_file(
         &mut self,
         store: &dyn BlobStore,
-        role: &str,
+        role: RoleName,
         described: &Described,
     ) -> Result<Option<(BlobKey, Bytes)>, Error> {
-        let key = BlobKey::Metadata { version: described.version, role: role.to_owned() };
+        let key = BlobKey::Metadata { version: described.version, role };
         match read_blob(store, &key).await {
             Ok(bytes) if Sha256::digest(&bytes)[..] == described.hashes.sha256.as_bytes()[..] => {
                 Ok(Some((key, bytes)))

@@ -39,7 +39,7 @@ pub use crate::catalog::VehicleFilter;
 use crate::catalog::{self, Catalog, ImagePage};
 use crate::envelope::escrow::EscrowKey;
 use crate::envelope::jwe::Envelope;
-use crate::model::{Clock, ImagePath, ImageRecord};
+use crate::model::{Clock, ImagePath, ImageRecord, RoleName};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use deliver::{CompressedFiles, SharedFiles};
@@ -325,7 +325,7 @@ impl App {
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images
 
-fn no_room(role: &str, folder: Option<&str>) -> Error {
+fn no_room(role: &RoleName, folder: Option<&str>) -> Error {
     let whose = folder.map_or_else(String::new, |folder| format!("the share of {folder} in "));
     let detail = format!(
         "{whose}{role}, the metadata file that would list this, is full: more would be refused by vehicles; have images \

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::publish::seen;
 use super::{Error, setup::StateDir};
 use crate::catalog::Moments;
-use crate::model::{Clock, Timestamp};
+use crate::model::{Clock, RoleName, Timestamp};
 
 /// Where version numbers go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl StateDir {
     ) -> Result<SkippedVersions, Error> {
         let (_lock, catalog) = self.own(now).await?;
         let (repository, _) = self.repositories()?;
-        let all: BTreeMap<String, u64> =
+        let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
         let (image, director) = catalog.skip_versions(&seen, at_least, MARGIN).await?;

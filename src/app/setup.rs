@@ -26,13 +26,13 @@ use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
 use crate::envelope::escrow::EscrowKey;
-use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::keyring::{self, Keyring};
 use crate::uptane::policy::Policy;
-use crate::uptane::root::{self, Repository};
+use crate::uptane::root;
 
 /// A state directory.
 #[derive(Debug, Clone)]
@@ -346,7 +346,7 @@ impl StateDir {
 
 /// The timestamp is the last thing that `init` makes.
 async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
-    Ok(catalog.find_role("timestamp").await?.is_some_and(|state| state.version > 0))
+    Ok(catalog.find_role(&RoleName::Timestamp).await?.is_some_and(|state| state.version > 0))
 }
 
 /// There whole, or not at all.
@@ -358,8 +358,8 @@ fn write_policy(path: &Path) -> io::Result<()> {
     fs::rename(unfinished, path)
 }
 
-fn role_names(repository: &ImageRepository) -> Vec<String> {
-    let top_level = ["targets", "snapshot", "timestamp"].map(String::from);
+fn role_names(repository: &ImageRepository) -> Vec<RoleName> {
+    let top_level = [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp];
     top_level.into_iter().chain(repository.bins()).collect()
 }
 
@@ -371,12 +371,13 @@ async fn publish_first_root(
     repository: &ImageRepository,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let key = BlobKey::Metadata { version: 1, role: "root".into() };
-    let file = root::first(Repository::Image, repository.keyring(), repository.policy(), now).await;
+    let key = BlobKey::Metadata { version: 1, role: RoleName::Root };
+    let file =
+        root::first(RepositorySide::Image, repository.keyring(), repository.policy(), now).await;
     let file = file.map_err(Error::internal("sign the first root"))?;
     let bytes = match blobs.open(&key).await {
         Ok(stored) => {
-            stored.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read the first root"))?
+            stored.read_all(MAX_ROOT_BYTES).await.map_err(Error::internal("read the first root"))?
         }
         Err(_) => {
             blobs.put(&key, file.bytes.clone()).await?;
@@ -386,5 +387,3 @@ async fn publish_first_root(
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     Ok(catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at).await?)
 }
-
-const MAX_ROOT_SIZE: u64 = 1024 * 1024; // 1 MiB

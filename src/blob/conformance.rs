@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::{BlobKey, BlobStore, Error, LocalBlobStore};
-use crate::model::Sha256Digest;
+use crate::model::{RoleName, Sha256Digest};
 
 #[tokio::test]
 async fn local_store_keeps_the_contract() {
@@ -75,7 +75,7 @@ async fn a_blob_is_visible_whole_or_not_at_all(store: &dyn BlobStore) {
 }
 
 async fn the_same_bytes_can_be_put_again_and_others_cannot(store: &dyn BlobStore) {
-    let key = BlobKey::Metadata { version: 7, role: "snapshot".into() };
+    let key = BlobKey::Metadata { version: 7, role: RoleName::Snapshot };
     store.put(&key, Bytes::from_static(b"one")).await.unwrap();
     store.put(&key, Bytes::from_static(b"one")).await.unwrap();
     assert!(matches!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{ENVELOPE_SUFFIX, Sha256Digest, published_names};
+use crate::model::{ENVELOPE_SUFFIX, RoleName, Sha256Digest, published_names};
 
 /// What a blob is, and so its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,8 +13,8 @@ pub enum BlobKey {
     Metadata {
         /// Version of the file.
         version: u64,
-        /// Name of the role: `root`, `targets`, `snapshot` or a delegated one.
-        role: String,
+        /// The role.
+        role: RoleName,
     },
     /// `targets/<dir>/<sha256>.<file>`, a sealed image or an envelope.
     Target {
@@ -97,12 +97,11 @@ impl fmt::Display for BlobKey {
 fn parse_metadata_name(name: &str) -> Option<BlobKey> {
     let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
     let canonical = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
-    let plain = !role.is_empty()
-        && role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !canonical || !plain {
         return None;
     }
-    Some(BlobKey::Metadata { version: version.parse().ok()?, role: role.to_owned() })
+    Some(BlobKey::Metadata { version: version.parse().ok()?, role: role.parse().ok()? })
 }
 
 fn split_digest(name: &str) -> Option<(Sha256Digest, &str)> {
@@ -130,7 +129,7 @@ mod tests {
     fn every_name_leads_back_to_its_key() {
         for key in [
             BlobKey::Timestamp,
-            BlobKey::Metadata { version: 12, role: "bin-3f".into() },
+            BlobKey::Metadata { version: 12, role: "bin-3f".parse().unwrap() },
             BlobKey::target("gw/4.2.0/gateway.bin", digest()),
             BlobKey::target("gateway.bin", digest()),
         ] {

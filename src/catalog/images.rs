@@ -6,7 +6,7 @@ use sqlx::{Any, Row, Transaction};
 use super::listed::{ListingBound, add_entry, remove_entry};
 use super::{Catalog, Error, column, json, number, optional_time, parsed, text, time};
 use crate::model::{
-    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, SealedImage, TargetEntry,
+    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleName, SealedImage, TargetEntry,
     TargetFormat, Timestamp,
 };
 
@@ -18,7 +18,7 @@ pub struct NewImage {
     /// Its envelope with the escrow entry, as JSON.
     pub envelope: String,
     /// Its targets, each with the role that lists it.
-    pub targets: Vec<(String, TargetEntry)>,
+    pub targets: Vec<(RoleName, TargetEntry)>,
     /// Names of the blobs that [`Catalog::announce_blobs`] has announced for it.
     pub blobs: Vec<String>,
 }
@@ -187,12 +187,12 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_targets(&self, role: &str) -> Result<Vec<TargetEntry>, Error> {
+    pub async fn list_targets(&self, role: &RoleName) -> Result<Vec<TargetEntry>, Error> {
         const OP: &str = "list targets";
         let rows = sqlx::query(
             "SELECT path, length, sha256, custom FROM targets WHERE role = $1 ORDER BY path",
         )
-        .bind(role)
+        .bind(role.as_str())
         .fetch_all(&self.pool)
         .await
         .map_err(Error::backend(OP))?;
@@ -274,7 +274,7 @@ async fn insert_image(
 
 async fn insert_target(
     transaction: &mut Transaction<'_, Any>,
-    role: &str,
+    role: &RoleName,
     target: &TargetEntry,
     bound: &ListingBound,
 ) -> Result<(), Error> {
@@ -282,7 +282,7 @@ async fn insert_target(
         "INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(target.path.as_str())
-    .bind(role)
+    .bind(role.as_str())
     .bind(column(target.length))
     .bind(target.sha256.to_string())
     .bind(target.custom.as_deref())
@@ -294,10 +294,10 @@ async fn insert_target(
 
 pub(super) async fn count_change(
     transaction: &mut Transaction<'_, Any>,
-    role: &str,
+    role: &RoleName,
 ) -> Result<(), Error> {
     sqlx::query("UPDATE roles SET changes = changes + 1 WHERE name = $1")
-        .bind(role)
+        .bind(role.as_str())
         .execute(&mut **transaction)
         .await
         .map(drop)

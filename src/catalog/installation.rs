@@ -1,7 +1,7 @@
 //! What the installation was made with.
 
 use super::{Catalog, Error, parsed, text};
-use crate::model::ImagePath;
+use crate::model::{ImagePath, RoleName};
 
 /// An image's envelope with its escrow entry, which **must never** leave the server.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn mark_changed(&self, roles: &[String]) -> Result<(), Error> {
+    pub async fn mark_changed(&self, roles: &[RoleName]) -> Result<(), Error> {
         const OP: &str = "mark roles as changed";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for role in roles {

@@ -4,7 +4,7 @@
 use sqlx::{Any, Transaction};
 
 use super::{Catalog, Error, column, number, text};
-use crate::model::TargetEntry;
+use crate::model::{RoleName, TargetEntry};
 
 /// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are
 /// bytes.
@@ -22,7 +22,7 @@ macro_rules! folder_query {
             listed_bytes!(),
             "), 0) AS listed FROM targets WHERE role = $1 AND path >= $2 AND path < $3"
         ))
-        .bind($role.to_owned())
+        .bind($role.as_str())
         .bind($folder.prefix.as_str())
         .bind($folder.end())
     };
@@ -57,7 +57,7 @@ impl Catalog {
     /// [`Error::RoleFull`], [`Error::Backend`].
     pub async fn check_room(
         &self,
-        entries: &[(String, u64)],
+        entries: &[(RoleName, u64)],
         bound: &ListingBound,
     ) -> Result<(), Error> {
         const OP: &str = "look for room in a role";
@@ -93,20 +93,18 @@ impl Catalog {
 }
 
 impl ListingBound {
-    fn check_role(&self, role: &str, listed: u64) -> Result<(), Error> {
+    fn check_role(&self, role: &RoleName, listed: u64) -> Result<(), Error> {
         match listed > self.role_bytes {
-            true => Err(Error::RoleFull { role: role.to_owned(), folder: None }),
+            true => Err(Error::RoleFull { role: role.clone(), folder: None }),
             false => Ok(()),
         }
     }
 }
 
 impl FolderBound {
-    fn check(&self, role: &str, listed: u64) -> Result<(), Error> {
+    fn check(&self, role: &RoleName, listed: u64) -> Result<(), Error> {
         match listed > self.bytes {
-            true => {
-                Err(Error::RoleFull { role: role.to_owned(), folder: Some(self.prefix.clone()) })
-            }
+            true => Err(Error::RoleFull { role: role.clone(), folder: Some(self.prefix.clone()) }),
             false => Ok(()),
         }
     }
@@ -124,7 +122,7 @@ impl FolderBound {
 /// transaction has inserted.
 pub(super) async fn add_entry(
     transaction: &mut Transaction<'_, Any>,
-    role: &str,
+    role: &RoleName,
     entry: &TargetEntry,
     bound: &ListingBound,
 ) -> Result<(), Error> {
@@ -132,8 +130,11 @@ pub(super) async fn add_entry(
     let row = sqlx::query(
         "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes + $1 WHERE name = $2 RETURNING listed_bytes",
     );
-    let row =
-        row.bind(column(entry.listed_bytes())).bind(role).fetch_optional(&mut **transaction).await;
+    let row = row
+        .bind(column(entry.listed_bytes()))
+        .bind(role.as_str())
+        .fetch_optional(&mut **transaction)
+        .await;
     let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(()) };
     bound.check_role(role, number(&row, "listed_bytes", OP)?)?;
     if let Some(folder) = &bound.folder {

@@ -38,7 +38,7 @@ pub use status::StatusWriter;
 pub use tokens::TokenRecord;
 pub use vehicles::{Quarantined, Registration, VehicleFilter, VehiclePage};
 
-use crate::model::Timestamp;
+use crate::model::{RoleName, Timestamp};
 
 /// A connection pool to the catalog.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub enum Error {
     #[error("{role} has no room for another entry")]
     RoleFull {
         /// The role.
-        role: String,
+        role: RoleName,
         /// The folder whose share it is that is used up, if not all of the role.
         folder: Option<String>,
     },

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, Error, column, number, text, time};
-use crate::model::Timestamp;
+use super::{Catalog, Error, column, number, parsed, text, time};
+use crate::model::{RoleName, Timestamp};
 
 /// Times that outlive the process: a clock is compared with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn skip_versions(
         &self,
-        seen: &BTreeMap<String, u64>,
+        seen: &BTreeMap<RoleName, u64>,
         floor: u64,
         margin: u64,
     ) -> Result<(u64, u64), Error> {
@@ -139,13 +139,13 @@ impl Catalog {
         let roles = roles.fetch_all(&mut *transaction).await.map_err(Error::backend(OP))?;
         let mut highest = 0;
         for role in &roles {
-            let name = text(role, "name", OP)?;
+            let name: RoleName = parsed(role, "name", OP)?;
             let known =
                 number(role, "reserved", OP)?.max(floor).max(seen.get(&name).copied().unwrap_or(0));
             let reserved = past(known, margin);
             sqlx::query("UPDATE roles SET reserved = $1, changes = changes + 1 WHERE name = $2")
                 .bind(column(reserved))
-                .bind(name)
+                .bind(name.as_str())
                 .execute(&mut *transaction)
                 .await
                 .map_err(Error::backend(OP))?;

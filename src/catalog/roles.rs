@@ -4,14 +4,14 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
-use super::{Catalog, Error, column, number, parsed, text, time};
-use crate::model::{Sha256Digest, Timestamp};
+use super::{Catalog, Error, column, number, parsed, time};
+use crate::model::{RoleName, Sha256Digest, Timestamp};
 
 /// What is published of a role, and what is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleState {
-    /// Name of the role.
-    pub name: String,
+    /// The role.
+    pub name: RoleName,
     /// Published version; 0 before the first.
     pub version: u64,
     /// Highest version that was handed out.
@@ -29,8 +29,8 @@ pub struct RoleState {
 /// A version number that belongs to one attempt to publish and to nothing else, ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservedVersion {
-    /// Name of the role.
-    pub name: String,
+    /// The role.
+    pub name: RoleName,
     /// The version.
     pub version: u64,
     /// How many changes had been made when it was reserved; the file has at least these.
@@ -58,7 +58,7 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn ensure_roles(&self, names: &[String]) -> Result<(), Error> {
+    pub async fn ensure_roles(&self, names: &[RoleName]) -> Result<(), Error> {
         const OP: &str = "add roles";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for name in names {
@@ -66,7 +66,7 @@ impl Catalog {
                 "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
                  VALUES ($1, 0, 0, 0, 0, 0, $2, 0) ON CONFLICT (name) DO NOTHING",
             )
-            .bind(name)
+            .bind(name.as_str())
             .bind(Sha256Digest::from_bytes([0; 32]).to_string())
             .execute(&mut *transaction)
             .await
@@ -145,13 +145,13 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_role(&self, name: &str) -> Result<Option<RoleState>, Error> {
+    pub async fn find_role(&self, name: &RoleName) -> Result<Option<RoleState>, Error> {
         let row = sqlx::query(
             "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
              FROM roles WHERE name = $1",
         );
         let row = row
-            .bind(name)
+            .bind(name.as_str())
             .fetch_optional(&self.pool)
             .await
             .map_err(Error::backend("find a role"))?;
@@ -163,10 +163,10 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn find_role_body(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn find_role_body(&self, name: &RoleName) -> Result<Option<Vec<u8>>, Error> {
         const OP: &str = "find a role's file";
-        let row =
-            sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL").bind(name);
+        let row = sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL")
+            .bind(name.as_str());
         let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
         row.map(|row| row.try_get("body").map_err(Error::backend(OP))).transpose()
     }
@@ -177,14 +177,17 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn reserve_versions(&self, names: &[String]) -> Result<Vec<ReservedVersion>, Error> {
+    pub async fn reserve_versions(
+        &self,
+        names: &[RoleName],
+    ) -> Result<Vec<ReservedVersion>, Error> {
         const OP: &str = "reserve versions";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let mut reserved = Vec::with_capacity(names.len());
         for name in names {
             let row =
                 sqlx::query("UPDATE roles SET reserved = reserved + 1 WHERE name = $1 RETURNING reserved, changes")
-                    .bind(name)
+                    .bind(name.as_str())
                     .fetch_one(&mut *transaction)
                     .await
                     .map_err(Error::backend(OP))?;
@@ -242,7 +245,7 @@ impl Catalog {
 fn role(row: &AnyRow) -> Result<RoleState, Error> {
     const OP: &str = "read a role";
     Ok(RoleState {
-        name: text(row, "name", OP)?,
+        name: parsed(row, "name", OP)?,
         version: number(row, "version", OP)?,
         reserved: number(row, "reserved", OP)?,
         length: number(row, "length", OP)?,

@@ -11,7 +11,7 @@ use super::request_id::RequestId;
 use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
-use crate::model::AccessRole;
+use crate::model::{AccessRole, RoleName};
 
 /// `PUT /director/manifest`
 pub(super) async fn submit_manifest(
@@ -90,25 +90,27 @@ pub(super) async fn serve_file(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (name, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
-    let role = match name {
-        "timestamp" if version.is_none() => DirectorRole::Timestamp,
-        "snapshot" => DirectorRole::Snapshot,
-        "targets" => DirectorRole::Targets,
-        _ => return Err(no_file().into()),
+    let role = match (name, version) {
+        (RoleName::Timestamp, None) => DirectorRole::Timestamp,
+        (RoleName::Snapshot, _) => DirectorRole::Snapshot,
+        (RoleName::Targets, _) => DirectorRole::Targets,
+        (RoleName::Timestamp | RoleName::Root | RoleName::Delegated(_), _) => {
+            return Err(no_file().into());
+        }
     };
     let body = app.director().file(&vehicle.vin, DirectorFile { role, version }).await?;
     Ok(answer(&request, body, "private, no-cache")) // one vehicle's; no shared cache may keep it
 }
 
 /// Role and version of `17.targets.json` or `targets.json`.
-fn parse_name(name: &str) -> Option<(&str, Option<u64>)> {
+fn parse_name(name: &str) -> Option<(RoleName, Option<u64>)> {
     let stem = name.strip_suffix(".json")?;
     match stem.split_once('.') {
-        None => Some((stem, None)),
+        None => Some((stem.parse().ok()?, None)),
         Some((version, role))
             if !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit()) =>
         {
-            Some((role, Some(version.parse().ok()?)))
+            Some((role.parse().ok()?, Some(version.parse().ok()?)))
         }
         Some(_) => None,
     }
@@ -141,11 +143,12 @@ const ENROLLERS: &[AccessRole] = &[AccessRole::Enroller, AccessRole::Engineer];
 #[cfg(test)]
 mod tests {
     use super::parse_name;
+    use crate::model::RoleName;
 
     #[test]
     fn reads_names_with_and_without_a_version() {
-        assert_eq!(parse_name("timestamp.json"), Some(("timestamp", None)));
-        assert_eq!(parse_name("17.root.json"), Some(("root", Some(17))));
+        assert_eq!(parse_name("timestamp.json"), Some((RoleName::Timestamp, None)));
+        assert_eq!(parse_name("17.root.json"), Some((RoleName::Root, Some(17))));
         for name in [
             "root",
             "x17.root.json",
@@ -154,7 +157,7 @@ mod tests {
             ".root.json",
             "1.2.root.json ",
         ] {
-            assert!(!matches!(parse_name(name), Some(("root", _))), "{name}");
+            assert!(!matches!(parse_name(name), Some((RoleName::Root, _))), "{name}");
         }
     }
 }

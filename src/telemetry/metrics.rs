@@ -19,6 +19,7 @@ use super::families::{
     int_counters, int_gauge, int_gauges,
 };
 use super::process::ProcessMetrics;
+use motorcade_model::{RepositorySide, RoleKind};
 
 /// All metric families of one server.
 #[derive(Debug)]
@@ -256,9 +257,15 @@ impl Metrics {
 
     /// Sets version and expiry of a role's newest metadata.
     ///
-    /// `role` **must** be one of a few names: all hash bins are one, with the earliest expiry among
-    /// them.
-    pub fn set_metadata(&self, repository: &str, role: &str, version: u64, expires: SystemTime) {
+    /// All hash bins are one, with the earliest expiry among them.
+    pub fn set_metadata(
+        &self,
+        repository: RepositorySide,
+        role: RoleKind,
+        version: u64,
+        expires: SystemTime,
+    ) {
+        let (repository, role) = (repository.as_str(), role.as_str());
         let version = version.try_into().unwrap_or(i64::MAX);
         self.metadata_version.with_label_values(&[repository, role]).set(version);
         self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));

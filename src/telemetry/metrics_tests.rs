@@ -82,10 +82,10 @@ fn work_adds_up() {
 #[test]
 fn expiry_is_counted_from_the_scrape() {
     let metrics = Metrics::new("1");
-    metrics.set_metadata("image", "timestamp", 3, at(1000));
+    metrics.set_metadata(RepositorySide::Image, RoleKind::Timestamp, 3, at(1000));
     let labels = "{repository=\"image\",role=\"timestamp\"}";
     check(&metrics.render(at(400)), &format!("motorcade_metadata_expiry_seconds{labels} 600"));
-    metrics.set_metadata("image", "timestamp", 4, at(2000));
+    metrics.set_metadata(RepositorySide::Image, RoleKind::Timestamp, 4, at(2000));
     let text = metrics.render(at(2030));
     check(&text, &format!("motorcade_metadata_expiry_seconds{labels} -30"));
     check(&text, &format!("motorcade_metadata_version{labels} 4"));

@@ -16,7 +16,9 @@ use super::custom::{DirectorCustom, EcuCustom, ImageCustom};
 use super::keyring::{Keyring, RoleKey};
 use super::policy::Policy;
 use super::signing::{self, SPEC_VERSION, SignedFile, build_error};
-use crate::model::{EcuSerial, Sha256Digest, Timestamp, VehicleId};
+use crate::model::{
+    EcuSerial, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp, VehicleId,
+};
 
 /// Signs the Director repository's metadata.
 #[derive(Debug, Clone)]
@@ -85,14 +87,13 @@ impl DirectorRepository {
             expires_at: signing::expiry(now, self.policy.director.bundle),
         };
         let listed = json!({ "targets": targets_of(images)? });
-        let targets =
-            vehicle.sign("targets", listed, self.keyring.keys("director-targets")).await?;
-        let listed = json!({ "meta": { "targets.json": described(&targets) } });
-        let snapshot =
-            vehicle.sign("snapshot", listed, self.keyring.keys("director-snapshot")).await?;
-        let listed = json!({ "meta": { "snapshot.json": described(&snapshot) } });
+        let keys = |kind| self.keyring.keys(RepositorySide::Director, kind);
+        let targets = vehicle.sign(&RoleName::Targets, listed, keys(RoleKind::Targets)).await?;
+        let listed = json!({ "meta": described(&targets) });
+        let snapshot = vehicle.sign(&RoleName::Snapshot, listed, keys(RoleKind::Snapshot)).await?;
+        let listed = json!({ "meta": described(&snapshot) });
         let timestamp =
-            vehicle.sign("timestamp", listed, self.keyring.keys("director-timestamp")).await?;
+            vehicle.sign(&RoleName::Timestamp, listed, keys(RoleKind::Timestamp)).await?;
         Ok(SignedBundle { targets, snapshot, timestamp })
     }
 }
@@ -102,7 +103,10 @@ fn targets_of(images: &BTreeMap<String, DirectedImage>) -> Result<Value, Error> 
     let mut targets = serde_json::Map::new();
     for (path, image) in images {
         if let Some(twice) = image.ecus.keys().find(|serial| !ecus.insert((*serial).clone())) {
-            return Err(build_error("targets", format!("the ECU {twice} is listed twice")));
+            return Err(build_error(
+                &RoleName::Targets,
+                format!("the ECU {twice} is listed twice"),
+            ));
         }
         let custom =
             DirectorCustom { image: image.custom.clone(), ecu_identifiers: image.ecus.clone() };
@@ -113,7 +117,8 @@ fn targets_of(images: &BTreeMap<String, DirectedImage>) -> Result<Value, Error> 
 }
 
 fn described(file: &SignedFile) -> Value {
-    json!({ "hashes": { "sha256": file.sha256 }, "length": file.bytes.len(), "version": file.version })
+    let described = json!({ "hashes": { "sha256": file.sha256 }, "length": file.bytes.len(), "version": file.version });
+    Value::Object([(file.role.file_name(), described)].into_iter().collect())
 }
 
 /// What the three files have in common.
@@ -126,11 +131,11 @@ struct ForVehicle<'a> {
 impl ForVehicle<'_> {
     async fn sign(
         &self,
-        role: &str,
+        role: &RoleName,
         mut content: Value,
         keys: &[RoleKey],
     ) -> Result<SignedFile, Error> {
-        content["_type"] = role.into();
+        content["_type"] = role.as_str().into();
         content["expires"] = self.expires_at.to_string().into();
         content["spec_version"] = SPEC_VERSION.into();
         content["version"] = signing::version(role, self.version)?.get().into();
@@ -146,7 +151,7 @@ mod tests {
     use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp as TimestampRole};
 
     use super::*;
-    use crate::uptane::root::{self, Repository};
+    use crate::uptane::root;
 
     fn directed(path: &str, serial: &str) -> (String, DirectedImage) {
         let custom = json!({
@@ -171,8 +176,9 @@ mod tests {
         let policy = Policy::default();
         Keyring::create(dir.path(), &policy).unwrap();
         let keyring = Arc::new(Keyring::load(dir.path(), &policy).unwrap());
-        let root =
-            root::first(Repository::Director, &keyring, &policy, Timestamp::now()).await.unwrap();
+        let root = root::first(RepositorySide::Director, &keyring, &policy, Timestamp::now())
+            .await
+            .unwrap();
         (DirectorRepository::new(keyring, policy), serde_json::from_slice(&root.bytes).unwrap())
     }
 

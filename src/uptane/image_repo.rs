@@ -22,7 +22,7 @@ use super::keyring::{Keyring, RoleKey};
 use super::policy::{Policy, RolePolicy};
 use super::root::role_keys;
 use super::signing::{self, SPEC_VERSION, SignedFile, build_error};
-use crate::model::{Sha256Digest, TargetEntry, Timestamp};
+use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, TargetEntry, Timestamp};
 
 /// Signs the Image repository's metadata.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct ImageRepository {
 /// What a snapshot or a timestamp says of another metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataFile {
-    /// Name of the role.
-    pub role: String,
+    /// The role.
+    pub role: RoleName,
     /// Version of the file.
     pub version: u64,
     /// Length of the file in bytes.
@@ -61,26 +61,29 @@ impl ImageRepository {
     }
 
     /// Names of all bins, in order.
-    pub fn bins(&self) -> Vec<String> {
+    pub fn bins(&self) -> Vec<RoleName> {
+        self.prefixes().map(|prefix| bin(&prefix)).collect()
+    }
+
+    /// What the digests of a bin's paths begin with, of each bin.
+    fn prefixes(&self) -> impl Iterator<Item = String> {
         let digits = usize::from(self.policy.bins.prefix_digits);
-        (0..1_u32 << (4 * digits)).map(|number| format!("bin-{number:0digits$x}")).collect()
+        (0..1_u32 << (4 * digits)).map(move |number| format!("{number:0digits$x}"))
     }
 
     /// Name of the bin that lists a target: the bin whose prefix starts the path's digest.
-    pub fn bin_of(&self, target: &str) -> String {
+    pub fn bin_of(&self, target: &str) -> RoleName {
         let digest = hex::encode(Sha256::digest(target.as_bytes()));
-        format!("bin-{}", &digest[..usize::from(self.policy.bins.prefix_digits)])
+        bin(&digest[..usize::from(self.policy.bins.prefix_digits)])
     }
 
     /// The policy of a role of this repository, bins included.
-    pub fn role_policy(&self, role: &str) -> RolePolicy {
-        match role {
-            "root" => self.policy.root,
-            "targets" => self.policy.targets,
-            "snapshot" => self.policy.snapshot,
-            "timestamp" => self.policy.timestamp,
-            _ => self.policy.bins.role(),
-        }
+    pub fn role_policy(&self, role: &RoleName) -> RolePolicy {
+        self.policy.role(RepositorySide::Image, role.kind())
+    }
+
+    fn keys(&self, kind: RoleKind) -> &[RoleKey] {
+        self.keyring.keys(RepositorySide::Image, kind)
     }
 
     /// Signs a bin.
@@ -90,7 +93,7 @@ impl ImageRepository {
     /// [`Error::Build`] if an entry is no target, [`Error::Sign`].
     pub async fn sign_bin(
         &self,
-        bin: &str,
+        bin: &RoleName,
         version: u64,
         entries: Vec<TargetEntry>,
         now: Timestamp,
@@ -108,7 +111,7 @@ impl ImageRepository {
             version: signing::version(bin, version)?.get(),
         };
         let message = serde_json::to_vec(&content).map_err(|e| build_error(bin, e))?;
-        signing::sign_canonical(bin, version, expires_at, &message, self.keyring.keys("bins")).await
+        signing::sign_canonical(bin, version, expires_at, &message, self.keys(RoleKind::Bins)).await
     }
 
     /// Signs the top-level targets role, which delegates to the bins.
@@ -117,13 +120,14 @@ impl ImageRepository {
     ///
     /// [`Error::Build`] or [`Error::Sign`].
     pub async fn sign_targets(&self, version: u64, now: Timestamp) -> Result<SignedFile, Error> {
-        let keys = self.keyring.keys("bins");
+        let keys = self.keys(RoleKind::Bins);
         let shared = role_keys(keys, self.policy.bins.threshold)?;
-        let delegate = |bin: String| {
+        let delegate = |prefix: String| {
+            let name = bin(&prefix).to_string();
             let prefix =
-                PathHashPrefix::new(&bin["bin-".len()..]).map_err(|e| build_error("targets", e))?;
+                PathHashPrefix::new(prefix).map_err(|e| build_error(&RoleName::Targets, e))?;
             Ok(DelegatedRole {
-                name: bin,
+                name,
                 keyids: shared.keyids.clone(),
                 threshold: shared.threshold,
                 paths: PathSet::PathHashPrefixes(vec![prefix]),
@@ -131,12 +135,12 @@ impl ImageRepository {
                 targets: None,
             })
         };
-        let mut targets = self.empty_targets("targets", version, now)?;
+        let mut targets = self.empty_targets(&RoleName::Targets, version, now)?;
         targets.delegations = Some(Delegations {
             keys: keys.iter().map(|key| (key.id().clone(), key.public().clone())).collect(),
-            roles: self.bins().into_iter().map(delegate).collect::<Result<_, Error>>()?,
+            roles: self.prefixes().map(delegate).collect::<Result<_, Error>>()?,
         });
-        signing::sign("targets", targets, self.keyring.keys("targets")).await
+        signing::sign(&RoleName::Targets, targets, self.keys(RoleKind::Targets)).await
     }
 
     /// Signs a snapshot of `files`: the targets role and all bins.
@@ -151,12 +155,15 @@ impl ImageRepository {
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let expires = signing::expiry(now, self.policy.snapshot);
-        let mut snapshot =
-            Snapshot::new(SPEC_VERSION.to_owned(), signing::version("snapshot", version)?, expires);
+        let mut snapshot = Snapshot::new(
+            SPEC_VERSION.to_owned(),
+            signing::version(&RoleName::Snapshot, version)?,
+            expires,
+        );
         for file in files {
-            snapshot.meta.insert(format!("{}.json", file.role), metafile(file)?);
+            snapshot.meta.insert(file.role.file_name(), metafile(file)?);
         }
-        signing::sign("snapshot", snapshot, self.keyring.keys("snapshot")).await
+        signing::sign(&RoleName::Snapshot, snapshot, self.keys(RoleKind::Snapshot)).await
     }
 
     /// Signs a timestamp for a snapshot.
@@ -173,21 +180,17 @@ impl ImageRepository {
         let expires = signing::expiry(now, self.policy.timestamp);
         let mut timestamp = TimestampRole::new(
             SPEC_VERSION.to_owned(),
-            signing::version("timestamp", version)?,
+            signing::version(&RoleName::Timestamp, version)?,
             expires,
         );
-        timestamp.meta.insert("snapshot.json".to_owned(), metafile(snapshot)?);
-        signing::sign("timestamp", timestamp, self.keyring.keys("timestamp")).await
+        timestamp.meta.insert(RoleName::Snapshot.file_name(), metafile(snapshot)?);
+        signing::sign(&RoleName::Timestamp, timestamp, self.keys(RoleKind::Timestamp)).await
     }
 
     /// The version of a stored file of `role`, if one of our own keys has signed it.
-    pub fn version_if_ours(&self, role: &str, file: &[u8]) -> Option<u64> {
+    pub fn version_if_ours(&self, role: &RoleName, file: &[u8]) -> Option<u64> {
         let file: SignedJson = serde_json::from_slice(file).ok()?;
         let message = canonical(&file.signed).ok()?;
-        let keys = match role {
-            "targets" | "snapshot" | "timestamp" => self.keyring.keys(role),
-            _ => self.keyring.keys("bins"),
-        };
         let signed_by = |key: &RoleKey| {
             let verifies = |signature: &JsonSignature| {
                 hex::decode(&signature.sig)
@@ -195,16 +198,25 @@ impl ImageRepository {
             };
             file.signatures.iter().any(verifies)
         };
-        if !keys.iter().any(signed_by) {
+        if !self.keys(role.kind()).iter().any(signed_by) {
             return None;
         }
         file.signed["version"].as_u64()
     }
 
-    fn empty_targets(&self, role: &str, version: u64, now: Timestamp) -> Result<Targets, Error> {
+    fn empty_targets(
+        &self,
+        role: &RoleName,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<Targets, Error> {
         let expires = signing::expiry(now, self.role_policy(role));
         Ok(Targets::new(SPEC_VERSION.to_owned(), signing::version(role, version)?, expires))
     }
+}
+
+fn bin(prefix: &str) -> RoleName {
+    format!("bin-{prefix}").parse().expect("it has a name")
 }
 
 impl From<&SignedFile> for MetadataFile {
@@ -309,7 +321,7 @@ mod tests {
     async fn a_bin_lists_its_targets_with_what_is_custom() {
         let (_dir, repository) = repository();
         let file =
-            repository.sign_bin("bin-3f", 7, entries(3), Timestamp::UNIX_EPOCH).await.unwrap();
+            repository.sign_bin(&bin("3f"), 7, entries(3), Timestamp::UNIX_EPOCH).await.unwrap();
         let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
         assert_eq!(json["signed"]["version"], 7);
         assert_eq!(json["signed"]["expires"], "1970-04-01T00:00:00Z");
@@ -339,7 +351,7 @@ mod tests {
         let (_dir, repository) = repository();
         let now = Timestamp::UNIX_EPOCH;
         let full_bin = repository
-            .sign_bin("bin-00", u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now)
+            .sign_bin(&bin("00"), u64::from(u32::MAX), entries(100_000 / 256 * 3 / 2), now)
             .await
             .unwrap();
         assert!(full_bin.bytes.len() < 512 * 1024, "{}", full_bin.bytes.len());
@@ -350,7 +362,7 @@ mod tests {
             sha256: full_bin.sha256,
         };
         let files: Vec<_> =
-            repository.bins().into_iter().chain(["targets".into()]).map(file).collect();
+            repository.bins().into_iter().chain([RoleName::Targets]).map(file).collect();
         let snapshot = repository.sign_snapshot(u64::from(u32::MAX), &files, now).await.unwrap();
         assert!(snapshot.bytes.len() < 64 * 1024, "{}", snapshot.bytes.len());
     }
@@ -361,7 +373,7 @@ mod tests {
         assert_eq!(repository.bins().len(), 256);
         assert_eq!(
             repository.bin_of("file1.txt"),
-            format!("bin-{}", &hex::encode(Sha256::digest("file1.txt"))[..2])
+            bin(&hex::encode(Sha256::digest("file1.txt"))[..2])
         );
     }
 

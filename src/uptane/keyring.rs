@@ -21,8 +21,9 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::key::PublicKey;
-use super::policy::Policy;
+use super::policy::{Policy, key_name};
 use crate::files::{self, Exposure};
+use crate::model::{RepositorySide, RoleKind};
 
 /// One private key of a role.
 pub struct RoleKey {
@@ -97,8 +98,10 @@ impl fmt::Debug for RoleKey {
 /// The keys of all roles that are on this machine.
 #[derive(Debug)]
 pub struct Keyring {
-    keys: BTreeMap<&'static str, Vec<RoleKey>>,
+    keys: Keys,
 }
+
+type Keys = BTreeMap<(RepositorySide, RoleKind), Vec<RoleKey>>;
 
 impl Keyring {
     /// Makes the keys that `policy` asks for, in `directory`. Keys that are there already stay as
@@ -113,7 +116,7 @@ impl Keyring {
             path: directory.display().to_string(),
             source: e.into(),
         })?;
-        create_missing(directory, policy, |_| true)
+        create_missing(directory, policy, &RepositorySide::ALL)
     }
 
     /// Makes the keys of the Director's roles alone, for a state directory that has none.
@@ -122,7 +125,7 @@ impl Keyring {
     ///
     /// [`Error::KeyFile`].
     pub fn create_director(directory: &Path, policy: &Policy) -> Result<(), Error> {
-        create_missing(directory, policy, |role| role.starts_with("director-"))
+        create_missing(directory, policy, &[RepositorySide::Director])
     }
 
     /// Reads the keys in `directory`. Those of the root roles may be elsewhere.
@@ -133,19 +136,19 @@ impl Keyring {
     /// [`Error::TooFewKeys`], and [`Error::SharedKey`] if two roles have a key in common.
     pub fn load(directory: &Path, policy: &Policy) -> Result<Self, Error> {
         let mut keys = BTreeMap::new();
-        for (role, role_policy) in policy.roles() {
+        for (side, kind, role_policy) in policy.roles() {
+            let role = key_name(side, kind);
             let present =
-                (1..=role_policy.threshold).map(|number| key_path(directory, role, number));
+                (1..=role_policy.threshold).map(|number| key_path(directory, &role, number));
             let found = present
                 .filter(|path| path.exists())
                 .map(|path| load_key(&path))
                 .collect::<Result<Vec<_>, _>>()?;
-            let is_root = matches!(role, "root" | "director-root");
-            if !is_root && found.len() < usize::from(role_policy.threshold) {
+            if kind != RoleKind::Root && found.len() < usize::from(role_policy.threshold) {
                 let threshold = role_policy.threshold.into();
-                return Err(Error::TooFewKeys { role: role.into(), found: found.len(), threshold });
+                return Err(Error::TooFewKeys { role, found: found.len(), threshold });
             }
-            keys.insert(role, found);
+            keys.insert((side, kind), found);
         }
         refuse_shared_keys(&keys)?;
         Ok(Self { keys })
@@ -161,21 +164,20 @@ impl Keyring {
         self.keys.values().flatten().any(|key| public(key).as_ref() == Some(&wanted))
     }
 
-    /// The keys of `role`: `root`, `targets`, `bins`, `snapshot` or `timestamp`, or one of the
-    /// Director's.
-    pub fn keys(&self, role: &str) -> &[RoleKey] {
-        self.keys.get(role).map_or(&[], Vec::as_slice)
+    /// The keys of a kind of roles.
+    pub fn keys(&self, side: RepositorySide, kind: RoleKind) -> &[RoleKey] {
+        self.keys.get(&(side, kind)).map_or(&[], Vec::as_slice)
     }
 }
 
 fn create_missing(
     directory: &Path,
     policy: &Policy,
-    is_wanted: fn(&str) -> bool,
+    sides: &[RepositorySide],
 ) -> Result<(), Error> {
-    for (role, role_policy) in policy.roles().into_iter().filter(|(role, _)| is_wanted(role)) {
+    for (side, kind, role_policy) in policy.roles().filter(|(side, ..)| sides.contains(side)) {
         for number in 1..=role_policy.threshold {
-            let path = key_path(directory, role, number);
+            let path = key_path(directory, &key_name(side, kind), number);
             if !path.exists() {
                 write_secret(&path, generate()?.as_bytes())?;
             }
@@ -184,17 +186,14 @@ fn create_missing(
     Ok(())
 }
 
-fn refuse_shared_keys(keys: &BTreeMap<&'static str, Vec<RoleKey>>) -> Result<(), Error> {
+fn refuse_shared_keys(keys: &Keys) -> Result<(), Error> {
     let mut seen = BTreeMap::new();
-    for (role, role_keys) in keys {
+    for ((side, kind), role_keys) in keys {
+        let role = key_name(*side, *kind);
         for key in role_keys {
-            let key_id = hex::encode(&**key.id());
-            if let Some(first) = seen.insert(key_id.clone(), *role) {
-                return Err(Error::SharedKey {
-                    key_id,
-                    first: first.into(),
-                    second: (*role).into(),
-                });
+            let key_id = key.hex_id();
+            if let Some(first) = seen.insert(key_id.clone(), role.clone()) {
+                return Err(Error::SharedKey { key_id, first, second: role });
             }
         }
     }
@@ -328,6 +327,10 @@ mod tests {
 
     use super::*;
 
+    fn root(keyring: &Keyring) -> &[RoleKey] {
+        keyring.keys(RepositorySide::Image, RoleKind::Root)
+    }
+
     #[tokio::test]
     async fn makes_keys_once_and_reads_them_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -336,8 +339,15 @@ mod tests {
         let first = Keyring::load(dir.path(), &policy).unwrap();
         Keyring::create(dir.path(), &policy).unwrap();
         let second = Keyring::load(dir.path(), &policy).unwrap();
-        assert_eq!(first.keys("root")[0].id(), second.keys("root")[0].id());
-        assert_eq!(first.keys("bins")[0].sign(b"message").await.unwrap().len(), 64);
+        assert_eq!(root(&first)[0].id(), root(&second)[0].id());
+        assert_eq!(
+            first.keys(RepositorySide::Image, RoleKind::Bins)[0]
+                .sign(b"message")
+                .await
+                .unwrap()
+                .len(),
+            64
+        );
     }
 
     #[test]
@@ -389,7 +399,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Keyring::create(dir.path(), &Policy::default()).unwrap();
         fs::remove_file(dir.path().join("root.pem")).unwrap();
-        assert!(Keyring::load(dir.path(), &Policy::default()).unwrap().keys("root").is_empty());
+        assert!(root(&Keyring::load(dir.path(), &Policy::default()).unwrap()).is_empty());
         fs::remove_file(dir.path().join("snapshot.pem")).unwrap();
         let error = Keyring::load(dir.path(), &Policy::default()).unwrap_err();
         assert!(matches!(error, Error::TooFewKeys { found: 0, .. }), "{error}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Error;
-use crate::model::Timestamp;
 use crate::model::clock::later;
+use crate::model::{RepositorySide, RoleKind, Timestamp};
 
 /// The policy of one repository; see `metadata/policy.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -103,7 +103,8 @@ impl Policy {
     /// 1.0.34, 4.3: a threshold is at least 1), too many digits.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let policy: Self = toml::from_str(text).map_err(|e| Error::Policy(e.to_string()))?;
-        for (name, role) in policy.roles() {
+        for (side, kind, role) in policy.roles() {
+            let name = key_name(side, kind);
             if !(1..=3650).contains(&role.expires_days) {
                 return Err(Error::Policy(format!("[{name}] expires_days must be 1 to 3650")));
             }
@@ -118,19 +119,36 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Each role's name in key files, and its policy.
-    pub fn roles(&self) -> [(&'static str, RolePolicy); 9] {
-        [
-            ("root", self.root),
-            ("targets", self.targets),
-            ("bins", self.bins.role()),
-            ("snapshot", self.snapshot),
-            ("timestamp", self.timestamp),
-            ("director-root", self.director.root),
-            ("director-targets", self.director.bundle),
-            ("director-snapshot", self.director.bundle),
-            ("director-timestamp", self.director.bundle),
-        ]
+    /// How the roles of a kind are signed.
+    pub fn role(&self, side: RepositorySide, kind: RoleKind) -> RolePolicy {
+        match (side, kind) {
+            (RepositorySide::Image, RoleKind::Root) => self.root,
+            (RepositorySide::Image, RoleKind::Targets) => self.targets,
+            (RepositorySide::Image, RoleKind::Bins) => self.bins.role(),
+            (RepositorySide::Image, RoleKind::Snapshot) => self.snapshot,
+            (RepositorySide::Image, RoleKind::Timestamp) => self.timestamp,
+            (RepositorySide::Director, RoleKind::Root) => self.director.root,
+            (
+                RepositorySide::Director,
+                RoleKind::Targets | RoleKind::Bins | RoleKind::Snapshot | RoleKind::Timestamp,
+            ) => self.director.bundle,
+        }
+    }
+
+    /// The roles of both repositories, each with its policy.
+    pub fn roles(&self) -> impl Iterator<Item = (RepositorySide, RoleKind, RolePolicy)> {
+        let of = |side: RepositorySide| {
+            side.kinds().iter().map(move |&kind| (side, kind, self.role(side, kind)))
+        };
+        of(RepositorySide::Image).chain(of(RepositorySide::Director))
+    }
+}
+
+/// A role's name in key files and messages.
+pub fn key_name(side: RepositorySide, kind: RoleKind) -> String {
+    match side {
+        RepositorySide::Image => kind.to_string(),
+        RepositorySide::Director => format!("{}-{kind}", side.as_str()),
     }
 }
 

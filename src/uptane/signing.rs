@@ -11,7 +11,7 @@ use super::Error;
 use super::keyring::RoleKey;
 use super::policy::RolePolicy;
 use crate::model::clock::later;
-use crate::model::{Sha256Digest, Timestamp};
+use crate::model::{RoleName, Sha256Digest, Timestamp};
 
 /// The TUF version that our metadata follows.
 pub const SPEC_VERSION: &str = "1.0.34";
@@ -20,8 +20,8 @@ pub const SPEC_VERSION: &str = "1.0.34";
 /// in other files, are theirs.
 #[derive(Debug, Clone)]
 pub struct SignedFile {
-    /// Name of the role.
-    pub role: String,
+    /// The role.
+    pub role: RoleName,
     /// Version of the file.
     pub version: u64,
     /// When it expires.
@@ -41,14 +41,18 @@ pub struct SignedFile {
 /// # Errors
 ///
 /// [`Error::TooFewKeys`] if there is none, [`Error::Sign`] if a signer refuses.
-pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<SignedFile, Error> {
+pub async fn sign<R: Role>(
+    role: &RoleName,
+    content: R,
+    keys: &[RoleKey],
+) -> Result<SignedFile, Error> {
     let message = content.canonical_form().map_err(|e| build_error(role, e))?;
     let signatures = sign_message(role, &message, keys).await?;
     let (version, expires_at) = (content.version().get(), content.expires());
     let bytes =
         sorted_json(&Signed { signed: content, signatures }).map_err(|e| build_error(role, e))?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
-    Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
+    Ok(SignedFile { role: role.clone(), version, expires_at, bytes: bytes.into(), sha256 })
 }
 
 /// Signs a role whose canonical form is known, and is JSON too: it has no control characters.
@@ -57,7 +61,7 @@ pub async fn sign<R: Role>(role: &str, content: R, keys: &[RoleKey]) -> Result<S
 ///
 /// As [`sign`].
 pub async fn sign_canonical(
-    role: &str,
+    role: &RoleName,
     version: u64,
     expires_at: Timestamp,
     message: &[u8],
@@ -68,23 +72,23 @@ pub async fn sign_canonical(
     let bytes =
         [b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", message, b"}"].concat();
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
-    Ok(SignedFile { role: role.to_owned(), version, expires_at, bytes: bytes.into(), sha256 })
+    Ok(SignedFile { role: role.clone(), version, expires_at, bytes: bytes.into(), sha256 })
 }
 
 async fn sign_message(
-    role: &str,
+    role: &RoleName,
     message: &[u8],
     keys: &[RoleKey],
 ) -> Result<Vec<Signature>, Error> {
     if keys.is_empty() {
-        return Err(Error::TooFewKeys { role: role.to_owned(), found: 0, threshold: 1 });
+        return Err(Error::TooFewKeys { role: role.to_string(), found: 0, threshold: 1 });
     }
     let mut signatures = Vec::with_capacity(keys.len());
     for key in keys {
         let sig = key
             .sign(message)
             .await
-            .map_err(|source| Error::Sign { role: role.to_owned(), source })?;
+            .map_err(|source| Error::Sign { role: role.to_string(), source })?;
         signatures.push(Signature { keyid: key.id().clone(), sig: sig.into() });
     }
     Ok(signatures)
@@ -95,7 +99,7 @@ async fn sign_message(
 /// # Errors
 ///
 /// [`Error::Build`] for 0, which TUF doesn't have.
-pub fn version(role: &str, version: u64) -> Result<NonZeroU64, Error> {
+pub fn version(role: &RoleName, version: u64) -> Result<NonZeroU64, Error> {
     NonZeroU64::new(version).ok_or_else(|| build_error(role, "metadata versions start at 1"))
 }
 
@@ -107,10 +111,10 @@ pub fn expiry(now: Timestamp, policy: RolePolicy) -> Timestamp {
 }
 
 pub(super) fn build_error(
-    role: &str,
+    role: &RoleName,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
-    Error::Build { role: role.to_owned(), source: source.into() }
+    Error::Build { role: role.to_string(), source: source.into() }
 }
 
 /// A `serde_json::Value` keeps its members sorted.
@@ -125,7 +129,7 @@ mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
     use tough::schema::{Root, Signed};
 
-    use crate::model::Timestamp;
+    use crate::model::{RepositorySide, Timestamp};
     use crate::uptane::keyring::{Keyring, write_secret};
     use crate::uptane::policy::Policy;
     use crate::uptane::root;
@@ -151,7 +155,7 @@ mod tests {
         Keyring::create(dir.path(), &Policy::default()).unwrap();
         let keyring = Keyring::load(dir.path(), &Policy::default()).unwrap();
         let file =
-            root::first(root::Repository::Image, &keyring, &Policy::default(), Timestamp::now())
+            root::first(RepositorySide::Image, &keyring, &Policy::default(), Timestamp::now())
                 .await
                 .unwrap();
         let parsed: Signed<Root> = serde_json::from_slice(&file.bytes).unwrap();

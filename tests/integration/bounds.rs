@@ -50,7 +50,7 @@ fn record(path: &str, custom_bytes: usize) -> NewImage {
     NewImage {
         record,
         envelope: String::new(),
-        targets: vec![(bin_of(path), target)],
+        targets: vec![(bin_of(path).parse().unwrap(), target)],
         blobs: Vec::new(),
     }
 }

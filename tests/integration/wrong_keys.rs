@@ -11,11 +11,11 @@ use motorcade::app::setup::{Opened, StateDir};
 use motorcade::app::{Error, Limits};
 use motorcade::catalog::{Moments, PublishedRole};
 use motorcade::envelope::escrow::EscrowKey;
-use motorcade::model::{Clock, SystemClock};
+use motorcade::model::{Clock, RoleName, SystemClock};
 use motorcade::telemetry::Metrics;
 use motorcade::uptane::image_repo::{ImageRepository, MetadataFile};
 use motorcade::uptane::keyring::Keyring;
-use motorcade::uptane::policy::Policy;
+use motorcade::uptane::policy::{Policy, key_name};
 use motorcade::uptane::signing::SignedFile;
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -51,7 +51,10 @@ fn policy(state: &TestState) -> Policy {
 }
 
 fn key_id(state: &TestState, role: &str) -> String {
-    Keyring::load(&state.path().join("keys"), &policy(state)).unwrap().keys(role)[0].hex_id()
+    let policy = policy(state);
+    let (side, kind, _) =
+        policy.roles().find(|(side, kind, _)| key_name(*side, *kind) == role).unwrap();
+    Keyring::load(&state.path().join("keys"), &policy).unwrap().keys(side, kind)[0].hex_id()
 }
 
 /// Runs `change` on the key file and returns what was in it.
@@ -154,7 +157,7 @@ async fn a_wrong_escrow_key_is_refused_by_the_images_that_are_there() {
 }
 
 /// Signs a role with keys that nobody trusts, and publishes it.
-async fn publish_with_other_keys(state: &TestState, role: &str) {
+async fn publish_with_other_keys(state: &TestState, role: &RoleName) {
     let keys = tempfile::tempdir().unwrap();
     let policy = policy(state);
     Keyring::create(keys.path(), &policy).unwrap();
@@ -162,33 +165,35 @@ async fn publish_with_other_keys(state: &TestState, role: &str) {
     let repository = ImageRepository::new(keyring, policy);
     let (catalog, now) = (state.dir().open_catalog().await.unwrap(), SystemClock.now());
     let states = catalog.list_roles().await.unwrap();
-    let file = |name: &str| {
+    let file = |name: RoleName| {
         let state = states.iter().find(|state| state.name == name).unwrap();
         MetadataFile {
-            role: name.into(),
+            role: name,
             version: state.version,
             length: state.length,
             sha256: state.sha256,
         }
     };
-    let reserved = catalog.reserve_versions(&[role.to_owned()]).await.unwrap().remove(0);
+    let reserved = catalog.reserve_versions(std::slice::from_ref(role)).await.unwrap().remove(0);
     let version = reserved.version;
     let signed: SignedFile = match role {
-        "timestamp" => repository.sign_timestamp(version, &file("snapshot"), now).await.unwrap(),
-        "targets" => repository.sign_targets(version, now).await.unwrap(),
+        RoleName::Timestamp => {
+            repository.sign_timestamp(version, &file(RoleName::Snapshot), now).await.unwrap()
+        }
+        RoleName::Targets => repository.sign_targets(version, now).await.unwrap(),
         bin => repository
             .sign_bin(bin, version, catalog.list_targets(bin).await.unwrap(), now)
             .await
             .unwrap(),
     };
-    if role != "timestamp" {
+    if *role != RoleName::Timestamp {
         fs::write(state.blob(&format!("{version}.{role}.json")), &signed.bytes).unwrap();
     }
     let published = PublishedRole {
         length: signed.bytes.len() as u64,
         sha256: signed.sha256,
         expires_at: signed.expires_at,
-        body: (role == "timestamp").then(|| signed.bytes.to_vec()),
+        body: (*role == RoleName::Timestamp).then(|| signed.bytes.to_vec()),
         reserved,
     };
     catalog.record_publication(&[published], None, &Moments::default()).await.unwrap();
@@ -197,12 +202,12 @@ async fn publish_with_other_keys(state: &TestState, role: &str) {
 
 #[tokio::test]
 async fn what_was_published_with_other_keys_is_signed_again() {
-    for role in ["timestamp", "targets", "bin-0"] {
+    for role in ["timestamp", "targets", "bin-0"].map(|role| role.parse().unwrap()) {
         let server = TestServer::start().await;
         server.upload("gw/1/a.bin", "firmware").await.expect(201);
         let before = server.repository().await.versions();
         let state = server.stop();
-        publish_with_other_keys(&state, role).await;
+        publish_with_other_keys(&state, &role).await;
         let server = TestServer::on(state, |_| ()).await;
         let repository = server.repository().await;
         assert!(repository.find("gw/1/a.bin").is_some(), "{role}");

@@ -12,6 +12,7 @@ mod image;
 mod image_path;
 mod public_key;
 mod recipient;
+mod role;
 mod seal_algorithm;
 mod sealed_image;
 pub mod strict_json;
@@ -28,6 +29,9 @@ pub use image::{
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError, published_names};
 pub use public_key::{WeakKey, check_ed25519, check_rsa};
 pub use recipient::RecipientRecord;
+pub use role::{
+    DelegatedName, MAX_ROOT_BYTES, ParseRoleNameError, RepositorySide, RoleKind, RoleName,
+};
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
 pub use sealed_image::{ImageRecord, MAX_BIN_BYTES, SealedImage, TargetEntry};
 pub use vehicle::{EcuRole, EcuSerial, InstalledImage, VehicleId};

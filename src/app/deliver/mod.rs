@@ -10,7 +10,7 @@ pub(super) use shared::SharedFiles;
 
 use super::{App, Error};
 use crate::blob::{self, Blob, BlobKey};
-use crate::model::{Sha256Digest, Timestamp};
+use crate::model::{RoleName, Sha256Digest, Timestamp};
 
 /// A file of the repository, ready to be served.
 pub struct Delivery {
@@ -96,7 +96,7 @@ impl App {
         &self,
         key: &BlobKey,
         version: u64,
-        role: &str,
+        role: &RoleName,
     ) -> Result<Delivery, Error> {
         // Of a role that is not this repository's there is no file, whatever somebody has put
         // there.

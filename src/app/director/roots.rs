@@ -10,10 +10,10 @@ use crate::app::Error;
 use crate::app::trust::trusted_root;
 use crate::catalog::{Catalog, DirectorRoot};
 use crate::model::clock::later;
-use crate::model::{Sha256Digest, Timestamp};
+use crate::model::{RepositorySide, RoleKind, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::director::DirectorRepository;
-use crate::uptane::root::{self, Repository};
+use crate::uptane::root;
 use crate::uptane::verify::TrustedSet;
 
 /// Keeps the Director's root chain.
@@ -90,7 +90,7 @@ impl DirectorRoots {
             Some(newest) => newest,
             None => {
                 let signed = root::first(
-                    Repository::Director,
+                    RepositorySide::Director,
                     self.repository.keyring(),
                     self.repository.policy(),
                     now,
@@ -111,7 +111,8 @@ impl DirectorRoots {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let version = newest.version + 1;
         let signed =
-            root::renewed(Repository::Director, &newest.body, version, keyring, policy, now).await;
+            root::renewed(RepositorySide::Director, &newest.body, version, keyring, policy, now)
+                .await;
         // Checked as a vehicle does, before it is anybody's.
         let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
         let newest = self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?;
@@ -132,15 +133,19 @@ impl DirectorRoots {
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) =
             Some(Arc::new(NewestRoot { sha256, set }));
-        self.metrics.set_metadata("director", "root", newest.version, newest.expires_at.into());
+        self.metrics.set_metadata(
+            RepositorySide::Director,
+            RoleKind::Root,
+            newest.version,
+            newest.expires_at.into(),
+        );
         Ok(())
     }
 
     fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
         let policy = self.repository.policy().director.root;
-        let has_keys =
-            self.repository.keyring().keys("director-root").len() >= usize::from(policy.threshold);
-        has_keys && policy.is_due(newest.expires_at, now)
+        let keys = self.repository.keyring().keys(RepositorySide::Director, RoleKind::Root);
+        keys.len() >= usize::from(policy.threshold) && policy.is_due(newest.expires_at, now)
     }
 
     async fn add(&self, file: crate::uptane::signing::SignedFile) -> Result<DirectorRoot, Error> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::app::Error;
 use crate::app::listing::{self, Listing};
 use crate::blob::{BlobKey, BlobStore};
+use crate::model::RoleName;
 
 /// Refuses a folder that is a state directory, is within one, or has one within it, by whatever
 /// name.
@@ -77,10 +78,10 @@ pub(super) async fn check_earlier(
     let mut newest_root = 0;
     for key in earlier.list_metadata().await? {
         match key {
-            BlobKey::Metadata { version, role } if role == "snapshot" => {
+            BlobKey::Metadata { version, role: RoleName::Snapshot } => {
                 highest.snapshot = highest.snapshot.max(version)
             }
-            BlobKey::Metadata { version, role } if role == "root" => {
+            BlobKey::Metadata { version, role: RoleName::Root } => {
                 newest_root = newest_root.max(version)
             }
             BlobKey::Metadata { .. } | BlobKey::Timestamp | BlobKey::Target { .. } => {}
@@ -107,9 +108,9 @@ pub(super) async fn check_earlier(
     }
     let ours = listing.versions;
     for (role, theirs, ours) in [
-        ("timestamp", highest.timestamp, ours.timestamp),
-        ("snapshot", highest.snapshot, ours.snapshot),
-        ("root", newest_root, roots.len() as u64),
+        (RoleName::Timestamp, highest.timestamp, ours.timestamp),
+        (RoleName::Snapshot, highest.snapshot, ours.snapshot),
+        (RoleName::Root, newest_root, roots.len() as u64),
     ] {
         if theirs > ours {
             let fault = format!(
@@ -132,5 +133,5 @@ pub(super) async fn check_earlier(
 }
 
 fn is_root(key: &BlobKey) -> bool {
-    matches!(key, BlobKey::Metadata { role, .. } if role == "root")
+    matches!(key, BlobKey::Metadata { role: RoleName::Root, .. })
 }

@@ -3,8 +3,8 @@
 use super::Check;
 use crate::app::Error;
 use crate::app::trust::{self, Remembered};
+use crate::model::RepositorySide;
 use crate::telemetry::Chain;
-use crate::uptane::root::Repository;
 use crate::uptane::verify::TrustedSet;
 
 impl Check<'_> {
@@ -21,17 +21,15 @@ impl Check<'_> {
         match self.state.keyring() {
             Err(error) => self.problem(text(&error)),
             Ok(keyring) => {
-                for (repository, root) in
-                    [(Repository::Image, image), (Repository::Director, director)]
+                for (side, root) in
+                    [(RepositorySide::Image, image), (RepositorySide::Director, director)]
                 {
-                    let problems = root.map(|root| trust::compare_keys(&keyring, repository, root));
+                    let problems = root.map(|root| trust::compare_keys(&keyring, side, root));
                     self.findings.problems.extend(problems.into_iter().flatten());
                 }
                 let states = self.catalog.list_roles().await?;
-                let bin = states.iter().find(|state| trust::is_bin(state));
-                if let (Some(image), Some(bin)) = (image, bin) {
-                    self.findings.problems.extend(trust::compare_bins(&keyring, &bin.name, image));
-                }
+                let problems = image.map(|image| trust::compare_bins(&keyring, &states, image));
+                self.findings.problems.extend(problems.into_iter().flatten());
             }
         }
         match self.state.escrow_key() {

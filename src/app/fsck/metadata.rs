@@ -7,6 +7,7 @@ use super::Check;
 use crate::app::listing::{Files, Listing};
 use crate::app::{Error, trust};
 use crate::blob::BlobKey;
+use crate::model::RoleName;
 use crate::uptane::verify::{TrustedSet, VerifyError};
 
 impl Check<'_> {
@@ -22,31 +23,33 @@ impl Check<'_> {
             self.taken("timestamp.json", set.update_timestamp(&listing.timestamp).map(drop));
         // From the top down: what a file above does not vouch for can't be judged.
         if taken
-            && self.take(&mut set, listing, "snapshot")
-            && self.take(&mut set, listing, "targets")
+            && self.take(listing, &RoleName::Snapshot, |bytes| set.update_snapshot(bytes))
+            && self.take(listing, &RoleName::Targets, |bytes| set.update_targets(bytes))
         {
-            let bins = listing.metadata.iter().filter(|(key, _)| is_bin(key));
-            for (key, bytes) in bins {
-                let BlobKey::Metadata { role, .. } = key else { continue };
-                let taken = set.update_delegated(role, "targets", bytes);
+            for (key, bytes) in &listing.metadata {
+                let BlobKey::Metadata { role: role @ RoleName::Delegated(_), .. } = key else {
+                    continue;
+                };
+                let taken = set.update_delegated(role.as_str(), RoleName::Targets.as_str(), bytes);
                 self.taken(&key.name(), taken);
             }
         }
         Ok(Some(set))
     }
 
-    fn take(&mut self, set: &mut TrustedSet, listing: &Listing, wanted: &str) -> bool {
+    fn take(
+        &mut self,
+        listing: &Listing,
+        wanted: &RoleName,
+        take: impl FnOnce(&[u8]) -> Result<(), VerifyError>,
+    ) -> bool {
         let is_wanted =
             |key: &BlobKey| matches!(key, BlobKey::Metadata { role, .. } if role == wanted);
         // One that is missing or damaged has been reported.
         let Some((key, bytes)) = listing.metadata.iter().find(|(key, _)| is_wanted(key)) else {
             return false;
         };
-        let taken = if wanted == "snapshot" {
-            set.update_snapshot(bytes)
-        } else {
-            set.update_targets(bytes)
-        };
+        let taken = take(bytes);
         self.taken(&key.name(), taken)
     }
 
@@ -62,10 +65,7 @@ impl Check<'_> {
     fn roots(&mut self, listing: &Listing) -> Option<TrustedSet> {
         let mut trusted: Option<TrustedSet> = None;
         for (key, bytes) in &listing.metadata {
-            let BlobKey::Metadata { version, role } = key else { continue };
-            if role != "root" {
-                continue;
-            }
+            let BlobKey::Metadata { version, role: RoleName::Root } = key else { continue };
             let taken = match trusted.take() {
                 Some(mut set) if set.root_version() + 1 == *version => {
                     set.update_root(bytes).map(|()| set)
@@ -95,12 +95,12 @@ impl Check<'_> {
         files: &Files,
     ) -> Result<(), Error> {
         let shown = set.root_version();
-        let Some(recorded) = self.catalog.find_role("root").await? else {
+        let Some(recorded) = self.catalog.find_role(&RoleName::Root).await? else {
             self.problem("the catalog knows no root of the Image repository");
             return Ok(());
         };
         let newest = recorded.version;
-        let key = BlobKey::Metadata { version: shown, role: "root".into() };
+        let key = BlobKey::Metadata { version: shown, role: RoleName::Root };
         let was_there = files.iter().any(|(_, found)| found.as_ref() == Some(&key)); // and not published meanwhile
         let bytes =
             listing.metadata.iter().find(|(found, _)| *found == key).map(|(_, bytes)| bytes);
@@ -117,8 +117,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-fn is_bin(key: &BlobKey) -> bool {
-    matches!(key, BlobKey::Metadata { role, .. } if !matches!(role.as_str(), "root" | "targets" | "snapshot"))
 }

@@ -7,7 +7,7 @@ use super::Check;
 use crate::app::Error;
 use crate::app::listing::{Files, ListedTarget};
 use crate::blob::BlobKey;
-use crate::model::ENVELOPE_SUFFIX;
+use crate::model::{ENVELOPE_SUFFIX, RoleName};
 
 impl Check<'_> {
     pub(super) async fn strays(
@@ -16,7 +16,7 @@ impl Check<'_> {
         files: &Files,
     ) -> Result<(), Error> {
         let listed: HashSet<&BlobKey> = targets.iter().map(|target| &target.key).collect();
-        let roles: HashSet<String> =
+        let roles: HashSet<RoleName> =
             self.catalog.list_roles().await?.into_iter().map(|state| state.name).collect();
         for (name, key) in files {
             let problem = match key {

@@ -34,7 +34,7 @@ use super::Error;
 use super::watch::Pulse;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
-use crate::model::{Clock, Sha256Digest, Timestamp};
+use crate::model::{Clock, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
 use round::Rounds;
@@ -229,7 +229,7 @@ impl Publisher {
     }
 
     /// Name of the role that lists a target.
-    pub fn bin_of(&self, target: &str) -> String {
+    pub fn bin_of(&self, target: &str) -> RoleName {
         self.rounds.repository().bin_of(target)
     }
 }

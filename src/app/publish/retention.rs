@@ -19,8 +19,8 @@ use serde::Deserialize;
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{Catalog, PublishedTimestamp};
-use crate::model::Timestamp;
 use crate::model::clock::later;
+use crate::model::{RoleName, Timestamp};
 
 /// Removes superseded metadata. Root versions stay forever (TUF 1.0.34, 6.2.1).
 pub(super) struct Retention {
@@ -48,7 +48,7 @@ impl Retention {
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, Error> {
         // In this order: what is published meanwhile is in none of the first two, and stays.
         let published = self.catalog.list_published_timestamps().await?;
-        let current: BTreeMap<String, u64> = self
+        let current: BTreeMap<RoleName, u64> = self
             .catalog
             .list_roles()
             .await?
@@ -62,7 +62,7 @@ impl Retention {
         }
         let is_superseded = |key: &BlobKey| {
             let BlobKey::Metadata { version, role } = key else { return false };
-            role != "root" && current.get(role).is_some_and(|current| version < current)
+            *role != RoleName::Root && current.get(role).is_some_and(|current| version < current)
         };
         let superseded: Vec<BlobKey> =
             self.blobs.list_metadata().await?.into_iter().filter(is_superseded).collect();
@@ -91,7 +91,7 @@ impl Retention {
     async fn named_by(&self, snapshots: BTreeSet<u64>) -> Result<HashSet<BlobKey>, Error> {
         let mut named = HashSet::new();
         for version in snapshots {
-            let key = BlobKey::Metadata { version, role: "snapshot".into() };
+            let key = BlobKey::Metadata { version, role: RoleName::Snapshot };
             let blob = match self.blobs.open(&key).await {
                 Err(blob::Error::NotFound(_)) => continue, // then nobody gets on from it
                 opened => opened?,
@@ -103,8 +103,10 @@ impl Retention {
             let snapshot: Signed =
                 serde_json::from_slice(&bytes).map_err(Error::internal("read a snapshot"))?;
             for (file, described) in snapshot.signed.meta {
-                let role = file.trim_end_matches(".json").to_owned();
-                named.insert(BlobKey::Metadata { version: described.version, role });
+                let role = RoleName::from_file_name(&file);
+                named.extend(
+                    role.map(|role| BlobKey::Metadata { version: described.version, role }),
+                );
             }
             named.insert(key);
         }

@@ -15,10 +15,10 @@ use bytes::Bytes;
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{self, Catalog, RoleState};
-use crate::model::Timestamp;
+use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::root::{self, Repository};
+use crate::uptane::root;
 use crate::uptane::signing::SignedFile;
 
 /// Keeps the root chain whole and its last version fresh.
@@ -45,7 +45,7 @@ impl RootChain {
     /// returns how many there are more. Version 1 is made by `init`.
     pub(super) async fn keep_fresh(&self, now: Timestamp) -> Result<usize, Error> {
         let Some(mut newest) =
-            self.catalog.find_role("root").await?.filter(|root| root.version > 0)
+            self.catalog.find_role(&RoleName::Root).await?.filter(|root| root.version > 0)
         else {
             return Ok(0);
         };
@@ -73,19 +73,25 @@ impl RootChain {
             tracing::info!(version = newest.version, expires_at = %newest.expires_at, "root signed again");
         }
         if added > 0 {
-            self.metrics.set_metadata("image", "root", newest.version, newest.expires_at.into());
+            self.metrics.set_metadata(
+                RepositorySide::Image,
+                RoleKind::Root,
+                newest.version,
+                newest.expires_at.into(),
+            );
         }
         Ok(added)
     }
 
     /// It is to be signed again, and its keys are on this machine.
     fn is_due(&self, newest: &RoleState, now: Timestamp) -> bool {
-        self.has_keys() && self.repository.policy().root.is_due(newest.expires_at, now)
+        self.has_keys()
+            && self.repository.role_policy(&RoleName::Root).is_due(newest.expires_at, now)
     }
 
     fn has_keys(&self) -> bool {
-        self.repository.keyring().keys("root").len()
-            >= usize::from(self.repository.policy().root.threshold)
+        self.repository.keyring().keys(RepositorySide::Image, RoleKind::Root).len()
+            >= usize::from(self.repository.role_policy(&RoleName::Root).threshold)
     }
 
     /// The version after `version`, if it is stored. What is stored under its name and doesn't
@@ -101,11 +107,13 @@ impl RootChain {
             opened => opened?,
         };
         let current = self.read(version).await?;
-        let checked = if blob.length > MAX_ROOT_SIZE {
-            Err(crate::uptane::Error::Root(format!("it is over {MAX_ROOT_SIZE} bytes long").into()))
+        let checked = if blob.length > MAX_ROOT_BYTES {
+            Err(crate::uptane::Error::Root(
+                format!("it is over {MAX_ROOT_BYTES} bytes long").into(),
+            ))
         } else {
             let bytes = blob
-                .read_all(MAX_ROOT_SIZE)
+                .read_all(MAX_ROOT_BYTES)
                 .await
                 .map_err(Error::internal("read root metadata"))?;
             root::check_successor(&current, bytes, now)
@@ -156,7 +164,8 @@ impl RootChain {
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
-        let signed = root::renewed(Repository::Image, current, version, keyring, policy, now).await;
+        let signed =
+            root::renewed(RepositorySide::Image, current, version, keyring, policy, now).await;
         let signed = signed.map_err(Error::internal("sign root metadata"))?;
         root::check_successor(current, signed.bytes, now)
             .map_err(Error::internal("sign root metadata"))
@@ -164,7 +173,7 @@ impl RootChain {
 
     async fn read(&self, version: u64) -> Result<Bytes, Error> {
         let blob = self.blobs.open(&key(version)).await?;
-        blob.read_all(MAX_ROOT_SIZE).await.map_err(Error::internal("read root metadata"))
+        blob.read_all(MAX_ROOT_BYTES).await.map_err(Error::internal("read root metadata"))
     }
 
     /// Records the next version, and returns what is recorded then.
@@ -179,12 +188,10 @@ impl RootChain {
         }
         let missing =
             || Error::internal("record root metadata")(std::io::Error::other("the role is gone"));
-        self.catalog.find_role("root").await?.ok_or_else(missing)
+        self.catalog.find_role(&RoleName::Root).await?.ok_or_else(missing)
     }
 }
 
 fn key(version: u64) -> BlobKey {
-    BlobKey::Metadata { version, role: "root".into() }
+    BlobKey::Metadata { version, role: RoleName::Root }
 }
-
-const MAX_ROOT_SIZE: u64 = 512 * 1024; // what vehicles take

@@ -20,7 +20,9 @@ use crate::catalog::{
     self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
 };
 use crate::model::clock::later;
-use crate::model::{Clock, MAX_BIN_BYTES, Sha256Digest, Timestamp};
+use crate::model::{
+    Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp,
+};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::{ImageRepository, MetadataFile};
 use crate::uptane::signing::SignedFile;
@@ -65,7 +67,7 @@ impl Rounds {
             Arc::clone(&repository),
             Arc::clone(&metrics),
         );
-        let lifetime = repository.role_policy("timestamp").lifetime();
+        let lifetime = repository.role_policy(&RoleName::Timestamp).lifetime();
         let retention = Retention::new(catalog.clone(), Arc::clone(&blobs), lifetime);
         let time = SigningTime::new(Arc::clone(&clock), Arc::clone(&metrics));
         Self {
@@ -179,8 +181,8 @@ impl Rounds {
         }
         let reserved = self.catalog.reserve_versions(&due).await?;
         let mut files = Vec::with_capacity(due.len());
-        for version in reserved.iter().filter(|version| !is_built_last(&version.name)) {
-            files.push(self.sign_role(version, now).await?);
+        for version in &reserved {
+            files.extend(self.sign_listing(version, now).await?);
         }
         files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
         self.verifier.check(&states, &files).await?;
@@ -207,23 +209,24 @@ impl Rounds {
         Ok(files.len())
     }
 
-    async fn sign_role(
+    /// Signs what a snapshot lists; nothing for the other roles.
+    async fn sign_listing(
         &self,
         reserved: &ReservedVersion,
         now: Timestamp,
-    ) -> Result<SignedFile, Error> {
+    ) -> Result<Option<SignedFile>, Error> {
         let ReservedVersion { name, version, .. } = reserved;
-        let signed = match name.as_str() {
-            "targets" => self.repository.sign_targets(*version, now).await,
-            bin => {
-                self.repository
-                    .sign_bin(bin, *version, self.catalog.list_targets(bin).await?, now)
-                    .await
+        let signed = match name {
+            RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => return Ok(None),
+            RoleName::Targets => self.repository.sign_targets(*version, now).await,
+            RoleName::Delegated(_) => {
+                let entries = self.catalog.list_targets(name).await?;
+                self.repository.sign_bin(name, *version, entries, now).await
             }
         };
         let file = signed.map_err(Error::internal("sign metadata"))?;
         self.warn_if_large(&file);
-        Ok(file)
+        Ok(Some(file))
     }
 
     async fn sign_snapshot_and_timestamp(
@@ -233,11 +236,11 @@ impl Rounds {
         new: &[SignedFile],
         now: Timestamp,
     ) -> Result<Vec<SignedFile>, Error> {
-        let version_of = |role: &str| {
+        let version_of = |role: RoleName| {
             reserved.iter().find(|version| version.name == role).map(|found| found.version)
         };
         let mut files = Vec::new();
-        let snapshot = match version_of("snapshot") {
+        let snapshot = match version_of(RoleName::Snapshot) {
             Some(version) => {
                 let listed = listed_in_snapshot(states, new);
                 let signed = self.repository.sign_snapshot(version, &listed, now).await;
@@ -247,9 +250,11 @@ impl Rounds {
                 files.push(file);
                 Some(described)
             }
-            None => states.iter().find(|state| state.name == "snapshot").map(published_file),
+            None => {
+                states.iter().find(|state| state.name == RoleName::Snapshot).map(published_file)
+            }
         };
-        if let (Some(version), Some(snapshot)) = (version_of("timestamp"), snapshot) {
+        if let (Some(version), Some(snapshot)) = (version_of(RoleName::Timestamp), snapshot) {
             let signed = self.repository.sign_timestamp(version, &snapshot, now).await;
             files.push(signed.map_err(Error::internal("sign the timestamp"))?);
         }
@@ -265,7 +270,7 @@ impl Rounds {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.blobs.promote_all(staged).await?;
-        if let Some(timestamp) = files.iter().find(|file| file.role == "timestamp") {
+        if let Some(timestamp) = files.iter().find(|file| file.role == RoleName::Timestamp) {
             self.set_current(timestamp.bytes.clone(), timestamp.sha256, now);
         }
         self.is_shown.store(true, Ordering::Relaxed);
@@ -274,12 +279,9 @@ impl Rounds {
             || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
         let new = files.iter().map(|file| file.bytes.len() as u64);
         self.set_size(unchanged().map(|state| state.length).chain(new));
-        let unchanged =
-            unchanged().map(|state| (state.name.as_str(), state.version, state.expires_at));
+        let unchanged = unchanged().map(|state| (&state.name, state.version, state.expires_at));
         self.report(
-            unchanged.chain(
-                files.iter().map(|file| (file.role.as_str(), file.version, file.expires_at)),
-            ),
+            unchanged.chain(files.iter().map(|file| (&file.role, file.version, file.expires_at))),
         );
         Ok(())
     }
@@ -320,7 +322,7 @@ impl Rounds {
 
     /// Makes the visible timestamp the recorded one, unless the visible one is newer.
     pub(super) async fn recover(&self) -> Result<(), Error> {
-        let Some(recorded) = self.catalog.find_role_body("timestamp").await? else {
+        let Some(recorded) = self.catalog.find_role_body(&RoleName::Timestamp).await? else {
             self.is_shown.store(true, Ordering::Relaxed); // nothing has been published yet
             return Ok(());
         };
@@ -330,11 +332,13 @@ impl Rounds {
             Err(_) => None,
         };
         let states = self.catalog.list_roles().await?;
-        let version =
-            states.iter().find(|state| state.name == "timestamp").map_or(0, |state| state.version);
+        let version = states
+            .iter()
+            .find(|state| state.name == RoleName::Timestamp)
+            .map_or(0, |state| state.version);
         let visible_version = visible
             .as_ref()
-            .and_then(|visible| self.repository.version_if_ours("timestamp", visible))
+            .and_then(|visible| self.repository.version_if_ours(&RoleName::Timestamp, visible))
             .unwrap_or(0);
         let current = match visible {
             Some(visible) if visible != recorded && visible_version >= version => {
@@ -357,9 +361,7 @@ impl Rounds {
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
         self.set_current(current, sha256, self.published_at().await?);
         self.set_size(states.iter().map(|state| state.length));
-        self.report(
-            states.iter().map(|state| (state.name.as_str(), state.version, state.expires_at)),
-        );
+        self.report(states.iter().map(|state| (&state.name, state.version, state.expires_at)));
         Ok(())
     }
 
@@ -384,25 +386,21 @@ impl Rounds {
             let quarter_life = self.repository.role_policy(&state.name).lifetime() / 4;
             if state.expires_at < later(now, quarter_life) {
                 let (role, expires_at) = (&state.name, state.expires_at);
-                tracing::warn!(role, %expires_at, "metadata expires soon and has not been signed again");
+                tracing::warn!(%role, %expires_at, "metadata expires soon and has not been signed again");
             }
         }
     }
 
     /// Tells the metrics when each role expires; all bins together are one role, which expires with
     /// the first of them.
-    fn report<'a>(&self, roles: impl Iterator<Item = (&'a str, u64, Timestamp)>) {
-        let mut bins: Option<(u64, Timestamp)> = None;
+    fn report<'a>(&self, roles: impl Iterator<Item = (&'a RoleName, u64, Timestamp)>) {
+        let mut kinds: BTreeMap<RoleKind, (u64, Timestamp)> = BTreeMap::new();
         for (role, version, expires_at) in roles {
-            if matches!(role, "root" | "targets" | "snapshot" | "timestamp") {
-                self.metrics.set_metadata("image", role, version, expires_at.into());
-            } else {
-                let (highest, first) = bins.unwrap_or((version, expires_at));
-                bins = Some((highest.max(version), first.min(expires_at)));
-            }
+            let (highest, first) = kinds.entry(role.kind()).or_insert((version, expires_at));
+            (*highest, *first) = ((*highest).max(version), (*first).min(expires_at));
         }
-        if let Some((version, expires_at)) = bins {
-            self.metrics.set_metadata("image", "bins", version, expires_at.into());
+        for (kind, (version, expires_at)) in kinds {
+            self.metrics.set_metadata(RepositorySide::Image, kind, version, expires_at.into());
         }
     }
 
@@ -413,13 +411,13 @@ impl Rounds {
 
     /// Vehicles refuse files above their limits, so an operator hears of it before that.
     fn warn_if_large(&self, file: &SignedFile) {
-        let limit = match file.role.as_str() {
-            "root" | "snapshot" | "timestamp" => 64 * 1024, // aktualizr's
-            _ => MAX_BIN_BYTES as usize,
+        let limit = match file.role {
+            RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => 64 * 1024, // aktualizr's
+            RoleName::Targets | RoleName::Delegated(_) => MAX_BIN_BYTES as usize,
         };
         if file.bytes.len() > limit / 4 * 3 {
             tracing::warn!(
-                role = file.role,
+                role = %file.role,
                 size_bytes = file.bytes.len(),
                 limit,
                 "metadata file gets large"
@@ -428,26 +426,27 @@ impl Rounds {
     }
 }
 
-pub(super) fn is_built_last(role: &str) -> bool {
-    matches!(role, "snapshot" | "timestamp")
+pub(super) fn is_built_last(role: &RoleName) -> bool {
+    matches!(role, RoleName::Snapshot | RoleName::Timestamp)
 }
 
 /// How many numbers each role but root has past its last file, at least: the roles' numbers and the
 /// Director's are left out together.
 fn left_out(states: &[RoleState]) -> u64 {
-    let roles = states.iter().filter(|state| state.name != "root");
+    let roles = states.iter().filter(|state| state.name != RoleName::Root);
     roles.map(|state| state.reserved.saturating_sub(state.version)).min().unwrap_or(0)
 }
 
 fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<MetadataFile> {
-    let listed = states
-        .iter()
-        .filter(|state| !matches!(state.name.as_str(), "root" | "snapshot" | "timestamp"));
+    let is_listed = |state: &&RoleState| match state.name {
+        RoleName::Targets | RoleName::Delegated(_) => true,
+        RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => false,
+    };
     let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
         Some(file) => MetadataFile::from(file),
         None => published_file(state),
     };
-    listed.map(file).collect()
+    states.iter().filter(is_listed).map(file).collect()
 }
 
 fn published_file(state: &RoleState) -> MetadataFile {
@@ -460,9 +459,9 @@ fn published_file(state: &RoleState) -> MetadataFile {
 }
 
 fn key_of(file: &SignedFile) -> BlobKey {
-    match file.role.as_str() {
-        "timestamp" => BlobKey::Timestamp,
-        role => BlobKey::Metadata { version: file.version, role: role.to_owned() },
+    match &file.role {
+        RoleName::Timestamp => BlobKey::Timestamp,
+        role => BlobKey::Metadata { version: file.version, role: role.clone() },
     }
 }
 
@@ -474,7 +473,7 @@ fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<Pu
             length: file.bytes.len() as u64,
             sha256: file.sha256,
             expires_at: file.expires_at,
-            body: (file.role == "timestamp").then(|| file.bytes.to_vec()),
+            body: (file.role == RoleName::Timestamp).then(|| file.bytes.to_vec()),
         })
     };
     reserved.iter().filter_map(published).collect()
@@ -485,10 +484,10 @@ fn published_timestamp(
     files: &[SignedFile],
     now: Timestamp,
 ) -> Option<PublishedTimestamp> {
-    let timestamp = files.iter().find(|file| file.role == "timestamp")?;
-    let new = files.iter().find(|file| file.role == "snapshot").map(|file| file.version);
+    let timestamp = files.iter().find(|file| file.role == RoleName::Timestamp)?;
+    let new = files.iter().find(|file| file.role == RoleName::Snapshot).map(|file| file.version);
     let snapshot = new.or_else(|| {
-        states.iter().find(|state| state.name == "snapshot").map(|state| state.version)
+        states.iter().find(|state| state.name == RoleName::Snapshot).map(|state| state.version)
     })?;
     Some(PublishedTimestamp {
         version: timestamp.version,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
+use crate::model::RoleName;
 use crate::uptane::image_repo::ImageRepository;
 
 /// The highest version of each role that is stored, is above what `beyond` says of the role, and
@@ -15,12 +16,12 @@ use crate::uptane::image_repo::ImageRepository;
 pub(in crate::app) async fn highest_seen(
     blobs: &dyn BlobStore,
     repository: &ImageRepository,
-    beyond: &BTreeMap<String, u64>,
-) -> Result<BTreeMap<String, u64>, Error> {
-    let mut stored: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    beyond: &BTreeMap<RoleName, u64>,
+) -> Result<BTreeMap<RoleName, u64>, Error> {
+    let mut stored: BTreeMap<RoleName, Vec<u64>> = BTreeMap::new();
     for key in blobs.list_metadata().await? {
         let BlobKey::Metadata { version, role } = key else { continue };
-        if beyond.get(&role).is_some_and(|known| version > *known) && role != "root" {
+        if beyond.get(&role).is_some_and(|known| version > *known) && role != RoleName::Root {
             stored.entry(role).or_default().push(version);
         }
     }
@@ -35,11 +36,12 @@ pub(in crate::app) async fn highest_seen(
             }
         }
     }
-    let visible = signed_version(blobs, repository, &BlobKey::Timestamp, "timestamp").await?;
-    if let (Some(visible), Some(known)) = (visible, beyond.get("timestamp"))
+    let visible =
+        signed_version(blobs, repository, &BlobKey::Timestamp, &RoleName::Timestamp).await?;
+    if let (Some(visible), Some(known)) = (visible, beyond.get(&RoleName::Timestamp))
         && visible > *known
     {
-        seen.insert("timestamp".into(), visible);
+        seen.insert(RoleName::Timestamp, visible);
     }
     Ok(seen)
 }
@@ -49,7 +51,7 @@ async fn signed_version(
     blobs: &dyn BlobStore,
     repository: &ImageRepository,
     key: &BlobKey,
-    role: &str,
+    role: &RoleName,
 ) -> Result<Option<u64>, Error> {
     let blob = match blobs.open(key).await {
         Err(blob::Error::NotFound(_)) => return Ok(None),
@@ -65,13 +67,13 @@ async fn signed_version(
 }
 
 /// What was handed out of each role's numbers.
-pub(in crate::app) fn reserved(states: &[RoleState]) -> BTreeMap<String, u64> {
+pub(in crate::app) fn reserved(states: &[RoleState]) -> BTreeMap<RoleName, u64> {
     states.iter().map(|state| (state.name.clone(), state.reserved)).collect()
 }
 
 /// Refuses a catalog that is older than what is stored.
-pub(super) fn refusal(seen: &BTreeMap<String, u64>, reserved: &BTreeMap<String, u64>) -> Error {
-    let named = seen.get_key_value("timestamp").or_else(|| seen.first_key_value());
+pub(super) fn refusal(seen: &BTreeMap<RoleName, u64>, reserved: &BTreeMap<RoleName, u64>) -> Error {
+    let named = seen.get_key_value(&RoleName::Timestamp).or_else(|| seen.first_key_value());
     let example = named.map_or_else(String::new, |(role, version)| {
         let known = reserved.get(role).copied().unwrap_or(0);
         format!(" (of {role}, version {version} is there, and the catalog knows of {known})")

@@ -1,36 +1,50 @@
 //! Role keys against the roots that name them.
 
+use crate::catalog::RoleState;
+use crate::model::{RepositorySide, RoleKind, RoleName};
 use crate::uptane::keyring::{Keyring, RoleKey};
-use crate::uptane::root::Repository;
+use crate::uptane::policy::key_name;
 use crate::uptane::verify::{Signers, TrustedSet};
 
 /// What is wrong with the keys of a repository's top-level roles, a line each. `root` **must** be
 /// its newest.
 pub(in crate::app) fn compare_keys(
     keyring: &Keyring,
-    repository: Repository,
+    side: RepositorySide,
     root: &TrustedSet,
 ) -> Vec<String> {
-    let source = format!("root {} of the {}", root.root_version(), repository.name());
-    let compare = |(role, key_name): (&str, &str)| {
-        let signers = root.signers(role);
-        let needed = if role == "root" { Needed::Elsewhere } else { Needed::Here };
-        signers.map(|signers| {
-            compare_role(keyring.keys(key_name), &signers, needed, key_name, &source)
-        })
+    let source = format!("root {} of the {side}", root.root_version());
+    let compare = |role: RoleName| {
+        let signers = root.signers(&role)?;
+        let needed = match role {
+            RoleName::Root => Needed::Elsewhere,
+            RoleName::Targets
+            | RoleName::Snapshot
+            | RoleName::Timestamp
+            | RoleName::Delegated(_) => Needed::Here,
+        };
+        let (keys, name) = (keyring.keys(side, role.kind()), key_name(side, role.kind()));
+        Some(compare_role(keys, &signers, needed, &name, &source))
     };
-    repository.key_names().into_iter().filter_map(compare).flatten().collect()
+    RoleName::TOP_LEVEL.into_iter().filter_map(compare).flatten().collect()
 }
 
-/// The same for the keys of the bins, which the Image repository's targets name: as one of the
-/// bins, `bin`, says.
-pub(in crate::app) fn compare_bins(keyring: &Keyring, bin: &str, set: &TrustedSet) -> Vec<String> {
-    let Some(signers) = set.delegated_signers(bin) else { return Vec::new() };
+/// The same for the keys of the bins, which the Image repository's targets name: as one of the bins
+/// says.
+pub(in crate::app) fn compare_bins(
+    keyring: &Keyring,
+    states: &[RoleState],
+    set: &TrustedSet,
+) -> Vec<String> {
+    let bin = states.iter().find(|state| matches!(state.name, RoleName::Delegated(_)));
+    let Some(signers) = bin.and_then(|bin| set.delegated_signers(&bin.name)) else {
+        return Vec::new();
+    };
     compare_role(
-        keyring.keys("bins"),
+        keyring.keys(RepositorySide::Image, RoleKind::Bins),
         &signers,
         Needed::Here,
-        "bins",
+        RoleKind::Bins.as_str(),
         "the targets of the Image repository",
     )
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_root};
 use crate::app::Error;
 use crate::blob::BlobStore;
-use crate::catalog::{Catalog, RoleState};
+use crate::catalog::Catalog;
 use crate::envelope::escrow::EscrowKey;
+use crate::model::RepositorySide;
 use crate::uptane::keyring::Keyring;
-use crate::uptane::root::Repository;
 
 /// Compares all keys of an installation with what was signed and sealed with them.
 ///
@@ -26,10 +26,8 @@ pub(in crate::app) async fn check_keys(
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
-    let mut problems = compare_keys(keyring, Repository::Image, &image);
-    if let Some(bin) = states.iter().find(|state| is_bin(state)) {
-        problems.extend(compare_bins(keyring, &bin.name, &image));
-    }
+    let mut problems = compare_keys(keyring, RepositorySide::Image, &image);
+    problems.extend(compare_bins(keyring, &states, &image));
     if let Some(root) = catalog.find_director_root(None).await? {
         let director = trusted_root(&root.body).map_err(|fault| Error::Corrupt {
             detail: format!(
@@ -37,13 +35,8 @@ pub(in crate::app) async fn check_keys(
                 root.version
             ),
         })?;
-        problems.extend(compare_keys(keyring, Repository::Director, &director));
+        problems.extend(compare_keys(keyring, RepositorySide::Director, &director));
     }
     refuse(&problems)?;
     check_escrow(catalog, escrow, escrow_file).await
-}
-
-/// Whether a role is one of the hash bins.
-pub(in crate::app) fn is_bin(state: &RoleState) -> bool {
-    !matches!(state.name.as_str(), "root" | "targets" | "snapshot" | "timestamp")
 }

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
-use crate::model::Timestamp;
+use crate::model::{RoleName, Timestamp};
 use crate::uptane::signing::SignedFile;
 use crate::uptane::verify::{Repository, TrustedSet, VerifyError};
 
@@ -49,15 +49,20 @@ impl Verifier {
         files: &[SignedFile],
     ) -> Result<(), Error> {
         let mut set = self.current(states).await?;
-        let file_of = |role: &str| files.iter().find(|file| file.role == role);
-        if let Some(root) = file_of("root") {
+        let file_of = |role: RoleName| files.iter().find(|file| file.role == role);
+        if let Some(root) = file_of(RoleName::Root) {
             Arc::make_mut(&mut set).update_root(&root.bytes).map_err(unverified)?;
         }
-        if let Some(targets) = file_of("targets") {
+        if let Some(targets) = file_of(RoleName::Targets) {
             Arc::make_mut(&mut set).adopt_targets(&targets.bytes).map_err(unverified)?;
         }
-        for file in files.iter().filter(|file| !matches!(file.role.as_str(), "root" | "targets")) {
-            check_file(&set, &file.role, &file.bytes).map_err(unverified)?;
+        for file in files {
+            match file.role {
+                RoleName::Root | RoleName::Targets => {} // taken above
+                RoleName::Snapshot | RoleName::Timestamp | RoleName::Delegated(_) => {
+                    set.check_signatures(&file.role, &file.bytes).map_err(unverified)?;
+                }
+            }
         }
         Ok(())
     }
@@ -72,17 +77,19 @@ impl Verifier {
         &self,
         states: &[RoleState],
         timestamp: Option<&Bytes>,
-    ) -> Result<Vec<(String, String)>, Error> {
+    ) -> Result<Vec<(RoleName, String)>, Error> {
         let mut unverified = Vec::new();
         let set = self.current(states).await?;
-        for state in states.iter().filter(|state| state.name != "root" && state.version > 0) {
-            let bytes = match (state.name.as_str(), timestamp) {
-                ("timestamp", Some(recorded)) => Ok(recorded.clone()),
+        for state in states.iter().filter(|state| state.name != RoleName::Root && state.version > 0)
+        {
+            let bytes = match (&state.name, timestamp) {
+                (RoleName::Timestamp, Some(recorded)) => Ok(recorded.clone()),
                 _ => self.read(state).await,
             };
             let fault = match bytes {
                 Ok(bytes) => {
-                    check_file(&set, &state.name, &bytes).err().map(|error| error.to_string())
+                    let checked = set.check_signatures(&state.name, &bytes);
+                    checked.err().map(|error| error.to_string())
                 }
                 Err(fault) => Some(fault),
             };
@@ -100,9 +107,9 @@ impl Verifier {
         &self,
         states: &[RoleState],
     ) -> Result<Arc<TrustedSet>, Error> {
-        let state_of = |role: &str| states.iter().find(|state| state.name == role);
-        let version_of = |role: &str| state_of(role).map_or(0, |state| state.version);
-        let (root, targets) = (version_of("root"), version_of("targets"));
+        let state_of = |role: RoleName| states.iter().find(|state| state.name == role);
+        let version_of = |role: RoleName| state_of(role).map_or(0, |state| state.version);
+        let (root, targets) = (version_of(RoleName::Root), version_of(RoleName::Targets));
         let mut known = self.known.lock().await;
         if let Some(known) =
             known.as_ref().filter(|known| known.root == root && known.targets == targets)
@@ -114,11 +121,12 @@ impl Verifier {
                 "{root}.root.json in repo/, which everything is verified with, {fault}: restore it from a backup"
             ),
         };
-        let state = state_of("root").ok_or_else(|| corrupt("is not in the catalog".into()))?;
+        let state =
+            state_of(RoleName::Root).ok_or_else(|| corrupt("is not in the catalog".into()))?;
         let bytes = self.read(state).await.map_err(&corrupt)?;
         let mut set =
             trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
-        if let Some(state) = state_of("targets").filter(|state| state.version > 0)
+        if let Some(state) = state_of(RoleName::Targets).filter(|state| state.version > 0)
             && let Ok(bytes) = self.read(state).await
         {
             let _ = set.adopt_targets(&bytes); // without them no bin verifies, and all is signed again
@@ -140,13 +148,6 @@ impl Verifier {
             Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
             _ => Err("is damaged".into()),
         }
-    }
-}
-
-fn check_file(set: &TrustedSet, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
-    match role {
-        "timestamp" | "snapshot" | "targets" => set.check_top_level(role, bytes),
-        bin => set.check_delegated(bin, bytes),
     }
 }
 

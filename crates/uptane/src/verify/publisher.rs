@@ -13,7 +13,7 @@ use super::VerifyError;
 use super::keys::RoleKeys;
 use super::metadata::{RawSignature, Targets, signatures};
 use super::trusted::{Repository, TrustedSet, missing};
-use motorcade_model::{EcuSerial, HardwareId, VehicleId};
+use motorcade_model::{EcuSerial, HardwareId, RoleName, VehicleId};
 
 /// Which keys may sign for a role, and how many have to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,14 +32,14 @@ impl From<&RoleKeys> for Signers {
 
 impl TrustedSet {
     /// Who signs for a top-level role, as the trusted root says.
-    pub fn signers(&self, role: &str) -> Option<Signers> {
-        self.root.content.roles.get(role).map(Signers::from)
+    pub fn signers(&self, role: &RoleName) -> Option<Signers> {
+        self.root.content.roles.get(role.as_str()).map(Signers::from)
     }
 
     /// Who signs for a role that the top-level targets delegate to, if they have been taken and do.
-    pub fn delegated_signers(&self, role: &str) -> Option<Signers> {
+    pub fn delegated_signers(&self, role: &RoleName) -> Option<Signers> {
         let delegations = self.targets.as_ref()?.content.delegations.as_ref()?;
-        delegations.find_keys(role).as_ref().map(Signers::from)
+        delegations.find_keys(role.as_str()).as_ref().map(Signers::from)
     }
 
     /// The same trusted root for a vehicle of the Director's, and nothing else yet.
@@ -49,18 +49,19 @@ impl TrustedSet {
         set
     }
 
-    /// Checks that a timestamp, snapshot or top-level targets file is one, and that enough keys of
-    /// the trusted root have signed it.
+    /// Checks that a file is one of the role, and that enough keys have signed it: of the trusted
+    /// root, or of the top-level targets for what they delegate to.
     ///
     /// # Errors
     ///
     /// [`VerifyError`].
-    pub fn check_top_level(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+    pub fn check_signatures(&self, role: &RoleName, bytes: &[u8]) -> Result<(), VerifyError> {
         match role {
-            "timestamp" => self.read_timestamp(bytes).map(drop),
-            "snapshot" => self.read_snapshot(bytes).map(drop),
-            "targets" => self.clone().adopt_targets(bytes),
-            _ => Err(missing(role)),
+            RoleName::Root => self.clone().update_root(bytes),
+            RoleName::Timestamp => self.read_timestamp(bytes).map(drop),
+            RoleName::Snapshot => self.read_snapshot(bytes).map(drop),
+            RoleName::Targets => self.clone().adopt_targets(bytes),
+            RoleName::Delegated(_) => self.check_delegated(role.as_str(), bytes),
         }
     }
 
@@ -81,11 +82,7 @@ impl TrustedSet {
     /// Checks that enough keys have signed a role that the top-level targets delegate to. The file
     /// **must** be one of ours, whose text is canonical as it is: it is not read, for the bins of a
     /// large repository are long and many.
-    ///
-    /// # Errors
-    ///
-    /// [`VerifyError`].
-    pub fn check_delegated(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+    fn check_delegated(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
         let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
         let file: Text<'_> =
             serde_json::from_slice(bytes).map_err(|fault| malformed(fault.to_string()))?;
@@ -119,8 +116,8 @@ mod tests {
         let repo = Repo::new(None);
         let set = set(&repo, image());
         let expected = Signers { key_ids: vec![id(&repo.keys["snapshot"])], threshold: 1 };
-        assert_eq!(set.signers("snapshot"), Some(expected));
-        assert_eq!(set.signers("mirrors"), None);
+        assert_eq!(set.signers(&RoleName::Snapshot), Some(expected));
+        assert_eq!(set.signers(&"mirrors".parse().unwrap()), None);
     }
 
     #[test]
@@ -128,15 +125,15 @@ mod tests {
         let mut repo = Repo::new(None);
         repo.publish(1);
         let set = set(&repo, image());
-        let file = |role: &str| match role {
-            "timestamp" => repo.file("timestamp.json"),
+        let file = |role: &RoleName| match role {
+            RoleName::Timestamp => repo.file("timestamp.json"),
             role => repo.file(&format!("1.{role}.json")),
         };
-        for role in ["timestamp", "snapshot", "targets"] {
-            set.check_top_level(role, file(role)).unwrap();
-            let content: serde_json::Value = serde_json::from_slice(file(role)).unwrap();
+        for role in [RoleName::Timestamp, RoleName::Snapshot, RoleName::Targets] {
+            set.check_signatures(&role, file(&role)).unwrap();
+            let content: serde_json::Value = serde_json::from_slice(file(&role)).unwrap();
             let other = sign(&content["signed"], &[&new_key()]);
-            let refused = set.check_top_level(role, &other);
+            let refused = set.check_signatures(&role, &other);
             assert!(matches!(refused, Err(VerifyError::ThresholdNotMet { .. })), "{refused:?}");
         }
     }
@@ -144,6 +141,7 @@ mod tests {
     #[test]
     fn a_delegated_role_is_checked_with_the_keys_of_the_targets() {
         let (mut repo, bins) = (Repo::new(None), new_key());
+        let bin: RoleName = "bin-0".parse().unwrap();
         let delegation = json!({
             "name": "bin-0", "keyids": [id(&bins)], "threshold": 1, "terminating": true, "path_hash_prefixes": ["0"],
         });
@@ -154,16 +152,16 @@ mod tests {
         let mut set = set(&repo, image());
         let content = signed("targets", 1, json!({ "targets": {} }));
         let file = sign(&content, &[&bins]);
-        let unknown = set.check_delegated("bin-0", &file);
+        let unknown = set.check_signatures(&bin, &file);
         assert_eq!(unknown, Err(VerifyError::MissingFromSnapshot { role: "targets".into() }));
         set.adopt_targets(repo.file("1.targets.json")).unwrap();
-        set.check_delegated("bin-0", &file).unwrap();
-        assert_eq!(set.delegated_signers("bin-0").unwrap().key_ids, [id(&bins)]);
+        set.check_signatures(&bin, &file).unwrap();
+        assert_eq!(set.delegated_signers(&bin).unwrap().key_ids, [id(&bins)]);
         for other in [
             sign(&content, &[&new_key()]),
             String::from_utf8(file).unwrap().replacen("\"version\":1", "\"version\":2", 1).into(),
         ] {
-            let refused = set.check_delegated("bin-0", &other);
+            let refused = set.check_signatures(&bin, &other);
             assert!(matches!(refused, Err(VerifyError::ThresholdNotMet { .. })), "{refused:?}");
         }
     }

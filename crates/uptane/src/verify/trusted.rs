@@ -63,7 +63,7 @@ pub struct Limits;
 
 impl Limits {
     /// Bytes of a root file.
-    pub const ROOT: u64 = 512 * 1024; // 512 KiB
+    pub const ROOT: u64 = motorcade_model::MAX_ROOT_BYTES;
     /// Bytes of a timestamp file.
     pub const TIMESTAMP: u64 = 16 * 1024; // 16 KiB
     /// Bytes of a snapshot file.
