@@ -50,6 +50,7 @@ where
         let watch = Arc::clone(&self.watch);
         watch.begin_request();
         let is_read = Rc::new(Cell::new(request.body().is_end_stream()));
+        let length = request.body().size_hint().exact();
         let request = self.to_actix(request, &is_read);
         let answering = request.map(|request| self.routes.call(request));
         Box::pin(async move {
@@ -62,7 +63,7 @@ where
             };
             if !is_read.get() {
                 // The client may be sending for a long time yet, and waits for no answer meanwhile.
-                watch.leave_unread();
+                watch.leave_unread(length);
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response.body_mut().watch = Some(Ended(watch));

@@ -48,7 +48,8 @@ pub(super) struct Patience {
     pub(super) body: Duration,
     /// To take the next bytes of a response.
     pub(super) response: Duration,
-    /// To close its side, after ours is closed.
+    /// To close its side, after ours is closed; to send the next milestone of a body that is thrown
+    /// away, if its length is known.
     pub(super) linger: Duration,
 }
 

@@ -14,8 +14,8 @@ use super::connections::{Phase, Watch};
 pub(super) struct WatchedStream {
     stream: TcpStream,
     watch: Arc<Watch>,
-    /// What was read and thrown away since our side was closed.
-    thrown_away: Option<usize>,
+    /// Bytes that were read and thrown away since our side was closed.
+    thrown_away: Option<u64>,
 }
 
 impl WatchedStream {
@@ -76,7 +76,7 @@ impl AsyncWrite for WatchedStream {
     }
 
     /// Closes our side; if the client may still be sending, reads and throws away until it has seen
-    /// that, for a while.
+    /// that: a body of a known length as long as it comes, anything else for a while.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.thrown_away.is_none() {
@@ -93,12 +93,11 @@ impl AsyncWrite for WatchedStream {
             let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer));
             let count = buffer.filled().len();
             let in_all = this.thrown_away.get_or_insert_default();
-            *in_all += count;
-            if read.is_err() || count == 0 || *in_all > MAX_THROWN_AWAY {
+            *in_all += count as u64;
+            if read.is_err() || count == 0 || *in_all > this.watch.may_throw_away() {
                 return Poll::Ready(Ok(()));
             }
+            this.watch.threw_away(count);
         }
     }
 }
-
-const MAX_THROWN_AWAY: usize = 64 * 1024 * 1024; // 64 MiB: whoever sends more does not look for an answer

@@ -15,6 +15,7 @@ mod connections;
 mod damage;
 mod director;
 mod documented;
+mod early_answers;
 mod expect;
 mod export;
 mod footing;

@@ -119,6 +119,8 @@ pub(in crate::server) struct Watch {
     sender: AtomicWaker,
     /// There is, or may be, more to read before the connection can be closed without a reset.
     unread: AtomicBool,
+    /// Length of the body that was left unread, if it is known and not out of all bounds; or 0.
+    unread_length: AtomicU64,
     pub(super) ended: AtomicBool,
     end: Notify,
 }
@@ -137,6 +139,7 @@ impl Watch {
             blocked: AtomicBool::new(false),
             sender: AtomicWaker::new(),
             unread: AtomicBool::new(false),
+            unread_length: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             end: Notify::new(),
         };
@@ -243,9 +246,26 @@ impl Watch {
         self.blocked.load(Relaxed)
     }
 
-    /// A request is answered without having been read.
-    pub(in crate::server) fn leave_unread(&self) {
+    /// A request is answered without having been read; `length` is its body's, if that is known.
+    pub(in crate::server) fn leave_unread(&self, length: Option<u64>) {
+        self.unread_length.store(length.filter(|it| *it <= MAX_UNREAD).unwrap_or(0), Relaxed);
         self.unread.store(true, Relaxed);
+    }
+
+    /// How much may be thrown away before the connection is closed.
+    pub(in crate::server) fn may_throw_away(&self) -> u64 {
+        self.unread_length.load(Relaxed).max(THROWN_AWAY_AT_LEAST)
+    }
+
+    /// Bytes were thrown away. Many clients look for an answer once they have sent all of a body,
+    /// so one whose end is known is waited for as long as it comes.
+    pub(in crate::server) fn threw_away(&self, count: usize) {
+        let received = self.received.load(Relaxed) + count as u64;
+        let is_milestone = received >= MILESTONE && self.unread_length.load(Relaxed) > 0;
+        self.received.store(if is_milestone { 0 } else { received }, Relaxed);
+        if is_milestone {
+            self.enter(Phase::Lingering);
+        }
     }
 
     /// Whether to wait for the client before the socket is closed: closing one with unread bytes
@@ -282,3 +302,7 @@ impl Watch {
 
 /// Bytes of a body after which the time for the next ones begins anew: drops are no progress.
 pub(super) const MILESTONE: u64 = 16 * 1024;
+/// What is thrown away of a body whose end is not known, in the time of one milestone: 64 MiB.
+const THROWN_AWAY_AT_LEAST: u64 = 64 * 1024 * 1024;
+/// Whoever announces more than 64 GiB does not look for an answer at its end.
+const MAX_UNREAD: u64 = 64 * 1024 * 1024 * 1024;
