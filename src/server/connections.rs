@@ -100,6 +100,7 @@ impl Drop for Admitted {
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
         metrics.show_endings(&Ending::ALL.map(Ending::label));
+        metrics.show_refused_heads(&[MALFORMED, TOO_LARGE]);
         Arc::new(Self {
             bounds,
             origin: Instant::now(),
@@ -166,6 +167,15 @@ impl Connections {
     /// Counts a connection that found no room.
     pub(super) fn count_refused(&self) {
         self.metrics.add_ended_connection(Ending::Refused.label());
+    }
+
+    /// Counts a head that hyper has refused by itself, if that is why a connection broke off.
+    pub(super) fn count_refused_head(&self, error: &hyper::Error) {
+        if error.is_parse_too_large() {
+            self.metrics.add_refused_head(TOO_LARGE);
+        } else if error.is_parse() {
+            self.metrics.add_refused_head(MALFORMED);
+        }
     }
 
     fn end(&self, watch: &Watch, ending: Ending) {
@@ -258,6 +268,8 @@ fn prefix(address: IpAddr) -> IpAddr {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const MALFORMED: &str = "malformed";
+const TOO_LARGE: &str = "too_large";
 
 #[cfg(test)]
 #[path = "connections/connections_tests.rs"]

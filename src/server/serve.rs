@@ -139,6 +139,7 @@ async fn serve_http<S, B, T>(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
+                    port.connections.count_refused_head(&error);
                     tracing::debug!(error = &error as &dyn std::error::Error, "connection broken off");
                 }
                 return;

@@ -13,6 +13,7 @@ pub(super) struct ConnectionMetrics {
     pub(super) open: IntGaugeVec,
     pub(super) ended: IntCounterVec,
     pub(super) refused_handshakes: IntCounterVec,
+    pub(super) refused_heads: IntCounterVec,
     tls_expiry: IntGaugeVec,
     /// When the first certificate or list of each file expires, in seconds since 1970.
     expiries: Mutex<BTreeMap<&'static str, i64>>,
@@ -29,6 +30,12 @@ impl ConnectionMetrics {
                 r,
                 "tls_handshakes_refused_total",
                 "TLS handshakes that failed.",
+                &["reason"],
+            ),
+            refused_heads: int_counters(
+                r,
+                "heads_refused_total",
+                "Requests whose head can't be read.",
                 &["reason"],
             ),
             tls_expiry: int_gauges(r, "tls_expiry_seconds", expiry, &["file"]),

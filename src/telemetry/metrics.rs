@@ -361,6 +361,18 @@ impl Metrics {
         self.connections.refused_handshakes.with_label_values(&[reason]).inc();
     }
 
+    /// Makes the reasons of refused heads appear before there is one.
+    pub fn show_refused_heads(&self, reasons: &[&'static str]) {
+        reasons
+            .iter()
+            .for_each(|reason| drop(self.connections.refused_heads.with_label_values(&[reason])));
+    }
+
+    /// Counts a head that can't be read; `reason` **must** be one of a few names.
+    pub fn add_refused_head(&self, reason: &'static str) {
+        self.connections.refused_heads.with_label_values(&[reason]).inc();
+    }
+
     /// Sets how many connections are at one thing; `phase` **must** be one of a few names.
     pub fn set_connections(&self, phase: &'static str, count: usize) {
         self.connections.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));

@@ -317,6 +317,23 @@ async fn an_upload_that_is_answered_early_is_ended_whatever_its_framing() {
     raw.answer().await.refused(401, "unauthenticated");
 }
 
+/// hyper answers these by itself.
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_counted() {
+    let server = TestServer::start().await;
+    let long = format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "X: y\r\n".repeat(120));
+    for (head, status) in [("GET\r\n\r\n".to_owned(), 400), (long, 431)] {
+        let mut raw = server.connect().await;
+        let _ = raw.try_send(head).await;
+        assert_eq!(raw.head().await.0, status);
+    }
+    let metrics = server.metrics().await;
+    for reason in ["malformed", "too_large"] {
+        let line = format!("motorcade_heads_refused_total{{reason=\"{reason}\"}} 1\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_refused_without_its_body_is_never_told_to_go_on() {
     let server = TestServer::start().await;
