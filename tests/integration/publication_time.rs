@@ -50,6 +50,23 @@ async fn nothing_is_signed_while_the_clock_is_behind_the_last_publication() {
     node.close().await.assert_clean().await;
 }
 
+/// A clock that is behind for an hour is no reason to be taken out of service.
+#[tokio::test]
+async fn while_nothing_is_due_nobody_asks_for_the_time() {
+    let node = Node::open(TestState::new(), Duration::from_millis(20)).await;
+    node.upload("gw/1/a.bin").await;
+    let right = node.clock.now();
+    node.clock.set(right - HOUR);
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        node.app.check_ready().await.unwrap();
+    }
+    assert!(is_clock_behind(node.try_to_upload("gw/2/a.bin").await));
+    node.clock.set(right - YEARS); // then what is published expires too late
+    crate::app::eventually("it is not ready", async || node.app.check_ready().await.is_err()).await;
+    node.close().await;
+}
+
 #[tokio::test]
 async fn the_time_of_the_last_publication_outlives_the_process() {
     let node = Node::open(TestState::new(), NEVER).await;

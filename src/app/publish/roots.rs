@@ -83,6 +83,12 @@ impl RootChain {
         Ok(added)
     }
 
+    /// Whether the published root is to be signed again.
+    pub(super) async fn is_due_at(&self, now: Timestamp) -> Result<bool, Error> {
+        let newest = self.catalog.find_role(&RoleName::Root).await?.filter(|root| root.version > 0);
+        Ok(newest.is_some_and(|newest| self.is_due(&newest, now)))
+    }
+
     /// It is to be signed again, and its keys are on this machine.
     fn is_due(&self, newest: &RoleState, now: Timestamp) -> bool {
         self.has_keys()

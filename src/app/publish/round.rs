@@ -137,7 +137,9 @@ impl Rounds {
             }
             Err(error) => {
                 self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
-                tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
+                if self.is_news(&error) {
+                    tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
+                }
                 Err(Failed::from(&error))
             }
         }
@@ -149,7 +151,11 @@ impl Rounds {
         let started = Instant::now();
         let kept = match self.time.now() {
             Ok(now) => self.roots.keep_fresh(now).await,
-            Err(error) => Err(error),
+            Err(error) => match self.roots.is_due_at(self.clock.now()).await {
+                Ok(true) => Err(error),
+                Ok(false) => Ok(0),
+                Err(other) => Err(other),
+            },
         };
         match kept {
             Ok(0) => Ok(()),
@@ -159,10 +165,19 @@ impl Rounds {
             }
             Err(error) => {
                 self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
-                tracing::error!(error = %Chain(&error), "failed to renew root; will try again");
+                if self.is_news(&error) {
+                    tracing::error!(error = %Chain(&error), "failed to renew root; will try again");
+                }
                 Err(Failed::from(&error))
             }
         }
+    }
+
+    /// Whether a failure is worth a line: a clock that is behind stays so for hours, and was told
+    /// of when that began.
+    fn is_news(&self, error: &Error) -> bool {
+        !(matches!(Failed::from(error), Failed::Clock)
+            && matches!(self.failing(), Some(Failed::Clock)))
     }
 
     /// One round; returns how many files it published.
@@ -170,15 +185,19 @@ impl Rounds {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
-        let now = self.time.now()?;
+        let now = self.time.now(); // asked each time, since it tells of what the clock does
         let states = self.catalog.list_roles().await?;
         let due = match self.is_overtaken.load(Ordering::Relaxed) {
             true => due::all_roles(&states),
-            false => due::due_roles(&self.repository, &states, now),
+            false => {
+                let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
+                due::due_roles(&self.repository, &states, now)
+            }
         };
         if due.is_empty() {
-            return Ok(0);
+            return Ok(0); // also while the clock is behind
         }
+        let now = now?;
         let reserved = self.catalog.reserve_versions(&due).await?;
         let mut files = Vec::with_capacity(due.len());
         for version in &reserved {
