@@ -19,6 +19,8 @@ mod token;
 mod vehicle;
 
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -98,6 +100,7 @@ impl StateArgs {
 pub fn run(cli: Cli) -> ExitCode {
     crate::files::restrict_new_files();
     output::speak_json(cli.json);
+    let is_server = matches!(cli.command, Command::Serve(_));
     let outcome = match cli.command {
         Command::Open(args) => open::run(args), // no runtime: it only reads, opens and writes
         Command::MotorcadeVehicle(cli) => return crate::vehicle::cli::run(cli), // it has a runtime of its own
@@ -116,12 +119,29 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // `motorcade image list | head`
         Err(error) => {
-            match output::is_json() {
-                true => eprintln!("{}", problem::of(&error)),
-                false => eprintln!("error: {}", chain(&error)),
+            let text = match output::is_json() {
+                true => problem::of(&error).to_string(),
+                false => format!("error: {}", chain(&error)),
+            };
+            match is_server {
+                true => tell_in_time(text),
+                false => eprintln!("{text}"),
             }
             ExitCode::from(EXIT_FAILURE)
         }
+    }
+}
+
+/// Prints to stderr, which may have nobody who reads it: a server that can't start **must** end, so
+/// that it is started again.
+fn tell_in_time(text: String) {
+    let (told, is_told) = mpsc::channel();
+    let telling = thread::Builder::new().spawn(move || {
+        eprintln!("{text}");
+        let _ = told.send(()); // nobody waits any more if it took too long
+    });
+    if telling.is_ok() {
+        let _ = is_told.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 

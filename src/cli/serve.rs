@@ -1,5 +1,6 @@
 //! `motorcade serve`
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,16 +16,25 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let others = OtherSignals::await_them()?; // first: they end a process that doesn't, also while it starts
+    // First: other signals end a process that doesn't await them, and one that is the first of its
+    // container is not even ended by SIGTERM.
+    let others = OtherSignals::await_them()?;
+    let mut stop = pin!(stop_signal()?);
     let config = args.settings.resolve()?;
     let telemetry = telemetry::init(&telemetry_config(&config.log))?;
-    let server = Server::bind(config, telemetry.trace_export()).await?;
+    let server = tokio::select! {
+        bound = Server::bind(config, telemetry.trace_export()) => bound?,
+        () = stop.as_mut() => {
+            tracing::info!("stopped while it started");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     tracing::info!(address = %server.address()?, version = env!("CARGO_PKG_VERSION"), "motorcade listens");
     if let Some(address) = server.tls_address()? {
         tracing::info!(%address, "motorcade listens for TLS");
     }
     others.answer(server.reloader());
-    if let Err(error) = server.run(stop_signal()?).await {
+    if let Err(error) = server.run(stop).await {
         // In the log, which waits for nobody, and not on stderr, which may have no reader.
         tracing::error!(error = super::chain(&error), "motorcade has failed");
         return Ok(ExitCode::from(super::EXIT_FAILURE));

@@ -3,9 +3,11 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::app::{TIMEOUT, eventually};
 use crate::ca::{Ca, TlsFiles, client};
@@ -89,4 +91,56 @@ async fn only_signals_to_stop_end_the_server_and_systemd_knows_what_it_is_at() {
     binary.signal(Signal::TERM);
     binary.is_told("STOPPING=1");
     assert!(binary.child.wait().unwrap().success());
+}
+
+/// As the first process of a container it would not even be ended by a SIGTERM that it does not
+/// await.
+#[tokio::test]
+async fn a_server_that_is_still_starting_is_told_to_stop_too() {
+    let state = TestState::new();
+    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
+    let mut held = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut held).await.unwrap(); // it waits for 20 seconds
+    let mut child = Command::new(env!("CARGO_BIN_EXE_motorcade"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(state.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("it awaits SIGTERM", async || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
+    })
+    .await;
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let started = Instant::now();
+    let status = child.wait().unwrap();
+    assert!(status.success() && started.elapsed() < Duration::from_secs(10), "{status:?}");
+    held.close().await.unwrap();
+}
+
+/// Whoever starts it again would wait for its end.
+#[test]
+fn a_server_that_cannot_start_ends_though_nobody_reads_why() {
+    let script = "head -c 65536 /dev/zero >&2; exec \"$0\" serve --data-dir /dev/null/none";
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_motorcade")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped()) // which is full then
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(1));
+            return;
+        }
+        if started.elapsed() > TIMEOUT {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
