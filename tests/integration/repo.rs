@@ -6,7 +6,8 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use motorcade::api::ImageBody;
 use motorcade::config::RepoAccess;
-use motorcade::model::AccessRole;
+use motorcade::envelope::key::RecipientPrivateKey;
+use motorcade::model::{AccessRole, Clock, RecipientRecord, SystemClock};
 use reqwest::Method;
 
 use crate::answer::Answer;
@@ -303,4 +304,37 @@ async fn nginx_can_be_told_to_carry_targets() {
         assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
     }
     assert!(!get(&server, "timestamp.json").await.expect(200).is_empty());
+}
+
+/// A vehicle that was given an image may fetch its envelope after it was yanked, however many
+/// others can open it.
+#[tokio::test]
+async fn the_envelope_of_a_yanked_image_is_served_whatever_its_length() {
+    let state = crate::state::TestState::new();
+    let catalog = state.dir().open_catalog().await.unwrap();
+    for _ in 0..3600 {
+        let private = RecipientPrivateKey::generate_p256();
+        let key = private.public();
+        let recipient = RecipientRecord {
+            hardware_id: "gw-mk3".parse().unwrap(),
+            kid: key.kid().to_string(),
+            jwk: key.to_jwk().to_string(),
+            created_at: SystemClock.now(),
+            created_by: "test".to_owned(),
+        };
+        assert!(catalog.insert_recipient(&recipient).await.unwrap());
+    }
+    catalog.close().await;
+    let server = TestServer::on(state, |_| ()).await;
+    let published = publish_large(&server).await;
+    let envelope = server.download(&published.envelope).await;
+    assert!(envelope.len() > 1024 * 1024, "{}", envelope.len());
+    let image = format!("/api/v1/images/{IMAGE}");
+    send(server.request_as(AccessRole::Engineer, Method::DELETE, &image)).await.expect(204);
+    for name in [&published.image, &published.image_alias] {
+        get(&server, name).await.expect(200);
+    }
+    assert_eq!(get(&server, &published.envelope).await.expect(200), envelope);
+    let other = published_name("gw/none.bin.jwe", &sha256_hex(&envelope));
+    get(&server, &other).await.refused(404, "file_not_found");
 }

@@ -10,7 +10,8 @@ pub(super) use shared::SharedFiles;
 
 use super::{App, Error};
 use crate::blob::{self, Blob, BlobKey};
-use crate::model::{RoleName, Sha256Digest, Timestamp};
+use crate::envelope::jwe::Envelope;
+use crate::model::{ENVELOPE_SUFFIX, RoleName, Sha256Digest, Timestamp};
 
 /// A file of the repository, ready to be served.
 pub struct Delivery {
@@ -125,26 +126,25 @@ impl App {
         sha256: Sha256Digest,
     ) -> Result<Delivery, Error> {
         let blob = self.blobs.open(key).await?;
-        let modified = blob.modified;
         if blob.length <= MAX_CHECKED_SIZE {
-            let bytes = read_whole(&blob).await?;
-            if Sha256Digest::from_bytes(Sha256::digest(&bytes).into()) != sha256 {
-                return Err(self.corrupt(key));
-            }
-            let content = Content::Bytes(self.shared.share(sha256, bytes));
-            return Ok(delivery(key.clone(), sha256, modified, content));
+            return self.deliver_checked(key, sha256, &blob).await;
         }
         let length =
             match self.catalog.find_target(path).await?.filter(|entry| entry.sha256 == sha256) {
                 Some(entry) => Some(entry.length),
-                None => self.yanked_length(path, sha256).await?,
+                None => match path.strip_suffix(ENVELOPE_SUFFIX) {
+                    Some(image) => {
+                        return self.deliver_yanked_envelope(key, image, sha256, blob).await;
+                    }
+                    None => self.yanked_length(path, sha256).await?,
+                },
             };
         match length {
             None => return Err(no_file()),
             Some(length) if length != blob.length => return Err(self.corrupt(key)),
             Some(_) => {}
         }
-        Ok(delivery(key.clone(), sha256, modified, Content::Blob(blob)))
+        Ok(delivery(key.clone(), sha256, blob.modified, Content::Blob(blob)))
     }
 
     /// The length of an image that is not listed any more: vehicles may still be fetching it.
@@ -153,6 +153,36 @@ impl App {
         let image =
             self.catalog.find_image(&path).await?.filter(|image| image.sealed.sha256 == sha256);
         Ok(image.map(|image| image.sealed.length))
+    }
+
+    /// The envelope of such an image. Nobody has kept its length, so it is read however large it is.
+    async fn deliver_yanked_envelope(
+        &self,
+        key: &BlobKey,
+        image: &str,
+        sha256: Sha256Digest,
+        blob: Blob,
+    ) -> Result<Delivery, Error> {
+        let Ok(image) = image.parse() else { return Err(no_file()) };
+        if blob.length > MAX_ENVELOPE_SIZE || self.catalog.find_image(&image).await?.is_none() {
+            return Err(no_file());
+        }
+        self.deliver_checked(key, sha256, &blob).await
+    }
+
+    /// Reads a file whole, and compares it with its digest.
+    async fn deliver_checked(
+        &self,
+        key: &BlobKey,
+        sha256: Sha256Digest,
+        blob: &Blob,
+    ) -> Result<Delivery, Error> {
+        let bytes = read_whole(blob).await?;
+        if Sha256Digest::from_bytes(Sha256::digest(&bytes).into()) != sha256 {
+            return Err(self.corrupt(key));
+        }
+        let content = Content::Bytes(self.shared.share(sha256, bytes));
+        Ok(delivery(key.clone(), sha256, blob.modified, content))
     }
 
     fn corrupt(&self, key: &BlobKey) -> Error {
@@ -191,3 +221,4 @@ async fn read_whole(blob: &Blob) -> Result<Bytes, Error> {
 
 const SIGNED_METADATA: &[u8] = b"{\"signatures\":["; // as every file of ours begins
 const MAX_CHECKED_SIZE: u64 = 1024 * 1024; // 1 MiB: hashed in half a millisecond
+const MAX_ENVELOPE_SIZE: u64 = Envelope::MAX_SIZE as u64;
