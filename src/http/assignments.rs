@@ -19,12 +19,9 @@ use crate::app::director::{AssignmentRequest, EcuAssignment};
     responses(
         (status = 201, body = AssignmentList, description = "assigned"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle"),
         (status = 409, body = Problem, description = "`problems` has everything that speaks against it"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn assign(
     app: web::Data<App>,
@@ -43,10 +40,8 @@ pub(super) async fn assign(
     responses(
         (status = 200, body = AssignmentList, description = "the newest"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
-        (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is no such vehicle"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_assignments(
     app: web::Data<App>,
@@ -65,12 +60,9 @@ pub(super) async fn list_assignments(
     params(("vin" = String, Path), ("id" = String, Path)),
     responses(
         (status = 204, description = "cancelled; the ECU may have got it already"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such assignment that stands"),
         (status = 409, body = Problem, description = "others rely on it"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn cancel_assignment(
     app: web::Data<App>,

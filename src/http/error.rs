@@ -115,10 +115,10 @@ pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
 }
 
 /// 405, with the methods that are possible (RFC 9110, 15.5.6).
-pub(super) fn method_not_allowed(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+pub(super) fn method_not_allowed(request: &HttpRequest, allow: &HeaderValue) -> HttpResponse {
     let detail = format!("{} is not possible here", request.method());
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().insert(header::ALLOW, allow.clone());
     response
 }
 

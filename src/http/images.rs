@@ -43,20 +43,14 @@ use crate::model::{ImagePath, ImageRecord};
     responses(
         (status = 201, body = ImageBody, description = "sealed and published"),
         (status = 200, body = ImageBody, description = "the same image was there already"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 409, body = Problem, description = "the path has other bytes or another description, or the metadata has no room"),
-        (status = 408, body = Problem, description = "nothing was received for too long"),
         (status = 411, body = Problem, description = "no body"),
         (status = 412, body = Problem, description = "If-Match or If-None-Match does not hold"),
-        (status = 413, body = Problem, description = "larger than the limit, which is in `limit`"),
         (status = 415, body = Problem, description = "a form instead of the image"),
         (status = 422, body = Problem, description = "no recipient, too long a description, or another digest than was announced"),
         (status = 503, body = Problem, description = "too many uploads are running"),
         (status = 507, body = Problem, description = "no space is left"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn upload_image(
     app: web::Data<App>,
@@ -90,10 +84,7 @@ fn body_error(error: PayloadError) -> io::Error {
     get, path = "/api/v1/images", tag = "images", params(ImageQuery),
     responses(
         (status = 200, body = ImageList, description = "a page of images"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_images(
     app: web::Data<App>,
@@ -116,12 +107,9 @@ pub(super) async fn list_images(
     responses(
         (status = 200, body = ImageBody, description = "the image", headers(("ETag" = String, description = "for If-Match and If-None-Match"))),
         (status = 304, description = "it has one of the tags of If-None-Match"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
         (status = 412, body = Problem, description = "If-Match does not hold"),
-        (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is none"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn show_image(
     app: web::Data<App>,
@@ -148,15 +136,11 @@ pub(super) async fn show_image(
     ),
     responses(
         (status = 204, description = "yanked"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
         (status = 412, body = Problem, description = "If-Match or If-None-Match does not hold"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is none"),
         (status = 503, body = Problem, description = "accepted, and not published yet: the server's clock is wrong"),
         (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn yank_image(
     app: web::Data<App>,
@@ -174,10 +158,8 @@ pub(super) async fn yank_image(
     params(("path" = String, Path), EnvelopeQuery),
     responses(
         (status = 200, body = Value, content_type = "application/jose+json", description = "general, or flattened with `kid`"),
-        (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is none"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn show_envelope(
     app: web::Data<App>,

@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 //!
 //! The handlers say what they take and what they answer in particular. What goes for all of them is
-//! added here: the statuses that any call can have, problems as their own content type, and the
-//! rules of names ([`rules`]).
+//! added here: who needs a token, the statuses that any call can have, problems as their own content
+//! type, and the rules of names ([`rules`]).
 
 mod rules;
 
@@ -11,10 +11,13 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{assignments, images, operate, page, quarantine, recipients, vehicles};
+use super::callers::Callers;
+use super::routes::TABLE;
+use crate::api::Problem;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,37 +25,7 @@ use super::{assignments, images, operate, page, quarantine, recipients, vehicles
         title = "Motorcade",
         description = "OTA update-artifact server. Vehicles read the TUF repository below /repo/; see docs/FORMAT.md."
     ),
-    paths(
-        images::upload_image,
-        images::list_images,
-        images::show_image,
-        images::yank_image,
-        images::show_envelope,
-        recipients::register_recipient,
-        recipients::list_recipients,
-        recipients::remove_recipient,
-        vehicles::register_vehicles,
-        vehicles::list_vehicles,
-        vehicles::show_vehicle,
-        vehicles::list_ecus,
-        vehicles::approve_replacement,
-        vehicles::accept_installed,
-        vehicles::remove_vehicle,
-        vehicles::approve_re_enrolment,
-        vehicles::list_history,
-        vehicles::clear_quarantine,
-        vehicles::issue_token,
-        quarantine::clear_many,
-        assignments::assign,
-        assignments::list_assignments,
-        assignments::cancel_assignment,
-        page::show_page,
-        operate::healthz,
-        operate::readyz,
-        operate::metrics,
-        operate::version,
-        show_openapi
-    ),
+    components(schemas(Problem)),
     modifiers(&TokenSecurity)
 )]
 struct Document;
@@ -82,9 +55,29 @@ pub(super) async fn show_openapi() -> HttpResponse {
 }
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let document = serde_json::to_value(Document::openapi()).map(completed);
+    let document = serde_json::to_value(assembled()).map(completed);
     document.and_then(|document| serde_json::to_string_pretty(&document)).unwrap_or_default()
 });
+
+/// All that the calls say of themselves.
+fn assembled() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    for call in TABLE.iter() {
+        let Some(mut described) = call.described.clone() else { continue };
+        if let Callers::Roles(_) = call.callers {
+            described.paths.paths.values_mut().for_each(require_token);
+        }
+        document.merge(described);
+    }
+    document
+}
+
+fn require_token(path: &mut PathItem) {
+    let calls = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
+    for call in calls.into_iter().flatten() {
+        call.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
+    }
+}
 
 /// Adds what goes for all calls.
 fn completed(mut document: Value) -> Value {

@@ -14,10 +14,7 @@ use crate::app::{App, Error};
     responses(
         (status = 200, body = ClearedBody, description = "what came of it"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn clear_many(
     app: web::Data<App>,

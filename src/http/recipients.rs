@@ -16,12 +16,8 @@ use crate::model::HardwareId;
     responses(
         (status = 201, body = RegisteredRecipient, description = "registered"),
         (status = 200, body = RegisteredRecipient, description = "was there"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 422, body = Problem, description = "a private, weak, broken or signing key"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn register_recipient(
     app: web::Data<App>,
@@ -41,9 +37,7 @@ pub(super) async fn register_recipient(
     get, path = "/api/v1/recipients", tag = "recipients",
     responses(
         (status = 200, body = RecipientList, description = "all registrations"),
-        (status = 401, body = Problem, description = "no valid token"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_recipients(
     app: web::Data<App>,
@@ -58,11 +52,8 @@ pub(super) async fn list_recipients(
     delete, path = "/api/v1/recipients/{kid}", tag = "recipients", params(("kid" = String, Path), RecipientQuery),
     responses(
         (status = 204, description = "removed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is none"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn remove_recipient(
     app: web::Data<App>,

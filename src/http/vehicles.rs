@@ -31,13 +31,9 @@ use futures_util::StreamExt;
     responses(
         (status = 201, body = VehicleBody, description = "registered"),
         (status = 200, body = Registered, description = "one: it was there, the same; many: what came of them"),
-        (status = 400, body = Problem, description = "malformed; `detail` names the rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 409, body = Problem, description = "registered otherwise; the first registration stands"),
         (status = 422, body = Problem, description = "a private, weak, broken or shared key"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn register_vehicles(
     app: web::Data<App>,
@@ -123,9 +119,7 @@ async fn register_in_bulk(
     responses(
         (status = 200, body = VehicleList, description = "a page"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_vehicles(
     app: web::Data<App>,
@@ -157,10 +151,8 @@ pub(super) async fn list_vehicles(
     get, path = "/api/v1/vehicles/{vin}", tag = "vehicles", params(("vin" = String, Path)),
     responses(
         (status = 200, body = VehicleBody, description = "the vehicle"),
-        (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is none"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn show_vehicle(
     app: web::Data<App>,
@@ -176,10 +168,8 @@ pub(super) async fn show_vehicle(
     get, path = "/api/v1/vehicles/{vin}/ecus", tag = "vehicles", params(("vin" = String, Path)),
     responses(
         (status = 200, body = Vec<EcuBody>, description = "the ECUs, the Primary first"),
-        (status = 401, body = Problem, description = "no valid token"),
         (status = 404, body = Problem, description = "there is no such vehicle"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_ecus(
     app: web::Data<App>,
@@ -196,9 +186,7 @@ pub(super) async fn list_ecus(
     responses(
         (status = 200, body = History, description = "a page, the newest first"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn list_history(
     app: web::Data<App>,
@@ -222,11 +210,8 @@ pub(super) async fn list_history(
     responses(
         (status = 204, description = "cleared"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle, or it is in no quarantine"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn clear_quarantine(
     app: web::Data<App>,
@@ -246,11 +231,8 @@ pub(super) async fn clear_quarantine(
     responses(
         (status = 201, body = Approved, description = "approved, once, until then"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn approve_replacement(
     app: web::Data<App>,
@@ -273,11 +255,8 @@ pub(super) async fn approve_replacement(
     responses(
         (status = 204, description = "removed; its token and certificate identify no vehicle any more"),
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn remove_vehicle(
     app: web::Data<App>,
@@ -297,12 +276,9 @@ pub(super) async fn remove_vehicle(
     responses(
         (status = 201, body = Approved, description = "approved, once, until then"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle, or an ECU to take is no other vehicle's"),
         (status = 409, body = Problem, description = "an ECU to take is another vehicle's Primary"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn approve_re_enrolment(
     app: web::Data<App>,
@@ -330,12 +306,9 @@ pub(super) async fn approve_re_enrolment(
     responses(
         (status = 204, description = "accepted; if the quarantine was for such images alone and there are no others, it has ended"),
         (status = 400, body = Problem, description = "malformed"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
         (status = 409, body = Problem, description = "there is nothing to accept, or it runs another image than `sha256`"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn accept_installed(
     app: web::Data<App>,
@@ -361,11 +334,8 @@ pub(super) async fn accept_installed(
     post, path = "/api/v1/vehicles/{vin}/token", tag = "vehicles", params(("vin" = String, Path)),
     responses(
         (status = 201, body = IssuedToken, description = "the token, which is shown once"),
-        (status = 401, body = Problem, description = "no valid token"),
-        (status = 403, body = Problem, description = "the token's role may not do this"),
         (status = 404, body = Problem, description = "there is no such vehicle"),
-    ),
-    security(("token" = []))
+    )
 )]
 pub(super) async fn issue_token(
     app: web::Data<App>,

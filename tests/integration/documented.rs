@@ -12,18 +12,22 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 /// Asserts that the document knows this status of a call that it has.
 #[track_caller]
 pub(crate) fn assert_documented(method: &Method, path: &str, status: u16) {
-    let paths = DOCUMENT["paths"].as_object().unwrap();
-    let fitting = paths.iter().filter(|(template, _)| fits(template, path));
-    // `/images/{path}/envelope` and `/images/{path}` both fit an envelope.
-    let Some((template, calls)) = fitting.max_by_key(|(template, _)| template.len()) else {
-        return;
-    };
+    let Some((template, calls)) = described(path) else { return };
     let call = &calls[method.as_str().to_ascii_lowercase()];
     let is_known = call.is_null() || call["responses"].get(status.to_string()).is_some();
     assert!(
         is_known,
         "{method} {template} answers {status}, which the OpenAPI document does not say"
     );
+}
+
+/// The template of a path in the document, and its calls.
+pub(crate) fn described(path: &str) -> Option<(&'static str, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().unwrap().iter();
+    let fitting = paths.filter(|(template, _)| fits(template, path));
+    // `/images/{path}/envelope` and `/images/{path}` both fit an envelope.
+    let (template, calls) = fitting.max_by_key(|(template, _)| template.len())?;
+    Some((template, calls))
 }
 
 fn fits(template: &str, path: &str) -> bool {

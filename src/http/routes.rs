@@ -1,0 +1,205 @@
+//! Every call of the server, said once.
+//!
+//! A handler says its method, path and what it takes and answers in `#[utoipa::path]`, and who may
+//! call it in the type of an argument. [`TABLE`] has all of them; the resources that actix-web
+//! routes to, the methods that are allowed at each, and the OpenAPI document are made from it.
+
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use actix_web::http::header::HeaderValue;
+use actix_web::web::ServiceConfig;
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard, web};
+use utoipa::OpenApi;
+use utoipa::openapi::path::PathItem;
+
+use super::callers::{Arguments, Callers};
+use super::{assignments, director, images, openapi, operate, page, quarantine, recipients};
+use super::{error, repo, vehicles};
+
+/// A method at a path, and the handler behind it.
+pub(super) struct Call {
+    method: Method,
+    /// The path with its parameters, as actix-web reads it.
+    pattern: String,
+    /// Who may make the call, as the type of its handler says.
+    pub(super) callers: Callers,
+    /// The call's part of the OpenAPI document; none for what only vehicles call, which the Uptane
+    /// Standard and docs/POUF.md describe.
+    pub(super) described: Option<utoipa::openapi::OpenApi>,
+    route: Box<dyn Fn() -> Route + Send + Sync>,
+}
+
+/// Calls that the OpenAPI document has: the handlers' paths.
+macro_rules! described {
+    ($($module:ident::$handler:ident),* $(,)?) => {
+        [$({
+            #[derive(OpenApi)]
+            #[openapi(paths($module::$handler))]
+            struct Described;
+            Call::described(Described::openapi(), $module::$handler)
+        }),*]
+    };
+}
+
+/// In the order in which paths are compared with a request's: what is asked for most comes first,
+/// and what is more special before what would match, too.
+pub(super) static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
+    let vehicles = [
+        Call::new(Method::PUT, "/director/manifest", director::submit_manifest),
+        Call::new(
+            Method::GET,
+            "/director/{name:([1-9][0-9]*[.])?root[.]json}",
+            director::serve_root,
+        ),
+        Call::new(Method::POST, "/director/ecus", director::enrol),
+        Call::new(Method::GET, "/director/{name}", director::serve_file),
+        Call::new(Method::GET, "/repo/{name:.*}", repo::serve_file),
+    ];
+    let operators = described![
+        operate::healthz,
+        operate::readyz,
+        operate::metrics,
+        operate::version,
+        openapi::show_openapi,
+    ];
+    let people = described![
+        page::show_page,
+        images::list_images,
+        images::show_envelope,
+        images::show_image,
+        images::upload_image,
+        images::yank_image,
+        recipients::list_recipients,
+        recipients::register_recipient,
+        recipients::remove_recipient,
+        vehicles::list_vehicles,
+        vehicles::register_vehicles,
+        vehicles::show_vehicle,
+        vehicles::remove_vehicle,
+        vehicles::list_ecus,
+        vehicles::approve_replacement,
+        vehicles::accept_installed,
+        vehicles::approve_re_enrolment,
+        vehicles::list_history,
+        vehicles::clear_quarantine,
+        vehicles::issue_token,
+        assignments::list_assignments,
+        assignments::assign,
+        assignments::cancel_assignment,
+        quarantine::clear_many,
+    ];
+    vehicles.into_iter().chain(operators).chain(people).collect()
+});
+
+/// Registers every call.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    let mut patterns: Vec<(&str, Vec<&Call>)> = Vec::new();
+    for call in TABLE.iter() {
+        match patterns.iter_mut().find(|(pattern, _)| *pattern == call.pattern) {
+            Some((_, calls)) => calls.push(call),
+            None => patterns.push((&call.pattern, vec![call])),
+        }
+    }
+    for (pattern, calls) in patterns {
+        config.service(resource(pattern, &calls));
+    }
+    config.default_service(web::to(error::no_route));
+}
+
+/// A path with its calls, which answers other methods with 405.
+fn resource(pattern: &str, calls: &[&Call]) -> Resource {
+    let is_allowed = |method: &&Method| {
+        let asked = if **method == Method::HEAD { &Method::GET } else { *method };
+        calls.iter().any(|call| call.method == *asked)
+    };
+    let allowed: Vec<&str> = METHODS.iter().filter(is_allowed).map(Method::as_str).collect();
+    let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are letters");
+    let refuse = move |request: HttpRequest| {
+        let response = error::method_not_allowed(&request, &allowed);
+        async { response }
+    };
+    let resource = web::resource(pattern).default_service(web::to(refuse));
+    calls.iter().fold(resource, |resource, call| resource.route((call.route)()))
+}
+
+impl Call {
+    /// A call that the document does not have.
+    fn new<F, A>(method: Method, pattern: &str, handler: F) -> Self
+    where
+        F: Handler<A> + Send + Sync,
+        A: FromRequest + Arguments + 'static,
+        F::Output: Responder + 'static,
+    {
+        let guarded = method.clone();
+        let route = move || match guarded {
+            // Where there is GET, there is HEAD (RFC 9110, 9.1).
+            Method::GET => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+            _ => web::method(guarded.clone()),
+        };
+        let route = Box::new(move || route().to(handler.clone()));
+        Self { method, pattern: pattern.to_owned(), callers: A::CALLERS, described: None, route }
+    }
+
+    /// The one call that `document` describes.
+    fn described<F, A>(document: utoipa::openapi::OpenApi, handler: F) -> Self
+    where
+        F: Handler<A> + Send + Sync,
+        A: FromRequest + Arguments + 'static,
+        F::Output: Responder + 'static,
+    {
+        let described = document.paths.paths.first_key_value().expect("a handler has a path");
+        let (template, item) = described;
+        let method = method_of(item).expect("a handler has one of METHODS");
+        let call = Self::new(method, &pattern_of(template), handler);
+        Self { described: Some(document), ..call }
+    }
+}
+
+fn method_of(item: &PathItem) -> Option<Method> {
+    match item {
+        PathItem { get: Some(_), .. } => Some(Method::GET),
+        PathItem { put: Some(_), .. } => Some(Method::PUT),
+        PathItem { post: Some(_), .. } => Some(Method::POST),
+        PathItem { delete: Some(_), .. } => Some(Method::DELETE),
+        _ => None,
+    }
+}
+
+/// An image's path has slashes in it, and nothing else has.
+fn pattern_of(template: &str) -> String {
+    let inner = template.replace("{path}/", "{path:.+}/");
+    inner.strip_suffix("{path}").map_or(inner.clone(), |before| format!("{before}{{path:.*}}"))
+}
+
+/// In the order in which `Allow` names them.
+const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_of_the_api_says_in_its_type_who_may_make_it() {
+        for call in TABLE.iter() {
+            let Call { method, pattern, callers, .. } = call;
+            let is_api = pattern.starts_with("/api/v1/");
+            let is_closed = matches!(callers, Callers::Roles(_));
+            assert_eq!(is_closed, is_api, "{method} {pattern} is for {callers:?}");
+            let is_for_vehicles =
+                pattern.starts_with("/director/") || pattern.starts_with("/repo/");
+            assert_eq!(call.described.is_none(), is_for_vehicles, "{method} {pattern}");
+        }
+    }
+
+    #[test]
+    fn an_image_s_path_takes_the_rest_of_a_path() {
+        for (template, pattern) in [
+            ("/api/v1/images/{path}", "/api/v1/images/{path:.*}"),
+            ("/api/v1/images/{path}/envelope", "/api/v1/images/{path:.+}/envelope"),
+            ("/api/v1/vehicles/{vin}/history", "/api/v1/vehicles/{vin}/history"),
+        ] {
+            assert_eq!(pattern_of(template), pattern);
+        }
+    }
+}
