@@ -21,14 +21,20 @@ pub enum Tags {
     Of(Vec<String>),
 }
 
+impl Tags {
+    /// Whether a state with this tag, which there is, is one of them.
+    pub fn include(&self, tag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(tags) => tags.iter().any(|known| known == tag),
+        }
+    }
+}
+
 impl Precondition {
     /// Whether it is true of the image at a path, if there is one.
     pub fn holds(&self, existing: Option<&ImageRecord>) -> bool {
-        let is_in = |tags: &Tags| match (tags, existing) {
-            (_, None) => false,
-            (Tags::Any, Some(_)) => true,
-            (Tags::Of(tags), Some(image)) => tags.contains(&tag(image)),
-        };
+        let is_in = |tags: &Tags| existing.is_some_and(|image| tags.include(&tag(image)));
         self.matches.as_ref().is_none_or(is_in) && !self.matches_none.as_ref().is_some_and(is_in)
     }
 

@@ -1,4 +1,5 @@
-//! Conditional requests (RFC 9110, section 13): which answer a `GET` or `HEAD` gets.
+//! Conditional requests (RFC 9110, section 13): which answer a `GET` or `HEAD` gets, and which state
+//! a change expects.
 //!
 //! Pure: the request's fields and what is known of the representation go in, a [`Selection`] comes
 //! out. The order of evaluation is that of 13.2.2, step by step. A field that cannot be read never
@@ -11,6 +12,8 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::date::HttpDate;
 use super::range::{ByteRange, RangeRequest, parse_range};
+use crate::app::Error;
+use crate::app::precondition::{Precondition, Tags};
 
 /// What is known of the representation that a request selects.
 #[derive(Clone, Copy, Debug)]
@@ -144,18 +147,64 @@ fn select_range(range: &[u8], length: u64) -> Selection {
     }
 }
 
+/// Whether a client has the representation with this tag already: `If-None-Match` names it, and the
+/// answer to a `GET` is 304. For what has no date and no ranges.
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    joined_lines(headers, header::IF_NONE_MATCH).is_some_and(|tags| matches_weakly(&tags, etag))
+}
+
+/// What a request expects of the image that it changes (RFC 9110, 13.1.1 and 13.1.2). Images have
+/// no date of change, so that dates are ignored (13.1.4).
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a field without an entity tag: who sends one relies on it.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
+    let tags = |name, tags_of: fn(&[u8]) -> Tags| {
+        let Some(field) = joined_lines(headers, name) else { return Ok(None) };
+        if !is_any(&field) && EntityTags(&field).next().is_none() {
+            let detail = "If-Match and If-None-Match take entity tags in quotes, or `*`";
+            return Err(Error::Invalid { code: "bad_condition", detail: detail.into() });
+        }
+        Ok(Some(tags_of(&field)))
+    };
+    Ok(Precondition {
+        matches: tags(header::IF_MATCH, strong_tags)?,
+        matches_none: tags(header::IF_NONE_MATCH, weak_tags)?,
+    })
+}
+
 /// `If-Match`: any of the tags is the same and neither is weak (RFC 9110, 13.1.1).
 fn matches_strongly(tags: &[u8], etag: &str) -> bool {
-    is_any(tags) || EntityTags(tags).any(|tag| !tag.is_weak && tag.opaque == etag.as_bytes())
+    strong_tags(tags).include(etag.trim_matches('"'))
 }
 
 /// `If-None-Match`: any of the tags is the same, weak or not (RFC 9110, 13.1.2).
 fn matches_weakly(tags: &[u8], etag: &str) -> bool {
-    is_any(tags) || EntityTags(tags).any(|tag| tag.opaque == etag.as_bytes())
+    weak_tags(tags).include(etag.trim_matches('"'))
+}
+
+/// What `If-Match` can be true of: a weak tag never matches strongly.
+fn strong_tags(field: &[u8]) -> Tags {
+    tags_where(field, |tag| !tag.is_weak)
+}
+
+/// What `If-None-Match` can be false of.
+fn weak_tags(field: &[u8]) -> Tags {
+    tags_where(field, |_| true)
+}
+
+fn tags_where(field: &[u8], counts: impl Fn(&EntityTag<'_>) -> bool) -> Tags {
+    if is_any(field) {
+        return Tags::Any;
+    }
+    let opaque =
+        |tag: EntityTag<'_>| String::from_utf8_lossy(tag.opaque).trim_matches('"').to_owned();
+    Tags::Of(EntityTags(field).filter(counts).map(opaque).collect())
 }
 
 /// Whether a list of tags is `*`.
-pub(super) fn is_any(tags: &[u8]) -> bool {
+fn is_any(tags: &[u8]) -> bool {
     tags.trim_ascii() == b"*"
 }
 
@@ -188,16 +237,16 @@ fn if_range_holds(conditions: &Conditions<'_>, representation: &Representation<'
 }
 
 /// One element of an entity-tag list.
-pub(super) struct EntityTag<'a> {
-    pub(super) is_weak: bool,
+struct EntityTag<'a> {
+    is_weak: bool,
     /// The opaque-tag, with its quotes.
-    pub(super) opaque: &'a [u8],
+    opaque: &'a [u8],
 }
 
 /// Walks `1#entity-tag` (RFC 9110, 8.8.3) and ends at the first byte that does not belong in it.
 ///
 /// A comma may stand inside a tag, so the list cannot be split at commas.
-pub(super) struct EntityTags<'a>(pub(super) &'a [u8]);
+struct EntityTags<'a>(&'a [u8]);
 
 impl<'a> Iterator for EntityTags<'a> {
     type Item = EntityTag<'a>;

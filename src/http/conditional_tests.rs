@@ -185,3 +185,14 @@ proptest! {
         prop_assert!(parts.iter().all(|part| part.start < part.end && part.end <= length));
     }
 }
+
+#[test]
+fn conditions_are_lists_of_tags() {
+    let of = |field, value| precondition(&headers(&[(field, value)]));
+    let tags = |tags: &[&str]| Some(Tags::Of(tags.iter().map(|tag| (*tag).to_owned()).collect()));
+    assert_eq!(of("if-none-match", "*").unwrap().matches_none, Some(Tags::Any));
+    assert_eq!(of("if-none-match", "W/\"a\", \"b\"").unwrap().matches_none, tags(&["a", "b"]));
+    assert_eq!(of("if-match", "W/\"a\", \"b\"").unwrap().matches, tags(&["b"]));
+    assert!(matches!(of("if-match", "abc"), Err(Error::Invalid { code: "bad_condition", .. })));
+    assert_eq!(precondition(&HeaderMap::new()).unwrap(), Precondition::default());
+}

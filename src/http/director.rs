@@ -1,11 +1,12 @@
 //! `/director`: what a vehicle sends and gets, for itself alone.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 
 use super::ApiError;
 use super::auth::bearer_token;
+use super::conditional::is_known;
 use super::identity::{FromVehicle, claims_of};
 use super::request_id::RequestId;
 use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
@@ -125,10 +126,7 @@ fn no_file() -> Error {
 
 fn answer(request: &HttpRequest, body: web::Bytes, caching: &'static str) -> HttpResponse {
     let etag = format!("\"{}\"", hex::encode(Sha256::digest(&body)));
-    let is_known = request
-        .headers()
-        .get(IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let is_known = is_known(request.headers(), &etag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, caching));
     if is_known {

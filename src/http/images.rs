@@ -10,8 +10,8 @@ use futures_util::TryStreamExt;
 
 use super::ApiError;
 use super::auth::{Access, Manage, Read, Upload};
+use super::conditional;
 use super::paging::check_limit;
-use super::upload_body;
 use super::upload_head::{self, IMAGES, image_path};
 use crate::api::{EnvelopeQuery, ImageBody, ImageList, ImageQuery, Problem};
 use crate::app::App;
@@ -117,7 +117,7 @@ pub(super) async fn show_image(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let image = app.show_image(&requested_image(&request)?).await?;
-    let expected = upload_body::precondition(request.headers())?;
+    let expected = conditional::precondition(request.headers())?;
     let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
     Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
     if !(Precondition { matches: None, matches_none: expected.matches_none }).holds(Some(&image)) {
@@ -147,7 +147,7 @@ pub(super) async fn yank_image(
     _: Access<Manage>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let expected = upload_body::precondition(request.headers())?;
+    let expected = conditional::precondition(request.headers())?;
     app.into_inner().yank_image(&requested_image(&request)?, &expected).await?;
     Ok(HttpResponse::NoContent().finish())
 }

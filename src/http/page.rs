@@ -8,7 +8,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
-use super::conditional::{Conditions, Method, Representation, Selection, select};
+use super::conditional::is_known;
 
 /// A page for people.
 #[utoipa::path(
@@ -20,23 +20,12 @@ use super::conditional::{Conditions, Method, Representation, Selection, select};
 )]
 pub(super) async fn show_page(request: HttpRequest) -> HttpResponse {
     // No range of it is worth serving, and nobody changes it.
-    let fields = Conditions::from_headers(request.headers());
-    let conditions = Conditions { if_none_match: fields.if_none_match, ..Conditions::default() };
-    let page = Representation {
-        length: PAGE.len() as u64,
-        etag: &TAG,
-        last_modified: None,
-        is_date_strong: false,
-    };
-    let selection = select(Method::Get, &conditions, &page);
-    let mut response = match selection {
-        Selection::NotModified => HttpResponse::NotModified(),
-        _ => HttpResponse::Ok(),
-    };
+    let is_known = is_known(request.headers(), &TAG);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((ETAG, TAG.as_str()))
         .insert_header((CACHE_CONTROL, "public, max-age=3600"));
-    if selection == Selection::NotModified {
+    if is_known {
         return response.finish();
     }
     response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));

@@ -4,11 +4,9 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::conditional::{Conditions, EntityTags, is_any};
 use super::digest_fields::announced_sha256;
 use crate::app::Error;
 use crate::app::ingest::EmptyImage;
-use crate::app::precondition::{Precondition, Tags};
 use crate::model::Sha256Digest;
 
 /// An upload's body, before any of it has come.
@@ -134,37 +132,6 @@ fn refuse_wrapping(headers: &HeaderMap, is_digest_announced: bool) -> Result<(),
     Ok(())
 }
 
-/// What a request expects of the image that it changes (RFC 9110, 13.1.1 and 13.1.2). Images have
-/// no date of change, so that dates are ignored (13.1.4).
-///
-/// # Errors
-///
-/// [`Error::Invalid`] for a field without an entity tag: who sends one relies on it.
-pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
-    let conditions = Conditions::from_headers(headers);
-    let tags = |field: &Option<std::borrow::Cow<'_, [u8]>>, takes_weak: bool| {
-        let Some(field) = field else { return Ok(None) };
-        if is_any(field) {
-            return Ok(Some(Tags::Any));
-        }
-        let mut all = EntityTags(field).peekable();
-        if all.peek().is_none() {
-            let detail = "If-Match and If-None-Match take entity tags in quotes, or `*`";
-            return Err(Error::Invalid { code: "bad_condition", detail: detail.into() });
-        }
-        // A weak tag never matches strongly.
-        let tags = all.filter(|tag| takes_weak || !tag.is_weak).map(|tag| {
-            let opaque = String::from_utf8_lossy(tag.opaque);
-            opaque.trim_matches('"').to_owned()
-        });
-        Ok(Some(Tags::Of(tags.collect())))
-    };
-    Ok(Precondition {
-        matches: tags(&conditions.if_match, false)?,
-        matches_none: tags(&conditions.if_none_match, true)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderValue;
@@ -240,17 +207,5 @@ mod tests {
         }
         assert!(matches!(length(&[], EmptyImage::Refused), Err(Error::LengthRequired { .. })));
         assert_eq!(length(&[], EmptyImage::Allowed).unwrap(), Some(0));
-    }
-
-    #[test]
-    fn conditions_are_lists_of_tags() {
-        let of = |field, value| precondition(&headers(&[(field, value)]));
-        let tags =
-            |tags: &[&str]| Some(Tags::Of(tags.iter().map(|tag| (*tag).to_owned()).collect()));
-        assert_eq!(of("if-none-match", "*").unwrap().matches_none, Some(Tags::Any));
-        assert_eq!(of("if-none-match", "W/\"a\", \"b\"").unwrap().matches_none, tags(&["a", "b"]));
-        assert_eq!(of("if-match", "W/\"a\", \"b\"").unwrap().matches, tags(&["b"]));
-        assert!(matches!(of("if-match", "abc"), Err(Error::Invalid { code: "bad_condition", .. })));
-        assert_eq!(precondition(&HeaderMap::new()).unwrap(), Precondition::default());
     }
 }

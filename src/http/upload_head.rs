@@ -4,7 +4,7 @@ use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-use super::upload_body;
+use super::{conditional, upload_body};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::ingest::{EmptyImage, UploadRequest};
@@ -32,7 +32,7 @@ pub(super) fn parse(
     let mut request = Query::parse(query)?.into_request(path, by)?;
     request.expected_sha256 = body.expected_sha256;
     request.content_length = body.framing.content_length(request.empty)?;
-    request.precondition = upload_body::precondition(headers)?;
+    request.precondition = conditional::precondition(headers)?;
     Ok(request)
 }
 

@@ -146,3 +146,21 @@ async fn versions_are_never_used_twice_however_many_ask() {
     }
     assert_eq!(seen.len(), 20);
 }
+
+#[tokio::test]
+async fn if_none_match_is_a_list_here_as_anywhere_else() {
+    let server = TestServer::start().await;
+    let vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let etag = vehicle.fetch(&server, "targets.json").await.header("etag").unwrap().to_owned();
+    for (field, status) in [
+        (etag.clone(), 304),
+        (format!("\"x\", W/{etag}"), 304),
+        ("*".to_owned(), 304),
+        ("\"x\"".to_owned(), 200),
+        (etag.trim_matches('"').to_owned(), 200),
+    ] {
+        let request = server.request(Method::GET, "/director/targets.json");
+        let request = request.bearer_auth(&vehicle.token).header("if-none-match", &field);
+        assert_eq!(send(request).await.status, status, "{field}");
+    }
+}
