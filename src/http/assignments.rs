@@ -1,16 +1,18 @@
 //! `/api/v1/vehicles/{vin}/assignments`.
 
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Json, Query};
 
 use super::ApiError;
+use super::answer::{Created, NoContent};
 use super::auth::{Access, Manage, ReadFleet};
 use super::paging::check_limit;
-use super::vehicles::vehicle_id;
+use super::path::{AssignmentId, InPath};
 use crate::api::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments, Problem,
 };
 use crate::app::App;
 use crate::app::director::{AssignmentRequest, EcuAssignment};
+use crate::model::VehicleId;
 
 /// Assigns images to ECUs, all or none.
 #[utoipa::path(
@@ -25,13 +27,12 @@ use crate::app::director::{AssignmentRequest, EcuAssignment};
 )]
 pub(super) async fn assign(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<NewAssignments>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let Access { principal, input: web::Json(body), .. } = access;
-    let assigned = app.director().assign(&vehicle_id(&vin)?, &body.into(), &principal).await?;
+    access: Access<Manage, (InPath<VehicleId>, Json<NewAssignments>)>,
+) -> Result<Created<AssignmentList>, ApiError> {
+    let Access { principal, input: (InPath(vin), Json(body)), .. } = access;
+    let assigned = app.director().assign(&vin, &body.into(), &principal).await?;
     let assignments = assigned.into_iter().map(AssignmentBody::from).collect();
-    Ok(HttpResponse::Created().json(AssignmentList { assignments }))
+    Ok(Created(AssignmentList { assignments }))
 }
 
 /// Lists a vehicle's assignments.
@@ -45,13 +46,12 @@ pub(super) async fn assign(
 )]
 pub(super) async fn list_assignments(
     app: web::Data<App>,
-    access: Access<ReadFleet, web::Query<AssignmentQuery>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let limit = check_limit(access.input.limit)?;
-    let assignments = app.fleet().list_assignments(&vehicle_id(&vin)?, limit).await?;
+    access: Access<ReadFleet, (InPath<VehicleId>, Query<AssignmentQuery>)>,
+) -> Result<Json<AssignmentList>, ApiError> {
+    let (InPath(vin), query) = access.input;
+    let assignments = app.fleet().list_assignments(&vin, check_limit(query.limit)?).await?;
     let assignments = assignments.into_iter().map(AssignmentBody::from).collect();
-    Ok(HttpResponse::Ok().json(AssignmentList { assignments }))
+    Ok(Json(AssignmentList { assignments }))
 }
 
 /// Takes an assignment back.
@@ -66,12 +66,11 @@ pub(super) async fn list_assignments(
 )]
 pub(super) async fn cancel_assignment(
     app: web::Data<App>,
-    access: Access<Manage>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (vin, id) = path.into_inner();
-    app.director().cancel_assignment(&vehicle_id(&vin)?, &id, &access.principal).await?;
-    Ok(HttpResponse::NoContent().finish())
+    access: Access<Manage, InPath<(VehicleId, AssignmentId)>>,
+) -> Result<NoContent, ApiError> {
+    let Access { principal, input: InPath((vin, AssignmentId(id))), .. } = access;
+    app.director().cancel_assignment(&vin, &id, &principal).await?;
+    Ok(NoContent)
 }
 
 impl From<NewAssignments> for AssignmentRequest {

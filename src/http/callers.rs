@@ -32,7 +32,6 @@ impl Argument for FromVehicle {
 }
 
 impl<T: ?Sized> Argument for web::Data<T> {}
-impl<T> Argument for web::Path<T> {}
 impl Argument for web::Payload {}
 impl Argument for HttpRequest {}
 

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::error::{JsonPayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
@@ -145,11 +145,6 @@ pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::E
 pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
     let detail = format!("the query string can't be read: {error}");
     ApiError(app::Error::Invalid { code: "bad_query", detail }).into()
-}
-
-pub(super) fn bad_path(error: PathError, _: &HttpRequest) -> actix_web::Error {
-    let detail = format!("the path can't be read: {error}");
-    ApiError(app::Error::Invalid { code: "bad_path", detail }).into()
 }
 
 fn problem(

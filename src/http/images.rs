@@ -5,14 +5,17 @@ use std::io;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LOCATION};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{self, Json, Query};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 
 use super::ApiError;
+use super::answer::NoContent;
 use super::auth::{Access, Manage, Read, Upload};
 use super::conditional;
 use super::paging::check_limit;
-use super::upload_head::{self, IMAGES, image_path};
+use super::path::{EnvelopeOf, InPath};
+use super::upload_head::{self, IMAGES};
 use crate::api::{EnvelopeQuery, ImageBody, ImageList, ImageQuery, Problem};
 use crate::app::App;
 use crate::app::ingest::Accepted;
@@ -54,16 +57,16 @@ use crate::model::{ImagePath, ImageRecord};
 )]
 pub(super) async fn upload_image(
     app: web::Data<App>,
-    access: Access<Upload, web::Payload>,
+    access: Access<Upload, (InPath<ImagePath>, web::Payload)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let path = request.path().strip_prefix(IMAGES).unwrap_or_default();
-    let upload =
-        upload_head::parse(path, request.query_string(), request.headers(), &access.principal)?;
-    access.principal.check_upload(&upload.path)?;
+    let Access { principal, input: (InPath(path), body), .. } = access;
+    let (query, headers) = (request.query_string(), request.headers());
+    let upload = upload_head::parse(path, query, headers, &principal)?;
+    principal.check_upload(&upload.path)?;
     let plan = app.plan_upload(&upload).await?;
     let app = app.into_inner();
-    let (status, image) = match app.upload(upload, plan, access.input.map_err(body_error)).await? {
+    let (status, image) = match app.upload(upload, plan, body.map_err(body_error)).await? {
         Accepted::Created(image) => (StatusCode::CREATED, image),
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
@@ -88,12 +91,12 @@ fn body_error(error: PayloadError) -> io::Error {
 )]
 pub(super) async fn list_images(
     app: web::Data<App>,
-    access: Access<Read, web::Query<ImageQuery>>,
-) -> Result<HttpResponse, ApiError> {
+    access: Access<Read, Query<ImageQuery>>,
+) -> Result<Json<ImageList>, ApiError> {
     let query = access.input;
     let page = app.list_images(&query.cursor, check_limit(query.limit)?).await?;
     let images = page.images.into_iter().map(shown).collect();
-    Ok(HttpResponse::Ok().json(ImageList { images, next_cursor: page.next }))
+    Ok(Json(ImageList { images, next_cursor: page.next }))
 }
 
 /// Shows an image.
@@ -113,10 +116,11 @@ pub(super) async fn list_images(
 )]
 pub(super) async fn show_image(
     app: web::Data<App>,
-    _: Access<Read>,
+    access: Access<Read, InPath<ImagePath>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let image = app.show_image(&requested_image(&request)?).await?;
+    let InPath(path) = access.input;
+    let image = app.show_image(&path).await?;
     let expected = conditional::precondition(request.headers())?;
     let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
     Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
@@ -144,12 +148,13 @@ pub(super) async fn show_image(
 )]
 pub(super) async fn yank_image(
     app: web::Data<App>,
-    _: Access<Manage>,
+    access: Access<Manage, InPath<ImagePath>>,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<NoContent, ApiError> {
+    let InPath(path) = access.input;
     let expected = conditional::precondition(request.headers())?;
-    app.into_inner().yank_image(&requested_image(&request)?, &expected).await?;
-    Ok(HttpResponse::NoContent().finish())
+    app.into_inner().yank_image(&path, &expected).await?;
+    Ok(NoContent)
 }
 
 /// Shows an image's envelope, a JWE.
@@ -163,18 +168,11 @@ pub(super) async fn yank_image(
 )]
 pub(super) async fn show_envelope(
     app: web::Data<App>,
-    access: Access<Read, web::Query<EnvelopeQuery>>,
-    request: HttpRequest,
+    access: Access<Read, (InPath<EnvelopeOf>, Query<EnvelopeQuery>)>,
 ) -> Result<HttpResponse, ApiError> {
-    let path = request.path().strip_prefix(IMAGES).and_then(|path| path.strip_suffix("/envelope"));
-    let envelope = app
-        .show_envelope(&image_path(path.unwrap_or_default())?, access.input.kid.as_deref())
-        .await?;
+    let (InPath(EnvelopeOf(path)), query) = access.input;
+    let envelope = app.show_envelope(&path, query.kid.as_deref()).await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
-}
-
-fn requested_image(request: &HttpRequest) -> Result<ImagePath, ApiError> {
-    Ok(image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())?)
 }
 
 fn shown(image: ImageRecord) -> ImageBody {

@@ -1,6 +1,7 @@
 //! The HTTP surface: parse, call one use case, render. No decision is made here that another front
 //! door would repeat.
 
+mod answer;
 mod assignments;
 pub mod auth;
 pub mod byteranges;
@@ -20,6 +21,7 @@ mod openapi;
 mod operate;
 mod page;
 mod paging;
+mod path;
 mod quarantine;
 pub mod range;
 mod recipients;
@@ -64,8 +66,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(
                 web::JsonConfig::default().limit(MAX_JSON_SIZE).error_handler(error::bad_json),
             )
-            .app_data(web::QueryConfig::default().error_handler(error::bad_query))
-            .app_data(web::PathConfig::default().error_handler(error::bad_path));
+            .app_data(web::QueryConfig::default().error_handler(error::bad_query));
         routes::configure(config);
     }
 }

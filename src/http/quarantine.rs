@@ -1,6 +1,6 @@
 //! `/api/v1/quarantine`: vehicles that are cleared together.
 
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Json};
 
 use super::ApiError;
 use super::auth::{Access, Manage};
@@ -18,14 +18,14 @@ use crate::app::{App, Error};
 )]
 pub(super) async fn clear_many(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<ClearManyBody>>,
-) -> Result<HttpResponse, ApiError> {
+    access: Access<Manage, Json<ClearManyBody>>,
+) -> Result<Json<ClearedBody>, ApiError> {
     let selection = selection(&access.input)?;
     let report =
         app.fleet().clear_quarantines(selection, &access.input.reason, &access.principal).await?;
     let ClearReport { cleared, not_quarantined, more } = report;
     let not_quarantined = not_quarantined.into_iter().map(String::from).collect();
-    Ok(HttpResponse::Ok().json(ClearedBody { cleared, not_quarantined, more }))
+    Ok(Json(ClearedBody { cleared, not_quarantined, more }))
 }
 
 fn selection(body: &ClearManyBody) -> Result<ClearSelection, Error> {

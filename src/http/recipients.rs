@@ -1,9 +1,11 @@
 //! `/api/v1/recipients`.
 
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Json, Query};
 
 use super::ApiError;
+use super::answer::{MaybeCreated, NoContent};
 use super::auth::{Access, Manage, Read};
+use super::path::{InPath, Kid};
 use crate::api::{
     NewRecipient, Problem, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
@@ -21,15 +23,14 @@ use crate::model::HardwareId;
 )]
 pub(super) async fn register_recipient(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<NewRecipient>>,
-) -> Result<HttpResponse, ApiError> {
+    access: Access<Manage, Json<NewRecipient>>,
+) -> Result<MaybeCreated<RegisteredRecipient>, ApiError> {
     let Access { principal, input: body, .. } = access;
     let hardware_ids =
         body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
     let public_key = body.public_key.text();
     let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal.id).await?;
-    let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(RegisteredRecipient { kid }))
+    Ok(MaybeCreated { is_new, body: RegisteredRecipient { kid } })
 }
 
 /// Lists all registered keys.
@@ -42,9 +43,9 @@ pub(super) async fn register_recipient(
 pub(super) async fn list_recipients(
     app: web::Data<App>,
     _: Access<Read>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Json<RecipientList>, ApiError> {
     let recipients = app.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
-    Ok(HttpResponse::Ok().json(RecipientList { recipients }))
+    Ok(Json(RecipientList { recipients }))
 }
 
 /// Removes a key. Images that are sealed for it stay so.
@@ -57,12 +58,12 @@ pub(super) async fn list_recipients(
 )]
 pub(super) async fn remove_recipient(
     app: web::Data<App>,
-    access: Access<Manage, web::Query<RecipientQuery>>,
-    kid: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let hardware_id = access.input.hardware_id.as_deref().map(hardware_id).transpose()?;
+    access: Access<Manage, (InPath<Kid>, Query<RecipientQuery>)>,
+) -> Result<NoContent, ApiError> {
+    let (InPath(Kid(kid)), query) = access.input;
+    let hardware_id = query.hardware_id.as_deref().map(hardware_id).transpose()?;
     app.remove_recipient(&kid, hardware_id.as_ref()).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 fn hardware_id(text: &str) -> Result<HardwareId, ApiError> {

@@ -16,18 +16,17 @@ use crate::model::{
 /// Below which path images are.
 pub(super) const IMAGES: &str = "/api/v1/images/";
 
-/// Reads the head of an upload whose path, as sent, is `path`.
+/// Reads the head of an upload to `path`.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] names the part and the rule that it breaks.
 pub(super) fn parse(
-    path: &str,
+    path: ImagePath,
     query: &str,
     headers: &HeaderMap,
     by: &Principal,
 ) -> Result<UploadRequest, Error> {
-    let path = image_path(path)?;
     let body = upload_body::parse(headers)?;
     let mut request = Query::parse(query)?.into_request(path, by)?;
     request.expected_sha256 = body.expected_sha256;
@@ -230,7 +229,8 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("7"));
-        parse("gw/4.2.0/gateway.bin", query, &headers, &by).map_err(|error| error.to_string())
+        let path = image_path("gw/4.2.0/gateway.bin").unwrap();
+        parse(path, query, &headers, &by).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::ApiError;
+use super::answer::{Created, MaybeCreated, NoContent};
 use super::auth::{Access, Manage, ReadFleet};
 use super::paging::check_limit;
+use super::path::InPath;
 use crate::api::{
     AcceptBody, ApprovalBody, Approved, BulkBody, ClearBody, EcuBody, EventBody, FaultBody,
     History, HistoryQuery, IssuedToken, NewEcuBody, NewVehicleBody, Problem, ReEnrolmentBody,
@@ -14,8 +16,9 @@ use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, LineFault, VehicleInput};
 use crate::app::{App, Error, VehicleFilter};
 use crate::model::{EcuSerial, ImagePath, Sha256Digest, VehicleId};
+use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{self, Json, Query};
 use futures_util::StreamExt;
 
 /// Registers a vehicle, or as many as there are in JSON Lines or CSV.
@@ -39,7 +42,7 @@ pub(super) async fn register_vehicles(
     app: web::Data<App>,
     access: Access<Manage, web::Payload>,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<MaybeCreated<Registered>, ApiError> {
     let Access { principal, input: body, .. } = access;
     let content_type = request
         .headers()
@@ -64,7 +67,7 @@ async fn register_one(
     app: &App,
     by: &Principal,
     body: web::Payload,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<MaybeCreated<Registered>, ApiError> {
     let body = match body.to_bytes_limited(MAX_VEHICLE).await {
         Ok(body) => body.map_err(|_| Error::ClientGone)?,
         Err(_) => return Err(Error::TooLarge { limit: MAX_VEHICLE as u64 }.into()),
@@ -80,10 +83,7 @@ async fn register_one(
     })?;
     let (is_new, vin) = app.fleet().register_vehicle(vehicle.into(), by).await?;
     let vehicle = VehicleBody::from(app.fleet().show_vehicle(&vin).await?);
-    Ok(match is_new {
-        true => HttpResponse::Created().json(vehicle),
-        false => HttpResponse::Ok().json(Registered::One(vehicle)),
-    })
+    Ok(MaybeCreated { is_new, body: Registered::One(vehicle) })
 }
 
 async fn register_in_bulk(
@@ -91,7 +91,7 @@ async fn register_in_bulk(
     format: BulkFormat,
     by: Principal,
     mut body: web::Payload,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<MaybeCreated<Registered>, ApiError> {
     let idle_timeout = app.limits().idle_timeout;
     let (sink, report) = app.fleet().register_in_bulk(format, by);
     let feed = async move {
@@ -110,7 +110,7 @@ async fn register_in_bulk(
     let (fed, report) = tokio::join!(feed, report);
     let report = report?;
     fed?;
-    Ok(HttpResponse::Ok().json(Registered::Many(report.into())))
+    Ok(MaybeCreated { is_new: false, body: Registered::Many(report.into()) })
 }
 
 /// Lists vehicles.
@@ -123,9 +123,9 @@ async fn register_in_bulk(
 )]
 pub(super) async fn list_vehicles(
     app: web::Data<App>,
-    access: Access<ReadFleet, web::Query<VehicleQuery>>,
-) -> Result<HttpResponse, ApiError> {
-    let web::Query(VehicleQuery {
+    access: Access<ReadFleet, Query<VehicleQuery>>,
+) -> Result<Json<VehicleList>, ApiError> {
+    let Query(VehicleQuery {
         cursor,
         limit,
         quarantined,
@@ -143,7 +143,7 @@ pub(super) async fn list_vehicles(
     let filter = VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back };
     let page = app.fleet().list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
-    Ok(HttpResponse::Ok().json(VehicleList { vehicles, next_cursor: page.next }))
+    Ok(Json(VehicleList { vehicles, next_cursor: page.next }))
 }
 
 /// Shows a vehicle.
@@ -156,11 +156,10 @@ pub(super) async fn list_vehicles(
 )]
 pub(super) async fn show_vehicle(
     app: web::Data<App>,
-    _: Access<ReadFleet>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let vehicle = app.fleet().show_vehicle(&vehicle_id(&vin)?).await?;
-    Ok(HttpResponse::Ok().json(VehicleBody::from(vehicle)))
+    access: Access<ReadFleet, InPath<VehicleId>>,
+) -> Result<Json<VehicleBody>, ApiError> {
+    let InPath(vin) = access.input;
+    Ok(Json(app.fleet().show_vehicle(&vin).await?.into()))
 }
 
 /// Shows a vehicle's ECUs.
@@ -173,11 +172,10 @@ pub(super) async fn show_vehicle(
 )]
 pub(super) async fn list_ecus(
     app: web::Data<App>,
-    _: Access<ReadFleet>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let vehicle = app.fleet().show_vehicle(&vehicle_id(&vin)?).await?;
-    Ok(HttpResponse::Ok().json(VehicleBody::from(vehicle).ecus))
+    access: Access<ReadFleet, InPath<VehicleId>>,
+) -> Result<Json<Vec<EcuBody>>, ApiError> {
+    let InPath(vin) = access.input;
+    Ok(Json(VehicleBody::from(app.fleet().show_vehicle(&vin).await?).ecus))
 }
 
 /// Lists what happened to a vehicle.
@@ -190,17 +188,15 @@ pub(super) async fn list_ecus(
 )]
 pub(super) async fn list_history(
     app: web::Data<App>,
-    access: Access<ReadFleet, web::Query<HistoryQuery>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let web::Query(HistoryQuery { before, limit }) = access.input;
+    access: Access<ReadFleet, (InPath<VehicleId>, Query<HistoryQuery>)>,
+) -> Result<Json<History>, ApiError> {
+    let (InPath(vin), Query(HistoryQuery { before, limit })) = access.input;
     let limit = check_limit(limit)?;
-    let events =
-        app.fleet().list_history(&vehicle_id(&vin)?, before.unwrap_or(i64::MAX), limit).await?;
+    let events = app.fleet().list_history(&vin, before.unwrap_or(i64::MAX), limit).await?;
     let next_before =
         events.last().filter(|_| events.len() == limit as usize).map(|event| event.id);
-    Ok(HttpResponse::Ok()
-        .json(History { events: events.into_iter().map(EventBody::from).collect(), next_before }))
+    let events = events.into_iter().map(EventBody::from).collect();
+    Ok(Json(History { events, next_before }))
 }
 
 /// Clears a vehicle's quarantine, so that it can be assigned images again.
@@ -215,13 +211,11 @@ pub(super) async fn list_history(
 )]
 pub(super) async fn clear_quarantine(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<ClearBody>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    app.fleet()
-        .clear_quarantine(&vehicle_id(&vin)?, &access.input.reason, &access.principal)
-        .await?;
-    Ok(HttpResponse::NoContent().finish())
+    access: Access<Manage, (InPath<VehicleId>, Json<ClearBody>)>,
+) -> Result<NoContent, ApiError> {
+    let Access { principal, input: (InPath(vin), body), .. } = access;
+    app.fleet().clear_quarantine(&vin, &body.reason, &principal).await?;
+    Ok(NoContent)
 }
 
 /// Approves that an ECU is replaced.
@@ -236,17 +230,12 @@ pub(super) async fn clear_quarantine(
 )]
 pub(super) async fn approve_replacement(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<ApprovalBody>>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (vin, serial) = path.into_inner();
-    let serial: EcuSerial = serial.parse().map_err(bad_path)?;
-    let valid_for = Duration::from_secs(access.input.expires_in_seconds);
-    let expires_at = app
-        .fleet()
-        .approve_replacement(&vehicle_id(&vin)?, &serial, valid_for, &access.principal)
-        .await?;
-    Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
+    access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<ApprovalBody>)>,
+) -> Result<Created<Approved>, ApiError> {
+    let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
+    let valid_for = Duration::from_secs(body.expires_in_seconds);
+    let expires_at = app.fleet().approve_replacement(&vin, &serial, valid_for, &principal).await?;
+    Ok(Created(Approved { expires_at: expires_at.to_string() }))
 }
 
 /// Takes a vehicle out of the inventory: it was sold or scrapped. Its history stays.
@@ -260,13 +249,11 @@ pub(super) async fn approve_replacement(
 )]
 pub(super) async fn remove_vehicle(
     app: web::Data<App>,
-    access: Access<Manage, web::Query<RemovalQuery>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    app.fleet()
-        .remove_vehicle(&vehicle_id(&vin)?, access.input.reason.as_deref(), &access.principal)
-        .await?;
-    Ok(HttpResponse::NoContent().finish())
+    access: Access<Manage, (InPath<VehicleId>, Query<RemovalQuery>)>,
+) -> Result<NoContent, ApiError> {
+    let Access { principal, input: (InPath(vin), query), .. } = access;
+    app.fleet().remove_vehicle(&vin, query.reason.as_deref(), &principal).await?;
+    Ok(NoContent)
 }
 
 /// Approves that a vehicle enrols anew: with other keys, and with counters that start again.
@@ -282,21 +269,17 @@ pub(super) async fn remove_vehicle(
 )]
 pub(super) async fn approve_re_enrolment(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<ReEnrolmentBody>>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let ReEnrolmentBody { expires_in_seconds, take_ecus } = &*access.input;
-    let take = take_ecus.iter().map(|serial| serial.parse()).collect::<Result<_, _>>();
+    access: Access<Manage, (InPath<VehicleId>, Json<ReEnrolmentBody>)>,
+) -> Result<Created<Approved>, ApiError> {
+    let Access { principal, input: (InPath(vin), body), .. } = access;
+    let take = body.take_ecus.iter().map(|serial| serial.parse()).collect::<Result<_, _>>();
     let take = take.map_err(|rule: crate::model::ParseFieldError| Error::Invalid {
         code: "bad_vehicle",
         detail: format!("`take_ecus`: {rule}"),
     })?;
-    let valid_for = Duration::from_secs(*expires_in_seconds);
-    let expires_at = app
-        .fleet()
-        .approve_re_enrolment(&vehicle_id(&vin)?, valid_for, take, &access.principal)
-        .await?;
-    Ok(HttpResponse::Created().json(Approved { expires_at: expires_at.to_string() }))
+    let valid_for = Duration::from_secs(body.expires_in_seconds);
+    let expires_at = app.fleet().approve_re_enrolment(&vin, valid_for, take, &principal).await?;
+    Ok(Created(Approved { expires_at: expires_at.to_string() }))
 }
 
 /// Accepts what an ECU runs, although nobody gave it to it or it is older than what it ran before.
@@ -312,21 +295,18 @@ pub(super) async fn approve_re_enrolment(
 )]
 pub(super) async fn accept_installed(
     app: web::Data<App>,
-    access: Access<Manage, web::Json<AcceptBody>>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (vin, serial) = path.into_inner();
-    let serial: EcuSerial = serial.parse().map_err(bad_path)?;
-    let AcceptBody { reason, sha256 } = &*access.input;
-    let sha256 = sha256.as_deref().map(str::parse::<Sha256Digest>).transpose();
+    access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<AcceptBody>)>,
+) -> Result<NoContent, ApiError> {
+    let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
+    let sha256 = body.sha256.as_deref().map(str::parse::<Sha256Digest>).transpose();
     let sha256 = sha256.map_err(|error| Error::Invalid {
         code: "bad_digest",
         detail: format!("`sha256`: {error}"),
     })?;
     app.director()
-        .accept_installed(&vehicle_id(&vin)?, &serial, sha256.as_ref(), reason, &access.principal)
+        .accept_installed(&vin, &serial, sha256.as_ref(), &body.reason, &principal)
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Makes a bearer token for a vehicle; the one before stops working.
@@ -339,19 +319,11 @@ pub(super) async fn accept_installed(
 )]
 pub(super) async fn issue_token(
     app: web::Data<App>,
-    access: Access<Manage>,
-    vin: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let token = app.fleet().issue_vehicle_token(&vehicle_id(&vin)?, &access.principal).await?;
-    Ok(HttpResponse::Created().json(IssuedToken { token: token.to_string() }))
-}
-
-pub(super) fn vehicle_id(text: &str) -> Result<VehicleId, ApiError> {
-    text.parse().map_err(bad_path)
-}
-
-fn bad_path(rule: crate::model::ParseFieldError) -> ApiError {
-    Error::Invalid { code: "bad_path", detail: rule.to_string() }.into()
+    access: Access<Manage, InPath<VehicleId>>,
+) -> Result<Created<IssuedToken>, ApiError> {
+    let Access { principal, input: InPath(vin), .. } = access;
+    let token = app.fleet().issue_vehicle_token(&vin, &principal).await?;
+    Ok(Created(IssuedToken { token: token.to_string() }))
 }
 
 fn bad_query(detail: &str) -> ApiError {

@@ -1,0 +1,98 @@
+//! What a path names, as what it is: a handler gets ids that are parsed.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use percent_encoding::percent_decode_str;
+
+use super::ApiError;
+use super::upload_head::{IMAGES, image_path};
+use crate::app::Error;
+use crate::model::{EcuSerial, ImagePath, ParseFieldError, VehicleId};
+
+/// What the path of a request names.
+///
+/// Who is calling comes first: it stands within [`Access`](super::auth::Access), before the body.
+pub(super) struct InPath<T>(pub(super) T);
+
+/// Something that paths name.
+pub(super) trait Named: Sized {
+    /// Reads it from the path of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the rule that is broken.
+    fn in_path(request: &HttpRequest) -> Result<Self, Error>;
+}
+
+impl<T: Named> FromRequest for InPath<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(T::in_path(request).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl<A: Named, B: Named> Named for (A, B) {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        Ok((A::in_path(request)?, B::in_path(request)?))
+    }
+}
+
+impl Named for VehicleId {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        parameter(request, "vin").parse().map_err(bad_path)
+    }
+}
+
+impl Named for EcuSerial {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        parameter(request, "serial").parse().map_err(bad_path)
+    }
+}
+
+impl Named for ImagePath {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())
+    }
+}
+
+/// The image whose envelope is asked for.
+pub(super) struct EnvelopeOf(pub(super) ImagePath);
+
+impl Named for EnvelopeOf {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let path = request.path().strip_prefix(IMAGES);
+        let path = path.and_then(|path| path.strip_suffix("/envelope"));
+        image_path(path.unwrap_or_default()).map(Self)
+    }
+}
+
+/// Id of a recipient's key, of any form: one that is none is registered nowhere.
+pub(super) struct Kid(pub(super) String);
+
+impl Named for Kid {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        Ok(Self(parameter(request, "kid")))
+    }
+}
+
+/// Id of an assignment, of any form: one that is none is no vehicle's.
+pub(super) struct AssignmentId(pub(super) String);
+
+impl Named for AssignmentId {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        Ok(Self(parameter(request, "id")))
+    }
+}
+
+fn parameter(request: &HttpRequest, name: &str) -> String {
+    let value = request.match_info().query(name);
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
+}
+
+fn bad_path(rule: ParseFieldError) -> Error {
+    Error::Invalid { code: "bad_path", detail: rule.to_string() }
+}
