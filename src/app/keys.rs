@@ -89,9 +89,10 @@ fn faults_of_vehicle(vehicle: &VehicleRecord) -> Vec<String> {
     };
     let faults = |ecu: &EcuRecord| {
         let signing =
-            PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+            PublicKey::from_object(ecu.signing_key.to_value()).and_then(|key| key.check_strength());
         let signing = signing.err().map(|fault| line(ecu, "signing", fault.to_string()));
-        let encryption = ecu.encryption_key.as_ref().and_then(fault_of_recipient);
+        let encryption = ecu.encryption_key.as_ref();
+        let encryption = encryption.and_then(|jwk| fault_of_recipient(&jwk.to_value()));
         let encryption = encryption.map(|fault| line(ecu, "encryption", fault));
         signing.into_iter().chain(encryption).collect::<Vec<_>>()
     };

@@ -35,8 +35,8 @@ use tokio_util::task::TaskTracker;
 pub use error::{Error, Problem};
 
 use crate::blob::BlobStore;
-pub use crate::catalog::VehicleFilter;
 use crate::catalog::{self, Catalog, ImagePage};
+pub use crate::catalog::{EcuFilter, VehicleFilter};
 use crate::envelope::escrow::EscrowKey;
 use crate::envelope::jwe::Envelope;
 use crate::model::{Clock, ImagePath, ImageRecord, RoleName};
@@ -91,7 +91,7 @@ pub struct Limits {
     pub reserved_space: Option<u64>,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
-    /// Vehicles whose status stays in memory, about 6 KiB each: the requests of their polls read
+    /// Vehicles whose status stays in memory, up to 4 KiB each: the requests of their polls read
     /// the catalog no more.
     pub vehicles_in_memory: NonZeroUsize,
     /// What puts a vehicle into quarantine.
@@ -106,7 +106,7 @@ impl Default for Limits {
             max_uploads: 16,
             reserved_space: None,
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
-            vehicles_in_memory: NonZeroUsize::new(10_000).expect("it is not 0"),
+            vehicles_in_memory: fleet::KEPT_BY_DEFAULT,
             quarantine_on: QuarantinePolicy::default(),
         }
     }

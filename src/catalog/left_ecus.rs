@@ -112,7 +112,7 @@ impl LeftEcus {
             if let Some(counter) = left.reported.filter(|counter| Some(*counter) > counted) {
                 let skewed = earlier(change.at(), CLOCK_SKEW);
                 let since = left.seen_at.map_or(skewed, |seen_at| seen_at.max(skewed));
-                status.reset = Some(CounterReset { counter, since });
+                status.reset = Some(Box::new(CounterReset { counter, since }));
             }
             change.put_ecu(&ecu.serial, status);
         }
@@ -156,7 +156,8 @@ impl Counters {
 
 /// The public signing key of an ECU, the same however its key object is written.
 fn public_key(ecu: &EcuRecord) -> String {
-    let text = ecu.signing_key["keyval"]["public"].as_str().unwrap_or_default();
+    let key = ecu.signing_key.to_value();
+    let text = key["keyval"]["public"].as_str().unwrap_or_default();
     if text.contains("-----") {
         text.lines()
             .filter(|line| !line.starts_with("-----"))
@@ -181,7 +182,7 @@ mod tests {
             serial: "gw-1".parse().unwrap(),
             hardware_id: "gw-mk3".parse().unwrap(),
             role: EcuRole::Primary,
-            signing_key: json!({ "keyval": { "public": public } }),
+            signing_key: json!({ "keyval": { "public": public } }).into(),
             encryption_key: None,
         }
     }

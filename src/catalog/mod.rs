@@ -6,6 +6,7 @@
 //! again.
 
 mod director;
+mod ecus;
 mod fleet_log;
 mod images;
 mod installation;
@@ -19,6 +20,7 @@ mod renewal;
 mod roles;
 mod status;
 mod tokens;
+mod vehicle_list;
 mod vehicles;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 
 pub use director::DirectorRoot;
+pub use ecus::EcuFilter;
 pub use images::{ImagePage, NewImage};
 pub use installation::{Age, StoredEnvelope};
 pub use listed::{FolderBound, ListingBound};
@@ -36,7 +39,8 @@ pub use renewal::{EcuOwner, ReEnrolment, Renewal};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use status::StatusWriter;
 pub use tokens::TokenRecord;
-pub use vehicles::{Quarantined, Registration, VehicleFilter, VehiclePage};
+pub use vehicle_list::{Quarantined, VehicleFilter, VehiclePage};
+pub use vehicles::Registration;
 
 use crate::model::{RoleName, Timestamp};
 
@@ -44,6 +48,8 @@ use crate::model::{RoleName, Timestamp};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pool: AnyPool,
+    /// Connections that only read, one statement at a time: what a vehicle's poll waits for.
+    reads: AnyPool,
     file: Arc<Path>,
 }
 
@@ -63,7 +69,8 @@ impl Catalog {
 
     /// Closes all connections once they are idle.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.reads.close().await;
+        self.pool.close().await; // last, to take the log into the file
     }
 }
 

@@ -110,6 +110,7 @@ impl Catalog {
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false) // a file does not go away as a server does
             .after_release(|connection, _| {
                 Box::pin(async move {
                     // When the disk is full, SQLite may end a transaction itself. Rolling it back
@@ -122,10 +123,20 @@ impl Catalog {
             .after_connect(move |connection, _| {
                 Box::pin(async move { connection.execute(settings).await.map(drop) })
             })
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(Error::backend("open the catalog"))?;
-        Ok(Self { pool, file: file.into() })
+        // Without a transaction, nothing has to be looked after: each of these round trips to the
+        // connection's thread costs as much as the query of a poll.
+        let reads = AnyPoolOptions::new()
+            .max_connections(READING_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(READ_ONLY_SETTINGS).await.map(drop) })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, reads, file: file.into() })
     }
 
     /// Tables of a later version may mean other things under the same names.
@@ -289,6 +300,7 @@ const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
 const CONNECTIONS: u32 = 4;
+const READING_CONNECTIONS: u32 = 2;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// FULL: a commit has reached the disk when it returns, which publication relies on.

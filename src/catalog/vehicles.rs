@@ -1,6 +1,6 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
@@ -11,21 +11,23 @@ use super::{
     Catalog, Error, json, old_reason, optional_time, parsed, placeholders, status, text, time,
 };
 use crate::model::{
-    EcuRecord, EcuSerial, ImagePath, NewVehicle, Quarantine, Sha256Digest, Timestamp,
-    VehicleChange, VehicleId, VehicleRecord, VehicleStatus,
+    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
+    VehicleId, VehicleRecord, VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
 macro_rules! select_vehicles {
-    ($conditions:literal) => {
+    ($($conditions:literal),+) => {
         concat!(
             "SELECT v.id, v.vin, v.ecus, v.created_at, v.created_by, p.revision, p.counters, p.seen_at, s.ecus AS state, ",
             "s.quarantined_at, s.quarantine_reason, s.quarantine_kinds, s.bundle FROM vehicles v ",
             "JOIN vehicle_polls p ON p.vehicle_id = v.id JOIN vehicle_status s ON s.vehicle_id = v.id ",
-            $conditions
+            $($conditions),+
         )
     };
 }
+
+pub(super) use select_vehicles;
 
 /// A vehicle by its number.
 pub(super) const SELECT_BY_ID: &str = select_vehicles!("WHERE v.id = $1");
@@ -43,41 +45,6 @@ pub enum Registration {
     Different,
     /// An ECU of it is, or was, in another vehicle.
     EcuTaken(EcuSerial),
-}
-
-/// Some vehicles in the order of their ids.
-#[derive(Debug, Clone)]
-pub struct VehiclePage {
-    /// The vehicles.
-    pub vehicles: Vec<VehicleRecord>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<String>,
-}
-
-/// Which vehicles to list.
-#[derive(Debug, Clone, Default)]
-pub struct VehicleFilter {
-    /// Only those in quarantine.
-    pub quarantined: bool,
-    /// Only those that have sent no manifest since.
-    pub silent_since: Option<Timestamp>,
-    /// Only those of which an ECU is to install this image.
-    pub assigned: Option<ImagePath>,
-    /// Only those with an ECU that runs what nobody gave it.
-    pub unexpected: bool,
-    /// Only those with an ECU that fell back to something older.
-    pub fallen_back: bool,
-}
-
-/// A vehicle in quarantine.
-#[derive(Debug, Clone)]
-pub struct Quarantined {
-    /// Its id.
-    pub vin: VehicleId,
-    /// Since when.
-    pub since: Timestamp,
-    /// Names of everything that it is for.
-    pub kinds: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -110,7 +77,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
-        let row = sqlx::query(SELECT_BY_VIN).bind(vin.as_str()).fetch_optional(&self.pool).await;
+        let row = sqlx::query(SELECT_BY_VIN).bind(vin.as_str()).fetch_optional(&self.reads).await;
         let row = row.map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
     }
@@ -128,7 +95,7 @@ impl Catalog {
         let row = sqlx::query(select_vehicles!("WHERE v.token_sha256 = $1"));
         let row = row
             .bind(sha256.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.reads)
             .await
             .map_err(Error::backend(OP))?;
         row.as_ref().map(vehicle).transpose()
@@ -152,101 +119,6 @@ impl Catalog {
             .await
             .map_err(Error::backend("set a vehicle's token"))?;
         Ok(updated.rows_affected() == 1)
-    }
-
-    /// Lists at most `limit` vehicles whose ids come after `after`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn list_vehicles(
-        &self,
-        after: &str,
-        limit: u32,
-        filter: VehicleFilter,
-    ) -> Result<VehiclePage, Error> {
-        const OP: &str = "list vehicles";
-        let rows = sqlx::query(select_vehicles!(
-            "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
-             AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) \
-             AND ($5 = '' OR v.id IN (SELECT vehicle_id FROM assignments WHERE image_path = $6 AND ended_at IS NULL)) \
-             AND s.unexpected >= $7 AND s.fallen_back >= $8 \
-             ORDER BY v.vin LIMIT $9"
-        ))
-        .bind(after)
-        .bind(i64::from(filter.quarantined))
-        .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
-        .bind(filter.silent_since.map_or(-1, Timestamp::as_millisecond))
-        .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
-        .bind(filter.assigned.as_ref().map_or("", ImagePath::as_str))
-        .bind(i64::from(filter.unexpected))
-        .bind(i64::from(filter.fallen_back))
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(Error::backend(OP))?;
-        let mut vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
-        let more = vehicles.len() > limit as usize;
-        vehicles.truncate(limit as usize);
-        let next = vehicles.last().filter(|_| more).map(|vehicle| vehicle.vin.to_string());
-        Ok(VehiclePage { vehicles, next })
-    }
-
-    /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of
-    /// their ids.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn list_quarantined(
-        &self,
-        after: &str,
-        limit: u32,
-    ) -> Result<Vec<Quarantined>, Error> {
-        const OP: &str = "list vehicles in quarantine";
-        let rows = sqlx::query(
-            "SELECT v.vin, s.quarantined_at, s.quarantine_reason, s.quarantine_kinds FROM vehicle_status s \
-             JOIN vehicles v ON v.id = s.vehicle_id WHERE s.quarantined_at IS NOT NULL AND v.vin > $1 ORDER BY v.vin LIMIT $2",
-        );
-        let rows = rows
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?;
-        let read = |row| {
-            let quarantine =
-                quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;
-            Ok(Quarantined {
-                vin: parsed(row, "vin", OP)?,
-                since: quarantine.since,
-                kinds: quarantine.kinds,
-            })
-        };
-        rows.iter().map(read).collect()
-    }
-
-    /// Counts all vehicles, those in quarantine, those that were heard of once but not since
-    /// `silent_since`, those with an ECU that runs what nobody gave it, and those with one that
-    /// fell back to something older.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 5], Error> {
-        const OP: &str = "count vehicles";
-        let mut counts = [0; 5];
-        for (count, sql) in counts.iter_mut().zip([
-            "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
-            "SELECT COUNT(*) AS n FROM vehicle_polls WHERE seen_at < $1",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND unexpected > 0",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND fallen_back > 0",
-        ]) {
-            let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
-            *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
-        }
-        Ok(counts)
     }
 
     /// Approves that an ECU is replaced until `expires_at`; a second approval takes the place of
@@ -355,7 +227,9 @@ impl Catalog {
             {
                 return Err(Error::AlreadyExists(new.serial.to_string()));
             }
-            let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
+            let retired = sqlx::query(
+                "UPDATE ecus SET retired_at = $1, installed_path = NULL, release_counter = NULL WHERE serial = $2",
+            );
             let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
             retired.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         }
@@ -571,7 +445,7 @@ pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     })
 }
 
-fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
+pub(super) fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
     const OP: &str = "read a quarantine";
     let Some(since) = optional_time(row, "quarantined_at", OP)? else { return Ok(None) };
     let (reason, kinds) = (text(row, "quarantine_reason", OP)?, text(row, "quarantine_kinds", OP)?);

@@ -76,7 +76,7 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Simulate(args) = args.command;
     let api = Api::new(args.client.clone())?;
-    let fleet = Arc::new(Fleet {
+    let fleet = Arc::new(VirtualFleet {
         polling: args.polling.unwrap_or(args.vehicles).min(args.vehicles),
         seed: args.seed,
         vehicles: args.vehicles,
@@ -106,7 +106,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// How vehicles are made.
-struct Fleet {
+struct VirtualFleet {
     seed: String,
     vehicles: u64,
     /// How many of them poll.
@@ -120,7 +120,7 @@ struct Virtual {
     ecus: Vec<(EcuSerial, SigningKey)>,
 }
 
-impl Fleet {
+impl VirtualFleet {
     fn derive(&self, what: &str) -> [u8; 32] {
         Sha256::digest(format!("{}\n{what}", self.seed)).into()
     }
@@ -256,7 +256,7 @@ struct Results {
 /// Vehicles chosen at random poll, `concurrency` at a time, each over a connection that is kept.
 async fn poll_all(
     api: &Api,
-    fleet: &Arc<Fleet>,
+    fleet: &Arc<VirtualFleet>,
     director: &Director,
     concurrency: u64,
     time: Duration,
@@ -434,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_fleet_is_made_again_from_its_seed() {
-        let fleet = |seed: &str| Fleet { seed: seed.into(), vehicles: 2, polling: 2, ecus: 2 };
+        let fleet =
+            |seed: &str| VirtualFleet { seed: seed.into(), vehicles: 2, polling: 2, ecus: 2 };
         let (one, same, other) = (
             fleet("a").vehicle(1).unwrap(),
             fleet("a").vehicle(1).unwrap(),

@@ -64,7 +64,7 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_QUARANTINE_ON", value_name = "KINDS")]
     quarantine_on: Option<String>,
 
-    /// Vehicles whose state is kept in memory, about 6 KiB each [default: 10000]
+    /// Vehicles whose state is kept in memory, up to 4 KiB each [default: 131072]
     #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N", value_parser = parse_count)]
     vehicles_in_memory: Option<NonZeroUsize>,
 }

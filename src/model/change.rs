@@ -5,13 +5,13 @@
 //! one. [`VehicleChange::status`] is what the vehicle is afterwards: memory takes it as it is, and
 //! the catalog writes its columns, so that the two can't differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Actor, AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuSerial, EcuStatus,
-    EventKind, ImagePath, InstalledImage, NewEvent, Offer, Quarantine, ReleaseCounter, Timestamp,
-    VehicleId, VehicleRecord, VehicleStatus,
+    Actor, AssignmentOutcome, AssignmentRecord, Bundle, CurrentAssignment, EcuMap, EcuSerial,
+    EcuStatus, EventKind, ImagePath, InstalledImage, NewEvent, Offer, Quarantine, ReleaseCounter,
+    Timestamp, VehicleId, VehicleRecord, VehicleStatus,
 };
 
 /// A change of one vehicle, with everything that has to be recorded with it or not at all.
@@ -24,6 +24,7 @@ pub struct VehicleChange {
     is_news: bool,
     assigned: Vec<AssignmentRecord>,
     ended: Vec<(String, AssignmentOutcome)>,
+    installed: Vec<(EcuSerial, Option<ReleaseCounter>)>,
     events: Vec<NewEvent>,
 }
 
@@ -42,8 +43,17 @@ impl VehicleChange {
     }
 
     fn to(vehicle_id: i64, vin: VehicleId, status: VehicleStatus, at: Timestamp) -> Self {
-        let (assigned, ended, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { vehicle_id, vin, at, status, is_news: false, assigned, ended, events }
+        Self {
+            vehicle_id,
+            vin,
+            at,
+            status,
+            is_news: false,
+            assigned: Vec::new(),
+            ended: Vec::new(),
+            installed: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// The same for the vehicle of this number, if it has none yet.
@@ -55,7 +65,7 @@ impl VehicleChange {
     /// Takes over what an ECU's accepted report says of its counter: the next one has to be higher.
     /// It is what every poll changes, and no news.
     pub fn hear(&mut self, serial: &EcuSerial, counter: u64) {
-        self.status.counters.insert(serial.clone(), counter);
+        self.status.counters.insert(serial, counter);
         self.status.seen_at = Some(self.at);
     }
 
@@ -63,9 +73,15 @@ impl VehicleChange {
     pub fn put_ecu(&mut self, serial: &EcuSerial, ecu: EcuStatus) {
         let known = self.status.ecus.get(serial);
         if known.map_or(ecu != EcuStatus::default(), |known| *known != ecu) {
-            self.is_news = true;
-            self.status.ecus.insert(serial.clone(), ecu);
+            *self.ecu_mut(serial) = ecu;
         }
+    }
+
+    /// Notes that an ECU runs another image than before, and that image's release counter if it is
+    /// known here: the image itself is a part of [`Self::put_ecu`].
+    pub fn install(&mut self, serial: &EcuSerial, counter: Option<ReleaseCounter>) {
+        self.installed.push((serial.clone(), counter));
+        self.is_news = true;
     }
 
     /// Gives an ECU something to run; what it had to run before ends.
@@ -73,7 +89,7 @@ impl VehicleChange {
         self.end(&assignment.ecu_serial, AssignmentOutcome::Superseded);
         let AssignmentRecord { id, image_path, ecu_serial, .. } = &assignment;
         let current = CurrentAssignment { id: id.clone(), path: image_path.clone() };
-        self.ecu_mut(ecu_serial).assigned = Some(current);
+        self.ecu_mut(ecu_serial).assigned = Some(Box::new(current));
         self.assigned.push(assignment);
     }
 
@@ -83,10 +99,10 @@ impl VehicleChange {
         serial: &EcuSerial,
         outcome: AssignmentOutcome,
     ) -> Option<CurrentAssignment> {
-        let assigned = self.status.ecus.get_mut(serial)?.assigned.take()?;
-        self.is_news = true;
+        self.status.ecus.get(serial)?.assigned.as_ref()?;
+        let assigned = self.ecu_mut(serial).assigned.take()?;
         self.ended.push((assigned.id.clone(), outcome));
-        Some(assigned)
+        Some(*assigned)
     }
 
     /// Notes that Targets of `version` list an image for an ECU: from now on it may be running it.
@@ -136,6 +152,7 @@ impl VehicleChange {
     pub fn remove_ecu(&mut self, serial: &EcuSerial) {
         self.end(serial, AssignmentOutcome::Cancelled);
         self.status.ecus.remove(serial);
+        self.install(serial, None);
         self.status.bundle = None;
         self.is_news = true;
     }
@@ -148,12 +165,13 @@ impl VehicleChange {
     }
 
     /// Starts anew with nothing but `ecus`: all counters, assignments and signed metadata end.
-    pub fn renew(&mut self, ecus: BTreeMap<EcuSerial, EcuStatus>) {
+    pub fn renew(&mut self, ecus: EcuMap<EcuStatus>) {
         let serials: Vec<EcuSerial> = self.status.ecus.keys().cloned().collect();
         for serial in &serials {
             self.end(serial, AssignmentOutcome::Cancelled);
+            self.install(serial, None);
         }
-        self.status.counters.clear();
+        self.status.counters = EcuMap::default();
         self.status.ecus = ecus;
         self.status.bundle = None;
         self.is_news = true;
@@ -172,7 +190,7 @@ impl VehicleChange {
 
     fn ecu_mut(&mut self, serial: &EcuSerial) -> &mut EcuStatus {
         self.is_news = true;
-        self.status.ecus.entry(serial.clone()).or_default()
+        self.status.ecus.entry(serial)
     }
 
     /// Number of the vehicle.
@@ -218,6 +236,11 @@ impl VehicleChange {
     /// Assignments that have ended, by id.
     pub fn ended(&self) -> &[(String, AssignmentOutcome)] {
         &self.ended
+    }
+
+    /// ECUs that run another image than before, with its release counter if that is known.
+    pub fn installed(&self) -> &[(EcuSerial, Option<ReleaseCounter>)] {
+        &self.installed
     }
 
     /// What happened.
@@ -272,7 +295,7 @@ mod tests {
         change.put_ecu(&serial(), EcuStatus::default());
         assert!(!change.is_news() && change.status().ecus.is_empty());
         assert_eq!((change.decided_on(), change.status().revision), (3, 4));
-        assert_eq!(change.status().counters[&serial()], 9);
+        assert_eq!(change.status().counters.get(&serial()), Some(&9));
         assert_eq!(change.status().seen_at, Some(Timestamp::UNIX_EPOCH));
     }
 
@@ -289,7 +312,7 @@ mod tests {
             |change, path| change.offer(&serial(), path, None, 1),
             |change, _| change.quarantine(["rollback".to_owned()].into(), "it said so"),
             |change, _| change.record(change.event(EventKind::Installed, &Actor::vehicle())),
-            |change, _| change.renew(BTreeMap::new()),
+            |change, _| change.renew(EcuMap::default()),
         ];
         for (at, verb) in verbs.into_iter().enumerate() {
             let mut change = change();
@@ -347,8 +370,8 @@ mod tests {
         change.hear(&serial(), 5);
         change.assign(assignment("one", "a"));
         let kept = EcuStatus { unexpected: true, ..EcuStatus::default() };
-        change.renew([(serial(), kept.clone())].into());
-        assert_eq!(change.status().ecus, [(serial(), kept)].into());
+        change.renew([(serial(), kept.clone())].into_iter().collect());
+        assert_eq!(change.status().ecus, [(serial(), kept)].into_iter().collect());
         assert!(change.status().counters.is_empty());
         assert_eq!(change.ended(), [("one".to_owned(), AssignmentOutcome::Cancelled)]);
     }

@@ -1,15 +1,14 @@
 //! What the server knows of a vehicle: its inventory, what it runs, and what it is to run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{
-    EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, ReleaseCounter, Sha256Digest,
-    Timestamp, VehicleId,
+    EcuMap, EcuRole, EcuSerial, HardwareId, ImagePath, InstalledImage, KeyObject, ReleaseCounter,
+    Sha256Digest, Timestamp, VehicleId,
 };
 
 /// An ECU in the inventory (Uptane 2.1.0, 5.3.2.2).
@@ -22,11 +21,11 @@ pub struct EcuRecord {
     /// What it does in the vehicle.
     pub role: EcuRole,
     /// The public key under which it signs its reports, as a TUF key object.
-    pub signing_key: Value,
+    pub signing_key: KeyObject,
     /// The public key for which data keys are wrapped, as a JWK. An ECU without one opens the
     /// envelopes of its hardware id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption_key: Option<Value>,
+    pub encryption_key: Option<KeyObject>,
 }
 
 /// A vehicle that is about to be registered.
@@ -70,9 +69,9 @@ pub struct VehicleStatus {
     /// Rises with every change.
     pub revision: i64,
     /// Counter of each ECU's last accepted report; the next one has to be higher.
-    pub counters: BTreeMap<EcuSerial, u64>,
+    pub counters: EcuMap<u64>,
     /// What each ECU runs and is to run. An ECU that never reported may be missing.
-    pub ecus: BTreeMap<EcuSerial, EcuStatus>,
+    pub ecus: EcuMap<EcuStatus>,
     /// When a manifest was accepted last.
     pub seen_at: Option<Timestamp>,
     /// Whether it is kept from new assignments, since when, and why.
@@ -102,10 +101,10 @@ pub struct EcuStatus {
     pub accepted: Vec<InstalledImage>,
     /// What it ran before it fell back to something older, until it runs something as new again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallen_from: Option<FallenFrom>,
+    pub fallen_from: Option<Box<FallenFrom>>,
     /// What the factory had installed, once it is something else.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
-    pub factory: Option<InstalledImage>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "boxed_installed")]
+    pub factory: Option<Box<InstalledImage>>,
     /// What it was offered and may be running since, oldest first (Deployment Best Practices
     /// 8.0.6.2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -115,10 +114,10 @@ pub struct EcuStatus {
     pub highest_counter: Option<ReleaseCounter>,
     /// What it is to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assigned: Option<CurrentAssignment>,
+    pub assigned: Option<Box<CurrentAssignment>>,
     /// Where its report counter was when it started again under the same signing key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reset: Option<CounterReset>,
+    pub reset: Option<Box<CounterReset>>,
 }
 
 impl EcuStatus {
@@ -315,12 +314,12 @@ mod installed {
     #[derive(Serialize, Deserialize)]
     struct Shape(String, u64, Sha256Digest);
 
-    pub(super) fn serialize<S: Serializer>(
-        image: &Option<InstalledImage>,
+    pub(super) fn serialize<'a, S: Serializer>(
+        image: impl Into<Option<&'a InstalledImage>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         image
-            .as_ref()
+            .into()
             .map(|image| Shape(image.path.clone(), image.length, image.sha256))
             .serialize(serializer)
     }
@@ -330,6 +329,26 @@ mod installed {
     ) -> Result<Option<InstalledImage>, D::Error> {
         let shape = Option::<Shape>::deserialize(deserializer)?;
         Ok(shape.map(|Shape(path, length, sha256)| InstalledImage { path, length, sha256 }))
+    }
+}
+
+/// The same of one that is seldom there.
+mod boxed_installed {
+    use serde::{Deserializer, Serializer};
+
+    use super::{InstalledImage, installed};
+
+    pub(super) fn serialize<S: Serializer>(
+        image: &Option<Box<InstalledImage>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        installed::serialize(image.as_deref(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Box<InstalledImage>>, D::Error> {
+        Ok(installed::deserialize(deserializer)?.map(Box::new))
     }
 }
 

@@ -4,15 +4,18 @@
 //! Everything here is plain data with its parser: no I/O, no clock.
 
 mod change;
+mod ecu_map;
 mod event;
 mod fleet;
 mod key_input;
+mod key_object;
 mod network;
 mod token;
 
 pub use motorcade_model::*;
 
 pub use change::VehicleChange;
+pub use ecu_map::EcuMap;
 pub use event::{Actor, EventKind, NewEvent, VehicleEvent};
 pub use fleet::{
     AssignmentOutcome, AssignmentRecord, Bundle, CounterReset, CurrentAssignment, EcuRecord,
@@ -20,5 +23,6 @@ pub use fleet::{
     VerifiedUnder,
 };
 pub use key_input::KeyInput;
+pub use key_object::KeyObject;
 pub use network::{Network, NetworkError};
 pub use token::{AccessRole, ParseAccessRoleError};

@@ -239,8 +239,8 @@ async fn fsck_names_stored_keys_that_anybody_breaks() {
         serial: "gw-1".parse().unwrap(),
         hardware_id: HARDWARE_ID.parse().unwrap(),
         role: EcuRole::Primary,
-        signing_key: json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": SMALL_ORDER } }),
-        encryption_key: Some(WEAK[3].jwk()),
+        signing_key: json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": SMALL_ORDER } }).into(),
+        encryption_key: Some(WEAK[3].jwk().into()),
     };
     let vehicle = NewVehicle { vin: "VIN1".parse().unwrap(), ecus: vec![ecu], token_sha256: None };
     catalog.register_vehicles(&[vehicle], "before", now).await.unwrap();

@@ -32,7 +32,7 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(std::sync::Arc<str>); // shared: a fleet keeps the same ones in several places
 
         impl $name {
             /// Longest value, in characters.
@@ -48,7 +48,7 @@ macro_rules! name_type {
             type Err = ParseFieldError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                parse_name($field, text, $max).map(Self)
+                parse_name($field, text, $max).map(|()| Self(text.into()))
             }
         }
 
@@ -62,7 +62,7 @@ macro_rules! name_type {
 
         impl From<$name> for String {
             fn from(value: $name) -> Self {
-                value.0
+                value.0.as_ref().to_owned()
             }
         }
 
@@ -107,7 +107,7 @@ pub(super) fn parse_name(
     field: &'static str,
     text: &str,
     max: usize,
-) -> Result<String, ParseFieldError> {
+) -> Result<(), ParseFieldError> {
     if text.is_empty() || text.len() > max {
         return Err(ParseFieldError::Length { field, max });
     }
@@ -115,7 +115,7 @@ pub(super) fn parse_name(
     // would break).
     match text.chars().find(|c| !is_allowed(field, *c)) {
         Some(character) => Err(ParseFieldError::Character { field, character }),
-        None => Ok(text.to_owned()),
+        None => Ok(()),
     }
 }
 

@@ -73,12 +73,62 @@ impl Scheme {
 /// A public signing key that has been read and checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    scheme: Scheme,
-    id: KeyId,
+    verifying: VerifyingKey,
     /// The key object as it came: other members are part of its id.
     object: Value,
-    /// 32 bytes for Ed25519, DER `SubjectPublicKeyInfo` for the others.
-    bytes: Vec<u8>,
+}
+
+/// What of a [`PublicKey`] verifies, in a tenth of the memory: for whoever keeps many.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyingKey {
+    scheme: Scheme,
+    id: KeyId,
+    bytes: KeyBytes,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum KeyBytes {
+    /// Of Ed25519: without a block of memory for 32 bytes.
+    Raw([u8; 32]),
+    /// `SubjectPublicKeyInfo` of the others.
+    Der(Box<[u8]>),
+}
+
+impl std::ops::Deref for KeyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Raw(bytes) => bytes,
+            Self::Der(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for KeyBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        bytes.as_slice().try_into().map_or_else(|_| Self::Der(bytes.into()), Self::Raw)
+    }
+}
+
+impl VerifyingKey {
+    /// Its id.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(self.scheme.algorithm(), &*self.bytes)
+            .verify(message, signature)
+            .is_ok()
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({}, {})", self.scheme.as_str(), self.id)
+    }
 }
 
 impl PublicKey {
@@ -110,7 +160,8 @@ impl PublicKey {
         let bytes = bytes.ok_or(KeyError::Malformed)?;
         let message = canonical(&object).map_err(|_| KeyError::Malformed)?;
         let id = Sha256Digest::from_bytes(Sha256::digest(message).into());
-        Ok(Self { scheme, id, object, bytes })
+        let verifying = VerifyingKey { scheme, id, bytes: bytes.into() };
+        Ok(Self { verifying, object })
     }
 
     /// Reads a PEM `PUBLIC KEY` (RFC 8410, RFC 5480, RFC 8017) or a key object as JSON.
@@ -164,14 +215,15 @@ impl PublicKey {
     ///
     /// [`KeyError::Weak`], and [`KeyError::RsaTooLarge`] for a modulus of over 4096 bits.
     pub fn check_strength(&self) -> Result<(), KeyError> {
-        match self.scheme {
+        match self.verifying.scheme {
             Scheme::Ed25519 => {
-                let point = self.bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
+                let point = (&*self.verifying.bytes).try_into().map_err(|_| KeyError::Malformed)?;
                 Ok(check_ed25519(point)?)
             }
             Scheme::EcdsaSha2Nistp256 => Ok(()), // it was read, so it is on the curve and not the neutral point
             Scheme::RsassaPssSha256 => {
-                let (modulus, exponent) = rsa_numbers(&self.bytes).ok_or(KeyError::Malformed)?;
+                let (modulus, exponent) =
+                    rsa_numbers(&self.verifying.bytes).ok_or(KeyError::Malformed)?;
                 let bits = bit_length(&modulus);
                 if bits > MAX_RSA_BITS {
                     return Err(KeyError::RsaTooLarge { bits });
@@ -193,17 +245,22 @@ impl PublicKey {
     /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is
     /// accepted.
     fn is_usable(&self) -> bool {
-        ParsedPublicKey::new(self.scheme.algorithm(), &self.bytes).is_ok()
+        ParsedPublicKey::new(self.scheme().algorithm(), &*self.verifying.bytes).is_ok()
     }
 
     /// Its id.
     pub fn id(&self) -> KeyId {
-        self.id
+        self.verifying.id
     }
 
     /// How it signs.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.verifying.scheme
+    }
+
+    /// What of it verifies.
+    pub fn verifying(&self) -> &VerifyingKey {
+        &self.verifying
     }
 
     /// The key object.
@@ -213,28 +270,26 @@ impl PublicKey {
 
     /// Whether `signature` is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.scheme.algorithm(), &self.bytes)
-            .verify(message, signature)
-            .is_ok()
+        self.verifying.verifies(message, signature)
     }
 
     /// Whether it is the same key, whatever else their key objects say: counted once for a
     /// threshold (TUF 1.0.34, 5.3.4).
     pub fn is_same_key(&self, other: &Self) -> bool {
-        self.scheme == other.scheme && self.bytes == other.bytes
+        self.scheme() == other.scheme() && self.verifying.bytes == other.verifying.bytes
     }
 
     /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (DESIGN.md
     /// section 4).
     pub fn is_same_as_pem(&self, pem: &str) -> bool {
-        self.scheme != Scheme::Ed25519
-            && pem_body(pem, "PUBLIC KEY").is_some_and(|der| der == self.bytes)
+        self.scheme() != Scheme::Ed25519
+            && pem_body(pem, "PUBLIC KEY").is_some_and(|der| *der == *self.verifying.bytes)
     }
 }
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({}, {})", self.scheme.as_str(), self.id)
+        write!(f, "PublicKey({}, {})", self.scheme().as_str(), self.id())
     }
 }
 
@@ -427,7 +482,7 @@ mod tests {
     fn one_key_in_two_encodings_is_the_same_key() {
         for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
             let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
-            let der = key.public().bytes.clone();
+            let der = key.public().verifying.bytes.to_vec();
             let other = match scheme {
                 Scheme::RsassaPssSha256 => der[24..].to_vec(), // PKCS#1
                 _ => der[der.len() - 65..].to_vec(),           // the point alone

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::{NotCanonical, canonical};
-use super::key::{PublicKey, SigningKey};
+use super::key::{SigningKey, VerifyingKey};
 use motorcade_model::strict_json::{JsonFault, check_json};
 use motorcade_model::{EcuSerial, InstalledImage, Sha256Digest, Timestamp, VehicleId};
 
@@ -198,7 +198,7 @@ struct Signature {
 
 impl<T> Signed<T> {
     /// Whether `key` has signed it. One good signature is enough, beside whatever others there are.
-    pub fn verify(&self, key: &PublicKey) -> bool {
+    pub fn verify(&self, key: &VerifyingKey) -> bool {
         let id = key.id().to_string();
         let ours = self.signatures.iter().find(|signature| signature.keyid == id);
         let signature = ours.and_then(|signature| hex::decode(&signature.sig).ok());
@@ -382,9 +382,15 @@ mod tests {
         let (primary, secondary) = (key(), key());
         let parsed =
             VehicleManifest::parse(manifest(&primary, &secondary).to_string().as_bytes()).unwrap();
-        assert!(parsed.verify(primary.public()) && !parsed.verify(secondary.public()));
+        assert!(
+            parsed.verify(primary.public().verifying())
+                && !parsed.verify(secondary.public().verifying())
+        );
         let theirs = &parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()];
-        assert!(theirs.verify(secondary.public()) && !theirs.verify(primary.public()));
+        assert!(
+            theirs.verify(secondary.public().verifying())
+                && !theirs.verify(primary.public().verifying())
+        );
         assert_eq!(theirs.content, report("s-1"));
         assert_eq!(parsed.content.targets_version, Some(17));
     }
@@ -445,7 +451,7 @@ mod tests {
         assert!(parse_canonical(&text).is_some(), "members are in canonical order");
         let parsed = VehicleManifest::parse(text.as_bytes()).unwrap();
         let found = &parsed.content.reports[&told.ecu_serial];
-        assert!(found.verify(primary.public()) && found.content == told);
+        assert!(found.verify(primary.public().verifying()) && found.content == told);
         assert!(!manifest(&primary, &primary).to_string().contains("faults_detected"));
         let long = text.replace("clock,expired", &"x".repeat(1025));
         let error = VehicleManifest::parse(long.as_bytes()).map(|_| ()).unwrap_err().to_string();
@@ -461,9 +467,12 @@ mod tests {
         let parsed = VehicleManifest::parse(value.to_string().as_bytes()).unwrap();
         assert!(
             !parsed.content.reports[&"s-1".parse::<EcuSerial>().unwrap()]
-                .verify(secondary.public())
+                .verify(secondary.public().verifying())
         );
-        assert!(!parsed.verify(primary.public()), "the Primary's signature covers the reports");
+        assert!(
+            !parsed.verify(primary.public().verifying()),
+            "the Primary's signature covers the reports"
+        );
     }
 
     #[test]

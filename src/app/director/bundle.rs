@@ -17,6 +17,7 @@ use crate::model::{
     Actor, AssignmentOutcome, Bundle, EventKind, ImagePath, Listing, VehicleChange, VehicleId,
     VerifiedUnder,
 };
+use crate::telemetry::Chain;
 use crate::uptane::custom::{EcuCustom, ImageCustom};
 use crate::uptane::director::{DirectedImage, SignedBundle};
 
@@ -88,6 +89,24 @@ impl Director {
             DirectorRole::Targets => &bundle.targets,
         };
         Ok(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    /// A vehicle's timestamp, to go with the answer to its manifest; none if it has to ask for a
+    /// root first, because the newest is not of version `root`.
+    ///
+    /// What keeps it from being signed is logged, and no fault of the manifest: the vehicle is told
+    /// when it asks.
+    pub async fn timestamp_after(&self, vin: &VehicleId, root: u64) -> Option<Bytes> {
+        if self.roots.newest().ok()?.set.root_version() != root {
+            return None;
+        }
+        let file = DirectorFile { role: DirectorRole::Timestamp, version: None };
+        let found = self.file(vin, file).await;
+        found
+            .inspect_err(
+                |error| tracing::warn!(error = %Chain(error), "no timestamp for a manifest"),
+            )
+            .ok()
     }
 
     /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was

@@ -58,7 +58,7 @@ fn vehicle() -> VehicleRecord {
         serial: serial.parse().unwrap(),
         hardware_id: hardware_id.parse().unwrap(),
         role,
-        signing_key: json!({}),
+        signing_key: json!({}).into(),
         encryption_key: None,
     };
     VehicleRecord {
@@ -72,7 +72,7 @@ fn vehicle() -> VehicleRecord {
 }
 
 fn with(vehicle: &mut VehicleRecord, serial: &str, change: impl FnOnce(&mut EcuStatus)) {
-    change(vehicle.status.ecus.entry(serial.parse().unwrap()).or_default());
+    change(vehicle.status.ecus.entry(&serial.parse().unwrap()));
 }
 
 fn wish<'a>(wished: impl IntoIterator<Item = (&'a str, &'a str)>) -> Wish {
@@ -135,7 +135,7 @@ fn a_counter_goes_down_for_a_reason_alone() {
         |ecu| ecu.offered.push(Offer { path: "gw/2".parse().unwrap(), last_version: 1 }),
         |ecu| {
             let path = "gw/2".parse().unwrap();
-            ecu.assigned = Some(CurrentAssignment { id: "x".into(), path });
+            ecu.assigned = Some(Box::new(CurrentAssignment { id: "x".into(), path }));
         },
     ];
     for state in states {
@@ -201,7 +201,8 @@ fn any_state() -> impl Strategy<Value = EcuStatus> {
                 .into_iter()
                 .map(|(path, last_version)| Offer { path, last_version })
                 .collect(),
-            assigned: assigned.map(|path| CurrentAssignment { id: format!("old-{path}"), path }),
+            assigned: assigned
+                .map(|path| Box::new(CurrentAssignment { id: format!("old-{path}"), path })),
             highest_counter: highest.map(|counter| counter.try_into().unwrap()),
             ..EcuStatus::default()
         },
@@ -214,9 +215,9 @@ fn any_case() -> impl Strategy<Value = (VehicleRecord, Wish, Vec<(ImageRecord, b
     let wishes = (proptest::option::of(any_path()), proptest::option::of(any_path()));
     (images, states, wishes).prop_map(|(images, states, wishes)| {
         let mut vehicle = vehicle();
-        for (serial, state) in [("a", states.0), ("b", states.1)] {
-            vehicle.status.ecus.extend(state.map(|state| (serial.parse().unwrap(), state)));
-        }
+        let states = [("a", states.0), ("b", states.1)].into_iter();
+        let states = states.filter_map(|(serial, state)| Some((serial.parse().unwrap(), state?)));
+        vehicle.status.ecus = states.collect();
         let wished = [("a", &wishes.0), ("b", &wishes.1)];
         let wished = wished.iter().filter_map(|(serial, path)| Some((*serial, path.as_ref()?)));
         let wish = wish(wished.map(|(serial, path)| (serial, path.as_str())));

@@ -83,17 +83,20 @@ impl Director {
                 .as_ref()
                 .is_none_or(|known| known.release_counter < from.release_counter)
             {
-                ecu.fallen_from = Some(from);
+                ecu.fallen_from = Some(Box::new(from));
             }
         }
         let before = ecu.installed.replace(image.clone());
         let was_unexpected = std::mem::replace(&mut ecu.unexpected, fault.is_some());
         if ecu.factory.is_none() && !was_unexpected {
-            ecu.factory = before;
+            ecu.factory = before.map(Box::new);
         }
-        if let Known::Same(record) = known {
-            ecu.highest_counter = ecu.highest_counter.max(Some(record.description.release_counter));
-        }
+        let counter = match known {
+            Known::Same(record) => Some(record.description.release_counter),
+            Known::Different | Known::Unknown => None,
+        };
+        ecu.highest_counter = ecu.highest_counter.max(counter);
+        change.install(serial, counter);
         match fault {
             Some(fault) => self.raise_fault(serial, image, fault, change),
             None => {
@@ -140,7 +143,9 @@ impl Director {
         known: Known<'_>,
         ecu: &EcuStatus,
     ) -> Result<Option<&'static str>, Error> {
-        if image.is_nothing() || ecu.factory.as_ref() == Some(image) || ecu.accepted.contains(image)
+        if image.is_nothing()
+            || ecu.factory.as_deref() == Some(image)
+            || ecu.accepted.contains(image)
         {
             return Ok(None);
         }
@@ -167,7 +172,7 @@ fn find_fall(
     let counter = match images.look_up(image) {
         Known::Same(record) => Some(record.description.release_counter),
         // What was there before all updates, or nothing at all, is older than any of them.
-        _ if ecu.factory.as_ref() == Some(image) || image.is_nothing() => None,
+        _ if ecu.factory.as_deref() == Some(image) || image.is_nothing() => None,
         Known::Different | Known::Unknown => return None, // nobody knows how old it is
     };
     if ecu.fallen_from.as_ref().is_some_and(|from| counter >= Some(from.release_counter)) {

@@ -6,7 +6,6 @@
 //! What is in memory is right because one server runs on a catalog. Replicas would have to compare
 //! revisions before they serve metadata from here.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,7 +18,7 @@ use crate::app::watch::Watch;
 use crate::catalog::Catalog;
 use crate::envelope::key::RecipientKey;
 use crate::model::{EcuRecord, EcuSerial, Sha256Digest, VehicleChange, VehicleId, VehicleRecord};
-use crate::uptane::key::PublicKey;
+use crate::uptane::key::{PublicKey, VerifyingKey};
 
 /// The vehicles, their status, and the one queue of its changes.
 pub(in crate::app) struct Vehicles {
@@ -28,19 +27,21 @@ pub(in crate::app) struct Vehicles {
     writer: Writer,
 }
 
-/// A vehicle with the keys of its ECUs read.
+/// A vehicle with the keys of its ECUs read. A fleet of these is kept: the tests hold it to
+/// [`MAX_KEPT_BYTES`].
 #[derive(Debug, Clone)]
 pub(in crate::app) struct Vehicle {
     pub(in crate::app) record: VehicleRecord,
-    keys: Arc<HashMap<EcuSerial, EcuKeys>>,
+    /// In the order of the record's ECUs.
+    keys: Arc<[EcuKeys]>,
 }
 
 /// The public keys of an ECU.
 #[derive(Debug)]
 struct EcuKeys {
-    signing: PublicKey,
+    signing: VerifyingKey,
     /// Read when it is first needed, which most polls don't.
-    encryption: OnceLock<Option<RecipientKey>>,
+    encryption: OnceLock<Option<Box<RecipientKey>>>,
 }
 
 struct Recent {
@@ -219,19 +220,28 @@ impl Recent {
 }
 
 impl Vehicle {
-    fn new(record: VehicleRecord) -> Result<Self, Error> {
+    fn new(mut record: VehicleRecord) -> Result<Self, Error> {
+        let serials: Vec<&EcuSerial> = record.ecus.iter().map(|ecu| &ecu.serial).collect();
+        record.status.counters.share(&serials);
+        record.status.ecus.share(&serials);
         let keys_of = |ecu: &EcuRecord| {
-            let signing = PublicKey::from_object(ecu.signing_key.clone())
+            let signing = PublicKey::from_object(ecu.signing_key.to_value())
                 .map_err(Error::internal("read a stored key"))?;
-            Ok((ecu.serial.clone(), EcuKeys { signing, encryption: OnceLock::new() }))
+            let signing = signing.verifying().clone();
+            Ok(EcuKeys { signing, encryption: OnceLock::new() })
         };
         let keys = record.ecus.iter().map(keys_of).collect::<Result<_, Error>>()?;
-        Ok(Self { record, keys: Arc::new(keys) })
+        Ok(Self { record, keys })
+    }
+
+    fn keys(&self, serial: &EcuSerial) -> Option<&EcuKeys> {
+        let at = self.record.ecus.iter().position(|ecu| ecu.serial == *serial)?;
+        self.keys.get(at)
     }
 
     /// The key under which an ECU signs.
-    pub(in crate::app) fn signing_key(&self, serial: &EcuSerial) -> Option<&PublicKey> {
-        self.keys.get(serial).map(|keys| &keys.signing)
+    pub(in crate::app) fn signing_key(&self, serial: &EcuSerial) -> Option<&VerifyingKey> {
+        self.keys(serial).map(|keys| &keys.signing)
     }
 
     /// The key for which data keys are wrapped, if the ECU has one.
@@ -244,9 +254,9 @@ impl Vehicle {
         ecu: &EcuRecord,
     ) -> Result<Option<&RecipientKey>, Error> {
         let Some(jwk) = &ecu.encryption_key else { return Ok(None) };
-        let read = || RecipientKey::from_jwk(jwk).ok();
-        let key =
-            self.keys.get(&ecu.serial).and_then(|keys| keys.encryption.get_or_init(read).as_ref());
+        let read = || RecipientKey::from_jwk(&jwk.to_value()).ok().map(Box::new);
+        let keys = self.keys(&ecu.serial);
+        let key = keys.and_then(|keys| keys.encryption.get_or_init(read).as_deref());
         let damaged = || Error::Corrupt {
             detail: format!("the stored encryption key of {} is damaged", ecu.serial),
         };
@@ -272,3 +282,13 @@ pub(in crate::app) fn not_registered(vin: &VehicleId) -> Error {
 
 /// Each time somebody else's change has been made.
 const TRIES: usize = 8;
+
+/// Most memory that an idle vehicle with two ECUs takes here, in bytes, with all that finds it.
+pub(in crate::app) const MAX_KEPT_BYTES: usize = 4096;
+/// How many vehicles are kept if nobody says: what half a gigabyte holds.
+pub(in crate::app) const KEPT_BY_DEFAULT: NonZeroUsize =
+    NonZeroUsize::new(512 * 1024 * 1024 / MAX_KEPT_BYTES).expect("it is not 0");
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -28,7 +28,7 @@ pub use enrol::{EnrolledEcu, Enroller, Enrolment};
 pub use identity::IdentityClaims;
 pub use inventory::FleetCounts;
 pub(super) use inventory::{HOUR, check_reason};
-pub(super) use memory::{Vehicle, Vehicles, not_registered};
+pub(super) use memory::{KEPT_BY_DEFAULT, Vehicle, Vehicles, not_registered};
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
 pub use register::{EcuInput, VehicleInput};
 

@@ -178,18 +178,18 @@ fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> 
         serial: serial.clone(),
         hardware_id: input.hardware_id.parse().map_err(invalid)?,
         role: input.role.parse().map_err(invalid)?,
-        signing_key: signing_key.object().clone(),
-        encryption_key: encryption_key.map(|key| key.to_jwk()),
+        signing_key: signing_key.object().into(),
+        encryption_key: encryption_key.map(|key| key.to_jwk().into()),
     })
 }
 
 /// Whether the keys of an ECU protect anything.
 fn check_strength(ecu: &EcuRecord) -> Result<(), Error> {
     let signing =
-        PublicKey::from_object(ecu.signing_key.clone()).and_then(|key| key.check_strength());
+        PublicKey::from_object(ecu.signing_key.to_value()).and_then(|key| key.check_strength());
     signing.map_err(|error| refused_key(&ecu.serial, "signing", &error))?;
     let Some(jwk) = &ecu.encryption_key else { return Ok(()) };
-    let encryption = RecipientKey::from_jwk(jwk).and_then(|key| key.check_strength());
+    let encryption = RecipientKey::from_jwk(&jwk.to_value()).and_then(|key| key.check_strength());
     encryption.map_err(|error| refused_key(&ecu.serial, "encryption", &error))
 }
 
@@ -207,7 +207,7 @@ pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
     let mut serials = HashSet::new();
     let mut keys: Vec<PublicKey> = Vec::new();
     for ecu in ecus {
-        let key = PublicKey::from_object(ecu.signing_key.clone()).map_err(invalid)?;
+        let key = PublicKey::from_object(ecu.signing_key.to_value()).map_err(invalid)?;
         if !serials.insert(&ecu.serial) {
             return Err(invalid(format!("the ECU {} is there twice", ecu.serial)));
         }
@@ -222,7 +222,7 @@ pub(super) fn check_together(ecus: &[EcuRecord]) -> Result<(), Error> {
         keys.push(key);
     }
     for jwk in ecus.iter().filter_map(|ecu| ecu.encryption_key.as_ref()) {
-        let pem = RecipientKey::from_jwk(jwk).map_err(invalid)?.to_public_pem();
+        let pem = RecipientKey::from_jwk(&jwk.to_value()).map_err(invalid)?.to_public_pem();
         if keys.iter().any(|key| key.is_same_as_pem(&pem)) {
             let detail = "a signing key of one ECU is an encryption key of another: a key does one or the other".into();
             return Err(Error::Unprocessable { code: "key_refused", detail });

@@ -4,7 +4,7 @@
 //! Either takes a person, and is recorded with who it was and when. Whatever is signed for a
 //! vehicle later has a higher version than before, since versions come from one sequence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::inventory::check_reason;
@@ -17,7 +17,7 @@ use crate::app::access::Principal;
 use crate::catalog::{self, ReEnrolment, Renewal};
 use crate::model::clock::later;
 use crate::model::{
-    Actor, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
+    Actor, EcuMap, EcuRole, EcuSerial, EcuStatus, EventKind, NewEvent, NewVehicle, Timestamp,
     VehicleChange, VehicleId,
 };
 use crate::uptane::manifest::MAX_ECUS;
@@ -184,12 +184,12 @@ impl Fleet {
 /// ECU that keeps its signing key the catalog keeps the report counter, too.
 fn anew(known: Option<&Vehicle>, new: &NewVehicle, now: Timestamp) -> VehicleChange {
     let Some(vehicle) = known else { return VehicleChange::first(new.vin.clone(), now) };
-    let mut kept = BTreeMap::new();
+    let mut kept = EcuMap::default();
     for ecu in &new.ecus {
         let highest_counter = vehicle.record.status.ecu(&ecu.serial).highest_counter;
         if highest_counter.is_some() {
             let after = EcuStatus { highest_counter, ..EcuStatus::default() };
-            kept.insert(ecu.serial.clone(), after);
+            kept.insert(&ecu.serial, after);
         }
     }
     let mut change = VehicleChange::of(&vehicle.record, now);

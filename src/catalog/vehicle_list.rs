@@ -1,0 +1,209 @@
+//! Lists and counts of vehicles.
+
+use std::collections::BTreeSet;
+
+use super::vehicles::{quarantine, select_vehicles, vehicle};
+use super::{Catalog, EcuFilter, Error, column, parsed};
+use crate::model::{ImagePath, Timestamp, VehicleId, VehicleRecord};
+
+/// Some vehicles in the order of their ids.
+#[derive(Debug, Clone)]
+pub struct VehiclePage {
+    /// The vehicles.
+    pub vehicles: Vec<VehicleRecord>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<String>,
+}
+
+/// Which vehicles to list.
+#[derive(Debug, Clone, Default)]
+pub struct VehicleFilter {
+    /// Only those in quarantine.
+    pub quarantined: bool,
+    /// Only those that have sent no manifest since.
+    pub silent_since: Option<Timestamp>,
+    /// Only those of which an ECU is to install this image.
+    pub assigned: Option<ImagePath>,
+    /// Only those with an ECU that runs what nobody gave it.
+    pub unexpected: bool,
+    /// Only those with an ECU that fell back to something older.
+    pub fallen_back: bool,
+    /// Only those with such an ECU.
+    pub ecu: EcuFilter,
+}
+
+/// A query of a page of vehicles, by more conditions.
+macro_rules! list_vehicles {
+    ($($conditions:literal),+) => {
+        select_vehicles!(
+            "WHERE v.vin > $1 AND ($2 = 0 OR s.quarantined_at IS NOT NULL) \
+             AND ($3 < 0 OR p.seen_at IS NULL OR p.seen_at < $4) \
+             AND ($5 = '' OR v.id IN (SELECT vehicle_id FROM assignments WHERE image_path = $6 AND ended_at IS NULL)) \
+             AND s.unexpected >= $7 AND s.fallen_back >= $8 ",
+            $($conditions),+
+        )
+    };
+}
+
+/// The same, of those with a certain ECU: by the index of what ECUs run.
+macro_rules! list_by_ecu {
+    ($conditions:literal, $limit:literal) => {
+        list_vehicles!(
+            "AND v.id IN (SELECT vehicle_id FROM ecus WHERE retired_at IS NULL AND ",
+            $conditions,
+            ") ORDER BY v.vin LIMIT ",
+            $limit
+        )
+    };
+}
+
+const LIST: &str = list_vehicles!("ORDER BY v.vin LIMIT $9");
+const LIST_BY_HARDWARE: &str = list_by_ecu!("hardware_id = $9", "$10");
+const LIST_BELOW: &str = list_by_ecu!("release_counter < $9", "$10");
+const LIST_BY_HARDWARE_BELOW: &str =
+    list_by_ecu!("hardware_id = $9 AND release_counter < $10", "$11");
+
+/// A vehicle in quarantine.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    /// Its id.
+    pub vin: VehicleId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Names of everything that it is for.
+    pub kinds: BTreeSet<String>,
+}
+
+impl Catalog {
+    /// Lists at most `limit` vehicles whose ids come after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_vehicles(
+        &self,
+        after: &str,
+        limit: u32,
+        filter: VehicleFilter,
+    ) -> Result<VehiclePage, Error> {
+        const OP: &str = "list vehicles";
+        let silent_since = filter.silent_since.map_or(-1, Timestamp::as_millisecond);
+        let assigned = filter.assigned.as_ref().map_or("", ImagePath::as_str);
+        let EcuFilter { hardware_id, below_release } = &filter.ecu;
+        let mut query = sqlx::query(match (hardware_id, below_release) {
+            (None, None) => LIST,
+            (Some(_), None) => LIST_BY_HARDWARE,
+            (None, Some(_)) => LIST_BELOW,
+            (Some(_), Some(_)) => LIST_BY_HARDWARE_BELOW,
+        })
+        .bind(after)
+        .bind(i64::from(filter.quarantined))
+        .bind(silent_since)
+        .bind(silent_since)
+        .bind(assigned)
+        .bind(assigned)
+        .bind(i64::from(filter.unexpected))
+        .bind(i64::from(filter.fallen_back));
+        if let Some(hardware_id) = hardware_id {
+            query = query.bind(hardware_id.as_str());
+        }
+        if let Some(counter) = below_release {
+            query = query.bind(column((*counter).into()));
+        }
+        let rows = query.bind(i64::from(limit) + 1).fetch_all(&self.pool).await;
+        let rows = rows.map_err(Error::backend(OP))?;
+        let mut vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
+        let more = vehicles.len() > limit as usize;
+        vehicles.truncate(limit as usize);
+        let next = vehicles.last().filter(|_| more).map(|vehicle| vehicle.vin.to_string());
+        Ok(VehiclePage { vehicles, next })
+    }
+
+    /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of
+    /// their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_quarantined(
+        &self,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Quarantined>, Error> {
+        const OP: &str = "list vehicles in quarantine";
+        let rows = sqlx::query(
+            "SELECT v.vin, s.quarantined_at, s.quarantine_reason, s.quarantine_kinds FROM vehicle_status s \
+             JOIN vehicles v ON v.id = s.vehicle_id WHERE s.quarantined_at IS NOT NULL AND v.vin > $1 ORDER BY v.vin LIMIT $2",
+        );
+        let rows = rows
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::backend(OP))?;
+        let read = |row| {
+            let quarantine =
+                quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;
+            Ok(Quarantined {
+                vin: parsed(row, "vin", OP)?,
+                since: quarantine.since,
+                kinds: quarantine.kinds,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Counts all vehicles, those in quarantine, those that were heard of once but not since
+    /// `silent_since`, those with an ECU that runs what nobody gave it, and those with one that
+    /// fell back to something older.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 5], Error> {
+        const OP: &str = "count vehicles";
+        let mut counts = [0; 5];
+        for (count, sql) in counts.iter_mut().zip([
+            "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
+            "SELECT COUNT(*) AS n FROM vehicle_polls WHERE seen_at < $1",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND unexpected > 0",
+            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND fallen_back > 0",
+        ]) {
+            let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
+            *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
+        }
+        Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::*;
+
+    /// How the engine goes about a query, a step a line.
+    async fn plan_of(query: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("catalog.sqlite");
+        let catalog = Catalog::own_sqlite(&file, Timestamp::UNIX_EPOCH).await.unwrap();
+        let explain = format!("EXPLAIN QUERY PLAN {query}");
+        let rows = sqlx::query(AssertSqlSafe(explain)).fetch_all(&catalog.pool).await.unwrap();
+        rows.iter().map(|row| row.try_get("detail").unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn ecus_below_a_release_are_an_index_look_up() {
+        let plan = plan_of(LIST_BY_HARDWARE_BELOW).await;
+        let by_index =
+            "SEARCH ecus USING INDEX ecus_by_release (hardware_id=? AND release_counter<?)";
+        assert!(plan.iter().any(|step| step == by_index), "{plan:#?}");
+        assert!(
+            plan.iter().any(|step| step == "SEARCH v USING INTEGER PRIMARY KEY (rowid=?)"),
+            "{plan:#?}"
+        );
+        let is_scan = |step: &String| ["SCAN v", "SCAN ecus"].contains(&step.as_str());
+        assert!(!plan.iter().any(is_scan), "{plan:#?}");
+    }
+}
