@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{default_limit, is_false};
-use crate::model::{EcuRecord, EcuStatus, InstalledImage, KeyInput, VehicleRecord};
+use crate::model::{EcuRecord, EcuStatus, InstalledImage, KeyInput, KeyObject, VehicleRecord};
 
 /// A vehicle in the inventory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -122,6 +122,11 @@ pub struct VehicleQuery {
     /// Only those with an ECU that fell back to something older.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fallen_back: bool,
+    /// Only those with an ECU of this hardware id, to which `below_release` applies then.
+    pub hardware_id: Option<String>,
+    /// Only those with an ECU that runs a release with a lower counter; what the Image repository
+    /// does not have is not below any.
+    pub below_release: Option<u64>,
 }
 
 /// A vehicle to register.
@@ -198,8 +203,8 @@ impl From<VehicleRecord> for VehicleBody {
                 ecu_serial: ecu.serial.to_string(),
                 hardware_id: ecu.hardware_id.to_string(),
                 role: ecu.role.as_str().to_owned(),
-                signing_key: ecu.signing_key.clone(),
-                encryption_key: ecu.encryption_key.clone(),
+                signing_key: ecu.signing_key.to_value(),
+                encryption_key: ecu.encryption_key.as_ref().map(KeyObject::to_value),
                 installed: installed.map(InstalledBody::from),
                 unexpected,
                 fallen_from: fallen_from.map(|from| FallenBody {

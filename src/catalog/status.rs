@@ -176,6 +176,7 @@ pub(super) async fn apply_news(
         .await
         .map_err(Error::backend(OP))?;
     }
+    super::ecus::update_installed(transaction, change).await?;
     for assignment in change.assigned() {
         super::fleet_log::insert_assignment(transaction, change.vehicle_id(), assignment).await?;
     }

@@ -23,7 +23,7 @@ use crate::api::{
     HistoryQuery, IssuedToken, NewAssignment, NewAssignments, VehicleBody, VehicleQuery,
 };
 use crate::config::ClientSettings;
-use crate::model::{EcuSerial, ImagePath, VehicleId};
+use crate::model::{EcuSerial, HardwareId, ImagePath, VehicleId};
 use motorcade_host::shown::printable;
 use pages::Pages;
 
@@ -62,6 +62,13 @@ enum Command {
         /// Only those with an ECU that fell back to something older
         #[arg(long)]
         fallen_back: bool,
+        /// Only those with an ECU of this hardware id
+        #[arg(long, value_name = "ID")]
+        hardware_id: Option<HardwareId>,
+        /// Only those with an ECU, of that hardware id if one is given, that runs a release with a
+        /// lower counter
+        #[arg(long, value_name = "COUNTER")]
+        below_release: Option<u64>,
     },
     /// Shows a vehicle, its ECUs, and what they run
     Show {
@@ -168,13 +175,24 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add { client, file } => add(&Api::new(client)?, file).await,
-        Command::List { client, quarantined, silent_since, assigned, unexpected, fallen_back } => {
+        Command::List {
+            client,
+            quarantined,
+            silent_since,
+            assigned,
+            unexpected,
+            fallen_back,
+            hardware_id,
+            below_release,
+        } => {
             let filter = VehicleQuery {
                 quarantined,
                 silent_since,
                 assigned: assigned.map(String::from),
                 unexpected,
                 fallen_back,
+                hardware_id: hardware_id.map(String::from),
+                below_release,
                 ..VehicleQuery::default()
             };
             list(&Api::new(client)?, filter).await

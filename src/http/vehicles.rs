@@ -14,8 +14,8 @@ use crate::api::{
 };
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, LineFault, VehicleInput};
-use crate::app::{App, Error, VehicleFilter};
-use crate::model::{EcuSerial, ImagePath, Sha256Digest, VehicleId};
+use crate::app::{App, EcuFilter, Error, VehicleFilter};
+use crate::model::{EcuSerial, ImagePath, ParseFieldError, Sha256Digest, VehicleId};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{self, Json, Query};
@@ -133,6 +133,8 @@ pub(super) async fn list_vehicles(
         assigned,
         unexpected,
         fallen_back,
+        hardware_id,
+        below_release,
     }) = access.input;
     let silent_since = silent_since.map(|time| time.parse()).transpose();
     let silent_since = silent_since
@@ -140,10 +142,22 @@ pub(super) async fn list_vehicles(
     let assigned = assigned.map(|path| path.parse::<ImagePath>()).transpose();
     let assigned = assigned
         .map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
-    let filter = VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back };
+    let ecu = ecu_filter(hardware_id, below_release)?;
+    let filter =
+        VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back, ecu };
     let page = app.fleet().list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
     Ok(Json(VehicleList { vehicles, next_cursor: page.next }))
+}
+
+fn ecu_filter(hardware_id: Option<String>, below: Option<u64>) -> Result<EcuFilter, ApiError> {
+    let bad = |name: &str, rule: ParseFieldError| bad_query(&format!("`{name}`: {rule}"));
+    let hardware_id = hardware_id.map(|id| id.parse()).transpose();
+    let below_release = below.map(|counter| counter.try_into()).transpose();
+    Ok(EcuFilter {
+        hardware_id: hardware_id.map_err(|rule| bad("hardware_id", rule))?,
+        below_release: below_release.map_err(|rule| bad("below_release", rule))?,
+    })
 }
 
 /// Shows a vehicle.
@@ -273,7 +287,7 @@ pub(super) async fn approve_re_enrolment(
 ) -> Result<Created<Approved>, ApiError> {
     let Access { principal, input: (InPath(vin), body), .. } = access;
     let take = body.take_ecus.iter().map(|serial| serial.parse()).collect::<Result<_, _>>();
-    let take = take.map_err(|rule: crate::model::ParseFieldError| Error::Invalid {
+    let take = take.map_err(|rule: ParseFieldError| Error::Invalid {
         code: "bad_vehicle",
         detail: format!("`take_ecus`: {rule}"),
     })?;

@@ -41,7 +41,9 @@ fn rule(name: &str) -> Value {
         }
         "version" => json!({ "pattern": "^[!-~]{1,128}$", "examples": ["4.2.0"] }),
         "name" => json!({ "pattern": "^[ -~]{1,128}$" }),
-        "release_counter" => json!({ "minimum": 0, "maximum": MAX_SAFE_INTEGER, "examples": [42] }),
+        "release_counter" | "below_release" => {
+            json!({ "minimum": 0, "maximum": MAX_SAFE_INTEGER, "examples": [42] })
+        }
         "target_format" => json!({ "enum": ["BINARY", "OSTREE"] }),
         "algorithm" => json!({ "enum": ["AES256_GCM_HKDF_1MB", "AES256_GCM_HKDF_4KB"] }),
         "requires" | "conflicts" => {
