@@ -1,6 +1,8 @@
 //! `/director`: what a vehicle sends and gets, for itself alone.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 
@@ -14,17 +16,55 @@ use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
 use crate::model::{AccessRole, RoleName};
 
-/// `PUT /director/manifest`
+/// `PUT /director/manifest`: a vehicle that asks for it gets its timestamp with the answer.
 pub(super) async fn submit_manifest(
     app: web::Data<App>,
     vehicle: FromVehicle,
+    request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     // One byte more tells a manifest that is too large.
     let limit = MAX_MANIFEST_SIZE + 1;
     let body = read_body(&app, body, limit).await?.unwrap_or_else(|| vec![b' '; limit].into());
     app.director().submit_manifest(&vehicle.vin, &body).await?;
-    Ok(HttpResponse::NoContent().finish())
+    let timestamp = match preferred_after_root(request.headers()) {
+        Some(root) => app.director().timestamp_after(&vehicle.vin, root).await,
+        None => None,
+    };
+    let Some(timestamp) = timestamp else { return Ok(HttpResponse::NoContent().finish()) };
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((CONTENT_LOCATION, "timestamp.json"))
+        .insert_header((CACHE_CONTROL, PRIVATE))
+        .insert_header((PREFERENCE_APPLIED, "return=representation"))
+        .body(timestamp))
+}
+
+/// The version of the root that a vehicle trusts, if it prefers its timestamp in the answer to its
+/// manifest (RFC 7240): `Prefer: return=representation; root=3`. Without the version it would not
+/// learn of a newer root.
+fn preferred_after_root(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(PREFER).filter_map(|line| line.to_str().ok());
+    let mut preferences = lines.flat_map(|line| line.split(','));
+    // The first that says how to return counts (RFC 7240, 2).
+    let (name, parameters) = preferences.find_map(|preference| {
+        let (preference, parameters) = preference.split_once(';').unwrap_or((preference, ""));
+        let (name, value) = preference.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("return").then_some((value, parameters))
+    })?;
+    if unquoted(name) != "representation" {
+        return None;
+    }
+    let parameter = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("root").then(|| unquoted(value).parse().ok())?
+    };
+    parameters.split(';').find_map(parameter)
+}
+
+fn unquoted(value: &str) -> &str {
+    let value = value.trim();
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 /// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle
@@ -100,7 +140,7 @@ pub(super) async fn serve_file(
         }
     };
     let body = app.director().file(&vehicle.vin, DirectorFile { role, version }).await?;
-    Ok(answer(&request, body, "private, no-cache")) // one vehicle's; no shared cache may keep it
+    Ok(answer(&request, body, PRIVATE))
 }
 
 /// Role and version of `17.targets.json` or `targets.json`.
@@ -136,12 +176,45 @@ fn answer(request: &HttpRequest, body: web::Bytes, caching: &'static str) -> Htt
 }
 
 const MAX_ENROLMENT_SIZE: usize = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys
+/// One vehicle's: no shared cache may keep it.
+const PRIVATE: &str = "private, no-cache";
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const ENROLLERS: &[AccessRole] = &[AccessRole::Enroller, AccessRole::Engineer];
 
 #[cfg(test)]
 mod tests {
-    use super::parse_name;
-    use crate::model::RoleName;
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_preferred_with_the_root_that_is_trusted() {
+        let of = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(PREFER, line.parse().unwrap());
+            }
+            preferred_after_root(&headers)
+        };
+        for line in [
+            "return=representation; root=3",
+            "respond-async, Return = \"representation\" ;root=\"3\"",
+            "return=representation;a;b=1;ROOT=3;root=4",
+        ] {
+            assert_eq!(of(&[line]), Some(3), "{line}");
+        }
+        assert_eq!(of(&["wait=10", "return=representation;root=3"]), Some(3));
+        for line in [
+            "return=representation",
+            "return=representation; root=new",
+            "return=minimal; root=3",
+            "return=minimal, return=representation; root=3",
+            "root=3",
+            "",
+        ] {
+            assert_eq!(of(&[line]), None, "{line}");
+        }
+        assert_eq!(of(&[]), None);
+    }
 
     #[test]
     fn reads_names_with_and_without_a_version() {

@@ -18,7 +18,7 @@ use super::room;
 use super::roots;
 use super::secondary::Secondary;
 use super::setup::Vehicle;
-use super::source::HttpSource;
+use super::source::{GivenSource, HttpSource};
 use super::state::Installed;
 use super::store::Store;
 use super::updater::Updater;
@@ -66,16 +66,17 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
     let time = *started.as_ref().unwrap_or(&Timestamp::UNIX_EPOCH);
     note_mended(vehicle, &mut outcome);
     // A report that is refused keeps nobody from fetching metadata: it may be what mends that.
-    let refused = match report::send(vehicle, time) {
-        Ok(()) => None,
-        Err(Error::Http(error)) if error.is_answer() => Some(Error::Http(error)),
+    let root = Some(vehicle.state.director_root).filter(|root| *root > 0);
+    let (given, refused) = match report::send(vehicle, time, root) {
+        Ok(given) => (given, None),
+        Err(Error::Http(error)) if error.is_answer() => (None, Some(Error::Http(error))),
         Err(error) => {
             outcome.fail(error);
             return outcome;
         }
     };
     let version = vehicle.state.targets_version;
-    if let Err(error) = started.and_then(|now| update(vehicle, now, &mut outcome)) {
+    if let Err(error) = started.and_then(|now| update(vehicle, now, given, &mut outcome)) {
         let primary = vehicle.config.primary().serial.clone();
         note(vehicle, &primary, &error);
         outcome.fail(error);
@@ -86,7 +87,7 @@ pub(super) fn run(vehicle: &mut Vehicle) -> Outcome {
         || outcome.failure.is_some()
         || version != vehicle.state.targets_version;
     if is_news {
-        outcome.undelivered = report::send(vehicle, time).err();
+        outcome.undelivered = report::send(vehicle, time, None).err();
     }
     if let Some(refused) = refused.filter(|_| !is_news || outcome.undelivered.is_some()) {
         outcome.fail(refused);
@@ -115,8 +116,13 @@ fn note(vehicle: &mut Vehicle, ecu: &EcuSerial, error: &Error) {
     }
 }
 
-fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Result<(), Error> {
-    let bundle = verify(vehicle, now)?;
+fn update(
+    vehicle: &mut Vehicle,
+    now: Timestamp,
+    given: Option<Vec<u8>>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let bundle = verify(vehicle, now, given)?;
     let pending: Vec<_> =
         bundle.assignments.iter().filter(|each| !vehicle.state.runs(each)).cloned().collect();
     forget_downloads(vehicle, &pending);
@@ -156,7 +162,10 @@ fn update(vehicle: &mut Vehicle, now: Timestamp, outcome: &mut Outcome) -> Resul
 
 /// Step 3: metadata. The Image repository is asked only if there is something to install (FV-16),
 /// but what is installed is always compared, whether the metadata is new or not (AMB-16).
-fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
+///
+/// A timestamp that was `given` with the answer to the report is verified as if it had been fetched.
+/// If anything is wrong with it, all is asked for as if it had not been given.
+fn verify(vehicle: &mut Vehicle, now: Timestamp, given: Option<Vec<u8>>) -> Result<Bundle, Error> {
     let (director_store, image_store) =
         (vehicle.folder.director_store(), vehicle.folder.image_store());
     let (director_url, image_url) = (vehicle.config.director(), vehicle.config.image());
@@ -169,6 +178,8 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
     let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
+    let was_given = given.is_some();
+    let source = GivenSource::new(&source, vehicle.state.director_root, given);
     let explained =
         |error| roots::explain(error, &repository, &director_store, &image_store, &source);
     let mut refresh = || {
@@ -177,7 +188,11 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp) -> Result<Bundle, Error> {
         check_time(&mut vehicle.state, director.set().root_version(), now)?;
         director.refresh().map_err(explained).map(|()| director)
     };
-    let director = match refresh() {
+    let mut refreshed = refresh();
+    if was_given && refreshed.is_err() {
+        refreshed = refresh();
+    }
+    let director = match refreshed {
         // The Director keeps a vehicle's last metadata alone, and may have signed anew since it
         // gave the timestamp. Who withholds a file does so again.
         Err(Error::Verify(VerifyError::Withheld { .. })) => refresh(),

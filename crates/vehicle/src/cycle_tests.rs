@@ -222,7 +222,7 @@ impl Car {
         let vehicle = self.vehicle();
         for ecu in &vehicle.config.ecus {
             let key = vehicle.keys_of(ecu).signing().unwrap();
-            assert!(manifest.content.reports[&ecu.serial].verify(key.public()));
+            assert!(manifest.content.reports[&ecu.serial].verify(key.public().verifying()));
         }
         let report = manifest.content.reports
             [&serial.parse::<motorcade_model::EcuSerial>().unwrap()]
@@ -272,6 +272,74 @@ fn both_ecus_are_updated_once_and_say_so() {
         "nothing new: {requests:?}"
     );
     assert_eq!(car.reported("s-1"), ("br/1/br.bin".into(), "".into(), 3), "one report says it all");
+}
+
+/// Answers reports with this timestamp, as a Director does that has no newer root.
+fn give(car: &Car, timestamp: &[u8]) {
+    let answer = format!(
+        "200 OK\r\npreference-applied: return=representation\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{}",
+        timestamp.len(),
+        String::from_utf8_lossy(timestamp)
+    );
+    car.server.answer_reports(Some(answer.leak()));
+}
+
+fn asked(car: &Car) -> Vec<String> {
+    car.server.requests().into_iter().map(|(method, path, _)| format!("{method} {path}")).collect()
+}
+
+#[test]
+fn a_poll_without_news_is_one_request_if_the_director_gives_the_timestamp() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    asked(&car);
+    give(&car, car.director.file("timestamp.json"));
+    assert!(car.update().failure.is_none());
+    assert_eq!(asked(&car), ["PUT /director/manifest"]);
+
+    let gateway = image(5000);
+    car.offer("gw/1/gw.bin", &gateway, 1);
+    give(&car, car.director.file("timestamp.json"));
+    let outcome = car.update();
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(car.installed("p-1"), Some(gateway.plaintext));
+    let asked = asked(&car);
+    assert!(!asked.contains(&"GET /director/timestamp.json".to_owned()), "{asked:?}");
+}
+
+#[test]
+fn a_timestamp_that_is_given_is_verified_and_all_is_asked_for_if_it_is_not_good() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    let old = car.director.file("timestamp.json").to_vec();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    let mut forged = car.director.file("timestamp.json").to_vec();
+    let at = forged.len() / 2;
+    forged[at] ^= 1;
+    for given in [old.as_slice(), forged.as_slice(), b"{}", b""] {
+        asked(&car);
+        give(&car, given);
+        assert!(car.update().failure.is_none());
+        let asked = asked(&car);
+        for path in ["GET /director/2.root.json", "GET /director/timestamp.json"] {
+            assert!(asked.contains(&path.to_owned()), "{asked:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_nobody_asked_for_is_no_timestamp() {
+    let mut car = Car::new();
+    car.publish(json!({}));
+    assert!(car.update().failure.is_none());
+    car.server.answer_reports(Some(
+        "200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+    ));
+    assert!(car.update().failure.is_some(), "without Preference-Applied it is not a Director's");
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(super) struct Request<'a> {
     pub(super) from: u64,
     /// Only if it is still this one (RFC 9110, 13.1.5).
     pub(super) if_range: Option<&'a str>,
+    /// How it is answered best (RFC 7240).
+    pub(super) prefer: Option<&'a str>,
 }
 
 /// An answer whose body is yet to come.
@@ -206,6 +208,9 @@ impl Http {
             if let Some(etag) = request.if_range {
                 builder = builder.header("if-range", etag);
             }
+        }
+        if let Some(prefer) = request.prefer {
+            builder = builder.header("prefer", prefer);
         }
         if let Some(body) = request.body.clone() {
             builder = builder.header("content-type", "application/json").body(body);

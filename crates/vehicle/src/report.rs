@@ -11,13 +11,22 @@ use super::http::Request;
 use super::setup::Vehicle;
 use motorcade_model::Timestamp;
 use motorcade_uptane::manifest::{EcuReport, VehicleManifest};
+use motorcade_uptane::verify::Limits;
 
 /// Sends the vehicle version manifest. What it reported is forgotten once the Director has it, and
-/// not before: 204 without anything is what a Director answers, and nothing else is taken for it.
+/// not before: 204 without anything is what a Director answers, or its timestamp if that was asked
+/// for, and nothing else is taken for it.
+///
+/// With the version of the Director's root that is trusted, asks for that timestamp, which a
+/// Director gives if it has no newer root; it is **not to be believed** before it is verified.
 ///
 /// Counters are on disk before they are used: after a crash none is used twice, and a report is
 /// never taken for a replay of an earlier one (DIR-17).
-pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
+pub(super) fn send(
+    vehicle: &mut Vehicle,
+    now: Timestamp,
+    root: Option<u64>,
+) -> Result<Option<Vec<u8>>, Error> {
     let serials: Vec<_> = vehicle.config.ecus.iter().map(|ecu| ecu.serial.clone()).collect();
     for serial in &serials {
         vehicle.state.ecu(serial).counter += 1;
@@ -26,9 +35,18 @@ pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
     let body = manifest(vehicle, now)?.to_string().into_bytes();
     let url = format!("{}/manifest", vehicle.config.director());
     let token = vehicle.token_for(&url);
-    let request = Request { method: Method::PUT, token, body: Some(body), ..Request::default() };
+    let (method, body) = (Method::PUT, Some(body));
+    let prefer = root.map(|root| format!("{WITH_TIMESTAMP}; root={root}"));
+    let request = Request { method, token, body, prefer: prefer.as_deref(), ..Request::default() };
     let mut answer = vehicle.http.send(&url, request)?;
+    let is_applied = answer
+        .headers()
+        .get("preference-applied")
+        .is_some_and(|applied| root.is_some() && applied.as_bytes() == WITH_TIMESTAMP.as_bytes());
+    let mut timestamp = None;
     match answer.status() {
+        // What breaks off on the way is asked for as ever: the Director has the report.
+        StatusCode::OK if is_applied => timestamp = answer.body(Limits::TIMESTAMP).ok(),
         // Nobody but a Director has nothing to say: a login page is a page.
         StatusCode::NO_CONTENT if !answer.headers().contains_key(CONTENT_TYPE) => {}
         status if status.is_success() => {
@@ -39,7 +57,8 @@ pub(super) fn send(vehicle: &mut Vehicle, now: Timestamp) -> Result<(), Error> {
     for serial in &serials {
         vehicle.state.ecu(serial).forget_reported();
     }
-    vehicle.state.save()
+    vehicle.state.save()?;
+    Ok(timestamp)
 }
 
 /// Each ECU signs its own report, the Primary all of them.
@@ -66,3 +85,5 @@ fn manifest(vehicle: &mut Vehicle, now: Timestamp) -> Result<Value, Error> {
     let (vin, version) = (&vehicle.config.vin, vehicle.state.targets_version);
     Ok(VehicleManifest::sign(vin, &primary.serial, version, reports, &key))
 }
+
+const WITH_TIMESTAMP: &str = "return=representation";
