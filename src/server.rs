@@ -71,6 +71,9 @@ impl Server {
             None => None,
         };
         let opened = state.open(limits(&config)?, clock, metrics, Handle::current()).await?;
+        if let Some((_, tls)) = &tls {
+            tls.give_tickets(state.ticket_file());
+        }
         // Whatever can fail without touching the directory comes before what changes it.
         let identity = identity_config(&config.vehicles)?;
         let listener = listen(config.listen)?;

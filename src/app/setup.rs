@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! motorcade-data/
-//!   keys/       role keys and the escrow key, mode 0600
+//!   keys/       role keys, the escrow key, and the secret of TLS session tickets, mode 0600
 //!   metadata/   policy.toml
 //!   catalog.sqlite
 //!   repo/       blobs: a static TUF repository
@@ -325,6 +325,11 @@ impl StateDir {
         let path = self.path.display();
         let detail = format!("{path} is not initialized: run `motorcade init --data-dir {path}`");
         Error::NotFound { code: "not_initialized", detail }
+    }
+
+    /// Where the secret is from which the keys of TLS session tickets follow.
+    pub fn ticket_file(&self) -> PathBuf {
+        self.keys().join("session-tickets.json")
     }
 
     pub(super) fn keys(&self) -> PathBuf {

@@ -85,6 +85,9 @@ async fn serve_tls<S, B>(
         Ok(stream) => stream,
         Err(error) => return refusals.add(client.ip(), &error),
     };
+    if let Err(error) = tls.check_resumed(stream.get_ref().1) {
+        return refusals.add(client.ip(), &io::Error::other(error));
+    }
     admitted.watch().expect_first_head();
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.map(|certificate| PeerCertificate::new(certificate));

@@ -4,18 +4,27 @@
 //! The files are read when the server starts, on SIGHUP, and whenever they have changed. What was
 //! read is taken whole or not at all: a file that can't be used leaves in force what was in force
 //! before.
+//!
+//! A client may come back with a ticket and without a full handshake; its certificate is judged
+//! again then, by the CAs and lists that are in force, before a request is looked at.
 
 mod files;
 mod refusal;
+mod standing;
+mod ticket_keys;
+mod tickets;
 mod verifier;
 mod watch;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::ServerConfig;
+use aws_lc_rs::digest;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::watch::{Receiver, Sender};
 
 use crate::config::TlsConfig;
@@ -23,6 +32,9 @@ use crate::model::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 use files::{Expiries, Fingerprint};
 pub(super) use refusal::Refusals;
+use standing::Standing;
+use ticket_keys::{Binding, TicketKeys};
+use tickets::Tickets;
 use verifier::Unexpired;
 
 /// Certificates, key and revocation lists as they are now.
@@ -32,11 +44,17 @@ pub(super) struct Tls {
     metrics: Arc<Metrics>,
     current: RwLock<Loaded>,
     replaced: Sender<()>,
+    /// None before the state directory is open.
+    ticket_keys: OnceLock<Arc<TicketKeys>>,
 }
 
 /// What was read at one moment.
 struct Loaded {
     server: Arc<ServerConfig>,
+    /// None without CAs of client certificates.
+    standing: Option<Arc<Standing>>,
+    /// Of the CAs: a ticket that was given under others is none.
+    binding: Binding,
     expiries: Expiries,
     fingerprint: Fingerprint,
 }
@@ -61,15 +79,48 @@ impl Tls {
             metrics,
             current: RwLock::new(loaded),
             replaced: Sender::new(()),
+            ticket_keys: OnceLock::new(),
         };
+        tls.metrics.show_handshakes();
         tls.show_expiries();
         tls.warn_of_expiries();
         Ok(Arc::new(tls))
     }
 
+    /// Gives clients tickets from now on, under keys that follow from the secret in `file`.
+    pub(super) fn give_tickets(&self, file: PathBuf) {
+        let keys = Arc::new(TicketKeys::open(file, Arc::clone(&self.clock)));
+        let _ = self.ticket_keys.set(keys); // once
+    }
+
     /// What the next connection is to be made with.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.read().server)
+        let loaded = self.read();
+        let Some(keys) = self.ticket_keys.get() else { return Arc::clone(&loaded.server) };
+        let mut server = ServerConfig::clone(&loaded.server); // all of it is shared but the tickets
+        server.ticketer =
+            Arc::new(Tickets::new(Arc::clone(keys), loaded.binding, Arc::clone(&self.clock)));
+        Arc::new(server)
+    }
+
+    /// Counts a handshake, and judges who has come back with a ticket. **Must** be asked before
+    /// anything is served.
+    ///
+    /// # Errors
+    ///
+    /// What a full handshake would end with now.
+    pub(super) fn check_resumed(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.metrics.add_handshake(if is_resumed { "resumed" } else { "full" });
+        match connection.peer_certificates().filter(|_| is_resumed) {
+            Some(chain) => self.check_standing(chain),
+            None => Ok(()),
+        }
+    }
+
+    fn check_standing(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let standing = self.read().standing.clone();
+        standing.ok_or_else(standing::nobody)?.check(chain)
     }
 
     /// Tells when something else is in force than now. A connection that was made before then
@@ -123,11 +174,13 @@ impl Loaded {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let mut expiries = Expiries::default();
+        let (mut standing, mut binding) = (None, [0; 32]);
         let builder = match &config.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let (roots, expires) = files::authorities(path)?;
                 expiries.client_ca = Some(expires);
+                binding = binding_to(&roots);
                 let mut verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 if let Some(path) = &config.client_crl {
@@ -137,11 +190,9 @@ impl Loaded {
                 }
                 let verifier = verifier.allow_unauthenticated().build()?;
                 let until = expiries.client_crl.map(|expires| after(expires, config.crl_grace));
-                builder.with_client_cert_verifier(Unexpired::new(
-                    verifier,
-                    until,
-                    Arc::clone(clock),
-                ))
+                let verifier = Unexpired::new(verifier, until, Arc::clone(clock));
+                standing = Some(Arc::new(Standing::new(Arc::clone(&verifier), Arc::clone(clock))));
+                builder.with_client_cert_verifier(verifier)
             }
         };
         let (chain, expires) = files::certificate_chain(&config.certificate)?;
@@ -152,12 +203,30 @@ impl Loaded {
                 || format!("failed to use {certificate} with the key in {}", config.key.display()),
             )?;
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A session that is resumed is not verified again, and its certificate may have been
-        // revoked since.
+        // Sessions are with the clients, or nowhere: see `Tls::current`.
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), expiries, fingerprint })
+        server.send_tls13_tickets = 1; // a vehicle makes one connection, and gets another one with it
+        server.max_early_data_size = 0; // a request that could be replayed is none
+        Ok(Self { server: Arc::new(server), standing, binding, expiries, fingerprint })
     }
+}
+
+/// A digest of the CAs, in whatever order they are in their file.
+fn binding_to(roots: &RootCertStore) -> Binding {
+    let mut anchors: Vec<[&[u8]; 2]> = roots
+        .roots
+        .iter()
+        .map(|anchor| [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()])
+        .collect();
+    anchors.sort_unstable();
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in anchors.into_iter().flatten() {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut binding = [0; 32];
+    binding.copy_from_slice(context.finish().as_ref());
+    binding
 }
 
 /// `grace` after `time`, or the last moment there is.
@@ -170,3 +239,7 @@ const SOON_HOURS: i64 = 14 * 24;
 #[cfg(test)]
 #[path = "tls/tls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tls/resumption_tests.rs"]
+mod resumption_tests;

@@ -14,6 +14,7 @@ pub(super) struct ConnectionMetrics {
     pub(super) ended: IntCounterVec,
     pub(super) refused_handshakes: IntCounterVec,
     pub(super) refused_heads: IntCounterVec,
+    pub(super) handshakes: IntCounterVec,
     tls_expiry: IntGaugeVec,
     /// When the first certificate or list of each file expires, in seconds since 1970.
     expiries: Mutex<BTreeMap<&'static str, i64>>,
@@ -31,6 +32,12 @@ impl ConnectionMetrics {
                 "tls_handshakes_refused_total",
                 "TLS handshakes that failed.",
                 &["reason"],
+            ),
+            handshakes: int_counters(
+                r,
+                "tls_handshakes_total",
+                "TLS handshakes that were completed, by whether a session was resumed.",
+                &["kind"],
             ),
             refused_heads: int_counters(
                 r,

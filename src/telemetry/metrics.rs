@@ -361,6 +361,18 @@ impl Metrics {
         self.connections.refused_handshakes.with_label_values(&[reason]).inc();
     }
 
+    /// Makes the kinds of handshakes appear before there is one.
+    pub fn show_handshakes(&self) {
+        ["full", "resumed"]
+            .iter()
+            .for_each(|kind| drop(self.connections.handshakes.with_label_values(&[kind])));
+    }
+
+    /// Counts a TLS handshake; `kind` is `full` or `resumed`.
+    pub fn add_handshake(&self, kind: &'static str) {
+        self.connections.handshakes.with_label_values(&[kind]).inc();
+    }
+
     /// Makes the reasons of refused heads appear before there is one.
     pub fn show_refused_heads(&self, reasons: &[&'static str]) {
         reasons

@@ -31,7 +31,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("hyper", &["server/"]),
     ("rustls", &["server/"]),
     ("tough", &["uptane/"]),
-    ("aws_lc_rs", &["uptane/"]),
+    ("aws_lc_rs", &["uptane/", "server/tls"]),
     ("sqlx", &["catalog/"]),
     ("clap", &["cli/", "config/"]),
     ("reqwest", &["cli/", "uptane/client.rs"]),

@@ -44,6 +44,7 @@ mod static_files;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod tls_tickets;
 mod upload;
 mod upload_bodies;
 mod upload_fields;

@@ -28,6 +28,20 @@ impl Unexpired {
     }
 }
 
+impl Unexpired {
+    /// Whether the revocation lists still count.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::ExpiredRevocationList`].
+    pub(super) fn check_age(&self) -> Result<(), Error> {
+        if self.until.is_some_and(|until| until <= self.clock.now()) {
+            return Err(Error::InvalidCertificate(CertificateError::ExpiredRevocationList));
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for Unexpired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unexpired")
@@ -58,9 +72,7 @@ impl ClientCertVerifier for Unexpired {
     ) -> Result<ClientCertVerified, Error> {
         // The verifier's word first: a certificate that is bad anyway is refused for what it is.
         let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        if self.until.is_some_and(|until| until <= self.clock.now()) {
-            return Err(Error::InvalidCertificate(CertificateError::ExpiredRevocationList));
-        }
+        self.check_age()?;
         Ok(verified)
     }
 

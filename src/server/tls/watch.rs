@@ -9,8 +9,8 @@ use super::Tls;
 use super::files::Fingerprint;
 
 impl Tls {
-    /// Looks for changed files every few seconds and reads them again; says once a day what
-    /// expires. Runs for ever.
+    /// Looks for changed files every few seconds and reads them again, keeps the secret of tickets
+    /// stored, and says once a day what expires. Runs for ever.
     pub(in crate::server) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -24,6 +24,9 @@ impl Tls {
                 .is_some_and(|(files, at)| *files == found && at.elapsed() < RETRY_INTERVAL);
             if found != self.read().fingerprint && !was_refused {
                 refused = (!self.reload_and_tell("changed")).then(|| (found, Instant::now()));
+            }
+            if let Some(keys) = self.ticket_keys.get() {
+                keys.store();
             }
             if warned.elapsed() >= WARN_INTERVAL {
                 warned = Instant::now();
