@@ -10,7 +10,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::ApiError;
-use super::request_id::RequestId;
+use super::observe::request_id::RequestId;
 use crate::app::App;
 use crate::app::access::Principal;
 use crate::model::AccessRole;

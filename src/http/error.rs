@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
-use super::request_id::RequestId;
+use super::observe::request_id::RequestId;
 use crate::api::{Problem, ProblemItem};
 use crate::app;
 use crate::telemetry::Chain;

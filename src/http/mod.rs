@@ -1,37 +1,21 @@
 //! The HTTP surface: parse, call one use case, render. No decision is made here that another front
 //! door would repeat.
 
+mod admin;
 mod answer;
-mod assignments;
 pub mod auth;
-pub mod byteranges;
 mod callers;
-mod client_address;
-pub mod conditional;
-pub mod date;
-mod digest_fields;
 mod director;
 mod error;
-mod exchange;
 pub mod head;
 pub mod identity;
-mod images;
 pub mod observe;
 mod openapi;
 mod operate;
 mod page;
-mod paging;
-mod path;
-mod quarantine;
-pub mod range;
-mod recipients;
 mod repo;
-mod repr_digest;
-pub mod request_id;
+pub mod rfc;
 mod routes;
-mod upload_body;
-mod upload_head;
-mod vehicles;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
-use super::conditional::is_known;
+use super::rfc::conditional::is_known;
 
 /// A page for people.
 #[utoipa::path(

@@ -13,9 +13,9 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, g
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
+use super::admin::{assignments, images, quarantine, recipients, vehicles};
 use super::callers::{Arguments, Callers};
-use super::{assignments, director, images, openapi, operate, page, quarantine, recipients};
-use super::{error, repo, vehicles};
+use super::{director, error, openapi, operate, page, repo};
 
 /// A method at a path, and the handler behind it.
 pub(super) struct Call {

@@ -4,24 +4,25 @@ use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-use super::{conditional, upload_body};
+use super::upload_body;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::ingest::{EmptyImage, UploadRequest};
 use crate::app::precondition::Precondition;
+use crate::http::rfc::conditional;
 use crate::model::{
     Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat,
 };
 
 /// Below which path images are.
-pub(super) const IMAGES: &str = "/api/v1/images/";
+pub(in crate::http) const IMAGES: &str = "/api/v1/images/";
 
 /// Reads the head of an upload to `path`.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] names the part and the rule that it breaks.
-pub(super) fn parse(
+pub(in crate::http) fn parse(
     path: ImagePath,
     query: &str,
     headers: &HeaderMap,
@@ -40,7 +41,7 @@ pub(super) fn parse(
 /// # Errors
 ///
 /// [`Error::Invalid`] names the rule that it breaks.
-pub(super) fn image_path(encoded: &str) -> Result<ImagePath, Error> {
+pub(in crate::http) fn image_path(encoded: &str) -> Result<ImagePath, Error> {
     let decoded = percent_decode_str(encoded).decode_utf8();
     let decoded = decoded.map_err(|_| bad_path("image path must be ASCII"))?;
     decoded.parse().map_err(bad_path)

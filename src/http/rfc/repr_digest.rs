@@ -13,7 +13,9 @@ use crate::model::Sha256Digest;
 ///
 /// [`Error::Invalid`] if a field can't be read, names no sha-256, or the two contradict each other:
 /// a client that sends a digest wants it checked.
-pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Digest>, Error> {
+pub(in crate::http) fn announced_sha256(
+    headers: &HeaderMap,
+) -> Result<Option<Sha256Digest>, Error> {
     let mut announced = None;
     for name in ["repr-digest", "content-digest"] {
         for line in headers.get_all(name) {

@@ -52,7 +52,7 @@ impl RequestId {
     }
 
     /// Runs a step of this request.
-    pub(super) fn enter<T>(self, step: impl FnOnce() -> T) -> T {
+    pub(in crate::http) fn enter<T>(self, step: impl FnOnce() -> T) -> T {
         struct Leave(Option<RequestId>);
         impl Drop for Leave {
             fn drop(&mut self) {

@@ -1,10 +1,10 @@
 //! Pages of lists.
 
-use super::ApiError;
 use crate::app::Error;
+use crate::http::ApiError;
 
 /// Entries a page, from 1 to 1000.
-pub(super) fn check_limit(limit: u32) -> Result<u32, ApiError> {
+pub(in crate::http) fn check_limit(limit: u32) -> Result<u32, ApiError> {
     if (1..=1000).contains(&limit) {
         return Ok(limit);
     }

@@ -6,18 +6,18 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
-use super::ApiError;
 use super::upload_head::{IMAGES, image_path};
 use crate::app::Error;
+use crate::http::ApiError;
 use crate::model::{EcuSerial, ImagePath, ParseFieldError, VehicleId};
 
 /// What the path of a request names.
 ///
-/// Who is calling comes first: it stands within [`Access`](super::auth::Access), before the body.
-pub(super) struct InPath<T>(pub(super) T);
+/// Who is calling comes first: it stands within [`Access`](crate::http::auth::Access), before the body.
+pub(in crate::http) struct InPath<T>(pub(in crate::http) T);
 
 /// Something that paths name.
-pub(super) trait Named: Sized {
+pub(in crate::http) trait Named: Sized {
     /// Reads it from the path of a request.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Named for ImagePath {
 }
 
 /// The image whose envelope is asked for.
-pub(super) struct EnvelopeOf(pub(super) ImagePath);
+pub(in crate::http) struct EnvelopeOf(pub(in crate::http) ImagePath);
 
 impl Named for EnvelopeOf {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
@@ -71,7 +71,7 @@ impl Named for EnvelopeOf {
 }
 
 /// Id of a recipient's key, of any form: one that is none is registered nowhere.
-pub(super) struct Kid(pub(super) String);
+pub(in crate::http) struct Kid(pub(in crate::http) String);
 
 impl Named for Kid {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
@@ -80,7 +80,7 @@ impl Named for Kid {
 }
 
 /// Id of an assignment, of any form: one that is none is no vehicle's.
-pub(super) struct AssignmentId(pub(super) String);
+pub(in crate::http) struct AssignmentId(pub(in crate::http) String);
 
 impl Named for AssignmentId {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {

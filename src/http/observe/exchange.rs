@@ -24,15 +24,15 @@ use tracing::field::{Empty, display};
 use tracing::{Span, debug, debug_span, error, error_span, info, info_span};
 
 use super::client_address::client_address;
-use super::conditional::joined_lines;
-use super::error::ProblemCode;
-use super::identity::IdentityConfig;
 use super::request_id::{RequestId, X_REQUEST_ID};
+use crate::http::error::ProblemCode;
+use crate::http::identity::IdentityConfig;
+use crate::http::rfc::conditional::joined_lines;
 use crate::telemetry::{HttpMetrics, Metrics, TraceContext, TraceExport, describe_request};
 
 /// What all requests of one worker thread share.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(in crate::http) struct Worker {
     metrics: Arc<Metrics>,
     in_flight: IntGauge,
     export: TraceExport,
@@ -42,7 +42,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// A worker that has counted nothing yet.
-    pub(super) fn new(metrics: Arc<Metrics>, export: TraceExport) -> Self {
+    pub(in crate::http) fn new(metrics: Arc<Metrics>, export: TraceExport) -> Self {
         Self { in_flight: metrics.http_in_flight(), metrics, export, handles: RefCell::default() }
     }
 
@@ -57,7 +57,7 @@ impl Worker {
 
 /// One request from its head to the head of its response.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(in crate::http) struct Exchange {
     worker: Rc<Worker>,
     request_id: RequestId,
     method: &'static str,
@@ -84,7 +84,7 @@ enum Volume {
 
 impl Exchange {
     /// Starts the clock and opens the span.
-    pub(super) fn begin(worker: &Rc<Worker>, request: &ServiceRequest) -> Self {
+    pub(in crate::http) fn begin(worker: &Rc<Worker>, request: &ServiceRequest) -> Self {
         let request_id = RequestId::of(request.headers());
         let volume = volume_of(request.path());
         // For a quiet request the pattern is looked up after routing, which has found it by then.
@@ -114,17 +114,20 @@ impl Exchange {
     }
 
     /// The id that the request came with or got.
-    pub(super) fn request_id(&self) -> RequestId {
+    pub(in crate::http) fn request_id(&self) -> RequestId {
         self.request_id
     }
 
     /// The span that everything on behalf of the request happens in.
-    pub(super) fn span(&self) -> &Span {
+    pub(in crate::http) fn span(&self) -> &Span {
         &self.span
     }
 
     /// Reports a response and puts the request's id on it.
-    pub(super) fn end<B>(&mut self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
+    pub(in crate::http) fn end<B>(
+        &mut self,
+        mut response: ServiceResponse<B>,
+    ) -> ServiceResponse<B> {
         if self.volume == Volume::Quiet {
             self.route = response.request().match_pattern();
             self.address = is_refused_login(response.status().as_u16())
@@ -138,7 +141,7 @@ impl Exchange {
     }
 
     /// Other middleware can answer with an error that becomes a response only further out.
-    pub(super) fn end_with_error(&mut self, error: Error) -> Error {
+    pub(in crate::http) fn end_with_error(&mut self, error: Error) -> Error {
         let mut response = error.error_response();
         self.report(&response, Some(&error));
         let headers = response.headers_mut();

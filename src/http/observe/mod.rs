@@ -2,6 +2,10 @@
 //!
 //! Only the plumbing is here; what is reported, and how loudly, is in `exchange`.
 
+mod client_address;
+mod exchange;
+pub mod request_id;
+
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,8 +18,8 @@ use actix_web::error::Error;
 use pin_project_lite::pin_project;
 use tracing::instrument::{Instrument, Instrumented};
 
-use super::exchange::{Exchange, Worker};
 use crate::telemetry::{Metrics, TraceExport};
+use exchange::{Exchange, Worker};
 
 /// The middleware; **must** be the outermost, to see what the others answer.
 #[derive(Clone, Debug)]

@@ -2,14 +2,14 @@
 
 use actix_web::web::{self, Json, Query};
 
-use super::ApiError;
-use super::answer::{MaybeCreated, NoContent};
-use super::auth::{Access, Manage, Read};
 use super::path::{InPath, Kid};
 use crate::api::{
     NewRecipient, Problem, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
 use crate::app::{self, App};
+use crate::http::ApiError;
+use crate::http::answer::{MaybeCreated, NoContent};
+use crate::http::auth::{Access, Manage, Read};
 use crate::model::HardwareId;
 
 /// Registers a public key for hardware ids.
@@ -21,7 +21,7 @@ use crate::model::HardwareId;
         (status = 422, body = Problem, description = "a private, weak, broken or signing key"),
     )
 )]
-pub(super) async fn register_recipient(
+pub(in crate::http) async fn register_recipient(
     app: web::Data<App>,
     access: Access<Manage, Json<NewRecipient>>,
 ) -> Result<MaybeCreated<RegisteredRecipient>, ApiError> {
@@ -40,7 +40,7 @@ pub(super) async fn register_recipient(
         (status = 200, body = RecipientList, description = "all registrations"),
     )
 )]
-pub(super) async fn list_recipients(
+pub(in crate::http) async fn list_recipients(
     app: web::Data<App>,
     _: Access<Read>,
 ) -> Result<Json<RecipientList>, ApiError> {
@@ -56,7 +56,7 @@ pub(super) async fn list_recipients(
         (status = 404, body = Problem, description = "there is none"),
     )
 )]
-pub(super) async fn remove_recipient(
+pub(in crate::http) async fn remove_recipient(
     app: web::Data<App>,
     access: Access<Manage, (InPath<Kid>, Query<RecipientQuery>)>,
 ) -> Result<NoContent, ApiError> {

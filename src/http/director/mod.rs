@@ -6,18 +6,18 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 
-use super::ApiError;
-use super::auth::bearer_token;
-use super::conditional::is_known;
-use super::identity::{FromVehicle, claims_of};
-use super::request_id::RequestId;
 use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
 use crate::app::fleet::Enrolment;
 use crate::app::{App, Error};
+use crate::http::ApiError;
+use crate::http::auth::bearer_token;
+use crate::http::identity::{FromVehicle, claims_of};
+use crate::http::observe::request_id::RequestId;
+use crate::http::rfc::conditional::is_known;
 use crate::model::{AccessRole, RoleName};
 
 /// `PUT /director/manifest`: a vehicle that asks for it gets its timestamp with the answer.
-pub(super) async fn submit_manifest(
+pub(in crate::http) async fn submit_manifest(
     app: web::Data<App>,
     vehicle: FromVehicle,
     request: HttpRequest,
@@ -70,7 +70,7 @@ fn unquoted(value: &str) -> &str {
 /// `POST /director/ecus`: a factory's token registers a vehicle that was never seen; the vehicle
 /// itself may have one ECU replaced, with an engineer's approval; and either enrols a vehicle anew
 /// if a person has approved that.
-pub(super) async fn enrol(
+pub(in crate::http) async fn enrol(
     app: web::Data<App>,
     request: HttpRequest,
     body: web::Payload,
@@ -113,7 +113,7 @@ async fn read_body(
 }
 
 /// `GET /director/{N.}root.json`: the same for all, and open to everyone.
-pub(super) async fn serve_root(
+pub(in crate::http) async fn serve_root(
     app: web::Data<App>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -125,7 +125,7 @@ pub(super) async fn serve_root(
 }
 
 /// `GET /director/{timestamp,N.snapshot,N.targets}.json`
-pub(super) async fn serve_file(
+pub(in crate::http) async fn serve_file(
     app: web::Data<App>,
     vehicle: FromVehicle,
     request: HttpRequest,

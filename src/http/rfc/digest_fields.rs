@@ -15,7 +15,9 @@ use crate::model::Sha256Digest;
 /// # Errors
 ///
 /// [`Error::Invalid`] if a field can't be read, has no SHA-256, or contradicts another.
-pub(super) fn announced_sha256(headers: &HeaderMap) -> Result<Option<Sha256Digest>, Error> {
+pub(in crate::http) fn announced_sha256(
+    headers: &HeaderMap,
+) -> Result<Option<Sha256Digest>, Error> {
     let mut announced = repr_digest::announced_sha256(headers)?;
     for (name, value) in headers {
         let name = name.as_str();

@@ -9,10 +9,6 @@ use actix_web::web::{self, Json, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 
-use super::ApiError;
-use super::answer::NoContent;
-use super::auth::{Access, Manage, Read, Upload};
-use super::conditional;
 use super::paging::check_limit;
 use super::path::{EnvelopeOf, InPath};
 use super::upload_head::{self, IMAGES};
@@ -21,6 +17,10 @@ use crate::app::App;
 use crate::app::ingest::Accepted;
 use crate::app::precondition::{self, Precondition};
 use crate::blob::BlobKey;
+use crate::http::ApiError;
+use crate::http::answer::NoContent;
+use crate::http::auth::{Access, Manage, Read, Upload};
+use crate::http::rfc::conditional;
 use crate::model::{ImagePath, ImageRecord};
 
 /// Uploads an image: streams the body, seals it, publishes it.
@@ -55,7 +55,7 @@ use crate::model::{ImagePath, ImageRecord};
         (status = 507, body = Problem, description = "no space is left"),
     )
 )]
-pub(super) async fn upload_image(
+pub(in crate::http) async fn upload_image(
     app: web::Data<App>,
     access: Access<Upload, (InPath<ImagePath>, web::Payload)>,
     request: HttpRequest,
@@ -89,7 +89,7 @@ fn body_error(error: PayloadError) -> io::Error {
         (status = 200, body = ImageList, description = "a page of images"),
     )
 )]
-pub(super) async fn list_images(
+pub(in crate::http) async fn list_images(
     app: web::Data<App>,
     access: Access<Read, Query<ImageQuery>>,
 ) -> Result<Json<ImageList>, ApiError> {
@@ -114,7 +114,7 @@ pub(super) async fn list_images(
         (status = 404, body = Problem, description = "there is none"),
     )
 )]
-pub(super) async fn show_image(
+pub(in crate::http) async fn show_image(
     app: web::Data<App>,
     access: Access<Read, InPath<ImagePath>>,
     request: HttpRequest,
@@ -146,7 +146,7 @@ pub(super) async fn show_image(
         (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
     )
 )]
-pub(super) async fn yank_image(
+pub(in crate::http) async fn yank_image(
     app: web::Data<App>,
     access: Access<Manage, InPath<ImagePath>>,
     request: HttpRequest,
@@ -166,7 +166,7 @@ pub(super) async fn yank_image(
         (status = 404, body = Problem, description = "there is none"),
     )
 )]
-pub(super) async fn show_envelope(
+pub(in crate::http) async fn show_envelope(
     app: web::Data<App>,
     access: Access<Read, (InPath<EnvelopeOf>, Query<EnvelopeQuery>)>,
 ) -> Result<HttpResponse, ApiError> {

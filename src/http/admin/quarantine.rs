@@ -2,11 +2,11 @@
 
 use actix_web::web::{self, Json};
 
-use super::ApiError;
-use super::auth::{Access, Manage};
 use crate::api::{ClearManyBody, ClearedBody, Problem};
 use crate::app::fleet::{ClearReport, ClearSelection, Suspicion};
 use crate::app::{App, Error};
+use crate::http::ApiError;
+use crate::http::auth::{Access, Manage};
 
 /// Clears the quarantine of several vehicles, at most 1000 at a time.
 #[utoipa::path(
@@ -16,7 +16,7 @@ use crate::app::{App, Error};
         (status = 400, body = Problem, description = "malformed"),
     )
 )]
-pub(super) async fn clear_many(
+pub(in crate::http) async fn clear_many(
     app: web::Data<App>,
     access: Access<Manage, Json<ClearManyBody>>,
 ) -> Result<Json<ClearedBody>, ApiError> {

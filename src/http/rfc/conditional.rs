@@ -95,7 +95,10 @@ impl<'a> Conditions<'a> {
 }
 
 /// The lines of one header as one value (RFC 9110, 5.3).
-pub(super) fn joined_lines(headers: &HeaderMap, name: HeaderName) -> Option<Cow<'_, [u8]>> {
+pub(in crate::http) fn joined_lines(
+    headers: &HeaderMap,
+    name: HeaderName,
+) -> Option<Cow<'_, [u8]>> {
     let mut lines = headers.get_all(name).map(|value| value.as_bytes());
     let mut joined = Cow::Borrowed(lines.next()?);
     for line in lines {
@@ -149,7 +152,7 @@ fn select_range(range: &[u8], length: u64) -> Selection {
 
 /// Whether a client has the representation with this tag already: `If-None-Match` names it, and the
 /// answer to a `GET` is 304. For what has no date and no ranges.
-pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+pub(in crate::http) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     joined_lines(headers, header::IF_NONE_MATCH).is_some_and(|tags| matches_weakly(&tags, etag))
 }
 
@@ -159,7 +162,7 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 /// # Errors
 ///
 /// [`Error::Invalid`] for a field without an entity tag: who sends one relies on it.
-pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
+pub(in crate::http) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
     let tags = |name, tags_of: fn(&[u8]) -> Tags| {
         let Some(field) = joined_lines(headers, name) else { return Ok(None) };
         if !is_any(&field) && EntityTags(&field).next().is_none() {

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{HeaderMap, X_FORWARDED_FOR};
 
-use super::conditional::joined_lines;
-use super::identity::IdentityConfig;
+use crate::http::identity::IdentityConfig;
+use crate::http::rfc::conditional::joined_lines;
 
 /// The address of the client, as far as it can be known.
 ///
 /// `X-Forwarded-For` counts only from a trusted proxy, and is read from its end, which is what the
 /// nearest proxy has written: whatever a client makes up stands before that.
-pub(super) fn client_address(
+pub(in crate::http) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
     identity: Option<&IdentityConfig>,
@@ -51,8 +51,8 @@ fn parse(text: &[u8]) -> Option<IpAddr> {
 mod tests {
     use actix_web::http::header::HeaderValue;
 
-    use super::super::identity::TrustedProxy;
     use super::*;
+    use crate::http::identity::TrustedProxy;
 
     fn found(peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();

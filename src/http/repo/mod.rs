@@ -12,16 +12,16 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
-use super::ApiError;
-use super::auth::{Permission, Read, bearer_token};
-use super::byteranges::{Boundary, ByteRanges};
-use super::conditional::{Conditions, Method, Representation, Selection, select};
-use super::date::HttpDate;
-use super::identity::claims_of;
-use super::range::{ByteRange, content_range, unsatisfied_content_range};
 use crate::app::App;
 use crate::app::deliver::{Coding, Content, Delivery};
 use crate::blob::BlobKey;
+use crate::http::ApiError;
+use crate::http::auth::{Permission, Read, bearer_token};
+use crate::http::identity::claims_of;
+use crate::http::rfc::byteranges::{Boundary, ByteRanges};
+use crate::http::rfc::conditional::{Conditions, Method, Representation, Selection, select};
+use crate::http::rfc::date::HttpDate;
+use crate::http::rfc::range::{ByteRange, content_range, unsatisfied_content_range};
 
 /// How the repository is served.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,7 @@ pub enum Carrier {
     Accel(Arc<str>),
 }
 
-pub(super) async fn serve_file(
+pub(in crate::http) async fn serve_file(
     app: web::Data<App>,
     config: web::Data<RepoConfig>,
     request: HttpRequest,

@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_id::{RequestId, X_REQUEST_ID};
 use super::*;
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -4,23 +4,23 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::digest_fields::announced_sha256;
 use crate::app::Error;
 use crate::app::ingest::EmptyImage;
+use crate::http::rfc::digest_fields::announced_sha256;
 use crate::model::Sha256Digest;
 
 /// An upload's body, before any of it has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BodyFields {
+pub(in crate::http) struct BodyFields {
     /// How it is delimited.
-    pub(super) framing: Framing,
+    pub(in crate::http) framing: Framing,
     /// What it has to hash to.
-    pub(super) expected_sha256: Option<Sha256Digest>,
+    pub(in crate::http) expected_sha256: Option<Sha256Digest>,
 }
 
 /// How an upload's body is delimited (RFC 9112, 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::http) enum Framing {
     /// By its length in bytes.
     Length(u64),
     /// In chunks.
@@ -36,7 +36,7 @@ impl Framing {
     ///
     /// [`Error::LengthRequired`] for an image without a body, unless the client has asked for one
     /// without bytes.
-    pub(super) fn content_length(self, empty: EmptyImage) -> Result<Option<u64>, Error> {
+    pub(in crate::http) fn content_length(self, empty: EmptyImage) -> Result<Option<u64>, Error> {
         match self {
             Self::Length(length) => Ok(Some(length)),
             Self::Chunked => Ok(None),
@@ -54,7 +54,7 @@ impl Framing {
 /// # Errors
 ///
 /// [`Error::Invalid`] or [`Error::UnsupportedMediaType`].
-pub(super) fn parse(headers: &HeaderMap) -> Result<BodyFields, Error> {
+pub(in crate::http) fn parse(headers: &HeaderMap) -> Result<BodyFields, Error> {
     refuse_parts(headers)?;
     refuse_codings(headers)?;
     let expected_sha256 = announced_sha256(headers)?;

@@ -2,9 +2,6 @@
 
 use actix_web::web::{self, Json, Query};
 
-use super::ApiError;
-use super::answer::{Created, NoContent};
-use super::auth::{Access, Manage, ReadFleet};
 use super::paging::check_limit;
 use super::path::{AssignmentId, InPath};
 use crate::api::{
@@ -12,6 +9,9 @@ use crate::api::{
 };
 use crate::app::App;
 use crate::app::director::{AssignmentRequest, EcuAssignment};
+use crate::http::ApiError;
+use crate::http::answer::{Created, NoContent};
+use crate::http::auth::{Access, Manage, ReadFleet};
 use crate::model::VehicleId;
 
 /// Assigns images to ECUs, all or none.
@@ -25,7 +25,7 @@ use crate::model::VehicleId;
         (status = 409, body = Problem, description = "`problems` has everything that speaks against it"),
     )
 )]
-pub(super) async fn assign(
+pub(in crate::http) async fn assign(
     app: web::Data<App>,
     access: Access<Manage, (InPath<VehicleId>, Json<NewAssignments>)>,
 ) -> Result<Created<AssignmentList>, ApiError> {
@@ -44,7 +44,7 @@ pub(super) async fn assign(
         (status = 404, body = Problem, description = "there is no such vehicle"),
     )
 )]
-pub(super) async fn list_assignments(
+pub(in crate::http) async fn list_assignments(
     app: web::Data<App>,
     access: Access<ReadFleet, (InPath<VehicleId>, Query<AssignmentQuery>)>,
 ) -> Result<Json<AssignmentList>, ApiError> {
@@ -64,7 +64,7 @@ pub(super) async fn list_assignments(
         (status = 409, body = Problem, description = "others rely on it"),
     )
 )]
-pub(super) async fn cancel_assignment(
+pub(in crate::http) async fn cancel_assignment(
     app: web::Data<App>,
     access: Access<Manage, InPath<(VehicleId, AssignmentId)>>,
 ) -> Result<NoContent, ApiError> {

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use super::ApiError;
-use super::answer::{Created, MaybeCreated, NoContent};
-use super::auth::{Access, Manage, ReadFleet};
 use super::paging::check_limit;
 use super::path::InPath;
 use crate::api::{
@@ -15,6 +12,9 @@ use crate::api::{
 use crate::app::access::Principal;
 use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, LineFault, VehicleInput};
 use crate::app::{App, EcuFilter, Error, VehicleFilter};
+use crate::http::ApiError;
+use crate::http::answer::{Created, MaybeCreated, NoContent};
+use crate::http::auth::{Access, Manage, ReadFleet};
 use crate::model::{EcuSerial, ImagePath, ParseFieldError, Sha256Digest, VehicleId};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
@@ -38,7 +38,7 @@ use futures_util::StreamExt;
         (status = 422, body = Problem, description = "a private, weak, broken or shared key"),
     )
 )]
-pub(super) async fn register_vehicles(
+pub(in crate::http) async fn register_vehicles(
     app: web::Data<App>,
     access: Access<Manage, web::Payload>,
     request: HttpRequest,
@@ -121,7 +121,7 @@ async fn register_in_bulk(
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
     )
 )]
-pub(super) async fn list_vehicles(
+pub(in crate::http) async fn list_vehicles(
     app: web::Data<App>,
     access: Access<ReadFleet, Query<VehicleQuery>>,
 ) -> Result<Json<VehicleList>, ApiError> {
@@ -168,7 +168,7 @@ fn ecu_filter(hardware_id: Option<String>, below: Option<u64>) -> Result<EcuFilt
         (status = 404, body = Problem, description = "there is none"),
     )
 )]
-pub(super) async fn show_vehicle(
+pub(in crate::http) async fn show_vehicle(
     app: web::Data<App>,
     access: Access<ReadFleet, InPath<VehicleId>>,
 ) -> Result<Json<VehicleBody>, ApiError> {
@@ -184,7 +184,7 @@ pub(super) async fn show_vehicle(
         (status = 404, body = Problem, description = "there is no such vehicle"),
     )
 )]
-pub(super) async fn list_ecus(
+pub(in crate::http) async fn list_ecus(
     app: web::Data<App>,
     access: Access<ReadFleet, InPath<VehicleId>>,
 ) -> Result<Json<Vec<EcuBody>>, ApiError> {
@@ -200,7 +200,7 @@ pub(super) async fn list_ecus(
         (status = 400, body = Problem, description = "a parameter that breaks a rule"),
     )
 )]
-pub(super) async fn list_history(
+pub(in crate::http) async fn list_history(
     app: web::Data<App>,
     access: Access<ReadFleet, (InPath<VehicleId>, Query<HistoryQuery>)>,
 ) -> Result<Json<History>, ApiError> {
@@ -223,7 +223,7 @@ pub(super) async fn list_history(
         (status = 404, body = Problem, description = "there is no such vehicle, or it is in no quarantine"),
     )
 )]
-pub(super) async fn clear_quarantine(
+pub(in crate::http) async fn clear_quarantine(
     app: web::Data<App>,
     access: Access<Manage, (InPath<VehicleId>, Json<ClearBody>)>,
 ) -> Result<NoContent, ApiError> {
@@ -242,7 +242,7 @@ pub(super) async fn clear_quarantine(
         (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
     )
 )]
-pub(super) async fn approve_replacement(
+pub(in crate::http) async fn approve_replacement(
     app: web::Data<App>,
     access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<ApprovalBody>)>,
 ) -> Result<Created<Approved>, ApiError> {
@@ -261,7 +261,7 @@ pub(super) async fn approve_replacement(
         (status = 404, body = Problem, description = "there is no such vehicle"),
     )
 )]
-pub(super) async fn remove_vehicle(
+pub(in crate::http) async fn remove_vehicle(
     app: web::Data<App>,
     access: Access<Manage, (InPath<VehicleId>, Query<RemovalQuery>)>,
 ) -> Result<NoContent, ApiError> {
@@ -281,7 +281,7 @@ pub(super) async fn remove_vehicle(
         (status = 409, body = Problem, description = "an ECU to take is another vehicle's Primary"),
     )
 )]
-pub(super) async fn approve_re_enrolment(
+pub(in crate::http) async fn approve_re_enrolment(
     app: web::Data<App>,
     access: Access<Manage, (InPath<VehicleId>, Json<ReEnrolmentBody>)>,
 ) -> Result<Created<Approved>, ApiError> {
@@ -307,7 +307,7 @@ pub(super) async fn approve_re_enrolment(
         (status = 409, body = Problem, description = "there is nothing to accept, or it runs another image than `sha256`"),
     )
 )]
-pub(super) async fn accept_installed(
+pub(in crate::http) async fn accept_installed(
     app: web::Data<App>,
     access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<AcceptBody>)>,
 ) -> Result<NoContent, ApiError> {
@@ -331,7 +331,7 @@ pub(super) async fn accept_installed(
         (status = 404, body = Problem, description = "there is no such vehicle"),
     )
 )]
-pub(super) async fn issue_token(
+pub(in crate::http) async fn issue_token(
     app: web::Data<App>,
     access: Access<Manage, InPath<VehicleId>>,
 ) -> Result<Created<IssuedToken>, ApiError> {

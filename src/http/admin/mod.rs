@@ -1,0 +1,11 @@
+//! `/api/v1`: what engineers and CI do with images, keys and vehicles.
+
+pub(super) mod assignments;
+pub(super) mod images;
+mod paging;
+mod path;
+pub(super) mod quarantine;
+pub(super) mod recipients;
+mod upload_body;
+mod upload_head;
+pub(super) mod vehicles;
