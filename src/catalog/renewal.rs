@@ -270,8 +270,7 @@ async fn take_ecu(
     }
     sqlx::query(
         "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO UPDATE SET \
-         vehicle_id = excluded.vehicle_id, hardware_id = excluded.hardware_id, retired_at = NULL, \
-         installed_path = NULL, release_counter = NULL",
+         vehicle_id = excluded.vehicle_id, hardware_id = excluded.hardware_id, retired_at = NULL",
     )
     .bind(ecu.serial.as_str())
     .bind(vehicle_id)

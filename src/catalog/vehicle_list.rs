@@ -47,10 +47,10 @@ macro_rules! list_vehicles {
 
 /// The same, of those with a certain ECU: by the index of what ECUs run.
 macro_rules! list_by_ecu {
-    ($conditions:literal, $limit:literal) => {
+    ($ecus:literal, $limit:literal) => {
         list_vehicles!(
-            "AND v.id IN (SELECT vehicle_id FROM ecus WHERE retired_at IS NULL AND ",
-            $conditions,
+            "AND v.id IN (SELECT vehicle_id FROM ",
+            $ecus,
             ") ORDER BY v.vin LIMIT ",
             $limit
         )
@@ -58,10 +58,11 @@ macro_rules! list_by_ecu {
 }
 
 const LIST: &str = list_vehicles!("ORDER BY v.vin LIMIT $9");
-const LIST_BY_HARDWARE: &str = list_by_ecu!("hardware_id = $9", "$10");
-const LIST_BELOW: &str = list_by_ecu!("release_counter < $9", "$10");
+const LIST_BY_HARDWARE: &str =
+    list_by_ecu!("ecus WHERE hardware_id = $9 AND retired_at IS NULL", "$10");
+const LIST_BELOW: &str = list_by_ecu!("ecu_releases WHERE release_counter < $9", "$10");
 const LIST_BY_HARDWARE_BELOW: &str =
-    list_by_ecu!("hardware_id = $9 AND release_counter < $10", "$11");
+    list_by_ecu!("ecu_releases WHERE hardware_id = $9 AND release_counter < $10", "$11");
 
 /// A vehicle in quarantine.
 #[derive(Debug, Clone)]
@@ -196,14 +197,13 @@ mod tests {
     #[tokio::test]
     async fn ecus_below_a_release_are_an_index_look_up() {
         let plan = plan_of(LIST_BY_HARDWARE_BELOW).await;
-        let by_index =
-            "SEARCH ecus USING INDEX ecus_by_release (hardware_id=? AND release_counter<?)";
+        let by_index = "SEARCH ecu_releases USING INDEX ecu_releases_by_hardware (hardware_id=? AND release_counter<?)";
         assert!(plan.iter().any(|step| step == by_index), "{plan:#?}");
         assert!(
             plan.iter().any(|step| step == "SEARCH v USING INTEGER PRIMARY KEY (rowid=?)"),
             "{plan:#?}"
         );
-        let is_scan = |step: &String| ["SCAN v", "SCAN ecus"].contains(&step.as_str());
+        let is_scan = |step: &String| ["SCAN v", "SCAN ecu_releases"].contains(&step.as_str());
         assert!(!plan.iter().any(is_scan), "{plan:#?}");
     }
 }

@@ -227,9 +227,7 @@ impl Catalog {
             {
                 return Err(Error::AlreadyExists(new.serial.to_string()));
             }
-            let retired = sqlx::query(
-                "UPDATE ecus SET retired_at = $1, installed_path = NULL, release_counter = NULL WHERE serial = $2",
-            );
+            let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
             let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
             retired.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
         }
@@ -392,6 +390,7 @@ pub(super) async fn remove_vehicle(
     for sql in [
         "DELETE FROM ecus WHERE vehicle_id = $1",
         "DELETE FROM ecu_replacements WHERE vehicle_id = $1",
+        "DELETE FROM ecu_releases WHERE vehicle_id = $1",
         "DELETE FROM vehicle_polls WHERE vehicle_id = $1",
         "DELETE FROM vehicle_status WHERE vehicle_id = $1",
         "DELETE FROM vehicles WHERE id = $1",

@@ -83,7 +83,7 @@ async fn a_state_directory_from_before_the_director_gets_one() {
 /// Undoes the migration and what changes its tables, and removes keys and policy.
 async fn take_director_away(state: &TestState) {
     let mut sql = String::from(
-        "DELETE FROM _sqlx_migrations WHERE version IN (2, 4, 9); DROP TABLE re_enrolments;",
+        "DELETE FROM _sqlx_migrations WHERE version IN (2, 4, 9); DROP TABLE re_enrolments; DROP TABLE ecu_releases;",
     );
     for line in include_str!("../../migrations/sqlite/0002_director.sql").lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
