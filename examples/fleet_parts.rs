@@ -8,9 +8,8 @@ use std::hint::black_box;
 
 use aes_kw::KwAes256;
 use aes_kw::cipher::KeyInit;
-use motorcade::envelope::escrow::EscrowKey;
 use motorcade::envelope::jwe::Envelope;
-use motorcade::envelope::key::{DataKey, RecipientKey, RecipientPrivateKey};
+use motorcade::envelope::key::{DataKey, EscrowKey, RecipientKey, RecipientPrivateKey};
 use motorcade::model::SealAlgorithm;
 use motorcade::uptane::key::SigningKey;
 use p256::ecdh::EphemeralSecret;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use clap::Parser;
 use motorcade::app::setup::StateDir;
 use motorcade::catalog::{ListingBound, NewImage};
-use motorcade::envelope::escrow::EscrowKey;
 use motorcade::envelope::jwe::Envelope;
-use motorcade::envelope::key::{DataKey, RecipientPrivateKey};
+use motorcade::envelope::key::{DataKey, EscrowKey, RecipientPrivateKey};
 use motorcade::model::{
     Clock, ImageDescription, ImagePath, ImageRecord, MAX_BIN_BYTES, RoleName, SealAlgorithm,
     SealedImage, Sha256Digest, SystemClock, TargetEntry,

@@ -25,7 +25,7 @@ use super::publish::{Publisher, PublisherTask};
 use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
-use crate::envelope::escrow::EscrowKey;
+use crate::envelope::key::EscrowKey;
 use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;

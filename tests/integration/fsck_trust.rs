@@ -222,7 +222,7 @@ async fn wrong_keys_and_open_modes_are_found() {
     let state = server.stop();
     let keys = state.path().join("keys");
     let escrow = fs::read(keys.join("escrow.jwk")).unwrap();
-    let other = motorcade::envelope::escrow::EscrowKey::generate().to_jwk();
+    let other = motorcade::envelope::key::EscrowKey::generate().to_jwk();
     fs::write(keys.join("escrow.jwk"), &*other).unwrap();
     let found = problems(&state).await;
     assert!(

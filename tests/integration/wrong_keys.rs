@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use motorcade::app::setup::{Opened, StateDir};
 use motorcade::app::{Error, Limits};
 use motorcade::catalog::{Moments, PublishedRole};
-use motorcade::envelope::escrow::EscrowKey;
+use motorcade::envelope::key::EscrowKey;
 use motorcade::model::{Clock, RoleName, SystemClock};
 use motorcade::telemetry::Metrics;
 use motorcade::uptane::image_repo::{ImageRepository, MetadataFile};

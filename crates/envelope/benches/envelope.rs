@@ -7,9 +7,8 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use motorcade_envelope::escrow::EscrowKey;
 use motorcade_envelope::jwe::Envelope;
-use motorcade_envelope::key::{DataKey, RecipientPrivateKey};
+use motorcade_envelope::key::{DataKey, EscrowKey, RecipientPrivateKey};
 use motorcade_envelope::stream::{RandomReader, SealWriter};
 use motorcade_model::SealAlgorithm;
 use sha2::{Digest, Sha256};

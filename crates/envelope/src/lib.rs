@@ -1,13 +1,11 @@
 //! The two formats of docs/FORMAT.md: the sealed image and its envelope.
 //!
-//! Bytes in, bytes out: this module does no file, network or clock access, never logs, and imports
-//! nothing of ours but [`motorcade_model`]. Both formats are open standards (Tink streaming AEAD; JWE,
-//! RFC 7516), so anything sealed here opens elsewhere.
+//! Bytes in, bytes out: this crate does no file, network or clock access, never logs, and imports
+//! nothing of ours but [`motorcade_model`]. Both formats are open standards (Tink streaming AEAD;
+//! JWE, RFC 7516), so anything sealed here opens elsewhere.
 
-pub mod ecdh_es;
-pub mod escrow;
 pub mod jwe;
 pub mod key;
-pub mod rsa_oaep;
 pub mod segment;
 pub mod stream;
+mod wrap;

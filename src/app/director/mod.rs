@@ -34,7 +34,7 @@ pub(super) use verified::verify_bundle;
 use super::fleet::{QuarantinePolicy, Vehicles};
 use super::publish::Publisher;
 use crate::catalog::Catalog;
-use crate::envelope::escrow::EscrowKey;
+use crate::envelope::key::EscrowKey;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::Check;
 use crate::app::{Error, trust};
-use crate::envelope::escrow::EscrowKey;
 use crate::envelope::jwe::Envelope;
+use crate::envelope::key::EscrowKey;
 use crate::model::{ImageRecord, Sha256Digest};
 
 impl Check<'_> {

@@ -10,9 +10,8 @@ use std::path::Path;
 use super::refuse;
 use crate::app::Error;
 use crate::catalog::{Age, Catalog, StoredEnvelope};
-use crate::envelope::escrow::EscrowKey;
 use crate::envelope::jwe::{Envelope, EnvelopeError};
-use crate::envelope::key::DataKey;
+use crate::envelope::key::{DataKey, EscrowKey};
 use crate::model::SealAlgorithm;
 
 /// Of how many of the oldest, and of the newest, images the envelopes are opened when a server

@@ -7,7 +7,7 @@ use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_
 use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
-use crate::envelope::escrow::EscrowKey;
+use crate::envelope::key::EscrowKey;
 use crate::model::RepositorySide;
 use crate::uptane::keyring::Keyring;
 

@@ -3,38 +3,12 @@
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Key};
+use motorcade_model::SealAlgorithm;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::EnvelopeError;
-use crate::key::{DataKey, decode_secret, push_encoded, random};
-use motorcade_model::SealAlgorithm;
-
-/// The content encryption key: random, for one envelope.
-pub(crate) struct Cek(Zeroizing<[u8; 32]>);
-
-impl Cek {
-    pub(crate) fn generate() -> Self {
-        Self(random())
-    }
-
-    /// Takes 32 bytes, and no other number.
-    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
-        let mut key = Zeroizing::new([0; 32]);
-        (bytes.len() == key.len()).then(|| {
-            key.copy_from_slice(bytes);
-            Self(key)
-        })
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    fn cipher(&self) -> Aes256Gcm {
-        Aes256Gcm::new(<&Key<Aes256Gcm>>::from(&*self.0))
-    }
-}
+use crate::key::{Cek, DataKey, decode_secret, push_encoded, random};
 
 /// The encrypted payload.
 #[derive(Clone)]
@@ -49,8 +23,7 @@ impl Content {
     pub(super) fn seal(cek: &Cek, additional_data: &[u8], mut payload: Zeroizing<String>) -> Self {
         let iv = *random();
         let mut ciphertext = std::mem::take(&mut *payload).into_bytes();
-        let tag = cek
-            .cipher()
+        let tag = cipher(cek)
             .encrypt_inout_detached(&iv.into(), additional_data, ciphertext.as_mut_slice().into())
             .expect("an envelope is below the limits of AES-GCM");
         Self { iv, ciphertext, tag: tag.into() }
@@ -59,7 +32,7 @@ impl Content {
     /// Decrypts the payload, if `cek` and every byte are right.
     pub(super) fn open(&self, cek: &Cek, additional_data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut plaintext = Zeroizing::new(self.ciphertext.clone());
-        cek.cipher()
+        cipher(cek)
             .decrypt_inout_detached(
                 &self.iv.into(),
                 additional_data,
@@ -69,6 +42,10 @@ impl Content {
             .ok()?;
         Some(plaintext)
     }
+}
+
+fn cipher(cek: &Cek) -> Aes256Gcm {
+    Aes256Gcm::new(<&Key<Aes256Gcm>>::from(cek.as_bytes()))
 }
 
 /// Writes the data key as a JWK (docs/FORMAT.md, RFC 7517 section 7).

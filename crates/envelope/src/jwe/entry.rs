@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::{Cek, EscrowKey, Kid, PrivateMaterial, RecipientKey, RecipientPrivateKey};
-use crate::ecdh_es::{self, AgreedKey};
-use crate::escrow::EscrowedKey;
-use crate::key::{KeyAlgorithm, PublicMaterial};
-use crate::rsa_oaep;
+use crate::key::{
+    Cek, EscrowKey, KeyAlgorithm, Kid, PrivateMaterial, PublicMaterial, RecipientKey,
+    RecipientPrivateKey,
+};
+use crate::wrap::a256gcmkw::EscrowedKey;
+use crate::wrap::{WrappedKey, a256gcmkw, ecdh_es, rsa_oaep};
 
 /// A wrapped key and whom it is for.
 #[derive(Clone)]
@@ -14,14 +15,6 @@ pub(super) struct Entry {
     /// As in the header; other makers may use any name, or none.
     pub(super) kid: Option<String>,
     pub(super) wrapped: WrappedKey,
-}
-
-/// A wrapped content encryption key.
-#[derive(Clone)]
-pub(super) enum WrappedKey {
-    RsaOaep256(Vec<u8>),
-    EcdhEsA256kw(Box<AgreedKey>),
-    A256gcmkw(EscrowedKey),
 }
 
 impl Entry {
@@ -38,7 +31,7 @@ impl Entry {
     pub(super) fn wrap_escrow(escrow: &EscrowKey, cek: &Cek) -> Self {
         Self {
             kid: Some(escrow.kid().to_string()),
-            wrapped: WrappedKey::A256gcmkw(escrow.wrap_key(cek)),
+            wrapped: WrappedKey::A256gcmkw(a256gcmkw::wrap_key(escrow, cek)),
         }
     }
 

@@ -1,39 +1,23 @@
-//! The envelope: a JWE (RFC 7516) whose payload is the data key as a JWK, wrapped to many
-//! recipients.
-//!
-//! The protected header holds only what is common, so that recipients come and go without touching
-//! it, the iv, the ciphertext or the tag. One entry may be for the escrow key; it is in
-//! [`Envelope::to_json_with_escrow`] and in no other output. Whatever fails in a cryptographic
-//! operation is [`EnvelopeError::DoesNotOpen`] and nothing more.
-
-mod content;
-mod entry;
-mod error;
-mod header;
-mod parse;
-mod write;
+//! An envelope: who is in it, who opens it, and who comes and goes.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use serde_json::Value;
-
-use super::escrow::EscrowKey;
-use super::key::{DataKey, Kid, PrivateMaterial, RecipientKey, RecipientPrivateKey};
 use motorcade_model::SealAlgorithm;
 
-pub(crate) use content::Cek;
-use content::{Content, payload_of, read_payload};
-use entry::Entry;
-pub use error::EnvelopeError;
-use write::Protected;
+use super::EnvelopeError;
+use super::content::{Content, payload_of, read_payload};
+use super::entry::Entry;
+use super::protected::Protected;
+use crate::key::{Cek, DataKey, EscrowKey, Kid, RecipientKey, RecipientPrivateKey};
+use crate::wrap::a256gcmkw;
 
 /// A data key, wrapped to recipients and to the escrow key.
 #[derive(Clone)]
 pub struct Envelope {
-    protected: Protected,
-    content: Content,
-    entries: Vec<Entry>,
+    pub(super) protected: Protected,
+    pub(super) content: Content,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Envelope {
@@ -71,16 +55,6 @@ impl Envelope {
         let entries =
             wrapped.chain(escrow.map(|escrow| Entry::wrap_escrow(escrow, &cek))).collect();
         Ok(Self { protected, content, entries })
-    }
-
-    /// Reads an envelope in the general, the flattened or the compact serialization, ours or
-    /// another library's.
-    ///
-    /// # Errors
-    ///
-    /// [`EnvelopeError`] names the header or member that is wrong. The input may be hostile.
-    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        parse::parse(bytes)
     }
 
     /// Opens the envelope with the private key of a recipient.
@@ -190,47 +164,6 @@ impl Envelope {
         self.entries.iter().filter(|entry| entry.is_escrow()).find_map(Entry::kid)
     }
 
-    /// The flattened serialization with the entry of one recipient; never that of the escrow key.
-    pub fn for_one(&self, kid: &Kid) -> Option<Value> {
-        let entry = self.entries.iter().find(|entry| !entry.is_escrow() && entry.has_kid(kid))?;
-        Some(self.flattened(entry))
-    }
-
-    /// The flattened serialization for someone who is not in the envelope: the content encryption
-    /// key is wrapped afresh, and the envelope stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// The same as [`Self::open_with_escrow`], and [`EnvelopeError::NotExtensible`].
-    pub fn for_recipient_via_escrow(
-        &self,
-        escrow: &EscrowKey,
-        recipient: &RecipientKey,
-    ) -> Result<Value, EnvelopeError> {
-        self.check_extensible()?;
-        let (cek, _) = self.recover(escrow)?;
-        Ok(self.flattened(&Entry::wrap(recipient, &cek)))
-    }
-
-    /// The general serialization without the escrow entry, for everyone.
-    ///
-    /// # Errors
-    ///
-    /// [`EnvelopeError::NoRecipients`] if the escrow key is the only one left.
-    pub fn public_json(&self) -> Result<String, EnvelopeError> {
-        let entries: Vec<_> = self.entries.iter().filter(|entry| !entry.is_escrow()).collect();
-        if entries.is_empty() {
-            return Err(EnvelopeError::NoRecipients);
-        }
-        Ok(self.general(&entries))
-    }
-
-    /// The general serialization with the escrow entry, for the catalog: it **must never** leave
-    /// the server.
-    pub fn to_json_with_escrow(&self) -> String {
-        self.general(&self.entries.iter().collect::<Vec<_>>())
-    }
-
     /// Entries that `key` should try: those with its kid, or else a few whose kid says nothing.
     ///
     /// RFC 7516 section 4.1.6: `kid` is a hint, and other makers may leave it out or use names of
@@ -247,7 +180,7 @@ impl Envelope {
 
     /// Recovers the content encryption key through the escrow entry, and proves it on the content:
     /// an entry moved here from another envelope must not be wrapped on.
-    fn recover(
+    pub(super) fn recover(
         &self,
         escrow: &EscrowKey,
     ) -> Result<(Cek, (DataKey, SealAlgorithm)), EnvelopeError> {
@@ -256,7 +189,7 @@ impl Envelope {
             .iter()
             .find_map(|entry| entry.escrowed(escrow.kid()))
             .ok_or_else(|| EnvelopeError::NoEscrowEntry { kid: escrow.kid().clone() })?;
-        let cek = escrow.unwrap_key(escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
+        let cek = a256gcmkw::unwrap_key(escrow, escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
         let plaintext = self
             .content
             .open(&cek, &self.protected.additional_data())
@@ -264,7 +197,7 @@ impl Envelope {
         Ok((cek, read_payload(&plaintext)?))
     }
 
-    fn check_extensible(&self) -> Result<(), EnvelopeError> {
+    pub(super) fn check_extensible(&self) -> Result<(), EnvelopeError> {
         if self.protected.is_extensible() { Ok(()) } else { Err(EnvelopeError::NotExtensible) }
     }
 }
@@ -275,7 +208,7 @@ impl fmt::Debug for Envelope {
     }
 }
 
-fn check_count(entries: usize) -> Result<(), EnvelopeError> {
+pub(super) fn check_count(entries: usize) -> Result<(), EnvelopeError> {
     if entries > Envelope::MAX_RECIPIENTS {
         return Err(EnvelopeError::TooManyRecipients { max: Envelope::MAX_RECIPIENTS });
     }
@@ -287,11 +220,11 @@ const MAX_TRIALS: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::entry::WrappedKey;
     use super::*;
     use crate::key::{encode, snakeoil};
+    use crate::wrap::WrappedKey;
 
     const ALGORITHM: SealAlgorithm = SealAlgorithm::Aes256GcmHkdf4Kb;
 

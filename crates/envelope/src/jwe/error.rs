@@ -1,6 +1,8 @@
 //! What can be wrong with an envelope.
 
-use crate::key::{JsonFault, Kid};
+use motorcade_model::strict_json::JsonFault;
+
+use crate::key::Kid;
 
 /// An envelope that cannot be read, opened or changed.
 ///

@@ -4,14 +4,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use motorcade_model::strict_json::{JsonFault, printable};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::EnvelopeError;
-use super::entry::{Entry, WrappedKey};
-use crate::ecdh_es::{AgreedKey, Parties, WRAPPED_SIZE};
-use crate::escrow::EscrowedKey;
-use crate::key::{JsonFault, KeyAlgorithm, decode, decode_array, p256_point, printable};
+use super::entry::Entry;
+use crate::key::{KeyAlgorithm, decode, decode_array, p256_point};
+use crate::wrap::WrappedKey;
+use crate::wrap::a256gcmkw::EscrowedKey;
+use crate::wrap::ecdh_es::{AgreedKey, Parties, WRAPPED_SIZE};
 
 /// One header, borrowed from its text.
 #[derive(Default)]

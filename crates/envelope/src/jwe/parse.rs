@@ -3,24 +3,36 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use motorcade_model::strict_json::{JsonFault, check_json};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::EnvelopeError;
+use super::content::Content;
+use super::entry::Entry;
+use super::envelope::{Envelope, check_count};
 use super::header::{Header, Joined};
-use super::write::Protected;
-use super::{Content, Envelope, EnvelopeError};
-use crate::key::{JsonFault, check_json, decode, decode_array};
+use super::protected::Protected;
+use crate::key::{decode, decode_array};
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-    if bytes.len() > Envelope::MAX_SIZE {
-        return Err(EnvelopeError::TooLarge { max_bytes: Envelope::MAX_SIZE });
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| EnvelopeError::NotAJwe)?.trim_ascii();
-    if text.starts_with('{') {
-        Json::parse(text)?.envelope()
-    } else {
-        Json::from_compact(text)?.envelope()
+impl Envelope {
+    /// Reads an envelope in the general, the flattened or the compact serialization, ours or
+    /// another library's.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError`] names the header or member that is wrong. The input may be hostile.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if bytes.len() > Self::MAX_SIZE {
+            return Err(EnvelopeError::TooLarge { max_bytes: Self::MAX_SIZE });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| EnvelopeError::NotAJwe)?.trim_ascii();
+        if text.starts_with('{') {
+            Json::parse(text)?.envelope()
+        } else {
+            Json::from_compact(text)?.envelope()
+        }
     }
 }
 
@@ -138,7 +150,7 @@ impl<'a> Json<'a> {
         if recipients.0.is_empty() {
             return Err(EnvelopeError::NoRecipients);
         }
-        super::check_count(recipients.0.len())?;
+        check_count(recipients.0.len())?;
         Ok(recipients.0.clone())
     }
 
@@ -166,7 +178,7 @@ impl Recipient<'_> {
         index: usize,
         protected: &Header<'_>,
         shared: &Header<'_>,
-    ) -> Result<super::Entry, EnvelopeError> {
+    ) -> Result<Entry, EnvelopeError> {
         let place = format!("recipient {index}");
         let own = match self.header {
             None => Header::default(),
@@ -225,12 +237,12 @@ const ENVELOPE: &str = "the envelope";
 
 #[cfg(test)]
 mod tests {
+    use motorcade_model::SealAlgorithm;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::key::{DataKey, RecipientPrivateKey, encode, snakeoil};
-    use motorcade_model::SealAlgorithm;
 
     /// A flattened envelope for a P-256 key, as JSON to change.
     fn flattened(key: &RecipientPrivateKey) -> Value {

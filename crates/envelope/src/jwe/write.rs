@@ -4,12 +4,57 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::entry::{Entry, WrappedKey};
-use super::{Content, Envelope};
-use crate::key::{encode, p256_jwk};
+use super::EnvelopeError;
+use super::content::Content;
+use super::entry::Entry;
+use super::envelope::Envelope;
+use super::protected::Protected;
+use crate::key::{EscrowKey, Kid, RecipientKey, encode, p256_jwk};
+use crate::wrap::WrappedKey;
 
 impl Envelope {
-    pub(super) fn general(&self, entries: &[&Entry]) -> String {
+    /// The flattened serialization with the entry of one recipient; never that of the escrow key.
+    pub fn for_one(&self, kid: &Kid) -> Option<Value> {
+        let entry = self.entries.iter().find(|entry| !entry.is_escrow() && entry.has_kid(kid))?;
+        Some(self.flattened(entry))
+    }
+
+    /// The flattened serialization for someone who is not in the envelope: the content encryption
+    /// key is wrapped afresh, and the envelope stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::open_with_escrow`], and [`EnvelopeError::NotExtensible`].
+    pub fn for_recipient_via_escrow(
+        &self,
+        escrow: &EscrowKey,
+        recipient: &RecipientKey,
+    ) -> Result<Value, EnvelopeError> {
+        self.check_extensible()?;
+        let (cek, _) = self.recover(escrow)?;
+        Ok(self.flattened(&Entry::wrap(recipient, &cek)))
+    }
+
+    /// The general serialization without the escrow entry, for everyone.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::NoRecipients`] if the escrow key is the only one left.
+    pub fn public_json(&self) -> Result<String, EnvelopeError> {
+        let entries: Vec<_> = self.entries.iter().filter(|entry| !entry.is_escrow()).collect();
+        if entries.is_empty() {
+            return Err(EnvelopeError::NoRecipients);
+        }
+        Ok(self.general(&entries))
+    }
+
+    /// The general serialization with the escrow entry, for the catalog: it **must never** leave
+    /// the server.
+    pub fn to_json_with_escrow(&self) -> String {
+        self.general(&self.entries.iter().collect::<Vec<_>>())
+    }
+
+    fn general(&self, entries: &[&Entry]) -> String {
         let recipients =
             entries.iter().map(|entry| Recipient::of(entry, &self.protected)).collect();
         let text =
@@ -17,7 +62,7 @@ impl Envelope {
         text.expect("strings and objects with string keys are JSON")
     }
 
-    pub(super) fn flattened(&self, entry: &Entry) -> Value {
+    fn flattened(&self, entry: &Entry) -> Value {
         let Recipient { encrypted_key, header } = Recipient::of(entry, &self.protected);
         let value = serde_json::to_value(Json {
             encrypted_key: Some(encrypted_key),
@@ -25,42 +70,6 @@ impl Envelope {
             ..Json::common(self)
         });
         value.expect("strings and objects with string keys are JSON")
-    }
-}
-
-/// The protected header, kept as its maker wrote it: those bytes are authenticated.
-#[derive(Clone)]
-pub(super) struct Protected {
-    /// In base64url.
-    pub(super) text: String,
-    /// The names of its parameters, which must not be repeated elsewhere (RFC 7516 section 7.2.1).
-    pub(super) names: Vec<String>,
-    /// `aad`, in base64url.
-    pub(super) aad: Option<String>,
-}
-
-impl Protected {
-    /// The header of every envelope that we make.
-    pub(super) fn ours() -> Self {
-        let names = ["cty", "enc"].map(str::to_owned).to_vec();
-        Self { text: encode(br#"{"cty":"jwk+json","enc":"A256GCM"}"#), names, aad: None }
-    }
-
-    /// What the tag covers besides the ciphertext (RFC 7516 section 5.1 step 14).
-    pub(super) fn additional_data(&self) -> Vec<u8> {
-        match &self.aad {
-            None => self.text.clone().into_bytes(),
-            Some(aad) => format!("{}.{aad}", self.text).into_bytes(),
-        }
-    }
-
-    /// Whether another recipient can be added: not if the header describes the one that there is.
-    pub(super) fn is_extensible(&self) -> bool {
-        !PER_RECIPIENT.iter().any(|name| self.has(name))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
     }
 }
 
@@ -168,6 +177,3 @@ impl<'a> Header<'a> {
         }
     }
 }
-
-/// Header parameters that belong to one recipient.
-const PER_RECIPIENT: [&str; 7] = ["alg", "apu", "apv", "epk", "iv", "kid", "tag"];

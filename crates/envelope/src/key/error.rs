@@ -1,6 +1,7 @@
 //! What can be wrong with a key that someone sends, and what they should do about it.
 
 use motorcade_model::WeakKey;
+use motorcade_model::strict_json::JsonFault;
 
 /// A key that was refused.
 ///
@@ -169,4 +170,13 @@ pub enum KeyError {
     /// A private key whose parts do not belong together.
     #[error("the private key is damaged: its parts do not belong together")]
     Inconsistent,
+}
+
+impl From<JsonFault> for KeyError {
+    fn from(fault: JsonFault) -> Self {
+        match fault {
+            JsonFault::Syntax { line, column } => Self::BadJson { line, column },
+            JsonFault::Duplicate { member } => Self::DuplicateMember { member },
+        }
+    }
 }

@@ -1,17 +1,12 @@
-//! The escrow key, with which the server itself can wrap a data key again for someone else:
-//! `A256GCMKW` (RFC 7518 section 4.7).
+//! The escrow key, with which the server itself can wrap a data key again for someone else.
 
 use std::fmt;
 
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Key};
+use motorcade_model::strict_json::{JsonFault, check_json};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::jwe::Cek;
-use super::key::{
-    JsonFault, KeyAlgorithm, KeyError, Kid, check_json, decode_secret, push_encoded, random,
-};
+use super::{KeyAlgorithm, KeyError, Kid, decode_secret, push_encoded, random};
 
 /// The server's own key: it opens every envelope, so it **must never** leave the server.
 ///
@@ -65,35 +60,9 @@ impl EscrowKey {
         Ok(Self { kid, key })
     }
 
-    /// Wraps `cek`.
-    pub(super) fn wrap_key(&self, cek: &Cek) -> EscrowedKey {
-        // SP 800-38D section 8.3: random 96-bit nonces are safe for 2^32 wraps under one key, far
-        // more than a fleet's images; rotation starts the count again.
-        let iv = *random();
-        let mut encrypted_key = *cek.as_bytes();
-        let tag = self
-            .cipher()
-            .encrypt_inout_detached(&iv.into(), &[], encrypted_key.as_mut_slice().into())
-            .expect("32 bytes are below the limits of AES-GCM");
-        EscrowedKey { iv, tag: tag.into(), encrypted_key }
-    }
-
-    /// Unwraps a key, unless it was wrapped by another one.
-    pub(super) fn unwrap_key(&self, escrowed: &EscrowedKey) -> Option<Cek> {
-        let mut cek = Zeroizing::new(escrowed.encrypted_key);
-        self.cipher()
-            .decrypt_inout_detached(
-                &escrowed.iv.into(),
-                &[],
-                cek.as_mut_slice().into(),
-                &escrowed.tag.into(),
-            )
-            .ok()?;
-        Cek::from_slice(&*cek)
-    }
-
-    fn cipher(&self) -> Aes256Gcm {
-        Aes256Gcm::new(<&Key<Aes256Gcm>>::from(&*self.key))
+    /// The key itself.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.key
     }
 }
 
@@ -101,14 +70,6 @@ impl fmt::Debug for EscrowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EscrowKey").field("kid", &self.kid).finish_non_exhaustive()
     }
-}
-
-/// A key wrapped by the escrow key; `iv` and `tag` are header parameters (RFC 7518 section 4.7.1).
-#[derive(Debug, Clone)]
-pub(super) struct EscrowedKey {
-    pub(super) iv: [u8; 12],
-    pub(super) tag: [u8; 16],
-    pub(super) encrypted_key: [u8; 32],
 }
 
 /// The members of the key file, borrowed so that the secret is not copied.
@@ -124,7 +85,7 @@ const JWK_CAPACITY: usize = 192; // The text has 142 bytes; growing would leave 
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::encode;
+    use super::super::encode;
     use super::*;
 
     #[test]
@@ -162,23 +123,5 @@ mod tests {
             KeyError::DuplicateMember { member: "k".to_owned() }
         );
         assert!(matches!(EscrowKey::from_jwk("{}"), Err(KeyError::BadJson { .. })));
-    }
-
-    #[test]
-    fn wraps_and_unwraps_and_nothing_else_does() {
-        let (key, cek) = (EscrowKey::generate(), Cek::generate());
-        let wrapped = key.wrap_key(&cek);
-        assert_eq!(key.unwrap_key(&wrapped).unwrap().as_bytes(), cek.as_bytes());
-        assert_ne!(key.wrap_key(&cek).iv, wrapped.iv);
-        assert!(EscrowKey::generate().unwrap_key(&wrapped).is_none());
-        for change in [
-            |wrapped: &mut EscrowedKey| wrapped.iv[0] ^= 1,
-            |wrapped: &mut EscrowedKey| wrapped.tag[15] ^= 1,
-            |wrapped: &mut EscrowedKey| wrapped.encrypted_key[31] ^= 1,
-        ] {
-            let mut wrapped = wrapped.clone();
-            change(&mut wrapped);
-            assert!(key.unwrap_key(&wrapped).is_none());
-        }
     }
 }

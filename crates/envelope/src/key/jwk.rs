@@ -1,5 +1,6 @@
 //! JWK (RFC 7517) with the members of RFC 7518 section 6, public and private.
 
+use motorcade_model::strict_json::{JsonFault, check_json, printable};
 use rsa::BoxedUint;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,8 +8,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    JsonFault, KeyAlgorithm, KeyError, RecipientKey, RecipientPrivateKey, check_json, decode,
-    decode_array, decode_secret, p256_point, printable,
+    KeyAlgorithm, KeyError, RecipientKey, RecipientPrivateKey, decode, decode_array, decode_secret,
+    p256_point,
 };
 
 /// Reads a public JWK.
@@ -193,15 +194,6 @@ impl<'a> Members<'a> {
         let key = rsa::RsaPrivateKey::from_components(number(&n), number(&e), number(&d), primes)
             .map_err(|_| KeyError::Inconsistent)?;
         Ok(RecipientPrivateKey::from_checked_rsa(key, public))
-    }
-}
-
-impl From<JsonFault> for KeyError {
-    fn from(fault: JsonFault) -> Self {
-        match fault {
-            JsonFault::Syntax { line, column } => Self::BadJson { line, column },
-            JsonFault::Duplicate { member } => Self::DuplicateMember { member },
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use motorcade_model::strict_json::printable;
 use p256::pkcs8::der::Decode;
 use p256::pkcs8::{
     AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
@@ -9,7 +10,7 @@ use p256::pkcs8::{
 use rsa::pkcs1::{RsaPrivateKeyRef, RsaPublicKeyRef};
 use zeroize::Zeroizing;
 
-use super::{KeyError, RecipientKey, RecipientPrivateKey, printable};
+use super::{KeyError, RecipientKey, RecipientPrivateKey};
 
 /// Reads the one public key in `text`.
 pub(super) fn parse_public(text: &str) -> Result<RecipientKey, KeyError> {

@@ -8,8 +8,8 @@ use rand::rngs::SysRng;
 use rsa::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
-use super::recipient::{Notation, check_rsa_bits};
-use super::{KeyAlgorithm, KeyError, Kid, RecipientKey, jwk, pem};
+use super::recipient::check_rsa_bits;
+use super::{KeyAlgorithm, KeyError, Kid, RecipientKey};
 
 /// A private key that opens envelopes.
 ///
@@ -26,19 +26,6 @@ pub(crate) enum PrivateMaterial {
 }
 
 impl RecipientPrivateKey {
-    /// Reads one private key: PEM (PKCS#8 `PRIVATE KEY`, PKCS#1 `RSA PRIVATE KEY`, SEC1 `EC PRIVATE
-    /// KEY`) or a JWK.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`] names what is wrong, under the same rules as for public keys.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
-        match Notation::of(text)? {
-            Notation::Json(text) => jwk::parse_private(text),
-            Notation::Pem(text) => pem::parse_private(text),
-        }
-    }
-
     /// Makes a P-256 key.
     pub fn generate_p256() -> Self {
         Self::from_p256(p256::SecretKey::generate())

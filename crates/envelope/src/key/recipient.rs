@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use motorcade_model::check_rsa;
 use p256::NistP256;
 use p256::elliptic_curve::sec1::{FromSec1Point, Sec1Point, ToSec1Point};
 use p256::pkcs8::{EncodePublicKey, LineEnding};
@@ -9,8 +10,7 @@ use rsa::traits::PublicKeyParts;
 use rsa::{BoxedUint, RsaPublicKey};
 use serde_json::{Value, json};
 
-use super::{KeyAlgorithm, KeyError, Kid, encode, jwk, pem};
-use motorcade_model::check_rsa;
+use super::{KeyAlgorithm, KeyError, Kid, encode};
 
 /// A public key that envelopes are wrapped to.
 ///
@@ -29,44 +29,6 @@ pub(crate) enum PublicMaterial {
 }
 
 impl RecipientKey {
-    /// Reads one public key: PEM (`PUBLIC KEY`, or PKCS#1 `RSA PUBLIC KEY`) or a JWK.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`] names the rule that the key breaks. A private key, a signing key or a weak key
-    /// is never accepted. For RSA this takes some milliseconds: see [`Self::check_strength`].
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let key = Self::read(text)?;
-        key.check_strength()?;
-        Ok(key)
-    }
-
-    /// The same without [`Self::check_strength`], which **must** follow before anything is sealed
-    /// for the key.
-    ///
-    /// # Errors
-    ///
-    /// The same as [`Self::parse`], but for weak keys.
-    pub fn read(text: &str) -> Result<Self, KeyError> {
-        match Notation::of(text)? {
-            Notation::Json(text) => jwk::parse_public(text),
-            Notation::Pem(text) => pem::parse_public(text),
-        }
-    }
-
-    /// Reads a JWK that is already parsed, such as the one [`Self::to_jwk`] made, without
-    /// [`Self::check_strength`]: that was done when it came in.
-    ///
-    /// A [`Value`] has lost duplicate members, so text from outside **must** go through
-    /// [`Self::parse`].
-    ///
-    /// # Errors
-    ///
-    /// The same as [`Self::parse`], but for weak keys.
-    pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
-        jwk::public_from_value(jwk)
-    }
-
     /// Whether the key protects anything: see [`check_rsa`], which takes 6 ms for 2048 bits and 50
     /// ms for 4096. The type of a point on P-256 holds all that there is to say of it.
     ///
@@ -164,29 +126,7 @@ impl fmt::Debug for RecipientKey {
     }
 }
 
-/// Which of the two notations a text is in.
-pub(super) enum Notation<'a> {
-    Json(&'a str),
-    Pem(&'a str),
-}
-
-impl<'a> Notation<'a> {
-    pub(super) fn of(text: &'a str) -> Result<Self, KeyError> {
-        if text.len() > MAX_KEY_SIZE {
-            return Err(KeyError::TooLarge { max_bytes: MAX_KEY_SIZE });
-        }
-        let text = text.trim_start_matches('\u{feff}').trim();
-        match text.as_bytes().first() {
-            Some(b'{') => Ok(Self::Json(text)),
-            // A list is not a key, but worth a better answer.
-            Some(b'[') => Err(KeyError::SeveralKeys),
-            _ if text.contains("-----BEGIN ") => Ok(Self::Pem(text)),
-            _ => Err(KeyError::NotAKey),
-        }
-    }
-}
-
-/// Checks the size of an RSA modulus (DESIGN.md section 3).
+/// Checks the size of an RSA modulus (docs/FORMAT.md, section 3).
 pub(super) fn check_rsa_bits(bits: usize) -> Result<(), KeyError> {
     match bits {
         ..MIN_RSA_BITS => Err(KeyError::RsaTooSmall { bits }),
@@ -224,7 +164,6 @@ fn bit_length(bytes: &[u8]) -> usize {
     bytes.first().map_or(0, |byte| bytes.len() * 8 - byte.leading_zeros() as usize)
 }
 
-const MAX_KEY_SIZE: usize = 16 * 1024; // 16 KiB
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 4096;
 const MAX_EXPONENT_BITS: usize = 33; // Larger ones only slow the server down.

@@ -9,31 +9,30 @@ use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::jwe::Cek;
-use super::key::KeyAlgorithm;
+use crate::key::{Cek, KeyAlgorithm};
 
 /// A key wrapped to a P-256 recipient.
 #[derive(Debug, Clone)]
-pub(super) struct AgreedKey {
+pub(crate) struct AgreedKey {
     /// The sender's ephemeral key, the `epk` of the header.
-    pub(super) epk: PublicKey,
+    pub(crate) epk: PublicKey,
     /// `apu` and `apv` of the header, decoded; we emit none.
-    pub(super) parties: Parties,
-    pub(super) encrypted_key: [u8; WRAPPED_SIZE],
+    pub(crate) parties: Parties,
+    pub(crate) encrypted_key: [u8; WRAPPED_SIZE],
 }
 
 /// Agreement PartyUInfo and PartyVInfo (RFC 7518 sections 4.6.1.2 and 4.6.1.3).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Parties {
-    pub(super) apu: Option<Vec<u8>>,
-    pub(super) apv: Option<Vec<u8>>,
+pub(crate) struct Parties {
+    pub(crate) apu: Option<Vec<u8>>,
+    pub(crate) apv: Option<Vec<u8>>,
 }
 
 /// Bytes of a wrapped content encryption key: RFC 3394 adds 8.
-pub(super) const WRAPPED_SIZE: usize = 40;
+pub(crate) const WRAPPED_SIZE: usize = 40;
 
 /// Wraps `cek` to `recipient`.
-pub(super) fn wrap_key(recipient: &PublicKey, cek: &Cek) -> AgreedKey {
+pub(crate) fn wrap_key(recipient: &PublicKey, cek: &Cek) -> AgreedKey {
     let ephemeral = EphemeralSecret::generate();
     let parties = Parties::default();
     let cipher = wrapping_cipher(&ephemeral.diffie_hellman(recipient), &parties);
@@ -43,7 +42,7 @@ pub(super) fn wrap_key(recipient: &PublicKey, cek: &Cek) -> AgreedKey {
 }
 
 /// Unwraps a key, unless it was wrapped to another one.
-pub(super) fn unwrap_key(key: &SecretKey, agreed: &AgreedKey) -> Option<Cek> {
+pub(crate) fn unwrap_key(key: &SecretKey, agreed: &AgreedKey) -> Option<Cek> {
     let secret = diffie_hellman(key.to_nonzero_scalar(), agreed.epk.as_affine());
     let mut cek = Zeroizing::new([0; 32]);
     wrapping_cipher(&secret, &agreed.parties).unwrap_key(&agreed.encrypted_key, &mut *cek).ok()?;
@@ -75,8 +74,8 @@ fn concat_kdf(z: &[u8], algorithm: &str, parties: &Parties, key_bits: u32) -> Ze
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::{decode, decode_array, p256_point};
     use super::*;
+    use crate::key::{decode, decode_array, p256_point};
 
     #[test]
     fn concat_kdf_and_agreement_are_those_of_rfc_7518_appendix_c() {

@@ -7,10 +7,10 @@ use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::jwe::Cek;
+use crate::key::Cek;
 
 /// Wraps `cek` to `recipient`.
-pub(super) fn wrap_key(recipient: &RsaPublicKey, cek: &Cek) -> Vec<u8> {
+pub(crate) fn wrap_key(recipient: &RsaPublicKey, cek: &Cek) -> Vec<u8> {
     recipient
         .encrypt(&mut UnwrapErr(SysRng), Oaep::<Sha256>::new(), cek.as_bytes())
         .expect("a modulus of 2048 bits or more takes 32 bytes")
@@ -21,7 +21,7 @@ pub(super) fn wrap_key(recipient: &RsaPublicKey, cek: &Cek) -> Vec<u8> {
 /// RFC 7516 section 11.5: whoever sends bad keys must not learn whether it was the padding or the
 /// content that failed (Bleichenbacher, Manger). So a failure here goes on with a random key, and
 /// content decryption fails a step later.
-pub(super) fn unwrap_key(key: &RsaPrivateKey, encrypted_key: &[u8]) -> Cek {
+pub(crate) fn unwrap_key(key: &RsaPrivateKey, encrypted_key: &[u8]) -> Cek {
     let substitute = Cek::generate();
     // Blinded, so that timing of the exponentiation says nothing about the key.
     let unwrapped =
@@ -35,8 +35,8 @@ pub(super) fn unwrap_key(key: &RsaPrivateKey, encrypted_key: &[u8]) -> Cek {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::{PrivateMaterial, PublicMaterial, snakeoil};
     use super::*;
+    use crate::key::{PrivateMaterial, PublicMaterial, snakeoil};
 
     fn keys() -> (&'static RsaPublicKey, &'static RsaPrivateKey) {
         let key = snakeoil::rsa();

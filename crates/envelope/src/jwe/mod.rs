@@ -1,0 +1,19 @@
+//! The envelope: a JWE (RFC 7516) whose payload is the data key as a JWK, wrapped to many
+//! recipients.
+//!
+//! The protected header holds only what is common, so that recipients come and go without touching
+//! it, the iv, the ciphertext or the tag. One entry may be for the escrow key; it is in
+//! [`Envelope::to_json_with_escrow`] and in no other output. Whatever fails in a cryptographic
+//! operation is [`EnvelopeError::DoesNotOpen`] and nothing more.
+
+mod content;
+mod entry;
+mod envelope;
+mod error;
+mod header;
+mod parse;
+mod protected;
+mod write;
+
+pub use envelope::Envelope;
+pub use error::EnvelopeError;

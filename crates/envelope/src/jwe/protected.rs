@@ -1,0 +1,42 @@
+//! The protected header (RFC 7516 section 4), as its maker wrote it.
+
+use crate::key::encode;
+
+/// The protected header, kept as its maker wrote it: those bytes are authenticated.
+#[derive(Clone)]
+pub(super) struct Protected {
+    /// In base64url.
+    pub(super) text: String,
+    /// The names of its parameters, which must not be repeated elsewhere (RFC 7516 section 7.2.1).
+    pub(super) names: Vec<String>,
+    /// `aad`, in base64url.
+    pub(super) aad: Option<String>,
+}
+
+impl Protected {
+    /// The header of every envelope that we make.
+    pub(super) fn ours() -> Self {
+        let names = ["cty", "enc"].map(str::to_owned).to_vec();
+        Self { text: encode(br#"{"cty":"jwk+json","enc":"A256GCM"}"#), names, aad: None }
+    }
+
+    /// What the tag covers besides the ciphertext (RFC 7516 section 5.1 step 14).
+    pub(super) fn additional_data(&self) -> Vec<u8> {
+        match &self.aad {
+            None => self.text.clone().into_bytes(),
+            Some(aad) => format!("{}.{aad}", self.text).into_bytes(),
+        }
+    }
+
+    /// Whether another recipient can be added: not if the header describes the one that there is.
+    pub(super) fn is_extensible(&self) -> bool {
+        !PER_RECIPIENT.iter().any(|name| self.has(name))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+}
+
+/// Header parameters that belong to one recipient.
+const PER_RECIPIENT: [&str; 7] = ["alg", "apu", "apv", "epk", "iv", "kid", "tag"];
