@@ -89,7 +89,7 @@ pub async fn renewed(
 pub fn check_successor(current: &[u8], next: Bytes, now: Timestamp) -> Result<SignedFile, Error> {
     let unfit = |error: VerifyError| Error::Root(error.into());
     // What a root is held to is the same in both repositories.
-    let mut trusted = TrustedSet::new(current, verify::Repository::Image, now).map_err(unfit)?;
+    let mut trusted = TrustedSet::new(current, verify::Rules::Image, now).map_err(unfit)?;
     trusted.update_root(&next).map_err(unfit)?;
     let root: Signed<Root> = serde_json::from_slice(&next).map_err(|e| Error::Root(e.into()))?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&next).into());

@@ -14,7 +14,7 @@ use motorcade::app::publish::Publisher;
 use motorcade::blob::{Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, StagedBlob};
 use motorcade::model::Clock;
 use motorcade::telemetry::Metrics;
-use motorcade::uptane::verify::{Repository, TrustedSet, VerifyError};
+use motorcade::uptane::verify::{Rules, TrustedSet, VerifyError};
 use proptest::prelude::*;
 use serde_json::Value;
 use sqlx::{Connection, Executor};
@@ -223,8 +223,7 @@ impl Watched {
     /// What a client does that knows the first root alone (TUF 1.0.34, 5.3 to 5.6), with every bin.
     fn walk(&self) -> Result<(), VerifyError> {
         let read = |name: String| fs::read(self.state.blob(&name)).unwrap();
-        let mut trusted =
-            TrustedSet::new(&self.root(1).unwrap(), Repository::Image, self.clock.now())?;
+        let mut trusted = TrustedSet::new(&self.root(1).unwrap(), Rules::Image, self.clock.now())?;
         while let Some(next) = self.root(trusted.root_version() + 1) {
             trusted.update_root(&next)?;
         }

@@ -7,7 +7,7 @@ use super::Error;
 use super::updater::Updater;
 use motorcade_model::{ENVELOPE_SUFFIX, EcuSerial, HardwareId};
 use motorcade_uptane::verify::{
-    Assignment, EcuRecord, TargetFile, VerifyError, assignments, match_image,
+    Assignment, KnownEcu, TargetFile, VerifyError, assignments, match_image,
 };
 
 /// What has been verified for some ECUs.
@@ -41,7 +41,7 @@ pub(super) fn verify(
     wanted: Vec<Assignment>,
     director: &Updater<'_>,
     image: &mut Updater<'_>,
-    record: impl Fn(&EcuSerial) -> Option<EcuRecord>,
+    record: impl Fn(&EcuSerial) -> Option<KnownEcu>,
 ) -> Result<Bundle, Error> {
     let mut bundle = Bundle::default();
     let mut hardware: BTreeMap<&str, BTreeSet<&HardwareId>> = BTreeMap::new();

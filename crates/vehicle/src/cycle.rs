@@ -25,8 +25,7 @@ use super::updater::Updater;
 use motorcade_envelope::jwe::Envelope;
 use motorcade_model::{EcuRole, EcuSerial, Timestamp};
 use motorcade_uptane::verify::{
-    Assignment, Attack, EcuRecord, Fault, Finding, Repository, TargetFile, VerifyError,
-    check_constraints,
+    Assignment, Attack, Fault, Finding, KnownEcu, Rules, TargetFile, VerifyError, check_constraints,
 };
 
 /// What came of a cycle.
@@ -175,16 +174,15 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp, given: Option<Vec<u8>>) -> Resu
         .iter()
         .map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone()))
         .collect();
-    let repository = Repository::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
+    let rules = Rules::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
     let was_given = given.is_some();
     let source = GivenSource::new(&source, vehicle.state.director_root, given);
-    let explained =
-        |error| roots::explain(error, &repository, &director_store, &image_store, &source);
+    let explained = |error| roots::explain(error, &rules, &director_store, &image_store, &source);
     let mut refresh = || {
         let mut director =
-            Updater::start(&director_store, &source, repository.clone(), now).map_err(explained)?;
+            Updater::start(&director_store, &source, rules.clone(), now).map_err(explained)?;
         check_time(&mut vehicle.state, director.set().root_version(), now)?;
         director.refresh().map_err(explained).map(|()| director)
     };
@@ -227,7 +225,7 @@ fn start_image<'a>(
     source: &'a HttpSource<'a>,
     now: Timestamp,
 ) -> Result<Updater<'a>, Error> {
-    let mut image = Updater::start(store, source, Repository::Image, now)?;
+    let mut image = Updater::start(store, source, Rules::Image, now)?;
     image.refresh()?;
     Ok(image)
 }
@@ -247,11 +245,11 @@ fn check_time(state: &mut super::state::State, root: u64, now: Timestamp) -> Res
     }
 }
 
-fn records(vehicle: &Vehicle) -> BTreeMap<EcuSerial, EcuRecord> {
+fn records(vehicle: &Vehicle) -> BTreeMap<EcuSerial, KnownEcu> {
     let record = |ecu: &EcuConfig| {
         let state = vehicle.state.ecus.get(&ecu.serial);
         let highest_counter = state.and_then(|state| state.highest_release_counter);
-        (ecu.serial.clone(), EcuRecord { hardware_id: ecu.hardware_id.clone(), highest_counter })
+        (ecu.serial.clone(), KnownEcu { hardware_id: ecu.hardware_id.clone(), highest_counter })
     };
     vehicle.config.ecus.iter().map(record).collect()
 }

@@ -20,7 +20,7 @@ use super::setup::{Folder, client};
 use super::store::Store;
 use motorcade_model::{Clock, EcuRole, EcuSerial, HardwareId, SystemClock, VehicleId};
 use motorcade_uptane::key::Scheme;
-use motorcade_uptane::verify::{Repository, TrustedSet};
+use motorcade_uptane::verify::{Rules, TrustedSet};
 
 /// What a vehicle is made of.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ fn trust(folder: &Folder, roots: &Roots, config: &Config, use_: Use) -> Result<(
     let secondaries = config.ecus.iter().filter(|ecu| ecu.role == EcuRole::Secondary);
     stores.extend(secondaries.map(|ecu| folder.secondary_stores(&ecu.serial)));
     let vin = config.vin.clone();
-    let of_director = move || Repository::Director { vin: vin.clone(), ecus: None };
+    let of_director = move || Rules::Director { vin: vin.clone(), ecus: None };
     for (own_director, own_image) in &stores {
         if use_ == Use::NotYet {
             own_director.init(director)?;
@@ -207,18 +207,13 @@ fn trust(folder: &Folder, roots: &Roots, config: &Config, use_: Use) -> Result<(
             continue;
         }
         init(folder, own_director, director, &of_director)?;
-        init(folder, own_image, image, &|| Repository::Image)?;
+        init(folder, own_image, image, &|| Rules::Image)?;
     }
     Ok(())
 }
 
 /// Keeps a root that can be used, which may be a later one, and replaces one that can't.
-fn init(
-    folder: &Folder,
-    store: &Store,
-    root: &[u8],
-    of: &dyn Fn() -> Repository,
-) -> Result<(), Error> {
+fn init(folder: &Folder, store: &Store, root: &[u8], of: &dyn Fn() -> Rules) -> Result<(), Error> {
     match store.root(|root| TrustedSet::new(root, of(), SystemClock.now())) {
         Ok(_) => Ok(()),
         Err(Error::Damaged { path, .. }) => {

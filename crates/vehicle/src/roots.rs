@@ -13,7 +13,7 @@ use super::redirect::Redirects;
 use super::source::Source;
 use super::store::Store;
 use motorcade_model::{Clock, SystemClock, VehicleId};
-use motorcade_uptane::verify::{Limits, Repository, TrustedSet, VerifyError};
+use motorcade_uptane::verify::{Limits, Rules, TrustedSet, VerifyError};
 
 /// Both roots, as bytes.
 pub(super) struct Roots {
@@ -25,9 +25,9 @@ pub(super) struct Roots {
 impl Roots {
     /// Reads both, and refuses what is no root, or one in two places.
     pub(super) fn read(director: &Path, image: &Path, vin: &VehicleId) -> Result<Self, Error> {
-        let of_director = Repository::Director { vin: vin.clone(), ecus: None };
+        let of_director = Rules::Director { vin: vin.clone(), ecus: None };
         let (director_bytes, director_version) = read(director, of_director)?;
-        let (image_bytes, image_version) = read(image, Repository::Image)?;
+        let (image_bytes, image_version) = read(image, Rules::Image)?;
         if director_bytes == image_bytes {
             return Err(unusable(
                 image,
@@ -82,7 +82,7 @@ impl Roots {
 /// `vin`: both are public, and an attacker could serve them.
 pub(super) fn explain(
     error: Error,
-    of_director: &Repository,
+    of_director: &Rules,
     director: &Store,
     image: &Store,
     source: &dyn Source,
@@ -109,10 +109,10 @@ pub(super) fn explain(
 }
 
 /// A root, and its version.
-fn read(path: &Path, repository: Repository) -> Result<(Vec<u8>, u64), Error> {
+fn read(path: &Path, rules: Rules) -> Result<(Vec<u8>, u64), Error> {
     let root = find(path, Limits::ROOT)?.ok_or_else(|| unusable(path, "it is not there"))?;
     // What a person gives is a file that can't be used, and never an attack.
-    let set = TrustedSet::new(&root, repository, SystemClock.now())
+    let set = TrustedSet::new(&root, rules, SystemClock.now())
         .map_err(|error| unusable(path, &error.to_string()))?;
     Ok((root, set.root_version()))
 }

@@ -14,7 +14,7 @@ use super::store::Store;
 use super::updater::Updater;
 use motorcade_model::{EcuSerial, ReleaseCounter, Timestamp, VehicleId};
 use motorcade_uptane::verify::{
-    Assignment, EcuRecord, Limits, Repository, TrustedSet, VerifyError, assignments, verify_partial,
+    Assignment, KnownEcu, Limits, Rules, TrustedSet, VerifyError, assignments, verify_partial,
 };
 
 /// What a Secondary knows when metadata comes.
@@ -34,24 +34,18 @@ impl Secondary<'_> {
     /// Director's Targets that say so.
     pub(super) fn verify(&self) -> Result<(Assignment, u64), Error> {
         let (own_director, own_image) = self.folder.secondary_stores(&self.config.serial);
-        let repository = Repository::Director { vin: self.vin.clone(), ecus: None };
-        let director = HandedOver {
-            store: self.folder.director_store(),
-            repository: repository.clone(),
-            now: self.now,
-        };
-        let image = HandedOver {
-            store: self.folder.image_store(),
-            repository: Repository::Image,
-            now: self.now,
-        };
-        let mut updater = Updater::start(&own_director, &director, repository, self.now)?;
+        let rules = Rules::Director { vin: self.vin.clone(), ecus: None };
+        let director =
+            HandedOver { store: self.folder.director_store(), rules: rules.clone(), now: self.now };
+        let image =
+            HandedOver { store: self.folder.image_store(), rules: Rules::Image, now: self.now };
+        let mut updater = Updater::start(&own_director, &director, rules, self.now)?;
         if self.config.verification == Verification::Partial {
             return self.verify_partially(&updater, &own_director, &director);
         }
         updater.refresh()?;
         let wanted = bundle::wanted(&updater, |serial| self.is_me(serial))?;
-        let mut image = Updater::start(&own_image, &image, Repository::Image, self.now)?;
+        let mut image = Updater::start(&own_image, &image, Rules::Image, self.now)?;
         image.refresh()?;
         let version = updater.set().targets_version().unwrap_or_default();
         let record = |_: &EcuSerial| Some(self.record());
@@ -106,8 +100,8 @@ impl Secondary<'_> {
         *serial == self.config.serial
     }
 
-    fn record(&self) -> EcuRecord {
-        EcuRecord {
+    fn record(&self) -> KnownEcu {
+        KnownEcu {
             hardware_id: self.config.hardware_id.clone(),
             highest_counter: self.highest_counter,
         }
@@ -122,14 +116,14 @@ impl Secondary<'_> {
 /// What the Primary trusts, by the names that a repository would give it.
 struct HandedOver {
     store: Store,
-    repository: Repository,
+    rules: Rules,
     now: Timestamp,
 }
 
 impl Source for HandedOver {
     fn fetch(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
         let stem = name.strip_suffix(".json").unwrap_or(name);
-        let root = |bytes: &[u8]| TrustedSet::new(bytes, self.repository.clone(), self.now);
+        let root = |bytes: &[u8]| TrustedSet::new(bytes, self.rules.clone(), self.now);
         let found = match stem.split_once('.') {
             Some((version, "root")) => match version.parse() {
                 Ok(version) => self.store.find_root(version, root)?,

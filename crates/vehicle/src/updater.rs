@@ -7,7 +7,7 @@ use super::source::Source;
 use super::store::Store;
 use motorcade_model::{HardwareId, Timestamp};
 use motorcade_uptane::verify::{
-    Freshness, Limits, Repository, Search, TargetFile, TrustedSet, VerifyError,
+    Freshness, Limits, Rules, Search, TargetFile, TrustedSet, VerifyError,
 };
 
 /// One update of one repository's metadata.
@@ -24,10 +24,10 @@ impl<'a> Updater<'a> {
     pub(super) fn start(
         store: &'a Store,
         source: &'a dyn Source,
-        repository: Repository,
+        rules: Rules,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let mut set = store.root(|root| TrustedSet::new(root, repository.clone(), now))?;
+        let mut set = store.root(|root| TrustedSet::new(root, rules.clone(), now))?;
         for _ in 0..Limits::ROOT_ROTATIONS {
             let version = set.root_version() + 1;
             let name = metadata_file("root", Some(version));

@@ -11,12 +11,12 @@ use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::signing::SignedFile;
-use crate::uptane::verify::{Repository, TrustedSet, VerifyError};
+use crate::uptane::verify::{Rules, TrustedSet, VerifyError};
 
 /// A root to verify with, at a time when nothing has expired: how long files live is not the
 /// question here. Roots of both repositories are read alike.
 pub(in crate::app) fn trusted_root(root: &[u8]) -> Result<TrustedSet, VerifyError> {
-    TrustedSet::new(root, Repository::Image, Timestamp::UNIX_EPOCH)
+    TrustedSet::new(root, Rules::Image, Timestamp::UNIX_EPOCH)
 }
 
 /// Verifies files of the Image repository with the keys that its published root and targets name.

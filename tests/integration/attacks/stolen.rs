@@ -1,7 +1,7 @@
 //! Stolen keys, and how far each gets.
 
 use motorcade::model::{Clock, SystemClock};
-use motorcade::uptane::verify::{Repository, TrustedSet, verify_partial};
+use motorcade::uptane::verify::{Rules, TrustedSet, verify_partial};
 
 use super::rig::play_row;
 use super::vehicle::lab;
@@ -20,8 +20,8 @@ fn at_22_limit_partial_verification_believes_the_director() {
     let attack = attacks.iter().find(|attack| attack.variant == "unknown-file").unwrap();
     let director = &attack.steps[1].site.director;
     let vin = lab().vehicle.vin.parse().unwrap();
-    let repository = Repository::Director { vin, ecus: None };
-    let set = TrustedSet::new(&director["1.root.json"], repository, SystemClock.now()).unwrap();
+    let rules = Rules::Director { vin, ecus: None };
+    let set = TrustedSet::new(&director["1.root.json"], rules, SystemClock.now()).unwrap();
     let latest = director.iter().rfind(|(name, _)| name.ends_with(".targets.json")).unwrap().1;
     let (_, targets) = verify_partial(&set, 0, latest).unwrap();
     assert!(targets.contains_key("evil/9/evil.bin"), "{:?}", targets.keys());

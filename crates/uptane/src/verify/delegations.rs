@@ -2,16 +2,16 @@
 //! must agree (Uptane 2.1.0, 5.4.4.8) as members that plain TUF does not know, and TAP 15's
 //! succinct form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::VerifyError;
-use super::keys::{KeyIds, Keys, RoleKeys};
-use super::metadata::{TOP_LEVEL, all_distinct};
+use super::keys::{Keys, RoleKeys};
 use super::pattern::path_matches;
+use super::signed::{KeyIds, TOP_LEVEL};
 use motorcade_model::HardwareId;
 
 /// What a targets file delegates, in order of priority.
@@ -216,6 +216,12 @@ fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, Verify
         return Err(malformed("it delegates to one role twice"));
     }
     Ok(listed)
+}
+
+/// Names that are there once each.
+fn all_distinct<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let mut seen = BTreeSet::new();
+    names.into_iter().all(|name| seen.insert(name))
 }
 
 fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::VerifyError;
 use super::error::CustomField;
-use super::metadata::{TargetFile, Targets};
+use super::roles::{TargetFile, Targets};
 use crate::custom::DirectorCustom;
 use crate::manifest::is_reportable;
 use motorcade_model::{
@@ -74,7 +74,7 @@ pub struct Assignment {
 
 /// What an ECU is known to be and to have accepted.
 #[derive(Debug, Clone)]
-pub struct EcuRecord {
+pub struct KnownEcu {
     /// Its hardware.
     pub hardware_id: HardwareId,
     /// The highest release counter that was ever accepted for it, whatever came between: FV-22
@@ -128,7 +128,7 @@ pub fn match_image(
     assignment: &Assignment,
     director: &TargetFile,
     image: Option<&TargetFile>,
-    ecu: &EcuRecord,
+    ecu: &KnownEcu,
 ) -> Result<(), VerifyError> {
     let path = || assignment.path.clone();
     // FV-19: it is there, under exactly this name.

@@ -1,6 +1,6 @@
 //! What goes wrong in a vehicle without anybody's ill will, and what it makes of a failure.
 
-use super::Attack;
+use super::attack::Attack;
 
 /// What has failed, where no attack is needed to explain it. Its name goes into `faults_detected`
 /// of the ECU version report and into the output of `motorcade-vehicle update --json`. It is

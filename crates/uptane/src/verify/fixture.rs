@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 #[cfg(test)]
-use super::{Repository, TrustedSet, VerifyError};
+use super::{Rules, TrustedSet, VerifyError};
 use crate::canonical::canonical;
 use crate::key::{Scheme, SigningKey};
 use motorcade_model::Timestamp;
@@ -128,13 +128,13 @@ impl Repo {
 }
 
 #[cfg(test)]
-pub(super) fn image() -> Repository {
-    Repository::Image
+pub(super) fn image() -> Rules {
+    Rules::Image
 }
 
 #[cfg(test)]
-pub(super) fn set(repo: &Repo, kind: Repository) -> TrustedSet {
-    TrustedSet::new(repo.file("1.root.json"), kind, now()).unwrap()
+pub(super) fn set(repo: &Repo, rules: Rules) -> TrustedSet {
+    TrustedSet::new(repo.file("1.root.json"), rules, now()).unwrap()
 }
 
 /// Everything up to the targets of one version.

@@ -8,20 +8,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::VerifyError;
-use super::metadata::Metadata;
+use super::signed::{KeyIds, Metadata};
 use crate::canonical::canonical;
 use crate::key::PublicKey;
-
-/// What the id of a key has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyIds {
-    /// The hash of the key object (TUF 1.0.34, 4.3). Our own repositories, and nothing else in a
-    /// vehicle.
-    Recomputed,
-    /// Whatever it is listed under (TAP 12), since well-known public repositories have ids of their
-    /// own making. One key still counts once, under however many ids.
-    AsListed,
-}
 
 /// Keys that a file lists, those of unknown schemes left out: they can't verify anything, and must
 /// not keep a vehicle from a root that prepares for a new scheme.

@@ -8,6 +8,8 @@
 //! numbers of the checks and attacks in docs/POUF.md. It shares no code with what writes metadata,
 //! so that it can catch the server's mistakes.
 
+mod attack;
+mod checks;
 mod delegations;
 mod director;
 mod error;
@@ -17,23 +19,27 @@ pub mod fixture;
 mod garbled;
 mod hashes;
 mod keys;
-mod metadata;
+mod limits;
+mod partial;
 mod pattern;
 mod publisher;
+mod roles;
+mod rules;
 mod search;
-#[cfg(test)]
-mod search_tests;
+mod signed;
 mod trusted;
-#[cfg(test)]
-mod trusted_tests;
 
+pub use attack::Attack;
 pub use director::{
-    Assignment, EcuRecord, VehicleImages, assignments, check_constraints, match_image,
+    Assignment, KnownEcu, VehicleImages, assignments, check_constraints, match_image,
 };
-pub use error::{Attack, CustomField, VerifyError};
+pub use error::{CustomField, VerifyError};
 pub use fault::{Fault, Finding};
 pub use hashes::{Hasher, Hashes};
-pub use metadata::TargetFile;
+pub use limits::Limits;
+pub use partial::verify_partial;
 pub use publisher::Signers;
+pub use roles::TargetFile;
+pub use rules::Rules;
 pub use search::Search;
-pub use trusted::{Freshness, Limits, Repository, TrustedSet, verify_partial};
+pub use trusted::{Freshness, TrustedSet};

@@ -10,9 +10,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::VerifyError;
+use super::checks::missing;
 use super::keys::RoleKeys;
-use super::metadata::{RawSignature, Targets, signatures};
-use super::trusted::{Repository, TrustedSet, missing};
+use super::roles::Targets;
+use super::rules::Rules;
+use super::signed::{RawSignature, signatures};
+use super::trusted::TrustedSet;
 use motorcade_model::{EcuSerial, HardwareId, RoleName, VehicleId};
 
 /// Which keys may sign for a role, and how many have to.
@@ -45,7 +48,7 @@ impl TrustedSet {
     /// The same trusted root for a vehicle of the Director's, and nothing else yet.
     pub fn for_vehicle(&self, vin: VehicleId, ecus: BTreeMap<EcuSerial, HardwareId>) -> Self {
         let mut set = self.clone();
-        set.repository = Repository::Director { vin, ecus: Some(ecus) };
+        set.rules = Rules::Director { vin, ecus: Some(ecus) };
         set
     }
 

@@ -6,8 +6,10 @@
 
 use super::VerifyError;
 use super::delegations::Delegation;
-use super::metadata::{Metadata, TargetFile, Targets};
-use super::trusted::{Limits, TrustedSet};
+use super::limits::Limits;
+use super::roles::{TargetFile, Targets};
+use super::signed::Metadata;
+use super::trusted::TrustedSet;
 use motorcade_model::HardwareId;
 
 /// What a search has come to.
@@ -158,3 +160,7 @@ fn agreed<'a>(found: &[&'a TargetFile], enough: usize) -> Option<&'a TargetFile>
     }
     best.filter(|(_, votes)| *votes >= enough).map(|(target, _)| target)
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
-use super::fixture::{
+use crate::key::SigningKey;
+use crate::verify::fixture::{
     Repo, id, image, key_objects, listed_target, load, new_key, set, sign, signed,
 };
-use super::{Limits, Search, TargetFile, VerifyError as E};
-use crate::key::SigningKey;
+use crate::verify::{Limits, Search, TargetFile, VerifyError as E};
 
 struct Supplier {
     name: &'static str,

@@ -8,73 +8,15 @@
 
 use std::collections::BTreeMap;
 
+use motorcade_model::Timestamp;
+
 use super::VerifyError;
-use super::delegations::Delegations;
+use super::checks::{check_file, check_rollback, check_version, missing};
 use super::director::check_targets;
-use super::garbled::{is_rewritten, no_metadata};
-use super::keys::KeyIds;
-use super::metadata::{
-    MetaFile, Metadata, Role, Root, Snapshot, TargetFile, Targets, TimestampRole,
-};
-use motorcade_model::{EcuSerial, HardwareId, Timestamp, VehicleId};
-
-/// Which rules a repository is held to.
-#[derive(Debug, Clone)]
-pub enum Repository {
-    /// Any TUF repository.
-    Tuf,
-    /// The Image repository of a vehicle.
-    Image,
-    /// The Director of a vehicle.
-    Director {
-        /// The vehicle.
-        vin: VehicleId,
-        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step
-        /// 8).
-        ecus: Option<BTreeMap<EcuSerial, HardwareId>>,
-    },
-}
-
-impl Repository {
-    fn key_ids(&self) -> KeyIds {
-        match self {
-            Self::Tuf => KeyIds::AsListed,
-            Self::Image | Self::Director { .. } => KeyIds::Recomputed,
-        }
-    }
-
-    /// FV-15. A file of another vehicle must not even get to be a reference for later checks
-    /// (AT-10), so this comes before anything of it is kept.
-    fn check_vehicle<T>(&self, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
-        match self {
-            Self::Director { vin, .. } if metadata.vin.as_deref() != Some(vin.as_str()) => {
-                Err(VerifyError::WrongVehicle { role: role.to_owned() })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// How many bytes and files are taken at most (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1): what a
-/// repository can make a vehicle fetch and hold, endless data and wide delegation graphs included
-/// (AT-16, AT-17).
-#[derive(Debug, Clone, Copy)]
-pub struct Limits;
-
-impl Limits {
-    /// Bytes of a root file.
-    pub const ROOT: u64 = motorcade_model::MAX_ROOT_BYTES;
-    /// Bytes of a timestamp file.
-    pub const TIMESTAMP: u64 = 16 * 1024; // 16 KiB
-    /// Bytes of a snapshot file.
-    pub const SNAPSHOT: u64 = 4 * 1024 * 1024; // 4 MiB
-    /// Bytes of a targets file.
-    pub const TARGETS: u64 = 8 * 1024 * 1024; // 8 MiB
-    /// Root files in one update.
-    pub const ROOT_ROTATIONS: u64 = 1024;
-    /// Roles that a search visits.
-    pub const DELEGATIONS: usize = 32;
-}
+use super::limits::{Limits, check_length, limit};
+use super::roles::{MetaFile, Root, Snapshot, TargetFile, Targets, TimestampRole};
+use super::rules::Rules;
+use super::signed::{Metadata, Role};
 
 /// Whether a timestamp is another one than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +31,8 @@ pub enum Freshness {
 /// The trusted metadata of one repository, at one point in time.
 #[derive(Debug, Clone)]
 pub struct TrustedSet {
-    pub(super) repository: Repository,
-    now: Timestamp,
+    pub(super) rules: Rules,
+    pub(super) now: Timestamp,
     pub(super) root: Metadata<Root>,
     timestamp: Option<Metadata<TimestampRole>>,
     snapshot: Option<Metadata<Snapshot>>,
@@ -106,13 +48,13 @@ impl TrustedSet {
     /// # Errors
     ///
     /// [`VerifyError`] if it is no root or was not signed by its own keys.
-    pub fn new(root: &[u8], repository: Repository, now: Timestamp) -> Result<Self, VerifyError> {
-        let root = Metadata::<Root>::parse("root", root, repository.key_ids())?;
+    pub fn new(root: &[u8], rules: Rules, now: Timestamp) -> Result<Self, VerifyError> {
+        let root = Metadata::<Root>::parse("root", root, rules.key_ids())?;
         root.content.verify("root", &root)?;
         let delegated = BTreeMap::new();
         let (timestamp, snapshot, targets) = (None, None, None);
         Ok(Self {
-            repository,
+            rules,
             now,
             root,
             timestamp,
@@ -142,7 +84,7 @@ impl TrustedSet {
     /// [`VerifyError`]; the trusted root stays.
     pub fn update_root(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         check_length("root", bytes, Limits::ROOT)?;
-        let next = Metadata::<Root>::parse("root", bytes, self.repository.key_ids())?;
+        let next = Metadata::<Root>::parse("root", bytes, self.rules.key_ids())?;
         self.root.content.verify("root", &next)?;
         next.content.verify("root", &next)?;
         let (trusted, found) = (self.root.version, next.version);
@@ -184,7 +126,7 @@ impl TrustedSet {
         check_length("timestamp", bytes, Limits::TIMESTAMP)?;
         let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
         self.root.content.verify("timestamp", &timestamp)?;
-        self.repository.check_vehicle("timestamp", &timestamp)?;
+        self.rules.check_vehicle("timestamp", &timestamp)?;
         Ok(timestamp)
     }
 
@@ -193,7 +135,7 @@ impl TrustedSet {
         role: &str,
         bytes: &[u8],
     ) -> Result<Metadata<T>, VerifyError> {
-        Metadata::parse(role, bytes, self.repository.key_ids())
+        Metadata::parse(role, bytes, self.rules.key_ids())
     }
 
     /// Takes a timestamp (TUF 1.0.34, 5.4; FV-8). One of the same version changes nothing, but what
@@ -257,7 +199,7 @@ impl TrustedSet {
     pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
         let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
         self.root.content.verify("snapshot", &snapshot)?;
-        self.repository.check_vehicle("snapshot", &snapshot)?;
+        self.rules.check_vehicle("snapshot", &snapshot)?;
         Ok(snapshot)
     }
 
@@ -317,10 +259,10 @@ impl TrustedSet {
         check_file("targets", bytes, listed, Limits::TARGETS)?;
         let targets = self.read::<Targets>("targets", bytes)?;
         self.root.content.verify("targets", &targets)?;
-        self.repository.check_vehicle("targets", &targets)?;
+        self.rules.check_vehicle("targets", &targets)?;
         check_version("targets", listed.version, targets.version)?;
         targets.check_expiry("targets", self.now)?;
-        if let Repository::Director { ecus, .. } = &self.repository {
+        if let Rules::Director { ecus, .. } = &self.rules {
             check_targets(&targets.content, ecus.as_ref())?;
         }
         self.targets = Some(targets);
@@ -358,7 +300,7 @@ impl TrustedSet {
     ) -> Result<(), VerifyError> {
         let delegations =
             self.find_role(delegator).and_then(|targets| targets.content.delegations.as_ref());
-        let keys = delegations.and_then(|delegations: &Delegations| delegations.find_keys(role));
+        let keys = delegations.and_then(|delegations| delegations.find_keys(role));
         let (Some(delegations), Some(keys)) = (delegations, keys) else {
             return Err(missing(role));
         };
@@ -381,74 +323,6 @@ impl TrustedSet {
     }
 }
 
-/// Partial verification (Uptane 2.1.0, 5.4.4.1): the Director's Targets alone, with the keys of its
-/// root; FV-11 but for the snapshot, FV-12, FV-13 and FV-15. Returns their version and what they
-/// list.
-///
-/// # Errors
-///
-/// [`VerifyError`].
-pub fn verify_partial(
-    set: &TrustedSet,
-    trusted_version: u64,
-    bytes: &[u8],
-) -> Result<(u64, BTreeMap<String, TargetFile>), VerifyError> {
-    check_length("targets", bytes, Limits::TARGETS)?;
-    let targets = set.read::<Targets>("targets", bytes)?;
-    set.root.content.verify("targets", &targets)?;
-    set.repository.check_vehicle("targets", &targets)?;
-    check_rollback("targets", trusted_version, targets.version)?;
-    targets.check_expiry("targets", set.now)?;
-    check_targets(&targets.content, None)?;
-    Ok((targets.version, targets.content.targets))
-}
-
-fn check_length(role: &str, bytes: &[u8], limit: u64) -> Result<(), VerifyError> {
-    if bytes.len() as u64 > limit {
-        return Err(VerifyError::TooLarge { role: role.to_owned(), limit });
-    }
-    Ok(())
-}
-
-fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
-    match listed.length {
-        Some(length) if length > limit => {
-            Err(VerifyError::TooLarge { role: role.to_owned(), limit })
-        }
-        length => Ok(length.unwrap_or(limit)),
-    }
-}
-
-/// Checks the bytes before anything reads them (TUF 1.0.34, 5.5.2 and 5.6.2).
-fn check_file(role: &str, bytes: &[u8], listed: &MetaFile, most: u64) -> Result<(), VerifyError> {
-    let limit = limit(role, listed, most)?;
-    if listed.matches(bytes) {
-        return check_length(role, bytes, limit);
-    }
-    let rewritten = || is_rewritten(bytes, |bytes| listed.matches(bytes)).then_some(REWRITTEN);
-    if let Some(fault) = no_metadata(bytes).or_else(|| rewritten().map(str::to_owned)) {
-        return Err(VerifyError::Garbled { role: role.to_owned(), fault });
-    }
-    check_length(role, bytes, limit)?;
-    Err(VerifyError::HashMismatch { role: role.to_owned() })
-}
-
-fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
-    if found != expected {
-        return Err(VerifyError::VersionMismatch { role: role.to_owned(), expected, found });
-    }
-    Ok(())
-}
-
-fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyError> {
-    if found < trusted {
-        return Err(VerifyError::Rollback { role: role.to_owned(), trusted, found });
-    }
-    Ok(())
-}
-
-const REWRITTEN: &str = "its line ends or its white space were changed on its way";
-
-pub(super) fn missing(role: &str) -> VerifyError {
-    VerifyError::MissingFromSnapshot { role: role.to_owned() }
-}
+#[cfg(test)]
+#[path = "trusted_tests.rs"]
+mod tests;

@@ -1,17 +1,17 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixture::{
+use crate::key::SigningKey;
+use crate::verify::fixture::{
     EARLIER, Repo, id, image, listed, listed_target, load, new_key, now, set, sha256, sign, signed,
 };
-use super::{
-    Fault, Freshness, Limits, Repository, TargetFile, TrustedSet, VerifyError as E, verify_partial,
+use crate::verify::{
+    Fault, Freshness, Limits, Rules, TargetFile, TrustedSet, VerifyError as E, verify_partial,
 };
-use crate::key::SigningKey;
 
-fn director(vin: &str) -> Repository {
+fn director(vin: &str) -> Rules {
     let ecus = [("p-1".parse().unwrap(), "gw-mk3".parse().unwrap())].into();
-    Repository::Director { vin: vin.parse().unwrap(), ecus: Some(ecus) }
+    Rules::Director { vin: vin.parse().unwrap(), ecus: Some(ecus) }
 }
 
 fn published(version: u64) -> Repo {
@@ -110,8 +110,8 @@ fn a_threshold_of_good_signatures_is_enough_and_less_is_not() {
 #[test]
 fn thresholds_and_key_ids_can_not_be_faked() {
     let repo = Repo::new(None);
-    let try_root = |root: &Value, kind: Repository| {
-        TrustedSet::new(&repo.sign("root", root), kind, now()).map(drop)
+    let try_root = |root: &Value, rules: Rules| {
+        TrustedSet::new(&repo.sign("root", root), rules, now()).map(drop)
     };
     let root = repo.root(1);
     assert_eq!(try_root(&root, image()), Ok(()));
@@ -133,7 +133,7 @@ fn thresholds_and_key_ids_can_not_be_faked() {
         other_id["keys"].as_object_mut().unwrap().remove(&id(&repo.keys["targets"])).unwrap();
     other_id["keys"]["abc"] = object.clone();
     assert!(matches!(try_root(&other_id, image()), Err(E::KeyIdMismatch { .. })));
-    assert_eq!(try_root(&other_id, Repository::Tuf), Ok(()));
+    assert_eq!(try_root(&other_id, Rules::Tuf), Ok(()));
 
     // The same key with one more member has an id of its own, and still is the same key.
     let mut alias = root.clone();
@@ -147,7 +147,7 @@ fn thresholds_and_key_ids_can_not_be_faked() {
     let mut file: Value = serde_json::from_slice(&repo.sign("root", &alias)).unwrap();
     let second = json!({ "keyid": alias_id, "sig": file["signatures"][0]["sig"] });
     file["signatures"].as_array_mut().unwrap().push(second);
-    let refused = TrustedSet::new(file.to_string().as_bytes(), Repository::Tuf, now()).map(drop);
+    let refused = TrustedSet::new(file.to_string().as_bytes(), Rules::Tuf, now()).map(drop);
     assert!(matches!(refused, Err(E::ThresholdNotMet { valid: 1, threshold: 2, .. })));
 }
 

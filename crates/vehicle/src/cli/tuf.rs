@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::updater::Updater;
 use motorcade_host::unnamed::TEMPORARY;
 use motorcade_model::{BaseUrl, Clock, SystemClock};
-use motorcade_uptane::verify::{Repository, TrustedSet};
+use motorcade_uptane::verify::{Rules, TrustedSet};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -62,7 +62,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Init { root } => {
             let bytes =
                 fs::read(root).with_context(|| format!("failed to read {}", root.display()))?;
-            let is_root = TrustedSet::new(&bytes, Repository::Tuf, SystemClock.now());
+            let is_root = TrustedSet::new(&bytes, Rules::Tuf, SystemClock.now());
             is_root
                 .with_context(|| format!("{} is no root that can be trusted", root.display()))?;
             store.init(&bytes)?;
@@ -102,7 +102,7 @@ fn with_updater(
     let url = required(&args.metadata_url, "--metadata-url");
     let http = Http::new(Tls::default(), Patience::default())?;
     let source = HttpSource::new(&http, url.as_str(), None);
-    let mut updater = Updater::start(store, &source, Repository::Tuf, SystemClock.now())?;
+    let mut updater = Updater::start(store, &source, Rules::Tuf, SystemClock.now())?;
     updater.refresh()?;
     then(&http, &mut updater)
 }

@@ -1,0 +1,46 @@
+//! Checks that several roles have in common: against what is listed, and against what was trusted
+//! before.
+
+use super::VerifyError;
+use super::garbled::{is_rewritten, no_metadata};
+use super::limits::{check_length, limit};
+use super::roles::MetaFile;
+
+/// Checks the bytes before anything reads them (TUF 1.0.34, 5.5.2 and 5.6.2).
+pub(super) fn check_file(
+    role: &str,
+    bytes: &[u8],
+    listed: &MetaFile,
+    most: u64,
+) -> Result<(), VerifyError> {
+    let limit = limit(role, listed, most)?;
+    if listed.matches(bytes) {
+        return check_length(role, bytes, limit);
+    }
+    let rewritten = || is_rewritten(bytes, |bytes| listed.matches(bytes)).then_some(REWRITTEN);
+    if let Some(fault) = no_metadata(bytes).or_else(|| rewritten().map(str::to_owned)) {
+        return Err(VerifyError::Garbled { role: role.to_owned(), fault });
+    }
+    check_length(role, bytes, limit)?;
+    Err(VerifyError::HashMismatch { role: role.to_owned() })
+}
+
+pub(super) fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
+    if found != expected {
+        return Err(VerifyError::VersionMismatch { role: role.to_owned(), expected, found });
+    }
+    Ok(())
+}
+
+pub(super) fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyError> {
+    if found < trusted {
+        return Err(VerifyError::Rollback { role: role.to_owned(), trusted, found });
+    }
+    Ok(())
+}
+
+const REWRITTEN: &str = "its line ends or its white space were changed on its way";
+
+pub(super) fn missing(role: &str) -> VerifyError {
+    VerifyError::MissingFromSnapshot { role: role.to_owned() }
+}

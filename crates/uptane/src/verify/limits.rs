@@ -1,0 +1,41 @@
+//! How much is taken from a repository.
+
+use super::VerifyError;
+use super::roles::MetaFile;
+
+/// How many bytes and files are taken at most (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1, 5.6.1): what a
+/// repository can make a vehicle fetch and hold, endless data and wide delegation graphs included
+/// (AT-16, AT-17).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits;
+
+impl Limits {
+    /// Bytes of a root file.
+    pub const ROOT: u64 = motorcade_model::MAX_ROOT_BYTES;
+    /// Bytes of a timestamp file.
+    pub const TIMESTAMP: u64 = 16 * 1024; // 16 KiB
+    /// Bytes of a snapshot file.
+    pub const SNAPSHOT: u64 = 4 * 1024 * 1024; // 4 MiB
+    /// Bytes of a targets file.
+    pub const TARGETS: u64 = 8 * 1024 * 1024; // 8 MiB
+    /// Root files in one update.
+    pub const ROOT_ROTATIONS: u64 = 1024;
+    /// Roles that a search visits.
+    pub const DELEGATIONS: usize = 32;
+}
+
+pub(super) fn check_length(role: &str, bytes: &[u8], limit: u64) -> Result<(), VerifyError> {
+    if bytes.len() as u64 > limit {
+        return Err(VerifyError::TooLarge { role: role.to_owned(), limit });
+    }
+    Ok(())
+}
+
+pub(super) fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
+    match listed.length {
+        Some(length) if length > limit => {
+            Err(VerifyError::TooLarge { role: role.to_owned(), limit })
+        }
+        length => Ok(length.unwrap_or(limit)),
+    }
+}

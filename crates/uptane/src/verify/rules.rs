@@ -1,0 +1,49 @@
+//! Which rules the metadata of a repository is held to.
+
+use std::collections::BTreeMap;
+
+use motorcade_model::{EcuSerial, HardwareId, VehicleId};
+
+use super::VerifyError;
+use super::signed::{KeyIds, Metadata};
+
+/// Which rules a repository is held to.
+#[derive(Debug, Clone)]
+pub enum Rules {
+    /// Any TUF repository.
+    Tuf,
+    /// The Image repository of a vehicle.
+    Image,
+    /// The Director of a vehicle.
+    Director {
+        /// The vehicle.
+        vin: VehicleId,
+        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step
+        /// 8).
+        ecus: Option<BTreeMap<EcuSerial, HardwareId>>,
+    },
+}
+
+impl Rules {
+    pub(super) fn key_ids(&self) -> KeyIds {
+        match self {
+            Self::Tuf => KeyIds::AsListed,
+            Self::Image | Self::Director { .. } => KeyIds::Recomputed,
+        }
+    }
+
+    /// FV-15. A file of another vehicle must not even get to be a reference for later checks
+    /// (AT-10), so this comes before anything of it is kept.
+    pub(super) fn check_vehicle<T>(
+        &self,
+        role: &str,
+        metadata: &Metadata<T>,
+    ) -> Result<(), VerifyError> {
+        match self {
+            Self::Director { vin, .. } if metadata.vin.as_deref() != Some(vin.as_str()) => {
+                Err(VerifyError::WrongVehicle { role: role.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+}

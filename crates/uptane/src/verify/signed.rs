@@ -1,0 +1,172 @@
+//! A signed file as the verifier reads it: what all roles have in common (TUF 1.0.34, 4.2 and 4.3),
+//! over canonical JSON.
+//!
+//! Reading is strict, for two clients that read one file differently can be played against each
+//! other: UTF-8, no member twice, whole numbers, times of one form. Members that are not known are
+//! kept in what is verified and else passed over (TUF 1.0.34, 4). Nothing here checks a signature.
+
+use std::collections::BTreeMap;
+
+use motorcade_model::Timestamp;
+use motorcade_model::strict_json::check_json;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::VerifyError;
+use super::garbled::no_metadata;
+use crate::canonical::canonical;
+
+/// The four top-level roles (TUF 1.0.34, 2.1).
+pub(super) const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
+
+/// What the id of a key has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyIds {
+    /// The hash of the key object (TUF 1.0.34, 4.3). Our own repositories, and nothing else in a
+    /// vehicle.
+    Recomputed,
+    /// Whatever it is listed under (TAP 12), since well-known public repositories have ids of their
+    /// own making. One key still counts once, under however many ids.
+    AsListed,
+}
+
+/// One file that was read, with the signatures and the bytes that they are over.
+#[derive(Debug, Clone)]
+pub(super) struct Metadata<T> {
+    pub(super) content: T,
+    pub(super) version: u64,
+    pub(super) expires: Timestamp,
+    /// Top-level member `vin`, of the Director's files (FV-15).
+    pub(super) vin: Option<String>,
+    pub(super) message: Vec<u8>,
+    signatures: BTreeMap<String, Vec<u8>>,
+}
+
+/// A kind of role: what its file contains, and its `_type`.
+pub(super) trait Role: Sized {
+    const TYPE: &'static str;
+    type Raw: DeserializeOwned;
+
+    fn from_raw(role: &str, raw: Self::Raw, ids: KeyIds) -> Result<Self, VerifyError>;
+}
+
+impl<T: Role> Metadata<T> {
+    /// Reads a file of the role `role`.
+    pub(super) fn parse(role: &str, bytes: &[u8], ids: KeyIds) -> Result<Self, VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+        let unreadable = |fault: String| match no_metadata(bytes) {
+            Some(fault) => VerifyError::Garbled { role: role.to_owned(), fault },
+            None => malformed(fault),
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
+        check_json(text).map_err(|fault| unreadable(fault.to_string()))?;
+        let file: RawFile =
+            serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))?;
+        let message = canonical(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
+        let common =
+            RawCommon::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
+        if common.kind != T::TYPE {
+            return Err(VerifyError::WrongType { role: role.to_owned(), found: common.kind });
+        }
+        if common.spec_version.split('.').next() != Some("1") {
+            return Err(VerifyError::SpecVersion {
+                role: role.to_owned(),
+                found: common.spec_version,
+            });
+        }
+        if common.version == 0 {
+            return Err(malformed("its version is 0".into()));
+        }
+        let expires = parse_time(&common.expires)
+            .ok_or_else(|| malformed("`expires` is no time in UTC".into()))?;
+        let signatures = signatures(role, file.signatures)?;
+        let raw =
+            T::Raw::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
+        let content = T::from_raw(role, raw, ids)?;
+        Ok(Self { content, version: common.version, expires, vin: common.vin, message, signatures })
+    }
+
+    /// Whether it is past its expiry at `now` (TUF 1.0.34, 5.3.10: "higher than the fixed update
+    /// start time").
+    pub(super) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), VerifyError> {
+        if self.expires <= now {
+            return Err(VerifyError::Expired { role: role.to_owned(), expires: self.expires });
+        }
+        Ok(())
+    }
+}
+
+impl<T> Metadata<T> {
+    pub(super) fn signature(&self, key_id: &str) -> Option<&[u8]> {
+        self.signatures.get(key_id).map(Vec::as_slice)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawFile {
+    signatures: Vec<RawSignature>,
+    signed: Value,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawSignature {
+    keyid: String,
+    sig: String,
+}
+
+#[derive(Deserialize)]
+struct RawCommon {
+    #[serde(rename = "_type")]
+    kind: String,
+    spec_version: String,
+    version: u64,
+    expires: String,
+    #[serde(default)]
+    vin: Option<String>,
+}
+
+/// A signature that is not even hexadecimal is one that does not verify, and no more (KEY-13).
+pub(super) fn signatures(
+    role: &str,
+    raw: Vec<RawSignature>,
+) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
+    let mut signatures = BTreeMap::new();
+    for RawSignature { keyid, sig } in raw {
+        let bytes = hex::decode(sig).unwrap_or_default();
+        if signatures.insert(keyid, bytes).is_some() {
+            return Err(VerifyError::DuplicateSignature { role: role.to_owned() });
+        }
+    }
+    Ok(signatures)
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ`, and nothing else that ISO 8601 has (TUF 1.0.34, 4.2.3).
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let shape = b"dddd-dd-ddTdd:dd:ddZ";
+    let fits = |(byte, shape): (u8, &u8)| {
+        if *shape == b'd' { byte.is_ascii_digit() } else { byte == *shape }
+    };
+    (text.len() == shape.len() && text.bytes().zip(shape).all(fits))
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_one_form() {
+        assert!(parse_time("2030-01-01T00:00:00Z").is_some());
+        for text in [
+            "2030-01-01T00:00:00+00:00",
+            "2030-01-01T00:00:00.0Z",
+            "2030-13-01T00:00:00Z",
+            "2030-01-01",
+            "",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+}
