@@ -66,7 +66,9 @@ fn fetch_parts(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), E
             most = state.length;
         }
         match cut {
-            Some(Error::Http(failure)) if tries.again(http, &failure)? => continue,
+            Some(Error::Http(failure)) if tries.again(&failure, |time| http.sleep(time))? => {
+                continue;
+            }
             // What is here can't be used, and keeps others from writing.
             Some(error) if error.is_full() => {
                 remove(partial);

@@ -244,7 +244,7 @@ impl Http {
                 Request { token, accepts_gzip: true, redirects, ..Request::default() },
                 max,
             ) {
-                Err(failure) if tries.again(self, &failure)? => {}
+                Err(failure) if tries.again(&failure, |time| self.sleep(time))? => {}
                 fetched => return fetched,
             }
         }

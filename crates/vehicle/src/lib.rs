@@ -9,7 +9,6 @@
 mod ballast;
 mod bundle;
 pub mod cli;
-mod command;
 mod config;
 mod cycle;
 #[cfg(test)]
@@ -22,6 +21,7 @@ mod download_tests;
 mod ecu;
 mod error;
 mod files;
+mod folder;
 mod http;
 mod http_error;
 mod install;
@@ -40,6 +40,7 @@ mod secondary;
 #[cfg(test)]
 mod server_tests;
 mod setup;
+mod sink;
 mod source;
 mod state;
 mod stop;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::install::Sink;
+use super::sink::Sink;
 use motorcade_envelope::key::DataKey;
 use motorcade_envelope::stream::SegmentReader;
 use motorcade_model::SealAlgorithm;

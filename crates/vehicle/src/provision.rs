@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::config::{Config, EcuConfig, InstallTarget, TlsConfig, Verification};
 use super::ecu::{self, EncryptionKind, KeyFiles};
-use super::files::{copy_of, make_folder, replace};
+use super::files::{make_folder, replace};
+use super::folder::{Folder, Use, mark_enrolled};
 use super::http::{Request, Token};
 use super::roots::Roots;
-use super::setup::{Folder, client};
+use super::setup::client;
 use super::store::Store;
 use motorcade_model::{Clock, EcuRole, EcuSerial, HardwareId, SystemClock, VehicleId};
 use motorcade_uptane::key::Scheme;
@@ -88,30 +89,6 @@ pub(super) fn check_roots(folder: &Folder, plan: &Plan) -> Result<(), Error> {
         [&config.director(), &config.image()],
         [&plan.director_root, &plan.image_root],
     )
-}
-
-/// Whether a state directory belongs to a vehicle that somebody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    NotYet,
-    Already,
-}
-
-impl Use {
-    /// An earlier version has left no mark of an enrolment, and a lost answer leaves none either.
-    /// What can't be looked at counts as there.
-    pub(super) fn of(folder: &Folder) -> Self {
-        let state = folder.state();
-        let signs =
-            [folder.enrolled(), copy_of(&state), state, folder.director_store().path("timestamp")];
-        let is_known = signs.iter().any(|sign| sign.try_exists().unwrap_or(true));
-        if is_known { Self::Already } else { Self::NotYet }
-    }
-}
-
-/// Remembers that the vehicle has been made known.
-pub(super) fn mark_enrolled(folder: &Folder) -> Result<(), Error> {
-    replace(&folder.enrolled(), b"")
 }
 
 /// Settings as the flags ask for them.

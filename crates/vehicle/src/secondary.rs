@@ -7,8 +7,8 @@
 use super::Error;
 use super::bundle::{self, Bundle};
 use super::config::{EcuConfig, Verification};
+use super::folder::Folder;
 use super::names::metadata_file;
-use super::setup::Folder;
 use super::source::Source;
 use super::store::Store;
 use super::updater::Updater;

@@ -4,120 +4,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::Error;
 use super::ballast;
-use super::command::Patience;
 use super::config::{Config, EcuConfig, TlsConfig};
 use super::ecu::{self, KeyFiles};
-use super::files::{copy_of, make_folder, sweep};
+use super::files::{copy_of, make_folder};
+use super::folder::{Folder, Use, mark_enrolled};
 use super::http::{Http, Tls, Token};
-use super::mended::Mended;
-use super::provision::{Use, mark_enrolled};
+use super::sink::command::CommandPatience;
 use super::state::{Memory, State};
-use super::store::Store;
-use motorcade_host::files;
-use motorcade_model::{Clock, EcuSerial, SystemClock, Timestamp};
+use motorcade_model::{Clock, SystemClock, Timestamp};
 use motorcade_uptane::verify::{Fault, Finding};
-
-/// The state directory, by the names of what is in it.
-#[derive(Debug, Clone)]
-pub(super) struct Folder(PathBuf, Mended);
-
-impl Folder {
-    pub(super) fn new(path: &Path) -> Self {
-        Self(path.to_owned(), Mended::default())
-    }
-
-    /// What was damaged in it and could be mended.
-    pub(super) fn mended(&self) -> &Mended {
-        &self.1
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(super) fn config(&self) -> PathBuf {
-        self.0.join("vehicle.toml")
-    }
-
-    /// There once a Director, or whoever registers vehicles, knows of it.
-    pub(super) fn enrolled(&self) -> PathBuf {
-        self.0.join("enrolled")
-    }
-
-    pub(super) fn token(&self) -> PathBuf {
-        self.0.join("token")
-    }
-
-    pub(super) fn keys(&self) -> PathBuf {
-        self.0.join("keys")
-    }
-
-    pub(super) fn downloads(&self) -> PathBuf {
-        self.0.join("downloads")
-    }
-
-    pub(super) fn state(&self) -> PathBuf {
-        self.0.join("state.json")
-    }
-
-    /// Trusted metadata of the Primary. It keeps what its Secondaries need.
-    pub(super) fn director_store(&self) -> Store {
-        Store::keeping_roots(&self.0.join("trust/director")).noting(&self.1)
-    }
-
-    pub(super) fn image_store(&self) -> Store {
-        Store::keeping_roots(&self.0.join("trust/image")).noting(&self.1)
-    }
-
-    /// Trusted metadata of a Secondary, which is its own.
-    pub(super) fn secondary_stores(&self, serial: &EcuSerial) -> (Store, Store) {
-        let trust = self.0.join("ecus").join(serial.as_str()).join("trust");
-        (
-            Store::new(&trust.join("director")).noting(&self.1),
-            Store::new(&trust.join("image")).noting(&self.1),
-        )
-    }
-
-    /// Two processes on one directory would use report counters twice.
-    fn lock(&self) -> Result<File, Error> {
-        let foreign = |error: std::io::Error| Error::Setting {
-            path: self.0.clone(),
-            fault: error.to_string(),
-        };
-        files::refuse_root_in_foreign(&self.0).map_err(foreign)?;
-        let path = self.0.join("lock");
-        let file = File::options().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(Error::file("write", &path))?;
-        let busy = |_| Error::Setting {
-            path,
-            fault: "another motorcade-vehicle runs on this directory".into(),
-        };
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(busy)?;
-        Ok(file)
-    }
-
-    /// Removes what a power cut left half-written.
-    fn sweep(&self, config: &Config) {
-        sweep(&self.0);
-        for below in [
-            "trust/director",
-            "trust/image",
-            "trust/director/roots",
-            "trust/image/roots",
-            "downloads",
-            "keys",
-        ] {
-            sweep(&self.0.join(below));
-        }
-        for ecu in &config.ecus {
-            sweep(&self.0.join("ecus").join(ecu.serial.as_str()));
-        }
-    }
-}
 
 /// A vehicle that is ready to update.
 pub(super) struct Vehicle {
@@ -166,8 +63,8 @@ impl Vehicle {
     }
 
     /// What ends the program that installs an image.
-    pub(super) fn install_patience(&self) -> Patience {
-        Patience { longest: self.config.install_timeout(), stop: self.http.stop().clone() }
+    pub(super) fn install_patience(&self) -> CommandPatience {
+        CommandPatience { longest: self.config.install_timeout(), stop: self.http.stop().clone() }
     }
 
     /// The time as the source tells it, in whole seconds as metadata has it.

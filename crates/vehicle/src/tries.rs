@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::http::Http;
 use super::http_error::HttpError;
 
 /// The tries of one transfer.
@@ -47,8 +46,12 @@ impl Tries {
         *self = Self::new(self.most);
     }
 
-    /// Whether another try is due after this failure; waits until it is.
-    pub(super) fn again(&mut self, http: &Http, failure: &HttpError) -> Result<bool, HttpError> {
+    /// Whether another try is due after this failure; `sleep`s until it is.
+    pub(super) fn again(
+        &mut self,
+        failure: &HttpError,
+        sleep: impl FnOnce(Duration) -> Result<(), HttpError>,
+    ) -> Result<bool, HttpError> {
         let (made, most) = match failure {
             HttpError::Network { .. } => (&mut self.cuts, self.most.cuts),
             HttpError::Stalled { .. } => (&mut self.stalls, self.most.stalls),
@@ -64,7 +67,7 @@ impl Tries {
         if *made >= most {
             return Ok(false);
         }
-        http.sleep(pause(self.cuts + self.stalls + self.slow, rand::random()))?;
+        sleep(pause(self.cuts + self.stalls + self.slow, rand::random()))?;
         Ok(true)
     }
 }

@@ -1,15 +1,15 @@
 //! The command line of `motorcade-vehicle`. Data goes to stdout, everything else to stderr.
 
 mod provision;
+mod shared;
 mod tuf;
 mod update;
 
-use std::fmt::Display;
-use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::shared::chain;
 
 /// Keeps the software of a vehicle's ECUs up to date: the vehicle's side of Uptane, for a Motorcade
 /// server.
@@ -40,19 +40,6 @@ enum Command {
     Tuf(tuf::Args),
 }
 
-/// Where the state directory is.
-#[derive(Debug, clap::Args)]
-struct StateArgs {
-    /// State directory of the vehicle
-    #[arg(
-        long,
-        env = "MOTORCADE_VEHICLE_DIR",
-        value_name = "DIR",
-        default_value = "motorcade-vehicle"
-    )]
-    dir: PathBuf,
-}
-
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed. 2 is for arguments
 /// that can't be understood.
 pub fn run(cli: Cli) -> ExitCode {
@@ -61,7 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Provision(args) => provision::run(args),
         Command::Update(args) => update::update(args),
         Command::Run(args) => update::run(args),
-        Command::Tuf(args) => tuf::run(args),
+        Command::Tuf(args) => tuf::run(args, Cli::command()),
     };
     match outcome {
         Ok(code) => code,
@@ -70,24 +57,6 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes, each once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.ends_with(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn print_line(line: impl Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 #[cfg(test)]

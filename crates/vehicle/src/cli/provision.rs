@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use super::{StateArgs, print_line};
+use super::shared::{StateArgs, print_line};
 use crate::config::TlsConfig;
 use crate::ecu::{self, EncryptionKind};
+use crate::folder::{Folder, mark_enrolled};
 use crate::http::Token;
 use crate::provision::{self, Plan, PlannedEcu};
-use crate::setup::Folder;
 use motorcade_model::{BaseUrl, EcuSerial, HardwareId, VehicleId};
 use motorcade_uptane::key::Scheme;
 
@@ -131,7 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if args.no_enrol {
         print_line(record)?;
-        provision::mark_enrolled(&folder)?;
+        mark_enrolled(&folder)?;
     } else {
         provision::enrol(&folder, &record, token.as_ref())?;
         eprintln!("Enrolled {} with {} ECUs", plan.vin, plan.ecus.len());

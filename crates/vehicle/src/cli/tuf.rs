@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::Subcommand;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Subcommand};
+use motorcade_host::unnamed::TEMPORARY;
+use motorcade_model::{BaseUrl, Clock, SystemClock};
+use motorcade_uptane::verify::{Rules, TrustedSet};
 
-use super::Cli;
 use crate::Error;
 use crate::download::{self, Wanted};
 use crate::files::{folder_of, sync_folder};
@@ -18,9 +20,6 @@ use crate::names::{quote, target_path};
 use crate::source::HttpSource;
 use crate::store::Store;
 use crate::updater::Updater;
-use motorcade_host::unnamed::TEMPORARY;
-use motorcade_model::{BaseUrl, Clock, SystemClock};
-use motorcade_uptane::verify::{Rules, TrustedSet};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -56,8 +55,10 @@ enum Command {
     Download,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let store = Store::plain(&required(&args.metadata_dir, "--metadata-dir"));
+/// Runs the client; `usage` is the command line, for who has left something out.
+pub(super) fn run(args: Args, mut usage: clap::Command) -> anyhow::Result<ExitCode> {
+    let usage = &mut usage;
+    let store = Store::plain(&required(&args.metadata_dir, "--metadata-dir", usage));
     match &args.command {
         Command::Init { root } => {
             let bytes =
@@ -67,14 +68,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("{} is no root that can be trusted", root.display()))?;
             store.init(&bytes)?;
         }
-        Command::Refresh => with_updater(&args, &store, |_, _| Ok(()))?,
+        Command::Refresh => with_updater(&args, &store, usage, |_, _| Ok(()))?,
         Command::Download => {
-            let base = required(&args.target_base_url, "--target-base-url");
-            let folder = required(&args.target_dir, "--target-dir");
+            let base = required(&args.target_base_url, "--target-base-url", usage);
+            let folder = required(&args.target_dir, "--target-dir", usage);
             if args.target_name.is_empty() {
-                missing("--target-name");
+                missing("--target-name", usage);
             }
-            with_updater(&args, &store, |http, updater| {
+            with_updater(&args, &store, usage, |http, updater| {
                 args.target_name
                     .iter()
                     .try_for_each(|name| fetch(http, updater, name, base.as_str(), &folder))
@@ -84,22 +85,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn required<T: Clone>(value: &Option<T>, option: &str) -> T {
-    value.clone().unwrap_or_else(|| missing(option))
+fn required<T: Clone>(value: &Option<T>, option: &str, usage: &mut clap::Command) -> T {
+    value.clone().unwrap_or_else(|| missing(option, usage))
 }
 
-fn missing(option: &str) -> ! {
-    Cli::command()
-        .error(ErrorKind::MissingRequiredArgument, format!("{option} is needed here"))
-        .exit()
+fn missing(option: &str, usage: &mut clap::Command) -> ! {
+    usage.error(ErrorKind::MissingRequiredArgument, format!("{option} is needed here")).exit()
 }
 
 fn with_updater(
     args: &Args,
     store: &Store,
+    usage: &mut clap::Command,
     then: impl FnOnce(&Http, &mut Updater<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let url = required(&args.metadata_url, "--metadata-url");
+    let url = required(&args.metadata_url, "--metadata-url", usage);
     let http = Http::new(Tls::default(), Patience::default())?;
     let source = HttpSource::new(&http, url.as_str(), None);
     let mut updater = Updater::start(store, &source, Rules::Tuf, SystemClock.now())?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{StateArgs, chain, print_line};
+use super::shared::{StateArgs, chain, print_line};
 use crate::Error;
 use crate::cycle::{self, Outcome};
 use crate::http_error::HttpError;

@@ -14,24 +14,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use motorcade_uptane::custom::PlaintextCustom;
+use motorcade_uptane::verify::Assignment;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::install::Sink;
-use super::stop::Stop;
-use motorcade_uptane::custom::PlaintextCustom;
-use motorcade_uptane::verify::Assignment;
+use super::Sink;
+use crate::stop::Stop;
 
 /// How long a program may take, and what ends it before.
 #[derive(Debug, Clone)]
-pub(super) struct Patience {
-    pub(super) longest: Duration,
-    pub(super) stop: Stop,
+pub(crate) struct CommandPatience {
+    pub(crate) longest: Duration,
+    pub(crate) stop: Stop,
 }
 
 /// A program that reads the image.
-pub(super) struct CommandSink {
+pub(crate) struct CommandSink {
     child: Child,
     /// Never waited for: whoever holds the other end may not read and not be of the group.
     stdin: Option<PipeWriter>,
@@ -61,11 +61,11 @@ impl Watched {
 }
 
 impl CommandSink {
-    pub(super) fn new(
+    pub(crate) fn new(
         folder: &Path,
         command: &[String],
         assignment: &Assignment,
-        patience: Patience,
+        patience: CommandPatience,
     ) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let (input, stdin) = io::pipe()?;
@@ -174,7 +174,7 @@ impl Drop for CommandSink {
 }
 
 /// Ends the group when it is time: first in kindness, and soon after for good.
-fn watch(watched: &Watched, patience: &Patience) {
+fn watch(watched: &Watched, patience: &CommandPatience) {
     let started = Instant::now();
     let mut asked: Option<Instant> = None;
     loop {
