@@ -10,8 +10,10 @@ mod constraint;
 mod digest;
 mod image;
 mod image_path;
+mod name;
 mod public_key;
 mod recipient;
+mod release_counter;
 mod role;
 mod seal_algorithm;
 mod sealed_image;
@@ -22,13 +24,12 @@ pub use base_url::{BaseUrl, ParseBaseUrlError};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use constraint::{Candidate, Constraint, ParseConstraintError, Violation, violations};
 pub use digest::{ParseDigestError, Sha256Digest};
-pub use image::{
-    HardwareId, ImageDescription, ImageName, ImageVersion, ParseFieldError, ReleaseCounter,
-    TargetFormat,
-};
+pub use image::{ImageDescription, TargetFormat};
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError, published_names};
+pub use name::{HardwareId, ImageName, ImageVersion, ParseFieldError};
 pub use public_key::{WeakKey, check_ed25519, check_rsa};
 pub use recipient::RecipientRecord;
+pub use release_counter::ReleaseCounter;
 pub use role::{
     DelegatedName, MAX_ROOT_BYTES, ParseRoleNameError, RepositorySide, RoleKind, RoleName,
 };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Sha256Digest;
-use super::image::{ParseFieldError, name_type, parse_name};
+use super::name::{ParseFieldError, name_type, parse_name};
 
 name_type!(
     /// Unique id of a vehicle, such as its VIN (Uptane 2.1.0, 5.3.2.2): letters, digits and `-._`,
