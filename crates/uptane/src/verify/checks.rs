@@ -6,7 +6,7 @@ use super::garbled::{is_rewritten, no_metadata};
 use super::limits::{check_length, limit};
 use super::roles::MetaFile;
 
-/// Checks the bytes before anything reads them (TUF 1.0.34, 5.5.2 and 5.6.2).
+/// Checks the bytes before anything reads them.
 pub(super) fn check_file(
     role: &str,
     bytes: &[u8],
@@ -14,6 +14,10 @@ pub(super) fn check_file(
     most: u64,
 ) -> Result<(), VerifyError> {
     let limit = limit(role, listed, most)?;
+    // TUF 1.0.34, 5.5.2, and so 5.6.2: "The hashes of the new snapshot metadata file MUST match the
+    // hashes, if any, listed in the trusted timestamp metadata. … It is safe to check the hashes
+    // before the signatures, because the hashes come from the timestamp role, which we have already
+    // verified in the previous step".
     if listed.matches(bytes) {
         return check_length(role, bytes, limit);
     }
@@ -26,6 +30,8 @@ pub(super) fn check_file(
 }
 
 pub(super) fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
+    // TUF 1.0.34, 5.5.4, and so 5.6.4: "The version number of the new snapshot metadata file MUST
+    // match the version number listed in the trusted timestamp metadata."
     if found != expected {
         return Err(VerifyError::VersionMismatch { role: role.to_owned(), expected, found });
     }
@@ -33,6 +39,8 @@ pub(super) fn check_version(role: &str, expected: u64, found: u64) -> Result<(),
 }
 
 pub(super) fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyError> {
+    // TUF 1.0.34, 4.3: "Clients MUST NOT replace a metadata file with a version number less than
+    // the one currently trusted."
     if found < trusted {
         return Err(VerifyError::Rollback { role: role.to_owned(), trusted, found });
     }

@@ -1,6 +1,5 @@
-//! Delegations (TUF 1.0.34, 4.5), with hardware ids (Uptane 2.1.0, 5.2.3.2) and several roles that
-//! must agree (Uptane 2.1.0, 5.4.4.8) as members that plain TUF does not know, and TAP 15's
-//! succinct form.
+//! Delegations (TUF 1.0.34, 4.5), with hardware ids and several roles that must agree as members
+//! that plain TUF does not know, and TAP 15's succinct form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +30,15 @@ enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Delegation {
     scope: Scope,
-    /// Any, if there are none (AMB-10).
+    /// Uptane 2.1.0, 5.2.3.2: "An optional list of the hardware identifiers to which this role
+    /// applies. If this is omitted, any hardware identifier will match." (AMB-10).
     hardware_ids: Option<Vec<String>>,
     pub(super) terminating: bool,
     pub(super) roles: Vec<DelegatedRole>,
     /// How many of the roles must say the same. 1 for the one role of plain TUF.
+    ///
+    /// Uptane 2.1.0, 5.4.4.8: "plus a threshold of those roles that SHALL be in agreement about the
+    /// non-custom metadata for the image".
     pub(super) agreement: usize,
 }
 
@@ -70,9 +73,11 @@ impl Delegations {
         let malformed =
             |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
         let keys = Keys::parse(role, raw.keys, ids)?;
+        // TAP 15: "Only one of `succinct_roles` or `roles` may be specified in a delegation."
         let kind = match (raw.roles, raw.succinct_roles) {
             (Some(roles), None) => Kind::Listed(listed(role, roles)?),
             (None, Some(raw)) => {
+                // TAP 15: "BIT_LENGTH must be an integer between 1 and 32 (inclusive)."
                 if !(1..=32).contains(&raw.bit_length) || raw.name_prefix.is_empty() {
                     return Err(malformed("`succinct_roles` has no prefix, or not 1 to 32 bits"));
                 }
@@ -89,7 +94,9 @@ impl Delegations {
         Ok(Self { keys, kind })
     }
 
-    /// What applies to a target on some hardware, first what counts most (FV-18).
+    /// The delegations that apply to a target on some hardware, in their order (FV-18).
+    ///
+    /// TUF 1.0.34, 4.5: "clients must consider metadata in order of appearance of delegations".
     pub(super) fn applying(&self, path: &str, hardware_ids: &[HardwareId]) -> Vec<Delegation> {
         match &self.kind {
             Kind::Listed(listed) => listed
@@ -116,12 +123,18 @@ impl Delegations {
 }
 
 impl Delegation {
+    /// Uptane 2.1.0, 5.4.4.7 step 4.1: "For the delegation to apply, it SHALL include the hardware
+    /// identifier of the target, and the target name SHALL match one of the delegation's image
+    /// paths."
     fn applies(&self, path: &str, hardware_ids: &[HardwareId]) -> bool {
         let covers = |listed: &Vec<String>| {
             hardware_ids.iter().all(|id| listed.iter().any(|own| own == id.as_str()))
         };
         let in_scope = match &self.scope {
             Scope::Paths(patterns) => patterns.iter().any(|pattern| path_matches(pattern, path)),
+            // TUF 1.0.34, 4.5: "each target path, when hashed with the SHA-256 hash function to
+            // produce a 64-byte hexadecimal digest (HEX_DIGEST), must share the same prefix as one
+            // of the prefixes in "path_hash_prefixes"."
             Scope::HashPrefixes(prefixes) => {
                 let digest = hex::encode(Sha256::digest(path.as_bytes()));
                 prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str()))
@@ -133,7 +146,9 @@ impl Delegation {
 }
 
 impl Succinct {
-    /// The bin of a target: the first bits of its path's digest (TAP 15).
+    /// The bin of a target.
+    ///
+    /// TAP 15: "The prefix field will include the first BIT_LENGTH bits of the hash".
     fn delegation(&self, path: &str) -> Delegation {
         let digest = Sha256::digest(path.as_bytes());
         let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
@@ -143,6 +158,8 @@ impl Succinct {
         Delegation {
             scope: Scope::Everything,
             hardware_ids: None,
+            // Off-spec: TAP 15 has "All succinct hashed bin delegations will be non-terminating",
+            // and the reference client ends its search there. No other bin can list the target.
             terminating: true,
             roles,
             agreement: 1,
@@ -153,6 +170,8 @@ impl Succinct {
         self.bit_length.div_ceil(4) as usize
     }
 
+    /// TAP 15: "NAME_PREFIX-COUNT where COUNT is a hexadecimal value between 0 and 2^BIT_LENGTH-1
+    /// (inclusive) that represents the bin number."
     fn has(&self, role: &str) -> bool {
         let number = role.strip_prefix(&self.name_prefix).and_then(|rest| rest.strip_prefix('-'));
         let number = number.filter(|digits| digits.len() == self.digits());
@@ -207,11 +226,13 @@ fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, Verify
     let listed = raw.into_iter().map(|raw| delegation(role, raw)).collect::<Result<Vec<_>, _>>()?;
     let names =
         || listed.iter().flat_map(|delegation| &delegation.roles).map(|role| role.name.as_str());
-    // A delegated role that is called like a top-level one would be kept, and listed in the
-    // snapshot, in its place.
+    // Off-spec: a delegated role that is called like a top-level one would be kept, and listed in
+    // the snapshot, in its place.
     if names().any(|name| name.is_empty() || TOP_LEVEL.contains(&name)) {
         return Err(malformed("it delegates to a role without a name of its own"));
     }
+    // TUF 1.0.34, 4.5: "The rolename MUST be unique in the delegations object: multiple roles with
+    // the same rolename are not allowed within a DELEGATIONS."
     if !all_distinct(names()) {
         return Err(malformed("it delegates to one role twice"));
     }
@@ -242,6 +263,8 @@ fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyErro
     if agreement == 0 || agreement > roles.len() {
         return Err(malformed("`min_roles_in_agreement` must be 1 to the number of roles"));
     }
+    // TUF 1.0.34, 4.5: "The "path_hash_prefixes" and "paths" attributes are OPTIONAL, if used,
+    // exactly one of them should be set." Off-spec: one of them has to be there.
     let scope = match (raw.paths, raw.path_hash_prefixes) {
         (Some(paths), None) => Scope::Paths(paths),
         (None, Some(prefixes)) => Scope::HashPrefixes(prefixes),

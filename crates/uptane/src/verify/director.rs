@@ -20,17 +20,22 @@ pub(super) fn check_targets(
     ecus: Option<&BTreeMap<EcuSerial, HardwareId>>,
 ) -> Result<(), VerifyError> {
     // FV-12: online keys sign them, so they must not be able to hand anything on.
+    // Uptane 2.1.0, 5.4.4.6 step 6: "If checking Targets metadata from the Director repository,
+    // verify that there are no delegations."
     if targets.delegations.is_some() {
         return Err(VerifyError::DelegationFromDirector);
     }
     let mut seen = BTreeSet::new();
     for (path, target) in &targets.targets {
         for ecu in ecu_serials(path, target)? {
-            // FV-13: no ECU twice.
+            // FV-13. Uptane 2.1.0, 5.4.4.6 step 7: "If checking Targets metadata from the Director
+            // repository, check that no ECU identifier is represented more than once."
             if !seen.insert(ecu.clone()) {
                 return Err(VerifyError::DuplicateEcu { ecu });
             }
-            // FV-14: every ECU is one of this vehicle's, which a Primary knows.
+            // FV-14. Uptane 2.1.0, 5.4.4.6 step 8: "and the ECU performing the verification is the
+            // Primary ECU, check that all listed ECU identifiers correspond to ECUs that are
+            // actually present in the vehicle."
             if ecus.is_some_and(|ecus| !ecus.contains_key(&ecu)) {
                 return Err(VerifyError::UnknownEcu { ecu });
             }
@@ -42,6 +47,9 @@ pub(super) fn check_targets(
 /// Whom a target is for. The rest of `custom` is read when it is compared, so that what is wrong
 /// with it gets its own error.
 fn ecu_serials(path: &str, target: &TargetFile) -> Result<Vec<EcuSerial>, VerifyError> {
+    // Uptane 2.1.0, 5.2.3.1.1: "The following information SHALL be provided from the Director
+    // repository for each image in the Targets metadata: An ECU identifier (such as a serial
+    // number), specifying the ECU that SHOULD install the image."
     let ecus = target
         .custom
         .as_ref()
@@ -92,6 +100,8 @@ pub struct KnownEcu {
 pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, VerifyError> {
     let custom = target.custom.clone().unwrap_or_default();
     // ENC-12, ENC-18: first, since without it the rest can't be read either.
+    // Uptane 2.1.0, 5.2.3.1.1, of an encrypted image: "Information about the encryption method, and
+    // other relevant information".
     let sealed = custom.get("sealed").and_then(|sealed| sealed.get("alg")).and_then(Value::as_str);
     if sealed.and_then(|alg| alg.parse::<SealAlgorithm>().ok()).is_none() {
         return Err(VerifyError::EncryptionDowngrade { path: path.to_owned() });
@@ -101,7 +111,10 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
         fault: format!("{path:?}: {fault}"),
     };
     if !is_reportable(path) {
-        return Err(fault("no report could name it".into())); // AT-40
+        // AT-40. Uptane 2.1.0, 5.2.7: "Filenames of images SHOULD be encoded to prevent a path
+        // traversal on the client system, either by using URL encoding or by limiting the allowed
+        // character set in the filename."
+        return Err(fault("no report could name it".into()));
     }
     let custom: DirectorCustom =
         serde_json::from_value(custom).map_err(|error| fault(error.to_string()))?;
@@ -131,22 +144,29 @@ pub fn match_image(
     ecu: &KnownEcu,
 ) -> Result<(), VerifyError> {
     let path = || assignment.path.clone();
-    // FV-19: it is there, under exactly this name.
+    // FV-19. Uptane 2.1.0, 5.4.4.2 step 10.1: "a Targets metadata file from the Image repository
+    // that contains an image with exactly the same filename listed in the Director metadata".
     let image = image.ok_or_else(|| VerifyError::NotOnImageRepository { path: path() })?;
-    // FV-20: length and all hashes are the same.
+    // FV-20. Uptane 2.1.0, 5.4.4.2 step 10.2.1: "Check that the non-custom metadata (i.e., length
+    // and hashes) of the unencrypted or encrypted image are the same in both sets of metadata."
     if image.length != director.length || image.hashes != director.hashes {
         return Err(VerifyError::ImageMismatch { path: path() });
     }
-    // FV-21: all of `custom` is the same, but for whom it is.
+    // FV-21. Uptane 2.1.0, 5.4.4.2 step 10.2.2: "Check that all SHALL match custom metadata (e.g.,
+    // hardware identifier and release counter) are the same in both sets of metadata." That is all
+    // of it here, but for whom it is.
     if let Some(field) = difference(director.custom.as_ref(), image.custom.as_ref()) {
         return Err(VerifyError::CustomMismatch { path: path(), field });
     }
-    // FV-21: the hardware is the ECU's own, in both places.
+    // FV-21. Uptane 2.1.0, 5.4.3.4 step 3: "Check that the hardware identifier in the metadata
+    // matches the ECU's hardware identifier."
     let hardware_ids = &assignment.custom.image.hardware_ids;
     if assignment.hardware_id != ecu.hardware_id || !hardware_ids.contains(&ecu.hardware_id) {
         return Err(VerifyError::HardwareMismatch { path: path(), ecu: assignment.ecu.clone() });
     }
-    // FV-22: the release counter does not go down.
+    // FV-22. Uptane 2.1.0, 5.4.4.2 step 10.2.3: "Check that the release counter, if one is used, in
+    // the previous Targets metadata file is less than or equal to the release counter in this
+    // Targets metadata file."
     let offered = assignment.custom.image.release_counter;
     match ecu.highest_counter.filter(|highest| offered < *highest) {
         Some(highest) => Err(VerifyError::ReleaseCounterRollback {

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256, Sha512};
 
 use motorcade_model::Sha256Digest;
 
-/// Hashes of one file, by algorithm. Every one of them has to match (Uptane 2.1.0, 5.4.2.4), so one
-/// that can't be computed here is as good as a wrong one.
+/// Hashes of one file, by algorithm. Every one of them has to match, so one that can't be computed
+/// here is as good as a wrong one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Hashes(BTreeMap<String, String>);
@@ -24,8 +24,10 @@ impl Hashes {
         self.0.get("sha256")?.parse().ok()
     }
 
-    /// The hash that names the file under consistent snapshots (TUF 1.0.34, 6.2.1): any of them
-    /// does.
+    /// The hash that names the file under consistent snapshots: any of them does.
+    ///
+    /// TUF 1.0.34, 5.7.3: "HASH.FILENAME.EXT … where HASH is one of the hashes of the targets file
+    /// listed in the targets metadata file".
     pub fn name(&self) -> Option<&str> {
         let hash = self.0.get("sha256").or_else(|| self.0.get("sha512"))?;
         hash.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(hash.as_str())
@@ -50,6 +52,8 @@ impl Hashes {
     pub fn match_hasher(&self, hasher: Hasher) -> bool {
         let sha256 = hasher.sha256.map(|hasher| hex::encode(hasher.finalize()));
         let sha512 = hasher.sha512.map(|hasher| hex::encode(hasher.finalize()));
+        // Uptane 2.1.0, 5.4.2.4: "it SHALL verify every hash for this image even though the image
+        // is identified by a single hash as part of its filename."
         self.is_known()
             && self.0.iter().all(|(kind, expected)| match kind.as_str() {
                 "sha256" => sha256.as_ref() == Some(expected),

@@ -39,10 +39,13 @@ impl Keys {
         }
         let mut listed: BTreeMap<String, Key> = BTreeMap::new();
         for (key_id, object) in objects {
+            // TUF 1.0.34, 4.3: "Clients MUST calculate each KEYID to verify this is correct for the
+            // associated key."
             if ids == KeyIds::Recomputed && id_of(&object).as_deref() != Some(key_id.as_str()) {
                 return Err(VerifyError::KeyIdMismatch { role: role.to_owned(), key_id });
             }
             let Ok(public) = PublicKey::from_object(object) else { continue };
+            // Uptane 2.1.0, 5.2.2: "Each key SHALL have a unique public key identifier."
             if ids == KeyIds::Recomputed
                 && listed.values().any(|other| other.public.is_same_key(&public))
             {
@@ -82,9 +85,12 @@ impl RoleKeys {
     /// Refuses what could never protect anything. More signatures than keys is no such case: it
     /// can't ever be met.
     pub(super) fn check(&self, within: &str, of: &str) -> Result<(), VerifyError> {
+        // TUF 1.0.34, 4.3: "the THRESHOLD must be a positive integer number of keys (>=1) of that
+        // role whose signatures are required".
         if self.threshold == 0 {
             return Err(VerifyError::ZeroThreshold { role: within.to_owned(), of: of.to_owned() });
         }
+        // Off-spec: nothing forbids to list a key twice; whoever does means it to count twice.
         let distinct: BTreeSet<_> = self.keyids.iter().collect();
         if distinct.len() < self.keyids.len() {
             return Err(VerifyError::DuplicateKey { role: within.to_owned() });
@@ -92,9 +98,8 @@ impl RoleKeys {
         Ok(())
     }
 
-    /// Counts good signatures of distinct keys (TUF 1.0.34, 5.3.4). Others do no harm (KEY-13):
-    /// they are there while keys are rotated, and an attacker who could add one must not stop an
-    /// update with it (AT-28).
+    /// Counts good signatures of distinct keys. Others do no harm (KEY-13): they are there while
+    /// keys are rotated, and an attacker who could add one must not stop an update with it (AT-28).
     pub(super) fn verify<T>(
         &self,
         keys: &Keys,
@@ -118,11 +123,16 @@ impl RoleKeys {
             else {
                 continue;
             };
+            // TUF 1.0.34, 5.3.4: "When computing the THRESHOLD each KEY MUST only contribute one
+            // SIGNATURE." And TAP 12: "Clients MUST use each key only once during a given signature
+            // verification."
             let is_new = !signers.iter().any(|signer| signer.is_same_key(&key.public));
             if is_new && keys.counts(key, message, signature) {
                 signers.push(&key.public);
             }
         }
+        // TUF 1.0.34, 4.5: "number of keys (>=1) of that role whose signatures are required in
+        // order to consider a file as being properly signed by that role".
         let valid = signers.len() as u64;
         if self.threshold == 0 || valid < self.threshold {
             return Err(VerifyError::ThresholdNotMet {

@@ -7,6 +7,9 @@
 //! whoever drives it stores what it has accepted, and only that. `FV-`, `AT-` and `KEY-` are the
 //! numbers of the checks and attacks in docs/POUF.md. It shares no code with what writes metadata,
 //! so that it can catch the server's mistakes.
+//!
+//! Beside each check stands the clause that asks for it, quoted, with `…` where words are left out.
+//! "Off-spec" marks what the clause does not ask for, or asks for otherwise.
 
 mod attack;
 mod checks;

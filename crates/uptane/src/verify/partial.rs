@@ -9,9 +9,12 @@ use super::limits::{Limits, check_length};
 use super::roles::{TargetFile, Targets};
 use super::trusted::TrustedSet;
 
-/// Partial verification (Uptane 2.1.0, 5.4.4.1): the Director's Targets alone, with the keys of its
-/// root; FV-11 but for the snapshot, FV-12, FV-13 and FV-15. Returns their version and what they
-/// list.
+/// Partial verification: the Director's Targets alone, with the keys of its root; FV-11 but for the
+/// snapshot, FV-12, FV-13 and FV-15. Returns their version and the targets they list.
+///
+/// Uptane 2.1.0, 5.4.4.1 step 2: "Download and check the Targets metadata file from the Director
+/// repository". Of 5.4.4.6 step 2, the snapshot's version: "This step can be skipped when checking
+/// Targets metadata on a partial verification ECU, as these ECUs might not have Snapshot metadata."
 ///
 /// # Errors
 ///
@@ -23,9 +26,16 @@ pub fn verify_partial(
 ) -> Result<(u64, BTreeMap<String, TargetFile>), VerifyError> {
     check_length("targets", bytes, Limits::TARGETS)?;
     let targets = set.read::<Targets>("targets", bytes)?;
+    // Uptane 2.1.0, 5.4.4.6 step 3: "Check that the Targets metadata has been signed by the
+    // threshold of unique keys specified in the relevant metadata file. … If checking top-level
+    // Targets metadata, the threshold of keys is specified in the Root metadata."
     set.root.content.verify("targets", &targets)?;
     set.rules.check_vehicle("targets", &targets)?;
+    // Uptane 2.1.0, 5.4.4.6 step 4: "Check that the version number of the previous Targets metadata
+    // file, if any, is less than or equal to the version number of this Targets metadata file."
     check_rollback("targets", trusted_version, targets.version)?;
+    // Uptane 2.1.0, 5.4.4.6 step 5: "Check that the current (or latest securely attested) time is
+    // lower than the expiration timestamp in this Targets metadata file."
     targets.check_expiry("targets", set.now)?;
     check_targets(&targets.content, None)?;
     Ok((targets.version, targets.content.targets))

@@ -1,10 +1,16 @@
-//! Path patterns of delegations (TUF 1.0.34, 4.5): the shell's, which other clients match with
-//! their language's own function.
+//! Path patterns of delegations: the shell's, which other clients match with their language's own
+//! function.
+//!
+//! TUF 1.0.34, 4.5: "PATHPATTERN supports the Unix shell pattern matching convention for paths
+//! (globbing pathnames)."
 //!
 //! **Whoever matches other paths than the rest asks other roles**, so this has all that those agree
 //! on: `*`, `?` and sets in brackets, over characters and not bytes.
 
-/// Whether a pattern matches, part by part: nothing in it stands for a slash.
+/// Whether a pattern matches, part by part.
+///
+/// TUF 1.0.34, 4.5: "A path separator in a path SHOULD NOT be matched by a wildcard in the
+/// PATHPATTERN."
 pub(super) fn path_matches(pattern: &str, path: &str) -> bool {
     let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
     loop {

@@ -32,6 +32,8 @@ impl Role for Root {
     type Raw = RawRoot;
 
     fn from_raw(role: &str, raw: RawRoot, ids: KeyIds) -> Result<Self, VerifyError> {
+        // TUF 1.0.34, 4.3: "A role for each of "root", "snapshot", "timestamp", and "targets" MUST
+        // be specified in the roles object."
         if let Some(missing) = TOP_LEVEL.iter().find(|name| !raw.roles.contains_key(**name)) {
             let fault = format!("it has no keys for {missing}");
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
@@ -46,13 +48,16 @@ impl Role for Root {
 
 impl Root {
     /// Checks signatures of a top-level role.
+    ///
+    /// Uptane 2.1.0, 5.2.2, of what root has: "An attribute mapping each role to (1) its public
+    /// key(s), and (2) the threshold of signatures required for that role."
     pub(super) fn verify<T>(&self, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
         let keys = self.roles.get(role).cloned().unwrap_or_else(|| RoleKeys::new(Vec::new(), 1));
         keys.verify(&self.keys, role, metadata)
     }
 }
 
-/// What is listed of another metadata file (TUF 1.0.34, 4.4).
+/// Version, length and hashes of another metadata file: an entry of METAFILES (TUF 1.0.34, 4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct MetaFile {
     pub(super) version: u64,
@@ -64,10 +69,13 @@ pub(super) struct MetaFile {
 
 impl MetaFile {
     fn check(&self, role: &str) -> Result<(), VerifyError> {
+        // TUF 1.0.34, 4.4: "An integer version number as shown in the metadata file at METAPATH."
         if self.version == 0 {
             let fault = "it lists a version 0".to_owned();
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
         }
+        // TUF 1.0.34, 4.4: "A dictionary that specifies one or more hashes of the metadata file at
+        // METAPATH … HASHES is OPTIONAL".
         match &self.hashes {
             Some(hashes) if !hashes.is_known() => {
                 Err(VerifyError::UnknownHash { role: role.to_owned() })
@@ -76,8 +84,7 @@ impl MetaFile {
         }
     }
 
-    /// Whether the file is the one that is listed, as far as length and hashes are (TUF 1.0.34,
-    /// 5.5.2 and 5.6.2).
+    /// Whether the file is the one that is listed, as far as length and hashes are.
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
         self.length.is_none_or(|length| length == bytes.len() as u64)
             && self.hashes.as_ref().is_none_or(|hashes| hashes.match_bytes(bytes))
@@ -106,6 +113,8 @@ impl Role for TimestampRole {
     type Raw = RawMeta;
 
     fn from_raw(role: &str, mut raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
+        // TUF 1.0.34, 4.6: "In the case of the timestamp.json file, this MUST only include a
+        // description of the snapshot.json file."
         let Some(snapshot) = raw.meta.remove("snapshot.json") else {
             let fault = "it does not list snapshot.json".to_owned();
             return Err(VerifyError::Malformed { role: role.to_owned(), fault });
@@ -120,19 +129,21 @@ impl Role for Snapshot {
     type Raw = RawMeta;
 
     fn from_raw(role: &str, raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
+        // TUF 1.0.34, 4.4: "It MUST list the version numbers of the top-level targets metadata and
+        // all delegated targets metadata. It MAY also list their lengths and file hashes."
         raw.meta.values().try_for_each(|file| file.check(role))?;
         Ok(Self { meta: raw.meta })
     }
 }
 
-/// What targets metadata says of one target.
+/// One target as targets metadata lists it: an entry of TARGETS (TUF 1.0.34, 4.5).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TargetFile {
     /// Length in bytes.
     pub length: u64,
     /// Hashes, by algorithm.
     pub hashes: Hashes,
-    /// What else is said (TUF 1.0.34, 4.5).
+    /// `custom`: "opaque to the framework" (TUF 1.0.34, 4.5).
     #[serde(default)]
     pub custom: Option<Value>,
 }

@@ -18,8 +18,7 @@ pub enum Rules {
     Director {
         /// The vehicle.
         vin: VehicleId,
-        /// All its ECUs, for a Primary; a Secondary does not know them (Uptane 2.1.0, 5.4.4.6 step
-        /// 8).
+        /// All its ECUs, for a Primary; a Secondary does not know them.
         ecus: Option<BTreeMap<EcuSerial, HardwareId>>,
     },
 }
@@ -34,6 +33,10 @@ impl Rules {
 
     /// FV-15. A file of another vehicle must not even get to be a reference for later checks
     /// (AT-10), so this comes before anything of it is kept.
+    ///
+    /// Uptane 2.1.0, 5.2.3.1: "If there are no images included in the Targets metadata from the
+    /// Director repository, then the metadata SHALL include a vehicle identifier in order to avoid
+    /// a replay attack." Off-spec: it is asked for in all of the Director's files but the root.
     pub(super) fn check_vehicle<T>(
         &self,
         role: &str,

@@ -20,8 +20,10 @@ pub enum Search<'a> {
     /// No role that may speak for it lists it.
     Missing,
     /// This role has to be loaded first. **If it can't be, the search has failed**: going on to a
-    /// role of lower priority is what an attacker who withholds a file wants (TUF 1.0.34, 5.6.7.2;
-    /// AT-47).
+    /// role of lower priority is what an attacker who withholds a file wants (AT-47).
+    ///
+    /// TUF 1.0.34, 5.6.7: "If any metadata requested in steps 5.6.7.1 - 5.6.7.2 cannot be
+    /// downloaded nor validated, end the search and report that the target cannot be found."
     Needs {
         /// The role.
         role: String,
@@ -73,30 +75,40 @@ enum Outcome<'a> {
 }
 
 impl<'a> Walk<'a, '_> {
-    /// Visits a role and then what it delegates to, in order. `above` is the way from the top: a
-    /// role that is on it is not visited again, but one that was visited elsewhere is (AMB-11).
+    /// Visits a role and then what it delegates to, in order.
+    ///
+    /// TUF 1.0.34, 5.6.7: "Perform a pre-order depth-first search for metadata about the desired
+    /// target, beginning with the top-level targets role."
     fn visit(
         &mut self,
         role: &str,
         targets: &'a Metadata<Targets>,
         above: &mut Vec<String>,
     ) -> Result<Outcome<'a>, VerifyError> {
+        // TUF 1.0.34, 5.6.7.1: "if an application-specific maximum number of roles have been
+        // visited".
         self.visited += 1;
         if self.visited > Limits::DELEGATIONS + 1 {
             let (path, limit) = (self.path.to_owned(), Limits::DELEGATIONS);
             return Err(VerifyError::TooManyDelegations { path, limit });
         }
+        // Uptane 2.1.0, 5.4.4.7 step 2: "If the current metadata file contains signed metadata
+        // about the image, end the delegation resolution and return the metadata to be checked."
         if let Some(target) = targets.content.targets.get(self.path) {
             return Ok(Outcome::Found(target));
         }
         let Some(delegations) = &targets.content.delegations else { return Ok(Outcome::Nothing) };
         above.push(role.to_owned());
         let mut outcome = Outcome::Nothing;
+        // TUF 1.0.34, 5.6.7.2: "recursively search the list of delegations in order of appearance."
         for delegation in delegations.applying(self.path, self.hardware_ids) {
             outcome = self.follow(role, &delegation, above)?;
+            // TUF 1.0.34, 5.6.7.2.2: "Stop the search … as soon as a delegation returns a result."
             if !matches!(outcome, Outcome::Nothing) {
                 break;
             }
+            // Uptane 2.1.0, 5.1.2.1: "For terminating delegations, the client SHALL NOT
+            // search any further if it does not find validly signed metadata about those images."
             if delegation.terminating {
                 outcome = Outcome::Stop;
                 break;
@@ -118,7 +130,8 @@ impl<'a> Walk<'a, '_> {
             return self.enter(&only.name, delegator, above);
         }
         // Each must be there, whatever the others say: whoever withholds one must not get the rest
-        // through.
+        // through. Uptane 2.1.0, 5.4.4.8 step 1: "For each of the roles in the delegation, find and
+        // load the image metadata".
         let mut found: Vec<&'a TargetFile> = Vec::new();
         for role in &delegation.roles {
             match self.enter(&role.name, delegator, above)? {
@@ -136,6 +149,9 @@ impl<'a> Walk<'a, '_> {
         delegator: &str,
         above: &mut Vec<String>,
     ) -> Result<Outcome<'a>, VerifyError> {
+        // TUF 1.0.34, 5.6.7.1: "If this role has been visited before, then skip this role (so that
+        // cycles in the delegation graph are avoided)." Off-spec: only on the way from the top,
+        // which is `above`, for an early visit must not mask a later one (AMB-11).
         if above.iter().any(|visited| visited == role) {
             return Ok(Outcome::Nothing);
         }
@@ -147,8 +163,13 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// What most roles say, if they are enough; of two groups of one size the one with the earlier role
-/// (FV-18m). `custom` is part of it, for all of it is information that has to match (AMB-7).
+/// What most roles say, if they are enough (FV-18m). `custom` is part of it, for all of it is
+/// information that has to match (AMB-7).
+///
+/// Uptane 2.1.0, 5.4.4.8 step 2: "Locate all sets of roles that have agreeing (i.e., identical)
+/// non-custom metadata and "SHALL match" custom metadata. Discard any set of roles with a size
+/// smaller than the threshold … If a conflict is found, choose and return the metadata from the set
+/// of roles that include the earliest role in the multi-delegation list."
 fn agreed<'a>(found: &[&'a TargetFile], enough: usize) -> Option<&'a TargetFile> {
     let votes = |target: &TargetFile| found.iter().filter(|other| **other == target).count();
     let mut best: Option<(&TargetFile, usize)> = None;

@@ -2,8 +2,8 @@
 //! over canonical JSON.
 //!
 //! Reading is strict, for two clients that read one file differently can be played against each
-//! other: UTF-8, no member twice, whole numbers, times of one form. Members that are not known are
-//! kept in what is verified and else passed over (TUF 1.0.34, 4). Nothing here checks a signature.
+//! other: UTF-8, no member twice, whole numbers, times of one form. Nothing here checks a
+//! signature.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,16 @@ pub(super) const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timesta
 /// What the id of a key has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyIds {
-    /// The hash of the key object (TUF 1.0.34, 4.3). Our own repositories, and nothing else in a
-    /// vehicle.
+    /// The hash of the key object. Our own repositories, and nothing else in a vehicle.
+    ///
+    /// TUF 1.0.34, 4.3: "Clients MUST calculate each KEYID to verify this is correct for the
+    /// associated key."
     Recomputed,
-    /// Whatever it is listed under (TAP 12), since well-known public repositories have ids of their
-    /// own making. One key still counts once, under however many ids.
+    /// Whatever it is listed under, since well-known public repositories have ids of their own
+    /// making. One key still counts once, under however many ids.
+    ///
+    /// TAP 12: "allow metadata owners to use any method for calculating keyids, as long as each one
+    /// generated is unique within the metadata file in which it is defined".
     AsListed,
 }
 
@@ -55,29 +60,16 @@ impl<T: Role> Metadata<T> {
     /// Reads a file of the role `role`.
     pub(super) fn parse(role: &str, bytes: &[u8], ids: KeyIds) -> Result<Self, VerifyError> {
         let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
-        let unreadable = |fault: String| match no_metadata(bytes) {
-            Some(fault) => VerifyError::Garbled { role: role.to_owned(), fault },
-            None => malformed(fault),
-        };
-        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
-        check_json(text).map_err(|fault| unreadable(fault.to_string()))?;
-        let file: RawFile =
-            serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))?;
+        let file = RawFile::read(role, bytes)?;
+        // TUF 1.0.34, 4: "Implementers who encounter undefined attribute-value pairs in the format
+        // must include the data when calculating hashes or verifying signatures". So the message is
+        // made of all that came, and of its canonical form.
+        // TUF 1.0.34, 4.2.1: "A hex-encoded signature of the canonical form of the metadata for
+        // ROLE."
         let message = canonical(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
-        let common =
-            RawCommon::deserialize(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
-        if common.kind != T::TYPE {
-            return Err(VerifyError::WrongType { role: role.to_owned(), found: common.kind });
-        }
-        if common.spec_version.split('.').next() != Some("1") {
-            return Err(VerifyError::SpecVersion {
-                role: role.to_owned(),
-                found: common.spec_version,
-            });
-        }
-        if common.version == 0 {
-            return Err(malformed("its version is 0".into()));
-        }
+        let common = RawCommon::read(role, &file.signed, T::TYPE)?;
+        // TUF 1.0.34, 4.2.3: "The expected format of the combined date and time string is
+        // "YYYY-MM-DDTHH:MM:SSZ". Time is always in UTC".
         let expires = parse_time(&common.expires)
             .ok_or_else(|| malformed("`expires` is no time in UTC".into()))?;
         let signatures = signatures(role, file.signatures)?;
@@ -86,18 +78,20 @@ impl<T: Role> Metadata<T> {
         let content = T::from_raw(role, raw, ids)?;
         Ok(Self { content, version: common.version, expires, vin: common.vin, message, signatures })
     }
+}
 
-    /// Whether it is past its expiry at `now` (TUF 1.0.34, 5.3.10: "higher than the fixed update
-    /// start time").
+impl<T> Metadata<T> {
+    /// Whether it is past its expiry at `now`.
     pub(super) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), VerifyError> {
+        // TUF 1.0.34, 4.3: "Clients MUST NOT trust an expired file." 5.3.10, and so for each role:
+        // "The expiration timestamp in the trusted root metadata file MUST be higher than the fixed
+        // update start time."
         if self.expires <= now {
             return Err(VerifyError::Expired { role: role.to_owned(), expires: self.expires });
         }
         Ok(())
     }
-}
 
-impl<T> Metadata<T> {
     pub(super) fn signature(&self, key_id: &str) -> Option<&[u8]> {
         self.signatures.get(key_id).map(Vec::as_slice)
     }
@@ -107,6 +101,20 @@ impl<T> Metadata<T> {
 struct RawFile {
     signatures: Vec<RawSignature>,
     signed: Value,
+}
+
+impl RawFile {
+    fn read(role: &str, bytes: &[u8]) -> Result<Self, VerifyError> {
+        let unreadable = |fault: String| match no_metadata(bytes) {
+            Some(fault) => VerifyError::Garbled { role: role.to_owned(), fault },
+            None => VerifyError::Malformed { role: role.to_owned(), fault },
+        };
+        // TUF 1.0.34, 4.1: "any data format for metadata files as long as … TUF clients are able to
+        // interpret them without ambiguity". JSON with a member twice is read in two ways.
+        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
+        check_json(text).map_err(|fault| unreadable(fault.to_string()))?;
+        serde_json::from_str(text).map_err(|fault| unreadable(fault.to_string()))
+    }
 }
 
 #[derive(Deserialize)]
@@ -126,6 +134,29 @@ struct RawCommon {
     vin: Option<String>,
 }
 
+impl RawCommon {
+    fn read(role: &str, signed: &Value, kind: &str) -> Result<Self, VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+        let common = Self::deserialize(signed).map_err(|fault| malformed(fault.to_string()))?;
+        // TUF 1.0.34, 4.2.1: "A dictionary whose "_type" field describes the role type."
+        if common.kind != kind {
+            return Err(VerifyError::WrongType { role: role.to_owned(), found: common.kind });
+        }
+        // TUF 1.0.34, 4.3: "clients MUST verify that "spec_version" matches the expected version
+        // number. Adopters are free to determine what is considered a match (e.g., the version
+        // number exactly, or perhaps only the major version number".
+        if common.spec_version.split('.').next() != Some("1") {
+            let found = common.spec_version;
+            return Err(VerifyError::SpecVersion { role: role.to_owned(), found });
+        }
+        // TUF 1.0.34, 4.3: "An integer that is greater than 0."
+        if common.version == 0 {
+            return Err(malformed("its version is 0".into()));
+        }
+        Ok(common)
+    }
+}
+
 /// A signature that is not even hexadecimal is one that does not verify, and no more (KEY-13).
 pub(super) fn signatures(
     role: &str,
@@ -134,6 +165,8 @@ pub(super) fn signatures(
     let mut signatures = BTreeMap::new();
     for RawSignature { keyid, sig } in raw {
         let bytes = hex::decode(sig).unwrap_or_default();
+        // TUF 1.0.34, 4.2.1: "The keyid MUST be unique in the "signatures" array: multiple
+        // signatures with the same keyid are not allowed."
         if signatures.insert(keyid, bytes).is_some() {
             return Err(VerifyError::DuplicateSignature { role: role.to_owned() });
         }
@@ -141,7 +174,7 @@ pub(super) fn signatures(
     Ok(signatures)
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ`, and nothing else that ISO 8601 has (TUF 1.0.34, 4.2.3).
+/// `YYYY-MM-DDTHH:MM:SSZ`, and nothing else that ISO 8601 has.
 fn parse_time(text: &str) -> Option<Timestamp> {
     let shape = b"dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, shape): (u8, &u8)| {

@@ -3,8 +3,12 @@
 //!
 //! What was stored earlier is offered first: it is the reference for rollback checks even when it
 //! has expired. A stored file that no longer verifies under the current keys is passed over, which
-//! is what recovers from a fast-forward attack after keys were rotated (FV-7, TUF 1.0.34, 5.3.11),
-//! also if the rotation was cut off half-way.
+//! is what recovers from a fast-forward attack after keys were rotated, also if the rotation was
+//! cut off half-way (FV-7).
+//!
+//! TUF 1.0.34, 5.3.11: "If the timestamp and / or snapshot keys have been rotated, then delete the
+//! trusted timestamp and snapshot metadata files. This is done in order to recover from
+//! fast-forward attacks after the repository has been compromised and recovered."
 
 use std::collections::BTreeMap;
 
@@ -23,8 +27,7 @@ use super::signed::{Metadata, Role};
 pub enum Freshness {
     /// It is newer, and is to be stored.
     New,
-    /// It has the version that is trusted already. What is stored stays (TUF 1.0.34, 5.4.3.1;
-    /// AT-14).
+    /// It has the version that is trusted already. What is stored stays (AT-14).
     Same,
 }
 
@@ -42,14 +45,19 @@ pub struct TrustedSet {
 }
 
 impl TrustedSet {
-    /// Starts from a trusted root, whose own expiry does not matter yet (TUF 1.0.34, 5.2; FV-1).
-    /// `now` is fixed for the whole update (TUF 1.0.34, 5.1; TIM-10).
+    /// Starts from a trusted root (FV-1), at a time that is fixed for the whole update (TIM-10).
+    ///
+    /// TUF 1.0.34, 5.1: "Record the time at which the update began as the fixed update start time."
+    /// 5.2: "Note that the expiration of the trusted root metadata file does not matter, because we
+    /// will attempt to update it in the next step."
     ///
     /// # Errors
     ///
     /// [`VerifyError`] if it is no root or was not signed by its own keys.
     pub fn new(root: &[u8], rules: Rules, now: Timestamp) -> Result<Self, VerifyError> {
         let root = Metadata::<Root>::parse("root", root, rules.key_ids())?;
+        // Off-spec: "a good, trusted copy of this file" is assumed (TUF 1.0.34, 5.2). One that is
+        // not signed by its own keys is none.
         root.content.verify("root", &root)?;
         let delegated = BTreeMap::new();
         let (timestamp, snapshot, targets) = (None, None, None);
@@ -70,14 +78,19 @@ impl TrustedSet {
         self.root.version
     }
 
-    /// Whether files have their version or hash in their name (TUF 1.0.34, 6.2.1).
+    /// Whether files have their version or hash in their name.
+    ///
+    /// TUF 1.0.34, 5.3.12: "Set whether consistent snapshots are used as per the trusted root
+    /// metadata file".
     pub fn has_consistent_snapshot(&self) -> bool {
         self.root.content.consistent_snapshot
     }
 
     /// Takes the next root: signed by enough keys of the trusted one and of its own, and one
-    /// version on (TUF 1.0.34, 5.3.4 and 5.3.5; FV-3, FV-4). Its expiry does not matter until it is
-    /// the last one.
+    /// version on (FV-3, FV-4).
+    ///
+    /// TUF 1.0.34, 5.3.6: "Note that the expiration of the new (intermediate) root metadata file
+    /// does not matter yet".
     ///
     /// # Errors
     ///
@@ -85,8 +98,14 @@ impl TrustedSet {
     pub fn update_root(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         check_length("root", bytes, Limits::ROOT)?;
         let next = Metadata::<Root>::parse("root", bytes, self.rules.key_ids())?;
+        // TUF 1.0.34, 5.3.4: "Version N+1 of the root metadata file MUST have been signed by: (1) a
+        // THRESHOLD of keys specified in the trusted root metadata file (version N), and (2) a
+        // THRESHOLD of keys specified in the new root metadata file being validated (version N+1)."
         self.root.content.verify("root", &next)?;
         next.content.verify("root", &next)?;
+        // TUF 1.0.34, 5.3.5: "The version number of the new root metadata (version N+1) MUST be
+        // exactly the version in the trusted root metadata (version N) incremented by one, that is
+        // precisely N+1."
         let (trusted, found) = (self.root.version, next.version);
         if found <= trusted {
             return Err(VerifyError::Rollback { role: "root".into(), trusted, found });
@@ -98,7 +117,10 @@ impl TrustedSet {
         Ok(())
     }
 
-    /// Checks that the last root has not expired (TUF 1.0.34, 5.3.10; FV-6).
+    /// Checks that the last root has not expired (FV-6).
+    ///
+    /// TUF 1.0.34, 5.3.10: "The expiration timestamp in the trusted root metadata file MUST be
+    /// higher than the fixed update start time."
     ///
     /// # Errors
     ///
@@ -125,6 +147,8 @@ impl TrustedSet {
     ) -> Result<Metadata<TimestampRole>, VerifyError> {
         check_length("timestamp", bytes, Limits::TIMESTAMP)?;
         let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
+        // TUF 1.0.34, 5.4.2: "The new timestamp metadata file MUST have been signed by a THRESHOLD
+        // of keys specified in the trusted root metadata file."
         self.root.content.verify("timestamp", &timestamp)?;
         self.rules.check_vehicle("timestamp", &timestamp)?;
         Ok(timestamp)
@@ -138,8 +162,8 @@ impl TrustedSet {
         Metadata::parse(role, bytes, self.rules.key_ids())
     }
 
-    /// Takes a timestamp (TUF 1.0.34, 5.4; FV-8). One of the same version changes nothing, but what
-    /// is trusted must not have expired meanwhile (AMB-3).
+    /// Takes a timestamp (FV-8). One of the same version changes nothing, but what is trusted must
+    /// not have expired meanwhile (AMB-3).
     ///
     /// # Errors
     ///
@@ -148,17 +172,26 @@ impl TrustedSet {
         self.finish_root()?;
         let next = self.read_timestamp(bytes)?;
         if let Some(trusted) = &self.timestamp {
+            // TUF 1.0.34, 5.4.3.1: "If the new timestamp metadata version is less than the trusted
+            // timestamp metadata version, discard it, abort the update cycle, and report the
+            // potential rollback attack. In case they are equal, discard the new timestamp metadata
+            // and abort the update cycle. This is normal and it shouldn't raise any error."
             check_rollback("timestamp", trusted.version, next.version)?;
             if next.version == trusted.version {
                 trusted.check_expiry("timestamp", self.now)?;
                 return Ok(Freshness::Same);
             }
+            // TUF 1.0.34, 5.4.3.2: "The version number of the snapshot metadata file in the trusted
+            // timestamp metadata file, if any, MUST be less than or equal to its version number in
+            // the new timestamp metadata file."
             check_rollback(
                 "snapshot",
                 trusted.content.snapshot.version,
                 next.content.snapshot.version,
             )?;
         }
+        // TUF 1.0.34, 5.4.4: "The expiration timestamp in the new timestamp metadata file MUST be
+        // higher than the fixed update start time."
         next.check_expiry("timestamp", self.now)?;
         self.timestamp = Some(next);
         Ok(Freshness::New)
@@ -189,6 +222,9 @@ impl TrustedSet {
     pub fn load_stored_snapshot(&mut self, bytes: &[u8]) -> Result<bool, VerifyError> {
         let stored = self.read_snapshot(bytes)?;
         let listed = self.listed_snapshot()?;
+        // Uptane 2.1.0, 5.4.4.2 steps 4 and 8: "Check the previously downloaded Snapshot metadata
+        // file … If the hashes and version number of that file match the hashes and version number
+        // listed in the new Timestamp metadata". Off-spec: and if it has not expired.
         let is_current =
             stored.version == listed.version && listed.matches(bytes) && stored.expires > self.now;
         self.snapshot = Some(stored);
@@ -198,12 +234,14 @@ impl TrustedSet {
 
     pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
         let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
+        // TUF 1.0.34, 5.5.3: "The new snapshot metadata file MUST have been signed by a THRESHOLD
+        // of keys specified in the trusted root metadata file."
         self.root.content.verify("snapshot", &snapshot)?;
         self.rules.check_vehicle("snapshot", &snapshot)?;
         Ok(snapshot)
     }
 
-    /// Takes the snapshot that the timestamp lists (TUF 1.0.34, 5.5; FV-10).
+    /// Takes the snapshot that the timestamp lists (FV-10).
     ///
     /// # Errors
     ///
@@ -214,7 +252,16 @@ impl TrustedSet {
         let next = self.read_snapshot(bytes)?;
         check_version("snapshot", listed.version, next.version)?;
         if let Some(trusted) = &self.snapshot {
+            // Uptane 2.1.0, 5.4.4.5 step 4: "Check that the version number of the previous Snapshot
+            // metadata file, if any, is less than or equal to the version number of this Snapshot
+            // metadata file."
             check_rollback("snapshot", trusted.version, next.version)?;
+            // TUF 1.0.34, 5.5.5: "The version number of the targets metadata file, and all
+            // delegated targets metadata files, if any, in the trusted snapshot metadata file, if
+            // any, MUST be less than or equal to its version number in the new snapshot metadata
+            // file. Furthermore, any targets metadata filename that was listed in the trusted
+            // snapshot metadata file, if any, MUST continue to be listed in the new snapshot
+            // metadata file."
             for (file, before) in &trusted.content.meta {
                 let role = file.strip_suffix(".json").unwrap_or(file);
                 let now = next.content.meta.get(file);
@@ -223,6 +270,8 @@ impl TrustedSet {
                 check_rollback(role, before.version, now.version)?;
             }
         }
+        // TUF 1.0.34, 5.5.6: "The expiration timestamp in the new snapshot metadata file MUST be
+        // higher than the fixed update start time."
         next.check_expiry("snapshot", self.now)?;
         self.snapshot = Some(next);
         self.snapshot_is_current = true;
@@ -248,8 +297,8 @@ impl TrustedSet {
         snapshot.content.meta.get(&format!("{role}.json")).ok_or_else(|| missing(role))
     }
 
-    /// Takes the top-level targets, stored or fetched (TUF 1.0.34, 5.6; FV-11), and the Director's
-    /// only if they may be the Director's (FV-12 to FV-15).
+    /// Takes the top-level targets, stored or fetched (FV-11), and the Director's only if they may
+    /// be the Director's (FV-12 to FV-15).
     ///
     /// # Errors
     ///
@@ -258,9 +307,13 @@ impl TrustedSet {
         let listed = self.listed_targets("targets")?;
         check_file("targets", bytes, listed, Limits::TARGETS)?;
         let targets = self.read::<Targets>("targets", bytes)?;
+        // TUF 1.0.34, 5.6.3: "The new targets metadata file MUST have been signed by a THRESHOLD of
+        // keys specified in the trusted root metadata file."
         self.root.content.verify("targets", &targets)?;
         self.rules.check_vehicle("targets", &targets)?;
         check_version("targets", listed.version, targets.version)?;
+        // TUF 1.0.34, 5.6.5: "The expiration timestamp in the new targets metadata file MUST be
+        // higher than the fixed update start time."
         targets.check_expiry("targets", self.now)?;
         if let Rules::Director { ecus, .. } = &self.rules {
             check_targets(&targets.content, ecus.as_ref())?;
@@ -269,7 +322,11 @@ impl TrustedSet {
         Ok(())
     }
 
-    /// Takes a role that `delegator` delegates to, stored or fetched (TUF 1.0.34, 5.6.7; FV-18).
+    /// Takes a role that `delegator` delegates to, stored or fetched (FV-18).
+    ///
+    /// Uptane 2.1.0, 5.4.4.7 step 1: "Download and check the current metadata file, following the
+    /// procedure in" 5.4.4.6. "If the file cannot be loaded, or if any verification step fails,
+    /// abort the delegation resolution".
     ///
     /// # Errors
     ///
@@ -292,6 +349,9 @@ impl TrustedSet {
 
     /// Checks a role's signatures with the keys of one that delegates to it. Two that delegate to
     /// one role may do so with different keys, so each is asked.
+    ///
+    /// Uptane 2.1.0, 5.4.4.6 step 3: "If checking delegated Targets metadata, the threshold of keys
+    /// is specified in the Targets metadata file that delegated authority to this role."
     pub(super) fn verify_delegated(
         &self,
         role: &str,
