@@ -163,8 +163,8 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// What most roles say, if they are enough (FV-18m). `custom` is part of it, for all of it is
-/// information that has to match (AMB-7).
+/// The target of the earliest role with which enough agree (FV-18m). `custom` is part of it, for all
+/// of it is information that has to match (AMB-7).
 ///
 /// Uptane 2.1.0, 5.4.4.8 step 2: "Locate all sets of roles that have agreeing (i.e., identical)
 /// non-custom metadata and "SHALL match" custom metadata. Discard any set of roles with a size
@@ -172,14 +172,7 @@ impl<'a> Walk<'a, '_> {
 /// of roles that include the earliest role in the multi-delegation list."
 fn agreed<'a>(found: &[&'a TargetFile], enough: usize) -> Option<&'a TargetFile> {
     let votes = |target: &TargetFile| found.iter().filter(|other| **other == target).count();
-    let mut best: Option<(&TargetFile, usize)> = None;
-    for target in found {
-        let votes = votes(target);
-        if best.is_none_or(|(_, most)| votes > most) {
-            best = Some((target, votes));
-        }
-    }
-    best.filter(|(_, votes)| *votes >= enough).map(|(target, _)| target)
+    found.iter().copied().find(|target| votes(target) >= enough)
 }
 
 #[cfg(test)]

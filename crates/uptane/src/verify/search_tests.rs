@@ -168,6 +168,7 @@ fn several_roles_must_agree_and_none_may_be_withheld() {
         let entry = json!({ "roles": roles, "min_roles_in_agreement": agreement, "paths": ["*"], "terminating": true });
         delegations(&all, json!([entry]))
     };
+    assert_eq!(search(&all, top(1), "x", &[], "").1, found(b"1"), "the earliest, not the most");
     assert_eq!(search(&all, top(2), "x", &[], "").1, found(b"2"));
     assert_eq!(search(&all, top(3), "x", &[], "").1, Ok(None));
     assert_eq!(search(&all, top(2), "x", &[], "a").1, Err(E::Withheld { role: "a".into() }));
