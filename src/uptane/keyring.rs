@@ -154,8 +154,8 @@ impl Keyring {
         Ok(Self { keys })
     }
 
-    /// Whether a public key, as PEM, is one of these: a key that signs must not decrypt too
-    /// (DESIGN.md section 4).
+    /// Whether a public key, as PEM, is one of these: a key that signs must not decrypt
+    /// too.
     pub fn has_public_pem(&self, pem: &str) -> bool {
         let public = |key: &RoleKey| {
             serde_json::to_value(key.public()).ok()?["keyval"]["public"].as_str().map(pem_body)

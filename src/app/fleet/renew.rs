@@ -1,5 +1,4 @@
-//! The ways back: a vehicle that is gone, and one that starts anew with other keys and counters
-//!.
+//! The ways back: a vehicle that is gone, and one that starts anew with other keys and counters.
 //!
 //! Either takes a person, and is recorded with who it was and when. Whatever is signed for a
 //! vehicle later has a higher version than before, since versions come from one sequence.
