@@ -11,8 +11,8 @@ use super::keys::{Key, RoleKeys, key_objects};
 
 /// Files by their name below the repository.
 pub(crate) type Tree = BTreeMap<String, Arc<Vec<u8>>>;
-/// What a snapshot or timestamp says of another file: version, length, hashes.
-pub(crate) type Listing = Value;
+/// Version, length and hashes of another file, as a snapshot or timestamp lists them.
+pub(crate) type MetaFile = Value;
 
 /// Which of the two repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl TargetsRole {
 
 /// A repository with all that it ever published.
 #[derive(Clone)]
-pub(crate) struct Repository {
+pub(crate) struct HostileRepository {
     /// Named by the Director's files.
     pub(crate) vin: Option<String>,
     /// Keys of root, timestamp and snapshot; those of targets are in [`Self::targets`].
@@ -133,10 +133,10 @@ pub(crate) struct Repository {
     pub(crate) versions: BTreeMap<String, u64>,
     pub(crate) tree: Tree,
     root_keys_before: Option<RoleKeys>,
-    listings: BTreeMap<(String, u64), Listing>,
+    listings: BTreeMap<(String, u64), MetaFile>,
 }
 
-impl Repository {
+impl HostileRepository {
     /// A repository with its first root and nothing else.
     pub(crate) fn new(vin: Option<&str>, keys: &BTreeMap<String, RoleKeys>) -> Self {
         let mut repository = Self {
@@ -181,7 +181,7 @@ impl Repository {
     }
 
     /// What a snapshot or timestamp said of a file when it was published.
-    pub(crate) fn listing(&self, role: &str, version: u64) -> Listing {
+    pub(crate) fn listing(&self, role: &str, version: u64) -> MetaFile {
         self.listings[&(role.to_owned(), version)].clone()
     }
 
@@ -294,6 +294,6 @@ pub(crate) fn file_name(role: &str, version: u64) -> String {
     format!("{version}.{role}.json")
 }
 
-pub(crate) fn listing(version: u64, bytes: &[u8]) -> Listing {
+pub(crate) fn listing(version: u64, bytes: &[u8]) -> MetaFile {
     json!({ "hashes": { "sha256": sha256_hex(bytes) }, "length": bytes.len(), "version": version })
 }

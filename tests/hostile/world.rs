@@ -11,7 +11,7 @@ use super::attack::{Expect, Step};
 use super::draft::{Draft, Edit};
 use super::image::Image;
 use super::keys::RoleKeys;
-use super::repository::{Delegation, Repository, Side, TOP_ROLES, TargetsRole, Tree};
+use super::repository::{Delegation, HostileRepository, Side, TOP_ROLES, TargetsRole, Tree};
 use super::vehicle::{Ecu, Vehicle};
 
 /// Role keys of both repositories, whose first roots the vehicle trusts.
@@ -31,7 +31,7 @@ impl LabKeys {
 
     /// The root that the vehicle is built with.
     pub(crate) fn first_root(&self, side: Side) -> Arc<Vec<u8>> {
-        Repository::new(None, self.of(side)).tree["1.root.json"].clone()
+        HostileRepository::new(None, self.of(side)).tree["1.root.json"].clone()
     }
 
     fn of(&self, side: Side) -> &BTreeMap<String, RoleKeys> {
@@ -68,8 +68,8 @@ pub(crate) struct Site {
 /// Both repositories, in the hands of whoever holds all their keys.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) director: Repository,
-    pub(crate) image: Repository,
+    pub(crate) director: HostileRepository,
+    pub(crate) image: HostileRepository,
     pub(crate) vehicle: Vehicle,
     /// Release counter of what is assigned now.
     pub(crate) counter: u64,
@@ -85,8 +85,8 @@ impl World {
 
     /// The same Image repository's keys, and the Director's word for this vehicle.
     pub(crate) fn of(lab: &Lab, vehicle: &Vehicle) -> Self {
-        let director = Repository::new(Some(&vehicle.vin), &lab.keys.director);
-        let mut image = Repository::new(None, &lab.keys.image);
+        let director = HostileRepository::new(Some(&vehicle.vin), &lab.keys.director);
+        let mut image = HostileRepository::new(None, &lab.keys.image);
         for (name, prefixes) in bins() {
             image.top().delegations.push(Delegation::to(&name, &lab.keys.bins).prefixes(&prefixes));
             image.add_role(&name, TargetsRole::new(&lab.keys.bins));
@@ -102,7 +102,7 @@ impl World {
         world
     }
 
-    pub(crate) fn repository(&mut self, side: Side) -> &mut Repository {
+    pub(crate) fn repository(&mut self, side: Side) -> &mut HostileRepository {
         match side {
             Side::Director => &mut self.director,
             Side::Image => &mut self.image,

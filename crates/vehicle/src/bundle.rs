@@ -12,7 +12,7 @@ use motorcade_uptane::verify::{
 
 /// What has been verified for some ECUs.
 #[derive(Debug, Default)]
-pub(super) struct Bundle {
+pub(super) struct VerifiedBundle {
     /// Each ECU at most once.
     pub(super) assignments: Vec<Assignment>,
     /// What is signed of each image, by target path.
@@ -42,8 +42,8 @@ pub(super) fn verify(
     director: &Updater<'_>,
     image: &mut Updater<'_>,
     record: impl Fn(&EcuSerial) -> Option<KnownEcu>,
-) -> Result<Bundle, Error> {
-    let mut bundle = Bundle::default();
+) -> Result<VerifiedBundle, Error> {
+    let mut bundle = VerifiedBundle::default();
     let mut hardware: BTreeMap<&str, BTreeSet<&HardwareId>> = BTreeMap::new();
     for assignment in &wanted {
         hardware.entry(&assignment.path).or_default().insert(&assignment.hardware_id);

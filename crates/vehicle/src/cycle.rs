@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::bundle::{self, Bundle};
+use super::bundle::{self, VerifiedBundle};
 use super::config::{EcuConfig, InstallTarget, Verification};
 use super::download::{self, Wanted};
 use super::http_error::HttpError;
@@ -164,7 +164,11 @@ fn update(
 ///
 /// A timestamp that was `given` with the answer to the report is verified as if it had been fetched.
 /// If anything is wrong with it, all is asked for as if it had not been given.
-fn verify(vehicle: &mut Vehicle, now: Timestamp, given: Option<Vec<u8>>) -> Result<Bundle, Error> {
+fn verify(
+    vehicle: &mut Vehicle,
+    now: Timestamp,
+    given: Option<Vec<u8>>,
+) -> Result<VerifiedBundle, Error> {
     let (director_store, image_store) =
         (vehicle.folder.director_store(), vehicle.folder.image_store());
     let (director_url, image_url) = (vehicle.config.director(), vehicle.config.image());
@@ -203,7 +207,7 @@ fn verify(vehicle: &mut Vehicle, now: Timestamp, given: Option<Vec<u8>>) -> Resu
     vehicle.state.save()?;
     let wanted = bundle::wanted(&director, |_| true)?;
     if wanted.iter().all(|assignment| vehicle.state.runs(assignment)) {
-        return Ok(Bundle::default());
+        return Ok(VerifiedBundle::default());
     }
     let token = vehicle.token_for(&image_url).cloned();
     let source = HttpSource::new(&vehicle.http, &image_url, token.as_ref());
@@ -255,7 +259,7 @@ fn records(vehicle: &Vehicle) -> BTreeMap<EcuSerial, KnownEcu> {
 }
 
 /// Remembers release counters before anything is installed (FV-22).
-fn accept(vehicle: &mut Vehicle, bundle: &Bundle) -> Result<(), Error> {
+fn accept(vehicle: &mut Vehicle, bundle: &VerifiedBundle) -> Result<(), Error> {
     for assignment in &bundle.assignments {
         let state = vehicle.state.ecu(&assignment.ecu);
         state.highest_release_counter =
@@ -279,7 +283,7 @@ fn forget_downloads(vehicle: &Vehicle, pending: &[Assignment]) {
 /// Steps 4 to 7 for one ECU.
 fn fetch_and_install(
     vehicle: &mut Vehicle,
-    bundle: &Bundle,
+    bundle: &VerifiedBundle,
     assignment: &Assignment,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -308,7 +312,12 @@ fn fetch_and_install(
 
 /// An image that came whole and does not open may have been damaged since, which is the disk's
 /// doing. It is fetched again.
-fn blame_disk(error: Error, bundle: &Bundle, assignment: &Assignment, sealed: &Path) -> Error {
+fn blame_disk(
+    error: Error,
+    bundle: &VerifiedBundle,
+    assignment: &Assignment,
+    sealed: &Path,
+) -> Error {
     let Error::WrongImage { .. } = error else { return error };
     let is_whole =
         bundle.images.get(&assignment.path).is_none_or(|target| download::is_whole(sealed, target));
@@ -329,7 +338,7 @@ fn no_image(assignment: &Assignment, reason: &str) -> Error {
 /// Step 4: the sealed image, whole and with the hash that both repositories have signed.
 fn fetch_image(
     vehicle: &Vehicle,
-    bundle: &Bundle,
+    bundle: &VerifiedBundle,
     assignment: &Assignment,
 ) -> Result<PathBuf, Error> {
     let path = &assignment.path;
@@ -379,7 +388,7 @@ fn target_url(vehicle: &Vehicle, path: &str, target: &TargetFile) -> Result<Stri
 /// The data key for this ECU: from the Director, or for its hardware id from the Image repository.
 fn fetch_envelope(
     vehicle: &Vehicle,
-    bundle: &Bundle,
+    bundle: &VerifiedBundle,
     assignment: &Assignment,
 ) -> Result<Vec<u8>, Error> {
     let own = assignment

@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::Error;
 use super::files::replace;
-use super::http::{Answer, Http, Request, Token};
+use super::http::{Http, Request, Response, Token};
 use super::http_error::HttpError;
 use super::redirect::Redirects;
 use super::tries::Tries;
@@ -161,13 +161,14 @@ impl<'p> Partial<'p> {
             redirects,
             ..Request::default()
         };
-        let mut answer = http.send(wanted.url, request)?;
-        if answer.status().is_success() {
-            answer.check_identity()?;
-            check_kind(&answer, wanted)?;
+        let mut response = http.send(wanted.url, request)?;
+        if response.status().is_success() {
+            response.check_identity()?;
+            check_kind(&response, wanted)?;
         }
-        match answer.status() {
-            StatusCode::PARTIAL_CONTENT if self.length > 0 && starts_at(&answer, self.length) => {}
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if self.length > 0 && starts_at(&response, self.length) => {
+            }
             StatusCode::OK => self.restart(wanted)?,
             // Not the part that was asked for, or no such part: what is here is of another file.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -175,27 +176,27 @@ impl<'p> Partial<'p> {
                 return Err(cut(wanted, "it has no such part").into());
             }
             StatusCode::NOT_FOUND => return Err(Error::NotFound { name: wanted.name.to_owned() }),
-            _ => return Err(answer.refusal().into()),
+            _ => return Err(response.refusal().into()),
         }
-        self.keep_etag(&answer)?;
+        self.keep_etag(&response)?;
         let missing = wanted.length - self.length;
-        if answer.content_length().is_some_and(|length| length > missing) {
+        if response.content_length().is_some_and(|length| length > missing) {
             return Err(too_large(wanted));
         }
-        self.receive(&mut answer, wanted)
+        self.receive(&mut response, wanted)
     }
 
     /// Keeps a strong entity tag, so that a part of another file is never asked for (RFC 9110,
     /// 13.1.5).
-    fn keep_etag(&self, answer: &Answer<'_>) -> Result<(), Error> {
-        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok());
+    fn keep_etag(&self, response: &Response<'_>) -> Result<(), Error> {
+        let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok());
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) if self.length == 0 => replace(&etag_path(self.path), etag.as_bytes()),
             _ => Ok(()),
         }
     }
 
-    fn receive(&mut self, answer: &mut Answer<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
+    fn receive(&mut self, response: &mut Response<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
         let (to_hash, blocks) = mpsc::sync_channel::<Vec<u8>>(BLOCKS);
         let (give_back, empty) = mpsc::channel::<Vec<u8>>();
         let mut hasher = self.hasher.clone();
@@ -208,7 +209,7 @@ impl<'p> Partial<'p> {
                 }
                 hasher
             });
-            let received = self.write_body(answer, wanted, &to_hash, &empty);
+            let received = self.write_body(response, wanted, &to_hash, &empty);
             drop(to_hash);
             self.hasher = hashing.join().expect("hashing does not panic");
             received
@@ -218,21 +219,21 @@ impl<'p> Partial<'p> {
     /// Whatever came is written, also if more does not come.
     fn write_body(
         &mut self,
-        answer: &mut Answer<'_>,
+        response: &mut Response<'_>,
         wanted: &Wanted<'_>,
         to_hash: &mpsc::SyncSender<Vec<u8>>,
         empty: &mpsc::Receiver<Vec<u8>>,
     ) -> Result<(), Error> {
         let mut block = Vec::with_capacity(BLOCK_SIZE);
         loop {
-            let chunk = answer.chunk();
+            let chunk = response.chunk();
             let chunk_length =
                 chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, |chunk| chunk.len()));
             let is_full = block.len() + chunk_length > BLOCK_SIZE || chunk_length == 0;
             if is_full && !block.is_empty() {
                 self.file.write_all(&block).map_err(Error::file("write", self.path))?;
                 self.length += block.len() as u64;
-                answer.progress().came(wanted.name, self.length, wanted.length);
+                response.progress().came(wanted.name, self.length, wanted.length);
                 let _ = to_hash.send(std::mem::take(&mut block)); // the hashing thread ends after this one
                 block = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK_SIZE));
             }
@@ -251,12 +252,12 @@ impl<'p> Partial<'p> {
 }
 
 /// A login page is no image, and what is here already is not thrown away for it.
-fn check_kind(answer: &Answer<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
+fn check_kind(response: &Response<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
     let is_page =
         |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html");
-    let is_unexpected = answer.headers().get(CONTENT_TYPE).is_some_and(is_page);
+    let is_unexpected = response.headers().get(CONTENT_TYPE).is_some_and(is_page);
     if is_unexpected && !wanted.name.ends_with(".html") && !wanted.name.ends_with(".htm") {
-        return Err(answer.unexpected("with a page in the place of a file").into());
+        return Err(response.unexpected("with a page in the place of a file").into());
     }
     Ok(())
 }
@@ -270,8 +271,8 @@ fn cut(wanted: &Wanted<'_>, how: &str) -> HttpError {
 }
 
 /// Whether the part that comes is the one that was asked for (RFC 9110, 14.4).
-fn starts_at(answer: &Answer<'_>, from: u64) -> bool {
-    let range = answer.headers().get("content-range").and_then(|range| range.to_str().ok());
+fn starts_at(response: &Response<'_>, from: u64) -> bool {
+    let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
 }
 

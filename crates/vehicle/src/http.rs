@@ -94,7 +94,7 @@ pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) token: Option<&'a Token>,
     pub(super) body: Option<Vec<u8>>,
-    /// Whether the body may come in gzip, which [`Answer::body`] undoes.
+    /// Whether the body may come in gzip, which [`Response::body`] undoes.
     pub(super) accepts_gzip: bool,
     pub(super) redirects: Redirects,
     /// First byte that is wanted.
@@ -105,10 +105,10 @@ pub(super) struct Request<'a> {
     pub(super) prefer: Option<&'a str>,
 }
 
-/// An answer whose body is yet to come.
-pub(super) struct Answer<'h> {
+/// A response whose body is yet to come.
+pub(super) struct Response<'h> {
     http: &'h Http,
-    response: reqwest::Response,
+    inner: reqwest::Response,
     /// For errors: without its secrets.
     url: String,
     /// How long was waited in this window. What the vehicle itself takes does not count.
@@ -168,8 +168,8 @@ impl Http {
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub(super) fn send(&self, url: &str, request: Request<'_>) -> Result<Answer<'_>, HttpError> {
+    /// Sends a request and waits for the head of its response.
+    pub(super) fn send(&self, url: &str, request: Request<'_>) -> Result<Response<'_>, HttpError> {
         if request.redirects == Redirects::Refused {
             return self.send_to(&self.client, url, request.token, &request);
         }
@@ -181,10 +181,10 @@ impl Http {
             is_home &= at.origin() == first.origin();
             let (client, token) =
                 if is_home { (&self.client, request.token) } else { (&self.stranger, None) };
-            let answer = self.send_to(client, at.as_str(), token, &request)?;
-            match redirect::target(&at, &answer.response)? {
+            let response = self.send_to(client, at.as_str(), token, &request)?;
+            match redirect::target(&at, &response.inner)? {
                 Some(next) => at = next,
-                None => return Ok(answer),
+                None => return Ok(response),
             }
         }
         Err(redirect::too_many(url))
@@ -196,7 +196,7 @@ impl Http {
         url: &str,
         token: Option<&Token>,
         request: &Request<'_>,
-    ) -> Result<Answer<'_>, HttpError> {
+    ) -> Result<Response<'_>, HttpError> {
         let mut builder = client.request(request.method.clone(), url);
         if let Some(token) = token {
             builder = builder.bearer_auth(token.as_str());
@@ -219,10 +219,10 @@ impl Http {
         // a slow server.
         let sent = async { tokio::time::timeout(self.patience.answer * 2, builder.send()).await };
         let answered = self.wait(sent)?.map_err(|_| HttpError::Stalled { url: place(url) })?;
-        let response = answered.map_err(|error| network(url, error))?;
-        Ok(Answer {
+        let inner = answered.map_err(|error| network(url, error))?;
+        Ok(Response {
             http: self,
-            response,
+            inner,
             url: place(url),
             window_waited: Duration::ZERO,
             window_bytes: 0,
@@ -256,11 +256,11 @@ impl Http {
         request: Request<'_>,
         max: u64,
     ) -> Result<Option<Vec<u8>>, HttpError> {
-        let mut answer = self.send(url, request)?;
-        match answer.status() {
+        let mut response = self.send(url, request)?;
+        match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-            StatusCode::OK => answer.body(max).map(Some),
-            _ => Err(answer.refusal()),
+            StatusCode::OK => response.body(max).map(Some),
+            _ => Err(response.refusal()),
         }
     }
 }
@@ -303,13 +303,13 @@ fn identity(tls: Tls<'_>) -> Result<Option<Identity>, Error> {
     Identity::from_pem(&pem).map(Some).map_err(unusable(path))
 }
 
-impl Answer<'_> {
+impl Response<'_> {
     pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
+        self.inner.status()
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        self.inner.headers()
     }
 
     /// Why an answer with this status is of no use, in the server's own words if it has any (RFC
@@ -338,7 +338,7 @@ impl Answer<'_> {
 
     /// Length of the body, if it was announced.
     pub(super) fn content_length(&self) -> Option<u64> {
-        self.response.content_length()
+        self.inner.content_length()
     }
 
     /// The whole body, of at most `max` bytes, on the way and when gzip is undone.
@@ -413,8 +413,8 @@ impl Answer<'_> {
         &mut self,
     ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, HttpError> {
         let patience = self.http.patience;
-        let response = &mut self.response;
-        let next = async { tokio::time::timeout(patience.stall, response.chunk()).await };
+        let inner = &mut self.inner;
+        let next = async { tokio::time::timeout(patience.stall, inner.chunk()).await };
         let start = Instant::now();
         let next = self.http.wait(next)?;
         self.window_waited += start.elapsed();

@@ -216,24 +216,24 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
     }
     let url = format!("{}/ecus", config.director());
     let body = Some(body.to_string().into_bytes());
-    let mut answer = http
+    let mut response = http
         .send(&url, Request { method: reqwest::Method::POST, token, body, ..Request::default() })?;
-    let content_type = answer.headers().get(CONTENT_TYPE);
+    let content_type = response.headers().get(CONTENT_TYPE);
     let is_page =
         content_type.is_some_and(|kind| !kind.as_bytes().starts_with(b"application/json"));
     let keys = || config.ecus.iter().map(|ecu| KeyFiles::new(folder.path(), ecu));
-    match answer.status() {
+    match response.status() {
         StatusCode::OK | StatusCode::CREATED if !is_page => {
             mark_enrolled(folder)?;
             keys().try_for_each(|keys| keys.forget_others())
         }
         StatusCode::CONFLICT if Use::of(folder) == Use::NotYet => {
             keys().try_for_each(|keys| keys.put_back())?;
-            Err(answer.refusal().into())
+            Err(response.refusal().into())
         }
         status if status.is_success() => {
-            Err(answer.unexpected(&format!("{status} to an enrolment")).into())
+            Err(response.unexpected(&format!("{status} to an enrolment")).into())
         }
-        _ => Err(answer.refusal().into()),
+        _ => Err(response.refusal().into()),
     }
 }

@@ -38,21 +38,21 @@ pub(super) fn send(
     let (method, body) = (Method::PUT, Some(body));
     let prefer = root.map(|root| format!("{WITH_TIMESTAMP}; root={root}"));
     let request = Request { method, token, body, prefer: prefer.as_deref(), ..Request::default() };
-    let mut answer = vehicle.http.send(&url, request)?;
-    let is_applied = answer
+    let mut response = vehicle.http.send(&url, request)?;
+    let is_applied = response
         .headers()
         .get("preference-applied")
         .is_some_and(|applied| root.is_some() && applied.as_bytes() == WITH_TIMESTAMP.as_bytes());
     let mut timestamp = None;
-    match answer.status() {
+    match response.status() {
         // What breaks off on the way is asked for as ever: the Director has the report.
-        StatusCode::OK if is_applied => timestamp = answer.body(Limits::TIMESTAMP).ok(),
+        StatusCode::OK if is_applied => timestamp = response.body(Limits::TIMESTAMP).ok(),
         // Nobody but a Director has nothing to say: a login page is a page.
-        StatusCode::NO_CONTENT if !answer.headers().contains_key(CONTENT_TYPE) => {}
+        StatusCode::NO_CONTENT if !response.headers().contains_key(CONTENT_TYPE) => {}
         status if status.is_success() => {
-            return Err(answer.unexpected(&format!("{status} to a report")).into());
+            return Err(response.unexpected(&format!("{status} to a report")).into());
         }
-        _ => return Err(answer.refusal().into()),
+        _ => return Err(response.refusal().into()),
     }
     for serial in &serials {
         vehicle.state.ecu(serial).forget_reported();

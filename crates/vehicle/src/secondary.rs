@@ -5,7 +5,7 @@
 //! the Primary handed over, fully or partially, and answers with what it is itself to install.
 
 use super::Error;
-use super::bundle::{self, Bundle};
+use super::bundle::{self, VerifiedBundle};
 use super::config::{EcuConfig, Verification};
 use super::folder::Folder;
 use super::names::metadata_file;
@@ -49,7 +49,8 @@ impl Secondary<'_> {
         image.refresh()?;
         let version = updater.set().targets_version().unwrap_or_default();
         let record = |_: &EcuSerial| Some(self.record());
-        let Bundle { assignments, .. } = bundle::verify(wanted, &updater, &mut image, record)?;
+        let VerifiedBundle { assignments, .. } =
+            bundle::verify(wanted, &updater, &mut image, record)?;
         Ok((assignments.into_iter().next().ok_or_else(|| self.nothing())?, version))
     }
 
