@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut names = HashSet::new();
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             if let Some(name) = names.replace(name) {
-                *self.0.borrow_mut() = Some(printable(&name));
+                *self.0.borrow_mut() = Some(shown_name(&name));
                 return Err(A::Error::custom("duplicate member"));
             }
             map.next_value_seed(self)?;
@@ -117,11 +117,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Makes a name from someone's input fit to be shown: a short token of plain characters, or no more
-/// than a hint.
+/// A name from someone's input as an error may show it: a short token of plain characters, or no
+/// more than a hint. Longer text goes to a terminal by way of `motorcade_host::shown`.
 ///
 /// A secret pasted into the wrong member of a JWK must not come back in an error.
-pub fn printable(name: &str) -> String {
+pub fn shown_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+. #".contains(c);
     if name.len() <= MAX_PRINTABLE && name.chars().all(plain) {
         name.to_owned()

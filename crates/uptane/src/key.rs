@@ -279,7 +279,8 @@ impl PublicKey {
         self.scheme() == other.scheme() && self.verifying.bytes == other.verifying.bytes
     }
 
-    /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (Uptane 2.1.0,
+    /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (Uptane
+    /// 2.1.0,
     /// 5.4.1: "there SHOULD be separate keys for encryption and signing").
     pub fn is_same_as_pem(&self, pem: &str) -> bool {
         self.scheme() != Scheme::Ed25519

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use motorcade_model::strict_json::{JsonFault, printable};
+use motorcade_model::strict_json::{JsonFault, shown_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -85,7 +85,7 @@ impl<'a> Header<'a> {
             None => Ok(()),
             Some(name) => Err(EnvelopeError::RepeatedHeader {
                 place: place.to_owned(),
-                member: printable(name),
+                member: shown_name(name),
             }),
         }
     }
@@ -103,7 +103,7 @@ impl<'h, 'a> Joined<'h, 'a> {
         self.check_content()?;
         let alg = self.required("alg", self.parameter(|p| p.alg.as_deref()))?;
         let algorithm = KeyAlgorithm::from_name(alg).ok_or_else(|| {
-            EnvelopeError::UnsupportedAlg { place: self.place.to_owned(), alg: printable(alg) }
+            EnvelopeError::UnsupportedAlg { place: self.place.to_owned(), alg: shown_name(alg) }
         })?;
         let encrypted_key = self.required("encrypted_key", encrypted_key)?;
         let wrapped = match algorithm {
@@ -118,12 +118,12 @@ impl<'h, 'a> Joined<'h, 'a> {
     fn check_content(&self) -> Result<(), EnvelopeError> {
         let enc = self.required("enc", self.parameter(|p| p.enc.as_deref()))?;
         if enc != "A256GCM" {
-            return Err(EnvelopeError::UnsupportedEnc { enc: printable(enc) });
+            return Err(EnvelopeError::UnsupportedEnc { enc: shown_name(enc) });
         }
         match self.parameter(|p| p.cty.as_deref()) {
             // RFC 7515 section 4.1.10: the prefix may be left out, and should be.
             None | Some("jwk+json" | "application/jwk+json") => Ok(()),
-            Some(cty) => Err(EnvelopeError::UnsupportedCty { cty: printable(cty) }),
+            Some(cty) => Err(EnvelopeError::UnsupportedCty { cty: shown_name(cty) }),
         }
     }
 

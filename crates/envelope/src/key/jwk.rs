@@ -1,6 +1,6 @@
 //! JWK (RFC 7517) with the members of RFC 7518 section 6, public and private.
 
-use motorcade_model::strict_json::{JsonFault, check_json, printable};
+use motorcade_model::strict_json::{JsonFault, check_json, shown_name};
 use rsa::BoxedUint;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -105,7 +105,7 @@ impl<'a> Members<'a> {
             "EC" => self.public_ec(),
             "OKP" => Err(self.octet_key_pair()),
             "oct" => Err(KeyError::SymmetricKey),
-            other => Err(KeyError::UnsupportedAlgorithm { algorithm: printable(other) }),
+            other => Err(KeyError::UnsupportedAlgorithm { algorithm: shown_name(other) }),
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> Members<'a> {
         self.check_purpose(KeyAlgorithm::EcdhEsA256kw)?;
         let curve = required(self.crv, "crv")?;
         if curve != "P-256" {
-            return Err(KeyError::OtherCurve { curve: printable(curve) });
+            return Err(KeyError::OtherCurve { curve: shown_name(curve) });
         }
         // RFC 7518 section 6.2.1.2: coordinates have their full length, leading zeros included.
         let x = decode_array(required(self.x, "x")?).ok_or(KeyError::BadMember { member: "x" })?;
@@ -125,7 +125,7 @@ impl<'a> Members<'a> {
     fn octet_key_pair(&self) -> KeyError {
         match self.crv {
             Some(curve @ ("X25519" | "X448")) => KeyError::OtherCurve { curve: curve.to_owned() },
-            Some(curve) => KeyError::SigningOnly { mark: printable(curve) },
+            Some(curve) => KeyError::SigningOnly { mark: shown_name(curve) },
             None => KeyError::MissingMember { member: "crv" },
         }
     }
@@ -135,7 +135,7 @@ impl<'a> Members<'a> {
     fn check_purpose(&self, expected: KeyAlgorithm) -> Result<(), KeyError> {
         if let Some(public_use) = self.public_use.filter(|value| *value != "enc") {
             return Err(KeyError::SigningOnly {
-                mark: format!("use is {}", printable(public_use)),
+                mark: format!("use is {}", shown_name(public_use)),
             });
         }
         let operations = self.key_ops.as_deref().unwrap_or_default();
@@ -148,10 +148,10 @@ impl<'a> Members<'a> {
             None => Ok(()),
             Some(alg) if alg == expected.as_str() => Ok(()),
             Some(alg) if is_signature(alg) => {
-                Err(KeyError::SigningOnly { mark: format!("alg is {}", printable(alg)) })
+                Err(KeyError::SigningOnly { mark: format!("alg is {}", shown_name(alg)) })
             }
             Some(alg) => {
-                Err(KeyError::OtherAlgorithm { alg: printable(alg), expected: expected.as_str() })
+                Err(KeyError::OtherAlgorithm { alg: shown_name(alg), expected: expected.as_str() })
             }
         }
     }

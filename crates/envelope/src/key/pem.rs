@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use motorcade_model::strict_json::printable;
+use motorcade_model::strict_json::shown_name;
 use p256::pkcs8::der::Decode;
 use p256::pkcs8::{
     AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
@@ -26,7 +26,7 @@ pub(super) fn parse_public(text: &str) -> Result<RecipientKey, KeyError> {
     match block.label {
         "PUBLIC KEY" => public_from_spki(&block.decode()?),
         "RSA PUBLIC KEY" => public_from_pkcs1(&block.decode()?),
-        label => Err(KeyError::UnsupportedPem { label: printable(label) }),
+        label => Err(KeyError::UnsupportedPem { label: shown_name(label) }),
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn parse_private(text: &str) -> Result<RecipientPrivateKey, KeyError>
         "EC PRIVATE KEY" => private_from_sec1(&block.decode()?),
         "PUBLIC KEY" | "RSA PUBLIC KEY" => Err(KeyError::PublicKey),
         _ if block.is_certificate() => Err(KeyError::PublicKey),
-        label => Err(KeyError::UnsupportedPem { label: printable(label) }),
+        label => Err(KeyError::UnsupportedPem { label: shown_name(label) }),
     }
 }
 
