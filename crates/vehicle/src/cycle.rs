@@ -445,3 +445,19 @@ fn verify_on_secondary(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "cycle_updates_tests.rs"]
+mod updates_tests;
+
+#[cfg(test)]
+#[path = "cycle_poll_tests.rs"]
+mod poll_tests;
+
+#[cfg(test)]
+#[path = "cycle_faults_tests.rs"]
+mod faults_tests;
+
+#[cfg(test)]
+#[path = "cycle_disk_tests.rs"]
+mod disk_tests;

@@ -286,3 +286,7 @@ const BLOCK_SIZE: usize = 1024 * 1024; // 1 MiB
 const BLOCKS: usize = 2; // waiting to be hashed
 const PROGRESS: u64 = 1024 * 1024; // 1 MiB: with as much, a link is of use
 const MAX_RESTARTS: u32 = 2; // of a file that came whole and was not the one that was signed
+
+#[cfg(test)]
+#[path = "download_tests.rs"]
+mod tests;

@@ -1,24 +1,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use motorcade_uptane::verify::{Attack, Fault, Finding, Hashes};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::Error;
-use super::download::{Wanted, fetch};
-use super::http::{Http, Patience, Tls};
-use super::http_error::HttpError;
-use super::server_tests::{Manner, Server};
-use motorcade_uptane::verify::{Attack, Fault, Finding, Hashes};
+use super::{Wanted, fetch};
+use crate::Error;
+use crate::http::{Http, Patience, Tls};
+use crate::http_error::HttpError;
+use crate::testing::server::{Manner, Server};
+use crate::testing::small_disk::SmallDisk;
 
-pub(super) struct Case {
+struct Case {
     server: Server,
     folder: TempDir,
     file: Vec<u8>,
 }
 
 impl Case {
-    pub(super) fn new(length: usize, manner: Manner) -> Self {
+    fn new(length: usize, manner: Manner) -> Self {
         let file: Vec<u8> = (0..length).map(|i| (i * 31 % 251) as u8).collect();
         let server = Server::start();
         server.put("/f", &file);
@@ -26,11 +27,11 @@ impl Case {
         Self { server, folder: tempfile::tempdir().unwrap(), file }
     }
 
-    pub(super) fn partial(&self) -> PathBuf {
+    fn partial(&self) -> PathBuf {
         self.folder.path().join("partial")
     }
 
-    pub(super) fn fetch(&self) -> Result<(), Error> {
+    fn fetch(&self) -> Result<(), Error> {
         let second = Duration::from_secs(1);
         let patience =
             Patience { answer: second * 5, stall: second, min_speed: 1024, window: second };
@@ -216,4 +217,14 @@ fn an_image_that_somebody_compressed_on_the_way_is_a_broken_transfer() {
     let case = Case::new(1000, Manner::Coded("gzip"));
     let error = case.fetch().unwrap_err();
     assert!(matches!(error, Error::Http(HttpError::Network { .. })), "{error:?}");
+}
+
+/// Somebody else has taken the room meanwhile.
+#[test]
+fn a_download_that_fills_the_disk_is_dropped() {
+    let case = Case::new(3 * 1024 * 1024, Manner::Well);
+    let Some(_disk) = SmallDisk::mount(case.partial().parent().unwrap(), "1m") else { return };
+    let error = case.fetch().unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::DiskFull), "{error}");
+    assert!(!case.partial().exists(), "it would be in everybody's way");
 }

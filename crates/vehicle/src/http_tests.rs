@@ -3,11 +3,11 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use motorcade_uptane::verify::{Attack, Fault, Finding};
 use reqwest::Method;
 
 use super::{Http, HttpError, Patience, Redirects, Request, Tls, Token};
-use crate::server_tests::{Manner, Server};
-use motorcade_uptane::verify::{Attack, Fault, Finding};
+use crate::testing::server::{Manner, Server};
 
 const MAX: u64 = 10_000;
 

@@ -73,3 +73,7 @@ fn sink(
         }
     })
 }
+
+#[cfg(test)]
+#[path = "install_tests.rs"]
+mod tests;

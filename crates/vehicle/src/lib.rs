@@ -11,13 +11,7 @@ mod bundle;
 pub mod cli;
 mod config;
 mod cycle;
-#[cfg(test)]
-mod cycle_tests;
-#[cfg(test)]
-mod disk_tests;
 mod download;
-#[cfg(test)]
-mod download_tests;
 mod ecu;
 mod error;
 mod files;
@@ -31,20 +25,18 @@ mod pipeline;
 mod progress;
 mod provision;
 mod redirect;
-#[cfg(test)]
-mod redirect_tests;
 mod report;
 mod room;
 mod roots;
 mod secondary;
-#[cfg(test)]
-mod server_tests;
 mod setup;
 mod sink;
 mod source;
 mod state;
 mod stop;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tries;
 mod updater;
 

@@ -237,3 +237,7 @@ pub(super) fn enrol(folder: &Folder, record: &Value, token: Option<&Token>) -> R
         _ => Err(response.refusal().into()),
     }
 }
+
+#[cfg(test)]
+#[path = "provision_tests.rs"]
+mod tests;

@@ -50,3 +50,7 @@ pub(super) fn too_many(url: &str) -> HttpError {
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
+
+#[cfg(test)]
+#[path = "redirect_tests.rs"]
+mod tests;

@@ -13,9 +13,9 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::http::{Http, Patience, Tls, Token};
-use super::http_error::HttpError;
-use super::redirect::Redirects;
+use super::Redirects;
+use crate::http::{Http, Patience, Tls, Token};
+use crate::http_error::HttpError;
 
 struct Ca {
     issuer: Issuer<'static, KeyPair>,
@@ -148,7 +148,7 @@ fn nobody_else_gets_certificate_or_token_and_nothing_leads_away_from_tls() {
     assert!(error.contains(&elsewhere.url) && !error.contains("signed=1"), "{error}");
     assert_eq!((home.seen().len(), elsewhere.seen().len()), (1, 0));
 
-    let plain = super::server_tests::Server::start();
+    let plain = crate::testing::server::Server::start();
     plain.put("/f", b"{}");
     let home = Server::start(&ca, to(&format!("{}/f", plain.url)));
     let error = fetch(&home.url, Redirects::Followed).unwrap_err();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 /// How a file is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     Well,
     /// The connection is cut after so many bytes, once.
     CutOnce(usize),
@@ -38,26 +38,26 @@ pub(super) enum Manner {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Content {
-    pub(super) files: BTreeMap<String, Vec<u8>>,
-    pub(super) manners: BTreeMap<String, Manner>,
+pub(crate) struct Content {
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) manners: BTreeMap<String, Manner>,
     /// Method, path and `Range` of each request.
-    pub(super) requests: Vec<(String, String, Option<String>)>,
+    pub(crate) requests: Vec<(String, String, Option<String>)>,
     /// `Authorization` of each request.
-    pub(super) tokens: Vec<Option<String>>,
+    pub(crate) tokens: Vec<Option<String>>,
     /// Bodies of `PUT` and `POST`.
-    pub(super) bodies: Vec<Vec<u8>>,
+    pub(crate) bodies: Vec<Vec<u8>>,
     /// What they are answered with, if not 204.
-    pub(super) answer: Option<&'static str>,
+    pub(crate) answer: Option<&'static str>,
 }
 
-pub(super) struct Server {
-    pub(super) url: String,
-    pub(super) content: Arc<Mutex<Content>>,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) content: Arc<Mutex<Content>>,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let content = Arc::new(Mutex::new(Content::default()));
@@ -71,28 +71,28 @@ impl Server {
         Self { url, content }
     }
 
-    pub(super) fn put(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         self.content.lock().unwrap().files.insert(path.to_owned(), bytes.to_vec());
     }
 
-    pub(super) fn behave(&self, path: &str, manner: Manner) {
+    pub(crate) fn behave(&self, path: &str, manner: Manner) {
         self.content.lock().unwrap().manners.insert(path.to_owned(), manner);
     }
 
-    pub(super) fn requests(&self) -> Vec<(String, String, Option<String>)> {
+    pub(crate) fn requests(&self) -> Vec<(String, String, Option<String>)> {
         std::mem::take(&mut self.content.lock().unwrap().requests)
     }
 
-    pub(super) fn tokens(&self) -> Vec<Option<String>> {
+    pub(crate) fn tokens(&self) -> Vec<Option<String>> {
         std::mem::take(&mut self.content.lock().unwrap().tokens)
     }
 
     /// Answers reports with this from now on: status, fields and body.
-    pub(super) fn answer_reports(&self, answer: Option<&'static str>) {
+    pub(crate) fn answer_reports(&self, answer: Option<&'static str>) {
         self.content.lock().unwrap().answer = answer;
     }
 
-    pub(super) fn bodies(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.content.lock().unwrap().bodies)
     }
 }
@@ -216,4 +216,4 @@ fn answer(
 }
 
 /// What a hotel's network says to everything.
-pub(super) const PORTAL: &str = "200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n\r\n<html><title>Log in</title></html>";
+pub(crate) const PORTAL: &str = "200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n\r\n<html><title>Log in</title></html>";
