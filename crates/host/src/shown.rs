@@ -1,4 +1,4 @@
-//! What a server says, made fit for a terminal and a log.
+//! A server's words, made fit for a terminal and a log.
 //!
 //! Whoever it is must not move a cursor, colour a line or begin one of its own.
 

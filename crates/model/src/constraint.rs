@@ -148,9 +148,9 @@ pub struct Candidate {
     pub name: ImageName,
     /// Its release counter.
     pub release_counter: ReleaseCounter,
-    /// What has to be in the same vehicle.
+    /// Its dependencies in the same vehicle.
     pub requires: Vec<Constraint>,
-    /// What must not be in the same vehicle.
+    /// Its conflicts in the same vehicle.
     pub conflicts: Vec<Constraint>,
 }
 

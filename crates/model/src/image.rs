@@ -8,7 +8,7 @@ use super::Constraint;
 use super::name::{HardwareId, ImageName, ImageVersion, ParseFieldError};
 use super::release_counter::ReleaseCounter;
 
-/// What is signed about an image besides its bytes (docs/FORMAT.md, section 4).
+/// The uploader's part of an image's `custom` object (docs/FORMAT.md, section 4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageDescription {
     /// Name of the software, the same for all its versions.
@@ -21,9 +21,9 @@ pub struct ImageDescription {
     pub release_counter: ReleaseCounter,
     /// How the ECU installs it.
     pub target_format: TargetFormat,
-    /// What has to be in the same vehicle.
+    /// Dependencies in the same vehicle.
     pub requires: Vec<Constraint>,
-    /// What must not be in the same vehicle.
+    /// Conflicts in the same vehicle.
     pub conflicts: Vec<Constraint>,
 }
 

@@ -1,4 +1,4 @@
-//! What the server knows of an image that it has sealed.
+//! Records of sealed images.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +24,9 @@ pub struct SealedImage {
 pub struct ImageRecord {
     /// Its name everywhere.
     pub path: ImagePath,
-    /// What its uploader said of it.
+    /// Its description, by its uploader.
     pub description: ImageDescription,
-    /// What sealing it gave.
+    /// Lengths and digests before and after sealing.
     pub sealed: SealedImage,
     /// When it was accepted.
     pub created_at: Timestamp,

@@ -25,7 +25,7 @@ name_type!(
     64
 );
 
-/// What an ECU does in its vehicle (Uptane 2.1.0, 5.4).
+/// The role of an ECU in its vehicle (Uptane 2.1.0, 5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EcuRole {

@@ -13,7 +13,7 @@ use motorcade_model::{
     SealAlgorithm, SealedImage, Sha256Digest, TargetFormat,
 };
 
-/// What is signed about an image besides the length and the digest of its sealed bytes.
+/// The `custom` object of an image's target metadata (TUF 1.0.34, 4.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageCustom {
@@ -42,7 +42,7 @@ pub struct ImageCustom {
 pub struct SealedCustom {
     /// The sealing algorithm.
     pub alg: SealAlgorithm,
-    /// What must come out when it is opened.
+    /// Length and digest of the plaintext.
     pub plaintext: PlaintextCustom,
 }
 
@@ -87,7 +87,7 @@ pub struct EcuCustom {
 }
 
 impl ImageCustom {
-    /// Puts together what is signed about an image.
+    /// Puts together the `custom` object of an image.
     pub fn new(description: &ImageDescription, sealed: &SealedImage) -> Self {
         Self {
             name: description.name.clone(),

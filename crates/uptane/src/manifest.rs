@@ -1,4 +1,4 @@
-//! What a vehicle says of itself: the vehicle version manifest and its ECU version reports (Uptane
+//! The vehicle version manifest and its ECU version reports (Uptane
 //! 2.1.0, 5.4.2.1.1 and 5.4.2.1.2), as docs/POUF.md writes them.
 //!
 //! ```json
@@ -28,7 +28,7 @@ pub const MAX_MANIFEST_SIZE: usize = 128 * 1024; // 128 KiB
 /// Most ECUs of one vehicle.
 pub const MAX_ECUS: usize = 64;
 
-/// What an ECU says of itself. Members are in canonical order.
+/// The payload of an ECU version report. Members are in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcuReport {
     /// Which attacks it has noticed since its last report, separated by commas; empty if none.
@@ -44,7 +44,7 @@ pub struct EcuReport {
     /// is none, and passed over by a Director that does not know it. Printable ASCII.
     #[serde(default, deserialize_with = "faults", skip_serializing_if = "String::is_empty")]
     pub faults_detected: String,
-    /// What it runs.
+    /// Its installed image.
     #[serde(with = "installed_image")]
     pub installed_image: InstalledImage,
     /// The latest time that it can vouch for.
@@ -58,7 +58,7 @@ impl EcuReport {
     }
 }
 
-/// What a Primary says of its vehicle.
+/// The payload of a vehicle version manifest.
 #[derive(Debug, Clone)]
 pub struct VehicleManifest {
     /// Which vehicle.
@@ -164,7 +164,7 @@ fn parse_canonical(text: &str) -> Option<Signed<VehicleManifest>> {
     Some(Signed { content, signatures: parsed.signatures, message })
 }
 
-/// What is sent, with members in canonical order.
+/// The payload as it is sent, with members in canonical order.
 #[derive(Serialize, Deserialize)]
 struct Sent<T> {
     signatures: Vec<Signature>,

@@ -10,19 +10,19 @@ use motorcade_uptane::verify::{
     Assignment, KnownEcu, TargetFile, VerifyError, assignments, match_image,
 };
 
-/// What has been verified for some ECUs.
+/// Assignments that have been verified for some ECUs, with their target metadata.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedBundle {
     /// Each ECU at most once.
     pub(super) assignments: Vec<Assignment>,
-    /// What is signed of each image, by target path.
+    /// Target metadata of each image, by target path.
     pub(super) images: BTreeMap<String, TargetFile>,
-    /// What is signed of the envelopes that are on the Image repository, by the path of their
+    /// Target metadata of the envelopes that are on the Image repository, by the path of their
     /// image.
     pub(super) envelopes: BTreeMap<String, TargetFile>,
 }
 
-/// What the Director's Targets want of these ECUs. Not checked against the Image repository yet.
+/// The Director's assignments for these ECUs. Not checked against the Image repository yet.
 pub(super) fn wanted(
     director: &Updater<'_>,
     concerns: impl Fn(&EcuSerial) -> bool,

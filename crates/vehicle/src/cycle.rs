@@ -28,7 +28,7 @@ use motorcade_uptane::verify::{
     Assignment, Attack, Fault, Finding, KnownEcu, Rules, TargetFile, VerifyError, check_constraints,
 };
 
-/// What came of a cycle.
+/// The result of a cycle.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// ECUs that run something new, and its target path.

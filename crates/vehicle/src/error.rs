@@ -1,4 +1,4 @@
-//! What can go wrong in a vehicle, and which attack or fault it looks like.
+//! Failures in a vehicle, and the attack or fault that each looks like.
 
 use std::path::{Path, PathBuf};
 

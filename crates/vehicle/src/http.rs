@@ -437,7 +437,7 @@ fn network(url: &str, error: reqwest::Error) -> HttpError {
     HttpError::Network { url: place(url), source: Box::new(error.without_url()) }
 }
 
-/// What an error answer says (RFC 9457), to go behind its status.
+/// The detail of an error response (RFC 9457), to go behind its status.
 fn problem(body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| problem[name].as_str().map(printable);

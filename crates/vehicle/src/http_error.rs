@@ -29,7 +29,7 @@ pub enum HttpError {
         url: String,
         /// The status code.
         status: u16,
-        /// What the server says about it, after a colon.
+        /// The server's own explanation, after a colon.
         detail: String,
     },
     /// An answer of somebody else: a login page, or a proxy that speaks for the server.

@@ -1,10 +1,10 @@
 //! The vehicle's side: a reference Primary with its Secondaries (Uptane 2.1.0, 5.4), and the same
 //! verifier as a plain TUF client.
 //!
-//! It shares no code with the server but [`motorcade_model`], [`motorcade_envelope`] and the formats and
-//! the verifier of [`motorcade_uptane`]. Everything is synchronous; the one runtime is inside
-//! `http.rs`. Files are replaced whole or not at all, and what was trusted before a failure is
-//! trusted after it (FV-23).
+//! It shares no code with the server but [`motorcade_host`], [`motorcade_model`],
+//! [`motorcade_envelope`] and the formats and the verifier of [`motorcade_uptane`]. Everything is
+//! synchronous; the one runtime is inside `http.rs`. Files are replaced whole or not at all, and what
+//! was trusted before a failure is trusted after it (FV-23).
 
 mod ballast;
 mod bundle;

@@ -1,4 +1,5 @@
-//! What was found damaged on the vehicle's own disk and could be replaced, for whoever reports it.
+//! Files that were found damaged on the vehicle's own disk and could be replaced, for whoever
+//! reports it.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ use motorcade_model::{Clock, EcuRole, EcuSerial, HardwareId, SystemClock, Vehicl
 use motorcade_uptane::key::Scheme;
 use motorcade_uptane::verify::{Rules, TrustedSet};
 
-/// What a vehicle is made of.
+/// ECUs, keys, roots and server of a vehicle to be made.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) vin: VehicleId,

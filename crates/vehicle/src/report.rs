@@ -1,4 +1,4 @@
-//! What a vehicle says of itself to the Director (Uptane 2.1.0, 5.4.2.1).
+//! Sends the vehicle version manifest to the Director (Uptane 2.1.0, 5.4.2.1).
 
 use std::collections::BTreeMap;
 

@@ -114,7 +114,7 @@ impl Secondary<'_> {
     }
 }
 
-/// What the Primary trusts, by the names that a repository would give it.
+/// The Primary's trusted metadata, by the names that a repository would give it.
 struct HandedOver {
     store: Store,
     rules: Rules,

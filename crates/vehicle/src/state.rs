@@ -1,4 +1,4 @@
-//! `state.json`: what a vehicle has to remember over reboots, replaced whole with every change.
+//! `state.json`: a vehicle's durable state, replaced whole with every change.
 //!
 //! Unlike metadata none of it can be had again: a counter that goes back is a report that is
 //! refused as a replay, and a forgotten release counter an image that should have been refused. So
@@ -22,7 +22,7 @@ use motorcade_model::{
 };
 use motorcade_uptane::verify::{Assignment, Attack, Fault, Finding};
 
-/// What is remembered.
+/// The durable state of a vehicle.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
     /// The latest time at which metadata was verified: no later clock may say less (TIM-6), until a
@@ -41,7 +41,7 @@ pub(super) struct State {
     path: PathBuf,
 }
 
-/// What is remembered of an ECU.
+/// The durable state of an ECU.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct EcuState {
     /// Of its last report.
@@ -171,7 +171,7 @@ impl State {
         replace(&copy_of(&self.path), json)
     }
 
-    /// What is remembered of an ECU, to be changed.
+    /// The state of an ECU, to be changed.
     pub(super) fn ecu(&mut self, serial: &EcuSerial) -> &mut EcuState {
         self.ecus.entry(serial.clone()).or_default()
     }
@@ -208,7 +208,7 @@ impl EcuState {
         self.faults.clear();
     }
 
-    /// What it reports to run.
+    /// The installed image that it reports.
     pub(super) fn report(&self) -> InstalledImage {
         match self.installed.as_ref().filter(|_| self.installing.is_none()) {
             Some(image) => InstalledImage {

@@ -1,4 +1,4 @@
-//! What can be wrong with an envelope.
+//! Faults of envelopes.
 
 use motorcade_model::strict_json::JsonFault;
 

@@ -114,7 +114,7 @@ impl<'h, 'a> Joined<'h, 'a> {
         Ok(Entry { kid: self.parameter(|p| p.kid.as_deref()).map(str::to_owned), wrapped })
     }
 
-    /// Checks what is said about the content.
+    /// Checks content encryption and content type.
     fn check_content(&self) -> Result<(), EnvelopeError> {
         let enc = self.required("enc", self.parameter(|p| p.enc.as_deref()))?;
         if enc != "A256GCM" {

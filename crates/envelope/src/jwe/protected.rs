@@ -20,7 +20,7 @@ impl Protected {
         Self { text: encode(br#"{"cty":"jwk+json","enc":"A256GCM"}"#), names, aad: None }
     }
 
-    /// What the tag covers besides the ciphertext (RFC 7516 section 5.1 step 14).
+    /// The Additional Authenticated Data (RFC 7516 section 5.1 step 14).
     pub(super) fn additional_data(&self) -> Vec<u8> {
         match &self.aad {
             None => self.text.clone().into_bytes(),

@@ -1,4 +1,4 @@
-//! What can be wrong with a key that someone sends, and what they should do about it.
+//! Faults of keys that someone sends, and the remedy for each.
 
 use motorcade_model::WeakKey;
 use motorcade_model::strict_json::JsonFault;
@@ -55,7 +55,7 @@ pub enum KeyError {
     /// A PEM block of another kind.
     #[error("a PEM block `{label}` is not a key: expected `PUBLIC KEY`")]
     UnsupportedPem {
-        /// What the BEGIN line says.
+        /// Its label, from the BEGIN line.
         label: String,
     },
     /// A PEM block that cannot be decoded.

@@ -13,7 +13,7 @@ use super::pattern::path_matches;
 use super::signed::{KeyIds, TOP_LEVEL};
 use motorcade_model::HardwareId;
 
-/// What a targets file delegates, in order of priority.
+/// The delegations of a targets file, in order of priority.
 #[derive(Debug, Clone)]
 pub(super) struct Delegations {
     pub(super) keys: Keys,

@@ -76,11 +76,11 @@ pub struct Assignment {
     pub length: u64,
     /// SHA-256 of the sealed image.
     pub sha256: Sha256Digest,
-    /// What is signed about it.
+    /// Its `custom` object.
     pub custom: DirectorCustom,
 }
 
-/// What an ECU is known to be and to have accepted.
+/// Hardware and release counter of an ECU, against which an image is checked.
 #[derive(Debug, Clone)]
 pub struct KnownEcu {
     /// Its hardware.
@@ -196,7 +196,7 @@ fn difference(director: Option<&Value>, image: Option<&Value>) -> Option<CustomF
     })
 }
 
-/// What runs in the vehicle, by ECU, as far as it is known.
+/// Installed images by ECU, as far as they are known.
 pub type VehicleImages = BTreeMap<EcuSerial, Vec<Candidate>>;
 
 /// Checks again what the Director should have resolved: that the images fit together and with what

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 
-/// What has failed, where no attack is needed to explain it. Its name goes into `faults_detected`
+/// A failure that takes no attack to explain it. Its name goes into `faults_detected`
 /// of the ECU version report and into the output of `motorcade-vehicle update --json`. It is
 /// refused all the same.
 ///
@@ -71,7 +71,7 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// What a failure looks like.
+/// The class of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// An attack: there is no other way to come by it.

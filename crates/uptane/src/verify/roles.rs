@@ -1,4 +1,4 @@
-//! What each role's file contains (TUF 1.0.34, 4.3 to 4.6).
+//! The four roles' own parts of metadata files (TUF 1.0.34, 4.3 to 4.6).
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use super::signed::Metadata;
 use super::trusted::TrustedSet;
 use motorcade_model::HardwareId;
 
-/// What a search has come to.
+/// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Search<'a> {
     /// The target, from the first role that lists it.
@@ -163,8 +163,8 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// The target of the earliest role with which enough agree (FV-18m). `custom` is part of it, for all
-/// of it is information that has to match (AMB-7).
+/// The target of the earliest role with which enough agree (FV-18m). `custom` is part of it, for
+/// all of it is information that has to match (AMB-7).
 ///
 /// Uptane 2.1.0, 5.4.4.8 step 2: "Locate all sets of roles that have agreeing (i.e., identical)
 /// non-custom metadata and "SHALL match" custom metadata. Discard any set of roles with a size

@@ -20,7 +20,7 @@ use crate::canonical::canonical;
 /// The four top-level roles (TUF 1.0.34, 2.1).
 pub(super) const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 
-/// What the id of a key has to be.
+/// The rule for key ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyIds {
     /// The hash of the key object. Our own repositories, and nothing else in a vehicle.

@@ -377,7 +377,7 @@ impl TrustedSet {
         self.targets.as_ref().map(|targets| targets.version)
     }
 
-    /// What the top-level targets list, if they have been taken.
+    /// Target metadata of the top-level targets, if they have been taken.
     pub fn targets(&self) -> Option<&BTreeMap<String, TargetFile>> {
         self.targets.as_ref().map(|targets| &targets.content.targets)
     }

@@ -169,7 +169,7 @@ impl Car {
         self.server.put(&format!("/repo/targets/{folder}/{}.{file}", sha256(bytes)), bytes);
     }
 
-    /// What the Director lists for one ECU.
+    /// The Director's target metadata of an image for one ECU.
     pub(crate) fn assign(
         &self,
         image: &Image,
@@ -208,7 +208,7 @@ impl Car {
         outcome
     }
 
-    /// A cycle that ends with an attack; returns what is said of it.
+    /// A cycle that ends with an attack; returns the message.
     pub(crate) fn refused(&self, attack: Attack) -> String {
         let outcome = self.update();
         let failure = outcome.failure.as_ref().expect("it is refused").to_string();
@@ -216,7 +216,7 @@ impl Car {
         failure
     }
 
-    /// A cycle that fails without an attack; returns what is said of it.
+    /// A cycle that fails without an attack; returns the message.
     pub(crate) fn failed(&self, fault: Fault) -> String {
         let outcome = self.update();
         let failure = outcome.failure.as_ref().expect("it fails").to_string();
@@ -243,7 +243,7 @@ impl Car {
         std::fs::read(self.path(&format!("ecus/{serial}/image.bin"))).ok()
     }
 
-    /// What the last manifest says of an ECU: path, attacks, counter. Its signatures are checked.
+    /// Path, attacks and counter of an ECU in the last manifest, whose signatures are checked.
     pub(crate) fn reported(&self, serial: &str) -> (String, String, u64) {
         let body = self.server.bodies().pop().expect("a manifest was sent");
         let manifest = VehicleManifest::parse(&body).unwrap();
