@@ -6,6 +6,7 @@
 
 pub mod canonical;
 pub mod custom;
+pub mod gzip;
 pub mod key;
 pub mod manifest;
 pub mod verify;

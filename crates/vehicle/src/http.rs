@@ -5,11 +5,11 @@
 //! its downloads; AT-5, AT-16).
 
 use std::future::Future;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flate2::read::MultiGzDecoder;
+use motorcade_host::shown::{place, printable};
+use motorcade_uptane::gzip::{self, GzipError};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, StatusCode};
@@ -24,7 +24,6 @@ use super::progress::Progress;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::stop::Stop;
 use super::tries::Tries;
-use motorcade_host::shown::{place, printable};
 
 /// How long the client waits.
 #[derive(Debug, Clone, Copy)]
@@ -364,12 +363,11 @@ impl Response<'_> {
         coding.is_some_and(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)))
     }
 
-    /// A few bytes can stand for gigabytes: what comes out is bounded, and not only what goes in.
     fn gunzip(&self, coded: &[u8], max: u64) -> Result<Vec<u8>, HttpError> {
-        let mut body = Vec::new();
-        let read = MultiGzDecoder::new(coded).take(max.saturating_add(1)).read_to_end(&mut body);
-        read.map_err(|source| self.bad_coding(source))?;
-        if body.len() as u64 > max { Err(self.too_large(max, &body)) } else { Ok(body) }
+        gzip::unpack(coded, max).map_err(|error| match error {
+            GzipError::Broken(source) => self.bad_coding(source),
+            GzipError::TooLarge { start } => self.too_large(max, &start),
+        })
     }
 
     /// A page that somebody else answers with is longer than a small file soon.
@@ -397,15 +395,12 @@ impl Response<'_> {
         Ok(body)
     }
 
-    /// How a body begins, with gzip undone.
+    /// How a body begins, with gzip undone. What comes before it breaks off is enough.
     fn start_of(&self, body: &[u8]) -> Vec<u8> {
-        let mut start = Vec::new();
-        let is_coded = self.has_coding(&["gzip", "x-gzip"]);
-        let (mut plain, mut coded) = (body.take(START), MultiGzDecoder::new(body).take(START));
-        // What comes before it breaks off is enough.
-        let _ =
-            if is_coded { coded.read_to_end(&mut start) } else { plain.read_to_end(&mut start) };
-        start
+        match self.has_coding(&["gzip", "x-gzip"]) {
+            true => gzip::beginning(body, START as u64),
+            false => body.get(..START).unwrap_or(body).to_vec(),
+        }
     }
 
     /// The next part of the body.
@@ -457,7 +452,7 @@ fn unusable(path: &Path) -> impl Fn(reqwest::Error) -> Error {
     |error| Error::Setting { path: path.to_owned(), fault: error.to_string() }
 }
 
-const START: u64 = 256; // bytes that tell what a body is
+const START: usize = 256; // bytes that tell what a body is
 const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB
 
 #[cfg(test)]
