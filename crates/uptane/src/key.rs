@@ -280,8 +280,7 @@ impl PublicKey {
     }
 
     /// Whether a PEM `PUBLIC KEY` is the same key: one that signs must not decrypt too (Uptane
-    /// 2.1.0,
-    /// 5.4.1: "there SHOULD be separate keys for encryption and signing").
+    /// 2.1.0, 5.4.1: "there SHOULD be separate keys for encryption and signing").
     pub fn is_same_as_pem(&self, pem: &str) -> bool {
         self.scheme() != Scheme::Ed25519
             && pem_body(pem, "PUBLIC KEY").is_some_and(|der| *der == *self.verifying.bytes)

@@ -1,5 +1,5 @@
-//! The vehicle version manifest and its ECU version reports (Uptane
-//! 2.1.0, 5.4.2.1.1 and 5.4.2.1.2), as docs/POUF.md writes them.
+//! The vehicle version manifest and its ECU version reports (Uptane 2.1.0, 5.4.2.1.1 and
+//! 5.4.2.1.2), as docs/POUF.md writes them.
 //!
 //! ```json
 //! {"signatures": [{"keyid": "…", "sig": "…"}],
