@@ -44,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
     )?;
     let (with_escrow, public) = (envelope.to_json_with_escrow(), envelope.public_json()?);
     let catalog = state.open_catalog().await?;
+    let author = motorcade::app::audit::local_author(clock.now());
     let bound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: None };
     for first in (0..args.images).step_by(1000) {
         let numbers = first..args.images.min(first + 1000);
@@ -53,7 +54,9 @@ async fn main() -> anyhow::Result<()> {
             image.envelope.clone_from(&with_escrow);
             Ok(image)
         });
-        catalog.insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?, &bound).await?;
+        catalog
+            .insert_images(&images.collect::<anyhow::Result<Vec<_>>>()?, &bound, &author)
+            .await?;
     }
     catalog.close().await;
     Ok(()) // the server publishes what has changed when it starts

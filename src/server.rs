@@ -147,6 +147,8 @@ impl Server {
             &runtime,
             maintaining,
         );
+        let (pulse, jobs) = app.run_jobs();
+        let running_jobs = watch.spawn("runs jobs", pulse, &runtime, jobs);
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
         let looking_after = looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), &watch);
@@ -182,6 +184,7 @@ impl Server {
         };
         served.context("the HTTP server panicked")?.context("the HTTP server failed")?;
         maintaining.abort();
+        running_jobs.abort();
         looking_after.iter().for_each(JoinHandle::abort);
         app.drain().await;
         drop(app);

@@ -348,6 +348,8 @@ async fn a_server_killed_at_any_moment_goes_on_where_its_clients_were_told_that_
     retried += check_promises(&site, &server, &ledger).await;
     let repository = site.verify(&server).await;
     let accepted = ledger.lock().unwrap().accepted.clone();
+    let audited = audited_images(&server.client(&site.token)).await;
+    assert_eq!(audited, accepted.keys().cloned().collect::<Vec<_>>(), "each once");
     for image in accepted.values() {
         assert_eq!(
             site.open(&repository, &image.path).await,
@@ -398,6 +400,23 @@ async fn crash(
     }
 }
 
+/// Paths of all images that the audit log says were published, in their order.
+async fn audited_images(client: &Client) -> Vec<String> {
+    let (mut paths, mut before) = (Vec::new(), i64::MAX);
+    loop {
+        let url =
+            format!("{}/api/v1/audit?kind=image_published&limit=1000&before={before}", client.url);
+        let request = client.http.get(url).bearer_auth(&client.token);
+        let page: Value = request.send().await.unwrap().json().await.unwrap();
+        let entries = page["entries"].as_array().unwrap();
+        paths.extend(entries.iter().map(|entry| entry["subject"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next_before"].as_i64() else { break };
+        before = next;
+    }
+    paths.sort();
+    paths
+}
+
 fn snapshots(site: &Site) -> usize {
     let names =
         fs::read_dir(site.data_dir().join("repo")).unwrap().map(|entry| entry.unwrap().file_name());
@@ -437,6 +456,81 @@ async fn check_promises(site: &Site, server: &Server, ledger: &Arc<Mutex<Ledger>
         ledger.lock().unwrap().accepted.insert(image.path.clone(), image.clone());
     }
     interrupted.len()
+}
+
+/// A check of some hundred images takes several steps; each is done once, whenever its server is
+/// killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_goes_on_where_its_server_was_killed() {
+    let mut rng = Rng::new("kill -9 of a server with a job");
+    let site = Site::new().await;
+    let server = site.serve(&[]);
+    upload_many(&server.client(&site.token), 320).await;
+    server.process.kill();
+    let mut check = motorcade(["--json", "fsck", "--data-dir"]);
+    let found: Value = serde_json::from_str(&run(check.arg(site.data_dir()))).unwrap();
+    let mut id: Option<String> = None;
+    let (mut before, mut interrupted, mut ended) = (0, 0, 0);
+    for round in 0..60 {
+        let server = site.serve(&[]);
+        let client = server.client(&site.token);
+        let job = match &id {
+            Some(id) => show_job(&client, id).await,
+            None => start_check(&client).await,
+        };
+        let done = job["progress"]["done"].as_u64().unwrap();
+        assert!(done >= before, "round {round}: it went back from {before} to {job}");
+        before = done;
+        id = Some(job["id"].as_str().unwrap().to_owned());
+        if interrupted < 4 {
+            tokio::time::sleep(rng.duration(Duration::from_millis(120))).await;
+        } else {
+            let id = id.clone().unwrap();
+            wait_until("the job ends", async || {
+                !show_job(&client, &id).await["ended_at"].is_null()
+            })
+            .await;
+        }
+        let job = show_job(&client, id.as_ref().unwrap()).await;
+        server.process.kill();
+        if job["ended_at"].is_null() {
+            interrupted += usize::from(job["progress"]["done"] != 0);
+            continue;
+        }
+        assert_eq!(job["state"], "done", "{job}");
+        for what in ["files", "bytes", "problems"] {
+            assert_eq!(job["result"][what], found[what], "{what} after {interrupted} kills: {job}");
+        }
+        ended += 1;
+        if interrupted >= 4 {
+            println!(
+                "{round} rounds, {interrupted} kills of a check that was on its way, {ended} ended"
+            );
+            return;
+        }
+        (id, before) = (None, 0);
+    }
+    panic!("only {interrupted} kills came while a check was on its way");
+}
+
+async fn upload_many(client: &Client, images: usize) {
+    let uploads = (0..images).map(|number| {
+        let image = Image { path: format!("gw/{number}/a.bin"), blocks: 2 };
+        let client = client.clone();
+        async move { assert_eq!(image.send(&client).await, Some(StatusCode::CREATED)) }
+    });
+    futures_util::StreamExt::for_each_concurrent(stream::iter(uploads), 12, |upload| upload).await;
+}
+
+async fn start_check(client: &Client) -> Value {
+    let request = client.http.post(format!("{}/api/v1/jobs", client.url));
+    let request = request.bearer_auth(&client.token).json(&serde_json::json!({ "kind": "fsck" }));
+    request.send().await.unwrap().json().await.unwrap()
+}
+
+async fn show_job(client: &Client, id: &str) -> Value {
+    let request = client.http.get(format!("{}/api/v1/jobs/{id}", client.url));
+    request.bearer_auth(&client.token).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]

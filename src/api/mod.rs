@@ -6,7 +6,9 @@
 //! names of the schemas in the document, and with those a part of the contract.
 
 mod assignments;
+mod audit;
 mod images;
+mod jobs;
 mod problem;
 mod quarantine;
 mod recipients;
@@ -16,7 +18,9 @@ mod vehicles;
 pub use assignments::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments,
 };
+pub use audit::{AuditEntryBody, AuditPage, AuditQuery};
 pub use images::{EnvelopeQuery, FileBody, ImageBody, ImageList, ImageQuery, SealedBody};
+pub use jobs::{JobBody, JobList, JobQuery, NewJob, ProgressBody};
 pub use problem::{Problem, ProblemItem};
 pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{

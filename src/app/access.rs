@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::audit::local_author;
 use super::{App, Error};
 use crate::catalog::{Catalog, TokenRecord};
 use crate::model::{AccessRole, Actor, ImagePath, Sha256Digest, Timestamp};
@@ -65,7 +66,7 @@ impl<'a> NewToken<'a> {
     }
 }
 
-/// Makes a token and returns it; only its hash is kept.
+/// Makes a token and returns it; only its hash is kept. Its author is whoever runs this process.
 ///
 /// # Errors
 ///
@@ -89,7 +90,7 @@ pub async fn create_token(
         expires_at: new.expires_at,
         revoked_at: None,
     };
-    catalog.insert_token(&record).await?;
+    catalog.insert_token(&record, &local_author(now)).await?;
     Ok(token)
 }
 

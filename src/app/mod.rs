@@ -5,6 +5,7 @@
 //! [`crate::uptane`], what is sealed in [`crate::envelope`].
 
 pub mod access;
+pub mod audit;
 pub mod deliver;
 pub mod director;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod fleet;
 pub mod footing;
 pub mod fsck;
 pub mod ingest;
+pub mod jobs;
 mod keys;
 mod listing;
 pub mod maintain;
@@ -20,6 +22,7 @@ pub mod precondition;
 pub mod publish;
 pub mod recipients;
 pub mod recovery;
+mod server_id;
 pub mod setup;
 mod trust;
 pub mod watch;
@@ -32,6 +35,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use access::Principal;
 pub use error::{Error, Problem};
 
 use crate::blob::BlobStore;
@@ -46,8 +50,10 @@ use deliver::{CompressedFiles, SharedFiles};
 use director::{Director, DirectorRoots, ListedImages};
 use fleet::{Fleet, QuarantinePolicy, Vehicles};
 use ingest::UploadSlots;
+use jobs::{Jobs, JobsParts};
 use precondition::Precondition;
 use publish::Publisher;
+use setup::StateDir;
 use watch::{Pulse, Watch};
 
 /// Everything that the use cases work on.
@@ -73,6 +79,7 @@ pub struct App {
     uploads: TaskTracker,
     watch: Watch,
     maintenance: Pulse,
+    jobs: Arc<Jobs>,
 }
 
 /// What bounds the work that one request can cause.
@@ -132,13 +139,34 @@ pub struct Parts {
     pub limits: Limits,
     /// Where work goes on when its request is gone.
     pub runtime: Handle,
+    /// Where all this is on the disk, for jobs that look at it.
+    pub state: StateDir,
+    /// Id of this server.
+    pub server_id: String,
 }
 
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { catalog, blobs, escrow, publisher, director, clock, metrics, limits, runtime } =
-            parts;
+        let Parts {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            director,
+            clock,
+            metrics,
+            limits,
+            runtime,
+            state,
+            server_id,
+        } = parts;
+        let jobs = Jobs::new(JobsParts {
+            catalog: catalog.clone(),
+            clock: Arc::clone(&clock),
+            state,
+            owner: server_id,
+        });
         let watch = Watch::default();
         let escrow = Arc::new(escrow);
         let kept = limits.vehicles_in_memory;
@@ -183,6 +211,7 @@ impl App {
             uploads: TaskTracker::new(),
             watch,
             maintenance: Pulse::default(),
+            jobs: Arc::new(jobs),
         }
     }
 
@@ -233,6 +262,11 @@ impl App {
     /// The background tasks of this server. Whoever runs it **must** end it when one of them ends.
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Takes jobs and does them, forever; with the pulse of that.
+    pub fn run_jobs(&self) -> (Pulse, impl Future<Output = ()> + Send + use<>) {
+        (self.jobs.pulse(), Arc::clone(&self.jobs).run())
     }
 
     /// Whether requests can be answered: the catalog is reachable, every background task is alive,
@@ -308,11 +342,12 @@ impl App {
         self: &Arc<Self>,
         path: &ImagePath,
         expected: &Precondition,
+        by: &Principal,
     ) -> Result<(), Error> {
         if *expected != Precondition::default() {
             expected.check(self.catalog.find_image(path).await?.as_ref())?;
         }
-        if self.catalog.yank_image(path, self.clock.now()).await? {
+        if self.catalog.yank_image(path, &by.author(self.clock.now())).await? {
             self.count_published(-1);
             tracing::info!(image.path = %path, "image yanked");
         } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::access::Principal;
 use super::keys::{Door, check_keys, stored_recipient};
 use super::{App, Error};
 use crate::envelope::jwe::Envelope;
@@ -20,7 +21,7 @@ impl App {
         &self,
         hardware_ids: &[HardwareId],
         public_key: &str,
-        registered_by: &str,
+        by: &Principal,
     ) -> Result<(bool, String), Error> {
         if hardware_ids.is_empty() {
             let detail = "name at least one hardware id that the key belongs to".into();
@@ -38,16 +39,17 @@ impl App {
             return Err(Error::Unprocessable { code: "key_refused", detail });
         }
         let kid = key.kid().to_string();
+        let author = by.author(self.clock.now());
         let mut any_new = false;
         for hardware_id in hardware_ids {
             let record = RecipientRecord {
                 hardware_id: hardware_id.clone(),
                 kid: kid.clone(),
                 jwk: key.to_jwk().to_string(),
-                created_at: self.clock.now(),
-                created_by: registered_by.to_owned(),
+                created_at: author.at,
+                created_by: by.id.clone(),
             };
-            any_new |= self.catalog.insert_recipient(&record).await?;
+            any_new |= self.catalog.insert_recipient(&record, &author).await?;
         }
         tracing::info!(recipient.kid = %kid, ?hardware_ids, "recipient registered");
         Ok((any_new, kid))
@@ -71,8 +73,10 @@ impl App {
         &self,
         kid: &str,
         hardware_id: Option<&HardwareId>,
+        by: &Principal,
     ) -> Result<(), Error> {
-        if self.catalog.delete_recipient(kid, hardware_id).await? == 0 {
+        let author = by.author(self.clock.now());
+        if self.catalog.delete_recipient(kid, hardware_id, &author).await? == 0 {
             let detail = format!("the recipient {kid:.64} is not registered there");
             return Err(Error::NotFound { code: "recipient_not_found", detail });
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::audit::local_author;
 use super::publish::seen;
 use super::{Error, setup::StateDir};
 use crate::catalog::Moments;
@@ -40,7 +41,8 @@ impl StateDir {
         let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
-        let (image, director) = catalog.skip_versions(&seen, at_least, MARGIN).await?;
+        let (image, director) =
+            catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
         catalog.close().await;
         Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })
     }
@@ -54,7 +56,8 @@ impl StateDir {
     pub async fn recover_clock(&self, clock: Arc<dyn Clock>) -> Result<Timestamp, Error> {
         let now = clock.now();
         let (_lock, catalog) = self.own(now).await?;
-        catalog.replace_moments(&Moments { signed: Some(now), leap: None }).await?;
+        let moments = Moments { signed: Some(now), leap: None };
+        catalog.replace_moments(&moments, &local_author(now)).await?;
         catalog.close().await;
         Ok(now)
     }

@@ -7,6 +7,7 @@
 //!   catalog.sqlite
 //!   repo/       blobs: a static TUF repository
 //!   staging/    files on their way into repo/
+//!   server-id   whose jobs and uploads are this server's
 //!   lock        held, as the directory itself, by the one server that runs on it
 //! ```
 
@@ -19,9 +20,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+use super::audit::{self, local_author};
 use super::director::DirectorRoots;
 use super::footing::{self, Room, StateLock};
 use super::publish::{Publisher, PublisherTask};
+use super::server_id::server_id;
 use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
@@ -137,6 +140,7 @@ impl StateDir {
         let escrow = self.escrow_key()?;
         trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file())
             .await?;
+        self.note_loaded(&catalog, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
             Arc::clone(&blobs),
@@ -154,6 +158,8 @@ impl StateDir {
             metrics,
             limits,
             runtime,
+            state: self.clone(),
+            server_id: server_id(&self.path)?,
         });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
@@ -255,6 +261,7 @@ impl StateDir {
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())
             .await?;
+        self.note_loaded(&catalog, clock.now()).await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
         let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
         publisher.publish().await?;
@@ -262,6 +269,13 @@ impl StateDir {
         running.await.map_err(Error::internal("publish"))?;
         catalog.close().await;
         Ok(())
+    }
+
+    /// Writes down in the audit log which keys and which policy are used from now on.
+    async fn note_loaded(&self, catalog: &Catalog, now: Timestamp) -> Result<(), Error> {
+        let text = fs::read(self.policy_file()).map_err(Error::internal("read the policy"))?;
+        let (keyring, policy) = (self.keyring()?, self.policy()?);
+        audit::note_loaded(catalog, &keyring, &policy, &text, &local_author(now)).await
     }
 
     /// Refuses to make what is there. A server may be running on it.
@@ -390,5 +404,6 @@ async fn publish_first_root(
         }
     };
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
-    Ok(catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at).await?)
+    let author = local_author(now);
+    Ok(catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at, &author).await?)
 }

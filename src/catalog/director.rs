@@ -1,9 +1,11 @@
 //! The Director's root chain.
 
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Catalog, Error, column, number, time};
+use super::{AuditKind, Author, Catalog, Error, audit, column, number, time};
 use crate::model::Timestamp;
 
 /// A version of the Director's root.
@@ -23,17 +25,31 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn insert_director_root(&self, root: &DirectorRoot) -> Result<bool, Error> {
+    pub async fn insert_director_root(
+        &self,
+        root: &DirectorRoot,
+        author: &Author,
+    ) -> Result<bool, Error> {
+        const OP: &str = "add a Director root";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let inserted = sqlx::query(
             "INSERT INTO director_roots (version, body, expires_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING",
         )
         .bind(column(root.version))
         .bind(root.body.as_slice())
         .bind(root.expires_at.as_millisecond())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map_err(Error::backend("add a Director root"))?;
-        Ok(inserted.rows_affected() == 1)
+        .map_err(Error::backend(OP))?;
+        if inserted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let sha256 = hex::encode(Sha256::digest(&root.body));
+        let detail = json!({ "version": root.version, "sha256": sha256 });
+        let entry = author.entry(AuditKind::RootPublished, "director", detail);
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(true)
     }
 
     /// A version of the Director's root, or the newest.

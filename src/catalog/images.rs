@@ -1,10 +1,14 @@
 //! Images, their envelopes and their entries in targets metadata.
 
+use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::listed::{ListingBound, add_entry, remove_entry};
-use super::{Catalog, Error, column, json, number, optional_time, parsed, text, time};
+use super::{
+    AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, json, number, optional_time,
+    parsed, text, time,
+};
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleName, SealedImage, TargetEntry,
     TargetFormat, Timestamp,
@@ -147,12 +151,16 @@ impl Catalog {
         &self,
         images: &[NewImage],
         bound: &ListingBound,
+        author: &Author,
     ) -> Result<(), Error> {
         const OP: &str = "insert images";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         for image in images {
             insert_image(&mut transaction, image, bound).await?;
         }
+        let published: Vec<_> =
+            images.iter().map(|image| published(author, &image.record)).collect();
+        audit::append(&mut transaction, &published).await?;
         transaction.commit().await.map_err(Error::backend(OP))
     }
 
@@ -162,12 +170,12 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn yank_image(&self, path: &ImagePath, now: Timestamp) -> Result<bool, Error> {
+    pub async fn yank_image(&self, path: &ImagePath, author: &Author) -> Result<bool, Error> {
         const OP: &str = "yank an image";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let yanked =
             sqlx::query("UPDATE images SET yanked_at = $1 WHERE path = $2 AND yanked_at IS NULL")
-                .bind(now.as_millisecond())
+                .bind(author.at.as_millisecond())
                 .bind(path.as_str())
                 .execute(&mut *transaction)
                 .await
@@ -178,6 +186,8 @@ impl Catalog {
         for target in [path.as_str(), &path.envelope_path()] {
             remove_entry(&mut transaction, target).await?;
         }
+        let yanked = author.entry(AuditKind::ImageYanked, path.as_str(), json!({}));
+        audit::append(&mut transaction, &[yanked]).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(true)
     }
@@ -215,6 +225,16 @@ impl Catalog {
             .map(target)
             .transpose()
     }
+}
+
+fn published(author: &Author, image: &ImageRecord) -> NewAuditEntry {
+    let detail = json!({
+        "version": image.description.version,
+        "release_counter": image.description.release_counter,
+        "sealed_length": image.sealed.length,
+        "sealed_sha256": image.sealed.sha256.to_string(),
+    });
+    author.entry(AuditKind::ImagePublished, image.path.as_str(), detail)
 }
 
 async fn insert_image(

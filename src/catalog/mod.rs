@@ -5,11 +5,14 @@
 //! statement that writes, so that SQLite takes its write lock at once and none has to be tried
 //! again.
 
+mod audit;
+mod counts;
 mod director;
 mod ecus;
 mod fleet_log;
 mod images;
 mod installation;
+mod jobs;
 mod left_ecus;
 mod listed;
 mod old_reason;
@@ -29,10 +32,13 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 
+pub use audit::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who, entry_hash};
+pub use counts::VehicleCounts;
 pub use director::DirectorRoot;
 pub use ecus::EcuFilter;
 pub use images::{ImagePage, NewImage};
 pub use installation::{Age, StoredEnvelope};
+pub use jobs::{JobEnd, JobLease, JobProgress, JobRecord, JobState, JobTaker};
 pub use listed::{FolderBound, ListingBound};
 pub use published::{Moments, PublishedTimestamp};
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};
@@ -42,7 +48,7 @@ pub use tokens::TokenRecord;
 pub use vehicle_list::{Quarantined, VehicleFilter, VehiclePage};
 pub use vehicles::Registration;
 
-use crate::model::{RoleName, Timestamp};
+use crate::model::{AuditKind, RoleName, Timestamp};
 
 /// A connection pool to the catalog.
 #[derive(Debug, Clone)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, Error, column, number, parsed, text, time};
+use super::{AuditKind, Author, Catalog, Error, audit, column, number, parsed, text, time};
 use crate::model::{RoleName, Timestamp};
 
 /// Times that outlive the process: a clock is compared with them.
@@ -64,10 +65,13 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn replace_moments(&self, moments: &Moments) -> Result<(), Error> {
+    pub async fn replace_moments(&self, moments: &Moments, author: &Author) -> Result<(), Error> {
         const OP: &str = "record when something was signed";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         put_moments(&mut transaction, moments).await?;
+        let signed = moments.signed.map(|time| time.to_string());
+        let entry = author.entry(AuditKind::ClockCorrected, "clock", json!({ "now": signed }));
+        audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.map_err(Error::backend(OP))
     }
 
@@ -124,6 +128,7 @@ impl Catalog {
         seen: &BTreeMap<RoleName, u64>,
         floor: u64,
         margin: u64,
+        author: &Author,
     ) -> Result<(u64, u64), Error> {
         const OP: &str = "skip version numbers";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
@@ -156,6 +161,9 @@ impl Catalog {
             .execute(&mut *transaction)
             .await
             .map_err(Error::backend(OP))?;
+        let detail = json!({ "image": highest, "director": director });
+        let entry = author.entry(AuditKind::VersionsSkipped, "versions", detail);
+        audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok((highest, director))
     }

@@ -1,8 +1,9 @@
 //! Recipient keys by hardware id.
 
+use serde_json::json;
 use sqlx::any::AnyRow;
 
-use super::{Catalog, Error, parsed, text, time};
+use super::{AuditKind, Author, Catalog, Error, audit, parsed, text, time};
 use crate::model::{HardwareId, RecipientRecord};
 
 impl Catalog {
@@ -12,7 +13,13 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn insert_recipient(&self, recipient: &RecipientRecord) -> Result<bool, Error> {
+    pub async fn insert_recipient(
+        &self,
+        recipient: &RecipientRecord,
+        author: &Author,
+    ) -> Result<bool, Error> {
+        const OP: &str = "insert a recipient";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let inserted = sqlx::query(
             "INSERT INTO recipients (hardware_id, kid, jwk, created_at, created_by) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (hardware_id, kid) DO NOTHING",
@@ -22,10 +29,17 @@ impl Catalog {
         .bind(recipient.jwk.as_str())
         .bind(recipient.created_at.as_millisecond())
         .bind(recipient.created_by.as_str())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map_err(Error::backend("insert a recipient"))?;
-        Ok(inserted.rows_affected() == 1)
+        .map_err(Error::backend(OP))?;
+        if inserted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let detail = json!({ "hardware_id": recipient.hardware_id });
+        let entry = author.entry(AuditKind::RecipientRegistered, recipient.kid.as_str(), detail);
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(true)
     }
 
     /// All registered keys, by hardware id.
@@ -63,15 +77,27 @@ impl Catalog {
         &self,
         kid: &str,
         hardware_id: Option<&HardwareId>,
+        author: &Author,
     ) -> Result<u64, Error> {
-        let deleted =
-            sqlx::query("DELETE FROM recipients WHERE kid = $1 AND (hardware_id = $2 OR $2 = '')")
-                .bind(kid)
-                .bind(hardware_id.map_or("", HardwareId::as_str))
-                .execute(&self.pool)
-                .await
-                .map_err(Error::backend("delete a recipient"))?;
-        Ok(deleted.rows_affected())
+        const OP: &str = "delete a recipient";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let deleted = sqlx::query(
+            "DELETE FROM recipients WHERE kid = $1 AND (hardware_id = $2 OR $2 = '') RETURNING hardware_id",
+        )
+        .bind(kid)
+        .bind(hardware_id.map_or("", HardwareId::as_str))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(Error::backend(OP))?;
+        if deleted.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<String> =
+            deleted.iter().map(|row| text(row, "hardware_id", OP)).collect::<Result<_, _>>()?;
+        let entry = author.entry(AuditKind::RecipientRemoved, kid, json!({ "hardware_ids": ids }));
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(deleted.len() as u64)
     }
 }
 

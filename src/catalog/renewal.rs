@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sqlx::{Any, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
-use super::{Catalog, Error, fleet_log, json, status, text, time, vehicles};
+use super::{Catalog, Error, NewAuditEntry, audit, fleet_log, json, status, text, time, vehicles};
 use crate::model::{
     AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
     VehicleChange, VehicleId,
@@ -82,6 +82,7 @@ impl Catalog {
             .await
             .map_err(Error::backend(OP))?;
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
+        audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(true)
     }
@@ -114,6 +115,7 @@ impl Catalog {
         .await
         .map_err(Error::backend(OP))?;
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
+        audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
         transaction.commit().await.map_err(Error::backend(OP))
     }
 
@@ -209,19 +211,21 @@ impl Catalog {
             change
         };
         let vehicle_id = change.vehicle_id();
+        let mut audited = Vec::new();
         for ecu in &new.ecus {
-            if take_ecu(&mut transaction, vehicle_id, ecu, &may_take, now, &lost).await?
-                == Taken::No
-            {
+            let taken =
+                take_ecu(&mut transaction, vehicle_id, ecu, &may_take, now, &lost, &mut audited);
+            if taken.await? == Taken::No {
                 return Ok(Renewal::EcuTaken(ecu.serial.clone()));
             }
         }
         let left = LeftEcus::find(&mut transaction, new.ecus.iter()).await?;
         left.restore(&new.ecus, &mut change);
-        if !status::apply_news(&mut transaction, &change).await? {
+        if !status::apply_news(&mut transaction, &change, &mut audited).await? {
             return Err(Error::Overtaken);
         }
         replace_inventory(&mut transaction, vehicle_id, new, now).await?;
+        audit::append(&mut transaction, &audited).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(Renewal::Done)
     }
@@ -252,6 +256,7 @@ async fn take_ecu(
     may_take: &BTreeSet<EcuSerial>,
     now: Timestamp,
     lost: &impl Fn(&VehicleId, &EcuSerial) -> NewEvent,
+    audited: &mut Vec<NewAuditEntry>,
 ) -> Result<Taken, Error> {
     const OP: &str = "take an ECU over";
     let owner = sqlx::query("SELECT vehicle_id FROM ecus WHERE serial = $1 AND vehicle_id <> $2");
@@ -264,7 +269,7 @@ async fn take_ecu(
     let owner = owner.map_err(Error::backend(OP))?;
     if let Some(other) = owner
         && (!may_take.contains(&ecu.serial)
-            || lose_ecu(transaction, other, &ecu.serial, now, lost).await? == Taken::No)
+            || lose_ecu(transaction, other, &ecu.serial, now, lost, audited).await? == Taken::No)
     {
         return Ok(Taken::No);
     }
@@ -289,6 +294,7 @@ async fn lose_ecu(
     serial: &EcuSerial,
     now: Timestamp,
     lost: &impl Fn(&VehicleId, &EcuSerial) -> NewEvent,
+    audited: &mut Vec<NewAuditEntry>,
 ) -> Result<Taken, Error> {
     const OP: &str = "take an ECU out of a vehicle";
     let row = sqlx::query(vehicles::SELECT_BY_ID)
@@ -307,7 +313,7 @@ async fn lose_ecu(
     change.remove_ecu(serial);
     change.forget_counter(serial);
     change.record(lost(&record.vin, serial));
-    if !status::apply_news(transaction, &change).await? {
+    if !status::apply_news(transaction, &change, audited).await? {
         return Err(Error::Overtaken);
     }
     let rest: Vec<&EcuRecord> = record.ecus.iter().filter(|ecu| ecu.serial != *serial).collect();

@@ -1,10 +1,13 @@
 //! The state of each metadata role: versions, expiry, and what waits to be published.
 
+use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
-use super::{Catalog, Error, column, number, parsed, time};
+use super::{
+    AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, number, parsed, time,
+};
 use crate::model::{RoleName, Sha256Digest, Timestamp};
 
 /// What is published of a role, and what is not.
@@ -85,18 +88,24 @@ impl Catalog {
         length: u64,
         sha256: Sha256Digest,
         expires_at: Timestamp,
+        author: &Author,
     ) -> Result<(), Error> {
-        sqlx::query(
+        const OP: &str = "add the root role";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let inserted = sqlx::query(
             "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
              VALUES ('root', 1, 1, 0, 0, $1, $2, $3) ON CONFLICT (name) DO NOTHING",
         )
         .bind(column(length))
         .bind(sha256.to_string())
         .bind(expires_at.as_millisecond())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map(drop)
-        .map_err(Error::backend("add the root role"))
+        .map_err(Error::backend(OP))?;
+        if inserted.rows_affected() == 1 {
+            audit::append(&mut transaction, &[root_published(author, 1, sha256)]).await?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
     }
 
     /// Records the next version of root, whose number is not reserved: it is the published one and
@@ -111,7 +120,10 @@ impl Catalog {
         length: u64,
         sha256: Sha256Digest,
         expires_at: Timestamp,
+        author: &Author,
     ) -> Result<(), Error> {
+        const OP: &str = "record a root";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let updated = sqlx::query(
             "UPDATE roles SET version = version + 1, reserved = version + 1, length = $1, sha256 = $2, expires_at = $3 \
              WHERE name = 'root' AND version = $4",
@@ -120,10 +132,14 @@ impl Catalog {
         .bind(sha256.to_string())
         .bind(expires_at.as_millisecond())
         .bind(column(version) - 1)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map_err(Error::backend("record a root"))?;
-        if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::Overtaken) }
+        .map_err(Error::backend(OP))?;
+        if updated.rows_affected() == 0 {
+            return Err(Error::Overtaken);
+        }
+        audit::append(&mut transaction, &[root_published(author, version, sha256)]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))
     }
 
     /// The state of every role, in the order of their names.
@@ -240,6 +256,11 @@ impl Catalog {
         put_moments(&mut transaction, moments).await?;
         transaction.commit().await.map_err(Error::backend(OP))
     }
+}
+
+fn root_published(author: &Author, version: u64, sha256: Sha256Digest) -> NewAuditEntry {
+    let detail = json!({ "version": version, "sha256": sha256.to_string() });
+    author.entry(AuditKind::RootPublished, "image", detail)
 }
 
 fn role(row: &AnyRow) -> Result<RoleState, Error> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
-use super::{Catalog, Error, column};
+use super::{Catalog, Error, NewAuditEntry, audit, column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
 /// Makes changes of status, over a connection that it keeps.
@@ -78,15 +78,17 @@ async fn apply(
         if versions > 0 {
             first_version = reserve_versions(&mut transaction, versions).await?;
         }
+        let mut audited = Vec::new();
         made = HashSet::new();
         for polls in polls.chunks(POLLS_AT_ONCE) {
             made.extend(apply_polls(&mut transaction, polls).await?);
         }
         for change in first().filter(|change| change.is_news()) {
-            if apply_news(&mut transaction, change).await? {
+            if apply_news(&mut transaction, change, &mut audited).await? {
                 made.insert(change.vehicle_id());
             }
         }
+        audit::append(&mut transaction, &audited).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
     }
     let was_made = changes
@@ -142,10 +144,12 @@ async fn apply_polls(
 }
 
 /// Makes one change with all that is recorded with it, if its vehicle is still at the revision on
-/// which it was decided; returns whether it was.
+/// which it was decided; returns whether it was. Adds what has to be in the audit log to `audited`:
+/// the caller **must** append that before it commits.
 pub(super) async fn apply_news(
     transaction: &mut Transaction<'_, Any>,
     change: &VehicleChange,
+    audited: &mut Vec<NewAuditEntry>,
 ) -> Result<bool, Error> {
     const OP: &str = "change a vehicle's status";
     let status = change.status();
@@ -164,6 +168,10 @@ pub(super) async fn apply_news(
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
+    if let Some(quarantine) = &status.quarantine {
+        let begun = audit::quarantined(transaction, change.vehicle_id(), quarantine, change.at());
+        audited.extend(begun.await?);
+    }
     update_status(transaction, change.vehicle_id(), status).await?;
     for (id, outcome) in change.ended() {
         sqlx::query(
@@ -181,6 +189,7 @@ pub(super) async fn apply_news(
         super::fleet_log::insert_assignment(transaction, change.vehicle_id(), assignment).await?;
     }
     super::fleet_log::insert_events(transaction, change.events()).await?;
+    audited.extend(change.events().iter().filter_map(NewAuditEntry::of_event));
     Ok(true)
 }
 

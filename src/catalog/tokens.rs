@@ -1,9 +1,10 @@
 //! API tokens, by their hash.
 
+use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Catalog, Error, optional_time, text, time};
+use super::{AuditKind, Author, Catalog, Error, audit, optional_time, text, time};
 use crate::model::{AccessRole, Sha256Digest, Timestamp};
 
 /// What is kept of a token; not the token.
@@ -33,7 +34,9 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn insert_token(&self, token: &TokenRecord) -> Result<(), Error> {
+    pub async fn insert_token(&self, token: &TokenRecord, author: &Author) -> Result<(), Error> {
+        const OP: &str = "insert a token";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         sqlx::query(
             "INSERT INTO tokens (id, sha256, role, label, created_at, expires_at, path_prefix) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -45,10 +48,16 @@ impl Catalog {
         .bind(token.created_at.as_millisecond())
         .bind(token.expires_at.map(Timestamp::as_millisecond))
         .bind(token.path_prefix.as_deref())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map(drop)
-        .map_err(Error::backend("insert a token"))
+        .map_err(Error::backend(OP))?;
+        let detail = json!({
+            "role": token.role.as_str(), "label": token.label, "path_prefix": token.path_prefix,
+            "expires_at": token.expires_at.map(|time| time.to_string()),
+        });
+        let entry = author.entry(AuditKind::TokenCreated, token.id.as_str(), detail);
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))
     }
 
     /// Looks a token up by its digest, revoked and expired ones included.
@@ -89,15 +98,23 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn revoke_token(&self, id: &str, now: Timestamp) -> Result<bool, Error> {
+    pub async fn revoke_token(&self, id: &str, author: &Author) -> Result<bool, Error> {
+        const OP: &str = "revoke a token";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let revoked =
             sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
-                .bind(now.as_millisecond())
+                .bind(author.at.as_millisecond())
                 .bind(id)
-                .execute(&self.pool)
+                .execute(&mut *transaction)
                 .await
-                .map_err(Error::backend("revoke a token"))?;
-        Ok(revoked.rows_affected() == 1)
+                .map_err(Error::backend(OP))?;
+        if revoked.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let entry = author.entry(AuditKind::TokenRevoked, id, json!({}));
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(true)
     }
 }
 

@@ -153,29 +153,6 @@ impl Catalog {
         };
         rows.iter().map(read).collect()
     }
-
-    /// Counts all vehicles, those in quarantine, those that were heard of once but not since
-    /// `silent_since`, those with an ECU that runs what nobody gave it, and those with one that
-    /// fell back to something older.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn count_vehicles(&self, silent_since: Timestamp) -> Result<[u64; 5], Error> {
-        const OP: &str = "count vehicles";
-        let mut counts = [0; 5];
-        for (count, sql) in counts.iter_mut().zip([
-            "SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND quarantined_at IS NOT NULL",
-            "SELECT COUNT(*) AS n FROM vehicle_polls WHERE seen_at < $1",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND unexpected > 0",
-            "SELECT COUNT(*) AS n FROM vehicle_status WHERE $1 > 0 AND fallen_back > 0",
-        ]) {
-            let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
-            *count = super::number(&row.await.map_err(Error::backend(OP))?, "n", OP)?;
-        }
-        Ok(counts)
-    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Catalog, Error, json, old_reason, optional_time, parsed, placeholders, status, text, time,
+    Author, Catalog, Error, audit, fleet_log, json, old_reason, optional_time, parsed,
+    placeholders, status, text, time,
 };
 use crate::model::{
-    EcuRecord, EcuSerial, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
+    EcuRecord, EcuSerial, NewEvent, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
     VehicleId, VehicleRecord, VehicleStatus,
 };
 
@@ -57,15 +58,17 @@ impl Catalog {
     pub async fn register_vehicles(
         &self,
         vehicles: &[NewVehicle],
-        created_by: &str,
-        now: Timestamp,
+        author: &Author,
     ) -> Result<Vec<Registration>, Error> {
         const OP: &str = "register vehicles";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let mut outcomes = Vec::with_capacity(vehicles.len());
         for chunk in vehicles.chunks(REGISTERED_AT_ONCE) {
-            outcomes.extend(register_chunk(&mut transaction, chunk, created_by, now).await?);
+            let (created_by, now) = (author.who.id(), author.at);
+            outcomes.extend(register_chunk(&mut transaction, chunk, &created_by, now).await?);
         }
+        let registered = audit::registered(vehicles, &outcomes, author);
+        audit::append(&mut transaction, registered.as_slice()).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(outcomes)
     }
@@ -101,8 +104,8 @@ impl Catalog {
         row.as_ref().map(vehicle).transpose()
     }
 
-    /// Gives a vehicle another bearer token; the one before stops working. Returns whether there is
-    /// such a vehicle.
+    /// Gives a vehicle another bearer token, and records `event` with it; the one before stops
+    /// working. Returns whether there is such a vehicle.
     ///
     /// # Errors
     ///
@@ -111,18 +114,27 @@ impl Catalog {
         &self,
         vin: &VehicleId,
         sha256: &Sha256Digest,
+        event: &NewEvent,
     ) -> Result<bool, Error> {
+        const OP: &str = "set a vehicle's token";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         let updated = sqlx::query("UPDATE vehicles SET token_sha256 = $1 WHERE vin = $2")
             .bind(sha256.to_string())
             .bind(vin.as_str())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
-            .map_err(Error::backend("set a vehicle's token"))?;
-        Ok(updated.rows_affected() == 1)
+            .map_err(Error::backend(OP))?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
+        audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        Ok(true)
     }
 
-    /// Approves that an ECU is replaced until `expires_at`; a second approval takes the place of
-    /// the first.
+    /// Approves that an ECU is replaced until `expires_at`, and records `event`, which says by whom
+    /// and when; a second approval takes the place of the first.
     ///
     /// # Errors
     ///
@@ -131,10 +143,11 @@ impl Catalog {
         &self,
         vehicle_id: i64,
         serial: &EcuSerial,
-        approved_by: &str,
-        now: Timestamp,
         expires_at: Timestamp,
+        event: &NewEvent,
     ) -> Result<(), Error> {
+        const OP: &str = "approve a replacement";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
         sqlx::query(
             "INSERT INTO ecu_replacements (vehicle_id, ecu_serial, approved_at, approved_by, expires_at) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (vehicle_id, ecu_serial) DO UPDATE SET approved_at = excluded.approved_at, \
@@ -142,13 +155,15 @@ impl Catalog {
         )
         .bind(vehicle_id)
         .bind(serial.as_str())
-        .bind(now.as_millisecond())
-        .bind(approved_by)
+        .bind(event.at.as_millisecond())
+        .bind(event.actor.as_str())
         .bind(expires_at.as_millisecond())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map(drop)
-        .map_err(Error::backend("approve a replacement"))
+        .map_err(Error::backend(OP))?;
+        fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
+        audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
+        transaction.commit().await.map_err(Error::backend(OP))
     }
 
     /// Whether an ECU may be replaced now.
@@ -238,9 +253,11 @@ impl Catalog {
         let mut change = change.clone();
         let left = LeftEcus::find(&mut transaction, std::iter::once(new)).await?;
         left.restore([new], &mut change);
-        if !status::apply_news(&mut transaction, &change).await? {
+        let mut audited = Vec::new();
+        if !status::apply_news(&mut transaction, &change, &mut audited).await? {
             return Err(Error::Overtaken);
         }
+        audit::append(&mut transaction, &audited).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(Some(text(&approval, "approved_by", OP)?))
     }
@@ -265,7 +282,8 @@ async fn register_chunk(
             (Some(id), None) => {
                 let mut change = VehicleChange::first(vehicle.vin.clone(), now).numbered(*id);
                 if left.restore(&vehicle.ecus, &mut change) {
-                    status::apply_news(transaction, &change).await?;
+                    // It has nothing for the audit log: the registration is there.
+                    status::apply_news(transaction, &change, &mut Vec::new()).await?;
                 }
                 Registration::Registered
             }

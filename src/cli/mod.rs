@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
 
 mod api;
+mod audit;
 mod demo;
 mod export;
 mod fleet;
 mod fsck;
 mod image;
 mod init;
+mod job;
 mod manual;
 mod open;
 mod output;
@@ -71,6 +73,10 @@ enum Command {
     Export(export::Args),
     /// Reads every stored byte and compares it with what was signed
     Fsck(fsck::Args),
+    /// Lists who changed what, and finds out whether that list is whole
+    Audit(audit::Args),
+    /// Starts, lists, shows and cancels work that the server does by itself
+    Job(job::Args),
     /// Gets a state directory going again whose catalog was restored, or whose clock was wrong
     Recover(recover::Args),
     /// Prints completions for a shell
@@ -158,6 +164,8 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
+        Command::Job(args) => job::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

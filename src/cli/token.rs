@@ -9,6 +9,7 @@ use serde_json::json;
 use super::StateArgs;
 use super::output::{self, List, print_line};
 use crate::app::access::{self, NewToken};
+use crate::app::audit::local_author;
 use crate::config::Span;
 use crate::model::{AccessRole, Clock, ImagePath, SystemClock, Timestamp};
 use motorcade_host::shown::printable;
@@ -152,7 +153,8 @@ impl Row {
 }
 
 async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {
-    if !state.state().open_catalog().await?.revoke_token(id, SystemClock.now()).await? {
+    let author = local_author(SystemClock.now());
+    if !state.state().open_catalog().await?.revoke_token(id, &author).await? {
         bail!("there is no token {id} that is still valid: see `motorcade token list`");
     }
     output::report(format_args!("Revoked {id}"), json!({ "revoked": id }))?;

@@ -13,7 +13,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, g
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
-use super::admin::{assignments, images, quarantine, recipients, vehicles};
+use super::admin::{assignments, audit, images, jobs, quarantine, recipients, vehicles};
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
 
@@ -88,6 +88,11 @@ pub(super) static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         assignments::assign,
         assignments::cancel_assignment,
         quarantine::clear_many,
+        audit::list_audit,
+        jobs::list_jobs,
+        jobs::create_job,
+        jobs::show_job,
+        jobs::cancel_job,
     ];
     vehicles.into_iter().chain(operators).chain(people).collect()
 });

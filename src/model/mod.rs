@@ -3,10 +3,12 @@
 //!
 //! Everything here is plain data with its parser: no I/O, no clock.
 
+mod audit;
 mod change;
 mod ecu_map;
 mod event;
 mod fleet;
+mod job;
 mod key_input;
 mod key_object;
 mod network;
@@ -14,6 +16,7 @@ mod token;
 
 pub use motorcade_model::*;
 
+pub use audit::AuditKind;
 pub use change::VehicleChange;
 pub use ecu_map::EcuMap;
 pub use event::{Actor, EventKind, NewEvent, VehicleEvent};
@@ -22,6 +25,7 @@ pub use fleet::{
     EcuStatus, FallenFrom, Listing, NewVehicle, Offer, Quarantine, VehicleRecord, VehicleStatus,
     VerifiedUnder,
 };
+pub use job::JobKind;
 pub use key_input::KeyInput;
 pub use key_object::KeyObject;
 pub use network::{Network, NetworkError};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use motorcade::app::access::{self, NewToken};
+use motorcade::app::audit::Author;
 use motorcade::model::{AccessRole, Clock, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 25] = [
+const CALLS: [Call; 31] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -61,6 +62,12 @@ const CALLS: [Call; 25] = [
     ),
     ("POST", "/api/v1/quarantine/clear", &[Engineer, Officer], (400, "bad_json")),
     ("POST", "/api/v1/vehicles/NONE/token", &[Engineer, Officer], (404, "vehicle_not_found")),
+    ("GET", "/api/v1/jobs", &[Engineer, Officer, Viewer], (200, "")),
+    ("POST", "/api/v1/jobs", &[Engineer, Officer], (400, "bad_json")),
+    ("GET", "/api/v1/jobs/x", &[Engineer, Officer, Viewer], (404, "job_not_found")),
+    ("DELETE", "/api/v1/jobs/x", &[Engineer, Officer], (404, "job_not_found")),
+    ("GET", "/api/v1/audit", &[Engineer, Officer, Viewer], (200, "")),
+    ("GET", "/api/v1/audit?kind=x", &[Engineer, Officer, Viewer], (400, "bad_query")),
     ("GET", "/api/v1/vehicles?limit=0", &[Engineer, Officer, Viewer], (400, "bad_query")),
 ];
 
@@ -199,7 +206,7 @@ async fn revoked_and_expired_tokens_are_401_at_once() {
     ask(&revoked).await.expect(200);
     let records = catalog.list_tokens().await.unwrap();
     let id = &records.iter().find(|record| record.label == "revoked").unwrap().id;
-    assert!(catalog.revoke_token(id, now).await.unwrap());
+    assert!(catalog.revoke_token(id, &Author::server(now)).await.unwrap());
     catalog.close().await;
     let detail = ask(&revoked).await.refused(401, "unauthenticated");
     assert!(detail.contains("revoked"), "{detail}");

@@ -2,6 +2,7 @@
 //! keep others out.
 
 use motorcade::app::access::{self, NewToken};
+use motorcade::app::audit::Author;
 use motorcade::catalog::{FolderBound, ListingBound, NewImage};
 use motorcade::model::{
     AccessRole, Clock, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest,
@@ -55,6 +56,10 @@ fn record(path: &str, custom_bytes: usize) -> NewImage {
     }
 }
 
+fn author() -> Author {
+    Author::server(SystemClock.now())
+}
+
 const WHOLE: ListingBound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: None };
 
 /// A state directory with one bin that has room for `left` bytes.
@@ -71,7 +76,7 @@ async fn nearly_full(bin: &str, folder: &str, left: u64) -> TestState {
         let image =
             record(&path, bytes as usize - record(&path, 0).targets[0].1.listed_bytes() as usize);
         listed += image.targets[0].1.listed_bytes();
-        catalog.insert_images(&[image], &WHOLE).await.unwrap();
+        catalog.insert_images(&[image], &WHOLE, &author()).await.unwrap();
     }
     assert_eq!(catalog.largest_listing().await.unwrap(), MAX_BIN_BYTES - left);
     catalog.close().await;
@@ -175,14 +180,18 @@ async fn whoever_is_bound_to_a_folder_can_not_fill_a_bin() {
     let folder = FolderBound { prefix: "supplier/".into(), bytes: share };
     let bound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: Some(folder) };
     for path in paths.by_ref().take(10) {
-        catalog.insert_images(&[record(&path, 100_000)], &bound).await.unwrap();
+        catalog.insert_images(&[record(&path, 100_000)], &bound, &author()).await.unwrap();
     }
-    let refused = catalog.insert_images(&[record(&paths.next().unwrap(), 100_000)], &bound).await;
+    let refused =
+        catalog.insert_images(&[record(&paths.next().unwrap(), 100_000)], &bound, &author()).await;
     assert!(
         matches!(refused, Err(motorcade::catalog::Error::RoleFull { folder: Some(_), .. })),
         "{refused:?}"
     );
-    catalog.insert_images(&[record(&paths.next().unwrap(), 45_000)], &bound).await.unwrap();
+    catalog
+        .insert_images(&[record(&paths.next().unwrap(), 45_000)], &bound, &author())
+        .await
+        .unwrap();
     let new = NewToken {
         path_prefix: Some("supplier/"),
         ..NewToken::of(AccessRole::Uploader, "supplier")

@@ -110,10 +110,11 @@ async fn the_director_s_root_chain_is_looked_at_too() {
     let state = TestState::new();
     let catalog = state.dir().open_catalog().await.unwrap();
     let first = catalog.find_director_root(None).await.unwrap().unwrap();
+    let author = motorcade::app::audit::Author::server(first.expires_at);
     for version in [2, 3] {
         let body = next_root(&state, "director-root", &first.body, version, None);
         let root = motorcade::catalog::DirectorRoot { version, body, expires_at: first.expires_at };
-        catalog.insert_director_root(&root).await.unwrap();
+        catalog.insert_director_root(&root, &author).await.unwrap();
     }
     assert_eq!(problems(&state).await, Vec::<String>::new(), "the chain is whole");
     sql(&state, "DELETE FROM director_roots WHERE version = 2").await;
@@ -121,7 +122,7 @@ async fn the_director_s_root_chain_is_looked_at_too() {
     assert!(found.starts_with("root 2 of the Director is missing"), "{found}");
     let body = next_root(&state, "director-root", &first.body, 2, Some(other_key()));
     let root = motorcade::catalog::DirectorRoot { version: 2, body, expires_at: first.expires_at };
-    catalog.insert_director_root(&root).await.unwrap();
+    catalog.insert_director_root(&root, &author).await.unwrap();
     let found = problems(&state).await;
     assert!(
         found.iter().any(|found| found.starts_with("root 2 of the Director would be refused")),

@@ -6,6 +6,7 @@
 mod answer;
 mod app;
 mod attacks;
+mod audit;
 mod auth;
 mod bounds;
 mod ca;
@@ -22,6 +23,7 @@ mod footing;
 mod fsck_trust;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod jobs;
 mod layering;
 mod lifecycle;
 mod links;

@@ -83,6 +83,7 @@ impl Node {
             precondition: Precondition::default(),
             content_length: None,
             uploaded_by: "test".into(),
+            request_id: None,
             folder: None,
         };
         let plan = self.app.plan_upload(&request).await?;

@@ -23,6 +23,10 @@ fn is_clock_behind<T>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::Unavailable { code: "clock_behind", .. }))
 }
 
+fn engineer() -> Principal {
+    Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None, request_id: None }
+}
+
 fn expiry(signed: &Value) -> Timestamp {
     signed["expires"].as_str().unwrap().parse().unwrap()
 }
@@ -37,7 +41,9 @@ async fn nothing_is_signed_while_the_clock_is_behind_the_last_publication() {
         node.clock.set(right - back);
         assert!(is_clock_behind(node.try_to_upload("gw/2/a.bin").await), "{back:?}");
         assert!(
-            is_clock_behind(node.app.yank_image(&path, &Precondition::default()).await),
+            is_clock_behind(
+                node.app.yank_image(&path, &Precondition::default(), &engineer()).await
+            ),
             "{back:?}"
         );
         assert!(node.app.check_ready().await.is_err(), "{back:?}");
@@ -160,13 +166,7 @@ async fn a_vehicles_metadata_is_held_to_the_same_time() {
     let node = Node::open(TestState::new(), NEVER).await;
     let ecu = TestEcu::new("ecu-1", "gw-mk3").record("primary");
     let input = serde_json::from_value(json!({ "vin": "VIN1", "ecus": [ecu] })).unwrap();
-    let by = Principal {
-        id: "test".into(),
-        role: AccessRole::Engineer,
-        path_prefix: None,
-        request_id: None,
-    };
-    node.app.fleet().register_vehicle(input, &by).await.unwrap();
+    node.app.fleet().register_vehicle(input, &engineer()).await.unwrap();
     let vin: VehicleId = "VIN1".parse().unwrap();
     let timestamp = async || {
         let file = DirectorFile { role: DirectorRole::Timestamp, version: None };

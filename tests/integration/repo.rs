@@ -312,6 +312,7 @@ async fn nginx_can_be_told_to_carry_targets() {
 async fn the_envelope_of_a_yanked_image_is_served_whatever_its_length() {
     let state = crate::state::TestState::new();
     let catalog = state.dir().open_catalog().await.unwrap();
+    let author = motorcade::app::audit::Author::server(SystemClock.now());
     for _ in 0..3600 {
         let private = RecipientPrivateKey::generate_p256();
         let key = private.public();
@@ -322,7 +323,7 @@ async fn the_envelope_of_a_yanked_image_is_served_whatever_its_length() {
             created_at: SystemClock.now(),
             created_by: "test".to_owned(),
         };
-        assert!(catalog.insert_recipient(&recipient).await.unwrap());
+        assert!(catalog.insert_recipient(&recipient, &author).await.unwrap());
     }
     catalog.close().await;
     let server = TestServer::on(state, |_| ()).await;

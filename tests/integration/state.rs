@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use motorcade::app::access::{self, NewToken};
+use motorcade::app::audit::Author;
 use motorcade::app::setup::StateDir;
 use motorcade::envelope::key::{RecipientKey, RecipientPrivateKey};
 use motorcade::model::RecipientRecord;
@@ -218,7 +219,7 @@ impl Template {
                 created_at: now,
                 created_by: "template".into(),
             };
-            assert!(catalog.insert_recipient(&record).await.unwrap());
+            assert!(catalog.insert_recipient(&record, &Author::server(now)).await.unwrap());
         }
         catalog.close().await;
         let read = |name: String| {

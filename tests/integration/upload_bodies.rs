@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use motorcade::api::{ImageBody, ImageList, Problem};
+use motorcade::app::audit::Author;
 use motorcade::model::{AccessRole, Clock, SystemClock};
 use reqwest::{Body, Method};
 
@@ -186,13 +187,14 @@ async fn a_token_and_a_recipient_are_looked_at_again_once_the_body_is_in() {
         let server = TestServer::start().await;
         let mut raw = send_a_part(&server, "gw/1/a.bin", b"x").await;
         let catalog = server.state.dir().open_catalog().await.unwrap();
+        let author = Author::server(SystemClock.now());
         if is_the_token {
             for token in catalog.list_tokens().await.unwrap() {
-                catalog.revoke_token(&token.id, SystemClock.now()).await.unwrap();
+                catalog.revoke_token(&token.id, &author).await.unwrap();
             }
         } else {
             for recipient in catalog.list_recipients().await.unwrap() {
-                catalog.delete_recipient(&recipient.kid, None).await.unwrap();
+                catalog.delete_recipient(&recipient.kid, None, &author).await.unwrap();
             }
         }
         catalog.close().await;

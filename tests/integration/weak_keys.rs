@@ -227,6 +227,7 @@ async fn fsck_names_stored_keys_that_anybody_breaks() {
     let catalog = state.dir().open_catalog().await.unwrap();
     let weak = &WEAK[0];
     let now = motorcade::model::Clock::now(&motorcade::model::SystemClock);
+    let author = motorcade::app::audit::Author::server(now);
     let record = RecipientRecord {
         hardware_id: HARDWARE_ID.parse().unwrap(),
         kid: "weak-one".into(),
@@ -234,7 +235,7 @@ async fn fsck_names_stored_keys_that_anybody_breaks() {
         created_at: now,
         created_by: "before".into(),
     };
-    assert!(catalog.insert_recipient(&record).await.unwrap());
+    assert!(catalog.insert_recipient(&record, &author).await.unwrap());
     let ecu = EcuRecord {
         serial: "gw-1".parse().unwrap(),
         hardware_id: HARDWARE_ID.parse().unwrap(),
@@ -243,7 +244,7 @@ async fn fsck_names_stored_keys_that_anybody_breaks() {
         encryption_key: Some(WEAK[3].jwk().into()),
     };
     let vehicle = NewVehicle { vin: "VIN1".parse().unwrap(), ecus: vec![ecu], token_sha256: None };
-    catalog.register_vehicles(&[vehicle], "before", now).await.unwrap();
+    catalog.register_vehicles(&[vehicle], &author).await.unwrap();
     catalog.close().await;
 
     let findings = fsck::check(&state.dir(), Damaged::Report, |_, _| ()).await.unwrap();

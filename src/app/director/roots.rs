@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::Error;
 use crate::app::trust::trusted_root;
-use crate::catalog::{Catalog, DirectorRoot};
+use crate::catalog::{Author, Catalog, DirectorRoot};
 use crate::model::clock::later;
 use crate::model::{RepositorySide, RoleKind, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics};
@@ -96,7 +96,8 @@ impl DirectorRoots {
                     now,
                 )
                 .await;
-                self.add(signed.map_err(Error::internal("sign the Director's first root"))?).await?
+                self.add(signed.map_err(Error::internal("sign the Director's first root"))?, now)
+                    .await?
             }
         };
         self.go_by(&newest)?; // also if the next one can't be signed
@@ -115,7 +116,8 @@ impl DirectorRoots {
                 .await;
         // Checked as a vehicle does, before it is anybody's.
         let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
-        let newest = self.add(signed.map_err(Error::internal("sign the Director's root"))?).await?;
+        let newest =
+            self.add(signed.map_err(Error::internal("sign the Director's root"))?, now).await?;
         self.go_by(&newest)
     }
 
@@ -148,13 +150,17 @@ impl DirectorRoots {
         keys.len() >= usize::from(policy.threshold) && policy.is_due(newest.expires_at, now)
     }
 
-    async fn add(&self, file: crate::uptane::signing::SignedFile) -> Result<DirectorRoot, Error> {
+    async fn add(
+        &self,
+        file: crate::uptane::signing::SignedFile,
+        now: Timestamp,
+    ) -> Result<DirectorRoot, Error> {
         let root = DirectorRoot {
             version: file.version,
             body: file.bytes.to_vec(),
             expires_at: file.expires_at,
         };
-        self.catalog.insert_director_root(&root).await?;
+        self.catalog.insert_director_root(&root, &Author::server(now)).await?;
         // Somebody else may have been first: what is in the catalog counts.
         Ok(self.catalog.find_director_root(Some(root.version)).await?.unwrap_or(root))
     }

@@ -109,7 +109,7 @@ impl Fleet {
             }
             let now = self.clock.now();
             check_token_still_valid(&self.catalog, &by.id, now).await?; // a stream can take hours
-            let outcomes = self.catalog.register_vehicles(&vehicles, &by.id, now).await?;
+            let outcomes = self.catalog.register_vehicles(&vehicles, &by.author(now)).await?;
             let mut registered: Vec<VehicleId> = Vec::new();
             for ((vehicle, outcome), line) in vehicles.iter().zip(outcomes).zip(lines) {
                 match outcome {

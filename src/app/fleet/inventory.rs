@@ -9,26 +9,11 @@ use super::register::invalid;
 use super::{Fleet, not_registered};
 use crate::app::Error;
 use crate::app::access::{Principal, random_token};
-use crate::catalog::{VehicleFilter, VehiclePage};
+use crate::catalog::{VehicleCounts, VehicleFilter, VehiclePage};
 use crate::model::clock::earlier;
 use crate::model::{
     AssignmentRecord, EventKind, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
 };
-
-/// How many vehicles there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FleetCounts {
-    /// All.
-    pub registered: u64,
-    /// Those in quarantine.
-    pub quarantined: u64,
-    /// Those that were heard of, but not for a while (AT-4).
-    pub silent: u64,
-    /// Those with an ECU that runs what nobody gave it.
-    pub unexpected: u64,
-    /// Those with an ECU that fell back to something older.
-    pub fallen_back: u64,
-}
 
 impl Fleet {
     /// Shows a vehicle.
@@ -96,13 +81,12 @@ impl Fleet {
     ) -> Result<Zeroizing<String>, Error> {
         let token = random_token("motorcade_vehicle_")?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
+        let event = self.event(vin, EventKind::TokenIssued, &by.into());
         let forget = self.vehicles.forget_after(vin);
-        if !self.catalog.set_vehicle_token(vin, &sha256).await? {
+        if !self.catalog.set_vehicle_token(vin, &sha256, &event).await? {
             return Err(not_registered(vin));
         }
         drop(forget);
-        let event = self.event(vin, EventKind::TokenIssued, &by.into());
-        self.catalog.insert_events(&[event]).await?;
         Ok(token)
     }
 
@@ -111,10 +95,8 @@ impl Fleet {
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn count_fleet(&self, silent_after: Duration) -> Result<FleetCounts, Error> {
-        let counts = self.catalog.count_vehicles(earlier(self.clock.now(), silent_after)).await?;
-        let [registered, quarantined, silent, unexpected, fallen_back] = counts;
-        Ok(FleetCounts { registered, quarantined, silent, unexpected, fallen_back })
+    pub async fn count_fleet(&self, silent_after: Duration) -> Result<VehicleCounts, Error> {
+        Ok(self.catalog.count_vehicles(earlier(self.clock.now(), silent_after)).await?)
     }
 }
 

@@ -26,7 +26,6 @@ pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
 pub use clear::{ClearReport, ClearSelection, MAX_CLEARED};
 pub use enrol::{EnrolledEcu, Enroller, Enrolment};
 pub use identity::IdentityClaims;
-pub use inventory::FleetCounts;
 pub(super) use inventory::{HOUR, check_reason};
 pub(super) use memory::{KEPT_BY_DEFAULT, Vehicle, Vehicles, not_registered};
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};

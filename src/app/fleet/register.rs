@@ -75,8 +75,8 @@ impl Fleet {
     ) -> Result<(bool, VehicleId), Error> {
         let vin = vehicle.vin.clone();
         let vehicles = std::slice::from_ref(&vehicle);
-        let mut outcomes =
-            self.catalog.register_vehicles(vehicles, &by.id, self.clock.now()).await?;
+        let author = by.author(self.clock.now());
+        let mut outcomes = self.catalog.register_vehicles(vehicles, &author).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
             Registration::Registered => {
                 self.record_registered(std::slice::from_ref(&vin), by).await?;

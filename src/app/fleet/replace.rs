@@ -85,13 +85,10 @@ impl Fleet {
             let detail = format!("{vin} has no ECU {serial}");
             return Err(Error::NotFound { code: "ecu_not_found", detail });
         }
-        let now = self.clock.now();
-        let expires_at = later(now, valid_for);
-        self.catalog
-            .approve_replacement(vehicle.record.id, serial, &by.id, now, expires_at)
-            .await?;
+        let expires_at = later(self.clock.now(), valid_for);
         let event = self.event(vin, EventKind::ReplacementApproved, &by.into()).of_ecu(serial);
-        self.catalog.insert_events(&[event.saying(format!("until {expires_at}"))]).await?;
+        let event = event.saying(format!("until {expires_at}"));
+        self.catalog.approve_replacement(vehicle.record.id, serial, expires_at, &event).await?;
         Ok(expires_at)
     }
 }

@@ -5,7 +5,7 @@ use crate::app::{Error, director, trust};
 use crate::catalog::VehicleFilter;
 use crate::uptane::verify::TrustedSet;
 
-impl Check<'_> {
+impl Check {
     /// Returns the newest root, if it can be trusted.
     pub(super) async fn director(&mut self) -> Result<Option<TrustedSet>, Error> {
         let Some(root) = self.director_roots().await? else { return Ok(None) };

@@ -9,21 +9,19 @@ use crate::envelope::jwe::Envelope;
 use crate::envelope::key::EscrowKey;
 use crate::model::{ImageRecord, Sha256Digest};
 
-impl Check<'_> {
-    pub(super) async fn envelopes(&mut self) -> Result<(), Error> {
+impl Check {
+    /// Looks at the envelopes of some images after `after`; returns after which to go on, if
+    /// there are more.
+    pub(super) async fn envelopes(&mut self, after: &str) -> Result<Option<String>, Error> {
         // Whether it is the right one, and why it can't be read, has been said with the other keys.
         let escrow = self.state.escrow_key().ok();
-        let mut after = String::new();
-        loop {
-            let page = self.catalog.list_images(&after, PAGE).await?;
-            for image in &page.images {
-                if let Some(fault) = self.fault_of(image, escrow.as_ref()).await? {
-                    self.problem(format!("envelope of {}: {fault}", image.path));
-                }
+        let page = self.catalog.list_images(after, PAGE).await?;
+        for image in &page.images {
+            if let Some(fault) = self.fault_of(image, escrow.as_ref()).await? {
+                self.problem(format!("envelope of {}: {fault}", image.path));
             }
-            let Some(next) = page.next else { return Ok(()) };
-            after = next;
         }
+        Ok(page.next)
     }
 
     async fn fault_of(

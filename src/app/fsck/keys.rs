@@ -7,7 +7,7 @@ use crate::model::RepositorySide;
 use crate::telemetry::Chain;
 use crate::uptane::verify::TrustedSet;
 
-impl Check<'_> {
+impl Check {
     pub(super) async fn keys(
         &mut self,
         image: Option<&TrustedSet>,

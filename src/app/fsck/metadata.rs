@@ -10,7 +10,7 @@ use crate::blob::BlobKey;
 use crate::model::RoleName;
 use crate::uptane::verify::{TrustedSet, VerifyError};
 
-impl Check<'_> {
+impl Check {
     /// Returns the newest root, with the targets, if they can be trusted.
     pub(super) async fn metadata(
         &mut self,

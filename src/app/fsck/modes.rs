@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Check;
 use crate::files::is_lost_and_found;
 
-impl Check<'_> {
+impl Check {
     /// All in the state directory belongs to whom the catalog belongs to; nobody else writes there,
     /// and nobody else reads keys or the catalog. The directory itself may be root's: it is where a
     /// volume is mounted, with Kubernetes' `fsGroup`.

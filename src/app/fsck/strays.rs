@@ -9,7 +9,7 @@ use crate::app::listing::{Files, ListedTarget};
 use crate::blob::BlobKey;
 use crate::model::{ENVELOPE_SUFFIX, RoleName};
 
-impl Check<'_> {
+impl Check {
     pub(super) async fn strays(
         &mut self,
         targets: &[ListedTarget],

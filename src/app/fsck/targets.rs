@@ -29,14 +29,17 @@ impl Fault {
     }
 }
 
-impl Check<'_> {
+impl Check {
+    /// Reads some targets after the one called `after`, of all in the order of their names;
+    /// returns after which to go on, if there are more.
     pub(super) async fn targets(
         &mut self,
         targets: &[ListedTarget],
-        progress: impl Fn(u64, u64),
-    ) -> Result<(), Error> {
-        let total = targets.iter().map(|target| target.length).sum();
-        for target in targets {
+        after: &str,
+    ) -> Result<Option<String>, Error> {
+        let first = targets.partition_point(|target| target.key.name().as_str() <= after);
+        let (mut files, mut bytes) = (0, 0);
+        for target in targets.get(first..).unwrap_or_default() {
             let fault = find_fault(self.store.open(&target.key).await, target).await?;
             self.findings.files += 1;
             match fault {
@@ -46,9 +49,13 @@ impl Check<'_> {
                 }
                 Some(fault) => self.faulty(target, fault).await?,
             }
-            progress(target.length, total);
+            files += 1;
+            bytes += target.length;
+            if files >= FILES_A_STEP || bytes >= BYTES_A_STEP {
+                return Ok(Some(target.key.name()));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn faulty(&mut self, target: &ListedTarget, fault: Fault) -> Result<(), Error> {
@@ -128,3 +135,6 @@ async fn find_fault(
     let found = Sha256Digest::from_bytes(hasher.finalize().into());
     Ok((found != target.sha256).then_some(Fault::Damaged))
 }
+
+const FILES_A_STEP: u32 = 200;
+const BYTES_A_STEP: u64 = 64 * 1024 * 1024; // 64 MiB

@@ -14,10 +14,12 @@ use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes
 use crate::app::access::check_token_still_valid;
 use crate::app::{App, Error};
 use crate::blob::{self, BlobKey, StagedBlob};
-use crate::catalog::{ListingBound, NewImage};
+use crate::catalog::{Author, ListingBound, NewImage, Who};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
-use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
+use crate::model::{
+    ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry, Timestamp,
+};
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
@@ -58,7 +60,9 @@ impl App {
         );
         announced?;
         let bound = bounds::bound(&request);
-        let stored = self.store_and_insert(new.clone(), &bound, &keys, staged, envelope).await;
+        let author = author(&request, new.record.created_at);
+        let inserted = (new.clone(), author);
+        let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
         // A commit that failed may have taken place all the same; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),
@@ -153,7 +157,7 @@ impl App {
 
     async fn store_and_insert(
         &self,
-        new: NewImage,
+        (new, author): (NewImage, Author),
         bound: &ListingBound,
         keys: &[BlobKey; 2],
         staged: Box<dyn StagedBlob>,
@@ -161,7 +165,7 @@ impl App {
     ) -> Result<(), Error> {
         let blobs = std::iter::once(staged).chain(envelope?).zip(keys.iter().cloned());
         self.blobs.promote_all(blobs.collect()).await?;
-        Ok(self.catalog.insert_images(&[new], bound).await?)
+        Ok(self.catalog.insert_images(&[new], bound, &author).await?)
     }
 
     async fn discard_blobs(&self, keys: &[BlobKey]) {
@@ -195,6 +199,11 @@ impl App {
         }
         self.confirm(request).await
     }
+}
+
+fn author(request: &UploadRequest, at: Timestamp) -> Author {
+    let who = Who::Token { id: request.uploaded_by.clone(), role: None };
+    Author { who, at, request_id: request.request_id.clone() }
 }
 
 /// An envelope as JSON, for everyone and for the catalog.

@@ -53,6 +53,8 @@ pub struct UploadRequest {
     pub content_length: Option<u64>,
     /// Id of the client's token.
     pub uploaded_by: String,
+    /// Id of the request, for the audit log.
+    pub request_id: Option<String>,
     /// The folder that the client is bound to, if it is: there is a share for it in each metadata
     /// file.
     pub folder: Option<String>,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
-use crate::catalog::{self, Catalog, RoleState};
+use crate::catalog::{self, Author, Catalog, RoleState};
 use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::image_repo::ImageRepository;
@@ -61,14 +61,14 @@ impl RootChain {
                 version = stored.version,
                 "takes over a root that was stored and not recorded"
             );
-            newest = self.record(&stored).await?;
+            newest = self.record(&stored, now).await?;
             added += 1;
         }
         if self.is_due(&newest, now) {
             let current = self.read(newest.version).await?;
             let next = self.renew(&current, newest.version + 1, now).await?;
             self.blobs.put(&key(next.version), next.bytes.clone()).await?;
-            newest = self.record(&next).await?;
+            newest = self.record(&next, now).await?;
             added += 1;
             tracing::info!(version = newest.version, expires_at = %newest.expires_at, "root signed again");
         }
@@ -183,10 +183,11 @@ impl RootChain {
     }
 
     /// Records the next version, and returns what is recorded then.
-    async fn record(&self, file: &SignedFile) -> Result<RoleState, Error> {
+    async fn record(&self, file: &SignedFile, now: Timestamp) -> Result<RoleState, Error> {
+        let (length, author) = (file.bytes.len() as u64, Author::server(now));
         match self
             .catalog
-            .record_root(file.version, file.bytes.len() as u64, file.sha256, file.expires_at)
+            .record_root(file.version, length, file.sha256, file.expires_at, &author)
             .await
         {
             Err(catalog::Error::Overtaken) => {} // by another replica, with the very file that is stored

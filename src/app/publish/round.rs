@@ -17,7 +17,7 @@ use crate::app::Error;
 use crate::app::trust::Verifier;
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
-    self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
+    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
 };
 use crate::model::clock::later;
 use crate::model::{
@@ -330,7 +330,8 @@ impl Rounds {
         if margin == 0 {
             return Ok(());
         }
-        self.catalog.skip_versions(&BTreeMap::new(), 0, margin).await?;
+        let author = Author::server(self.clock.now());
+        self.catalog.skip_versions(&BTreeMap::new(), 0, margin, &author).await?;
         tracing::warn!(
             hours = silent.as_secs() / 3600,
             numbers = margin,

@@ -151,9 +151,9 @@ pub(in crate::http) async fn yank_image(
     access: Access<Manage, InPath<ImagePath>>,
     request: HttpRequest,
 ) -> Result<NoContent, ApiError> {
-    let InPath(path) = access.input;
+    let Access { principal, input: InPath(path), .. } = access;
     let expected = conditional::precondition(request.headers())?;
-    app.into_inner().yank_image(&path, &expected).await?;
+    app.into_inner().yank_image(&path, &expected, &principal).await?;
     Ok(NoContent)
 }
 

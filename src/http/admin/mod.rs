@@ -1,7 +1,9 @@
 //! `/api/v1`: what engineers and CI do with images, keys and vehicles.
 
 pub(super) mod assignments;
+pub(super) mod audit;
 pub(super) mod images;
+pub(super) mod jobs;
 mod paging;
 mod path;
 pub(super) mod quarantine;

@@ -88,6 +88,15 @@ impl Named for AssignmentId {
     }
 }
 
+/// Id of a job, of any form: one that is none is no job's.
+pub(in crate::http) struct JobId(pub(super) String);
+
+impl Named for JobId {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        Ok(Self(parameter(request, "id")))
+    }
+}
+
 fn parameter(request: &HttpRequest, name: &str) -> String {
     let value = request.match_info().query(name);
     percent_decode_str(value).decode_utf8_lossy().into_owned()

@@ -29,7 +29,7 @@ pub(in crate::http) async fn register_recipient(
     let hardware_ids =
         body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
     let public_key = body.public_key.text();
-    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal.id).await?;
+    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal).await?;
     Ok(MaybeCreated { is_new, body: RegisteredRecipient { kid } })
 }
 
@@ -60,9 +60,9 @@ pub(in crate::http) async fn remove_recipient(
     app: web::Data<App>,
     access: Access<Manage, (InPath<Kid>, Query<RecipientQuery>)>,
 ) -> Result<NoContent, ApiError> {
-    let (InPath(Kid(kid)), query) = access.input;
+    let Access { principal, input: (InPath(Kid(kid)), query), .. } = access;
     let hardware_id = query.hardware_id.as_deref().map(hardware_id).transpose()?;
-    app.remove_recipient(&kid, hardware_id.as_ref()).await?;
+    app.remove_recipient(&kid, hardware_id.as_ref(), &principal).await?;
     Ok(NoContent)
 }
 

@@ -155,6 +155,7 @@ impl Query {
             precondition: Precondition::default(),
             content_length: None,
             uploaded_by: by.id.clone(),
+            request_id: by.request_id.clone(),
             folder: by.path_prefix.clone(),
         })
     }

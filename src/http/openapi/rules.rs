@@ -51,7 +51,7 @@ fn rule(name: &str) -> Value {
         }
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),
         "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
-        "silent_since" | "since" => json!({ "format": "date-time" }),
+        "silent_since" | "since" | "until" => json!({ "format": "date-time" }),
         "Repr-Digest" => json!({ "pattern": "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$" }),
         "If-Match" | "If-None-Match" => {
             json!({ "pattern": "^([*]|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$" })

@@ -1,0 +1,147 @@
+//! Jobs: work that takes longer than a request may, one file a kind.
+//!
+//! A job works in steps. After each, from where it goes on is in the catalog, so that a server that
+//! was killed, or one that takes over, goes on there and not at the beginning. A new kind is a
+//! variant of [`JobKind`], a file here with its [`Job`], and a line in [`make`].
+
+mod fsck;
+mod runner;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::access::Principal;
+use super::setup::StateDir;
+use super::{App, Error};
+pub use crate::catalog::{JobProgress, JobRecord, JobState};
+use crate::model::JobKind;
+pub(super) use runner::{Jobs, JobsParts};
+
+/// Work in steps. One value does the steps of one run, and may keep in memory what it can read
+/// again.
+#[async_trait]
+trait Job: Send {
+    /// Does a piece of the work: some seconds of it, if it can be divided like that. `checkpoint` is
+    /// what the step before has returned, in this process or another one, and null for the first.
+    ///
+    /// A step **must** be able to be done again: nobody knows whether one that was cut off has
+    /// ended. It is dropped, at whatever it waits for, if the job is cancelled or the server stops.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the job from being done at all; it has failed then.
+    async fn step(&mut self, checkpoint: Value) -> Result<Step, Error>;
+}
+
+/// What a step has come to.
+enum Step {
+    /// There is more to do.
+    Next {
+        /// From where.
+        checkpoint: Value,
+        /// How far it is.
+        progress: JobProgress,
+    },
+    /// All is done.
+    Done {
+        /// What came of it, for whoever asked.
+        result: Value,
+    },
+}
+
+/// What jobs work on.
+struct Context {
+    state: StateDir,
+}
+
+/// The work of a kind, for one run.
+fn make(kind: JobKind, context: &Context) -> Box<dyn Job> {
+    match kind {
+        JobKind::Fsck => Box::new(fsck::FsckJob::new(context.state.clone())),
+    }
+}
+
+impl App {
+    /// Has a job done; returns it, and whether it is new: one that does the same and has not ended
+    /// is not made twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub async fn create_job(
+        &self,
+        kind: JobKind,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let author = by.author(self.clock.now());
+        let id = new_id(author.at.as_millisecond())?;
+        let created = self.catalog.insert_job(&id, kind.as_str(), &json!({}), &author).await?;
+        self.jobs.wake();
+        if created.1 {
+            tracing::info!(job.id = %created.0.id, job.kind = kind.as_str(), "job made");
+        }
+        Ok(created)
+    }
+
+    /// Shows a job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn show_job(&self, id: &str) -> Result<JobRecord, Error> {
+        let missing = || Error::NotFound {
+            code: "job_not_found",
+            detail: format!("there is no job {id:.64}"),
+        };
+        self.catalog.find_job(id).await?.ok_or_else(missing)
+    }
+
+    /// Lists jobs, the newest first, from the one before `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Vec<JobRecord>, Error> {
+        Ok(self.catalog.list_jobs(before, limit).await?)
+    }
+
+    /// Cancels a job. One that runs stops soon after; cancelling it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it has ended.
+    pub async fn cancel_job(&self, id: &str, by: &Principal) -> Result<(), Error> {
+        if self.catalog.cancel_job(id, &by.author(self.clock.now())).await? {
+            self.jobs.stop_cancelled();
+            tracing::info!(job.id = %id, "job cancelled");
+            return Ok(());
+        }
+        let job = self.show_job(id).await?;
+        match job.state {
+            JobState::Queued | JobState::Running | JobState::Cancelled => Ok(()),
+            JobState::Done | JobState::Failed => {
+                let detail = format!("the job {id} has ended: it is {}", job.state.as_str());
+                Err(Error::Conflict { code: "job_ended", detail })
+            }
+        }
+    }
+}
+
+/// An id that rises with the time.
+fn new_id(now_millis: i64) -> Result<String, Error> {
+    let mut random = [0; 6];
+    getrandom::fill(&mut random).map_err(Error::internal("make an id"))?;
+    Ok(format!("{:012x}{}", now_millis.max(0), hex::encode(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_24_digits_and_rises_with_the_time() {
+        let ids = [0, 1_795_000_000_000, 1_795_000_000_001].map(|now| new_id(now).unwrap());
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.len() == 24), "{ids:?}");
+    }
+}

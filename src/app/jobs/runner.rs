@@ -1,0 +1,235 @@
+//! The runner: takes jobs, does their steps, and says after each how far they are.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Context, Job, Step, make};
+use crate::app::Error;
+use crate::app::setup::StateDir;
+use crate::app::watch::Pulse;
+use crate::catalog::{self, Catalog, JobEnd, JobLease, JobRecord, JobTaker};
+use crate::model::clock::later;
+use crate::model::{Clock, JobKind, Timestamp};
+use crate::telemetry::Chain;
+
+/// The jobs of an installation, and those that this server runs.
+pub(in crate::app) struct Jobs {
+    catalog: Catalog,
+    clock: Arc<dyn Clock>,
+    context: Context,
+    /// Id of this server.
+    owner: String,
+    pulse: Pulse,
+    made: Notify,
+    cancelled: Notify,
+}
+
+/// What [`Jobs`] is made of.
+pub(in crate::app) struct JobsParts {
+    pub(in crate::app) catalog: Catalog,
+    pub(in crate::app) clock: Arc<dyn Clock>,
+    pub(in crate::app) state: StateDir,
+    pub(in crate::app) owner: String,
+}
+
+/// What has become of a step.
+enum Outcome {
+    Stepped(Result<Step, Error>),
+    Panicked,
+    Cancelled,
+    Lost,
+}
+
+impl Jobs {
+    pub(in crate::app) fn new(parts: JobsParts) -> Self {
+        let JobsParts { catalog, clock, state, owner } = parts;
+        Self {
+            catalog,
+            clock,
+            context: Context { state },
+            owner,
+            pulse: Pulse::default(),
+            made: Notify::new(),
+            cancelled: Notify::new(),
+        }
+    }
+
+    pub(in crate::app) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// A job may be there to be taken.
+    pub(super) fn wake(&self) {
+        self.made.notify_one();
+    }
+
+    /// A job that runs may have been cancelled.
+    pub(super) fn stop_cancelled(&self) {
+        self.cancelled.notify_waiters();
+    }
+
+    /// Runs jobs, forever. What runs when this is dropped is left as it is, for the next start.
+    pub(in crate::app) async fn run(self: Arc<Self>) {
+        let mut running = JoinSet::new();
+        let mut is_released = false;
+        loop {
+            self.pulse.beat(LOOK_INTERVAL + LONGEST_LOOK);
+            if !is_released {
+                is_released = self.release().await;
+            }
+            while is_released && running.len() < RUN_AT_ONCE {
+                let Some(job) = self.take().await else { break };
+                running.spawn(Arc::clone(&self).carry_out(job));
+            }
+            tokio::select! {
+                () = self.made.notified() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                Some(_) = running.join_next(), if !running.is_empty() => {}
+            }
+        }
+    }
+
+    /// What this server ran before it was started again can be taken at once.
+    async fn release(&self) -> bool {
+        match self.catalog.release_jobs(&self.owner).await {
+            Ok(0) => true,
+            Ok(jobs) => {
+                tracing::info!(jobs, "goes on with the jobs from before the start");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "failed to look for jobs from before the start");
+                false
+            }
+        }
+    }
+
+    async fn take(&self) -> Option<JobRecord> {
+        let now = self.clock.now();
+        let taker = JobTaker { owner: &self.owner, now, lease_until: later(now, LEASE) };
+        match self.catalog.take_job(taker).await {
+            Ok(job) => job,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "failed to look for jobs");
+                None
+            }
+        }
+    }
+
+    /// Does a job's steps until it ends, or is somebody else's.
+    async fn carry_out(self: Arc<Self>, job: JobRecord) {
+        let (id, run) = (job.id.as_str(), job.run);
+        let ended = match self.work(&job).await {
+            Ok(Some(end)) => {
+                tracing::info!(job.id = %id, job.kind = %job.kind, outcome = outcome(&end), "job ended");
+                self.catalog.end_job(id, run, &end, self.clock.now()).await.map(drop)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            // Its lease ends, and whoever takes it then goes on from what was saved.
+            tracing::warn!(job.id = %id, error = %Chain(&error), "failed to save how far a job is; it is taken up again");
+        }
+    }
+
+    /// How a job ends; none if it is somebody else's by now.
+    async fn work(&self, job: &JobRecord) -> Result<Option<JobEnd>, catalog::Error> {
+        let (id, run) = (job.id.as_str(), job.run);
+        if job.stalled > MOST_STALLED {
+            let reason = format!("it was begun {MOST_STALLED} times and got no further each time");
+            return Ok(Some(JobEnd::Failed(reason)));
+        }
+        let Some(kind) = JobKind::from_name(&job.kind) else {
+            let reason = format!("this version has no job {}", job.kind);
+            return Ok(Some(JobEnd::Failed(reason)));
+        };
+        match self.catalog.keep_job(id, run, self.lease()).await? {
+            JobLease::Kept => {}
+            JobLease::Cancelled => return Ok(Some(JobEnd::Cancelled)),
+            JobLease::Lost => return Ok(None),
+        }
+        let mut work = make(kind, &self.context);
+        let mut checkpoint = job.checkpoint.clone();
+        loop {
+            let (next, progress) = match self.step(&mut *work, job, checkpoint).await {
+                Outcome::Stepped(Ok(Step::Next { checkpoint, progress })) => (checkpoint, progress),
+                Outcome::Stepped(Ok(Step::Done { result })) => {
+                    return Ok(Some(JobEnd::Done(result)));
+                }
+                Outcome::Stepped(Err(error)) => return Ok(Some(failed(id, &error))),
+                Outcome::Panicked => {
+                    return Ok(Some(JobEnd::Failed("it panicked: the log says where".into())));
+                }
+                Outcome::Cancelled => return Ok(Some(JobEnd::Cancelled)),
+                Outcome::Lost => return Ok(None),
+            };
+            match self.catalog.save_job(id, run, &next, &progress, self.lease()).await? {
+                JobLease::Kept => checkpoint = next,
+                JobLease::Cancelled => return Ok(Some(JobEnd::Cancelled)),
+                JobLease::Lost => return Ok(None),
+            }
+        }
+    }
+
+    /// Does a step, and keeps the job for as long as that takes.
+    async fn step(&self, work: &mut dyn Job, job: &JobRecord, checkpoint: Value) -> Outcome {
+        let step = AssertUnwindSafe(work.step(checkpoint)).catch_unwind();
+        tokio::pin!(step);
+        loop {
+            tokio::select! {
+                stepped = &mut step => {
+                    return stepped.map_or(Outcome::Panicked, Outcome::Stepped);
+                }
+                () = self.cancelled.notified() => {}
+                () = tokio::time::sleep(KEEP_INTERVAL) => {}
+            }
+            match self.catalog.keep_job(&job.id, job.run, self.lease()).await {
+                Ok(JobLease::Kept) => {}
+                Ok(JobLease::Cancelled) => return Outcome::Cancelled,
+                Ok(JobLease::Lost) => return Outcome::Lost,
+                Err(error) => {
+                    tracing::warn!(job.id = %job.id, error = %Chain(&error), "failed to keep a job");
+                }
+            }
+        }
+    }
+
+    fn lease(&self) -> Timestamp {
+        later(self.clock.now(), LEASE)
+    }
+}
+
+/// The reason of a failure, for whoever may manage the server.
+fn failed(id: &str, error: &Error) -> JobEnd {
+    let reason = match error {
+        Error::Internal(source) => Chain(source.as_ref()).to_string(),
+        other => other.to_string(),
+    };
+    tracing::error!(job.id = %id, error = reason, "job failed");
+    JobEnd::Failed(reason)
+}
+
+fn outcome(end: &JobEnd) -> &'static str {
+    match end {
+        JobEnd::Done(_) => "done",
+        JobEnd::Failed(_) => "failed",
+        JobEnd::Cancelled => "cancelled",
+    }
+}
+
+/// Each may read as fast as the disk gives.
+const RUN_AT_ONCE: usize = 2;
+/// How often to look for jobs that another server has made, or has left behind.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+const LONGEST_LOOK: Duration = Duration::from_secs(120); // on a disk that still works
+const LEASE: Duration = Duration::from_secs(60);
+const KEEP_INTERVAL: Duration = Duration::from_secs(15);
+/// A job that takes its server down with it is given up then.
+const MOST_STALLED: u64 = 5;

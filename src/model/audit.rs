@@ -1,0 +1,135 @@
+//! What can happen, for the audit log.
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuditKind {
+    /// An image was published.
+    ImagePublished,
+    /// An image was yanked.
+    ImageYanked,
+    /// A recipient's key was registered for a hardware id.
+    RecipientRegistered,
+    /// A recipient's key was removed.
+    RecipientRemoved,
+    /// An API token was made.
+    TokenCreated,
+    /// An API token was revoked.
+    TokenRevoked,
+    /// A vehicle was registered.
+    VehicleRegistered,
+    /// Several vehicles were registered in one transaction.
+    VehiclesRegistered,
+    /// A vehicle was taken out of the inventory.
+    VehicleRemoved,
+    /// A vehicle got a new bearer token.
+    VehicleTokenIssued,
+    /// A vehicle was put into quarantine.
+    VehicleQuarantined,
+    /// A person cleared a quarantine.
+    QuarantineCleared,
+    /// A person accepted what an ECU runs.
+    ImageAccepted,
+    /// An image was assigned to an ECU.
+    Assigned,
+    /// An assignment was cancelled.
+    AssignmentCancelled,
+    /// An assignment could not be offered, and was withdrawn.
+    AssignmentWithdrawn,
+    /// The replacement of an ECU was approved.
+    ReplacementApproved,
+    /// An ECU was replaced.
+    EcuReplaced,
+    /// A vehicle's enrolment anew was approved.
+    ReEnrolmentApproved,
+    /// A vehicle enrolled anew.
+    ReEnrolled,
+    /// A vehicle lost an ECU to another one.
+    EcuTaken,
+    /// A root was recorded: whose keys sign from now on.
+    RootPublished,
+    /// A server started with other role keys than the one before.
+    RoleKeysLoaded,
+    /// A server started with another policy than the one before.
+    PolicyLoaded,
+    /// Version numbers were skipped, as after a restore.
+    VersionsSkipped,
+    /// A person said that the clock is right.
+    ClockCorrected,
+    /// A job was made.
+    JobCreated,
+    /// A job was cancelled.
+    JobCancelled,
+}
+
+impl AuditKind {
+    /// All of them.
+    pub const ALL: [Self; 28] = [
+        Self::ImagePublished,
+        Self::ImageYanked,
+        Self::RecipientRegistered,
+        Self::RecipientRemoved,
+        Self::TokenCreated,
+        Self::TokenRevoked,
+        Self::VehicleRegistered,
+        Self::VehiclesRegistered,
+        Self::VehicleRemoved,
+        Self::VehicleTokenIssued,
+        Self::VehicleQuarantined,
+        Self::QuarantineCleared,
+        Self::ImageAccepted,
+        Self::Assigned,
+        Self::AssignmentCancelled,
+        Self::AssignmentWithdrawn,
+        Self::ReplacementApproved,
+        Self::EcuReplaced,
+        Self::ReEnrolmentApproved,
+        Self::ReEnrolled,
+        Self::EcuTaken,
+        Self::RootPublished,
+        Self::RoleKeysLoaded,
+        Self::PolicyLoaded,
+        Self::VersionsSkipped,
+        Self::ClockCorrected,
+        Self::JobCreated,
+        Self::JobCancelled,
+    ];
+
+    /// Its name in the API and in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ImagePublished => "image_published",
+            Self::ImageYanked => "image_yanked",
+            Self::RecipientRegistered => "recipient_registered",
+            Self::RecipientRemoved => "recipient_removed",
+            Self::TokenCreated => "token_created",
+            Self::TokenRevoked => "token_revoked",
+            Self::VehicleRegistered => "vehicle_registered",
+            Self::VehiclesRegistered => "vehicles_registered",
+            Self::VehicleRemoved => "vehicle_removed",
+            Self::VehicleTokenIssued => "vehicle_token_issued",
+            Self::VehicleQuarantined => "vehicle_quarantined",
+            Self::QuarantineCleared => "quarantine_cleared",
+            Self::ImageAccepted => "image_accepted",
+            Self::Assigned => "assigned",
+            Self::AssignmentCancelled => "assignment_cancelled",
+            Self::AssignmentWithdrawn => "assignment_withdrawn",
+            Self::ReplacementApproved => "replacement_approved",
+            Self::EcuReplaced => "ecu_replaced",
+            Self::ReEnrolmentApproved => "re_enrolment_approved",
+            Self::ReEnrolled => "re_enrolled",
+            Self::EcuTaken => "ecu_taken",
+            Self::RootPublished => "root_published",
+            Self::RoleKeysLoaded => "role_keys_loaded",
+            Self::PolicyLoaded => "policy_loaded",
+            Self::VersionsSkipped => "versions_skipped",
+            Self::ClockCorrected => "clock_corrected",
+            Self::JobCreated => "job_created",
+            Self::JobCancelled => "job_cancelled",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
