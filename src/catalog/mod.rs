@@ -6,6 +6,8 @@
 //! again.
 
 mod audit;
+#[cfg(test)]
+mod conformance;
 mod counts;
 mod director;
 mod ecus;

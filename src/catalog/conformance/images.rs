@@ -1,0 +1,148 @@
+//! Images, their targets, and blobs that are announced for them.
+
+use super::{author, digest, now};
+use crate::catalog::{Catalog, Error, ListingBound, NewImage};
+use crate::model::{
+    ImageDescription, ImagePath, ImageRecord, RoleName, SealAlgorithm, SealedImage, TargetEntry,
+};
+
+const BOUND: ListingBound = ListingBound { role_bytes: 100_000, folder: None };
+
+fn bin(name: &str) -> RoleName {
+    name.parse().unwrap()
+}
+
+fn path(text: &str) -> ImagePath {
+    text.parse().unwrap()
+}
+
+fn image(at: &str, custom: usize) -> NewImage {
+    let target = |path: String, custom: Option<String>| TargetEntry {
+        path,
+        length: 1,
+        sha256: digest(1),
+        custom,
+    };
+    let record = ImageRecord {
+        path: path(at),
+        description: ImageDescription {
+            name: "firmware".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            hardware_ids: vec!["gw-mk3".parse().unwrap()],
+            release_counter: 1.try_into().unwrap(),
+            target_format: Default::default(),
+            requires: Vec::new(),
+            conflicts: Vec::new(),
+        },
+        sealed: SealedImage {
+            algorithm: SealAlgorithm::default(),
+            length: 1,
+            sha256: digest(1),
+            plaintext_length: 1,
+            plaintext_sha256: digest(2),
+        },
+        created_at: now(),
+        created_by: "ci".into(),
+        yanked_at: None,
+    };
+    let envelope = record.path.envelope_path();
+    let filler = Some(format!("\"{}\"", "x".repeat(custom)));
+    NewImage {
+        targets: vec![
+            (bin("bin-0"), target(at.to_owned(), filler)),
+            (bin("bin-1"), target(envelope, None)),
+        ],
+        blobs: vec![format!("blob of {at}")],
+        envelope: "{}".into(),
+        record,
+    }
+}
+
+async fn with_bins(catalog: &Catalog) {
+    catalog.ensure_roles(&[bin("bin-0"), bin("bin-1")]).await.unwrap();
+}
+
+async fn insert(catalog: &Catalog, images: &[NewImage]) -> Result<(), Error> {
+    catalog.insert_images(images, &BOUND, &author()).await
+}
+
+async fn changed(catalog: &Catalog) -> Vec<String> {
+    let roles = catalog.list_roles().await.unwrap();
+    roles.into_iter().filter(|role| role.is_changed).map(|role| role.name.to_string()).collect()
+}
+
+pub(super) async fn accepts_images_with_all_of_their_targets_or_none(catalog: &Catalog) {
+    with_bins(catalog).await;
+    insert(catalog, &[image("gw/1/a.bin", 10), image("gw/2/a.bin", 10)]).await.unwrap();
+    assert_eq!(changed(catalog).await, ["bin-0", "bin-1"]);
+    assert_eq!(catalog.count_images().await.unwrap(), 2);
+    let before = catalog.largest_listing().await.unwrap();
+    let refused = insert(catalog, &[image("gw/3/a.bin", 10), image("gw/1/a.bin", 10)]).await;
+    assert!(matches!(&refused, Err(Error::AlreadyExists(path)) if path == "gw/1/a.bin"));
+    assert!(catalog.find_image(&path("gw/3/a.bin")).await.unwrap().is_none());
+    assert!(catalog.find_target("gw/3/a.bin").await.unwrap().is_none());
+    assert_eq!(catalog.largest_listing().await.unwrap(), before);
+    let stored = catalog.find_image(&path("gw/2/a.bin")).await.unwrap().unwrap();
+    assert_eq!(stored, image("gw/2/a.bin", 10).record);
+}
+
+pub(super) async fn a_path_is_used_once_even_after_a_yank(catalog: &Catalog) {
+    with_bins(catalog).await;
+    insert(catalog, &[image("gw/1/a.bin", 10)]).await.unwrap();
+    assert!(catalog.yank_image(&path("gw/1/a.bin"), &author()).await.unwrap());
+    let again = insert(catalog, &[image("gw/1/a.bin", 10)]).await;
+    assert!(matches!(again, Err(Error::AlreadyExists(_))), "{again:?}");
+}
+
+pub(super) async fn a_yank_takes_both_targets_out_and_happens_once(catalog: &Catalog) {
+    with_bins(catalog).await;
+    insert(catalog, &[image("gw/1/a.bin", 10)]).await.unwrap();
+    assert!(catalog.largest_listing().await.unwrap() > 0);
+    let path = path("gw/1/a.bin");
+    assert!(catalog.yank_image(&path, &author()).await.unwrap());
+    assert!(!catalog.yank_image(&path, &author()).await.unwrap());
+    for role in ["bin-0", "bin-1"] {
+        assert_eq!(catalog.list_targets(&bin(role)).await.unwrap(), []);
+    }
+    assert_eq!(catalog.largest_listing().await.unwrap(), 0);
+    assert_eq!(catalog.count_images().await.unwrap(), 0);
+    assert_eq!(catalog.find_image(&path).await.unwrap().unwrap().yanked_at, Some(now()));
+}
+
+pub(super) async fn a_full_role_accepts_none_of_them(catalog: &Catalog) {
+    with_bins(catalog).await;
+    insert(catalog, &[image("gw/1/a.bin", 60_000)]).await.unwrap();
+    let before = catalog.largest_listing().await.unwrap();
+    let refused = insert(catalog, &[image("gw/2/a.bin", 10), image("gw/3/a.bin", 60_000)]).await;
+    assert!(
+        matches!(&refused, Err(Error::RoleFull { role, folder: None }) if *role == bin("bin-0"))
+    );
+    assert!(catalog.find_image(&path("gw/2/a.bin")).await.unwrap().is_none());
+    assert_eq!(catalog.largest_listing().await.unwrap(), before);
+}
+
+pub(super) async fn an_accepted_image_ends_the_announcement_of_its_blobs(catalog: &Catalog) {
+    with_bins(catalog).await;
+    let names = ["blob of gw/1/a.bin".to_owned(), "another".to_owned()];
+    catalog.announce_blobs(&names, now()).await.unwrap();
+    catalog.announce_blobs(&names, now()).await.unwrap();
+    assert_eq!(catalog.pending_blobs().await.unwrap().len(), 2);
+    insert(catalog, &[image("gw/1/a.bin", 10)]).await.unwrap();
+    assert_eq!(catalog.pending_blobs().await.unwrap(), ["another"]);
+    catalog.forget_pending_blob("another").await.unwrap();
+    assert_eq!(catalog.pending_blobs().await.unwrap(), Vec::<String>::new());
+}
+
+pub(super) async fn pages_follow_each_other_in_the_order_of_paths(catalog: &Catalog) {
+    with_bins(catalog).await;
+    let paths = ["gw/1/a.bin", "gw/1/b.bin", "gw/2/a.bin", "gw/20/a.bin", "gw/3/a.bin"];
+    let images: Vec<NewImage> = paths.iter().rev().map(|path| image(path, 10)).collect();
+    insert(catalog, &images).await.unwrap();
+    let (mut walked, mut after) = (Vec::new(), Some(String::new()));
+    while let Some(from) = after {
+        let page = catalog.list_images(&from, 2).await.unwrap();
+        walked.extend(page.images.iter().map(|image| image.path.to_string()));
+        after = page.next;
+    }
+    assert_eq!(walked, paths);
+}

@@ -1,0 +1,93 @@
+//! What the catalog promises, on every engine that it runs on: each test is a promise, and is given
+//! an empty catalog.
+//!
+//! Another engine is a function here that makes one, and a line `conformance!(that_function);`.
+
+mod audit;
+mod images;
+mod jobs;
+mod people;
+mod roles;
+
+use tempfile::TempDir;
+
+use super::{Author, Catalog};
+use crate::model::{Sha256Digest, Timestamp};
+
+/// An empty catalog, and what it lives in.
+struct Empty {
+    catalog: Catalog,
+    _folder: TempDir,
+}
+
+/// On SQLite, in a file of its own.
+async fn sqlite() -> Empty {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::own_sqlite(&folder.path().join("catalog.sqlite"), now()).await.unwrap();
+    Empty { catalog, _folder: folder }
+}
+
+macro_rules! conformance {
+    ($engine:ident) => {
+        mod $engine {
+            conformance!(
+                $engine, images: accepts_images_with_all_of_their_targets_or_none,
+                a_path_is_used_once_even_after_a_yank, a_yank_takes_both_targets_out_and_happens_once,
+                a_full_role_accepts_none_of_them, an_accepted_image_ends_the_announcement_of_its_blobs,
+                pages_follow_each_other_in_the_order_of_paths
+            );
+            conformance!(
+                $engine, roles: no_version_is_handed_out_twice, a_publication_that_was_overtaken_changes_nothing,
+                changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
+                skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
+                a_director_root_is_recorded_once
+            );
+            conformance!(
+                $engine, people: a_token_is_found_by_its_digest_and_revoked_once,
+                a_recipient_is_registered_once_for_a_hardware_id,
+                a_recipient_is_removed_from_one_hardware_id_or_from_all
+            );
+            conformance!(
+                $engine, audit: entries_that_are_written_at_once_make_one_chain,
+                a_change_that_does_not_happen_leaves_no_entry, a_log_is_listed_by_every_filter,
+                what_is_noted_again_and_the_same_is_no_entry
+            );
+            conformance!(
+                $engine, jobs: a_job_is_taken_by_one_of_many, a_job_is_taken_over_when_its_lease_has_ended,
+                a_run_that_has_lost_its_job_changes_nothing, a_server_gets_its_own_jobs_back_at_once,
+                a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs,
+                jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled
+            );
+        }
+    };
+    ($engine:ident, $file:ident: $($promise:ident),+) => {
+        mod $file {
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    let empty = super::super::$engine().await;
+                    super::super::$file::$promise(&empty.catalog).await;
+                }
+            )+
+        }
+    };
+}
+
+conformance!(sqlite);
+
+/// A time; tests that need others count from it.
+fn now() -> Timestamp {
+    "2026-11-26T06:00:00Z".parse().unwrap()
+}
+
+fn seconds_later(seconds: u64) -> Timestamp {
+    crate::model::clock::later(now(), std::time::Duration::from_secs(seconds))
+}
+
+fn author() -> Author {
+    Author::server(now())
+}
+
+fn digest(byte: u8) -> Sha256Digest {
+    Sha256Digest::from_bytes([byte; 32])
+}

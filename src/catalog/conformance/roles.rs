@@ -1,0 +1,116 @@
+//! Versions, publications and roots, and what is recorded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use super::{author, digest, now, seconds_later};
+use crate::catalog::{Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion};
+use crate::model::RoleName;
+
+fn names(names: &[&str]) -> Vec<RoleName> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+async fn reserve(catalog: &Catalog, name: &str) -> ReservedVersion {
+    catalog.reserve_versions(&names(&[name])).await.unwrap().remove(0)
+}
+
+fn published(reserved: ReservedVersion) -> PublishedRole {
+    PublishedRole {
+        reserved,
+        length: 7,
+        sha256: digest(7),
+        expires_at: seconds_later(60),
+        body: None,
+    }
+}
+
+async fn publish(catalog: &Catalog, roles: &[PublishedRole]) -> Result<(), Error> {
+    catalog.record_publication(roles, None, &Moments::default()).await
+}
+
+async fn version(catalog: &Catalog, name: &str) -> u64 {
+    catalog.find_role(&name.parse().unwrap()).await.unwrap().unwrap().version
+}
+
+pub(super) async fn no_version_is_handed_out_twice(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["snapshot"])).await.unwrap();
+    let reserved = join_all((0..20).map(|_| reserve(catalog, "snapshot"))).await;
+    let versions: BTreeSet<u64> = reserved.iter().map(|reserved| reserved.version).collect();
+    assert_eq!(versions, (1..=20).collect());
+}
+
+pub(super) async fn a_publication_that_was_overtaken_changes_nothing(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["bin-0", "snapshot"])).await.unwrap();
+    let bin = published(reserve(catalog, "bin-0").await);
+    let first = published(reserve(catalog, "snapshot").await);
+    let second = published(reserve(catalog, "snapshot").await);
+    let overtaken = publish(catalog, &[bin.clone(), first]).await;
+    assert!(matches!(overtaken, Err(Error::Overtaken)), "{overtaken:?}");
+    assert_eq!((version(catalog, "bin-0").await, version(catalog, "snapshot").await), (0, 0));
+    publish(catalog, &[bin, second]).await.unwrap();
+    assert_eq!((version(catalog, "bin-0").await, version(catalog, "snapshot").await), (1, 2));
+}
+
+pub(super) async fn changes_after_a_reservation_still_wait(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["bin-0"])).await.unwrap();
+    catalog.mark_changed(&names(&["bin-0"])).await.unwrap();
+    let reserved = published(reserve(catalog, "bin-0").await);
+    catalog.mark_changed(&names(&["bin-0"])).await.unwrap();
+    publish(catalog, &[reserved]).await.unwrap();
+    assert!(catalog.find_role(&names(&["bin-0"])[0]).await.unwrap().unwrap().is_changed);
+    let again = published(reserve(catalog, "bin-0").await);
+    publish(catalog, &[again]).await.unwrap();
+    assert!(!catalog.find_role(&names(&["bin-0"])[0]).await.unwrap().unwrap().is_changed);
+}
+
+pub(super) async fn roots_follow_each_other_without_a_gap(catalog: &Catalog) {
+    catalog.insert_first_root(7, digest(1), seconds_later(60), &author()).await.unwrap();
+    catalog.insert_first_root(9, digest(9), seconds_later(99), &author()).await.unwrap();
+    let first = catalog.find_role(&RoleName::Root).await.unwrap().unwrap();
+    assert_eq!((first.version, first.length), (1, 7), "the first one stands");
+    let record = async |version| {
+        catalog.record_root(version, 8, digest(2), seconds_later(61), &author()).await
+    };
+    for wrong in [1, 3] {
+        assert!(matches!(record(wrong).await, Err(Error::Overtaken)), "{wrong}");
+    }
+    record(2).await.unwrap();
+    assert!(matches!(record(2).await, Err(Error::Overtaken)));
+    assert_eq!(version(catalog, "root").await, 2);
+}
+
+pub(super) async fn skipped_versions_are_above_all_that_were_seen(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["snapshot", "bin-0"])).await.unwrap();
+    let seen = BTreeMap::from([(RoleName::Snapshot, 50)]);
+    let (highest, director) = catalog.skip_versions(&seen, 10, 100, &author()).await.unwrap();
+    assert_eq!((highest, director), (150, 110));
+    assert_eq!(reserve(catalog, "snapshot").await.version, 151);
+    assert_eq!(reserve(catalog, "bin-0").await.version, 111);
+}
+
+pub(super) async fn the_first_value_of_an_installation_stays(catalog: &Catalog) {
+    assert_eq!(catalog.find_installed("proof").await.unwrap(), None);
+    catalog.insert_installed("proof", "one").await.unwrap();
+    catalog.insert_installed("proof", "two").await.unwrap();
+    assert_eq!(catalog.find_installed("proof").await.unwrap().as_deref(), Some("one"));
+}
+
+pub(super) async fn a_director_root_is_recorded_once(catalog: &Catalog) {
+    let root = |version, body: &str| DirectorRoot {
+        version,
+        body: body.into(),
+        expires_at: seconds_later(60),
+    };
+    assert_eq!(catalog.find_director_root(None).await.unwrap(), None);
+    for (version, body, is_new) in [(1, "one", true), (1, "other", false), (2, "two", true)] {
+        let inserted = catalog.insert_director_root(&root(version, body), &author()).await;
+        assert_eq!(inserted.unwrap(), is_new);
+    }
+    assert_eq!(catalog.find_director_root(None).await.unwrap(), Some(root(2, "two")));
+    assert_eq!(catalog.find_director_root(Some(1)).await.unwrap(), Some(root(1, "one")));
+    let moments = Moments { signed: Some(now()), leap: None };
+    catalog.replace_moments(&moments, &author()).await.unwrap();
+    assert_eq!(catalog.find_moments().await.unwrap(), moments);
+}
