@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     for first in (0..args.images).step_by(1000) {
         let numbers = first..args.images.min(first + 1000);
         let images = numbers.map(|number| {
-            let bin_of = |target: &TargetEntry| repository.bin_of(&target.path);
+            let bin_of = |target: &TargetEntry| repository.bins().of(&target.path);
             let mut image = image(number, &public, clock.now(), bin_of)?;
             image.envelope.clone_from(&with_escrow);
             Ok(image)

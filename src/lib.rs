@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod keys;
 pub mod model;
 pub mod server;
 pub mod telemetry;

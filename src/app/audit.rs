@@ -12,9 +12,9 @@ use super::setup::StateDir;
 use super::{App, Error};
 pub use crate::catalog::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who};
 use crate::catalog::{Catalog, entry_hash};
+use crate::keys::Keyring;
+use crate::keys::policy::{Policy, key_name};
 use crate::model::{AuditKind, Timestamp};
-use crate::uptane::keyring::Keyring;
-use crate::uptane::policy::{Policy, key_name};
 
 /// What was found of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub(super) async fn note_loaded(
     policy_text: &[u8],
     author: &Author,
 ) -> Result<(), Error> {
-    let ids = |side, kind| keyring.keys(side, kind).iter().map(|key| key.hex_id()).collect();
+    let ids =
+        |side, kind| keyring.keys(side, kind).iter().map(|key| key.id().to_string()).collect();
     let keys: BTreeMap<String, Vec<String>> =
         policy.roles().map(|(side, kind, _)| (key_name(side, kind), ids(side, kind))).collect();
     catalog.note_audit(&author.entry(AuditKind::RoleKeysLoaded, "keys", json!(keys))).await?;

@@ -5,17 +5,20 @@
 //! signature is checked here: what is checked is that each file has the digest that the file above
 //! it names.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{RoleName, Sha256Digest};
+use crate::uptane::metadata::{
+    MetaFile, MetaName, Signed, Snapshot, Target, Targets, TimestampRole,
+};
 
 /// A published repository, from its timestamp down.
 pub(super) struct Listing {
@@ -96,10 +99,10 @@ pub(super) type Files = Vec<(String, Option<BlobKey>)>;
 /// [`Error::NotFound`] if nothing is published, [`Error::Internal`].
 pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Listing, Error> {
     let (timestamp, shown) = read_timestamps(store, catalog).await?;
-    let content: Signed<Listed> = parse(&timestamp)?;
-    let snapshot = content.signed.meta.get("snapshot.json");
+    let content: Signed<TimestampRole> = parse(&timestamp)?;
+    let snapshot = content.signed.snapshot();
     let versions = Versions {
-        timestamp: content.signed.version,
+        timestamp: content.signed.version.get(),
         snapshot: snapshot.map_or(0, |listed| listed.version),
     };
     let mut listing = Listing {
@@ -119,14 +122,10 @@ pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Lis
     else {
         return Ok(listing);
     };
-    let content: Signed<Listed> = parse(&snapshot)?;
-    for (name, described) in &content.signed.meta {
-        let Some(role) = RoleName::from_file_name(name) else {
-            listing.problems.push(format!("snapshot.json names {name}, which is no metadata"));
-            continue;
-        };
-        if let Some((key, bytes)) = listing.read_file(store, role, described).await? {
-            let content: Signed<Targets> = parse(&bytes)?;
+    let content: Signed<Snapshot> = parse(&snapshot)?;
+    for (MetaName(role), described) in &content.signed.meta {
+        if let Some((key, bytes)) = listing.read_file(store, role.clone(), described).await? {
+            let content: Signed<Targets<PlainTarget>> = parse(&bytes)?;
             listing.targets.extend(content.signed.targets.into_iter().map(ListedTarget::from));
             listing.metadata.push((key, bytes));
         }
@@ -177,9 +176,9 @@ async fn recorded_timestamp(catalog: &Catalog) -> Result<Bytes, Error> {
 
 /// What a timestamp says, if it is one.
 pub(super) fn versions_of(timestamp: &[u8]) -> Option<Versions> {
-    let content: Signed<Listed> = serde_json::from_slice(timestamp).ok()?;
-    let snapshot = content.signed.meta.get("snapshot.json")?.version;
-    Some(Versions { timestamp: content.signed.version, snapshot })
+    let content: Signed<TimestampRole> = serde_json::from_slice(timestamp).ok()?;
+    let snapshot = content.signed.snapshot()?.version;
+    Some(Versions { timestamp: content.signed.version.get(), snapshot })
 }
 
 impl Listing {
@@ -209,7 +208,7 @@ impl Listing {
         &mut self,
         store: &dyn BlobStore,
         role: RoleName,
-        described: &Described,
+        described: &MetaFile,
     ) -> Result<Option<(BlobKey, Bytes)>, Error> {
         let key = BlobKey::Metadata { version: described.version, role };
         match read_blob(store, &key).await {
@@ -240,41 +239,11 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<Signed<T>, Error> {
     serde_json::from_slice(bytes).map_err(Error::internal("read a published metadata file"))
 }
 
-#[derive(Deserialize)]
-struct Signed<T> {
-    signed: T,
-}
+/// A target of which only the file matters.
+type PlainTarget = Target<IgnoredAny>;
 
-#[derive(Deserialize)]
-struct Listed {
-    version: u64,
-    meta: BTreeMap<String, Described>,
-}
-
-#[derive(Deserialize)]
-struct Described {
-    version: u64,
-    hashes: Hashes,
-}
-
-#[derive(Deserialize)]
-struct Hashes {
-    sha256: Sha256Digest,
-}
-
-#[derive(Deserialize)]
-struct Targets {
-    targets: BTreeMap<String, Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    length: u64,
-    hashes: Hashes,
-}
-
-impl From<(String, Target)> for ListedTarget {
-    fn from((path, target): (String, Target)) -> Self {
+impl From<(String, PlainTarget)> for ListedTarget {
+    fn from((path, target): (String, PlainTarget)) -> Self {
         let sha256 = target.hashes.sha256;
         Self { key: BlobKey::target(path, sha256), length: target.length, sha256 }
     }

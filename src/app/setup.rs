@@ -29,12 +29,12 @@ use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
 use crate::envelope::key::EscrowKey;
+use crate::keys::policy::Policy;
+use crate::keys::{Keyring, file};
 use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::keyring::{self, Keyring};
-use crate::uptane::policy::Policy;
 use crate::uptane::root;
 
 /// A state directory.
@@ -91,10 +91,10 @@ impl StateDir {
             write_policy(&policy_file).map_err(Error::internal("write the metadata policy"))?;
         }
         let policy = self.policy()?;
-        Keyring::create(&self.keys(), &policy).map_err(Error::internal("make the role keys"))?;
+        file::create(&self.keys(), &policy).map_err(Error::internal("make the role keys"))?;
         if !self.escrow_file().exists() {
             let jwk = EscrowKey::generate().to_jwk();
-            keyring::write_secret(&self.escrow_file(), jwk.as_bytes())
+            file::write_secret(&self.escrow_file(), jwk.as_bytes())
                 .map_err(Error::internal("write the escrow key"))?;
         }
         self.publish_first(clock).await
@@ -233,13 +233,13 @@ impl StateDir {
 
     /// The role keys.
     pub(super) fn keyring(&self) -> Result<Keyring, Error> {
-        Keyring::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
+        file::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
     }
 
     /// A state directory of a version without a Director has no keys for one yet.
     async fn ensure_director_keys(&self, catalog: &Catalog) -> Result<(), Error> {
         if catalog.find_director_root(None).await?.is_none() {
-            Keyring::create_director(&self.keys(), &self.policy()?)
+            file::create_side(&self.keys(), &self.policy()?, RepositorySide::Director)
                 .map_err(Error::internal("make the Director's keys"))?;
         }
         Ok(())
@@ -330,7 +330,7 @@ impl StateDir {
     }
 
     pub(super) fn escrow_key(&self) -> Result<EscrowKey, Error> {
-        let jwk = keyring::read_secret(&self.escrow_file())
+        let jwk = file::read_secret(&self.escrow_file())
             .map_err(Error::internal("read the escrow key"))?;
         EscrowKey::from_jwk(&jwk).map_err(Error::internal("use the escrow key"))
     }
@@ -379,7 +379,7 @@ fn write_policy(path: &Path) -> io::Result<()> {
 
 fn role_names(repository: &ImageRepository) -> Vec<RoleName> {
     let top_level = [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp];
-    top_level.into_iter().chain(repository.bins()).collect()
+    top_level.into_iter().chain(repository.bins().names()).collect()
 }
 
 /// Version 1 of the root. Its file is stored before it is recorded: if an `init` was cut off in

@@ -1,44 +1,23 @@
-//! Metadata of the Director repository: targets, snapshot and timestamp for one vehicle (Uptane
-//! 2.1.0, 5.3.2).
-//!
-//! All three have one version, from a sequence that all vehicles share, and name their vehicle
-//! (DIR-26, DIR-39): one vehicle's metadata can neither be replayed to another nor lock it out.
-//! Nothing here ever delegates (DIR-21).
+//! Signs the Director repository: targets, snapshot and timestamp for one vehicle (Uptane 2.1.0,
+//! 5.3.2).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use motorcade_uptane::metadata::director::ForVehicle;
+use motorcade_uptane::metadata::{Authority, SignedFile, version};
 
-use super::Error;
-use super::canonical::canonical;
-use super::custom::{DirectorCustom, EcuCustom, ImageCustom};
-use super::keyring::{Keyring, RoleKey};
-use super::policy::Policy;
-use super::signing::{self, SPEC_VERSION, SignedFile, build_error};
-use crate::model::{
-    EcuSerial, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp, VehicleId,
-};
+pub use motorcade_uptane::metadata::director::DirectedImage;
+
+use crate::keys::policy::Policy;
+use crate::keys::{Error, Keyring};
+use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp, VehicleId};
 
 /// Signs the Director repository's metadata.
 #[derive(Debug, Clone)]
 pub struct DirectorRepository {
     keyring: Arc<Keyring>,
     policy: Policy,
-}
-
-/// An image that a vehicle is to install, as the Image repository lists it, and who is to install
-/// it.
-#[derive(Debug, Clone)]
-pub struct DirectedImage {
-    /// Length of the sealed image in bytes.
-    pub length: u64,
-    /// Digest of the sealed image.
-    pub sha256: Sha256Digest,
-    /// What SHALL match the Image repository.
-    pub custom: ImageCustom,
-    /// The ECUs, each once in all of a vehicle's images (DIR-27).
-    pub ecus: BTreeMap<EcuSerial, EcuCustom>,
 }
 
 /// The three files that are signed for one vehicle.
@@ -50,6 +29,17 @@ pub struct SignedBundle {
     pub snapshot: SignedFile,
     /// `timestamp.json`
     pub timestamp: SignedFile,
+}
+
+/// Who may sign for vehicles, as the published root says.
+#[derive(Debug, Clone)]
+pub struct BundleAuthority {
+    /// `targets.json`
+    pub targets: Authority,
+    /// `snapshot.json`
+    pub snapshot: Authority,
+    /// `timestamp.json`
+    pub timestamp: Authority,
 }
 
 impl DirectorRepository {
@@ -73,85 +63,39 @@ impl DirectorRepository {
     ///
     /// # Errors
     ///
-    /// [`Error::Build`] if an ECU is listed twice, [`Error::Sign`].
+    /// [`Error::Metadata`] if an ECU is listed twice, or the keys are not those of `authority`;
+    /// [`Error::Sign`].
     pub async fn sign(
         &self,
         vin: &VehicleId,
-        version: u64,
+        number: u64,
         images: &BTreeMap<String, DirectedImage>,
         now: Timestamp,
+        authority: &BundleAuthority,
     ) -> Result<SignedBundle, Error> {
-        let vehicle = ForVehicle {
-            vin,
-            version,
-            expires_at: signing::expiry(now, self.policy.director.bundle),
-        };
-        let listed = json!({ "targets": targets_of(images)? });
-        let keys = |kind| self.keyring.keys(RepositorySide::Director, kind);
-        let targets = vehicle.sign(&RoleName::Targets, listed, keys(RoleKind::Targets)).await?;
-        let listed = json!({ "meta": described(&targets) });
-        let snapshot = vehicle.sign(&RoleName::Snapshot, listed, keys(RoleKind::Snapshot)).await?;
-        let listed = json!({ "meta": described(&snapshot) });
-        let timestamp =
-            vehicle.sign(&RoleName::Timestamp, listed, keys(RoleKind::Timestamp)).await?;
+        let expires = self.policy.role(RepositorySide::Director, RoleKind::Targets).expiry(now);
+        let vehicle = ForVehicle { vin, version: version(&RoleName::Targets, number)?, expires };
+        let (side, keyring) = (RepositorySide::Director, &self.keyring);
+        let targets = vehicle.targets(images)?;
+        let targets = keyring.sign(side, targets, &authority.targets).await?;
+        let snapshot = vehicle.snapshot(targets.described())?;
+        let snapshot = keyring.sign(side, snapshot, &authority.snapshot).await?;
+        let timestamp = vehicle.timestamp(snapshot.described())?;
+        let timestamp = keyring.sign(side, timestamp, &authority.timestamp).await?;
         Ok(SignedBundle { targets, snapshot, timestamp })
-    }
-}
-
-fn targets_of(images: &BTreeMap<String, DirectedImage>) -> Result<Value, Error> {
-    let mut ecus = std::collections::BTreeSet::new();
-    let mut targets = serde_json::Map::new();
-    for (path, image) in images {
-        if let Some(twice) = image.ecus.keys().find(|serial| !ecus.insert((*serial).clone())) {
-            return Err(build_error(
-                &RoleName::Targets,
-                format!("the ECU {twice} is listed twice"),
-            ));
-        }
-        let custom =
-            DirectorCustom { image: image.custom.clone(), ecu_identifiers: image.ecus.clone() };
-        let target = json!({ "custom": custom, "hashes": { "sha256": image.sha256 }, "length": image.length });
-        targets.insert(path.clone(), target);
-    }
-    Ok(Value::Object(targets))
-}
-
-fn described(file: &SignedFile) -> Value {
-    let described = json!({ "hashes": { "sha256": file.sha256 }, "length": file.bytes.len(), "version": file.version });
-    Value::Object([(file.role.file_name(), described)].into_iter().collect())
-}
-
-/// What the three files have in common.
-struct ForVehicle<'a> {
-    vin: &'a VehicleId,
-    version: u64,
-    expires_at: Timestamp,
-}
-
-impl ForVehicle<'_> {
-    async fn sign(
-        &self,
-        role: &RoleName,
-        mut content: Value,
-        keys: &[RoleKey],
-    ) -> Result<SignedFile, Error> {
-        content["_type"] = role.as_str().into();
-        content["expires"] = self.expires_at.to_string().into();
-        content["spec_version"] = SPEC_VERSION.into();
-        content["version"] = signing::version(role, self.version)?.get().into();
-        content["vin"] = self.vin.as_str().into();
-        // Names and `custom` are printable ASCII, so the canonical form is JSON too.
-        let message = canonical(&content).map_err(|e| build_error(role, e))?;
-        signing::sign_canonical(role, self.version, self.expires_at, &message, keys).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
     use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp as TimestampRole};
 
     use super::*;
-    use crate::uptane::root;
+    use crate::keys::file;
+    use crate::model::Sha256Digest;
+    use crate::uptane::custom::EcuCustom;
+    use crate::uptane::{metadata, root};
 
     fn directed(path: &str, serial: &str) -> (String, DirectedImage) {
         let custom = json!({
@@ -171,23 +115,31 @@ mod tests {
         (path.to_owned(), image)
     }
 
-    async fn repository() -> (DirectorRepository, Signed<Root>) {
+    async fn repository() -> (DirectorRepository, BundleAuthority, Signed<Root>) {
         let dir = tempfile::tempdir().unwrap();
         let policy = Policy::default();
-        Keyring::create(dir.path(), &policy).unwrap();
-        let keyring = Arc::new(Keyring::load(dir.path(), &policy).unwrap());
-        let root = root::first(RepositorySide::Director, &keyring, &policy, Timestamp::now())
-            .await
-            .unwrap();
-        (DirectorRepository::new(keyring, policy), serde_json::from_slice(&root.bytes).unwrap())
+        file::create(dir.path(), &policy).unwrap();
+        let keyring = Arc::new(file::load(dir.path(), &policy).unwrap());
+        let side = RepositorySide::Director;
+        let root = root::first(side, &keyring, &policy, Timestamp::now()).await.unwrap();
+        let named = metadata::root::parse(&root.bytes).unwrap();
+        let of = |role| Authority::from(&named.roles[&role]);
+        let authority = BundleAuthority {
+            targets: of(RoleName::Targets),
+            snapshot: of(RoleName::Snapshot),
+            timestamp: of(RoleName::Timestamp),
+        };
+        let theirs = serde_json::from_slice(&root.bytes).unwrap();
+        (DirectorRepository::new(keyring, policy), authority, theirs)
     }
 
     #[tokio::test]
     async fn another_implementation_verifies_what_is_signed() {
-        let (repository, root) = repository().await;
+        let (repository, authority, root) = repository().await;
         let vin = "VIN1".parse().unwrap();
         let images = [directed("a/b.bin", "e-1")].into();
-        let bundle = repository.sign(&vin, 17, &images, Timestamp::now()).await.unwrap();
+        let signed = repository.sign(&vin, 17, &images, Timestamp::now(), &authority).await;
+        let bundle = signed.unwrap();
         let targets: Signed<Targets> = serde_json::from_slice(&bundle.targets.bytes).unwrap();
         let snapshot: Signed<Snapshot> = serde_json::from_slice(&bundle.snapshot.bytes).unwrap();
         let timestamp: Signed<TimestampRole> =
@@ -205,9 +157,23 @@ mod tests {
 
     #[tokio::test]
     async fn no_ecu_is_listed_twice() {
-        let (repository, _) = repository().await;
+        let (repository, authority, _) = repository().await;
         let images = [directed("a.bin", "e-1"), directed("b.bin", "e-1")].into();
-        let signed = repository.sign(&"VIN1".parse().unwrap(), 1, &images, Timestamp::now()).await;
-        assert!(matches!(signed, Err(Error::Build { .. })));
+        let vin = "VIN1".parse().unwrap();
+        let signed = repository.sign(&vin, 1, &images, Timestamp::now(), &authority).await;
+        assert!(matches!(signed, Err(Error::Metadata(metadata::Error::Build { .. }))));
+    }
+
+    #[tokio::test]
+    async fn keys_that_the_root_does_not_name_sign_nothing() {
+        let (_, authority, _) = repository().await;
+        let (other, ..) = repository().await;
+        let vin = "VIN1".parse().unwrap();
+        let signed = other.sign(&vin, 1, &BTreeMap::new(), Timestamp::now(), &authority).await;
+        let refused = signed.unwrap_err();
+        assert!(
+            matches!(refused, Error::Metadata(metadata::Error::ForeignKey { .. })),
+            "{refused}"
+        );
     }
 }

@@ -1,16 +1,15 @@
-//! Root metadata (TUF 1.0.34, 4.3; Uptane 2.1.0, 5.2.2): which keys sign which role.
+//! Signs root metadata (TUF 1.0.34, 4.3; Uptane 2.1.0, 5.2.2).
 
-use std::collections::HashMap;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
+use motorcade_uptane::metadata::root::{self, Appointed};
+use motorcade_uptane::metadata::{self, SignedFile};
+use motorcade_uptane::verify::{self, TrustedSet, VerifyError};
 use sha2::{Digest, Sha256};
-use tough::schema::{RoleKeys, RoleType, Root, Signed};
 
-use super::Error;
-use super::keyring::{Keyring, RoleKey};
-use super::policy::{Policy, key_name};
-use super::signing::{self, SPEC_VERSION, SignedFile};
-use super::verify::{self, TrustedSet, VerifyError};
+use crate::keys::policy::{Policy, key_name};
+use crate::keys::{Error, Keyring};
 use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
 
 /// Signs version 1 of a repository's root.
@@ -24,38 +23,29 @@ pub async fn first(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<SignedFile, Error> {
-    let mut root = Root {
-        spec_version: SPEC_VERSION.to_owned(),
-        consistent_snapshot: true, // compulsory for Uptane (5.2.7)
-        version: signing::version(&RoleName::Root, 1)?,
-        expires: signing::expiry(now, policy.role(side, RoleKind::Root)),
-        keys: HashMap::new(),
-        roles: HashMap::new(),
-        _extra: HashMap::new(),
-    };
-    for kind in RoleKind::TOP_LEVEL {
-        let (keys, threshold) = (keyring.keys(side, kind), policy.role(side, kind).threshold);
-        if keys.len() < usize::from(threshold) {
-            return Err(Error::TooFewKeys {
-                role: key_name(side, kind),
-                found: keys.len(),
-                threshold: threshold.into(),
-            });
-        }
-        root.keys.extend(keys.iter().map(|key| (key.id().clone(), key.public().clone())));
-        if let Some(role) = role_type(kind) {
-            root.roles.insert(role, role_keys(keys, threshold)?);
-        }
+    let mut appointed = Vec::new();
+    for role in RoleName::TOP_LEVEL {
+        let (kind, keys) = (role.kind(), keyring.public(side, role.kind()));
+        let threshold = policy.role(side, kind).threshold;
+        let needed = NonZeroU64::new(threshold.into());
+        let needed = needed.filter(|_| keys.len() >= usize::from(threshold));
+        let threshold = needed.ok_or_else(|| Error::TooFewKeys {
+            role: key_name(side, kind),
+            found: keys.len(),
+            threshold: threshold.into(),
+        })?;
+        appointed.push(Appointed { role, keys, threshold });
     }
-    signing::sign(&RoleName::Root, root, keyring.keys(side, RoleKind::Root)).await
+    let expires = policy.role(side, RoleKind::Root).expiry(now);
+    let (unsigned, authority) = root::first(expires, appointed)?;
+    keyring.sign(side, unsigned, &authority).await
 }
 
 /// Signs the next version of a root: the same keys and roles, valid for longer.
 ///
 /// # Errors
 ///
-/// [`Error::Root`] if `current` isn't a root, [`Error::TooFewKeys`] if its keys aren't here,
-/// [`Error::Sign`].
+/// [`Error::Metadata`] if `current` isn't a root, or its keys aren't here; [`Error::Sign`].
 pub async fn renewed(
     side: RepositorySide,
     current: &[u8],
@@ -64,20 +54,10 @@ pub async fn renewed(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<SignedFile, Error> {
-    let current: Signed<Root> =
-        serde_json::from_slice(current).map_err(|e| Error::Root(e.into()))?;
-    let mut root = current.signed;
-    root.version = signing::version(&RoleName::Root, version)?;
-    root.expires = signing::expiry(now, policy.role(side, RoleKind::Root));
-    let threshold = root.roles.get(&RoleType::Root).map_or(1, |role| role.threshold.get());
-    let keys = keyring.keys(side, RoleKind::Root);
-    let ours =
-        keys.iter().filter(|key| root.keys(RoleType::Root).any(|listed| listed == key.public()));
-    let found = ours.count();
-    if (found as u64) < threshold {
-        return Err(Error::TooFewKeys { role: RoleName::Root.to_string(), found, threshold });
-    }
-    signing::sign(&RoleName::Root, root, keys).await
+    let version = metadata::version(&RoleName::Root, version)?;
+    let expires = policy.role(side, RoleKind::Root).expiry(now);
+    let (unsigned, authority) = root::renewed(current, version, expires)?;
+    keyring.sign(side, unsigned, &authority).await
 }
 
 /// Checks as a client does that `next` follows `current`: signed by enough keys of both, and one
@@ -85,34 +65,47 @@ pub async fn renewed(
 ///
 /// # Errors
 ///
-/// [`Error::Root`].
-pub fn check_successor(current: &[u8], next: Bytes, now: Timestamp) -> Result<SignedFile, Error> {
-    let unfit = |error: VerifyError| Error::Root(error.into());
+/// [`metadata::Error::Root`].
+pub fn check_successor(
+    current: &[u8],
+    next: Bytes,
+    now: Timestamp,
+) -> Result<SignedFile, metadata::Error> {
+    let unfit = |error: VerifyError| metadata::Error::Root(error.into());
     // What a root is held to is the same in both repositories.
     let mut trusted = TrustedSet::new(current, verify::Rules::Image, now).map_err(unfit)?;
     trusted.update_root(&next).map_err(unfit)?;
-    let root: Signed<Root> = serde_json::from_slice(&next).map_err(|e| Error::Root(e.into()))?;
+    let root = root::parse(&next)?;
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&next).into());
-    let (version, expires_at) = (root.signed.version.get(), root.signed.expires);
+    let (version, expires_at) = (root.version.get(), root.expires);
     Ok(SignedFile { role: RoleName::Root, version, expires_at, bytes: next, sha256 })
 }
 
-/// What tough calls a kind of role that root names.
-fn role_type(kind: RoleKind) -> Option<RoleType> {
-    match kind {
-        RoleKind::Root => Some(RoleType::Root),
-        RoleKind::Targets => Some(RoleType::Targets),
-        RoleKind::Snapshot => Some(RoleType::Snapshot),
-        RoleKind::Timestamp => Some(RoleType::Timestamp),
-        RoleKind::Bins => None, // targets name their keys
-    }
-}
+#[cfg(test)]
+mod tests {
+    use tough::schema::{Root, Signed};
 
-/// A role's entry in root, or in a delegation.
-pub(super) fn role_keys(keys: &[RoleKey], threshold: u8) -> Result<RoleKeys, Error> {
-    Ok(RoleKeys {
-        keyids: keys.iter().map(|key| key.id().clone()).collect(),
-        threshold: signing::version(&RoleName::Root, threshold.into())?,
-        _extra: HashMap::new(),
-    })
+    use super::*;
+    use crate::keys::file::{self, write_secret};
+    use crate::uptane::key::{Scheme, SigningKey};
+
+    #[tokio::test]
+    async fn p256_and_rsa_role_keys_give_json_that_another_implementation_verifies() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, scheme) in
+            [("root.pem", Scheme::EcdsaSha2Nistp256), ("timestamp.pem", Scheme::RsassaPssSha256)]
+        {
+            let pem = SigningKey::generate_pem(scheme).unwrap();
+            write_secret(&dir.path().join(name), pem.as_bytes()).unwrap();
+        }
+        let (policy, now) = (Policy::default(), Timestamp::now());
+        file::create(dir.path(), &policy).unwrap();
+        let keyring = file::load(dir.path(), &policy).unwrap();
+        let file = first(RepositorySide::Image, &keyring, &policy, now).await.unwrap();
+        let parsed: Signed<Root> = serde_json::from_slice(&file.bytes).unwrap();
+        parsed.signed.verify_role(&parsed).unwrap();
+        let next = renewed(RepositorySide::Image, &file.bytes, 2, &keyring, &policy, now).await;
+        let next = check_successor(&file.bytes, next.unwrap().bytes, now).unwrap();
+        assert_eq!((next.version, next.expires_at), (2, file.expires_at));
+    }
 }

@@ -11,12 +11,13 @@ use motorcade::app::setup::{Opened, StateDir};
 use motorcade::app::{Error, Limits};
 use motorcade::catalog::{Moments, PublishedRole};
 use motorcade::envelope::key::EscrowKey;
-use motorcade::model::{Clock, RoleName, SystemClock};
+use motorcade::keys::file;
+use motorcade::keys::policy::{Policy, key_name};
+use motorcade::model::{Clock, RepositorySide, RoleName, SystemClock};
 use motorcade::telemetry::Metrics;
-use motorcade::uptane::image_repo::{ImageRepository, MetadataFile};
-use motorcade::uptane::keyring::Keyring;
-use motorcade::uptane::policy::{Policy, key_name};
-use motorcade::uptane::signing::SignedFile;
+use motorcade::uptane::image_repo::ImageRepository;
+use motorcade::uptane::metadata::image::Entries;
+use motorcade::uptane::metadata::{Authority, Hashes, MetaFile, SignedFile};
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
@@ -54,7 +55,7 @@ fn key_id(state: &TestState, role: &str) -> String {
     let policy = policy(state);
     let (side, kind, _) =
         policy.roles().find(|(side, kind, _)| key_name(*side, *kind) == role).unwrap();
-    Keyring::load(&state.path().join("keys"), &policy).unwrap().keys(side, kind)[0].hex_id()
+    file::load(&state.path().join("keys"), &policy).unwrap().keys(side, kind)[0].id().to_string()
 }
 
 /// Runs `change` on the key file and returns what was in it.
@@ -160,31 +161,33 @@ async fn a_wrong_escrow_key_is_refused_by_the_images_that_are_there() {
 async fn publish_with_other_keys(state: &TestState, role: &RoleName) {
     let keys = tempfile::tempdir().unwrap();
     let policy = policy(state);
-    Keyring::create(keys.path(), &policy).unwrap();
-    let keyring = Arc::new(Keyring::load(keys.path(), &policy).unwrap());
+    file::create(keys.path(), &policy).unwrap();
+    let keyring = Arc::new(file::load(keys.path(), &policy).unwrap());
+    let others = keyring.public(RepositorySide::Image, role.kind());
+    let key_ids = others.into_iter().map(|key| key.id()).collect();
+    let authority = Authority { key_ids, threshold: 1 };
     let repository = ImageRepository::new(keyring, policy);
     let (catalog, now) = (state.dir().open_catalog().await.unwrap(), SystemClock.now());
     let states = catalog.list_roles().await.unwrap();
-    let file = |name: RoleName| {
-        let state = states.iter().find(|state| state.name == name).unwrap();
-        MetadataFile {
-            role: name,
-            version: state.version,
-            length: state.length,
-            sha256: state.sha256,
-        }
+    let snapshot = || {
+        let state = states.iter().find(|state| state.name == RoleName::Snapshot).unwrap();
+        let hashes = Hashes { sha256: state.sha256 };
+        MetaFile { hashes, length: state.length, version: state.version }
     };
     let reserved = catalog.reserve_versions(std::slice::from_ref(role)).await.unwrap().remove(0);
     let version = reserved.version;
     let signed: SignedFile = match role {
         RoleName::Timestamp => {
-            repository.sign_timestamp(version, &file(RoleName::Snapshot), now).await.unwrap()
+            repository.sign_timestamp(version, snapshot(), now, &authority).await.unwrap()
         }
-        RoleName::Targets => repository.sign_targets(version, now).await.unwrap(),
-        bin => repository
-            .sign_bin(bin, version, catalog.list_targets(bin).await.unwrap(), now)
-            .await
-            .unwrap(),
+        RoleName::Targets => repository.sign_targets(version, now, &authority).await.unwrap(),
+        bin => {
+            let mut entries = Entries::default();
+            for entry in catalog.list_targets(bin).await.unwrap() {
+                entries.put(&entry).unwrap();
+            }
+            repository.sign_bin(bin, version, entries, now, &authority).await.unwrap()
+        }
     };
     if *role != RoleName::Timestamp {
         fs::write(state.blob(&format!("{version}.{role}.json")), &signed.bytes).unwrap();

@@ -1,12 +1,14 @@
 //! The formats of what is signed, and the verifier of both repositories' metadata (TUF 1.0.34,
 //! Uptane 2.1.0).
 //!
-//! [`verify`] shares no code with what writes metadata but the formats of [`canonical`], [`key`],
-//! [`custom`] and [`manifest`]. Nothing here fetches, stores or reads a clock.
+//! [`metadata`] writes and [`verify`] verifies, and they share no code but the formats of
+//! [`canonical`], [`key`] and [`custom`]. Nothing here fetches, stores, holds a repository's key or
+//! reads a clock.
 
 pub mod canonical;
 pub mod custom;
 pub mod gzip;
 pub mod key;
 pub mod manifest;
+pub mod metadata;
 pub mod verify;

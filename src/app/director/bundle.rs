@@ -138,7 +138,8 @@ impl Director {
         let mut change = VehicleChange::of(&vehicle.record, now);
         let Draft { lists, images } = self.draft(vehicle, &mut change).await?;
         let version = self.vehicles.reserve_version().await?;
-        let signed = self.repository.sign(&vehicle.record.vin, version, &images, now).await;
+        let (vin, root) = (&vehicle.record.vin, self.roots.newest()?);
+        let signed = self.repository.sign(vin, version, &images, now, &root.authority).await;
         let signed = signed.map_err(Error::internal("sign a vehicle's metadata"))?;
         self.publisher.note_signed(now);
         self.metrics.add_director_bundle();

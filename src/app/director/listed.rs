@@ -5,12 +5,10 @@
 //! taken over must not get far. What is asked is the published file, and not the catalog, which may
 //! know of images that are not published yet.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -20,6 +18,7 @@ use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{ImagePath, Sha256Digest};
 use crate::uptane::custom::ImageCustom;
+use crate::uptane::metadata::{Signed, Target, Targets};
 
 /// Answers what the published Image repository lists.
 pub(in crate::app) struct ListedImages {
@@ -71,7 +70,7 @@ impl ListedImages {
         if Sha256::digest(&bytes)[..] != state.sha256.as_bytes()[..] {
             return Err(Error::Corrupt { detail: format!("{key} is damaged on the server") });
         }
-        let file: File<'_> =
+        let file: Signed<Targets<Target<&RawValue>>> =
             serde_json::from_slice(&bytes).map_err(Error::internal("read published metadata"))?;
         let Some(target) = file.signed.targets.get(path.as_str()) else { return Ok(None) };
         let custom = target.custom.map(|custom| serde_json::from_str(custom.get()));
@@ -85,31 +84,6 @@ impl ListedImages {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).put(known, Arc::clone(&image));
         Ok(Some(image))
     }
-}
-
-#[derive(Deserialize)]
-struct File<'a> {
-    #[serde(borrow)]
-    signed: Targets<'a>,
-}
-
-#[derive(Deserialize)]
-struct Targets<'a> {
-    #[serde(borrow)]
-    targets: BTreeMap<&'a str, Target<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Target<'a> {
-    #[serde(borrow, default)]
-    custom: Option<&'a RawValue>,
-    hashes: Hashes,
-    length: u64,
-}
-
-#[derive(Deserialize)]
-struct Hashes {
-    sha256: Sha256Digest,
 }
 
 const KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not 0");

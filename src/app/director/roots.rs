@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use sha2::{Digest, Sha256};
 
 use crate::app::Error;
-use crate::app::trust::trusted_root;
+use crate::app::trust::{authority, trusted_root};
 use crate::catalog::{Author, Catalog, DirectorRoot};
 use crate::model::clock::later;
-use crate::model::{RepositorySide, RoleKind, Sha256Digest, Timestamp};
+use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics};
-use crate::uptane::director::DirectorRepository;
+use crate::uptane::director::{BundleAuthority, DirectorRepository};
+use crate::uptane::metadata::SignedFile;
 use crate::uptane::root;
 use crate::uptane::verify::TrustedSet;
 
@@ -29,6 +30,8 @@ pub(in crate::app) struct DirectorRoots {
 pub(super) struct NewestRoot {
     pub(super) sha256: Sha256Digest,
     pub(super) set: TrustedSet,
+    /// Who may sign for vehicles.
+    pub(super) authority: BundleAuthority,
 }
 
 impl DirectorRoots {
@@ -115,7 +118,8 @@ impl DirectorRoots {
             root::renewed(RepositorySide::Director, &newest.body, version, keyring, policy, now)
                 .await;
         // Checked as a vehicle does, before it is anybody's.
-        let signed = signed.and_then(|next| root::check_successor(&newest.body, next.bytes, now));
+        let signed =
+            signed.and_then(|next| Ok(root::check_successor(&newest.body, next.bytes, now)?));
         let newest =
             self.add(signed.map_err(Error::internal("sign the Director's root"))?, now).await?;
         self.go_by(&newest)
@@ -133,8 +137,13 @@ impl DirectorRoots {
         let set =
             trusted_root(&newest.body).map_err(Error::internal("verify the Director's root"))?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&newest.body).into());
+        let authority = BundleAuthority {
+            targets: authority(&set, &RoleName::Targets)?,
+            snapshot: authority(&set, &RoleName::Snapshot)?,
+            timestamp: authority(&set, &RoleName::Timestamp)?,
+        };
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(Arc::new(NewestRoot { sha256, set }));
+            Some(Arc::new(NewestRoot { sha256, authority, set }));
         self.metrics.set_metadata(
             RepositorySide::Director,
             RoleKind::Root,
@@ -152,7 +161,7 @@ impl DirectorRoots {
 
     async fn add(
         &self,
-        file: crate::uptane::signing::SignedFile,
+        file: SignedFile,
         now: Timestamp,
     ) -> Result<DirectorRoot, Error> {
         let root = DirectorRoot {

@@ -230,7 +230,7 @@ impl Publisher {
 
     /// Name of the role that lists a target.
     pub fn bin_of(&self, target: &str) -> RoleName {
-        self.rounds.repository().bin_of(target)
+        self.rounds.repository().bins().of(target)
     }
 }
 

@@ -14,13 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{Catalog, PublishedTimestamp};
 use crate::model::clock::later;
 use crate::model::{RoleName, Timestamp};
+use crate::uptane::metadata::{MetaFile, MetaName, Signed, Snapshot};
 
 /// Removes superseded metadata. Root versions stay forever (TUF 1.0.34, 6.2.1).
 pub(super) struct Retention {
@@ -100,14 +99,12 @@ impl Retention {
                 .read_all(MAX_SNAPSHOT_SIZE)
                 .await
                 .map_err(Error::internal("read a snapshot"))?;
-            let snapshot: Signed =
+            let snapshot: Signed<Snapshot> =
                 serde_json::from_slice(&bytes).map_err(Error::internal("read a snapshot"))?;
-            for (file, described) in snapshot.signed.meta {
-                let role = RoleName::from_file_name(&file);
-                named.extend(
-                    role.map(|role| BlobKey::Metadata { version: described.version, role }),
-                );
-            }
+            let files = snapshot.signed.meta.into_iter();
+            named.extend(files.map(|(MetaName(role), MetaFile { version, .. })| {
+                BlobKey::Metadata { version, role }
+            }));
             named.insert(key);
         }
         Ok(named)
@@ -125,21 +122,6 @@ fn is_needed(published: &[PublishedTimestamp], index: usize, now: Timestamp) -> 
     let was_current_for = next.signed_at.duration_since(timestamp.signed_at);
     let is_among_last = index + 1 + LAST >= published.len();
     now < timestamp.expires_at && (is_among_last || was_current_for >= lifetime / PARTS)
-}
-
-#[derive(Deserialize)]
-struct Signed {
-    signed: Snapshot,
-}
-
-#[derive(Deserialize)]
-struct Snapshot {
-    meta: BTreeMap<String, Described>,
-}
-
-#[derive(Deserialize)]
-struct Described {
-    version: u64,
 }
 
 /// A refresh over a slow line; longer than that, and it starts again.

@@ -18,8 +18,8 @@ use crate::catalog::{self, Author, Catalog, RoleState};
 use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::metadata::{self, SignedFile};
 use crate::uptane::root;
-use crate::uptane::signing::SignedFile;
 
 /// Keeps the root chain whole and its last version fresh.
 pub(super) struct RootChain {
@@ -114,9 +114,7 @@ impl RootChain {
         };
         let current = self.read(version).await?;
         let checked = if blob.length > MAX_ROOT_BYTES {
-            Err(crate::uptane::Error::Root(
-                format!("it is over {MAX_ROOT_BYTES} bytes long").into(),
-            ))
+            Err(metadata::Error::Root(format!("it is over {MAX_ROOT_BYTES} bytes long").into()))
         } else {
             let bytes = blob
                 .read_all(MAX_ROOT_BYTES)

@@ -14,7 +14,7 @@ use super::roots::RootChain;
 use super::time::SigningTime;
 use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due, seen};
 use crate::app::Error;
-use crate::app::trust::Verifier;
+use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
     self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
@@ -24,8 +24,10 @@ use crate::model::{
     Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp,
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
-use crate::uptane::image_repo::{ImageRepository, MetadataFile};
-use crate::uptane::signing::SignedFile;
+use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::metadata::image::Entries;
+use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
+use crate::uptane::verify::TrustedSet;
 
 /// What a round works on, and what the last one has published.
 pub(super) struct Rounds {
@@ -199,11 +201,18 @@ impl Rounds {
         }
         let now = now?;
         let reserved = self.catalog.reserve_versions(&due).await?;
+        let mut set = self.verifier.current(&states).await?;
         let mut files = Vec::with_capacity(due.len());
-        for version in &reserved {
-            files.extend(self.sign_listing(version, now).await?);
+        // The targets first, for they say who signs for the bins.
+        if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
+            let file = self.sign_targets(targets, &set, now).await?;
+            Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
+            files.push(file);
         }
-        files.extend(self.sign_snapshot_and_timestamp(&reserved, &states, &files, now).await?);
+        for version in &reserved {
+            files.extend(self.sign_bin(version, &set, now).await?);
+        }
+        files.extend(self.sign_last(&reserved, &states, &files, &set, now).await?);
         self.verifier.check(&states, &files).await?;
         // The timestamp is on the disk before it is recorded, too, and gets its name last.
         let staged =
@@ -228,31 +237,51 @@ impl Rounds {
         Ok(files.len())
     }
 
-    /// Signs what a snapshot lists; nothing for the other roles.
-    async fn sign_listing(
+    async fn sign_targets(
         &self,
         reserved: &ReservedVersion,
+        set: &TrustedSet,
+        now: Timestamp,
+    ) -> Result<SignedFile, Error> {
+        let authority = authority(set, &RoleName::Targets)?;
+        let signed = self.repository.sign_targets(reserved.version, now, &authority).await;
+        let file = signed.map_err(Error::internal(SIGN))?;
+        self.warn_if_large(&file);
+        Ok(file)
+    }
+
+    /// Signs a bin; nothing for the other roles.
+    async fn sign_bin(
+        &self,
+        reserved: &ReservedVersion,
+        set: &TrustedSet,
         now: Timestamp,
     ) -> Result<Option<SignedFile>, Error> {
         let ReservedVersion { name, version, .. } = reserved;
-        let signed = match name {
-            RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => return Ok(None),
-            RoleName::Targets => self.repository.sign_targets(*version, now).await,
-            RoleName::Delegated(_) => {
-                let entries = self.catalog.list_targets(name).await?;
-                self.repository.sign_bin(name, *version, entries, now).await
+        match name {
+            RoleName::Root | RoleName::Targets | RoleName::Snapshot | RoleName::Timestamp => {
+                return Ok(None);
             }
-        };
-        let file = signed.map_err(Error::internal("sign metadata"))?;
+            RoleName::Delegated(_) => {}
+        }
+        let authority = authority(set, name)?;
+        let mut entries = Entries::default();
+        for entry in self.catalog.list_targets(name).await? {
+            entries.put(&entry).map_err(Error::internal(SIGN))?;
+        }
+        let signed = self.repository.sign_bin(name, *version, entries, now, &authority).await;
+        let file = signed.map_err(Error::internal(SIGN))?;
         self.warn_if_large(&file);
         Ok(Some(file))
     }
 
-    async fn sign_snapshot_and_timestamp(
+    /// Signs the snapshot and the timestamp, which list the others.
+    async fn sign_last(
         &self,
         reserved: &[ReservedVersion],
         states: &[RoleState],
         new: &[SignedFile],
+        set: &TrustedSet,
         now: Timestamp,
     ) -> Result<Vec<SignedFile>, Error> {
         let version_of = |role: RoleName| {
@@ -262,10 +291,11 @@ impl Rounds {
         let snapshot = match version_of(RoleName::Snapshot) {
             Some(version) => {
                 let listed = listed_in_snapshot(states, new);
-                let signed = self.repository.sign_snapshot(version, &listed, now).await;
-                let file = signed.map_err(Error::internal("sign the snapshot"))?;
+                let authority = authority(set, &RoleName::Snapshot)?;
+                let signed = self.repository.sign_snapshot(version, listed, now, &authority).await;
+                let file = signed.map_err(Error::internal(SIGN))?;
                 self.warn_if_large(&file);
-                let described = MetadataFile::from(&file);
+                let described = file.described();
                 files.push(file);
                 Some(described)
             }
@@ -274,8 +304,9 @@ impl Rounds {
             }
         };
         if let (Some(version), Some(snapshot)) = (version_of(RoleName::Timestamp), snapshot) {
-            let signed = self.repository.sign_timestamp(version, &snapshot, now).await;
-            files.push(signed.map_err(Error::internal("sign the timestamp"))?);
+            let authority = authority(set, &RoleName::Timestamp)?;
+            let signed = self.repository.sign_timestamp(version, snapshot, now, &authority).await;
+            files.push(signed.map_err(Error::internal(SIGN))?);
         }
         Ok(files)
     }
@@ -457,25 +488,21 @@ fn left_out(states: &[RoleState]) -> u64 {
     roles.map(|state| state.reserved.saturating_sub(state.version)).min().unwrap_or(0)
 }
 
-fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<MetadataFile> {
+fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName, MetaFile)> {
     let is_listed = |state: &&RoleState| match state.name {
         RoleName::Targets | RoleName::Delegated(_) => true,
         RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => false,
     };
     let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
-        Some(file) => MetadataFile::from(file),
-        None => published_file(state),
+        Some(file) => (file.role.clone(), file.described()),
+        None => (state.name.clone(), published_file(state)),
     };
     states.iter().filter(is_listed).map(file).collect()
 }
 
-fn published_file(state: &RoleState) -> MetadataFile {
-    MetadataFile {
-        role: state.name.clone(),
-        version: state.version,
-        length: state.length,
-        sha256: state.sha256,
-    }
+fn published_file(state: &RoleState) -> MetaFile {
+    let hashes = Hashes { sha256: state.sha256 };
+    MetaFile { hashes, length: state.length, version: state.version }
 }
 
 fn key_of(file: &SignedFile) -> BlobKey {
@@ -517,6 +544,7 @@ fn published_timestamp(
     })
 }
 
+const SIGN: &str = "sign metadata";
 /// More than a server signs in the long run.
 const NUMBERS_A_SECOND: u64 = 10;
 /// Little beside the 2^31 that the narrowest client counts to.

@@ -1,10 +1,36 @@
 //! Role keys against the roots that name them.
 
+use std::sync::Arc;
+
+use crate::app::Error;
 use crate::catalog::RoleState;
+use crate::keys::policy::key_name;
+use crate::keys::{Keyring, Signer};
 use crate::model::{RepositorySide, RoleKind, RoleName};
-use crate::uptane::keyring::{Keyring, RoleKey};
-use crate::uptane::policy::key_name;
+use crate::uptane::metadata::Authority;
 use crate::uptane::verify::{Signers, TrustedSet};
+
+/// Who may sign for a role, as what is published says.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if nothing that was taken names its keys.
+pub(in crate::app) fn authority(set: &TrustedSet, role: &RoleName) -> Result<Authority, Error> {
+    let signers = match role {
+        RoleName::Delegated(_) => set.delegated_signers(role),
+        RoleName::Root | RoleName::Targets | RoleName::Snapshot | RoleName::Timestamp => {
+            set.signers(role)
+        }
+    };
+    let nobody = || {
+        let fault = format!("nothing that is published says who signs {role}");
+        Error::internal("look for who may sign")(std::io::Error::other(fault))
+    };
+    let Signers { key_ids, threshold } = signers.ok_or_else(nobody)?;
+    // What is no id of a key of ours is nobody's here.
+    let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
+    Ok(Authority { key_ids, threshold })
+}
 
 /// What is wrong with the keys of a repository's top-level roles, a line each. `root` **must** be
 /// its newest.
@@ -57,19 +83,19 @@ enum Needed {
 }
 
 fn compare_role(
-    keys: &[RoleKey],
+    keys: &[Arc<dyn Signer>],
     signers: &Signers,
     needed: Needed,
     role: &str,
     source: &str,
 ) -> Vec<String> {
     let expected = signers.key_ids.join(", ");
-    let (listed, others): (Vec<&RoleKey>, _) =
-        keys.iter().partition(|key| signers.key_ids.contains(&key.hex_id()));
+    let (listed, others): (Vec<_>, Vec<_>) =
+        keys.iter().partition(|key| signers.key_ids.contains(&key.id().to_string()));
     let mut problems: Vec<String> = others
         .iter()
         .map(|key| {
-            let (file, found) = (key.file().display(), key.hex_id());
+            let (file, found) = (key.place(), key.id());
             format!(
                 "{file} holds the key {found}, where {source} names {expected} for the role {role}"
             )

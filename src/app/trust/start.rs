@@ -8,8 +8,8 @@ use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 use crate::envelope::key::EscrowKey;
+use crate::keys::Keyring;
 use crate::model::RepositorySide;
-use crate::uptane::keyring::Keyring;
 
 /// Compares all keys of an installation with what was signed and sealed with them.
 ///

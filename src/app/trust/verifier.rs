@@ -10,7 +10,7 @@ use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
 use crate::model::{RoleName, Timestamp};
-use crate::uptane::signing::SignedFile;
+use crate::uptane::metadata::SignedFile;
 use crate::uptane::verify::{Rules, TrustedSet, VerifyError};
 
 /// A root to verify with, at a time when nothing has expired: how long files live is not the

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Error;
 use crate::model::clock::later;
 use crate::model::{RepositorySide, RoleKind, Timestamp};
 
@@ -41,11 +40,16 @@ impl Default for DirectorPolicy {
     /// What a policy file of a version without a Director means.
     fn default() -> Self {
         Self {
-            root: RolePolicy { expires_days: 365, threshold: 1 },
-            bundle: RolePolicy { expires_days: 1, threshold: 1 },
+            root: RolePolicy { expires_days: 365, threshold: 1, keys: None },
+            bundle: RolePolicy { expires_days: 1, threshold: 1, keys: None },
         }
     }
 }
+
+/// The policy file can't be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("metadata policy is not usable: {0}")]
+pub struct PolicyError(String);
 
 /// How one role is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -53,8 +57,11 @@ impl Default for DirectorPolicy {
 pub struct RolePolicy {
     /// Days for which a signed file is valid.
     pub expires_days: u16,
-    /// How many different keys sign it.
+    /// How many different keys have to sign it.
     pub threshold: u8,
+    /// How many there are, if more.
+    #[serde(default)]
+    pub keys: Option<u8>,
 }
 
 /// How the bins are signed, and how many there are.
@@ -63,8 +70,11 @@ pub struct RolePolicy {
 pub struct BinsPolicy {
     /// Days for which a signed file is valid.
     pub expires_days: u16,
-    /// How many different keys sign it.
+    /// How many different keys have to sign it.
     pub threshold: u8,
+    /// How many there are, if more.
+    #[serde(default)]
+    pub keys: Option<u8>,
     /// Hexadecimal digits of a path's digest that choose its bin: 1 or 2.
     pub prefix_digits: u8,
 }
@@ -72,7 +82,8 @@ pub struct BinsPolicy {
 impl BinsPolicy {
     /// The part that bins have in common with other roles.
     pub fn role(self) -> RolePolicy {
-        RolePolicy { expires_days: self.expires_days, threshold: self.threshold }
+        let Self { expires_days, threshold, keys, prefix_digits: _ } = self;
+        RolePolicy { expires_days, threshold, keys }
     }
 }
 
@@ -80,6 +91,18 @@ impl RolePolicy {
     /// How long a signed file is valid.
     pub fn lifetime(self) -> Duration {
         Duration::from_secs(u64::from(self.expires_days) * 24 * 60 * 60)
+    }
+
+    /// How many keys the role has.
+    pub fn keys(self) -> u8 {
+        self.keys.unwrap_or(self.threshold)
+    }
+
+    /// When a file that is signed at `now` expires: whole seconds, as clients expect (TUF 1.0.34,
+    /// 4.2.3).
+    pub fn expiry(self, now: Timestamp) -> Timestamp {
+        let expires = later(now, self.lifetime());
+        Timestamp::from_second(expires.as_second()).unwrap_or(expires)
     }
 
     /// Whether a file that expires at `expires_at` has to be signed again: half its life is over;
@@ -99,22 +122,27 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`Error::Policy`] names what is wrong: unknown or missing members, no days or keys (TUF
+    /// [`PolicyError`] names what is wrong: unknown or missing members, no days or keys (TUF
     /// 1.0.34, 4.3: a threshold is at least 1), too many digits.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let policy: Self = toml::from_str(text).map_err(|e| Error::Policy(e.to_string()))?;
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let policy: Self = toml::from_str(text).map_err(|e| PolicyError(e.to_string()))?;
         for (side, kind, role) in policy.roles() {
             let name = key_name(side, kind);
             if !(1..=3650).contains(&role.expires_days) {
-                return Err(Error::Policy(format!("[{name}] expires_days must be 1 to 3650")));
+                return Err(PolicyError(format!("[{name}] expires_days must be 1 to 3650")));
             }
             if !(1..=16).contains(&role.threshold) {
-                return Err(Error::Policy(format!("[{name}] threshold must be 1 to 16")));
+                return Err(PolicyError(format!("[{name}] threshold must be 1 to 16")));
+            }
+            if !(role.threshold..=16).contains(&role.keys()) {
+                let fault =
+                    format!("[{name}] keys must be {} to 16: its threshold", role.threshold);
+                return Err(PolicyError(fault));
             }
         }
         // Three digits would be 4096 bins, too many for a snapshot of 64 KiB.
         if !(1..=2).contains(&policy.bins.prefix_digits) {
-            return Err(Error::Policy("[bins] prefix_digits must be 1 or 2".into()));
+            return Err(PolicyError("[bins] prefix_digits must be 1 or 2".into()));
         }
         Ok(policy)
     }
@@ -169,7 +197,7 @@ mod tests {
         let text = Policy::DEFAULT.replacen(from, to, 1);
         assert_ne!(text, Policy::DEFAULT);
         match Policy::parse(&text) {
-            Err(Error::Policy(message)) => message,
+            Err(PolicyError(message)) => message,
             other => panic!("{other:?}"),
         }
     }
@@ -202,6 +230,10 @@ mod tests {
         assert_eq!(
             changed("expires_days = 365", "expires_days = 0"),
             "[root] expires_days must be 1 to 3650"
+        );
+        assert_eq!(
+            changed("threshold = 1", "threshold = 3\nkeys = 2"),
+            "[root] keys must be 3 to 16: its threshold"
         );
         assert_eq!(
             changed("prefix_digits = 2", "prefix_digits = 3"),

@@ -1,0 +1,67 @@
+//! Private keys that sign metadata, and the policy of how many there are.
+//!
+//! [`Signer`] is the seam for keys that are not on this machine. [`file`] is the implementation
+//! that there is: PEM files of mode 0600. A new backend is a module beside it. No key's content
+//! leaves this module.
+
+pub mod file;
+mod keyring;
+pub mod policy;
+
+pub use keyring::{Keyring, Signer};
+
+use motorcade_uptane::metadata;
+
+/// What a key's backend says when it can't do something.
+pub type BackendError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why keys could not be made, read or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A key file is missing, unreadable or holds no key of ours.
+    #[error("failed to {verb} the key file {path}")]
+    KeyFile {
+        /// What was being done.
+        verb: &'static str,
+        /// The file.
+        path: String,
+        /// What went wrong.
+        #[source]
+        source: BackendError,
+    },
+    /// Fewer keys than the role's threshold (TUF 1.0.34, 4.3).
+    #[error("role {role} has {found} keys where its threshold is {threshold}")]
+    TooFewKeys {
+        /// Name of the role.
+        role: String,
+        /// Keys that are there.
+        found: usize,
+        /// Keys that are needed.
+        threshold: u64,
+    },
+    /// One key would serve two roles, or one role twice.
+    #[error(
+        "the key {key_id} is used for both {first} and {second}: each role needs keys of its own"
+    )]
+    SharedKey {
+        /// Its key id.
+        key_id: String,
+        /// One role.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// What was to be signed can't be, or not by these keys.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// A signer refused.
+    #[error("failed to sign {role} metadata")]
+    Sign {
+        /// Name of the role.
+        role: String,
+        /// What the signer said.
+        #[source]
+        source: BackendError,
+    },
+}
