@@ -4,6 +4,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
+use super::journal::NumberedChange;
 use super::listed::{ListingBound, add_entry, remove_entry};
 use super::{
     AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, json, number, optional_time,
@@ -155,13 +156,16 @@ impl Catalog {
     ) -> Result<(), Error> {
         const OP: &str = "insert images";
         let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut changes = Vec::with_capacity(2 * images.len());
         for image in images {
-            insert_image(&mut transaction, image, bound).await?;
+            insert_image(&mut transaction, image, bound, &mut changes).await?;
         }
         let published: Vec<_> =
             images.iter().map(|image| published(author, &image.record)).collect();
         audit::append(&mut transaction, &published).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        self.journal.note(changes);
+        Ok(())
     }
 
     /// Takes an image and its envelope out of the targets, and marks the roles that listed them as
@@ -183,12 +187,14 @@ impl Catalog {
         if yanked.rows_affected() == 0 {
             return Ok(false);
         }
+        let mut changes = Vec::with_capacity(2);
         for target in [path.as_str(), &path.envelope_path()] {
-            remove_entry(&mut transaction, target).await?;
+            changes.extend(remove_entry(&mut transaction, target).await?);
         }
         let yanked = author.entry(AuditKind::ImageYanked, path.as_str(), json!({}));
         audit::append(&mut transaction, &[yanked]).await?;
         transaction.commit().await.map_err(Error::backend(OP))?;
+        self.journal.note(changes);
         Ok(true)
     }
 
@@ -241,6 +247,7 @@ async fn insert_image(
     transaction: &mut Transaction<'_, Any>,
     new: &NewImage,
     bound: &ListingBound,
+    changes: &mut Vec<NumberedChange>,
 ) -> Result<(), Error> {
     const OP: &str = "insert an image";
     let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } =
@@ -280,7 +287,7 @@ async fn insert_image(
         return Err(Error::AlreadyExists(path.to_string()));
     }
     for (role, target) in &new.targets {
-        insert_target(transaction, role, target, bound).await?;
+        changes.extend(insert_target(transaction, role, target, bound).await?);
     }
     for name in &new.blobs {
         sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
@@ -297,7 +304,7 @@ async fn insert_target(
     role: &RoleName,
     target: &TargetEntry,
     bound: &ListingBound,
-) -> Result<(), Error> {
+) -> Result<Option<NumberedChange>, Error> {
     sqlx::query(
         "INSERT INTO targets (path, role, length, sha256, custom) VALUES ($1, $2, $3, $4, $5)",
     )

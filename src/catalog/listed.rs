@@ -3,7 +3,8 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, Error, column, number, text};
+use super::journal::{EntryChange, NumberedChange};
+use super::{Catalog, Error, column, number, parsed};
 use crate::model::{RoleName, TargetEntry};
 
 /// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are
@@ -119,24 +120,25 @@ impl FolderBound {
 }
 
 /// Marks a role as changed by a new entry, unless it has no room for it: an entry that the
-/// transaction has inserted.
+/// transaction has inserted. Returns the change, if there is such a role.
 pub(super) async fn add_entry(
     transaction: &mut Transaction<'_, Any>,
     role: &RoleName,
     entry: &TargetEntry,
     bound: &ListingBound,
-) -> Result<(), Error> {
+) -> Result<Option<NumberedChange>, Error> {
     const OP: &str = "mark a role as changed";
     let row = sqlx::query(
-        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes + $1 WHERE name = $2 RETURNING listed_bytes",
+        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes + $1 WHERE name = $2 RETURNING changes, listed_bytes",
     );
     let row = row
         .bind(column(entry.listed_bytes()))
         .bind(role.as_str())
         .fetch_optional(&mut **transaction)
         .await;
-    let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(()) };
+    let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(None) };
     bound.check_role(role, number(&row, "listed_bytes", OP)?)?;
+    let change_number = number(&row, "changes", OP)?;
     if let Some(folder) = &bound.folder {
         let row = folder_query!(role, folder)
             .fetch_one(&mut **transaction)
@@ -144,14 +146,16 @@ pub(super) async fn add_entry(
             .map_err(Error::backend(OP))?;
         folder.check(role, number(&row, "listed", OP)?)?;
     }
-    Ok(())
+    let (role, change) = (role.clone(), EntryChange::Added(entry.clone()));
+    Ok(Some(NumberedChange { role, number: change_number, change }))
 }
 
-/// Takes an entry out of the role that lists it, and marks that as changed.
+/// Takes an entry out of the role that lists it, and marks that as changed. Returns the change, if
+/// there was one.
 pub(super) async fn remove_entry(
     transaction: &mut Transaction<'_, Any>,
     path: &str,
-) -> Result<(), Error> {
+) -> Result<Option<NumberedChange>, Error> {
     const OP: &str = "remove a target";
     let row = sqlx::query(concat!(
         "DELETE FROM targets WHERE path = $1 RETURNING role, ",
@@ -160,14 +164,17 @@ pub(super) async fn remove_entry(
     ));
     let row =
         row.bind(path).fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
-    let Some(row) = row else { return Ok(()) };
-    sqlx::query(
-        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes - $1 WHERE name = $2",
+    let Some(row) = row else { return Ok(None) };
+    let role: RoleName = parsed(&row, "role", OP)?;
+    let updated = sqlx::query(
+        "UPDATE roles SET changes = changes + 1, listed_bytes = listed_bytes - $1 WHERE name = $2 RETURNING changes",
     )
     .bind(column(number(&row, "listed", OP)?))
-    .bind(text(&row, "role", OP)?)
-    .execute(&mut **transaction)
+    .bind(role.as_str())
+    .fetch_optional(&mut **transaction)
     .await
-    .map(drop)
-    .map_err(Error::backend(OP))
+    .map_err(Error::backend(OP))?;
+    let Some(updated) = updated else { return Ok(None) };
+    let (number, change) = (number(&updated, "changes", OP)?, EntryChange::Removed(path.into()));
+    Ok(Some(NumberedChange { role, number, change }))
 }

@@ -15,6 +15,7 @@ mod fleet_log;
 mod images;
 mod installation;
 mod jobs;
+mod journal;
 mod left_ecus;
 mod listed;
 mod old_reason;
@@ -41,6 +42,7 @@ pub use ecus::EcuFilter;
 pub use images::{ImagePage, NewImage};
 pub use installation::{Age, StoredEnvelope};
 pub use jobs::{JobEnd, JobLease, JobProgress, JobRecord, JobState, JobTaker};
+pub use journal::EntryChange;
 pub use listed::{FolderBound, ListingBound};
 pub use published::{Moments, PublishedTimestamp};
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};
@@ -59,6 +61,7 @@ pub struct Catalog {
     /// Connections that only read, one statement at a time: what a vehicle's poll waits for.
     reads: AnyPool,
     file: Arc<Path>,
+    journal: Arc<journal::Journal>,
 }
 
 impl Catalog {

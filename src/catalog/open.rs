@@ -136,7 +136,7 @@ impl Catalog {
                 Box::pin(async move { connection.execute(READ_ONLY_SETTINGS).await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, reads, file: file.into() })
+        Ok(Self { pool, reads, file: file.into(), journal: Arc::default() })
     }
 
     /// Tables of a later version may mean other things under the same names.

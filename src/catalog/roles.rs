@@ -25,6 +25,8 @@ pub struct RoleState {
     pub sha256: Sha256Digest,
     /// When the published file expires.
     pub expires_at: Timestamp,
+    /// How many changes of what it lists the published file has, at least.
+    pub changes: u64,
     /// Whether what it lists has changed since.
     pub is_changed: bool,
 }
@@ -149,7 +151,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_roles(&self) -> Result<Vec<RoleState>, Error> {
         let rows = sqlx::query(
-            "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
+            "SELECT name, version, reserved, length, sha256, expires_at, published_changes, \
+             changes - published_changes AS waiting \
              FROM roles ORDER BY name",
         );
         let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list roles"))?;
@@ -163,7 +166,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_role(&self, name: &RoleName) -> Result<Option<RoleState>, Error> {
         let row = sqlx::query(
-            "SELECT name, version, reserved, length, sha256, expires_at, changes - published_changes AS waiting \
+            "SELECT name, version, reserved, length, sha256, expires_at, published_changes, \
+             changes - published_changes AS waiting \
              FROM roles WHERE name = $1",
         );
         let row = row
@@ -254,7 +258,11 @@ impl Catalog {
             put_published_timestamp(&mut transaction, timestamp).await?;
         }
         put_moments(&mut transaction, moments).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.map_err(Error::backend(OP))?;
+        for PublishedRole { reserved, .. } in roles {
+            self.journal.forget(&reserved.name, reserved.changes);
+        }
+        Ok(())
     }
 }
 
@@ -272,6 +280,7 @@ fn role(row: &AnyRow) -> Result<RoleState, Error> {
         length: number(row, "length", OP)?,
         sha256: parsed(row, "sha256", OP)?,
         expires_at: time(row, "expires_at", OP)?,
+        changes: number(row, "published_changes", OP)?,
         is_changed: number(row, "waiting", OP)? > 0,
     })
 }

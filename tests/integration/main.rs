@@ -8,6 +8,7 @@ mod app;
 mod attacks;
 mod audit;
 mod auth;
+mod bins;
 mod bounds;
 mod ca;
 mod client;

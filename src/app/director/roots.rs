@@ -159,11 +159,7 @@ impl DirectorRoots {
         keys.len() >= usize::from(policy.threshold) && policy.is_due(newest.expires_at, now)
     }
 
-    async fn add(
-        &self,
-        file: SignedFile,
-        now: Timestamp,
-    ) -> Result<DirectorRoot, Error> {
+    async fn add(&self, file: SignedFile, now: Timestamp) -> Result<DirectorRoot, Error> {
         let root = DirectorRoot {
             version: file.version,
             body: file.bytes.to_vec(),

@@ -16,6 +16,7 @@
 //! crash after it is mended by [`Publisher::recover`], which repeats step 5; so does the next round
 //! if step 5 itself fails.
 
+mod bins;
 mod due;
 mod retention;
 mod roots;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::bins::BinSigner;
 use super::retention::Retention;
 use super::roots::RootChain;
 use super::time::SigningTime;
@@ -25,7 +26,6 @@ use crate::model::{
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::Entries;
 use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
 use crate::uptane::verify::TrustedSet;
 
@@ -34,6 +34,7 @@ pub(super) struct Rounds {
     pub(super) catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
     repository: Arc<ImageRepository>,
+    bins: BinSigner,
     roots: RootChain,
     retention: Retention,
     time: SigningTime,
@@ -70,6 +71,7 @@ impl Rounds {
             Arc::clone(&metrics),
         );
         let lifetime = repository.role_policy(&RoleName::Timestamp).lifetime();
+        let bins = BinSigner::new(catalog.clone(), Arc::clone(&blobs), Arc::clone(&repository));
         let retention = Retention::new(catalog.clone(), Arc::clone(&blobs), lifetime);
         let time = SigningTime::new(Arc::clone(&clock), Arc::clone(&metrics));
         Self {
@@ -77,6 +79,7 @@ impl Rounds {
             verifier: Verifier::new(Arc::clone(&blobs)),
             blobs,
             repository,
+            bins,
             roots,
             retention,
             time,
@@ -209,9 +212,8 @@ impl Rounds {
             Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
             files.push(file);
         }
-        for version in &reserved {
-            files.extend(self.sign_bin(version, &set, now).await?);
-        }
+        files.extend(self.bins.sign(&reserved, &states, &set, now).await?);
+        files.iter().for_each(warn_if_large);
         files.extend(self.sign_last(&reserved, &states, &files, &set, now).await?);
         self.verifier.check(&states, &files).await?;
         // The timestamp is on the disk before it is recorded, too, and gets its name last.
@@ -245,34 +247,7 @@ impl Rounds {
     ) -> Result<SignedFile, Error> {
         let authority = authority(set, &RoleName::Targets)?;
         let signed = self.repository.sign_targets(reserved.version, now, &authority).await;
-        let file = signed.map_err(Error::internal(SIGN))?;
-        self.warn_if_large(&file);
-        Ok(file)
-    }
-
-    /// Signs a bin; nothing for the other roles.
-    async fn sign_bin(
-        &self,
-        reserved: &ReservedVersion,
-        set: &TrustedSet,
-        now: Timestamp,
-    ) -> Result<Option<SignedFile>, Error> {
-        let ReservedVersion { name, version, .. } = reserved;
-        match name {
-            RoleName::Root | RoleName::Targets | RoleName::Snapshot | RoleName::Timestamp => {
-                return Ok(None);
-            }
-            RoleName::Delegated(_) => {}
-        }
-        let authority = authority(set, name)?;
-        let mut entries = Entries::default();
-        for entry in self.catalog.list_targets(name).await? {
-            entries.put(&entry).map_err(Error::internal(SIGN))?;
-        }
-        let signed = self.repository.sign_bin(name, *version, entries, now, &authority).await;
-        let file = signed.map_err(Error::internal(SIGN))?;
-        self.warn_if_large(&file);
-        Ok(Some(file))
+        signed.map_err(Error::internal(SIGN))
     }
 
     /// Signs the snapshot and the timestamp, which list the others.
@@ -294,7 +269,7 @@ impl Rounds {
                 let authority = authority(set, &RoleName::Snapshot)?;
                 let signed = self.repository.sign_snapshot(version, listed, now, &authority).await;
                 let file = signed.map_err(Error::internal(SIGN))?;
-                self.warn_if_large(&file);
+                warn_if_large(&file);
                 let described = file.described();
                 files.push(file);
                 Some(described)
@@ -459,21 +434,21 @@ impl Rounds {
         let current = CurrentTimestamp { bytes, sha256, published_at };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
+}
 
-    /// Vehicles refuse files above their limits, so an operator hears of it before that.
-    fn warn_if_large(&self, file: &SignedFile) {
-        let limit = match file.role {
-            RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => 64 * 1024, // aktualizr's
-            RoleName::Targets | RoleName::Delegated(_) => MAX_BIN_BYTES as usize,
-        };
-        if file.bytes.len() > limit / 4 * 3 {
-            tracing::warn!(
-                role = %file.role,
-                size_bytes = file.bytes.len(),
-                limit,
-                "metadata file gets large"
-            );
-        }
+/// Vehicles refuse files above their limits, so an operator hears of it before that.
+fn warn_if_large(file: &SignedFile) {
+    let limit = match file.role {
+        RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => 64 * 1024, // aktualizr's
+        RoleName::Targets | RoleName::Delegated(_) => MAX_BIN_BYTES as usize,
+    };
+    if file.bytes.len() > limit / 4 * 3 {
+        tracing::warn!(
+            role = %file.role,
+            size_bytes = file.bytes.len(),
+            limit,
+            "metadata file gets large"
+        );
     }
 }
 

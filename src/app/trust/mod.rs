@@ -13,7 +13,7 @@ mod verifier;
 pub(super) use escrow::{Remembered, check_envelope, check_escrow, check_proof};
 pub(super) use keys::{authority, compare_bins, compare_keys};
 pub(super) use start::check_keys;
-pub(super) use verifier::{Verifier, trusted_root};
+pub(super) use verifier::{Verifier, read_published, trusted_root};
 
 use super::Error;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -56,15 +57,13 @@ impl Verifier {
         if let Some(targets) = file_of(RoleName::Targets) {
             Arc::make_mut(&mut set).adopt_targets(&targets.bytes).map_err(unverified)?;
         }
-        for file in files {
-            match file.role {
-                RoleName::Root | RoleName::Targets => {} // taken above
-                RoleName::Snapshot | RoleName::Timestamp | RoleName::Delegated(_) => {
-                    set.check_signatures(&file.role, &file.bytes).map_err(unverified)?;
-                }
-            }
-        }
-        Ok(())
+        let is_left = |file: &&SignedFile| match file.role {
+            RoleName::Root | RoleName::Targets => false, // taken above
+            RoleName::Snapshot | RoleName::Timestamp | RoleName::Delegated(_) => true,
+        };
+        let checks = files.iter().filter(is_left).map(|file| check_file(&set, file));
+        let checks = stream::iter(checks.collect::<Vec<_>>()).buffered(AT_ONCE);
+        checks.try_for_each(|()| future::ready(Ok(()))).await
     }
 
     /// The roles whose published file is missing, is not what was recorded, or would be refused by
@@ -84,7 +83,7 @@ impl Verifier {
         {
             let bytes = match (&state.name, timestamp) {
                 (RoleName::Timestamp, Some(recorded)) => Ok(recorded.clone()),
-                _ => self.read(state).await,
+                _ => read_published(self.blobs.as_ref(), state).await,
             };
             let fault = match bytes {
                 Ok(bytes) => {
@@ -123,11 +122,11 @@ impl Verifier {
         };
         let state =
             state_of(RoleName::Root).ok_or_else(|| corrupt("is not in the catalog".into()))?;
-        let bytes = self.read(state).await.map_err(&corrupt)?;
+        let bytes = read_published(self.blobs.as_ref(), state).await.map_err(&corrupt)?;
         let mut set =
             trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
         if let Some(state) = state_of(RoleName::Targets).filter(|state| state.version > 0)
-            && let Ok(bytes) = self.read(state).await
+            && let Ok(bytes) = read_published(self.blobs.as_ref(), state).await
         {
             let _ = set.adopt_targets(&bytes); // without them no bin verifies, and all is signed again
         }
@@ -135,22 +134,37 @@ impl Verifier {
         *known = Some(Known { root, targets, set: Arc::clone(&set) });
         Ok(set)
     }
+}
 
-    /// The published file of a role; or what is wrong with it.
-    async fn read(&self, state: &RoleState) -> Result<Bytes, String> {
-        let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
-        let bytes = match self.blobs.open(&key).await {
-            Err(blob::Error::NotFound(_)) => return Err("is missing".into()),
-            Err(error) => return Err(format!("can't be read ({error})")),
-            Ok(blob) => blob.read_all(state.length).await,
-        };
-        match bytes {
-            Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
-            _ => Err("is damaged".into()),
-        }
+/// The published file of a role; or what is wrong with it.
+pub(in crate::app) async fn read_published(
+    blobs: &dyn BlobStore,
+    state: &RoleState,
+) -> Result<Bytes, String> {
+    let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
+    let bytes = match blobs.open(&key).await {
+        Err(blob::Error::NotFound(_)) => return Err("is missing".into()),
+        Err(error) => return Err(format!("can't be read ({error})")),
+        Ok(blob) => blob.read_all(state.length).await,
+    };
+    match bytes {
+        Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
+        _ => Err("is damaged".into()),
     }
 }
 
-fn unverified(error: VerifyError) -> Error {
-    Error::internal("verify what was signed, which is not published")(error)
+/// Bins are long, so where it holds no executor up.
+async fn check_file(set: &Arc<TrustedSet>, file: &SignedFile) -> Result<(), Error> {
+    let (set, file) = (Arc::clone(set), file.clone());
+    let check = move || set.check_signatures(&file.role, &file.bytes);
+    let checked = tokio::task::spawn_blocking(check).await.map_err(Error::internal(VERIFY))?;
+    checked.map_err(unverified)
 }
+
+fn unverified(error: VerifyError) -> Error {
+    Error::internal(VERIFY)(error)
+}
+
+/// Files that are checked at one time.
+const AT_ONCE: usize = 4;
+const VERIFY: &str = "verify what was signed, which is not published";
