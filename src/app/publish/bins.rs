@@ -44,10 +44,12 @@ impl BinSigner {
         now: Timestamp,
     ) -> Result<Vec<SignedFile>, Error> {
         let bins = due.iter().filter(|due| matches!(due.name, RoleName::Delegated(_)));
-        let signed = bins.map(|bin| {
-            let state = states.iter().find(|state| state.name == bin.name);
-            self.sign_bin(bin, state, set, now)
-        });
+        let signed: Vec<_> = bins
+            .map(|bin| {
+                let state = states.iter().find(|state| state.name == bin.name);
+                self.sign_bin(bin, state, set, now)
+            })
+            .collect();
         stream::iter(signed).buffered(AT_ONCE).try_collect().await
     }
 

@@ -62,9 +62,9 @@ pub fn create_side(directory: &Path, policy: &Policy, side: RepositorySide) -> R
 pub fn load(directory: &Path, policy: &Policy) -> Result<Keyring, Error> {
     let mut keys = BTreeMap::new();
     for (side, kind, role) in policy.roles() {
-        let present =
-            key_paths(directory, &key_name(side, kind), role).filter(|path| path.exists());
-        let signers = present
+        let name = key_name(side, kind);
+        let signers = key_paths(directory, &name, role)
+            .filter(|path| path.exists())
             .map(|path| Ok(Arc::new(FileSigner::read(&path)?) as Arc<dyn Signer>))
             .collect::<Result<Vec<_>, Error>>()?;
         keys.insert((side, kind), signers);
