@@ -196,7 +196,7 @@ impl Rounds {
             true => due::all_roles(&states),
             false => {
                 let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
-                due::due_roles(&self.repository, &states, now)
+                due::due_roles(self.repository.policy(), &states, now)
             }
         };
         if due.is_empty() {
@@ -452,10 +452,6 @@ fn warn_if_large(file: &SignedFile) {
     }
 }
 
-pub(super) fn is_built_last(role: &RoleName) -> bool {
-    matches!(role, RoleName::Snapshot | RoleName::Timestamp)
-}
-
 /// How many numbers each role but root has past its last file, at least: the roles' numbers and the
 /// Director's are left out together.
 fn left_out(states: &[RoleState]) -> u64 {
@@ -464,15 +460,11 @@ fn left_out(states: &[RoleState]) -> u64 {
 }
 
 fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName, MetaFile)> {
-    let is_listed = |state: &&RoleState| match state.name {
-        RoleName::Targets | RoleName::Delegated(_) => true,
-        RoleName::Root | RoleName::Snapshot | RoleName::Timestamp => false,
-    };
     let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
         Some(file) => (file.role.clone(), file.described()),
         None => (state.name.clone(), published_file(state)),
     };
-    states.iter().filter(is_listed).map(file).collect()
+    states.iter().filter(|state| due::is_listed(&state.name)).map(file).collect()
 }
 
 fn published_file(state: &RoleState) -> MetaFile {
