@@ -13,6 +13,7 @@ WORKDIR /src
 # The packages first, against empty crates: this layer is built again only when a Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+COPY bench/Cargo.toml bench/Cargo.toml
 COPY crates/envelope/Cargo.toml crates/envelope/Cargo.toml
 COPY crates/host/Cargo.toml crates/host/Cargo.toml
 COPY crates/model/Cargo.toml crates/model/Cargo.toml
@@ -20,6 +21,7 @@ COPY crates/uptane/Cargo.toml crates/uptane/Cargo.toml
 COPY crates/vehicle/Cargo.toml crates/vehicle/Cargo.toml
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && for crate in crates/*; do mkdir "$crate/src" && touch "$crate/src/lib.rs"; done \
+    && mkdir bench/src && echo 'fn main() {}' > bench/src/main.rs \
     && echo 'fn main() {}' > crates/vehicle/src/main.rs && echo 'fn main() {}' > crates/host/build.rs \
     && mkdir crates/envelope/benches && touch crates/envelope/benches/envelope.rs \
     && cargo build --release --locked --bin motorcade \

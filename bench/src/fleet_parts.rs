@@ -1,8 +1,6 @@
-//! What serving a fleet has to cost at least, for `scripts/bench-fleet`: the signature checks of
-//! one poll, and the bare primitives that wrap a data key, in microseconds of CPU time; and what
-//! the project's own wrapping takes.
-//!
-//! `cargo run --release --example fleet_parts`
+//! What serving a fleet has to cost at least: the signature checks of one poll, and the bare
+//! primitives that wrap a data key, in microseconds of CPU time; and what the project's own
+//! wrapping takes.
 
 use std::hint::black_box;
 
@@ -19,7 +17,7 @@ use rand::rngs::SysRng;
 use rsa::rand_core::UnwrapErr;
 use sha2::{Digest, Sha256};
 
-fn main() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     println!(
         "{{\"poll_checks_us\":{:.2},\"wrap_p256_us\":{:.2},\"bare_p256_us\":{:.2},\"wrap_rsa2048_us\":{:.2},\
          \"bare_rsa2048_us\":{:.2},\"read_rsa2048_key_us\":{:.2}}}",

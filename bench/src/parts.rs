@@ -1,21 +1,18 @@
 //! What ingesting an image has to cost at least: two SHA-256, one AES-256-GCM and one file write,
-//! each alone on one core, in CPU seconds per GB (10^9 bytes). `scripts/bench` sets the server's
-//! own CPU time against their sum.
-//!
-//! `cargo run --release --example parts -- --size 4294967296 --dir target`
+//! each alone on one core, in CPU seconds per GB (10^9 bytes). Row 3 sets the server's own CPU time
+//! against their sum.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Parser;
 use motorcade::envelope::key::DataKey;
 use motorcade::envelope::segment::{Position, SegmentSealer};
 use motorcade::model::SealAlgorithm;
 use sha2::{Digest, Sha256};
 
-#[derive(Parser)]
-struct Args {
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// Bytes to process
     #[arg(long, default_value_t = 4 << 30)]
     size: u64,
@@ -24,8 +21,7 @@ struct Args {
     dir: PathBuf,
 }
 
-fn main() -> std::io::Result<()> {
-    let args = Args::parse();
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut block = vec![0x5a; 1 << 20];
     let blocks = args.size / block.len() as u64;
     let gigabytes = (blocks * block.len() as u64) as f64 / 1e9;

@@ -1,12 +1,9 @@
 //! Makes a state directory with many published images, for benchmarks: real metadata and envelopes,
 //! and sealed images of which only the digests are real.
-//!
-//! `cargo run --release --example seed -- --data-dir DIR --images 100000`
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser;
 use motorcade::app::setup::StateDir;
 use motorcade::catalog::{ListingBound, NewImage};
 use motorcade::envelope::jwe::Envelope;
@@ -18,8 +15,8 @@ use motorcade::model::{
 use motorcade::uptane::custom::ImageCustom;
 use sha2::{Digest, Sha256};
 
-#[derive(Parser)]
-struct Args {
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// State directory to make
     #[arg(long)]
     data_dir: PathBuf,
@@ -28,9 +25,7 @@ struct Args {
     images: u64,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let state = StateDir::new(&args.data_dir);
     let clock = Arc::new(SystemClock);
     state.init(clock.clone()).await?;

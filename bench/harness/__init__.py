@@ -1,0 +1,1 @@
+"""Measures Motorcade against its bars: see docs/BENCHMARKS.md."""
