@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use motorcade::app::deliver::Content;
+use motorcade::app::images::deliver::Content;
 use motorcade::app::{Error, Limits};
 use motorcade::model::{Clock, SystemClock};
 use motorcade::telemetry::Metrics;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use motorcade::app::Error;
 use motorcade::app::access::Principal;
 use motorcade::app::director::{DirectorFile, DirectorRole};
-use motorcade::app::precondition::Precondition;
+use motorcade::app::images::precondition::Precondition;
 use motorcade::model::{AccessRole, Clock, Timestamp, VehicleId};
 use serde_json::{Value, json};
 

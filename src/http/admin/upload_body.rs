@@ -5,7 +5,7 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use crate::app::Error;
-use crate::app::ingest::EmptyImage;
+use crate::app::images::ingest::EmptyImage;
 use crate::http::rfc::digest_fields::announced_sha256;
 use crate::model::Sha256Digest;
 

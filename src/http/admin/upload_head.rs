@@ -7,8 +7,8 @@ use url::form_urlencoded;
 use super::upload_body;
 use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::ingest::{EmptyImage, UploadRequest};
-use crate::app::precondition::Precondition;
+use crate::app::images::ingest::{EmptyImage, UploadRequest};
+use crate::app::images::precondition::Precondition;
 use crate::http::rfc::conditional;
 use crate::model::{
     Constraint, HardwareId, ImageDescription, ImageName, ImagePath, SealAlgorithm, TargetFormat,

@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
-use crate::app::deliver::{Coding, Content, Delivery};
+use crate::app::images::deliver::{Coding, Content, Delivery};
 use crate::blob::BlobKey;
 use crate::http::ApiError;
 use crate::http::auth::{Permission, Read, bearer_token};

@@ -13,7 +13,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use super::date::HttpDate;
 use super::range::{ByteRange, RangeRequest, parse_range};
 use crate::app::Error;
-use crate::app::precondition::{Precondition, Tags};
+use crate::app::images::precondition::{Precondition, Tags};
 
 /// What is known of the representation that a request selects.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@
 //! Up to `commit` the upload lives and dies with its request, and dropping it leaves nothing.
 //! `commit` goes on when the client is gone, so that it is whole or undone. If the process is
 //! killed in between, the announced names lead
-//! [`super::maintain`] to what is left.
+//! [`crate::app::maintain`] to what is left.
 
 mod body;
 mod bounds;
@@ -24,13 +24,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::precondition::Precondition;
-use super::{App, Error};
+use crate::app::{App, Error};
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
 use body::Body;
 use slots::UploadSlot;
-pub(super) use slots::UploadSlots;
+pub(in crate::app) use slots::UploadSlots;
 
 /// An upload as its head describes it.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@ mod gzip;
 mod shared;
 
 use bytes::Bytes;
-pub(super) use gzip::CompressedFiles;
+pub(in crate::app) use gzip::CompressedFiles;
 use sha2::{Digest, Sha256};
-pub(super) use shared::SharedFiles;
+pub(in crate::app) use shared::SharedFiles;
 
-use super::{App, Error};
+use crate::app::{App, Error};
 use crate::blob::{self, Blob, BlobKey};
 use crate::envelope::jwe::Envelope;
 use crate::model::{ENVELOPE_SUFFIX, RoleName, Sha256Digest, Timestamp};
@@ -62,7 +62,7 @@ impl App {
     ///
     /// Small files are read and hashed before a byte is served. A large one is refused if its
     /// length is wrong;
-    /// [`super::fsck`] reads it whole.
+    /// [`crate::app::fsck`] reads it whole.
     ///
     /// # Errors
     ///

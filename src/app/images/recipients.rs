@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::access::Principal;
-use super::keys::{Door, check_keys, stored_recipient};
-use super::{App, Error};
+use crate::app::access::Principal;
+use crate::app::keys::{Door, check_keys, stored_recipient};
+use crate::app::{App, Error};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::{HardwareId, RecipientRecord};
@@ -91,7 +91,7 @@ impl App {
     ///
     /// [`Error::Unprocessable`] if a hardware id has no recipient, or `only` names one that isn't
     /// registered.
-    pub(super) async fn choose_recipients(
+    pub(in crate::app) async fn choose_recipients(
         &self,
         hardware_ids: &[HardwareId],
         only: Option<&[String]>,

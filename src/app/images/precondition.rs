@@ -1,6 +1,6 @@
 //! Which state of an image a client expects: a change that was meant for another one is not made.
 
-use super::Error;
+use crate::app::Error;
 use crate::model::ImageRecord;
 
 /// What has to be true of an image for a change of it to be made. The default is always true.
