@@ -186,7 +186,7 @@ impl Server {
         maintaining.abort();
         running_jobs.abort();
         looking_after.iter().for_each(JoinHandle::abort);
-        app.drain().await;
+        app.images().drain().await;
         drop(app);
         // The last publisher went with the application, if no worker thread is still letting go of
         // it.

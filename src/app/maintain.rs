@@ -37,7 +37,7 @@ impl App {
                 "removed what unfinished uploads had left"
             );
         }
-        self.count_published(i64::try_from(self.catalog.count_images().await?).unwrap_or(i64::MAX));
+        self.images.count().await?;
         self.metrics.show_manifest_outcomes(&["accepted"]);
         self.metrics.show_manifest_outcomes(&super::director::Refusal::CODES);
         self.director.roots.look_after(self.publisher.signing_time()).await;
@@ -59,7 +59,7 @@ impl App {
         let mut sweeps = tokio::time::interval(interval.min(SWEEP_INTERVAL));
         ticks.tick().await; // which is at once: `recover` has just looked after the fleet
         self.publisher.warn_of_expiry().await;
-        self.watch_bins().await;
+        self.images.watch_bins().await;
         loop {
             self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
             tokio::select! {
@@ -77,7 +77,7 @@ impl App {
                 _ = ticks.tick() => {}
             }
             self.publisher.warn_of_expiry().await;
-            self.watch_bins().await;
+            self.images.watch_bins().await;
             self.director.roots.look_after(self.publisher.signing_time()).await;
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");

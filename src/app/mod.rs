@@ -26,28 +26,22 @@ pub mod watch;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
-use access::Principal;
 pub use error::{Error, Problem};
 
 use crate::blob::BlobStore;
-use crate::catalog::{self, Catalog, ImagePage};
+use crate::catalog::{self, Catalog};
 pub use crate::catalog::{EcuFilter, VehicleFilter};
-use crate::envelope::jwe::Envelope;
 use crate::envelope::key::EscrowKey;
-use crate::model::{Clock, ImagePath, ImageRecord, RoleName};
+use crate::model::{Clock, RoleName};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use director::{Director, DirectorRoots, ListedImages};
 use fleet::{Fleet, QuarantinePolicy, Vehicles};
-use images::deliver::{CompressedFiles, SharedFiles};
-use images::ingest::UploadSlots;
-use images::precondition::Precondition;
+use images::Images;
 use jobs::{Jobs, JobsParts};
 use publish::Publisher;
 use setup::StateDir;
@@ -57,23 +51,13 @@ use watch::{Pulse, Watch};
 pub struct App {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    escrow: Arc<EscrowKey>,
     publisher: Publisher,
+    images: Arc<Images>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
-    compressed: CompressedFiles,
-    shared: SharedFiles,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    upload_slots: UploadSlots,
-    published_images: AtomicI64,
-    /// Work that goes on when the request that started it is gone runs on this runtime, and is
-    /// waited for.
-    runtime: Handle,
-    tasks: TaskTracker,
-    /// Uploads whose staged bytes may still be on the disk.
-    uploads: TaskTracker,
     watch: Watch,
     maintenance: Pulse,
     jobs: Arc<Jobs>,
@@ -91,7 +75,7 @@ pub struct Limits {
     /// idle timeout.
     pub max_uploads: usize,
     /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed;
-    /// if none is said, what that takes (`App::reserved_space`).
+    /// if none is said, what that takes (`Images::reserved_space`).
     pub reserved_space: Option<u64>,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
@@ -186,30 +170,35 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         };
-        let upload_slots = UploadSlots::new(limits.max_uploads);
-        let tasks = TaskTracker::new();
-        let published_images = AtomicI64::new(0);
+        let images = Images::new(images::Parts {
+            catalog: catalog.clone(),
+            blobs: Arc::clone(&blobs),
+            escrow,
+            publisher: publisher.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            limits: limits.clone(),
+            runtime,
+        });
         Self {
             catalog,
             blobs,
-            escrow,
             publisher,
+            images: Arc::new(images),
             fleet: Arc::new(fleet),
             director: Arc::new(director),
-            compressed: CompressedFiles::new(MAX_COMPRESSED),
-            shared: SharedFiles::default(),
             clock,
             metrics,
             limits,
-            upload_slots,
-            published_images,
-            runtime,
-            tasks,
-            uploads: TaskTracker::new(),
             watch,
             maintenance: Pulse::default(),
             jobs: Arc::new(jobs),
         }
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
     }
 
     /// The inventory of vehicles.
@@ -230,24 +219,6 @@ impl App {
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// Waits for work that goes on without its request, at the end of the server's life; and, not
-    /// for ever, until what was staged of uploads that were cut off is removed.
-    pub async fn drain(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-        self.uploads.close();
-        if tokio::time::timeout(REMOVAL_TIMEOUT, self.uploads.wait()).await.is_err() {
-            tracing::warn!("what was staged of an upload is left for the next start");
-        }
-    }
-
-    /// Keeps count of published images; counting them in the catalog takes longer the more there
-    /// are.
-    fn count_published(&self, change: i64) {
-        let images = self.published_images.fetch_add(change, Ordering::Relaxed) + change;
-        self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
     }
 
     /// Brings up to date what is measured rather than counted as it happens, for a scrape.
@@ -285,77 +256,7 @@ impl App {
         }
         self.publisher.check()
     }
-
-    /// Shows an image, yanked ones included.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`].
-    pub async fn show_image(&self, path: &ImagePath) -> Result<ImageRecord, Error> {
-        self.catalog.find_image(path).await?.ok_or_else(|| no_image(path))
-    }
-
-    /// Lists images in the order of their paths, from the one after `after`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub async fn list_images(&self, after: &str, limit: u32) -> Result<ImagePage, Error> {
-        Ok(self.catalog.list_images(after, limit).await?)
-    }
-
-    /// An image's envelope without the escrow entry: for everyone, or flattened for one recipient.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if there is no such image, or `kid` is not among its recipients.
-    pub async fn show_envelope(
-        &self,
-        path: &ImagePath,
-        kid: Option<&str>,
-    ) -> Result<String, Error> {
-        let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| no_image(path))?;
-        let envelope = Envelope::parse(stored.as_bytes())
-            .map_err(Error::internal("read a stored envelope"))?;
-        let Some(kid) = kid else {
-            return envelope.public_json().map_err(Error::internal("write an envelope"));
-        };
-        let flattened =
-            kid.parse().ok().and_then(|kid| envelope.for_one(&kid)).map(|json| json.to_string());
-        flattened.ok_or_else(|| Error::NotFound {
-            code: "recipient_not_found",
-            detail: format!("{path} is not sealed for the recipient {kid:.64}"),
-        })
-    }
-
-    /// Takes an image out of the published metadata. Its sealed bytes stay for vehicles that are
-    /// fetching them, and its path is never used again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if there is none; [`Error::Unexpected`]; [`Error::Full`] or
-    /// [`Error::Internal`] if the metadata could not be published yet; it will be.
-    pub async fn yank_image(
-        self: &Arc<Self>,
-        path: &ImagePath,
-        expected: &Precondition,
-        by: &Principal,
-    ) -> Result<(), Error> {
-        if *expected != Precondition::default() {
-            expected.check(self.catalog.find_image(path).await?.as_ref())?;
-        }
-        if self.catalog.yank_image(path, &by.author(self.clock.now())).await? {
-            self.count_published(-1);
-            tracing::info!(image.path = %path, "image yanked");
-        } else {
-            self.show_image(path).await?; // yanked before, or never there
-        }
-        self.publisher.publish().await
-    }
 }
-
-const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images
 
 fn no_room(role: &RoleName, folder: Option<&str>) -> Error {
     let whose = folder.map_or_else(String::new, |folder| format!("the share of {folder} in "));
@@ -364,10 +265,6 @@ fn no_room(role: &RoleName, folder: Option<&str>) -> Error {
          yanked that nobody needs, or use another path, which another file lists"
     );
     Error::Conflict { code: "metadata_full", detail }
-}
-
-fn no_image(path: &ImagePath) -> Error {
-    Error::NotFound { code: "image_not_found", detail: format!("there is no image {path}") }
 }
 
 impl From<catalog::Error> for Error {

@@ -45,6 +45,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
     move |config| {
         config
             .app_data(web::Data::from(Arc::clone(&state.app)))
+            .app_data(web::Data::from(Arc::clone(state.app.images())))
             .app_data(web::Data::new(state.repo.clone()))
             .app_data(web::Data::new(state.identity.clone()))
             .app_data(

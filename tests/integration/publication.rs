@@ -86,9 +86,9 @@ impl Node {
             request_id: None,
             folder: None,
         };
-        let plan = self.app.plan_upload(&request).await?;
+        let plan = self.app.images().plan_upload(&request).await?;
         let body = stream::iter([Ok(Bytes::from_static(b"firmware"))]);
-        self.app.upload(request, plan, body).await
+        self.app.images().upload(request, plan, body).await
     }
 
     /// Lets time pass and a round of publication come.
@@ -129,7 +129,7 @@ impl Node {
 
     pub(crate) async fn close(self) -> TestState {
         let Self { state, app, publishing, .. } = self;
-        app.drain().await;
+        app.images().drain().await;
         drop(app);
         publishing.await.unwrap();
         state

@@ -80,7 +80,8 @@ fn assert_all_higher(later: &BTreeMap<String, u64>, earlier: &BTreeMap<String, u
 }
 
 async fn served_timestamp(node: &Node) -> u64 {
-    let Content::Bytes(bytes) = node.app.deliver("timestamp.json").await.unwrap().content else {
+    let Content::Bytes(bytes) = node.app.images().deliver("timestamp.json").await.unwrap().content
+    else {
         panic!("it is small")
     };
     serde_json::from_slice::<Value>(&bytes).unwrap()["signed"]["version"].as_u64().unwrap()

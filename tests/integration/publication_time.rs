@@ -42,7 +42,7 @@ async fn nothing_is_signed_while_the_clock_is_behind_the_last_publication() {
         assert!(is_clock_behind(node.try_to_upload("gw/2/a.bin").await), "{back:?}");
         assert!(
             is_clock_behind(
-                node.app.yank_image(&path, &Precondition::default(), &engineer()).await
+                node.app.images().yank(&path, &Precondition::default(), &engineer()).await
             ),
             "{back:?}"
         );

@@ -243,8 +243,11 @@ impl Director {
         key: &RecipientKey,
         path: &ImagePath,
     ) -> Result<serde_json::Value, Error> {
-        let stored =
-            self.catalog.find_envelope(path).await?.ok_or_else(|| crate::app::no_image(path))?;
+        let stored = self
+            .catalog
+            .find_envelope(path)
+            .await?
+            .ok_or_else(|| crate::app::images::no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
         envelope

@@ -1,6 +1,110 @@
-//! Images: what comes in, what is kept of it, what goes out.
+//! Images: uploads that are sealed and published, the keys that they are sealed for, what of them is
+//! served, and yanks.
 
 pub mod deliver;
 pub mod ingest;
 pub mod precondition;
 mod recipients;
+mod show;
+mod yank;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::publish::Publisher;
+use super::{Error, Limits};
+use crate::blob::BlobStore;
+use crate::catalog::Catalog;
+use crate::envelope::key::EscrowKey;
+use crate::model::Clock;
+use crate::telemetry::Metrics;
+use deliver::{CompressedFiles, SharedFiles};
+use ingest::UploadSlots;
+pub(super) use show::no_image;
+
+/// The images, and the work on them that is going on.
+pub struct Images {
+    catalog: Catalog,
+    blobs: Arc<dyn BlobStore>,
+    escrow: Arc<EscrowKey>,
+    publisher: Publisher,
+    compressed: CompressedFiles,
+    shared: SharedFiles,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    upload_slots: UploadSlots,
+    published: AtomicI64,
+    /// Work that goes on when the request that started it is gone runs on this runtime, and is
+    /// waited for.
+    runtime: Handle,
+    tasks: TaskTracker,
+    /// Uploads whose staged bytes may still be on the disk.
+    uploads: TaskTracker,
+}
+
+/// What [`Images`] is made of.
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) blobs: Arc<dyn BlobStore>,
+    pub(super) escrow: Arc<EscrowKey>,
+    pub(super) publisher: Publisher,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Limits,
+    pub(super) runtime: Handle,
+}
+
+impl Images {
+    /// Puts the parts together.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime } = parts;
+        Self {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            compressed: CompressedFiles::new(MAX_COMPRESSED),
+            shared: SharedFiles::default(),
+            clock,
+            metrics,
+            upload_slots: UploadSlots::new(limits.max_uploads),
+            limits,
+            published: AtomicI64::new(0),
+            runtime,
+            tasks: TaskTracker::new(),
+            uploads: TaskTracker::new(),
+        }
+    }
+
+    /// Waits for work that goes on without its request, at the end of the server's life; and, not
+    /// for ever, until what was staged of uploads that were cut off is removed.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.uploads.close();
+        if tokio::time::timeout(REMOVAL_TIMEOUT, self.uploads.wait()).await.is_err() {
+            tracing::warn!("what was staged of an upload is left for the next start");
+        }
+    }
+
+    /// Counts the published images, once: counting them in the catalog takes longer the more there
+    /// are.
+    pub(super) async fn count(&self) -> Result<(), Error> {
+        let images = self.catalog.count_images().await?;
+        self.count_published(i64::try_from(images).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    fn count_published(&self, change: i64) {
+        let images = self.published.fetch_add(change, Ordering::Relaxed) + change;
+        self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
+    }
+}
+
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images

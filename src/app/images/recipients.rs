@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::Images;
+use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::keys::{Door, check_keys, stored_recipient};
-use crate::app::{App, Error};
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::{HardwareId, RecipientRecord};
 
-impl App {
+impl Images {
     /// Registers a public key, PEM or JWK, for hardware ids. Registering it again changes nothing.
     /// Returns whether any of it is new, and the key's id.
     ///
@@ -91,7 +92,7 @@ impl App {
     ///
     /// [`Error::Unprocessable`] if a hardware id has no recipient, or `only` names one that isn't
     /// registered.
-    pub(in crate::app) async fn choose_recipients(
+    pub(super) async fn choose_recipients(
         &self,
         hardware_ids: &[HardwareId],
         only: Option<&[String]>,

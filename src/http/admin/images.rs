@@ -13,7 +13,7 @@ use super::paging::check_limit;
 use super::path::{EnvelopeOf, InPath};
 use super::upload_head::{self, IMAGES};
 use crate::api::{EnvelopeQuery, ImageBody, ImageList, ImageQuery, Problem};
-use crate::app::App;
+use crate::app::images::Images;
 use crate::app::images::ingest::Accepted;
 use crate::app::images::precondition::{self, Precondition};
 use crate::blob::BlobKey;
@@ -56,7 +56,7 @@ use crate::model::{ImagePath, ImageRecord};
     )
 )]
 pub(in crate::http) async fn upload_image(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Upload, (InPath<ImagePath>, web::Payload)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -64,9 +64,9 @@ pub(in crate::http) async fn upload_image(
     let (query, headers) = (request.query_string(), request.headers());
     let upload = upload_head::parse(path, query, headers, &principal)?;
     principal.check_upload(&upload.path)?;
-    let plan = app.plan_upload(&upload).await?;
-    let app = app.into_inner();
-    let (status, image) = match app.upload(upload, plan, body.map_err(body_error)).await? {
+    let plan = images.plan_upload(&upload).await?;
+    let images = images.into_inner();
+    let (status, image) = match images.upload(upload, plan, body.map_err(body_error)).await? {
         Accepted::Created(image) => (StatusCode::CREATED, image),
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
@@ -90,13 +90,13 @@ fn body_error(error: PayloadError) -> io::Error {
     )
 )]
 pub(in crate::http) async fn list_images(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Read, Query<ImageQuery>>,
 ) -> Result<Json<ImageList>, ApiError> {
     let query = access.input;
-    let page = app.list_images(&query.cursor, check_limit(query.limit)?).await?;
-    let images = page.images.into_iter().map(shown).collect();
-    Ok(Json(ImageList { images, next_cursor: page.next }))
+    let page = images.list(&query.cursor, check_limit(query.limit)?).await?;
+    let shown = page.images.into_iter().map(shown).collect();
+    Ok(Json(ImageList { images: shown, next_cursor: page.next }))
 }
 
 /// Shows an image.
@@ -115,12 +115,12 @@ pub(in crate::http) async fn list_images(
     )
 )]
 pub(in crate::http) async fn show_image(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Read, InPath<ImagePath>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let InPath(path) = access.input;
-    let image = app.show_image(&path).await?;
+    let image = images.show(&path).await?;
     let expected = conditional::precondition(request.headers())?;
     let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
     Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
@@ -147,13 +147,13 @@ pub(in crate::http) async fn show_image(
     )
 )]
 pub(in crate::http) async fn yank_image(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Manage, InPath<ImagePath>>,
     request: HttpRequest,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: InPath(path), .. } = access;
     let expected = conditional::precondition(request.headers())?;
-    app.into_inner().yank_image(&path, &expected, &principal).await?;
+    images.yank(&path, &expected, &principal).await?;
     Ok(NoContent)
 }
 
@@ -167,11 +167,11 @@ pub(in crate::http) async fn yank_image(
     )
 )]
 pub(in crate::http) async fn show_envelope(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Read, (InPath<EnvelopeOf>, Query<EnvelopeQuery>)>,
 ) -> Result<HttpResponse, ApiError> {
     let (InPath(EnvelopeOf(path)), query) = access.input;
-    let envelope = app.show_envelope(&path, query.kid.as_deref()).await?;
+    let envelope = images.show_envelope(&path, query.kid.as_deref()).await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
 }
 

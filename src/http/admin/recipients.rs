@@ -6,7 +6,8 @@ use super::path::{InPath, Kid};
 use crate::api::{
     NewRecipient, Problem, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
-use crate::app::{self, App};
+use crate::app;
+use crate::app::images::Images;
 use crate::http::ApiError;
 use crate::http::answer::{MaybeCreated, NoContent};
 use crate::http::auth::{Access, Manage, Read};
@@ -22,14 +23,14 @@ use crate::model::HardwareId;
     )
 )]
 pub(in crate::http) async fn register_recipient(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Manage, Json<NewRecipient>>,
 ) -> Result<MaybeCreated<RegisteredRecipient>, ApiError> {
     let Access { principal, input: body, .. } = access;
     let hardware_ids =
         body.hardware_ids.iter().map(|id| hardware_id(id)).collect::<Result<Vec<_>, _>>()?;
     let public_key = body.public_key.text();
-    let (is_new, kid) = app.register_recipient(&hardware_ids, &public_key, &principal).await?;
+    let (is_new, kid) = images.register_recipient(&hardware_ids, &public_key, &principal).await?;
     Ok(MaybeCreated { is_new, body: RegisteredRecipient { kid } })
 }
 
@@ -41,10 +42,10 @@ pub(in crate::http) async fn register_recipient(
     )
 )]
 pub(in crate::http) async fn list_recipients(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     _: Access<Read>,
 ) -> Result<Json<RecipientList>, ApiError> {
-    let recipients = app.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
+    let recipients = images.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
     Ok(Json(RecipientList { recipients }))
 }
 
@@ -57,12 +58,12 @@ pub(in crate::http) async fn list_recipients(
     )
 )]
 pub(in crate::http) async fn remove_recipient(
-    app: web::Data<App>,
+    images: web::Data<Images>,
     access: Access<Manage, (InPath<Kid>, Query<RecipientQuery>)>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: (InPath(Kid(kid)), query), .. } = access;
     let hardware_id = query.hardware_id.as_deref().map(hardware_id).transpose()?;
-    app.remove_recipient(&kid, hardware_id.as_ref(), &principal).await?;
+    images.remove_recipient(&kid, hardware_id.as_ref(), &principal).await?;
     Ok(NoContent)
 }
 

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
+use crate::app::images::Images;
 use crate::app::images::deliver::{Coding, Content, Delivery};
 use crate::blob::BlobKey;
 use crate::http::ApiError;
@@ -57,6 +58,7 @@ pub enum Carrier {
 
 pub(in crate::http) async fn serve_file(
     app: web::Data<App>,
+    images: web::Data<Images>,
     config: web::Data<RepoConfig>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -65,13 +67,13 @@ pub(in crate::http) async fn serve_file(
     }
     let encoded = request.path().strip_prefix("/repo/").unwrap_or_default();
     let name = percent_decode_str(encoded).decode_utf8_lossy();
-    let delivery = app.deliver(&name).await?;
+    let delivery = images.deliver(&name).await?;
     let is_target = matches!(delivery.key, BlobKey::Target { .. });
     match &config.carrier {
         Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
         _ if wants_gzip(&request) => {
-            Ok(respond(&request, app.compress(delivery).await, config.access))
+            Ok(respond(&request, images.compress(delivery).await, config.access))
         }
         _ => Ok(respond(&request, delivery, config.access)),
     }

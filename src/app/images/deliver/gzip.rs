@@ -15,11 +15,11 @@ use lru::LruCache;
 use tokio::runtime::Handle;
 
 use super::{Coding, Content, Delivery};
-use crate::app::App;
+use crate::app::images::Images;
 use crate::blob::BlobKey;
 use crate::model::Sha256Digest;
 
-impl App {
+impl Images {
     /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it
     /// is.
     pub async fn compress(&self, mut delivery: Delivery) -> Delivery {

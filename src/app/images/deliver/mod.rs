@@ -8,7 +8,8 @@ pub(in crate::app) use gzip::CompressedFiles;
 use sha2::{Digest, Sha256};
 pub(in crate::app) use shared::SharedFiles;
 
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::images::Images;
 use crate::blob::{self, Blob, BlobKey};
 use crate::envelope::jwe::Envelope;
 use crate::model::{ENVELOPE_SUFFIX, RoleName, Sha256Digest, Timestamp};
@@ -56,7 +57,7 @@ pub enum Content {
     Blob(Blob),
 }
 
-impl App {
+impl Images {
     /// Opens the file that `name`, a path below `/repo/`, stands for; either name of a target in a
     /// folder.
     ///

@@ -3,12 +3,13 @@
 //! byte of the image is sealed.
 
 use super::UploadRequest;
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::images::Images;
 use crate::catalog::{FolderBound, ListingBound};
 use crate::model::{MAX_BIN_BYTES, SealedImage, Sha256Digest, TargetEntry};
 use crate::uptane::custom::ImageCustom;
 
-impl App {
+impl Images {
     /// Checks that an image's entries are not too long, and that the bins that will list them have
     /// room.
     ///

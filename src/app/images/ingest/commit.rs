@@ -2,7 +2,7 @@
 //!
 //! Goes on when the client is gone. The names of the blobs are announced in the catalog before the
 //! first one is visible, and the transaction that accepts the image takes them back, so that a
-//! crash at any point leaves either an accepted image or names by which [`App::recover`] finds what
+//! crash at any point leaves either an accepted image or names by which [`App::recover`](crate::app::App::recover) finds what
 //! to remove.
 
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
+use crate::app::Error;
 use crate::app::access::check_token_still_valid;
-use crate::app::{App, Error};
+use crate::app::images::Images;
 use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{Author, ListingBound, NewImage, Who};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
@@ -23,7 +24,7 @@ use crate::model::{
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
-impl App {
+impl Images {
     /// Runs the commit to its end, whether or not the client waits for it.
     pub(super) async fn commit_unattended(
         self: &Arc<Self>,
@@ -31,8 +32,9 @@ impl App {
         sealed: pipeline::Sealed,
         data_key: DataKey,
     ) -> Result<Accepted, Error> {
-        let app = Arc::clone(self);
-        let commit = async move { app.commit(request, sealed, data_key).await }.in_current_span();
+        let images = Arc::clone(self);
+        let commit =
+            async move { images.commit(request, sealed, data_key).await }.in_current_span();
         let commit = self.tasks.spawn_on(commit, &self.runtime);
         commit.await.map_err(Error::internal("finish an upload"))?
     }
@@ -98,11 +100,12 @@ impl App {
         algorithm: SealAlgorithm,
         recipients: Vec<RecipientKey>,
     ) -> Result<EnvelopeTexts, Error> {
-        let app = Arc::clone(self);
+        let images = Arc::clone(self);
         let sealing = tokio::task::spawn_blocking(move || {
-            let _timer = app.metrics.time_upload_stage(UploadStage::Envelope);
+            let _timer = images.metrics.time_upload_stage(UploadStage::Envelope);
             let recipients: Vec<&RecipientKey> = recipients.iter().collect();
-            let envelope = Envelope::seal(&data_key, algorithm, &recipients, Some(&app.escrow))?;
+            let envelope =
+                Envelope::seal(&data_key, algorithm, &recipients, Some(&*images.escrow))?;
             Ok::<_, EnvelopeError>(EnvelopeTexts {
                 public: envelope.public_json()?,
                 with_escrow: envelope.to_json_with_escrow(),

@@ -24,7 +24,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::precondition::Precondition;
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::images::Images;
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
@@ -90,7 +91,7 @@ pub enum Accepted {
     AlreadyStored(ImageRecord),
 }
 
-impl App {
+impl Images {
     /// Decides what to do with an upload before a byte of its body is read.
     ///
     /// # Errors
@@ -227,7 +228,7 @@ impl App {
     /// have been yanked while the body came in.
     async fn confirm(&self, request: &UploadRequest) -> Result<Accepted, Error> {
         self.publisher.publish().await?;
-        let existing = self.show_image(&request.path).await?;
+        let existing = self.show(&request.path).await?;
         request.precondition.check(Some(&existing))?;
         check_same_description(request, &existing)?;
         Ok(Accepted::AlreadyStored(existing))
