@@ -1,14 +1,16 @@
 //! API tokens: who may do what.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::Error;
 use super::audit::local_author;
-use super::{App, Error};
 use crate::catalog::{Catalog, TokenRecord};
-use crate::model::{AccessRole, Actor, ImagePath, Sha256Digest, Timestamp};
+use crate::model::{AccessRole, Actor, Clock, ImagePath, Sha256Digest, Timestamp};
 
 /// Whoever sent a request, as its token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +108,17 @@ fn check_label(label: &str) -> Result<(), Error> {
     }
 }
 
-impl App {
+/// The tokens that were made, and what their holders may do.
+pub struct Tokens {
+    catalog: Catalog,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tokens {
+    pub(super) fn new(catalog: Catalog, clock: Arc<dyn Clock>) -> Self {
+        Self { catalog, clock }
+    }
+
     /// Recognizes the holder of a token and checks that its role is among `allowed`.
     ///
     /// # Errors

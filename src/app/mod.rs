@@ -39,6 +39,7 @@ use crate::envelope::key::EscrowKey;
 use crate::model::{Clock, RoleName};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
+use access::Tokens;
 use director::{Director, DirectorRoots, ListedImages};
 use fleet::{Fleet, QuarantinePolicy, Vehicles};
 use images::Images;
@@ -52,6 +53,7 @@ pub struct App {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
     publisher: Publisher,
+    tokens: Arc<Tokens>,
     images: Arc<Images>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
@@ -170,6 +172,7 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         };
+        let tokens = Tokens::new(catalog.clone(), Arc::clone(&clock));
         let images = Images::new(images::Parts {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),
@@ -184,6 +187,7 @@ impl App {
             catalog,
             blobs,
             publisher,
+            tokens: Arc::new(tokens),
             images: Arc::new(images),
             fleet: Arc::new(fleet),
             director: Arc::new(director),
@@ -194,6 +198,11 @@ impl App {
             maintenance: Pulse::default(),
             jobs: Arc::new(jobs),
         }
+    }
+
+    /// API tokens.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     /// The images.

@@ -11,8 +11,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 
 use super::ApiError;
 use super::observe::request_id::RequestId;
-use crate::app::App;
-use crate::app::access::Principal;
+use crate::app::access::{Principal, Tokens};
 use crate::model::AccessRole;
 
 /// What a route lets its caller do.
@@ -69,17 +68,21 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self, actix_web::Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let app =
-            request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
+        let tokens = service::<Tokens>(request);
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let authorized = app.authorize(bearer_token(request.headers()), P::ROLES).await;
+            let authorized = tokens.authorize(bearer_token(request.headers()), P::ROLES).await;
             let mut principal = authorized.map_err(ApiError::from)?;
             principal.request_id = RequestId::current().map(|id| id.to_string());
             let input = T::from_request(&request, &mut payload).await.map_err(Into::into)?;
             Ok(Self { principal, input, permission: PhantomData })
         })
     }
+}
+
+/// A service that all handlers share.
+pub(super) fn service<T: 'static>(request: &HttpRequest) -> web::Data<T> {
+    request.app_data().cloned().expect("configure() registers each service")
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750, 2.1).

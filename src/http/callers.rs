@@ -58,6 +58,7 @@ arguments!(A);
 arguments!(A B);
 arguments!(A B C);
 arguments!(A B C D);
+arguments!(A B C D E);
 
 /// No handler has two arguments that ask who is calling.
 const fn both(one: Callers, other: Callers) -> Callers {

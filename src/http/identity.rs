@@ -16,9 +16,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::ApiError;
-use super::auth::bearer_token;
-use crate::app::App;
-use crate::app::fleet::IdentityClaims;
+use super::auth::{bearer_token, service};
+use crate::app::fleet::{Fleet, IdentityClaims};
 use crate::model::{Network, VehicleId};
 
 /// How vehicles are recognized besides their tokens.
@@ -64,11 +63,10 @@ impl FromRequest for FromVehicle {
     type Future = Pin<Box<dyn Future<Output = Result<Self, actix_web::Error>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let app =
-            request.app_data::<web::Data<App>>().cloned().expect("configure() registers the app");
+        let fleet = service::<Fleet>(request);
         let claims = claims_of(request);
         Box::pin(async move {
-            let vin = app.fleet().identify_vehicle(&claims).await.map_err(ApiError::from)?;
+            let vin = fleet.identify_vehicle(&claims).await.map_err(ApiError::from)?;
             Ok(Self { vin })
         })
     }

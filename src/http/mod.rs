@@ -45,7 +45,11 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
     move |config| {
         config
             .app_data(web::Data::from(Arc::clone(&state.app)))
+            .app_data(web::Data::from(Arc::clone(state.app.tokens())))
             .app_data(web::Data::from(Arc::clone(state.app.images())))
+            .app_data(web::Data::from(Arc::clone(state.app.fleet())))
+            .app_data(web::Data::from(Arc::clone(state.app.director())))
+            .app_data(web::Data::new(state.app.limits().clone()))
             .app_data(web::Data::new(state.repo.clone()))
             .app_data(web::Data::new(state.identity.clone()))
             .app_data(

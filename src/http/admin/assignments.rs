@@ -7,8 +7,8 @@ use super::path::{AssignmentId, InPath};
 use crate::api::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments, Problem,
 };
-use crate::app::App;
-use crate::app::director::{AssignmentRequest, EcuAssignment};
+use crate::app::director::{AssignmentRequest, Director, EcuAssignment};
+use crate::app::fleet::Fleet;
 use crate::http::ApiError;
 use crate::http::answer::{Created, NoContent};
 use crate::http::auth::{Access, Manage, ReadFleet};
@@ -26,11 +26,11 @@ use crate::model::VehicleId;
     )
 )]
 pub(in crate::http) async fn assign(
-    app: web::Data<App>,
+    director: web::Data<Director>,
     access: Access<Manage, (InPath<VehicleId>, Json<NewAssignments>)>,
 ) -> Result<Created<AssignmentList>, ApiError> {
     let Access { principal, input: (InPath(vin), Json(body)), .. } = access;
-    let assigned = app.director().assign(&vin, &body.into(), &principal).await?;
+    let assigned = director.assign(&vin, &body.into(), &principal).await?;
     let assignments = assigned.into_iter().map(AssignmentBody::from).collect();
     Ok(Created(AssignmentList { assignments }))
 }
@@ -45,11 +45,11 @@ pub(in crate::http) async fn assign(
     )
 )]
 pub(in crate::http) async fn list_assignments(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<ReadFleet, (InPath<VehicleId>, Query<AssignmentQuery>)>,
 ) -> Result<Json<AssignmentList>, ApiError> {
     let (InPath(vin), query) = access.input;
-    let assignments = app.fleet().list_assignments(&vin, check_limit(query.limit)?).await?;
+    let assignments = fleet.list_assignments(&vin, check_limit(query.limit)?).await?;
     let assignments = assignments.into_iter().map(AssignmentBody::from).collect();
     Ok(Json(AssignmentList { assignments }))
 }
@@ -65,11 +65,11 @@ pub(in crate::http) async fn list_assignments(
     )
 )]
 pub(in crate::http) async fn cancel_assignment(
-    app: web::Data<App>,
+    director: web::Data<Director>,
     access: Access<Manage, InPath<(VehicleId, AssignmentId)>>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: InPath((vin, AssignmentId(id))), .. } = access;
-    app.director().cancel_assignment(&vin, &id, &principal).await?;
+    director.cancel_assignment(&vin, &id, &principal).await?;
     Ok(NoContent)
 }
 

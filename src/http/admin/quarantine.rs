@@ -3,8 +3,8 @@
 use actix_web::web::{self, Json};
 
 use crate::api::{ClearManyBody, ClearedBody, Problem};
-use crate::app::fleet::{ClearReport, ClearSelection, Suspicion};
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::fleet::{ClearReport, ClearSelection, Fleet, Suspicion};
 use crate::http::ApiError;
 use crate::http::auth::{Access, Manage};
 
@@ -17,12 +17,12 @@ use crate::http::auth::{Access, Manage};
     )
 )]
 pub(in crate::http) async fn clear_many(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, Json<ClearManyBody>>,
 ) -> Result<Json<ClearedBody>, ApiError> {
     let selection = selection(&access.input)?;
     let report =
-        app.fleet().clear_quarantines(selection, &access.input.reason, &access.principal).await?;
+        fleet.clear_quarantines(selection, &access.input.reason, &access.principal).await?;
     let ClearReport { cleared, not_quarantined, more } = report;
     let not_quarantined = not_quarantined.into_iter().map(String::from).collect();
     Ok(Json(ClearedBody { cleared, not_quarantined, more }))

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{self, Json, Query};
+use futures_util::StreamExt;
+
 use super::paging::check_limit;
 use super::path::InPath;
 use crate::api::{
@@ -10,16 +15,13 @@ use crate::api::{
     Registered, RemovalQuery, VehicleBody, VehicleList, VehicleQuery,
 };
 use crate::app::access::Principal;
-use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, LineFault, VehicleInput};
-use crate::app::{App, EcuFilter, Error, VehicleFilter};
+use crate::app::director::Director;
+use crate::app::fleet::{BulkFormat, BulkReport, EcuInput, Fleet, LineFault, VehicleInput};
+use crate::app::{EcuFilter, Error, Limits, VehicleFilter};
 use crate::http::ApiError;
 use crate::http::answer::{Created, MaybeCreated, NoContent};
 use crate::http::auth::{Access, Manage, ReadFleet};
 use crate::model::{EcuSerial, ImagePath, ParseFieldError, Sha256Digest, VehicleId};
-use actix_web::HttpRequest;
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::web::{self, Json, Query};
-use futures_util::StreamExt;
 
 /// Registers a vehicle, or as many as there are in JSON Lines or CSV.
 #[utoipa::path(
@@ -39,7 +41,8 @@ use futures_util::StreamExt;
     )
 )]
 pub(in crate::http) async fn register_vehicles(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
+    limits: web::Data<Limits>,
     access: Access<Manage, web::Payload>,
     request: HttpRequest,
 ) -> Result<MaybeCreated<Registered>, ApiError> {
@@ -51,10 +54,10 @@ pub(in crate::http) async fn register_vehicles(
         .unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "application/jsonl" | "application/x-ndjson" | "application/json-lines" => {
-            register_in_bulk(&app, BulkFormat::JsonLines, principal, body).await
+            register_in_bulk(&fleet, &limits, BulkFormat::JsonLines, principal, body).await
         }
-        "text/csv" => register_in_bulk(&app, BulkFormat::Csv, principal, body).await,
-        "application/json" => register_one(&app, &principal, body).await,
+        "text/csv" => register_in_bulk(&fleet, &limits, BulkFormat::Csv, principal, body).await,
+        "application/json" => register_one(&fleet, &principal, body).await,
         _ => {
             let detail =
                 "send `Content-Type: application/json`, application/jsonl or text/csv".into();
@@ -64,7 +67,7 @@ pub(in crate::http) async fn register_vehicles(
 }
 
 async fn register_one(
-    app: &App,
+    fleet: &Fleet,
     by: &Principal,
     body: web::Payload,
 ) -> Result<MaybeCreated<Registered>, ApiError> {
@@ -81,19 +84,20 @@ async fn register_one(
         );
         Error::Invalid { code: "bad_json", detail }
     })?;
-    let (is_new, vin) = app.fleet().register_vehicle(vehicle.into(), by).await?;
-    let vehicle = VehicleBody::from(app.fleet().show_vehicle(&vin).await?);
+    let (is_new, vin) = fleet.register_vehicle(vehicle.into(), by).await?;
+    let vehicle = VehicleBody::from(fleet.show_vehicle(&vin).await?);
     Ok(MaybeCreated { is_new, body: Registered::One(vehicle) })
 }
 
 async fn register_in_bulk(
-    app: &web::Data<App>,
+    fleet: &web::Data<Fleet>,
+    limits: &Limits,
     format: BulkFormat,
     by: Principal,
     mut body: web::Payload,
 ) -> Result<MaybeCreated<Registered>, ApiError> {
-    let idle_timeout = app.limits().idle_timeout;
-    let (sink, report) = app.fleet().register_in_bulk(format, by);
+    let idle_timeout = limits.idle_timeout;
+    let (sink, report) = fleet.register_in_bulk(format, by);
     let feed = async move {
         loop {
             let piece = match tokio::time::timeout(idle_timeout, body.next()).await {
@@ -122,7 +126,7 @@ async fn register_in_bulk(
     )
 )]
 pub(in crate::http) async fn list_vehicles(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<ReadFleet, Query<VehicleQuery>>,
 ) -> Result<Json<VehicleList>, ApiError> {
     let Query(VehicleQuery {
@@ -145,7 +149,7 @@ pub(in crate::http) async fn list_vehicles(
     let ecu = ecu_filter(hardware_id, below_release)?;
     let filter =
         VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back, ecu };
-    let page = app.fleet().list_vehicles(&cursor, check_limit(limit)?, filter).await?;
+    let page = fleet.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
     let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
     Ok(Json(VehicleList { vehicles, next_cursor: page.next }))
 }
@@ -169,11 +173,11 @@ fn ecu_filter(hardware_id: Option<String>, below: Option<u64>) -> Result<EcuFilt
     )
 )]
 pub(in crate::http) async fn show_vehicle(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<ReadFleet, InPath<VehicleId>>,
 ) -> Result<Json<VehicleBody>, ApiError> {
     let InPath(vin) = access.input;
-    Ok(Json(app.fleet().show_vehicle(&vin).await?.into()))
+    Ok(Json(fleet.show_vehicle(&vin).await?.into()))
 }
 
 /// Shows a vehicle's ECUs.
@@ -185,11 +189,11 @@ pub(in crate::http) async fn show_vehicle(
     )
 )]
 pub(in crate::http) async fn list_ecus(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<ReadFleet, InPath<VehicleId>>,
 ) -> Result<Json<Vec<EcuBody>>, ApiError> {
     let InPath(vin) = access.input;
-    Ok(Json(VehicleBody::from(app.fleet().show_vehicle(&vin).await?).ecus))
+    Ok(Json(VehicleBody::from(fleet.show_vehicle(&vin).await?).ecus))
 }
 
 /// Lists what happened to a vehicle.
@@ -201,12 +205,12 @@ pub(in crate::http) async fn list_ecus(
     )
 )]
 pub(in crate::http) async fn list_history(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<ReadFleet, (InPath<VehicleId>, Query<HistoryQuery>)>,
 ) -> Result<Json<History>, ApiError> {
     let (InPath(vin), Query(HistoryQuery { before, limit })) = access.input;
     let limit = check_limit(limit)?;
-    let events = app.fleet().list_history(&vin, before.unwrap_or(i64::MAX), limit).await?;
+    let events = fleet.list_history(&vin, before.unwrap_or(i64::MAX), limit).await?;
     let next_before =
         events.last().filter(|_| events.len() == limit as usize).map(|event| event.id);
     let events = events.into_iter().map(EventBody::from).collect();
@@ -224,11 +228,11 @@ pub(in crate::http) async fn list_history(
     )
 )]
 pub(in crate::http) async fn clear_quarantine(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, (InPath<VehicleId>, Json<ClearBody>)>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: (InPath(vin), body), .. } = access;
-    app.fleet().clear_quarantine(&vin, &body.reason, &principal).await?;
+    fleet.clear_quarantine(&vin, &body.reason, &principal).await?;
     Ok(NoContent)
 }
 
@@ -243,12 +247,12 @@ pub(in crate::http) async fn clear_quarantine(
     )
 )]
 pub(in crate::http) async fn approve_replacement(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<ApprovalBody>)>,
 ) -> Result<Created<Approved>, ApiError> {
     let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
     let valid_for = Duration::from_secs(body.expires_in_seconds);
-    let expires_at = app.fleet().approve_replacement(&vin, &serial, valid_for, &principal).await?;
+    let expires_at = fleet.approve_replacement(&vin, &serial, valid_for, &principal).await?;
     Ok(Created(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -262,11 +266,11 @@ pub(in crate::http) async fn approve_replacement(
     )
 )]
 pub(in crate::http) async fn remove_vehicle(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, (InPath<VehicleId>, Query<RemovalQuery>)>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: (InPath(vin), query), .. } = access;
-    app.fleet().remove_vehicle(&vin, query.reason.as_deref(), &principal).await?;
+    fleet.remove_vehicle(&vin, query.reason.as_deref(), &principal).await?;
     Ok(NoContent)
 }
 
@@ -282,7 +286,7 @@ pub(in crate::http) async fn remove_vehicle(
     )
 )]
 pub(in crate::http) async fn approve_re_enrolment(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, (InPath<VehicleId>, Json<ReEnrolmentBody>)>,
 ) -> Result<Created<Approved>, ApiError> {
     let Access { principal, input: (InPath(vin), body), .. } = access;
@@ -292,7 +296,7 @@ pub(in crate::http) async fn approve_re_enrolment(
         detail: format!("`take_ecus`: {rule}"),
     })?;
     let valid_for = Duration::from_secs(body.expires_in_seconds);
-    let expires_at = app.fleet().approve_re_enrolment(&vin, valid_for, take, &principal).await?;
+    let expires_at = fleet.approve_re_enrolment(&vin, valid_for, take, &principal).await?;
     Ok(Created(Approved { expires_at: expires_at.to_string() }))
 }
 
@@ -308,7 +312,7 @@ pub(in crate::http) async fn approve_re_enrolment(
     )
 )]
 pub(in crate::http) async fn accept_installed(
-    app: web::Data<App>,
+    director: web::Data<Director>,
     access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<AcceptBody>)>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
@@ -317,9 +321,7 @@ pub(in crate::http) async fn accept_installed(
         code: "bad_digest",
         detail: format!("`sha256`: {error}"),
     })?;
-    app.director()
-        .accept_installed(&vin, &serial, sha256.as_ref(), &body.reason, &principal)
-        .await?;
+    director.accept_installed(&vin, &serial, sha256.as_ref(), &body.reason, &principal).await?;
     Ok(NoContent)
 }
 
@@ -332,11 +334,11 @@ pub(in crate::http) async fn accept_installed(
     )
 )]
 pub(in crate::http) async fn issue_token(
-    app: web::Data<App>,
+    fleet: web::Data<Fleet>,
     access: Access<Manage, InPath<VehicleId>>,
 ) -> Result<Created<IssuedToken>, ApiError> {
     let Access { principal, input: InPath(vin), .. } = access;
-    let token = app.fleet().issue_vehicle_token(&vin, &principal).await?;
+    let token = fleet.issue_vehicle_token(&vin, &principal).await?;
     Ok(Created(IssuedToken { token: token.to_string() }))
 }
 

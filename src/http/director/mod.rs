@@ -6,9 +6,10 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 
-use crate::app::director::{DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
-use crate::app::fleet::Enrolment;
-use crate::app::{App, Error};
+use crate::app::access::Tokens;
+use crate::app::director::{Director, DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
+use crate::app::fleet::{Enrolment, Fleet};
+use crate::app::{Error, Limits};
 use crate::http::ApiError;
 use crate::http::auth::bearer_token;
 use crate::http::identity::{FromVehicle, claims_of};
@@ -18,17 +19,18 @@ use crate::model::{AccessRole, RoleName};
 
 /// `PUT /director/manifest`: a vehicle that asks for it gets its timestamp with the answer.
 pub(in crate::http) async fn submit_manifest(
-    app: web::Data<App>,
+    director: web::Data<Director>,
+    limits: web::Data<Limits>,
     vehicle: FromVehicle,
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     // One byte more tells a manifest that is too large.
     let limit = MAX_MANIFEST_SIZE + 1;
-    let body = read_body(&app, body, limit).await?.unwrap_or_else(|| vec![b' '; limit].into());
-    app.director().submit_manifest(&vehicle.vin, &body).await?;
+    let body = read_body(&limits, body, limit).await?.unwrap_or_else(|| vec![b' '; limit].into());
+    director.submit_manifest(&vehicle.vin, &body).await?;
     let timestamp = match preferred_after_root(request.headers()) {
-        Some(root) => app.director().timestamp_after(&vehicle.vin, root).await,
+        Some(root) => director.timestamp_after(&vehicle.vin, root).await,
         None => None,
     };
     let Some(timestamp) = timestamp else { return Ok(HttpResponse::NoContent().finish()) };
@@ -71,13 +73,15 @@ fn unquoted(value: &str) -> &str {
 /// itself may have one ECU replaced, with an engineer's approval; and either enrols a vehicle anew
 /// if a person has approved that.
 pub(in crate::http) async fn enrol(
-    app: web::Data<App>,
+    tokens: web::Data<Tokens>,
+    fleet: web::Data<Fleet>,
+    limits: web::Data<Limits>,
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let factory = app.authorize(bearer_token(request.headers()), ENROLLERS).await;
-    let enroller = app.fleet().identify_enroller(factory, &claims_of(&request)).await?;
-    let Some(body) = read_body(&app, body, MAX_ENROLMENT_SIZE).await? else {
+    let factory = tokens.authorize(bearer_token(request.headers()), ENROLLERS).await;
+    let enroller = fleet.identify_enroller(factory, &claims_of(&request)).await?;
+    let Some(body) = read_body(&limits, body, MAX_ENROLMENT_SIZE).await? else {
         return Err(Error::TooLarge { limit: MAX_ENROLMENT_SIZE as u64 }.into());
     };
     let enrolment: Enrolment = serde_json::from_slice(&body).map_err(|error| Error::Invalid {
@@ -88,7 +92,7 @@ pub(in crate::http) async fn enrol(
             error.column()
         ),
     })?;
-    let is_new = app.fleet().enrol(enroller, enrolment, request_id()).await?;
+    let is_new = fleet.enrol(enroller, enrolment, request_id()).await?;
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
 }
 
@@ -99,11 +103,11 @@ fn request_id() -> Option<String> {
 /// A small body whole, or nothing if it is larger than `limit`; not longer than an upload may
 /// pause.
 async fn read_body(
-    app: &App,
+    limits: &Limits,
     body: web::Payload,
     limit: usize,
 ) -> Result<Option<web::Bytes>, Error> {
-    let idle_timeout = app.limits().idle_timeout;
+    let idle_timeout = limits.idle_timeout;
     let read = tokio::time::timeout(idle_timeout, body.to_bytes_limited(limit)).await;
     match read.map_err(|_| Error::Stalled { seconds: idle_timeout.as_secs() })? {
         Ok(Ok(body)) => Ok(Some(body)),
@@ -114,11 +118,11 @@ async fn read_body(
 
 /// `GET /director/{N.}root.json`: the same for all, and open to everyone.
 pub(in crate::http) async fn serve_root(
-    app: web::Data<App>,
+    director: web::Data<Director>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (_, version) = parse_name(request.match_info().query("name")).ok_or_else(no_file)?;
-    let root = app.director().root(version).await?;
+    let root = director.root(version).await?;
     let caching =
         if version.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" };
     Ok(answer(&request, root, caching))
@@ -126,7 +130,7 @@ pub(in crate::http) async fn serve_root(
 
 /// `GET /director/{timestamp,N.snapshot,N.targets}.json`
 pub(in crate::http) async fn serve_file(
-    app: web::Data<App>,
+    director: web::Data<Director>,
     vehicle: FromVehicle,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -139,7 +143,7 @@ pub(in crate::http) async fn serve_file(
             return Err(no_file().into());
         }
     };
-    let body = app.director().file(&vehicle.vin, DirectorFile { role, version }).await?;
+    let body = director.file(&vehicle.vin, DirectorFile { role, version }).await?;
     Ok(answer(&request, body, PRIVATE))
 }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
-use crate::app::App;
+use crate::app::access::Tokens;
+use crate::app::fleet::Fleet;
 use crate::app::images::Images;
 use crate::app::images::deliver::{Coding, Content, Delivery};
 use crate::blob::BlobKey;
@@ -57,13 +58,14 @@ pub enum Carrier {
 }
 
 pub(in crate::http) async fn serve_file(
-    app: web::Data<App>,
+    tokens: web::Data<Tokens>,
+    fleet: web::Data<Fleet>,
     images: web::Data<Images>,
     config: web::Data<RepoConfig>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     if config.access == ReadAccess::Token {
-        authorize(&app, &request).await?;
+        authorize(&tokens, &fleet, &request).await?;
     }
     let encoded = request.path().strip_prefix("/repo/").unwrap_or_default();
     let name = percent_decode_str(encoded).decode_utf8_lossy();
@@ -80,11 +82,11 @@ pub(in crate::http) async fn serve_file(
 }
 
 /// A vehicle that is known, or whoever has a token.
-async fn authorize(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
-    if app.fleet().identify_vehicle(&claims_of(request)).await.is_ok() {
+async fn authorize(tokens: &Tokens, fleet: &Fleet, request: &HttpRequest) -> Result<(), ApiError> {
+    if fleet.identify_vehicle(&claims_of(request)).await.is_ok() {
         return Ok(());
     }
-    app.authorize(bearer_token(request.headers()), Read::ROLES).await?;
+    tokens.authorize(bearer_token(request.headers()), Read::ROLES).await?;
     Ok(())
 }
 
