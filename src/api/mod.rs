@@ -12,6 +12,7 @@ mod jobs;
 mod problem;
 mod quarantine;
 mod recipients;
+mod upload;
 mod vehicle;
 mod vehicles;
 
@@ -26,6 +27,7 @@ pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{
     NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
+pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,
     ReEnrolmentBody, RemovalQuery,

@@ -18,7 +18,7 @@ use crate::model::Sha256Digest;
 pub(in crate::http) fn announced_sha256(
     headers: &HeaderMap,
 ) -> Result<Option<Sha256Digest>, Error> {
-    let mut announced = repr_digest::announced_sha256(headers)?;
+    let mut announced = of_rfc_9530(headers)?;
     for (name, value) in headers {
         let name = name.as_str();
         let text = || value.to_str().map(str::trim).map_err(|_| unreadable(name));
@@ -69,6 +69,23 @@ fn is_digest(name: &str) -> bool {
         || is_of_content && algorithms.iter().any(|algorithm| name.contains(algorithm))
 }
 
+/// The SHA-256 that a request announces for its body. An upload has no content coding and no range,
+/// so the digest of its content is the digest of its representation.
+fn of_rfc_9530(headers: &HeaderMap) -> Result<Option<Sha256Digest>, Error> {
+    let mut announced = None;
+    for name in ["repr-digest", "content-digest"] {
+        for line in headers.get_all(name) {
+            let text = line.to_str().map_err(|_| unusable(name, "it is not ASCII"))?;
+            let sha256 = repr_digest::parse(text).map_err(|reason| unusable(name, reason))?;
+            if announced.is_some_and(|other| other != sha256) {
+                return Err(unusable(name, "it contradicts another digest field"));
+            }
+            announced = Some(sha256);
+        }
+    }
+    Ok(announced)
+}
+
 /// `Digest: SHA-256=…`, perhaps beside other algorithms (RFC 3230, 4.3.2).
 fn of_rfc_3230(text: &str) -> Option<Sha256Digest> {
     text.split(',').find_map(|member| {
@@ -91,6 +108,10 @@ fn unreadable(name: &str) -> Error {
 fn unknown(name: &str, why: &str) -> Error {
     let detail = format!("the field {name} is not passed over, and {why}; {INSTEAD}");
     Error::Invalid { code: "unknown_digest_field", detail }
+}
+
+fn unusable(name: &str, reason: &str) -> Error {
+    invalid(format!("the field {name} can't be used: {reason}"))
 }
 
 fn invalid(detail: String) -> Error {

@@ -5,4 +5,4 @@ pub mod conditional;
 pub mod date;
 pub(super) mod digest_fields;
 pub mod range;
-mod repr_digest;
+pub mod repr_digest;

@@ -1,38 +1,18 @@
-//! `Repr-Digest` and `Content-Digest` (RFC 9530) of an upload.
+//! `Repr-Digest` and `Content-Digest` (RFC 9530), as anybody may write them.
+//!
+//! Pure: text in, a digest out.
 
-use actix_web::http::header::HeaderMap;
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
-use crate::app::Error;
 use crate::model::Sha256Digest;
-
-/// The SHA-256 that a request announces for its body. An upload has no content coding and no range,
-/// so the digest of its content is the digest of its representation.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] if a field can't be read, names no sha-256, or the two contradict each other:
-/// a client that sends a digest wants it checked.
-pub(in crate::http) fn announced_sha256(
-    headers: &HeaderMap,
-) -> Result<Option<Sha256Digest>, Error> {
-    let mut announced = None;
-    for name in ["repr-digest", "content-digest"] {
-        for line in headers.get_all(name) {
-            let text = line.to_str().map_err(|_| invalid(name, "it is not ASCII"))?;
-            let sha256 = parse(text).map_err(|reason| invalid(name, reason))?;
-            if announced.is_some_and(|other| other != sha256) {
-                return Err(invalid(name, "it contradicts another digest field"));
-            }
-            announced = Some(sha256);
-        }
-    }
-    Ok(announced)
-}
 
 /// One structured-field dictionary (RFC 9651, 3.2) of byte sequences; members of other algorithms
 /// are passed over.
-fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
+///
+/// # Errors
+///
+/// Why it can't be used: it is no such dictionary, or has no SHA-256.
+pub fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
     let dictionary: Dictionary =
         Parser::new(text).parse().map_err(|_| "write it as sha-256=:BASE64: (RFC 9651)")?;
     let member = dictionary.iter().find(|(name, _)| name.as_str() == "sha-256");
@@ -42,13 +22,6 @@ fn parse(text: &str) -> Result<Sha256Digest, &'static str> {
     };
     let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| "a SHA-256 has 32 bytes")?;
     Ok(Sha256Digest::from_bytes(bytes))
-}
-
-fn invalid(field: &str, reason: &str) -> Error {
-    Error::Invalid {
-        code: "bad_digest_field",
-        detail: format!("the field {field} can't be used: {reason}"),
-    }
 }
 
 #[cfg(test)]
