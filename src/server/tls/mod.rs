@@ -237,9 +237,9 @@ fn after(time: Timestamp, grace: Duration) -> Timestamp {
 const SOON_HOURS: i64 = 14 * 24;
 
 #[cfg(test)]
-#[path = "tls/tls_tests.rs"]
+#[path = "tls_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "tls/resumption_tests.rs"]
+#[path = "resumption_tests.rs"]
 mod resumption_tests;

@@ -272,5 +272,5 @@ const MALFORMED: &str = "malformed";
 const TOO_LARGE: &str = "too_large";
 
 #[cfg(test)]
-#[path = "connections/connections_tests.rs"]
+#[path = "connections_tests.rs"]
 mod tests;
