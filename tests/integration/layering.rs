@@ -1,7 +1,7 @@
 //! The import table of ARCHITECTURE.md, and other rules that a review would have to look for in
 //! every file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -174,6 +174,43 @@ fn each_library_stays_in_its_place() {
         }
     }
     assert_eq!(violations, Vec::<String>::new(), "{violations:#?}");
+}
+
+/// Packages that `motorcade-vehicle` is built from, by way of whatever needs them.
+fn packages_of_the_vehicle() -> BTreeSet<String> {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let name = package.split("name = \"").nth(1).unwrap().split('"').next().unwrap();
+        let list = package.split("dependencies = [").nth(1).unwrap_or_default();
+        let list = list.split(']').next().unwrap();
+        // A version stands behind the name where there are several of them.
+        let names = list.split('"').skip(1).step_by(2).map(|name| name.split(' ').next().unwrap());
+        needs.entry(name).or_default().extend(names);
+    }
+    let mut found = BTreeSet::new();
+    let mut open = vec!["motorcade-vehicle"];
+    while let Some(name) = open.pop() {
+        if found.insert(name.to_owned()) {
+            open.extend(needs.get(name).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// What is for its tests alone is among them, so this asks for more than a build has.
+#[test]
+fn the_vehicle_has_none_of_the_server_s_packages() {
+    let packages = packages_of_the_vehicle();
+    for needed in ["motorcade-uptane", "motorcade-envelope", "reqwest", "p256"] {
+        assert!(packages.contains(needed), "what finds nothing has to be able to find something");
+    }
+    let servers = |name: &&String| {
+        let prefixes = ["actix", "sqlx", "tough", "utoipa", "opentelemetry", "prometheus", "csv"];
+        *name == "motorcade" || prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let found: Vec<_> = packages.iter().filter(servers).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
