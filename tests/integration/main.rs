@@ -11,6 +11,7 @@ mod auth;
 mod bins;
 mod bounds;
 mod ca;
+mod circles;
 mod client;
 mod commands;
 mod connections;
