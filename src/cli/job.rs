@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use motorcade_host::shown::printable;
 use reqwest::Method;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::EXIT_FAILURE;
@@ -134,10 +136,16 @@ async fn follow(api: &Api, id: &str) -> anyhow::Result<JobBody> {
     }
 }
 
+/// What a job that looks for problems has found.
+#[derive(Deserialize)]
+struct Found {
+    problems: Vec<IgnoredAny>,
+}
+
 /// Exits with 1 if it has failed, or if it has found problems.
 fn show(job: &JobBody) -> anyhow::Result<ExitCode> {
-    let problems = job.result.as_ref().and_then(|result| result["problems"].as_array());
-    let is_bad = job.state == "failed" || problems.is_some_and(|problems| !problems.is_empty());
+    let found = job.result.as_ref().and_then(|result| Found::deserialize(result).ok());
+    let is_bad = job.state == "failed" || found.is_some_and(|found| !found.problems.is_empty());
     if output::is_json() {
         print_json(job)?;
     } else {
