@@ -13,7 +13,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, g
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
-use super::admin::{assignments, audit, images, jobs, quarantine, recipients, vehicles};
+use super::admin::{assignments, audit, images, jobs, quarantine, recipients, vehicle, vehicles};
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
 
@@ -76,14 +76,14 @@ pub(super) static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         vehicles::list_vehicles,
         vehicles::register_vehicles,
         vehicles::show_vehicle,
-        vehicles::remove_vehicle,
+        vehicle::remove_vehicle,
         vehicles::list_ecus,
-        vehicles::approve_replacement,
-        vehicles::accept_installed,
-        vehicles::approve_re_enrolment,
-        vehicles::list_history,
-        vehicles::clear_quarantine,
-        vehicles::issue_token,
+        vehicle::approve_replacement,
+        vehicle::accept_installed,
+        vehicle::approve_re_enrolment,
+        vehicle::list_history,
+        vehicle::clear_quarantine,
+        vehicle::issue_token,
         assignments::list_assignments,
         assignments::assign,
         assignments::cancel_assignment,

@@ -10,4 +10,5 @@ pub(super) mod quarantine;
 pub(super) mod recipients;
 mod upload_body;
 mod upload_head;
+pub(super) mod vehicle;
 pub(super) mod vehicles;
