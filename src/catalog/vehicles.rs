@@ -227,25 +227,7 @@ impl Catalog {
         let known = vehicle(&row)?;
         let leaves: Vec<&EcuRecord> = known.ecus.iter().filter(|ecu| ecu.serial == *old).collect();
         left_ecus::keep(&mut transaction, &known, &leaves).await?;
-        if new.serial != *old {
-            let inserted = sqlx::query(
-                "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
-            );
-            let inserted =
-                inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
-            if inserted
-                .execute(&mut *transaction)
-                .await
-                .map_err(Error::backend(OP))?
-                .rows_affected()
-                == 0
-            {
-                return Err(Error::AlreadyExists(new.serial.to_string()));
-            }
-            let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
-            let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
-            retired.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
-        }
+        put_in_place(&mut transaction, vehicle_id, old, new, now).await?;
         let ecus = serde_json::to_string(ecus).map_err(|e| Error::corrupt(OP, e))?;
         let updated =
             sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
@@ -261,6 +243,34 @@ impl Catalog {
         transaction.commit().await.map_err(Error::backend(OP))?;
         Ok(Some(text(&approval, "approved_by", OP)?))
     }
+}
+
+/// Enters an ECU in the place of another one, or of the one that had its serial.
+async fn put_in_place(
+    transaction: &mut Transaction<'_, Any>,
+    vehicle_id: i64,
+    old: &EcuSerial,
+    new: &EcuRecord,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const OP: &str = "replace an ECU";
+    if new.serial == *old {
+        let updated = sqlx::query("UPDATE ecus SET hardware_id = $1 WHERE serial = $2");
+        let updated = updated.bind(new.hardware_id.as_str()).bind(old.as_str());
+        return updated.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP));
+    }
+    let inserted = sqlx::query(
+        "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
+    );
+    let inserted =
+        inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
+    let inserted = inserted.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+    if inserted.rows_affected() == 0 {
+        return Err(Error::AlreadyExists(new.serial.to_string()));
+    }
+    let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
+    let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
+    retired.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP))
 }
 
 async fn register_chunk(

@@ -1,7 +1,11 @@
 //! Which ECUs run something older than a release.
 
-use super::vehicle::TestVehicle;
-use crate::app::TestServer;
+use motorcade::model::AccessRole::Engineer;
+use reqwest::Method;
+use serde_json::json;
+
+use super::vehicle::{TestEcu, TestVehicle};
+use crate::app::{TestServer, send};
 
 #[tokio::test]
 async fn ecus_below_a_release_are_found_by_what_they_report() {
@@ -38,4 +42,22 @@ async fn ecus_below_a_release_are_found_by_what_they_report() {
 
     server.get("/api/v1/vehicles?hardware_id=a%20b").await.refused(400, "bad_query");
     server.get("/api/v1/vehicles?below_release=9007199254740992").await.refused(400, "bad_query");
+}
+
+#[tokio::test]
+async fn an_ecu_that_comes_under_the_old_serial_is_found_as_what_it_is() {
+    let server = TestServer::start().await;
+    server.upload_for("brake-3", "brake/1", 1, "").await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let serial = vehicle.ecus[1].serial.clone();
+    let approval = format!("/api/v1/vehicles/VIN1/ecus/{serial}/replacement");
+    let request = server.request_as(Engineer, Method::POST, &approval);
+    send(request.json(&json!({ "expires_in_seconds": 3600 }))).await.expect(201);
+    vehicle.ecus[1] = TestEcu::new(serial.as_str(), "brake-3");
+    let request = server.request(Method::POST, "/director/ecus").bearer_auth(&vehicle.token);
+    send(request.json(&vehicle.enrolment())).await.expect(201);
+    vehicle.runs(&server, 1, "brake/1").await;
+    assert_eq!(server.vehicles("hardware_id=brake-3").await, ["VIN1"]);
+    assert_eq!(server.vehicles("hardware_id=brake-3&below_release=2").await, ["VIN1"]);
+    assert_eq!(server.vehicles("hardware_id=brake-2").await, [""; 0]);
 }
