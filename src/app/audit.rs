@@ -98,6 +98,7 @@ pub(super) async fn verify_log(
     known: &[AuditHead],
 ) -> Result<AuditFindings, Error> {
     let mut walk = Walk::new(known);
+    walk.before_first(catalog.count_audit_before_first().await?);
     let mut head = catalog.find_audit_head().await?;
     loop {
         let page = catalog.read_audit(walk.findings.head.seq, PAGE).await?;
@@ -124,6 +125,13 @@ impl<'a> Walk<'a> {
     fn new(known: &'a [AuditHead]) -> Self {
         let head = AuditHead::before_all();
         Self { known, findings: AuditFindings { entries: 0, head, problems: Vec::new() } }
+    }
+
+    fn before_first(&mut self, count: u64) {
+        if count > 0 {
+            let problem = format!("rows with numbers below 1 were put in: {count}");
+            self.findings.problems.push(problem);
+        }
     }
 
     fn step(&mut self, entry: &AuditEntry) {

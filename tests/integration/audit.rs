@@ -273,6 +273,12 @@ async fn an_entry_that_is_missing_changed_or_moved_is_found() {
         "DELETE FROM audit WHERE seq = {second}; UPDATE audit SET seq = seq - 1 WHERE seq > {second}; \
          UPDATE audit_head SET seq = seq - 1"
     );
+    let put_before = |number: i64| {
+        format!(
+            "INSERT INTO audit SELECT {number}, at, kind, actor_kind, actor, actor_role, 'x', detail, request_id, hash \
+             FROM audit WHERE seq = {second}"
+        )
+    };
     for (change, expected) in [
         (
             format!("DELETE FROM audit WHERE seq = {second}"),
@@ -306,6 +312,8 @@ async fn an_entry_that_is_missing_changed_or_moved_is_found() {
         ),
         (swapped, format!("entry {second} (")),
         (closed_up, format!("entry {second} (")),
+        (put_before(0), "rows with numbers below 1 were put in: 1".into()),
+        (put_before(-7), "rows with numbers below 1 were put in: 1".into()),
     ] {
         sql(&state, &change).await;
         let found = problems(&state, &[]).await;
@@ -313,6 +321,32 @@ async fn an_entry_that_is_missing_changed_or_moved_is_found() {
         state.put_catalog_back(&whole).await;
     }
     state.assert_clean().await;
+}
+
+/// What was put before the first entry is not taken for one.
+#[tokio::test]
+async fn an_entry_without_a_place_in_the_log_is_not_listed() {
+    let (state, head) = with_entries().await;
+    let put = "INSERT INTO audit SELECT -seq, at, kind, actor_kind, actor, actor_role, 'x', detail, request_id, hash \
+               FROM audit; INSERT INTO audit SELECT 0, at, kind, actor_kind, actor, actor_role, 'x', detail, request_id, \
+               hash FROM audit WHERE seq = 1";
+    sql(&state, put).await;
+    let server = TestServer::on(state, |_| ()).await;
+    assert_eq!(server.audit("limit=1000").await.len() as u64, head.seq);
+    assert_eq!(server.audit("subject=x").await, Vec::<Value>::new());
+}
+
+/// A log that can't be read takes nothing from what fsck has found besides.
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_a_problem_among_others() {
+    let (state, head) = with_entries().await;
+    sql(&state, &format!("UPDATE audit SET detail = x'00' WHERE seq = {}", head.seq)).await;
+    std::fs::write(state.path().join("repo/targets/stray"), "x").unwrap();
+    let mut fsck = motorcade(["--json", "fsck", "--data-dir"]);
+    let output = fsck.arg(state.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("audit log: ") && said.contains("targets/stray"), "{said}");
 }
 
 /// A log that was cut off and whose head was set back can't be told from a shorter one, but by

@@ -3,11 +3,22 @@
 
 use super::Check;
 use crate::app::{Error, audit};
+use crate::telemetry::Chain;
 
 impl Check {
-    pub(super) async fn audit(&mut self) -> Result<(), Error> {
-        let found = audit::verify_log(&self.catalog, &[]).await?;
-        found.problems.into_iter().for_each(|line| self.problem(format!("audit log: {line}")));
-        Ok(())
+    /// A row that can't be read is a problem like others: what was found before stands beside it.
+    pub(super) async fn audit(&mut self) {
+        match audit::verify_log(&self.catalog, &[]).await {
+            Ok(found) => {
+                found
+                    .problems
+                    .into_iter()
+                    .for_each(|line| self.problem(format!("audit log: {line}")));
+            }
+            Err(Error::Internal(error)) => {
+                self.problem(format!("audit log: {}", Chain(error.as_ref())));
+            }
+            Err(error) => self.problem(format!("audit log: {error}")),
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Fsck {
             Position::Rest => {
                 self.check.strays(&self.listing.targets, &self.files).await?;
                 self.check.modes();
-                self.check.audit().await?;
+                self.check.audit().await;
                 self.check.catalog.close().await;
                 Position::End
             }

@@ -35,7 +35,7 @@ impl Catalog {
         before: i64,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, Error> {
-        let mut sql = format!("SELECT {COLUMNS} FROM audit WHERE seq < $1");
+        let mut sql = format!("SELECT {COLUMNS} FROM audit WHERE seq > 0 AND seq < $1");
         let texts: Vec<(&str, &str)> = [
             ("kind", filter.kind.map(AuditKind::as_str)),
             ("actor", filter.actor.as_deref()),
@@ -76,6 +76,18 @@ impl Catalog {
         let rows =
             rows.fetch_all(&self.pool).await.map_err(Error::backend("read the audit log"))?;
         rows.iter().map(entry).collect()
+    }
+
+    /// How many rows of the audit log have a number that no entry has: it begins at 1.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn count_audit_before_first(&self) -> Result<u64, Error> {
+        const OP: &str = "read the audit log";
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM audit WHERE seq < 1");
+        let row = row.fetch_one(&self.pool).await.map_err(Error::backend(OP))?;
+        number(&row, "n", OP)
     }
 
     /// The head of the audit log; none if its row is gone.
