@@ -16,6 +16,9 @@ use crate::model::{EcuSerial, ImagePath, ParseFieldError, VehicleId};
 /// Who is calling comes first: it stands within [`Access`](crate::http::auth::Access), before the body.
 pub(in crate::http) struct InPath<T>(pub(in crate::http) T);
 
+/// An ECU of a vehicle.
+pub(in crate::http) type EcuInPath = InPath<(VehicleId, EcuSerial)>;
+
 /// Something that paths name.
 pub(in crate::http) trait Named: Sized {
     /// Reads it from the path of a request.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::web::{self, Json, Query};
 
 use super::paging::check_limit;
-use super::path::InPath;
+use super::path::{EcuInPath, InPath};
 use crate::api::{
     AcceptBody, ApprovalBody, Approved, ClearBody, EventBody, History, HistoryQuery, IssuedToken,
     Problem, ReEnrolmentBody, RemovalQuery,
@@ -16,7 +16,7 @@ use crate::app::fleet::Fleet;
 use crate::http::ApiError;
 use crate::http::answer::{Created, NoContent};
 use crate::http::auth::{Access, Manage, ReadFleet};
-use crate::model::{EcuSerial, ParseFieldError, Sha256Digest, VehicleId};
+use crate::model::{ParseFieldError, Sha256Digest, VehicleId};
 
 /// Lists what happened to a vehicle.
 #[utoipa::path(
@@ -70,7 +70,7 @@ pub(in crate::http) async fn clear_quarantine(
 )]
 pub(in crate::http) async fn approve_replacement(
     fleet: web::Data<Fleet>,
-    access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<ApprovalBody>)>,
+    access: Access<Manage, (EcuInPath, Json<ApprovalBody>)>,
 ) -> Result<Created<Approved>, ApiError> {
     let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
     let valid_for = Duration::from_secs(body.expires_in_seconds);
@@ -135,7 +135,7 @@ pub(in crate::http) async fn approve_re_enrolment(
 )]
 pub(in crate::http) async fn accept_installed(
     director: web::Data<Director>,
-    access: Access<Manage, (InPath<(VehicleId, EcuSerial)>, Json<AcceptBody>)>,
+    access: Access<Manage, (EcuInPath, Json<AcceptBody>)>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
     let sha256 = body.sha256.as_deref().map(str::parse::<Sha256Digest>).transpose();
