@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-
 use super::Director;
 use super::decide::{Images, Wish, decide, decide_cancellation, images_of};
 use crate::app::Error;
@@ -11,21 +9,18 @@ use crate::app::access::Principal;
 use crate::model::{AssignmentRecord, EcuSerial, ImagePath, VehicleId};
 
 /// Images for some of a vehicle's ECUs, which are to be installed together.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct AssignmentRequest {
     /// Each ECU at most once.
     pub assignments: Vec<EcuAssignment>,
     /// Lets release counters go down, and says why. It is recorded. A vehicle that has had the
     /// higher counter refuses all the same (Uptane 2.1.0, 5.4.4.2 step 10): to go back, publish the
     /// old image again with a higher counter.
-    #[serde(default)]
     pub rollback_reason: Option<String>,
 }
 
 /// An image for an ECU.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct EcuAssignment {
     /// The ECU.
     pub ecu_serial: EcuSerial,
