@@ -197,8 +197,8 @@ impl PublicKey {
             }
             der if contains(der, &OID_P256) => Self::from_raw(Scheme::EcdsaSha2Nistp256, der),
             der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),
-            _ => return Err(KeyError::Scheme),
-        };
+            _ => Err(KeyError::Scheme),
+        }?;
         // Something must be able to use it; a signature that does not verify is a different error
         // than a broken key.
         if !key.is_usable() {
@@ -233,13 +233,13 @@ impl PublicKey {
         }
     }
 
-    fn from_raw(scheme: Scheme, bytes: &[u8]) -> Self {
+    fn from_raw(scheme: Scheme, bytes: &[u8]) -> Result<Self, KeyError> {
         let public = match scheme {
             Scheme::Ed25519 => hex::encode(bytes),
             _ => to_pem("PUBLIC KEY", bytes).to_string(),
         };
         let object = json!({ "keytype": scheme.keytype(), "keyval": { "public": public }, "scheme": scheme.as_str() });
-        Self::from_object(object).expect("a key object that was just made can be read")
+        Self::from_object(object)
     }
 
     /// Whether the bytes are a key at all: a point on its curve, a modulus of a size that is
@@ -337,7 +337,8 @@ impl SigningKey {
     /// The Ed25519 key of a seed (RFC 8032, 5.1.5), which **must** be as secret as the key.
     pub fn ed25519_from_seed(seed: &[u8; 32]) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
-        let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref());
+        let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref())
+            .expect("32 bytes are an object of an Ed25519 key");
         Self { pair: Pair::Ed25519(Box::new(pair)), public }
     }
 
@@ -349,19 +350,19 @@ impl SigningKey {
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = Zeroizing::new(pem_body(text, "PRIVATE KEY").ok_or(KeyError::Malformed)?);
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der) {
-            let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref());
+            let public = PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref())?;
             return Ok(Self { pair: Pair::Ed25519(Box::new(pair)), public });
         }
         if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der) {
             let spki: PublicKeyX509Der<'_> =
                 pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
-            let public = PublicKey::from_raw(Scheme::EcdsaSha2Nistp256, spki.as_ref());
+            let public = PublicKey::from_raw(Scheme::EcdsaSha2Nistp256, spki.as_ref())?;
             return Ok(Self { pair: Pair::P256(Box::new(pair)), public });
         }
         let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError::Malformed)?;
         let spki: PublicKeyX509Der<'_> =
             pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
-        let public = PublicKey::from_raw(Scheme::RsassaPssSha256, spki.as_ref());
+        let public = PublicKey::from_raw(Scheme::RsassaPssSha256, spki.as_ref())?;
         Ok(Self { pair: Pair::Rsa(Box::new(pair)), public })
     }
 
@@ -478,6 +479,16 @@ mod tests {
     use super::*;
 
     /// AT-26: a key counts once, however it is written.
+    /// One byte of the algorithm's name has changed; the curve's is whole.
+    #[test]
+    fn a_key_of_an_algorithm_that_nobody_knows_is_refused() {
+        let text = "-----BEGIN PUBLIC KEY-----\n\
+            MFkwEwYHKoZIzj5CAQYIKoZIzj0DAQcDQgAEPWNNApUUaOF3/oU24R3dhy0MWwvi\n\
+            t9Sy6TKhECbrdTvWb4QgZEN98bopjtMK5jezdy2mrg4VYcP4d39AhaRCeA==\n\
+            -----END PUBLIC KEY-----\n";
+        assert!(matches!(PublicKey::read(text), Err(KeyError::Malformed)));
+    }
+
     #[test]
     fn one_key_in_two_encodings_is_the_same_key() {
         for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
