@@ -4,22 +4,19 @@
 //! out: the answer names the lines. So the same file can be sent again after a connection broke
 //! off, or with the faulty lines mended.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::Fleet;
-use super::bounded::Bounded;
-use super::register::{EcuInput, VehicleInput, invalid, refused_registration};
+use super::lines::{self, Line, ListError};
+use super::register::{invalid, refused_registration};
 use crate::app::Error;
 use crate::app::access::{Principal, check_token_still_valid};
 use crate::catalog::Registration;
-use crate::model::{KeyInput, NewVehicle, VehicleId};
-use crate::uptane::manifest::MAX_ECUS;
+use crate::model::{NewVehicle, VehicleId};
 
 /// How the vehicles are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +74,21 @@ impl Fleet {
         let parser = Arc::clone(self);
         let reading = tokio::task::spawn_blocking(move || {
             let body = BufReader::new(Body { pieces, piece: Bytes::new() });
-            match format {
-                BulkFormat::JsonLines => parser.read_json_lines(body, &batches),
-                BulkFormat::Csv => parser.read_csv(body, &batches),
-            }
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut each = |line: Line| {
+                let vehicle = line.vehicle.map_err(invalid);
+                let vehicle = vehicle.and_then(|input| parser.check_vehicle(input));
+                batch.push(Parsed { line: line.number, vehicle });
+                if batch.len() < BATCH { Ok(()) } else { send(&mut batch, &batches) }
+            };
+            let read = match format {
+                BulkFormat::JsonLines => lines::read_json_lines(body, &mut each),
+                BulkFormat::Csv => lines::read_csv(body, &mut each),
+            };
+            read.and_then(|()| send(&mut batch, &batches)).map_err(|error| match error {
+                ListError::BrokenOff => Error::ClientGone,
+                ListError::Invalid(rule) => invalid(rule),
+            })
         });
         let fleet = Arc::clone(self);
         (sink, async move {
@@ -131,96 +139,6 @@ impl Fleet {
         );
         Ok(report)
     }
-
-    fn read_json_lines(
-        &self,
-        mut body: impl BufRead,
-        batches: &mpsc::Sender<Vec<Parsed>>,
-    ) -> Result<(), Error> {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            let count =
-                (&mut body).take(MAX_LINE).read_until(b'\n', &mut text).map_err(broken_off)?;
-            if count == 0 {
-                break;
-            }
-            if count as u64 == MAX_LINE {
-                return Err(invalid(format!(
-                    "line {line} has more than {MAX_LINE} bytes: send one vehicle a line"
-                )));
-            }
-            if text.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            // The parser's own message could repeat what was sent, and that may be a private key.
-            let vehicle = serde_json::from_slice::<VehicleInput>(&text).map_err(|error| {
-                invalid(format!("this is not a vehicle: see column {}", error.column()))
-            });
-            batch.push(Parsed {
-                line,
-                vehicle: vehicle.and_then(|input| self.check_vehicle(input)),
-            });
-            send_full(&mut batch, batches, BATCH)?;
-        }
-        send_full(&mut batch, batches, 1)
-    }
-
-    fn read_csv(&self, body: impl Read, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<(), Error> {
-        let allowance = Cell::new(MAX_LINE);
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_reader(Bounded { body, left: &allowance });
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut vehicle: Option<(u64, VehicleInput)> = None;
-        let headers = reader.headers().map_err(|error| broken_csv(error, &allowance, 1))?.clone();
-        check_columns(&headers)?;
-        let mut record = csv::StringRecord::new();
-        loop {
-            allowance.set(MAX_LINE);
-            let begins = reader.position().line();
-            let row = match reader.read_record(&mut record) {
-                Ok(false) => break,
-                Ok(true) => record.deserialize::<CsvRow>(Some(&headers)),
-                Err(error) if error.is_io_error() => {
-                    return Err(broken_csv(error, &allowance, begins));
-                }
-                Err(error) => Err(error),
-            };
-            let line = record.position().map_or(0, csv::Position::line);
-            let row = match row
-                .map_err(bad_csv)
-                .and_then(|row| Ok((row.vin.clone(), row.token_sha256.clone(), row.into_ecu()?)))
-            {
-                Ok(row) => row,
-                Err(error) => {
-                    batch.push(Parsed { line, vehicle: Err(error) });
-                    continue;
-                }
-            };
-            let (vin, token_sha256, ecu) = row;
-            match &mut vehicle {
-                // One more than there may be is enough to refuse it.
-                Some((_, known)) if known.vin == vin => {
-                    if known.ecus.len() <= MAX_ECUS {
-                        known.ecus.push(ecu);
-                    }
-                }
-                known => {
-                    let next = VehicleInput { vin, ecus: vec![ecu], token_sha256 };
-                    if let Some((line, done)) = known.replace((line, next)) {
-                        batch.push(Parsed { line, vehicle: self.check_vehicle(done) });
-                    }
-                }
-            }
-            send_full(&mut batch, batches, BATCH)?;
-        }
-        if let Some((line, done)) = vehicle {
-            batch.push(Parsed { line, vehicle: self.check_vehicle(done) });
-        }
-        send_full(&mut batch, batches, 1)
-    }
 }
 
 impl BulkReport {
@@ -235,39 +153,6 @@ impl BulkReport {
             };
             self.faults.push(LineFault { line, code, detail: error.to_string() });
         }
-    }
-}
-
-/// One line of CSV.
-#[derive(Deserialize)]
-struct CsvRow {
-    vin: String,
-    ecu_serial: String,
-    hardware_id: String,
-    role: String,
-    signing_key: String,
-    #[serde(default)]
-    encryption_key: Option<String>,
-    #[serde(default)]
-    token_sha256: Option<String>,
-}
-
-impl CsvRow {
-    fn into_ecu(self) -> Result<EcuInput, Error> {
-        let key = |text: &str| {
-            KeyInput::from_text(text).ok_or_else(|| invalid("a key is neither PEM nor JSON"))
-        };
-        Ok(EcuInput {
-            signing_key: key(&self.signing_key)?,
-            encryption_key: self
-                .encryption_key
-                .filter(|key| !key.is_empty())
-                .map(|text| key(&text))
-                .transpose()?,
-            ecu_serial: self.ecu_serial,
-            hardware_id: self.hardware_id,
-            role: self.role,
-        })
     }
 }
 
@@ -291,56 +176,17 @@ impl Read for Body {
     }
 }
 
-fn send_full(
-    batch: &mut Vec<Parsed>,
-    batches: &mpsc::Sender<Vec<Parsed>>,
-    at_least: usize,
-) -> Result<(), Error> {
-    if batch.len() >= at_least {
-        let full = std::mem::replace(batch, Vec::with_capacity(BATCH));
-        // The other end goes away when it has failed, and then it is the one that says why.
-        return batches
-            .blocking_send(full)
-            .map_err(|_| broken_off(io::Error::other("registration has failed")));
+/// The other end goes away when it has failed, and then it is the one that says why.
+fn send(batch: &mut Vec<Parsed>, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<(), ListError> {
+    if batch.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn broken_off(_: io::Error) -> Error {
-    Error::ClientGone
-}
-
-fn bad_csv(error: csv::Error) -> Error {
-    if error.is_io_error() {
-        return Error::ClientGone;
-    }
-    invalid("this line does not have the columns that the first line names")
-}
-
-/// The body ended, or a row doesn't.
-fn broken_csv(error: csv::Error, allowance: &Cell<u64>, line: u64) -> Error {
-    if error.is_io_error() && allowance.get() == 0 {
-        return invalid(format!(
-            "the row that begins at line {line} has more than {MAX_LINE} bytes: is a quotation mark missing?"
-        ));
-    }
-    bad_csv(error)
-}
-
-fn check_columns(headers: &csv::StringRecord) -> Result<(), Error> {
-    let missing = |column: &&&str| !headers.iter().any(|known| known == **column);
-    match ["vin", "ecu_serial", "hardware_id", "role", "signing_key"].iter().find(missing) {
-        Some(column) => Err(invalid(format!(
-            "the first line does not name the column {column}: there are vin, ecu_serial, hardware_id, role, signing_key, \
-             encryption_key and, if there is one, token_sha256"
-        ))),
-        None => Ok(()),
-    }
+    let full = std::mem::replace(batch, Vec::with_capacity(BATCH));
+    batches.blocking_send(full).map_err(|_| ListError::BrokenOff)
 }
 
 /// Most faults that a report tells.
 const MAX_FAULTS: usize = 1000;
-const MAX_LINE: u64 = 256 * 1024; // 256 KiB: 64 ECUs with RSA keys
 const BATCH: usize = 500;
 const BATCHES_AHEAD: usize = 2;
 const PIECES_AHEAD: usize = 8;

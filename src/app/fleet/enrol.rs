@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::register::{EcuInput, VehicleInput};
+use super::input::{EcuInput, VehicleInput};
 use super::{Fleet, IdentityClaims, not_registered};
 use crate::app::Error;
 use crate::app::access::Principal;

@@ -4,50 +4,17 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use serde::Deserialize;
-
 use super::Fleet;
+use super::input::{EcuInput, VehicleInput};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::keys::{Door, check_keys};
 use crate::app::publish::Publisher;
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
-use crate::model::{
-    EcuRecord, EcuRole, EcuSerial, EventKind, KeyInput, NewVehicle, Sha256Digest, VehicleId,
-};
+use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewVehicle, Sha256Digest, VehicleId};
 use crate::uptane::key::PublicKey;
 use crate::uptane::manifest::MAX_ECUS;
-
-/// A vehicle as it is described from outside.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VehicleInput {
-    /// Its id.
-    pub vin: String,
-    /// Its ECUs, one of them the Primary.
-    pub ecus: Vec<EcuInput>,
-    /// SHA-256, in hexadecimal digits, of the bearer token with which it will identify itself.
-    #[serde(default)]
-    pub token_sha256: Option<String>,
-}
-
-/// An ECU as it is described from outside.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EcuInput {
-    /// Its identifier.
-    pub ecu_serial: String,
-    /// Its hardware identifier.
-    pub hardware_id: String,
-    /// `primary` or `secondary`.
-    pub role: String,
-    /// Public key that signs: PEM text, or a TUF key object.
-    pub signing_key: KeyInput,
-    /// Public key that data keys are wrapped for: PEM text, or a JWK object.
-    #[serde(default)]
-    pub encryption_key: Option<KeyInput>,
-}
 
 impl Fleet {
     /// Registers one vehicle; returns whether it is new, and its id. Registering it again with the
