@@ -1,5 +1,5 @@
-//! A key of a recipient, public or private, as PEM or JWK: what is read is written so that it is read
-//! the same.
+//! A key of a recipient, public or private, as PEM or JWK: what is read is written so that it is
+//! read the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

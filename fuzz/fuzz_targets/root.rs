@@ -1,5 +1,5 @@
-//! Root metadata, as it comes and as the members of one that is signed: whatever is taken is the next
-//! version, and a root to start from.
+//! Root metadata, as it comes and as the members of one that is signed: whatever is taken is the
+//! next version, and a root to start from.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

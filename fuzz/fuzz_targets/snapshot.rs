@@ -1,5 +1,5 @@
-//! Snapshot metadata, as it comes and as the members of one that is signed: one that is taken has the
-//! version that is listed, and is the current one when it is read again.
+//! Snapshot metadata, as it comes and as the members of one that is signed: one that is taken has
+//! the version that is listed, and is the current one when it is read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Targets metadata, as it comes and as the members of one that is signed: each target of one that is
-//! taken is found, with the length that is listed.
+//! Targets metadata, as it comes and as the members of one that is signed: each target of one that
+//! is taken is found, with the length that is listed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -14,8 +14,8 @@ pub fn trusted() -> TrustedSet {
     TrustedSet::new(REPO.file("1.root.json"), Rules::Image, now()).expect("it is a root")
 }
 
-/// The members of an object as a file of that role, signed by the role's own key. Members that every
-/// file has are added where they are missing.
+/// The members of an object as a file of that role, signed by the role's own key. Members that
+/// every file has are added where they are missing.
 pub fn file_of(role: &str, members: &[u8]) -> Option<(Value, Vec<u8>)> {
     let members = serde_json::from_slice(members).ok().filter(Value::is_object)?;
     let content = signed(role, 1, members);
