@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use motorcade::app::setup::StateDir;
-use motorcade::catalog::{ListingBound, NewImage};
+use motorcade::catalog::{AnnouncedBlobs, ListingBound, NewImage};
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::{DataKey, EscrowKey, RecipientPrivateKey};
 use motorcade::model::{
@@ -104,5 +104,5 @@ fn image(
         yanked_at: None,
     };
     let targets = [image, envelope].map(|target| (bin_of(&target), target)).into();
-    Ok(NewImage { record, envelope: String::new(), targets, blobs: Vec::new() })
+    Ok(NewImage { record, envelope: String::new(), targets, blobs: AnnouncedBlobs::default() })
 }

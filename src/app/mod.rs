@@ -63,6 +63,7 @@ pub struct App {
     watch: Watch,
     maintenance: Pulse,
     jobs: Arc<Jobs>,
+    server_id: String,
 }
 
 /// What bounds the work that one request can cause.
@@ -148,7 +149,7 @@ impl App {
             catalog: catalog.clone(),
             clock: Arc::clone(&clock),
             state,
-            owner: server_id,
+            owner: server_id.clone(),
         });
         let watch = Watch::default();
         let escrow = Arc::new(escrow);
@@ -197,6 +198,7 @@ impl App {
             watch,
             maintenance: Pulse::default(),
             jobs: Arc::new(jobs),
+            server_id,
         }
     }
 

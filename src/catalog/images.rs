@@ -6,6 +6,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::journal::NumberedChange;
 use super::listed::{ListingBound, add_entry, remove_entry};
+use super::pending_blobs::{self, AnnouncedBlobs};
 use super::{
     AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, json, number, optional_time,
     parsed, text, time,
@@ -24,8 +25,8 @@ pub struct NewImage {
     pub envelope: String,
     /// Its targets, each with the role that lists it.
     pub targets: Vec<(RoleName, TargetEntry)>,
-    /// Names of the blobs that [`Catalog::announce_blobs`] has announced for it.
-    pub blobs: Vec<String>,
+    /// The blobs that [`Catalog::announce_blobs`] has announced for it.
+    pub blobs: AnnouncedBlobs,
 }
 
 /// Some images in the order of their paths.
@@ -95,59 +96,14 @@ impl Catalog {
         number(&row.await.map_err(Error::backend(OP))?, "n", OP)
     }
 
-    /// Notes which blobs are about to be stored, so that they can be removed if their image is
-    /// never accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`] or [`Error::Full`].
-    pub async fn announce_blobs(&self, names: &[String], now: Timestamp) -> Result<(), Error> {
-        const OP: &str = "announce blobs";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
-        for name in names {
-            sqlx::query("INSERT INTO pending_blobs (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-                .bind(name)
-                .bind(now.as_millisecond())
-                .execute(&mut *transaction)
-                .await
-                .map_err(Error::backend(OP))?;
-        }
-        transaction.commit().await.map_err(Error::backend(OP))
-    }
-
-    /// The blobs that were announced for images which are not accepted (yet).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn pending_blobs(&self) -> Result<Vec<String>, Error> {
-        const OP: &str = "list pending blobs";
-        let rows =
-            sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
-        rows.await.map_err(Error::backend(OP))?.iter().map(|row| text(row, "name", OP)).collect()
-    }
-
-    /// Forgets an announced blob that is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn forget_pending_blob(&self, name: &str) -> Result<(), Error> {
-        sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
-            .bind(name)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(Error::backend("forget a pending blob"))
-    }
-
     /// Accepts images: all of them, with their targets, and marks the roles that list them as
     /// changed.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if a path is taken, or [`Error::RoleFull`], and then none is
-    /// accepted; [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], or [`Error::Overtaken`] if
+    /// another server has taken its blobs for abandoned, and then none is accepted;
+    /// [`Error::Full`]; [`Error::Backend`].
     pub async fn insert_images(
         &self,
         images: &[NewImage],
@@ -289,14 +245,7 @@ async fn insert_image(
     for (role, target) in &new.targets {
         changes.extend(insert_target(transaction, role, target, bound).await?);
     }
-    for name in &new.blobs {
-        sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
-            .bind(name)
-            .execute(&mut **transaction)
-            .await
-            .map_err(Error::backend(OP))?;
-    }
-    Ok(())
+    pending_blobs::end(transaction, &new.blobs).await
 }
 
 async fn insert_target(

@@ -8,8 +8,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    AuditKind, Author, Catalog, Error, audit, column, json as json_column, number, optional_time,
-    text, time,
+    AuditKind, Author, Catalog, Error, Holder, audit, column, json as json_column, number,
+    optional_time, text, time,
 };
 use crate::model::Timestamp;
 
@@ -94,17 +94,6 @@ pub enum JobLease {
     Cancelled,
     /// The job is somebody else's, or has ended: nothing of this run counts any more.
     Lost,
-}
-
-/// A server that takes jobs, and until when it may keep one without a word.
-#[derive(Debug, Clone, Copy)]
-pub struct JobTaker<'a> {
-    /// Id of the server.
-    pub owner: &'a str,
-    /// Now.
-    pub now: Timestamp,
-    /// The end of the lease.
-    pub lease_until: Timestamp,
 }
 
 impl Catalog {
@@ -232,7 +221,7 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn take_job(&self, taker: JobTaker<'_>) -> Result<Option<JobRecord>, Error> {
+    pub async fn take_job(&self, taker: Holder<'_>) -> Result<Option<JobRecord>, Error> {
         // What is asked within is asked again without: another server may have been first.
         let row = sqlx::query(AssertSqlSafe(format!(
             "UPDATE jobs SET state = 'running', owner = $1, lease_until = $2, run = run + 1, stalled = stalled + 1, \

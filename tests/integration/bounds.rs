@@ -3,7 +3,7 @@
 
 use motorcade::app::access::{self, NewToken};
 use motorcade::app::audit::Author;
-use motorcade::catalog::{FolderBound, ListingBound, NewImage};
+use motorcade::catalog::{AnnouncedBlobs, FolderBound, ListingBound, NewImage};
 use motorcade::model::{
     AccessRole, Clock, ImageRecord, MAX_BIN_BYTES, SealAlgorithm, SealedImage, Sha256Digest,
     SystemClock, TargetEntry,
@@ -52,7 +52,7 @@ fn record(path: &str, custom_bytes: usize) -> NewImage {
         record,
         envelope: String::new(),
         targets: vec![(bin_of(path).parse().unwrap(), target)],
-        blobs: Vec::new(),
+        blobs: AnnouncedBlobs::default(),
     }
 }
 

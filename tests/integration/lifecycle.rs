@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use motorcade::app::Error;
 use motorcade::app::watch::Pulse;
+use motorcade::catalog::Holder;
 use motorcade::model::{Clock, SystemClock};
 use motorcade::server::Server;
 use motorcade::telemetry::TraceExport;
@@ -50,7 +51,14 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     let (name, alias) =
         (published_name("gw/2/a.bin", &digest), published_alias("gw/2/a.bin", &digest));
     let catalog = state.dir().open_catalog().await.unwrap();
-    catalog.announce_blobs(std::slice::from_ref(&name), SystemClock.now()).await.unwrap();
+    let now = SystemClock.now();
+    let ended = Holder { owner: "another", now, lease_until: now };
+    catalog.announce_blobs(std::slice::from_ref(&name), ended).await.unwrap();
+    // An upload of a server that lives, on the same catalog.
+    let other = published_name("gw/3/a.bin", &digest);
+    let lease_until = now + std::time::Duration::from_secs(600);
+    let living = Holder { owner: "another", now, lease_until };
+    catalog.announce_blobs(std::slice::from_ref(&other), living).await.unwrap();
     catalog.close().await;
     for blob in [&name, &alias] {
         fs::create_dir_all(state.blob(blob).parent().unwrap()).unwrap();
@@ -59,6 +67,10 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     fs::write(state.path().join("staging/1-0"), "half of one").unwrap();
     let server = TestServer::on(state, |_| ()).await;
     assert_eq!(server.state.stored_files(), files);
+    let catalog = server.state.dir().open_catalog().await.unwrap();
+    assert_eq!(catalog.pending_blobs().await.unwrap(), [other.clone()]);
+    catalog.forget_pending_blob(&other).await.unwrap();
+    catalog.close().await;
     server.state.assert_clean().await;
     server.upload("gw/2/a.bin", "a retry").await.expect(201);
 }

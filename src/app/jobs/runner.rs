@@ -13,7 +13,7 @@ use super::{Context, Job, Step, make};
 use crate::app::Error;
 use crate::app::setup::StateDir;
 use crate::app::watch::Pulse;
-use crate::catalog::{self, Catalog, JobEnd, JobLease, JobRecord, JobTaker};
+use crate::catalog::{self, Catalog, Holder, JobEnd, JobLease, JobRecord};
 use crate::model::clock::later;
 use crate::model::{Clock, JobKind, Timestamp};
 use crate::telemetry::Chain;
@@ -112,7 +112,7 @@ impl Jobs {
 
     async fn take(&self) -> Option<JobRecord> {
         let now = self.clock.now();
-        let taker = JobTaker { owner: &self.owner, now, lease_until: later(now, LEASE) };
+        let taker = Holder { owner: &self.owner, now, lease_until: later(now, LEASE) };
         match self.catalog.take_job(taker).await {
             Ok(job) => job,
             Err(error) => {

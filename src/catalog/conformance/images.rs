@@ -1,7 +1,7 @@
 //! Images, their targets, and blobs that are announced for them.
 
-use super::{author, digest, now};
-use crate::catalog::{Catalog, Error, ListingBound, NewImage};
+use super::{author, digest, now, seconds_later};
+use crate::catalog::{AnnouncedBlobs, Catalog, Error, Holder, ListingBound, NewImage};
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, RoleName, SealAlgorithm, SealedImage, TargetEntry,
 };
@@ -52,7 +52,7 @@ fn image(at: &str, custom: usize) -> NewImage {
             (bin("bin-0"), target(at.to_owned(), filler)),
             (bin("bin-1"), target(envelope, None)),
         ],
-        blobs: vec![format!("blob of {at}")],
+        blobs: AnnouncedBlobs::default(),
         envelope: "{}".into(),
         record,
     }
@@ -121,16 +121,59 @@ pub(super) async fn a_full_role_accepts_none_of_them(catalog: &Catalog) {
     assert_eq!(catalog.largest_listing().await.unwrap(), before);
 }
 
+fn holder(owner: &str, from: u64) -> Holder<'_> {
+    let (now, lease_until) = (seconds_later(from), seconds_later(from + 60));
+    Holder { owner, now, lease_until }
+}
+
+/// An image for which a server has announced a blob.
+fn announced(at: &str, owner: &str) -> NewImage {
+    let blobs = AnnouncedBlobs { names: vec![format!("blob of {at}")], owner: owner.to_owned() };
+    NewImage { blobs, ..image(at, 10) }
+}
+
+async fn announce(catalog: &Catalog, image: &NewImage, from: u64) {
+    let AnnouncedBlobs { names, owner } = &image.blobs;
+    catalog.announce_blobs(names, holder(owner, from)).await.unwrap();
+}
+
 pub(super) async fn an_accepted_image_ends_the_announcement_of_its_blobs(catalog: &Catalog) {
     with_bins(catalog).await;
-    let names = ["blob of gw/1/a.bin".to_owned(), "another".to_owned()];
-    catalog.announce_blobs(&names, now()).await.unwrap();
-    catalog.announce_blobs(&names, now()).await.unwrap();
+    let [one, two] = [announced("gw/1/a.bin", "a"), announced("gw/2/a.bin", "a")];
+    for image in [&one, &two, &two] {
+        announce(catalog, image, 0).await;
+    }
     assert_eq!(catalog.pending_blobs().await.unwrap().len(), 2);
-    insert(catalog, &[image("gw/1/a.bin", 10)]).await.unwrap();
-    assert_eq!(catalog.pending_blobs().await.unwrap(), ["another"]);
-    catalog.forget_pending_blob("another").await.unwrap();
+    insert(catalog, &[one]).await.unwrap();
+    assert_eq!(catalog.pending_blobs().await.unwrap(), two.blobs.names);
+    catalog.forget_pending_blob(&two.blobs.names[0]).await.unwrap();
     assert_eq!(catalog.pending_blobs().await.unwrap(), Vec::<String>::new());
+}
+
+pub(super) async fn a_server_takes_its_own_blobs_and_those_that_nobody_holds(catalog: &Catalog) {
+    with_bins(catalog).await;
+    for (path, owner, from) in
+        [("gw/1/a.bin", "a", 0), ("gw/2/a.bin", "b", 0), ("gw/3/a.bin", "b", 100)]
+    {
+        announce(catalog, &announced(path, owner), from).await;
+    }
+    let taken = catalog.take_abandoned_blobs(holder("a", 30)).await.unwrap();
+    assert_eq!(taken, ["blob of gw/1/a.bin"]);
+    let taken = catalog.take_abandoned_blobs(holder("c", 120)).await.unwrap();
+    assert_eq!(taken, ["blob of gw/1/a.bin", "blob of gw/2/a.bin"], "their leases have ended");
+    assert_eq!(catalog.pending_blobs().await.unwrap().len(), 3, "until they are removed");
+}
+
+/// Its bytes may have been removed.
+pub(super) async fn an_image_whose_blobs_were_taken_is_not_accepted(catalog: &Catalog) {
+    with_bins(catalog).await;
+    let image = announced("gw/1/a.bin", "a");
+    announce(catalog, &image, 0).await;
+    catalog.take_abandoned_blobs(holder("b", 100)).await.unwrap();
+    let overtaken = insert(catalog, std::slice::from_ref(&image)).await;
+    assert!(matches!(overtaken, Err(Error::Overtaken)), "{overtaken:?}");
+    assert!(catalog.find_image(&image.record.path).await.unwrap().is_none());
+    assert_eq!(catalog.pending_blobs().await.unwrap(), image.blobs.names);
 }
 
 pub(super) async fn pages_follow_each_other_in_the_order_of_paths(catalog: &Catalog) {

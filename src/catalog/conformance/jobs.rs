@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{author, seconds_later};
-use crate::catalog::{Catalog, JobEnd, JobLease, JobProgress, JobRecord, JobState, JobTaker};
+use crate::catalog::{Catalog, Holder, JobEnd, JobLease, JobProgress, JobRecord, JobState};
 
 async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
     let parameters = json!({ "for": id });
@@ -14,7 +14,7 @@ async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
 /// Takes a job at a time, for a minute.
 async fn take(catalog: &Catalog, owner: &str, at: u64) -> Option<JobRecord> {
     let (now, lease_until) = (seconds_later(at), seconds_later(at + 60));
-    catalog.take_job(JobTaker { owner, now, lease_until }).await.unwrap()
+    catalog.take_job(Holder { owner, now, lease_until }).await.unwrap()
 }
 
 async fn save(catalog: &Catalog, job: &JobRecord, checkpoint: u64, until: u64) -> JobLease {

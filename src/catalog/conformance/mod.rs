@@ -34,7 +34,8 @@ macro_rules! conformance {
                 $engine, images: accepts_images_with_all_of_their_targets_or_none,
                 a_path_is_used_once_even_after_a_yank, a_yank_takes_both_targets_out_and_happens_once,
                 a_full_role_accepts_none_of_them, an_accepted_image_ends_the_announcement_of_its_blobs,
-                pages_follow_each_other_in_the_order_of_paths
+                a_server_takes_its_own_blobs_and_those_that_nobody_holds,
+                an_image_whose_blobs_were_taken_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
             );
             conformance!(
                 $engine, roles: no_version_is_handed_out_twice, a_publication_that_was_overtaken_changes_nothing,

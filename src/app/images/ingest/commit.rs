@@ -15,7 +15,7 @@ use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
 use crate::blob::{self, BlobKey, StagedBlob};
-use crate::catalog::{Author, ListingBound, NewImage, Who};
+use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage, Who};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::model::{
@@ -57,7 +57,7 @@ impl Images {
         let (new, keys) = self.assemble(&request, image, &envelope);
         // Beside each other: each has to reach the disk.
         let (announced, envelope) = tokio::join!(
-            self.catalog.announce_blobs(&new.blobs, self.clock.now()),
+            self.catalog.announce_blobs(&new.blobs.names, self.upload_holder()),
             self.blobs.stage_all(vec![envelope.public.into()])
         );
         announced?;
@@ -153,7 +153,10 @@ impl Images {
             targets: [image_target, envelope_target]
                 .map(|target| (self.publisher.bin_of(&target.path), target))
                 .into(),
-            blobs: keys.iter().map(BlobKey::name).collect(),
+            blobs: AnnouncedBlobs {
+                names: keys.iter().map(BlobKey::name).collect(),
+                owner: self.server_id.clone(),
+            },
         };
         (new, keys)
     }

@@ -1,0 +1,115 @@
+//! Blobs that are announced for images which are not accepted yet: what a crash would leave behind.
+//!
+//! They are the server's that announced them, for as long as its lease lasts. Whoever takes them for
+//! abandoned owns them from then on, and the image that they were for can't be accepted any more:
+//! its bytes may be gone.
+
+use sqlx::{Any, Transaction};
+
+use super::{Catalog, Error, Holder, text};
+
+/// Blobs that a server has announced for an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnnouncedBlobs {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Id of the server.
+    pub owner: String,
+}
+
+impl Catalog {
+    /// Notes which blobs are about to be stored, so that they can be removed if their image is
+    /// never accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] or [`Error::Full`].
+    pub async fn announce_blobs(&self, names: &[String], holder: Holder<'_>) -> Result<(), Error> {
+        const OP: &str = "announce blobs";
+        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        for name in names {
+            sqlx::query(
+                "INSERT INTO pending_blobs (name, created_at, owner, lease_until) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until",
+            )
+            .bind(name)
+            .bind(holder.now.as_millisecond())
+            .bind(holder.owner)
+            .bind(holder.lease_until.as_millisecond())
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::backend(OP))?;
+        }
+        transaction.commit().await.map_err(Error::backend(OP))
+    }
+
+    /// The blobs that are announced, whoever's they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn pending_blobs(&self) -> Result<Vec<String>, Error> {
+        const OP: &str = "list pending blobs";
+        let rows =
+            sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
+        rows.await.map_err(Error::backend(OP))?.iter().map(|row| text(row, "name", OP)).collect()
+    }
+
+    /// Takes the blobs that are this server's own or that nobody holds any more, to be removed.
+    /// **Must be called before this server announces any.**
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] or [`Error::Full`].
+    pub async fn take_abandoned_blobs(&self, holder: Holder<'_>) -> Result<Vec<String>, Error> {
+        const OP: &str = "take abandoned blobs";
+        let rows = sqlx::query(
+            "UPDATE pending_blobs SET owner = $1, lease_until = $2 \
+             WHERE owner IS NULL OR owner = $3 OR lease_until < $4 RETURNING name",
+        )
+        .bind(holder.owner)
+        .bind(holder.lease_until.as_millisecond())
+        .bind(holder.owner)
+        .bind(holder.now.as_millisecond())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::backend(OP))?;
+        let mut names: Vec<String> =
+            rows.iter().map(|row| text(row, "name", OP)).collect::<Result<_, _>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Forgets an announced blob that is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn forget_pending_blob(&self, name: &str) -> Result<(), Error> {
+        sqlx::query("DELETE FROM pending_blobs WHERE name = $1")
+            .bind(name)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::backend("forget a pending blob"))
+    }
+}
+
+/// Ends the announcement of blobs whose image is accepted, if they are still who announced them's.
+pub(super) async fn end(
+    transaction: &mut Transaction<'_, Any>,
+    blobs: &AnnouncedBlobs,
+) -> Result<(), Error> {
+    for name in &blobs.names {
+        let ended = sqlx::query("DELETE FROM pending_blobs WHERE name = $1 AND owner = $2")
+            .bind(name.as_str())
+            .bind(blobs.owner.as_str())
+            .execute(&mut **transaction)
+            .await
+            .map_err(Error::backend("end the announcement of a blob"))?;
+        if ended.rows_affected() == 0 {
+            return Err(Error::Overtaken);
+        }
+    }
+    Ok(())
+}
