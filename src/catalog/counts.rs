@@ -1,6 +1,6 @@
 //! How many there are of what: for gauges.
 
-use super::{Catalog, Error, number};
+use super::{Catalog, During, Error, number};
 use crate::model::Timestamp;
 
 /// How many vehicles there are.
@@ -28,7 +28,7 @@ impl Catalog {
         const OP: &str = "count vehicles";
         let count = async |sql: &'static str| {
             let row = sqlx::query(sql).bind(silent_since.as_millisecond()).fetch_one(&self.pool);
-            number(&row.await.map_err(Error::backend(OP))?, "n", OP)
+            number(&row.await.during(OP)?, "n", OP)
         };
         Ok(VehicleCounts {
             registered: count("SELECT COUNT(*) AS n FROM vehicles WHERE $1 > 0").await?,

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{AuditKind, Author, Catalog, Error, audit, column, number, time};
+use super::{AuditKind, Author, Catalog, During, Error, audit, column, number, time};
 use crate::model::Timestamp;
 
 /// A version of the Director's root.
@@ -31,7 +31,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<bool, Error> {
         const OP: &str = "add a Director root";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let inserted = sqlx::query(
             "INSERT INTO director_roots (version, body, expires_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING",
         )
@@ -40,7 +40,7 @@ impl Catalog {
         .bind(root.expires_at.as_millisecond())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if inserted.rows_affected() == 0 {
             return Ok(false);
         }
@@ -48,7 +48,7 @@ impl Catalog {
         let detail = json!({ "version": root.version, "sha256": sha256 });
         let entry = author.entry(AuditKind::RootPublished, "director", detail);
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 
@@ -71,7 +71,7 @@ impl Catalog {
                 "SELECT version, body, expires_at FROM director_roots ORDER BY version DESC LIMIT 1",
             ),
         };
-        let row = query.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = query.fetch_optional(&self.pool).await.during(OP)?;
         row.as_ref().map(root).transpose()
     }
 
@@ -83,10 +83,7 @@ impl Catalog {
     pub async fn list_director_roots(&self) -> Result<Vec<DirectorRoot>, Error> {
         let rows =
             sqlx::query("SELECT version, body, expires_at FROM director_roots ORDER BY version");
-        let rows = rows
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::backend("list the Director's roots"))?;
+        let rows = rows.fetch_all(&self.pool).await.during("list the Director's roots")?;
         rows.iter().map(root).collect()
     }
 }
@@ -95,7 +92,7 @@ fn root(row: &AnyRow) -> Result<DirectorRoot, Error> {
     const OP: &str = "read a Director root";
     Ok(DirectorRoot {
         version: number(row, "version", OP)?,
-        body: row.try_get("body").map_err(Error::backend(OP))?,
+        body: row.try_get("body").during(OP)?,
         expires_at: time(row, "expires_at", OP)?,
     })
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Error, column};
+use super::{During, Error, column};
 use crate::model::{EcuSerial, HardwareId, ReleaseCounter, VehicleChange};
 
 /// Which ECUs are meant.
@@ -49,7 +49,7 @@ async fn put(
     );
     let put = put.bind(path).bind(counter.map(|counter| column(counter.into())));
     let put = put.bind(serial.as_str()).bind(vehicle_id).execute(&mut **transaction).await;
-    put.map(drop).map_err(Error::backend("write what an ECU runs"))
+    put.map(drop).during("write what an ECU runs")
 }
 
 async fn remove(
@@ -59,7 +59,7 @@ async fn remove(
 ) -> Result<(), Error> {
     let removed = sqlx::query("DELETE FROM ecu_releases WHERE serial = $1 AND vehicle_id = $2");
     let removed = removed.bind(serial.as_str()).bind(vehicle_id).execute(&mut **transaction).await;
-    removed.map(drop).map_err(Error::backend("forget what an ECU runs"))
+    removed.map(drop).during("forget what an ECU runs")
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Catalog, Error, number, optional_time, parsed, placeholders, text, time};
+use super::{
+    Catalog, During, Error, OrCorrupt, number, optional_time, parsed, placeholders, text, time,
+};
 use crate::model::{
     AssignmentOutcome, AssignmentRecord, EcuSerial, EventKind, NewEvent, VehicleEvent, VehicleId,
 };
@@ -16,9 +18,9 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn insert_events(&self, events: &[NewEvent]) -> Result<(), Error> {
         const OP: &str = "record events";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         insert_events(&mut transaction, events).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Lists at most `limit` events of a vehicle, the newest first, from the one before `before`.
@@ -38,7 +40,7 @@ impl Catalog {
         );
         let rows =
             rows.bind(vin.as_str()).bind(before).bind(i64::from(limit)).fetch_all(&self.pool).await;
-        rows.map_err(Error::backend("list events"))?.iter().map(event).collect()
+        rows.during("list events")?.iter().map(event).collect()
     }
 
     /// Whether an image was ever assigned to an ECU.
@@ -51,7 +53,7 @@ impl Catalog {
             "SELECT id FROM assignments WHERE ecu_serial = $1 AND image_path = $2 LIMIT 1",
         );
         let row = row.bind(serial.as_str()).bind(path).fetch_optional(&self.pool).await;
-        Ok(row.map_err(Error::backend("look for an assignment"))?.is_some())
+        Ok(row.during("look for an assignment")?.is_some())
     }
 
     /// Lists the newest assignments of a vehicle, the newest first.
@@ -69,7 +71,7 @@ impl Catalog {
              FROM assignments WHERE vehicle_id = $1 ORDER BY created_at DESC, id LIMIT $2",
         );
         let rows = rows.bind(vehicle_id).bind(i64::from(limit)).fetch_all(&self.pool).await;
-        rows.map_err(Error::backend("list assignments"))?.iter().map(assignment).collect()
+        rows.during("list assignments")?.iter().map(assignment).collect()
     }
 }
 
@@ -99,7 +101,7 @@ pub(super) async fn insert_events(
                 .bind(1_i64)
                 .bind(event.at.as_millisecond());
         }
-        query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+        query.execute(&mut **transaction).await.during(OP)?;
     }
     Ok(())
 }
@@ -123,27 +125,24 @@ pub(super) async fn insert_assignment(
     .execute(&mut **transaction)
     .await
     .map(drop)
-    .map_err(Error::backend("insert an assignment"))
+    .during("insert an assignment")
 }
 
 fn event(row: &AnyRow) -> Result<VehicleEvent, Error> {
     const OP: &str = "read an event";
     let kind = text(row, "kind", OP)?;
-    let serial: Option<String> = row.try_get("ecu_serial").map_err(Error::backend(OP))?;
+    let serial: Option<String> = row.try_get("ecu_serial").during(OP)?;
     Ok(VehicleEvent {
-        id: row.try_get("id").map_err(Error::backend(OP))?,
+        id: row.try_get("id").during(OP)?,
         event: NewEvent {
             vin: parsed(row, "vin", OP)?,
             kind: EventKind::from_name(&kind)
                 .ok_or_else(|| Error::corrupt(OP, format!("no event is called {kind}")))?,
-            ecu_serial: serial
-                .map(|serial| serial.parse())
-                .transpose()
-                .map_err(|e| Error::corrupt(OP, e))?,
+            ecu_serial: serial.map(|serial| serial.parse()).transpose().or_corrupt(OP)?,
             detail: text(row, "detail", OP)?,
             actor: text(row, "actor", OP)?,
             at: time(row, "at", OP)?,
-            request_id: row.try_get("request_id").map_err(Error::backend(OP))?,
+            request_id: row.try_get("request_id").during(OP)?,
             alike: None,
         },
         count: number(row, "count", OP)?,
@@ -153,12 +152,12 @@ fn event(row: &AnyRow) -> Result<VehicleEvent, Error> {
 
 fn assignment(row: &AnyRow) -> Result<AssignmentRecord, Error> {
     const OP: &str = "read an assignment";
-    let outcome: Option<String> = row.try_get("outcome").map_err(Error::backend(OP))?;
+    let outcome: Option<String> = row.try_get("outcome").during(OP)?;
     Ok(AssignmentRecord {
         id: text(row, "id", OP)?,
         ecu_serial: parsed(row, "ecu_serial", OP)?,
         image_path: parsed(row, "image_path", OP)?,
-        rollback_reason: row.try_get("rollback_reason").map_err(Error::backend(OP))?,
+        rollback_reason: row.try_get("rollback_reason").during(OP)?,
         created_at: time(row, "created_at", OP)?,
         created_by: text(row, "created_by", OP)?,
         ended_at: optional_time(row, "ended_at", OP)?,

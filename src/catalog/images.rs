@@ -8,8 +8,8 @@ use super::journal::NumberedChange;
 use super::listed::{ListingBound, add_entry, remove_entry};
 use super::pending_blobs::{self, AnnouncedBlobs};
 use super::{
-    AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, json, number, optional_time,
-    parsed, text, time,
+    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, json,
+    number, optional_time, parsed, text, time,
 };
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleName, SealedImage, TargetEntry,
@@ -49,7 +49,7 @@ impl Catalog {
         let row = sqlx::query("SELECT * FROM images WHERE path = $1")
             .bind(path.as_str())
             .fetch_optional(&self.pool);
-        row.await.map_err(Error::backend(OP))?.as_ref().map(image).transpose()
+        row.await.during(OP)?.as_ref().map(image).transpose()
     }
 
     /// An image's envelope with the escrow entry, as JSON.
@@ -60,7 +60,7 @@ impl Catalog {
     pub async fn find_envelope(&self, path: &ImagePath) -> Result<Option<String>, Error> {
         const OP: &str = "find an envelope";
         let row = sqlx::query("SELECT envelope FROM images WHERE path = $1").bind(path.as_str());
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| text(&row, "envelope", OP)).transpose()
     }
 
@@ -76,7 +76,7 @@ impl Catalog {
             .bind(i64::from(limit) + 1)
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         let mut images = rows.iter().map(image).collect::<Result<Vec<_>, _>>()?;
         let more = images.len() > limit as usize;
         images.truncate(limit as usize);
@@ -93,7 +93,7 @@ impl Catalog {
         const OP: &str = "count images";
         let row = sqlx::query("SELECT COUNT(*) AS n FROM images WHERE yanked_at IS NULL")
             .fetch_one(&self.pool);
-        number(&row.await.map_err(Error::backend(OP))?, "n", OP)
+        number(&row.await.during(OP)?, "n", OP)
     }
 
     /// Accepts images: all of them, with their targets, and marks the roles that list them as
@@ -111,7 +111,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<(), Error> {
         const OP: &str = "insert images";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let mut changes = Vec::with_capacity(2 * images.len());
         for image in images {
             insert_image(&mut transaction, image, bound, &mut changes).await?;
@@ -119,7 +119,7 @@ impl Catalog {
         let published: Vec<_> =
             images.iter().map(|image| published(author, &image.record)).collect();
         audit::append(&mut transaction, &published).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         self.journal.note(changes);
         Ok(())
     }
@@ -132,14 +132,14 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn yank_image(&self, path: &ImagePath, author: &Author) -> Result<bool, Error> {
         const OP: &str = "yank an image";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let yanked =
             sqlx::query("UPDATE images SET yanked_at = $1 WHERE path = $2 AND yanked_at IS NULL")
                 .bind(author.at.as_millisecond())
                 .bind(path.as_str())
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::backend(OP))?;
+                .during(OP)?;
         if yanked.rows_affected() == 0 {
             return Ok(false);
         }
@@ -149,7 +149,7 @@ impl Catalog {
         }
         let yanked = author.entry(AuditKind::ImageYanked, path.as_str(), json!({}));
         audit::append(&mut transaction, &[yanked]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         self.journal.note(changes);
         Ok(true)
     }
@@ -167,7 +167,7 @@ impl Catalog {
         .bind(role.as_str())
         .fetch_all(&self.pool)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         rows.iter().map(target).collect()
     }
 
@@ -180,12 +180,7 @@ impl Catalog {
         const OP: &str = "find a target";
         let row = sqlx::query("SELECT path, length, sha256, custom FROM targets WHERE path = $1")
             .bind(path);
-        row.fetch_optional(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?
-            .as_ref()
-            .map(target)
-            .transpose()
+        row.fetch_optional(&self.pool).await.during(OP)?.as_ref().map(target).transpose()
     }
 }
 
@@ -208,12 +203,9 @@ async fn insert_image(
     const OP: &str = "insert an image";
     let ImageRecord { path, description, sealed, created_at, created_by, yanked_at: _ } =
         &new.record;
-    let hardware_ids =
-        serde_json::to_string(&description.hardware_ids).map_err(|e| Error::corrupt(OP, e))?;
-    let requires =
-        serde_json::to_string(&description.requires).map_err(|e| Error::corrupt(OP, e))?;
-    let conflicts =
-        serde_json::to_string(&description.conflicts).map_err(|e| Error::corrupt(OP, e))?;
+    let hardware_ids = serde_json::to_string(&description.hardware_ids).or_corrupt(OP)?;
+    let requires = serde_json::to_string(&description.requires).or_corrupt(OP)?;
+    let conflicts = serde_json::to_string(&description.conflicts).or_corrupt(OP)?;
     let inserted = sqlx::query(
         "INSERT INTO images (path, name, version, hardware_ids, release_counter, target_format, algorithm, \
          sealed_length, sealed_sha256, plaintext_length, plaintext_sha256, envelope, created_at, created_by, \
@@ -238,7 +230,7 @@ async fn insert_image(
     .bind(conflicts)
     .execute(&mut **transaction)
     .await
-    .map_err(Error::backend(OP))?;
+    .during(OP)?;
     if inserted.rows_affected() == 0 {
         return Err(Error::AlreadyExists(path.to_string()));
     }
@@ -264,7 +256,7 @@ async fn insert_target(
     .bind(target.custom.as_deref())
     .execute(&mut **transaction)
     .await
-    .map_err(Error::backend("insert a target"))?;
+    .during("insert a target")?;
     add_entry(transaction, role, target, bound).await
 }
 
@@ -277,7 +269,7 @@ pub(super) async fn count_change(
         .execute(&mut **transaction)
         .await
         .map(drop)
-        .map_err(Error::backend("mark a role as changed"))
+        .during("mark a role as changed")
 }
 
 fn image(row: &AnyRow) -> Result<ImageRecord, Error> {
@@ -291,8 +283,8 @@ fn image(row: &AnyRow) -> Result<ImageRecord, Error> {
             name: parsed(row, "name", OP)?,
             version: parsed(row, "version", OP)?,
             hardware_ids,
-            release_counter: release_counter.map_err(|e| Error::corrupt(OP, e))?,
-            target_format: target_format.map_err(|e| Error::corrupt(OP, e))?,
+            release_counter: release_counter.or_corrupt(OP)?,
+            target_format: target_format.or_corrupt(OP)?,
             requires: json(row, "requires", OP)?,
             conflicts: json(row, "conflicts", OP)?,
         },
@@ -315,6 +307,6 @@ fn target(row: &AnyRow) -> Result<TargetEntry, Error> {
         path: text(row, "path", OP)?,
         length: number(row, "length", OP)?,
         sha256: parsed(row, "sha256", OP)?,
-        custom: row.try_get("custom").map_err(Error::backend(OP))?,
+        custom: row.try_get("custom").during(OP)?,
     })
 }

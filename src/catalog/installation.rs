@@ -1,6 +1,6 @@
 //! What the installation was made with.
 
-use super::{Catalog, Error, parsed, text};
+use super::{Catalog, During, Error, parsed, text};
 use crate::model::{ImagePath, RoleName};
 
 /// An image's envelope with its escrow entry, which **must never** leave the server.
@@ -30,7 +30,7 @@ impl Catalog {
     pub async fn find_installed(&self, name: &str) -> Result<Option<String>, Error> {
         const OP: &str = "look at what the installation was made with";
         let row = sqlx::query("SELECT value FROM installation WHERE name = $1").bind(name);
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| text(&row, "value", OP)).transpose()
     }
 
@@ -48,7 +48,7 @@ impl Catalog {
         .execute(&self.pool)
         .await
         .map(drop)
-        .map_err(Error::backend("record what the installation was made with"))
+        .during("record what the installation was made with")
     }
 
     /// Envelopes of some images, those of yanked ones too.
@@ -63,7 +63,7 @@ impl Catalog {
             Age::Newest => "SELECT path, envelope FROM images ORDER BY created_at DESC LIMIT $1",
         };
         let rows = sqlx::query(query).bind(i64::from(limit)).fetch_all(&self.pool).await;
-        let rows = rows.map_err(Error::backend(OP))?;
+        let rows = rows.during(OP)?;
         let stored = |row| {
             Ok(StoredEnvelope {
                 path: parsed(row, "path", OP)?,
@@ -80,10 +80,10 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn mark_changed(&self, roles: &[RoleName]) -> Result<(), Error> {
         const OP: &str = "mark roles as changed";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         for role in roles {
             super::images::count_change(&mut transaction, role).await?;
         }
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 }

@@ -8,8 +8,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    AuditKind, Author, Catalog, Error, Holder, audit, column, json as json_column, number,
-    optional_time, text, time,
+    AuditKind, Author, Catalog, During, Error, Holder, OrCorrupt, audit, column,
+    json as json_column, number, optional_time, text, time,
 };
 use crate::model::Timestamp;
 
@@ -111,7 +111,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<(JobRecord, bool), Error> {
         const OP: &str = "add a job";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
             "DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND id NOT IN \
              (SELECT id FROM jobs WHERE state NOT IN ('queued', 'running') ORDER BY id DESC LIMIT $1)",
@@ -119,12 +119,12 @@ impl Catalog {
         .bind(ENDED_KEPT)
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         let like = sqlx::query(AssertSqlSafe(format!(
             "{SELECT} WHERE kind = $1 AND parameters = $2 AND state IN ('queued', 'running') ORDER BY id LIMIT 1"
         )));
         let like = like.bind(kind).bind(parameters.to_string());
-        let like = like.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let like = like.fetch_optional(&mut *transaction).await.during(OP)?;
         if let Some(row) = like {
             return Ok((job(&row)?, false));
         }
@@ -141,11 +141,11 @@ impl Catalog {
             .bind(author.who.id())
             .fetch_one(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         let detail = json!({ "kind": kind, "parameters": parameters });
         let entry = author.entry(AuditKind::JobCreated, id, detail);
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok((job(&row)?, true))
     }
 
@@ -156,7 +156,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_job(&self, id: &str) -> Result<Option<JobRecord>, Error> {
         let row = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE id = $1"))).bind(id);
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend("find a job"))?;
+        let row = row.fetch_optional(&self.pool).await.during("find a job")?;
         row.as_ref().map(job).transpose()
     }
 
@@ -171,7 +171,7 @@ impl Catalog {
             "{SELECT} WHERE (id < $1 OR $2 = '') ORDER BY id DESC LIMIT $3"
         )));
         let rows = rows.bind(before).bind(before).bind(i64::from(limit));
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list jobs"))?;
+        let rows = rows.fetch_all(&self.pool).await.during("list jobs")?;
         rows.iter().map(job).collect()
     }
 
@@ -183,7 +183,7 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn cancel_job(&self, id: &str, author: &Author) -> Result<bool, Error> {
         const OP: &str = "cancel a job";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let cancelled = sqlx::query(
             "UPDATE jobs SET is_cancelled = 1, ended_at = CASE WHEN state = 'queued' THEN $1 ELSE ended_at END, \
              state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END \
@@ -193,13 +193,13 @@ impl Catalog {
         .bind(id)
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if cancelled.rows_affected() == 0 {
             return Ok(false);
         }
         let entry = author.entry(AuditKind::JobCancelled, id, json!({}));
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 
@@ -213,7 +213,7 @@ impl Catalog {
         let released =
             sqlx::query("UPDATE jobs SET lease_until = 0 WHERE owner = $1 AND state = 'running'");
         let released = released.bind(owner).execute(&self.pool).await;
-        released.map(|done| done.rows_affected()).map_err(Error::backend("release jobs"))
+        released.map(|done| done.rows_affected()).during("release jobs")
     }
 
     /// Takes the oldest job that waits, or whose owner has not been heard of in time.
@@ -232,7 +232,7 @@ impl Catalog {
         let now = taker.now.as_millisecond();
         let row = row.bind(taker.owner).bind(taker.lease_until.as_millisecond());
         let row = row.bind(now).bind(now).bind(now).fetch_optional(&self.pool).await;
-        row.map_err(Error::backend("take a job"))?.as_ref().map(job).transpose()
+        row.during("take a job")?.as_ref().map(job).transpose()
     }
 
     /// Keeps a job that takes long for a step.
@@ -309,12 +309,12 @@ impl Catalog {
         .bind(column(run))
         .execute(&self.pool)
         .await;
-        Ok(ended.map_err(Error::backend("end a job"))?.rows_affected() == 1)
+        Ok(ended.during("end a job")?.rows_affected() == 1)
     }
 }
 
 fn lease(row: Result<Option<AnyRow>, sqlx::Error>, op: &'static str) -> Result<JobLease, Error> {
-    let Some(row) = row.map_err(Error::backend(op))? else { return Ok(JobLease::Lost) };
+    let Some(row) = row.during(op)? else { return Ok(JobLease::Lost) };
     Ok(match number(&row, "is_cancelled", op)? {
         0 => JobLease::Kept,
         _ => JobLease::Cancelled,
@@ -343,7 +343,7 @@ impl JobState {
 fn job(row: &AnyRow) -> Result<JobRecord, Error> {
     const OP: &str = "read a job";
     let state = text(row, "state", OP)?;
-    let optional = |name| row.try_get::<Option<String>, _>(name).map_err(Error::backend(OP));
+    let optional = |name| row.try_get::<Option<String>, _>(name).during(OP);
     let result = optional("result")?.map(|result| serde_json::from_str(&result)).transpose();
     Ok(JobRecord {
         id: text(row, "id", OP)?,
@@ -357,7 +357,7 @@ fn job(row: &AnyRow) -> Result<JobRecord, Error> {
             done: number(row, "done", OP)?,
             total: number(row, "total", OP)?,
         },
-        result: result.map_err(|e| Error::corrupt(OP, e))?,
+        result: result.or_corrupt(OP)?,
         error: optional("error")?,
         created_at: time(row, "created_at", OP)?,
         created_by: text(row, "created_by", OP)?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Error, column, optional_time, text};
+use super::{During, Error, OrCorrupt, column, optional_time, text};
 use crate::model::clock::earlier;
 use crate::model::{
     CounterReset, EcuRecord, ReleaseCounter, Timestamp, VehicleChange, VehicleRecord,
@@ -56,7 +56,7 @@ pub(super) async fn keep(
         .bind(kept.seen_at.map(Timestamp::as_millisecond))
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ impl LeftEcus {
             for serial in serials {
                 query = query.bind((*serial).to_owned());
             }
-            for row in query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))? {
+            for row in query.fetch_all(&mut **transaction).await.during(OP)? {
                 let key = (text(&row, "serial", OP)?, text(&row, "signing_key", OP)?);
                 found.insert(key, Counters::read(&row, OP)?);
             }
@@ -142,13 +142,13 @@ impl Counters {
 
     fn read(row: &AnyRow, op: &'static str) -> Result<Self, Error> {
         let number = |column| -> Result<Option<u64>, Error> {
-            let value: Option<i64> = row.try_get(column).map_err(Error::backend(op))?;
-            value.map(u64::try_from).transpose().map_err(|e| Error::corrupt(op, e))
+            let value: Option<i64> = row.try_get(column).during(op)?;
+            value.map(u64::try_from).transpose().or_corrupt(op)
         };
         let released = number("highest_release_counter")?.map(ReleaseCounter::try_from).transpose();
         Ok(Self {
             reported: number("counter")?,
-            released: released.map_err(|e| Error::corrupt(op, e))?,
+            released: released.or_corrupt(op)?,
             seen_at: optional_time(row, "seen_at", op)?,
         })
     }

@@ -4,7 +4,7 @@
 use sqlx::{Any, Transaction};
 
 use super::journal::{EntryChange, NumberedChange};
-use super::{Catalog, Error, column, number, parsed};
+use super::{Catalog, During, Error, column, number, parsed};
 use crate::model::{RoleName, TargetEntry};
 
 /// [`TargetEntry::listed_bytes`] of a row, in SQL. All of it is ASCII, so that characters are
@@ -62,18 +62,18 @@ impl Catalog {
         bound: &ListingBound,
     ) -> Result<(), Error> {
         const OP: &str = "look for room in a role";
-        let mut connection = self.pool.acquire().await.map_err(Error::backend(OP))?;
+        let mut connection = self.pool.acquire().await.during(OP)?;
         for (role, bytes) in entries {
             let row =
                 sqlx::query("SELECT listed_bytes FROM roles WHERE name = $1").bind(role.as_str());
-            let row = row.fetch_optional(&mut *connection).await.map_err(Error::backend(OP))?;
+            let row = row.fetch_optional(&mut *connection).await.during(OP)?;
             let listed = row.map_or(Ok(0), |row| number(&row, "listed_bytes", OP))?;
             // Two entries of one image can be in one role; that one is then a few bytes fuller than
             // it looks.
             bound.check_role(role, listed + bytes)?;
             if let Some(folder) = &bound.folder {
                 let row = folder_query!(role, folder).fetch_one(&mut *connection).await;
-                let listed = number(&row.map_err(Error::backend(OP))?, "listed", OP)?;
+                let listed = number(&row.during(OP)?, "listed", OP)?;
                 folder.check(role, listed + bytes)?;
             }
         }
@@ -89,7 +89,7 @@ impl Catalog {
         const OP: &str = "look for the largest role";
         let row = sqlx::query("SELECT COALESCE(MAX(listed_bytes), 0) AS listed FROM roles")
             .fetch_one(&self.pool);
-        number(&row.await.map_err(Error::backend(OP))?, "listed", OP)
+        number(&row.await.during(OP)?, "listed", OP)
     }
 }
 
@@ -136,14 +136,11 @@ pub(super) async fn add_entry(
         .bind(role.as_str())
         .fetch_optional(&mut **transaction)
         .await;
-    let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(None) };
+    let Some(row) = row.during(OP)? else { return Ok(None) };
     bound.check_role(role, number(&row, "listed_bytes", OP)?)?;
     let change_number = number(&row, "changes", OP)?;
     if let Some(folder) = &bound.folder {
-        let row = folder_query!(role, folder)
-            .fetch_one(&mut **transaction)
-            .await
-            .map_err(Error::backend(OP))?;
+        let row = folder_query!(role, folder).fetch_one(&mut **transaction).await.during(OP)?;
         folder.check(role, number(&row, "listed", OP)?)?;
     }
     let (role, change) = (role.clone(), EntryChange::Added(entry.clone()));
@@ -162,8 +159,7 @@ pub(super) async fn remove_entry(
         listed_bytes!(),
         " AS listed"
     ));
-    let row =
-        row.bind(path).fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let row = row.bind(path).fetch_optional(&mut **transaction).await.during(OP)?;
     let Some(row) = row else { return Ok(None) };
     let role: RoleName = parsed(&row, "role", OP)?;
     let updated = sqlx::query(
@@ -173,7 +169,7 @@ pub(super) async fn remove_entry(
     .bind(role.as_str())
     .fetch_optional(&mut **transaction)
     .await
-    .map_err(Error::backend(OP))?;
+    .during(OP)?;
     let Some(updated) = updated else { return Ok(None) };
     let (number, change) = (number(&updated, "changes", OP)?, EntryChange::Removed(path.into()));
     Ok(Some(NumberedChange { role, number, change }))

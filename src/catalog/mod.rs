@@ -75,11 +75,7 @@ impl Catalog {
     ///
     /// [`Error::Backend`] if there is none.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(Error::backend("reach the catalog"))
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).during("reach the catalog")
     }
 
     /// Closes all connections once they are idle.
@@ -156,14 +152,39 @@ impl Error {
     }
 }
 
+/// Says what was being done when the database failed.
+trait During<T> {
+    /// `op` is a verb and what it is done to, as in "find an image".
+    fn during(self, op: &'static str) -> Result<T, Error>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, op: &'static str) -> Result<T, Error> {
+        self.map_err(Error::backend(op))
+    }
+}
+
+/// Says what was being done when a row held what nobody could have stored, or a value was nothing
+/// that a row can hold.
+trait OrCorrupt<T> {
+    /// As [`During::during`].
+    fn or_corrupt(self, op: &'static str) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> OrCorrupt<T> for Result<T, E> {
+    fn or_corrupt(self, op: &'static str) -> Result<T, Error> {
+        self.map_err(|error| Error::corrupt(op, error))
+    }
+}
+
 /// Reads one column of a row into one of our types.
 fn parsed<T>(row: &AnyRow, column: &'static str, op: &'static str) -> Result<T, Error>
 where
     T: TryFrom<String>,
     T::Error: std::error::Error + Send + Sync + 'static,
 {
-    let text: String = row.try_get(column).map_err(Error::backend(op))?;
-    T::try_from(text).map_err(|e| Error::corrupt(op, e))
+    let text: String = row.try_get(column).during(op)?;
+    T::try_from(text).or_corrupt(op)
 }
 
 /// Reads a column that holds JSON.
@@ -172,17 +193,17 @@ fn json<T: serde::de::DeserializeOwned>(
     column: &'static str,
     op: &'static str,
 ) -> Result<T, Error> {
-    serde_json::from_str(&text(row, column, op)?).map_err(|e| Error::corrupt(op, e))
+    serde_json::from_str(&text(row, column, op)?).or_corrupt(op)
 }
 
 fn number(row: &AnyRow, column: &'static str, op: &'static str) -> Result<u64, Error> {
-    let value: i64 = row.try_get(column).map_err(Error::backend(op))?;
-    u64::try_from(value).map_err(|e| Error::corrupt(op, e))
+    let value: i64 = row.try_get(column).during(op)?;
+    u64::try_from(value).or_corrupt(op)
 }
 
 fn time(row: &AnyRow, column: &'static str, op: &'static str) -> Result<Timestamp, Error> {
-    let millis: i64 = row.try_get(column).map_err(Error::backend(op))?;
-    Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e))
+    let millis: i64 = row.try_get(column).during(op)?;
+    Timestamp::from_millisecond(millis).or_corrupt(op)
 }
 
 fn optional_time(
@@ -190,14 +211,12 @@ fn optional_time(
     column: &'static str,
     op: &'static str,
 ) -> Result<Option<Timestamp>, Error> {
-    let millis: Option<i64> = row.try_get(column).map_err(Error::backend(op))?;
-    millis
-        .map(|millis| Timestamp::from_millisecond(millis).map_err(|e| Error::corrupt(op, e)))
-        .transpose()
+    let millis: Option<i64> = row.try_get(column).during(op)?;
+    millis.map(|millis| Timestamp::from_millisecond(millis).or_corrupt(op)).transpose()
 }
 
 fn text(row: &AnyRow, column: &'static str, op: &'static str) -> Result<String, Error> {
-    row.try_get(column).map_err(Error::backend(op))
+    row.try_get(column).during(op)
 }
 
 /// The placeholders of `rows` rows of `columns` values: `($1, $2), ($3, $4)`.

@@ -16,7 +16,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
-use super::{Catalog, Error, number, text};
+use super::{Catalog, During, Error, number, text};
 use crate::model::Timestamp;
 
 /// How a file can be used.
@@ -93,18 +93,15 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_damage(&self) -> Result<Vec<String>, Error> {
         const OP: &str = "check the catalog";
-        let rows = sqlx::query("PRAGMA quick_check(20)")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?;
-        let lines = rows.iter().map(|row| row.try_get::<String, _>(0).map_err(Error::backend(OP)));
+        let rows = sqlx::query("PRAGMA quick_check(20)").fetch_all(&self.pool).await.during(OP)?;
+        let lines = rows.iter().map(|row| row.try_get::<String, _>(0).during(OP));
         Ok(lines.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|line| line != "ok").collect())
     }
 
     async fn connect(file: &Path, mode: Mode) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let url = url(file, mode).ok_or_else(|| unusable(file, "has a path that is not UTF-8"))?;
-        let options: AnyConnectOptions = url.parse().map_err(Error::backend("open the catalog"))?;
+        let options: AnyConnectOptions = url.parse().during("open the catalog")?;
         let options = options.disable_statement_logging();
         let settings = if mode == Mode::ReadWrite { SETTINGS } else { READ_ONLY_SETTINGS };
         probe(&options, settings).await.map_err(|error| unusable(file, explain(file, &error)))?;
@@ -126,7 +123,7 @@ impl Catalog {
             })
             .connect_with(options.clone())
             .await
-            .map_err(Error::backend("open the catalog"))?;
+            .during("open the catalog")?;
         // Without a transaction, nothing has to be looked after: each of these round trips to the
         // connection's thread costs as much as the query of a poll.
         let reads = AnyPoolOptions::new()
@@ -165,7 +162,7 @@ impl Catalog {
             return Ok(0);
         }
         let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations");
-        let row = row.fetch_one(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_one(&self.pool).await.during(OP)?;
         Ok(i64::try_from(number(&row, "version", OP)?).unwrap_or(i64::MAX))
     }
 
@@ -175,8 +172,8 @@ impl Catalog {
         let mut applied = HashSet::new();
         if self.has_table("_sqlx_migrations").await? {
             let rows = sqlx::query("SELECT version FROM _sqlx_migrations");
-            for row in rows.fetch_all(&self.pool).await.map_err(Error::backend(OP))? {
-                applied.insert(row.try_get::<i64, _>("version").map_err(Error::backend(OP))?);
+            for row in rows.fetch_all(&self.pool).await.during(OP)? {
+                applied.insert(row.try_get::<i64, _>("version").during(OP)?);
             }
         }
         Ok(MIGRATIONS.iter().map(|migration| migration.version).find(|it| !applied.contains(it)))
@@ -190,7 +187,7 @@ impl Catalog {
         let row = sqlx::query(
             "SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1",
         );
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| text(&row, "version", OP)).transpose()
     }
 
@@ -204,16 +201,13 @@ impl Catalog {
             .bind(now.as_millisecond())
             .execute(&self.pool)
             .await;
-        inserted.map(drop).map_err(Error::backend("note the version that uses the catalog"))
+        inserted.map(drop).during("note the version that uses the catalog")
     }
 
     async fn has_table(&self, name: &str) -> Result<bool, Error> {
         let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
             .bind(name);
-        let row = row
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(Error::backend("look for a table of the catalog"))?;
+        let row = row.fetch_optional(&self.pool).await.during("look for a table of the catalog")?;
         Ok(row.is_some())
     }
 }

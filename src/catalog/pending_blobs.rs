@@ -6,7 +6,7 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, Error, Holder, text};
+use super::{Catalog, During, Error, Holder, text};
 
 /// Blobs that a server has announced for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Catalog {
     /// [`Error::Backend`] or [`Error::Full`].
     pub async fn announce_blobs(&self, names: &[String], holder: Holder<'_>) -> Result<(), Error> {
         const OP: &str = "announce blobs";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         for name in names {
             sqlx::query(
                 "INSERT INTO pending_blobs (name, created_at, owner, lease_until) VALUES ($1, $2, $3, $4) \
@@ -38,9 +38,9 @@ impl Catalog {
             .bind(holder.lease_until.as_millisecond())
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         }
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// The blobs that are announced, whoever's they are.
@@ -52,7 +52,7 @@ impl Catalog {
         const OP: &str = "list pending blobs";
         let rows =
             sqlx::query("SELECT name FROM pending_blobs ORDER BY name").fetch_all(&self.pool);
-        rows.await.map_err(Error::backend(OP))?.iter().map(|row| text(row, "name", OP)).collect()
+        rows.await.during(OP)?.iter().map(|row| text(row, "name", OP)).collect()
     }
 
     /// Takes the blobs that are this server's own or that nobody holds any more, to be removed.
@@ -73,7 +73,7 @@ impl Catalog {
         .bind(holder.now.as_millisecond())
         .fetch_all(&self.pool)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         let mut names: Vec<String> =
             rows.iter().map(|row| text(row, "name", OP)).collect::<Result<_, _>>()?;
         names.sort();
@@ -91,7 +91,7 @@ impl Catalog {
             .execute(&self.pool)
             .await
             .map(drop)
-            .map_err(Error::backend("forget a pending blob"))
+            .during("forget a pending blob")
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) async fn end(
             .bind(blobs.owner.as_str())
             .execute(&mut **transaction)
             .await
-            .map_err(Error::backend("end the announcement of a blob"))?;
+            .during("end the announcement of a blob")?;
         if ended.rows_affected() == 0 {
             return Err(Error::Overtaken);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sqlx::{Any, Transaction};
 
-use super::{AuditKind, Author, Catalog, Error, audit, column, number, parsed, text, time};
+use super::{AuditKind, Author, Catalog, During, Error, audit, column, number, parsed, text, time};
 use crate::model::{RoleName, Timestamp};
 
 /// Times that outlive the process: a clock is compared with them.
@@ -56,7 +56,7 @@ impl Catalog {
     async fn list_moments(&self) -> Result<BTreeMap<String, Timestamp>, Error> {
         const OP: &str = "find when something was signed last";
         let rows = sqlx::query("SELECT name, at FROM moments").fetch_all(&self.pool).await;
-        let rows = rows.map_err(Error::backend(OP))?;
+        let rows = rows.during(OP)?;
         rows.iter().map(|row| Ok((text(row, "name", OP)?, time(row, "at", OP)?))).collect()
     }
 
@@ -67,12 +67,12 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn replace_moments(&self, moments: &Moments, author: &Author) -> Result<(), Error> {
         const OP: &str = "record when something was signed";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         put_moments(&mut transaction, moments).await?;
         let signed = moments.signed.map(|time| time.to_string());
         let entry = author.entry(AuditKind::ClockCorrected, "clock", json!({ "now": signed }));
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// The timestamps that were published and not forgotten, in order.
@@ -85,7 +85,7 @@ impl Catalog {
         let rows = sqlx::query(
             "SELECT version, snapshot, signed_at, expires_at FROM published_timestamps ORDER BY version",
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend(OP))?;
+        let rows = rows.fetch_all(&self.pool).await.during(OP)?;
         let read = |row| {
             Ok(PublishedTimestamp {
                 version: number(row, "version", OP)?,
@@ -104,15 +104,15 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn forget_published_timestamps(&self, versions: &[u64]) -> Result<(), Error> {
         const OP: &str = "forget published timestamps";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         for version in versions {
             sqlx::query("DELETE FROM published_timestamps WHERE version = $1")
                 .bind(column(*version))
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::backend(OP))?;
+                .during(OP)?;
         }
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks
@@ -131,17 +131,17 @@ impl Catalog {
         author: &Author,
     ) -> Result<(u64, u64), Error> {
         const OP: &str = "skip version numbers";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let row = sqlx::query(
             "UPDATE sequences SET value = value WHERE name = 'director' RETURNING value",
         );
-        let row = row.fetch_one(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_one(&mut *transaction).await.during(OP)?;
         let director = past(number(&row, "value", OP)?.max(floor), margin);
         let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'")
             .bind(column(director));
-        update.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
+        update.execute(&mut *transaction).await.during(OP)?;
         let roles = sqlx::query("SELECT name, reserved FROM roles WHERE name <> 'root'");
-        let roles = roles.fetch_all(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let roles = roles.fetch_all(&mut *transaction).await.during(OP)?;
         let mut highest = 0;
         for role in &roles {
             let name: RoleName = parsed(role, "name", OP)?;
@@ -153,18 +153,18 @@ impl Catalog {
                 .bind(name.as_str())
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::backend(OP))?;
+                .during(OP)?;
             highest = highest.max(reserved);
         }
         // What was signed for a vehicle has a number from before.
         sqlx::query("UPDATE vehicle_status SET bundle = NULL")
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         let detail = json!({ "image": highest, "director": director });
         let entry = author.entry(AuditKind::VersionsSkipped, "versions", detail);
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok((highest, director))
     }
 }
@@ -183,7 +183,7 @@ pub(super) async fn put_moments(
     sqlx::query("DELETE FROM moments WHERE name <> 'watched'")
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     let (before, after) = moments.leap.unzip();
     for (name, at) in [("signed", moments.signed), ("before_leap", before), ("after_leap", after)] {
         let Some(at) = at else { continue };
@@ -192,7 +192,7 @@ pub(super) async fn put_moments(
             .bind(at.as_millisecond())
             .execute(&mut **transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
     }
     Ok(())
 }
@@ -212,7 +212,7 @@ pub(super) async fn put_published_timestamp(
         .bind(published.signed_at.as_millisecond())
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     }
     sqlx::query(
         "INSERT INTO published_timestamps (version, snapshot, signed_at, expires_at) VALUES ($1, $2, $3, $4) \
@@ -224,7 +224,7 @@ pub(super) async fn put_published_timestamp(
     .bind(published.expires_at.as_millisecond())
     .execute(&mut **transaction)
     .await
-    .map_err(Error::backend(OP))
+    .during(OP)
     .map(drop)
 }
 

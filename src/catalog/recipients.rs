@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::any::AnyRow;
 
-use super::{AuditKind, Author, Catalog, Error, audit, parsed, text, time};
+use super::{AuditKind, Author, Catalog, During, Error, audit, parsed, text, time};
 use crate::model::{HardwareId, RecipientRecord};
 
 impl Catalog {
@@ -19,7 +19,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<bool, Error> {
         const OP: &str = "insert a recipient";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let inserted = sqlx::query(
             "INSERT INTO recipients (hardware_id, kid, jwk, created_at, created_by) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (hardware_id, kid) DO NOTHING",
@@ -31,14 +31,14 @@ impl Catalog {
         .bind(recipient.created_by.as_str())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if inserted.rows_affected() == 0 {
             return Ok(false);
         }
         let detail = json!({ "hardware_id": recipient.hardware_id });
         let entry = author.entry(AuditKind::RecipientRegistered, recipient.kid.as_str(), detail);
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 
@@ -50,7 +50,7 @@ impl Catalog {
     pub async fn list_recipients(&self) -> Result<Vec<RecipientRecord>, Error> {
         let rows =
             sqlx::query("SELECT * FROM recipients ORDER BY hardware_id, kid").fetch_all(&self.pool);
-        rows.await.map_err(Error::backend("list recipients"))?.iter().map(recipient).collect()
+        rows.await.during("list recipients")?.iter().map(recipient).collect()
     }
 
     /// The keys that are registered for a hardware id.
@@ -64,7 +64,7 @@ impl Catalog {
     ) -> Result<Vec<RecipientRecord>, Error> {
         let rows = sqlx::query("SELECT * FROM recipients WHERE hardware_id = $1 ORDER BY kid")
             .bind(hardware_id.as_str());
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("find recipients"))?;
+        let rows = rows.fetch_all(&self.pool).await.during("find recipients")?;
         rows.iter().map(recipient).collect()
     }
 
@@ -80,7 +80,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<u64, Error> {
         const OP: &str = "delete a recipient";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let deleted = sqlx::query(
             "DELETE FROM recipients WHERE kid = $1 AND (hardware_id = $2 OR $2 = '') RETURNING hardware_id",
         )
@@ -88,7 +88,7 @@ impl Catalog {
         .bind(hardware_id.map_or("", HardwareId::as_str))
         .fetch_all(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if deleted.is_empty() {
             return Ok(0);
         }
@@ -96,7 +96,7 @@ impl Catalog {
             deleted.iter().map(|row| text(row, "hardware_id", OP)).collect::<Result<_, _>>()?;
         let entry = author.entry(AuditKind::RecipientRemoved, kid, json!({ "hardware_ids": ids }));
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(deleted.len() as u64)
     }
 }

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use sqlx::{Any, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
-use super::{Catalog, Error, NewAuditEntry, audit, fleet_log, json, status, text, time, vehicles};
+use super::{
+    Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, fleet_log, json, status, text, time,
+    vehicles,
+};
 use crate::model::{
     AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
     VehicleChange, VehicleId,
@@ -59,14 +62,14 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn remove_vehicle(&self, vin: &VehicleId, event: &NewEvent) -> Result<bool, Error> {
         const OP: &str = "remove a vehicle";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query("DELETE FROM re_enrolments WHERE vin = $1")
             .bind(vin.as_str())
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         let row = sqlx::query(vehicles::SELECT_BY_VIN).bind(vin.as_str());
-        let row = row.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_optional(&mut *transaction).await.during(OP)?;
         let Some(record) = row.as_ref().map(vehicles::vehicle).transpose()? else {
             return Ok(false);
         };
@@ -80,10 +83,10 @@ impl Catalog {
             .bind(id)
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
         audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 
@@ -99,7 +102,7 @@ impl Catalog {
         event: &NewEvent,
     ) -> Result<(), Error> {
         const OP: &str = "approve a re-enrolment";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
             "INSERT INTO re_enrolments (vin, ecu_serials, approved_at, approved_by, expires_at) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (vin) DO UPDATE SET ecu_serials = excluded.ecu_serials, \
@@ -107,16 +110,16 @@ impl Catalog {
              used_at = NULL",
         )
         .bind(approval.vin.as_str())
-        .bind(serde_json::to_string(&approval.ecu_serials).map_err(|e| Error::corrupt(OP, e))?)
+        .bind(serde_json::to_string(&approval.ecu_serials).or_corrupt(OP)?)
         .bind(approval.approved_at.as_millisecond())
         .bind(approval.approved_by.as_str())
         .bind(approval.expires_at.as_millisecond())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
         audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// The permission that a vehicle has to enrol anew, if it can still be used.
@@ -136,7 +139,7 @@ impl Catalog {
         );
         let row =
             row.bind(vin.as_str()).bind(now.as_millisecond()).fetch_optional(&self.pool).await;
-        let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(None) };
+        let Some(row) = row.during(OP)? else { return Ok(None) };
         Ok(Some(ReEnrolment {
             vin: vin.clone(),
             ecu_serials: json(&row, "ecu_serials", OP)?,
@@ -156,11 +159,7 @@ impl Catalog {
         let row = sqlx::query(
             "SELECT v.vin, v.ecus, e.retired_at FROM ecus e JOIN vehicles v ON v.id = e.vehicle_id WHERE e.serial = $1",
         );
-        let row = row
-            .bind(serial.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?;
+        let row = row.bind(serial.as_str()).fetch_optional(&self.pool).await.during(OP)?;
         let Some(row) = row else { return Ok(None) };
         let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
         let role = ecus.iter().find(|ecu| ecu.serial == *serial).map(|ecu| ecu.role);
@@ -187,15 +186,14 @@ impl Catalog {
     ) -> Result<Renewal, Error> {
         const OP: &str = "enrol a vehicle anew";
         let now = change.at();
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let approval = sqlx::query(
             "UPDATE re_enrolments SET used_at = $1 WHERE vin = $2 AND used_at IS NULL AND expires_at > $3 \
              RETURNING ecu_serials",
         );
         let approval =
             approval.bind(now.as_millisecond()).bind(new.vin.as_str()).bind(now.as_millisecond());
-        let approval =
-            approval.fetch_optional(&mut *transaction).await.map_err(Error::backend(OP))?;
+        let approval = approval.fetch_optional(&mut *transaction).await.during(OP)?;
         let Some(approval) = approval else { return Ok(Renewal::NotApproved) };
         let may_take: BTreeSet<EcuSerial> = json(&approval, "ecu_serials", OP)?;
         if is_token_taken(&mut transaction, new).await? {
@@ -226,7 +224,7 @@ impl Catalog {
         }
         replace_inventory(&mut transaction, vehicle_id, new, now).await?;
         audit::append(&mut transaction, &audited).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(Renewal::Done)
     }
 }
@@ -235,7 +233,7 @@ impl Catalog {
 async fn keep_all(transaction: &mut Transaction<'_, Any>, vehicle_id: i64) -> Result<(), Error> {
     const OP: &str = "keep the counters of a vehicle";
     let row = sqlx::query(vehicles::SELECT_BY_ID).bind(vehicle_id);
-    let row = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let row = row.fetch_optional(&mut **transaction).await.during(OP)?;
     let record = vehicles::vehicle(&row.ok_or(Error::Overtaken)?)?; // it was removed meanwhile
     let ecus: Vec<&EcuRecord> = record.ecus.iter().collect();
     left_ecus::keep(transaction, &record, &ecus).await
@@ -262,11 +260,8 @@ async fn take_ecu(
     let owner = sqlx::query("SELECT vehicle_id FROM ecus WHERE serial = $1 AND vehicle_id <> $2");
     let owner =
         owner.bind(ecu.serial.as_str()).bind(vehicle_id).fetch_optional(&mut **transaction).await;
-    let owner = owner
-        .map_err(Error::backend(OP))?
-        .map(|row| row.try_get::<i64, _>("vehicle_id"))
-        .transpose();
-    let owner = owner.map_err(Error::backend(OP))?;
+    let owner = owner.during(OP)?.map(|row| row.try_get::<i64, _>("vehicle_id")).transpose();
+    let owner = owner.during(OP)?;
     if let Some(other) = owner
         && (!may_take.contains(&ecu.serial)
             || lose_ecu(transaction, other, &ecu.serial, now, lost, audited).await? == Taken::No)
@@ -282,7 +277,7 @@ async fn take_ecu(
     .bind(ecu.hardware_id.as_str())
     .execute(&mut **transaction)
     .await
-    .map_err(Error::backend(OP))?;
+    .during(OP)?;
     Ok(Taken::Yes)
 }
 
@@ -301,8 +296,7 @@ async fn lose_ecu(
         .bind(vehicle_id)
         .fetch_optional(&mut **transaction)
         .await;
-    let row =
-        row.map_err(Error::backend(OP))?.ok_or_else(|| Error::corrupt(OP, "it has no vehicle"))?;
+    let row = row.during(OP)?.ok_or_else(|| Error::corrupt(OP, "it has no vehicle"))?;
     let record = vehicles::vehicle(&row)?;
     if record.ecu(serial).is_some_and(|ecu| ecu.role == EcuRole::Primary) {
         return Ok(Taken::No);
@@ -317,10 +311,10 @@ async fn lose_ecu(
         return Err(Error::Overtaken);
     }
     let rest: Vec<&EcuRecord> = record.ecus.iter().filter(|ecu| ecu.serial != *serial).collect();
-    let rest = serde_json::to_string(&rest).map_err(|e| Error::corrupt(OP, e))?;
+    let rest = serde_json::to_string(&rest).or_corrupt(OP)?;
     let updated =
         sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(rest).bind(vehicle_id);
-    updated.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+    updated.execute(&mut **transaction).await.during(OP)?;
     Ok(Taken::Yes)
 }
 
@@ -333,27 +327,27 @@ async fn replace_inventory(
     now: Timestamp,
 ) -> Result<(), Error> {
     const OP: &str = "replace a vehicle's ECUs";
-    let ecus = serde_json::to_string(&new.ecus).map_err(|e| Error::corrupt(OP, e))?;
+    let ecus = serde_json::to_string(&new.ecus).or_corrupt(OP)?;
     sqlx::query("UPDATE vehicles SET ecus = $1, token_sha256 = $2 WHERE id = $3")
         .bind(ecus)
         .bind(new.token_sha256.map(|digest| digest.to_string()))
         .bind(vehicle_id)
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     sqlx::query("UPDATE ecus SET retired_at = $1 WHERE vehicle_id = $2 AND retired_at IS NULL")
         .bind(now.as_millisecond())
         .bind(vehicle_id)
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     for ecu in &new.ecus {
         let kept = sqlx::query("UPDATE ecus SET retired_at = NULL WHERE serial = $1")
             .bind(ecu.serial.as_str());
-        kept.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+        kept.execute(&mut **transaction).await.during(OP)?;
     }
     let ended = sqlx::query("DELETE FROM ecu_replacements WHERE vehicle_id = $1").bind(vehicle_id);
-    ended.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP))
+    ended.execute(&mut **transaction).await.map(drop).during(OP)
 }
 
 async fn is_token_taken(
@@ -367,5 +361,5 @@ async fn is_token_taken(
         .bind(new.vin.as_str())
         .fetch_optional(&mut **transaction)
         .await;
-    Ok(other.map_err(Error::backend("look for a token"))?.is_some())
+    Ok(other.during("look for a token")?.is_some())
 }

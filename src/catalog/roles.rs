@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
 use super::{
-    AuditKind, Author, Catalog, Error, NewAuditEntry, audit, column, number, parsed, time,
+    AuditKind, Author, Catalog, During, Error, NewAuditEntry, audit, column, number, parsed, time,
 };
 use crate::model::{RoleName, Sha256Digest, Timestamp};
 
@@ -65,7 +65,7 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn ensure_roles(&self, names: &[RoleName]) -> Result<(), Error> {
         const OP: &str = "add roles";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         for name in names {
             sqlx::query(
                 "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
@@ -75,9 +75,9 @@ impl Catalog {
             .bind(Sha256Digest::from_bytes([0; 32]).to_string())
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         }
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Adds the root role with its first version, if it isn't there.
@@ -93,7 +93,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<(), Error> {
         const OP: &str = "add the root role";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let inserted = sqlx::query(
             "INSERT INTO roles (name, version, reserved, changes, published_changes, length, sha256, expires_at) \
              VALUES ('root', 1, 1, 0, 0, $1, $2, $3) ON CONFLICT (name) DO NOTHING",
@@ -103,11 +103,11 @@ impl Catalog {
         .bind(expires_at.as_millisecond())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if inserted.rows_affected() == 1 {
             audit::append(&mut transaction, &[root_published(author, 1, sha256)]).await?;
         }
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Records the next version of root, whose number is not reserved: it is the published one and
@@ -125,7 +125,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<(), Error> {
         const OP: &str = "record a root";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let updated = sqlx::query(
             "UPDATE roles SET version = version + 1, reserved = version + 1, length = $1, sha256 = $2, expires_at = $3 \
              WHERE name = 'root' AND version = $4",
@@ -136,12 +136,12 @@ impl Catalog {
         .bind(column(version) - 1)
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         if updated.rows_affected() == 0 {
             return Err(Error::Overtaken);
         }
         audit::append(&mut transaction, &[root_published(author, version, sha256)]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// The state of every role, in the order of their names.
@@ -155,7 +155,7 @@ impl Catalog {
              changes - published_changes AS waiting \
              FROM roles ORDER BY name",
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::backend("list roles"))?;
+        let rows = rows.fetch_all(&self.pool).await.during("list roles")?;
         rows.iter().map(role).collect()
     }
 
@@ -170,11 +170,7 @@ impl Catalog {
              changes - published_changes AS waiting \
              FROM roles WHERE name = $1",
         );
-        let row = row
-            .bind(name.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(Error::backend("find a role"))?;
+        let row = row.bind(name.as_str()).fetch_optional(&self.pool).await.during("find a role")?;
         row.as_ref().map(role).transpose()
     }
 
@@ -187,8 +183,8 @@ impl Catalog {
         const OP: &str = "find a role's file";
         let row = sqlx::query("SELECT body FROM roles WHERE name = $1 AND body IS NOT NULL")
             .bind(name.as_str());
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
-        row.map(|row| row.try_get("body").map_err(Error::backend(OP))).transpose()
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
+        row.map(|row| row.try_get("body").during(OP)).transpose()
     }
 
     /// Hands out the next version number of each role. It is on disk when this returns, and no
@@ -202,7 +198,7 @@ impl Catalog {
         names: &[RoleName],
     ) -> Result<Vec<ReservedVersion>, Error> {
         const OP: &str = "reserve versions";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let mut reserved = Vec::with_capacity(names.len());
         for name in names {
             let row =
@@ -210,11 +206,11 @@ impl Catalog {
                     .bind(name.as_str())
                     .fetch_one(&mut *transaction)
                     .await
-                    .map_err(Error::backend(OP))?;
+                    .during(OP)?;
             let (version, changes) = (number(&row, "reserved", OP)?, number(&row, "changes", OP)?);
             reserved.push(ReservedVersion { name: name.clone(), version, changes });
         }
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(reserved)
     }
 
@@ -233,7 +229,7 @@ impl Catalog {
         moments: &Moments,
     ) -> Result<(), Error> {
         const OP: &str = "record a publication";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         for role in roles {
             let updated = sqlx::query(
                 "UPDATE roles SET version = $1, published_changes = $2, length = $3, sha256 = $4, expires_at = $5, \
@@ -249,7 +245,7 @@ impl Catalog {
             .bind(column(role.reserved.version))
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
             if updated.rows_affected() != 1 {
                 return Err(Error::Overtaken);
             }
@@ -258,7 +254,7 @@ impl Catalog {
             put_published_timestamp(&mut transaction, timestamp).await?;
         }
         put_moments(&mut transaction, moments).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         for PublishedRole { reserved, .. } in roles {
             self.journal.forget(&reserved.name, reserved.changes);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
-use super::{Catalog, Error, NewAuditEntry, audit, column};
+use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
 /// Makes changes of status, over a connection that it keeps.
@@ -39,9 +39,7 @@ impl StatusWriter {
     ) -> Result<(Vec<bool>, u64), Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                self.catalog.pool.acquire().await.map_err(Error::backend("reach the catalog"))?
-            }
+            None => self.catalog.pool.acquire().await.during("reach the catalog")?,
         };
         let applied = apply(&mut connection, changes, versions).await;
         if applied.is_ok() {
@@ -74,7 +72,7 @@ async fn apply(
     if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| !change.is_news()) {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
-        let mut transaction = connection.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = connection.begin().await.during(OP)?;
         if versions > 0 {
             first_version = reserve_versions(&mut transaction, versions).await?;
         }
@@ -89,7 +87,7 @@ async fn apply(
             }
         }
         audit::append(&mut transaction, &audited).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
     }
     let was_made = changes
         .iter()
@@ -107,8 +105,7 @@ async fn reserve_versions(
     let row = sqlx::query(
         "UPDATE sequences SET value = value + $1 WHERE name = 'director' RETURNING value",
     );
-    let row =
-        row.bind(column(count)).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let row = row.bind(column(count)).fetch_one(&mut **transaction).await.during(OP)?;
     Ok(super::number(&row, "value", OP)? + 1 - count)
 }
 
@@ -139,8 +136,8 @@ async fn apply_polls(
         query = query.bind(json(&status.counters, OP)?);
         query = query.bind(status.seen_at.map(Timestamp::as_millisecond));
     }
-    let rows = query.fetch_all(connection).await.map_err(Error::backend(OP))?;
-    rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>().map_err(Error::backend(OP))
+    let rows = query.fetch_all(connection).await.during(OP)?;
+    rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>().during(OP)
 }
 
 /// Makes one change with all that is recorded with it, if its vehicle is still at the revision on
@@ -164,7 +161,7 @@ pub(super) async fn apply_news(
     .bind(change.decided_on())
     .execute(&mut **transaction)
     .await
-    .map_err(Error::backend(OP))?;
+    .during(OP)?;
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
@@ -182,7 +179,7 @@ pub(super) async fn apply_news(
         .bind(id.as_str())
         .execute(&mut **transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
     }
     super::ecus::update_installed(transaction, change).await?;
     for assignment in change.assigned() {
@@ -215,7 +212,7 @@ async fn update_status(
     .execute(&mut **transaction)
     .await
     .map(drop)
-    .map_err(Error::backend(OP))
+    .during(OP)
 }
 
 /// The names of what a quarantine is for, as the column holds them.
@@ -229,7 +226,7 @@ fn count(status: &VehicleStatus, is: impl Fn(&EcuStatus) -> bool) -> i64 {
 }
 
 fn json<T: serde::Serialize>(value: &T, op: &'static str) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|e| Error::corrupt(op, e))
+    serde_json::to_string(value).or_corrupt(op)
 }
 
 const POLLS_AT_ONCE: usize = 200;

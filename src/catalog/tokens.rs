@@ -4,7 +4,9 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{AuditKind, Author, Catalog, Error, audit, optional_time, text, time};
+use super::{
+    AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, optional_time, text, time,
+};
 use crate::model::{AccessRole, Sha256Digest, Timestamp};
 
 /// What is kept of a token; not the token.
@@ -36,7 +38,7 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn insert_token(&self, token: &TokenRecord, author: &Author) -> Result<(), Error> {
         const OP: &str = "insert a token";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
             "INSERT INTO tokens (id, sha256, role, label, created_at, expires_at, path_prefix) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -50,14 +52,14 @@ impl Catalog {
         .bind(token.path_prefix.as_deref())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         let detail = json!({
             "role": token.role.as_str(), "label": token.label, "path_prefix": token.path_prefix,
             "expires_at": token.expires_at.map(|time| time.to_string()),
         });
         let entry = author.entry(AuditKind::TokenCreated, token.id.as_str(), detail);
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Looks a token up by its digest, revoked and expired ones included.
@@ -67,7 +69,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_token(&self, sha256: &Sha256Digest) -> Result<Option<TokenRecord>, Error> {
         let row = sqlx::query("SELECT * FROM tokens WHERE sha256 = $1").bind(sha256.to_string());
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend("find a token"))?;
+        let row = row.fetch_optional(&self.pool).await.during("find a token")?;
         row.as_ref().map(token).transpose()
     }
 
@@ -79,7 +81,7 @@ impl Catalog {
     pub async fn find_token_by_id(&self, id: &str) -> Result<Option<TokenRecord>, Error> {
         let row =
             sqlx::query("SELECT * FROM tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
-        row.await.map_err(Error::backend("find a token"))?.as_ref().map(token).transpose()
+        row.await.during("find a token")?.as_ref().map(token).transpose()
     }
 
     /// All tokens, the oldest first.
@@ -90,7 +92,7 @@ impl Catalog {
     pub async fn list_tokens(&self) -> Result<Vec<TokenRecord>, Error> {
         let rows =
             sqlx::query("SELECT * FROM tokens ORDER BY created_at, id").fetch_all(&self.pool);
-        rows.await.map_err(Error::backend("list tokens"))?.iter().map(token).collect()
+        rows.await.during("list tokens")?.iter().map(token).collect()
     }
 
     /// Revokes a token; returns whether there was one that was not revoked.
@@ -100,20 +102,20 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn revoke_token(&self, id: &str, author: &Author) -> Result<bool, Error> {
         const OP: &str = "revoke a token";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let revoked =
             sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
                 .bind(author.at.as_millisecond())
                 .bind(id)
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::backend(OP))?;
+                .during(OP)?;
         if revoked.rows_affected() == 0 {
             return Ok(false);
         }
         let entry = author.entry(AuditKind::TokenRevoked, id, json!({}));
         audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 }
@@ -124,10 +126,10 @@ fn token(row: &AnyRow) -> Result<TokenRecord, Error> {
     let sha256: Result<Sha256Digest, _> = text(row, "sha256", OP)?.parse();
     Ok(TokenRecord {
         id: text(row, "id", OP)?,
-        sha256: sha256.map_err(|e| Error::corrupt(OP, e))?,
-        role: role.map_err(|e| Error::corrupt(OP, e))?,
+        sha256: sha256.or_corrupt(OP)?,
+        role: role.or_corrupt(OP)?,
         label: text(row, "label", OP)?,
-        path_prefix: row.try_get("path_prefix").map_err(Error::backend(OP))?,
+        path_prefix: row.try_get("path_prefix").during(OP)?,
         created_at: time(row, "created_at", OP)?,
         expires_at: optional_time(row, "expires_at", OP)?,
         revoked_at: optional_time(row, "revoked_at", OP)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::vehicles::{quarantine, select_vehicles, vehicle};
-use super::{Catalog, EcuFilter, Error, column, parsed};
+use super::{Catalog, During, EcuFilter, Error, column, parsed};
 use crate::model::{ImagePath, Timestamp, VehicleId, VehicleRecord};
 
 /// Some vehicles in the order of their ids.
@@ -112,7 +112,7 @@ impl Catalog {
             query = query.bind(column((*counter).into()));
         }
         let rows = query.bind(i64::from(limit) + 1).fetch_all(&self.pool).await;
-        let rows = rows.map_err(Error::backend(OP))?;
+        let rows = rows.during(OP)?;
         let mut vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
         let more = vehicles.len() > limit as usize;
         vehicles.truncate(limit as usize);
@@ -136,12 +136,8 @@ impl Catalog {
             "SELECT v.vin, s.quarantined_at, s.quarantine_reason, s.quarantine_kinds FROM vehicle_status s \
              JOIN vehicles v ON v.id = s.vehicle_id WHERE s.quarantined_at IS NOT NULL AND v.vin > $1 ORDER BY v.vin LIMIT $2",
         );
-        let rows = rows
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::backend(OP))?;
+        let rows =
+            rows.bind(after).bind(i64::from(limit)).fetch_all(&self.pool).await.during(OP)?;
         let read = |row| {
             let quarantine =
                 quarantine(row)?.ok_or_else(|| Error::corrupt(OP, "it has no time"))?;

@@ -8,8 +8,8 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Author, Catalog, Error, audit, fleet_log, json, old_reason, optional_time, parsed,
-    placeholders, status, text, time,
+    Author, Catalog, During, Error, OrCorrupt, audit, fleet_log, json, old_reason, optional_time,
+    parsed, placeholders, status, text, time,
 };
 use crate::model::{
     EcuRecord, EcuSerial, NewEvent, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
@@ -61,7 +61,7 @@ impl Catalog {
         author: &Author,
     ) -> Result<Vec<Registration>, Error> {
         const OP: &str = "register vehicles";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let mut outcomes = Vec::with_capacity(vehicles.len());
         for chunk in vehicles.chunks(REGISTERED_AT_ONCE) {
             let (created_by, now) = (author.who.id(), author.at);
@@ -69,7 +69,7 @@ impl Catalog {
         }
         let registered = audit::registered(vehicles, &outcomes, author);
         audit::append(&mut transaction, registered.as_slice()).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(outcomes)
     }
 
@@ -81,7 +81,7 @@ impl Catalog {
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
         let row = sqlx::query(SELECT_BY_VIN).bind(vin.as_str()).fetch_optional(&self.reads).await;
-        let row = row.map_err(Error::backend(OP))?;
+        let row = row.during(OP)?;
         row.as_ref().map(vehicle).transpose()
     }
 
@@ -96,11 +96,7 @@ impl Catalog {
     ) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle by its token";
         let row = sqlx::query(select_vehicles!("WHERE v.token_sha256 = $1"));
-        let row = row
-            .bind(sha256.to_string())
-            .fetch_optional(&self.reads)
-            .await
-            .map_err(Error::backend(OP))?;
+        let row = row.bind(sha256.to_string()).fetch_optional(&self.reads).await.during(OP)?;
         row.as_ref().map(vehicle).transpose()
     }
 
@@ -117,19 +113,19 @@ impl Catalog {
         event: &NewEvent,
     ) -> Result<bool, Error> {
         const OP: &str = "set a vehicle's token";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let updated = sqlx::query("UPDATE vehicles SET token_sha256 = $1 WHERE vin = $2")
             .bind(sha256.to_string())
             .bind(vin.as_str())
             .execute(&mut *transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
         if updated.rows_affected() == 0 {
             return Ok(false);
         }
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
         audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(true)
     }
 
@@ -147,7 +143,7 @@ impl Catalog {
         event: &NewEvent,
     ) -> Result<(), Error> {
         const OP: &str = "approve a replacement";
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
             "INSERT INTO ecu_replacements (vehicle_id, ecu_serial, approved_at, approved_by, expires_at) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (vehicle_id, ecu_serial) DO UPDATE SET approved_at = excluded.approved_at, \
@@ -160,10 +156,10 @@ impl Catalog {
         .bind(expires_at.as_millisecond())
         .execute(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         fleet_log::insert_events(&mut transaction, std::slice::from_ref(event)).await?;
         audit::append_events(&mut transaction, std::slice::from_ref(event)).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 
     /// Whether an ECU may be replaced now.
@@ -183,9 +179,7 @@ impl Catalog {
         );
         let approval = approval.bind(vehicle_id).bind(serial.as_str()).bind(now.as_millisecond());
         let approval = approval.fetch_optional(&self.pool).await;
-        approval
-            .map(|row| row.is_some())
-            .map_err(Error::backend("look for the approval of a replacement"))
+        approval.map(|row| row.is_some()).during("look for the approval of a replacement")
     }
 
     /// Replaces an ECU, if that was approved and the approval has neither expired nor been used,
@@ -208,7 +202,7 @@ impl Catalog {
     ) -> Result<Option<String>, Error> {
         const OP: &str = "replace an ECU";
         let vehicle_id = change.vehicle_id();
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let approval = sqlx::query(
             "UPDATE ecu_replacements SET used_at = $1 WHERE vehicle_id = $2 AND ecu_serial = $3 AND used_at IS NULL \
              AND expires_at > $4 RETURNING approved_by",
@@ -219,19 +213,19 @@ impl Catalog {
         .bind(now.as_millisecond())
         .fetch_optional(&mut *transaction)
         .await
-        .map_err(Error::backend(OP))?;
+        .during(OP)?;
         let Some(approval) = approval else { return Ok(None) };
         let row =
             sqlx::query(SELECT_BY_ID).bind(vehicle_id).fetch_optional(&mut *transaction).await;
-        let row = row.map_err(Error::backend(OP))?.ok_or(Error::Overtaken)?;
+        let row = row.during(OP)?.ok_or(Error::Overtaken)?;
         let known = vehicle(&row)?;
         let leaves: Vec<&EcuRecord> = known.ecus.iter().filter(|ecu| ecu.serial == *old).collect();
         left_ecus::keep(&mut transaction, &known, &leaves).await?;
         put_in_place(&mut transaction, vehicle_id, old, new, now).await?;
-        let ecus = serde_json::to_string(ecus).map_err(|e| Error::corrupt(OP, e))?;
+        let ecus = serde_json::to_string(ecus).or_corrupt(OP)?;
         let updated =
             sqlx::query("UPDATE vehicles SET ecus = $1 WHERE id = $2").bind(ecus).bind(vehicle_id);
-        updated.execute(&mut *transaction).await.map_err(Error::backend(OP))?;
+        updated.execute(&mut *transaction).await.during(OP)?;
         let mut change = change.clone();
         let left = LeftEcus::find(&mut transaction, std::iter::once(new)).await?;
         left.restore([new], &mut change);
@@ -240,7 +234,7 @@ impl Catalog {
             return Err(Error::Overtaken);
         }
         audit::append(&mut transaction, &audited).await?;
-        transaction.commit().await.map_err(Error::backend(OP))?;
+        transaction.commit().await.during(OP)?;
         Ok(Some(text(&approval, "approved_by", OP)?))
     }
 }
@@ -257,20 +251,20 @@ async fn put_in_place(
     if new.serial == *old {
         let updated = sqlx::query("UPDATE ecus SET hardware_id = $1 WHERE serial = $2");
         let updated = updated.bind(new.hardware_id.as_str()).bind(old.as_str());
-        return updated.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP));
+        return updated.execute(&mut **transaction).await.map(drop).during(OP);
     }
     let inserted = sqlx::query(
         "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",
     );
     let inserted =
         inserted.bind(new.serial.as_str()).bind(vehicle_id).bind(new.hardware_id.as_str());
-    let inserted = inserted.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let inserted = inserted.execute(&mut **transaction).await.during(OP)?;
     if inserted.rows_affected() == 0 {
         return Err(Error::AlreadyExists(new.serial.to_string()));
     }
     let retired = sqlx::query("UPDATE ecus SET retired_at = $1 WHERE serial = $2");
     let retired = retired.bind(now.as_millisecond()).bind(old.as_str());
-    retired.execute(&mut **transaction).await.map(drop).map_err(Error::backend(OP))
+    retired.execute(&mut **transaction).await.map(drop).during(OP)
 }
 
 async fn register_chunk(
@@ -327,15 +321,13 @@ pub(super) async fn insert_vehicles(
     let first = reserve_numbers(transaction, vehicles.len()).await?;
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for (id, vehicle) in (first..).zip(vehicles) {
-        let ecus = serde_json::to_string(&vehicle.ecus).map_err(|e| Error::corrupt(OP, e))?;
+        let ecus = serde_json::to_string(&vehicle.ecus).or_corrupt(OP)?;
         query = query.bind(id).bind(vehicle.vin.to_string()).bind(ecus);
         query = query.bind(vehicle.token_sha256.map(|digest| digest.to_string()));
         query = query.bind(now.as_millisecond()).bind(created_by.to_owned());
     }
-    let rows = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
-    let number = |row: &AnyRow| {
-        Ok((parsed(row, "vin", OP)?, row.try_get("id").map_err(Error::backend(OP))?))
-    };
+    let rows = query.fetch_all(&mut **transaction).await.during(OP)?;
+    let number = |row: &AnyRow| Ok((parsed(row, "vin", OP)?, row.try_get("id").during(OP)?));
     let ids = rows.iter().map(number).collect::<Result<HashMap<VehicleId, i64>, Error>>()?;
     if ids.is_empty() {
         return Ok(ids);
@@ -346,7 +338,7 @@ pub(super) async fn insert_vehicles(
         for id in ids.values() {
             query = query.bind(*id);
         }
-        query.execute(&mut **transaction).await.map_err(Error::backend(OP))?;
+        query.execute(&mut **transaction).await.during(OP)?;
     }
     Ok(ids)
 }
@@ -362,8 +354,8 @@ async fn reserve_numbers(
     let row = sqlx::query(
         "UPDATE sequences SET value = value + $1 WHERE name = 'vehicles' RETURNING value",
     );
-    let row = row.bind(count).fetch_one(&mut **transaction).await.map_err(Error::backend(OP))?;
-    Ok(row.try_get::<i64, _>("value").map_err(Error::backend(OP))? + 1 - count)
+    let row = row.bind(count).fetch_one(&mut **transaction).await.during(OP)?;
+    Ok(row.try_get::<i64, _>("value").during(OP)? + 1 - count)
 }
 
 /// Inserts the ECUs of new vehicles, and returns the vehicles of which one was taken.
@@ -396,7 +388,7 @@ async fn insert_ecus(
         for (ecu, id) in rows {
             query = query.bind(ecu.serial.to_string()).bind(*id).bind(ecu.hardware_id.to_string());
         }
-        let inserted = query.fetch_all(&mut **transaction).await.map_err(Error::backend(OP))?;
+        let inserted = query.fetch_all(&mut **transaction).await.during(OP)?;
         let inserted = inserted
             .iter()
             .map(|row| text(row, "serial", OP))
@@ -424,7 +416,7 @@ pub(super) async fn remove_vehicle(
         "DELETE FROM vehicles WHERE id = $1",
     ] {
         let removed = sqlx::query(sql).bind(id).execute(&mut **transaction).await;
-        removed.map_err(Error::backend("remove a vehicle"))?;
+        removed.during("remove a vehicle")?;
     }
     Ok(())
 }
@@ -436,12 +428,11 @@ async fn compare(
     const OP: &str = "compare vehicles";
     let row = sqlx::query("SELECT ecus, token_sha256 FROM vehicles WHERE vin = $1")
         .bind(new.vin.as_str());
-    let Some(row) = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?
-    else {
+    let Some(row) = row.fetch_optional(&mut **transaction).await.during(OP)? else {
         return Ok(Registration::Different); // its token is another vehicle's
     };
     let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
-    let token: Option<String> = row.try_get("token_sha256").map_err(Error::backend(OP))?;
+    let token: Option<String> = row.try_get("token_sha256").during(OP)?;
     let same_token = new.token_sha256.is_none_or(|digest| token == Some(digest.to_string()));
     Ok(if ecus == new.ecus && same_token {
         Registration::Unchanged
@@ -452,17 +443,17 @@ async fn compare(
 
 pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
     const OP: &str = "read a vehicle";
-    let bundle: Option<String> = row.try_get("bundle").map_err(Error::backend(OP))?;
+    let bundle: Option<String> = row.try_get("bundle").during(OP)?;
     let bundle = bundle.map(|bundle| serde_json::from_str(&bundle).map(Arc::new)).transpose();
-    let bundle = bundle.map_err(|e| Error::corrupt(OP, e))?;
+    let bundle = bundle.or_corrupt(OP)?;
     Ok(VehicleRecord {
-        id: row.try_get("id").map_err(Error::backend(OP))?,
+        id: row.try_get("id").during(OP)?,
         vin: parsed(row, "vin", OP)?,
         ecus: json::<Vec<EcuRecord>>(row, "ecus", OP)?.into(),
         created_at: time(row, "created_at", OP)?,
         created_by: text(row, "created_by", OP)?,
         status: VehicleStatus {
-            revision: row.try_get("revision").map_err(Error::backend(OP))?,
+            revision: row.try_get("revision").during(OP)?,
             counters: json(row, "counters", OP)?,
             ecus: json(row, "state", OP)?,
             seen_at: optional_time(row, "seen_at", OP)?,

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, Transaction};
 
 use super::{Author, NewAuditEntry};
-use crate::catalog::{Error, Registration, optional_time, text};
+use crate::catalog::{During, Error, Registration, optional_time, text};
 use crate::model::{AuditKind, NewVehicle, Quarantine, Timestamp, VehicleId};
 
 /// The entry for a quarantine that is about to be written, if it begins with that.
@@ -20,7 +20,7 @@ pub(in crate::catalog) async fn quarantined(
         "SELECT v.vin, s.quarantined_at FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id WHERE v.id = $1",
     );
     let row = row.bind(vehicle_id).fetch_optional(&mut **transaction).await;
-    let Some(row) = row.map_err(Error::backend(OP))? else { return Ok(None) };
+    let Some(row) = row.during(OP)? else { return Ok(None) };
     if optional_time(&row, "quarantined_at", OP)?.is_some() {
         return Ok(None);
     }

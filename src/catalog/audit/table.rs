@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{AuditEntry, AuditHead, Author, NewAuditEntry, Who, entry_hash};
-use crate::catalog::{Catalog, Error, column, number, placeholders, text, time};
+use crate::catalog::{Catalog, During, Error, column, number, placeholders, text, time};
 use crate::model::{AccessRole, AuditKind, NewEvent, Timestamp};
 
 /// Which entries to list.
@@ -62,7 +62,7 @@ impl Catalog {
             query = query.bind(value.as_millisecond());
         }
         let rows = query.bind(i64::from(limit)).fetch_all(&self.pool).await;
-        rows.map_err(Error::backend("list the audit log"))?.iter().map(entry).collect()
+        rows.during("list the audit log")?.iter().map(entry).collect()
     }
 
     /// At most `limit` entries of the audit log in their order, from the one after number `after`.
@@ -73,8 +73,7 @@ impl Catalog {
     pub async fn read_audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2");
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(column(after)).bind(i64::from(limit));
-        let rows =
-            rows.fetch_all(&self.pool).await.map_err(Error::backend("read the audit log"))?;
+        let rows = rows.fetch_all(&self.pool).await.during("read the audit log")?;
         rows.iter().map(entry).collect()
     }
 
@@ -86,7 +85,7 @@ impl Catalog {
     pub async fn count_audit_before_first(&self) -> Result<u64, Error> {
         const OP: &str = "read the audit log";
         let row = sqlx::query("SELECT COUNT(*) AS n FROM audit WHERE seq < 1");
-        let row = row.fetch_one(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_one(&self.pool).await.during(OP)?;
         number(&row, "n", OP)
     }
 
@@ -98,7 +97,7 @@ impl Catalog {
     pub async fn find_audit_head(&self) -> Result<Option<AuditHead>, Error> {
         const OP: &str = "look at the head of the audit log";
         let row = sqlx::query("SELECT seq, hash FROM audit_head WHERE name = 'head'");
-        let row = row.fetch_optional(&self.pool).await.map_err(Error::backend(OP))?;
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.as_ref().map(|row| head(row, OP)).transpose()
     }
 
@@ -120,9 +119,9 @@ impl Catalog {
         if known.first().is_some_and(|known| known.detail == detail) {
             return Ok(());
         }
-        let mut transaction = self.pool.begin().await.map_err(Error::backend(OP))?;
+        let mut transaction = self.pool.begin().await.during(OP)?;
         append(&mut transaction, std::slice::from_ref(new)).await?;
-        transaction.commit().await.map_err(Error::backend(OP))
+        transaction.commit().await.during(OP)
     }
 }
 
@@ -140,7 +139,7 @@ pub(in crate::catalog) async fn append(
             .bind(column(entries.len() as u64))
             .fetch_one(&mut **transaction)
             .await
-            .map_err(Error::backend(OP))?;
+            .during(OP)?;
     let AuditHead { seq, mut hash } = head(&row, OP)?;
     let mut rows = Vec::with_capacity(entries.len());
     for (new, seq) in entries.iter().zip(seq + 1 - entries.len() as u64..) {
@@ -158,7 +157,7 @@ pub(in crate::catalog) async fn append(
         .execute(&mut **transaction)
         .await
         .map(drop)
-        .map_err(Error::backend(OP))
+        .during(OP)
 }
 
 /// Adds an entry for each event that is a change which somebody has made.
@@ -201,7 +200,7 @@ async fn role_of(
         return Ok(before.actor_role.clone());
     }
     let row = sqlx::query("SELECT role FROM tokens WHERE id = $1").bind(id.as_str());
-    let row = row.fetch_optional(&mut **transaction).await.map_err(Error::backend(OP))?;
+    let row = row.fetch_optional(&mut **transaction).await.during(OP)?;
     row.map(|row| text(&row, "role", OP)).transpose()
 }
 
@@ -222,7 +221,7 @@ async fn insert(transaction: &mut Transaction<'_, Any>, rows: &[AuditEntry]) -> 
             .bind(row.hash.clone());
     }
     let inserted = query.execute(&mut **transaction).await;
-    inserted.map(drop).map_err(Error::backend("write the audit log"))
+    inserted.map(drop).during("write the audit log")
 }
 
 fn head(row: &AnyRow, op: &'static str) -> Result<AuditHead, Error> {
@@ -231,7 +230,7 @@ fn head(row: &AnyRow, op: &'static str) -> Result<AuditHead, Error> {
 
 fn entry(row: &AnyRow) -> Result<AuditEntry, Error> {
     const OP: &str = "read an entry of the audit log";
-    let optional = |name| row.try_get::<Option<String>, _>(name).map_err(Error::backend(OP));
+    let optional = |name| row.try_get::<Option<String>, _>(name).during(OP);
     Ok(AuditEntry {
         seq: number(row, "seq", OP)?,
         at: time(row, "at", OP)?,
