@@ -11,7 +11,7 @@ use super::access::Principal;
 use super::setup::StateDir;
 use super::{App, Error};
 pub use crate::catalog::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who};
-use crate::catalog::{Catalog, entry_hash};
+use crate::catalog::{Catalog, Page, entry_hash};
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, key_name};
 use crate::model::{AuditKind, Timestamp};
@@ -55,7 +55,7 @@ impl App {
         filter: &AuditFilter,
         before: i64,
         limit: u32,
-    ) -> Result<Vec<AuditEntry>, Error> {
+    ) -> Result<Page<AuditEntry, u64>, Error> {
         Ok(self.catalog.list_audit(filter, before, limit).await?)
     }
 }

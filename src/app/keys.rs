@@ -69,7 +69,7 @@ pub(super) async fn check_stored_keys(catalog: &Catalog) -> Result<Vec<String>, 
         let page = catalog.list_vehicles(&after, VEHICLES_A_PAGE, VehicleFilter::default()).await?;
         problems.extend(
             check_keys(Door::Staff, move || {
-                page.vehicles.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>()
+                page.items.iter().flat_map(faults_of_vehicle).collect::<Vec<_>>()
             })
             .await?,
         );

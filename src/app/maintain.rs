@@ -9,8 +9,6 @@ use std::time::Duration;
 use super::watch::Pulse;
 use super::{App, Error};
 use crate::blob::BlobKey;
-use crate::catalog::Holder;
-use crate::model::clock::later;
 use crate::telemetry::Chain;
 
 impl App {
@@ -25,7 +23,7 @@ impl App {
         self.publisher.prepare().await?; // before anything is changed
         let swept = self.blobs.sweep().await?;
         // Those of another server that lives are not this one's to remove.
-        let pending = self.catalog.take_abandoned_blobs(self.upload_holder()).await?;
+        let pending = self.catalog.take_abandoned_blobs(self.images.upload_holder()).await?;
         for name in &pending {
             // One blob that can't be removed must not keep the server from starting; the next start
             // tries again.
@@ -47,12 +45,6 @@ impl App {
         super::fleet::Suspicion::all().for_each(|kind| self.metrics.show_attack(kind.as_str()));
         self.maintain_fleet().await?;
         self.publisher.recover().await
-    }
-
-    /// This server, for as long as an upload may take from the first of its blobs to the catalog.
-    pub(super) fn upload_holder(&self) -> Holder<'_> {
-        let now = self.clock.now();
-        Holder { owner: &self.server_id, now, lease_until: later(now, UPLOAD_LEASE) }
     }
 
     async fn remove_pending_blob(&self, name: &str) -> Result<(), Error> {
@@ -132,5 +124,3 @@ impl App {
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// What is superseded can be gone soon after: many uploads leave much of it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// Far longer than it takes to name two blobs and insert a row, on any disk that still works.
-const UPLOAD_LEASE: Duration = Duration::from_secs(60 * 60);

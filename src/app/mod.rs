@@ -63,7 +63,6 @@ pub struct App {
     watch: Watch,
     maintenance: Pulse,
     jobs: Arc<Jobs>,
-    server_id: String,
 }
 
 /// What bounds the work that one request can cause.
@@ -183,6 +182,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             limits: limits.clone(),
             runtime,
+            server_id,
         });
         Self {
             catalog,
@@ -198,7 +198,6 @@ impl App {
             watch,
             maintenance: Pulse::default(),
             jobs: Arc::new(jobs),
-            server_id,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::audit::local_author;
 use super::publish::seen;
 use super::{Error, setup::StateDir};
-use crate::catalog::Moments;
+use crate::catalog::{Moments, SkippedTo};
 use crate::model::{Clock, RoleName, Timestamp};
 
 /// Where version numbers go on.
@@ -41,7 +41,7 @@ impl StateDir {
         let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
-        let (image, director) =
+        let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
         catalog.close().await;
         Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })

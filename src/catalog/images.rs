@@ -8,7 +8,7 @@ use super::journal::NumberedChange;
 use super::listed::{ListingBound, add_entry, remove_entry};
 use super::pending_blobs::{self, AnnouncedBlobs};
 use super::{
-    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, json,
+    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, Page, audit, column, json,
     number, optional_time, parsed, text, time,
 };
 use crate::model::{
@@ -27,15 +27,6 @@ pub struct NewImage {
     pub targets: Vec<(RoleName, TargetEntry)>,
     /// The blobs that [`Catalog::announce_blobs`] has announced for it.
     pub blobs: AnnouncedBlobs,
-}
-
-/// Some images in the order of their paths.
-#[derive(Debug, Clone)]
-pub struct ImagePage {
-    /// The images.
-    pub images: Vec<ImageRecord>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<String>,
 }
 
 impl Catalog {
@@ -69,7 +60,7 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_images(&self, after: &str, limit: u32) -> Result<ImagePage, Error> {
+    pub async fn list_images(&self, after: &str, limit: u32) -> Result<Page<ImageRecord>, Error> {
         const OP: &str = "list images";
         let rows = sqlx::query("SELECT * FROM images WHERE path > $1 ORDER BY path LIMIT $2")
             .bind(after)
@@ -77,11 +68,8 @@ impl Catalog {
             .fetch_all(&self.pool)
             .await
             .during(OP)?;
-        let mut images = rows.iter().map(image).collect::<Result<Vec<_>, _>>()?;
-        let more = images.len() > limit as usize;
-        images.truncate(limit as usize);
-        let next = images.last().filter(|_| more).map(|image| image.path.to_string());
-        Ok(ImagePage { images, next })
+        let images = rows.iter().map(image).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::of(images, limit, |image| image.path.to_string()))
     }
 
     /// Counts the images that are published, and those that were yanked.

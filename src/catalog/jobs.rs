@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    AuditKind, Author, Catalog, During, Error, Holder, OrCorrupt, audit, column,
+    AuditKind, Author, Catalog, During, Error, Holder, OrCorrupt, Page, audit, column,
     json as json_column, number, optional_time, text, time,
 };
 use crate::model::Timestamp;
@@ -166,13 +166,14 @@ impl Catalog {
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Vec<JobRecord>, Error> {
+    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Page<JobRecord>, Error> {
         let rows = sqlx::query(AssertSqlSafe(format!(
             "{SELECT} WHERE (id < $1 OR $2 = '') ORDER BY id DESC LIMIT $3"
         )));
-        let rows = rows.bind(before).bind(before).bind(i64::from(limit));
+        let rows = rows.bind(before).bind(before).bind(i64::from(limit) + 1);
         let rows = rows.fetch_all(&self.pool).await.during("list jobs")?;
-        rows.iter().map(job).collect()
+        let jobs = rows.iter().map(job).collect::<Result<_, _>>()?;
+        Ok(Page::of(jobs, limit, |job: &JobRecord| job.id.clone()))
     }
 
     /// Cancels a job: at once if it waits; if it runs, its owner stops when it next says how far it

@@ -31,6 +31,15 @@ pub struct PublishedTimestamp {
     pub expires_at: Timestamp,
 }
 
+/// Where version numbers go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedTo {
+    /// The highest number of a role of the Image repository that is not used any more.
+    pub image: u64,
+    /// The Director's.
+    pub director: u64,
+}
+
 impl Catalog {
     /// When something was signed last, and what the clock did.
     ///
@@ -117,8 +126,7 @@ impl Catalog {
 
     /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks
     /// everything as changed, so that it is published with those numbers, and takes the Director's
-    /// numbers on by as much. No margin leads past what every client can count to. Returns the
-    /// highest number of the roles, and the Director's.
+    /// numbers on by as much. No margin leads past what every client can count to.
     ///
     /// # Errors
     ///
@@ -129,7 +137,7 @@ impl Catalog {
         floor: u64,
         margin: u64,
         author: &Author,
-    ) -> Result<(u64, u64), Error> {
+    ) -> Result<SkippedTo, Error> {
         const OP: &str = "skip version numbers";
         let mut transaction = self.pool.begin().await.during(OP)?;
         let row = sqlx::query(
@@ -161,11 +169,12 @@ impl Catalog {
             .execute(&mut *transaction)
             .await
             .during(OP)?;
-        let detail = json!({ "image": highest, "director": director });
+        let skipped = SkippedTo { image: highest, director };
+        let detail = json!({ "image": skipped.image, "director": skipped.director });
         let entry = author.entry(AuditKind::VersionsSkipped, "versions", detail);
         audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.during(OP)?;
-        Ok((highest, director))
+        Ok(skipped)
     }
 }
 

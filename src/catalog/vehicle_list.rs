@@ -3,17 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::vehicles::{quarantine, select_vehicles, vehicle};
-use super::{Catalog, During, EcuFilter, Error, column, parsed};
+use super::{Catalog, During, EcuFilter, Error, Page, column, parsed};
 use crate::model::{ImagePath, Timestamp, VehicleId, VehicleRecord};
-
-/// Some vehicles in the order of their ids.
-#[derive(Debug, Clone)]
-pub struct VehiclePage {
-    /// The vehicles.
-    pub vehicles: Vec<VehicleRecord>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<String>,
-}
 
 /// Which vehicles to list.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +77,7 @@ impl Catalog {
         after: &str,
         limit: u32,
         filter: VehicleFilter,
-    ) -> Result<VehiclePage, Error> {
+    ) -> Result<Page<VehicleRecord>, Error> {
         const OP: &str = "list vehicles";
         let silent_since = filter.silent_since.map_or(-1, Timestamp::as_millisecond);
         let assigned = filter.assigned.as_ref().map_or("", ImagePath::as_str);
@@ -113,11 +104,8 @@ impl Catalog {
         }
         let rows = query.bind(i64::from(limit) + 1).fetch_all(&self.pool).await;
         let rows = rows.during(OP)?;
-        let mut vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
-        let more = vehicles.len() > limit as usize;
-        vehicles.truncate(limit as usize);
-        let next = vehicles.last().filter(|_| more).map(|vehicle| vehicle.vin.to_string());
-        Ok(VehiclePage { vehicles, next })
+        let vehicles = rows.iter().map(vehicle).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::of(vehicles, limit, |vehicle| vehicle.vin.to_string()))
     }
 
     /// Lists at most `limit` vehicles in quarantine whose ids come after `after`, in the order of

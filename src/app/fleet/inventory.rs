@@ -9,7 +9,7 @@ use super::register::invalid;
 use super::{Fleet, not_registered};
 use crate::app::Error;
 use crate::app::access::{Principal, random_token};
-use crate::catalog::{VehicleCounts, VehicleFilter, VehiclePage};
+use crate::catalog::{Page, VehicleCounts, VehicleFilter};
 use crate::model::clock::earlier;
 use crate::model::{
     AssignmentRecord, EventKind, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
@@ -36,7 +36,7 @@ impl Fleet {
         after: &str,
         limit: u32,
         filter: VehicleFilter,
-    ) -> Result<VehiclePage, Error> {
+    ) -> Result<Page<VehicleRecord>, Error> {
         Ok(self.catalog.list_vehicles(after, limit, filter).await?)
     }
 

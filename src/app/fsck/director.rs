@@ -12,7 +12,7 @@ impl Check {
         let mut after = String::new();
         loop {
             let page = self.catalog.list_vehicles(&after, PAGE, VehicleFilter::default()).await?;
-            for vehicle in &page.vehicles {
+            for vehicle in &page.items {
                 let Some(bundle) = &vehicle.status.bundle else { continue };
                 if let Err(fault) = director::verify_bundle(&root, vehicle, bundle) {
                     let vin = &vehicle.vin;

@@ -16,7 +16,7 @@ impl Check {
         // Whether it is the right one, and why it can't be read, has been said with the other keys.
         let escrow = self.state.escrow_key().ok();
         let page = self.catalog.list_images(after, PAGE).await?;
-        for image in &page.images {
+        for image in &page.items {
             if let Some(fault) = self.fault_of(image, escrow.as_ref()).await? {
                 self.problem(format!("envelope of {}: {fault}", image.path));
             }

@@ -18,9 +18,10 @@ use tokio_util::task::TaskTracker;
 use super::publish::Publisher;
 use super::{Error, Limits};
 use crate::blob::BlobStore;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Holder};
 use crate::envelope::key::EscrowKey;
 use crate::model::Clock;
+use crate::model::clock::later;
 use crate::telemetry::Metrics;
 use deliver::{CompressedFiles, SharedFiles};
 use ingest::UploadSlots;
@@ -45,6 +46,8 @@ pub struct Images {
     tasks: TaskTracker,
     /// Uploads whose staged bytes may still be on the disk.
     uploads: TaskTracker,
+    /// Id of this server, whose uploads these are.
+    server_id: String,
 }
 
 /// What [`Images`] is made of.
@@ -57,12 +60,23 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Limits,
     pub(super) runtime: Handle,
+    pub(super) server_id: String,
 }
 
 impl Images {
     /// Puts the parts together.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime } = parts;
+        let Parts {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            clock,
+            metrics,
+            limits,
+            runtime,
+            server_id,
+        } = parts;
         Self {
             catalog,
             blobs,
@@ -78,6 +92,7 @@ impl Images {
             runtime,
             tasks: TaskTracker::new(),
             uploads: TaskTracker::new(),
+            server_id,
         }
     }
 
@@ -100,6 +115,12 @@ impl Images {
         Ok(())
     }
 
+    /// This server, for as long as an upload may take from the first of its blobs to the catalog.
+    pub(super) fn upload_holder(&self) -> Holder<'_> {
+        let now = self.clock.now();
+        Holder { owner: &self.server_id, now, lease_until: later(now, UPLOAD_LEASE) }
+    }
+
     fn count_published(&self, change: i64) {
         let images = self.published.fetch_add(change, Ordering::Relaxed) + change;
         self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));
@@ -107,4 +128,6 @@ impl Images {
 }
 
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Far longer than it takes to name two blobs and insert a row, on any disk that still works.
+const UPLOAD_LEASE: Duration = Duration::from_secs(60 * 60);
 const MAX_COMPRESSED: usize = 16 * 1024 * 1024; // 16 MiB: all metadata of some 50,000 images

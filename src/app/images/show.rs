@@ -2,7 +2,7 @@
 
 use super::Images;
 use crate::app::Error;
-use crate::catalog::ImagePage;
+use crate::catalog::Page;
 use crate::envelope::jwe::Envelope;
 use crate::model::{ImagePath, ImageRecord};
 
@@ -21,7 +21,7 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list(&self, after: &str, limit: u32) -> Result<ImagePage, Error> {
+    pub async fn list(&self, after: &str, limit: u32) -> Result<Page<ImageRecord>, Error> {
         Ok(self.catalog.list_images(after, limit).await?)
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::access::Principal;
 use super::setup::StateDir;
 use super::{App, Error};
+use crate::catalog::Page;
 pub use crate::catalog::{JobProgress, JobRecord, JobState};
 use crate::model::JobKind;
 pub(super) use runner::{Jobs, JobsParts};
@@ -101,7 +102,7 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Vec<JobRecord>, Error> {
+    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Page<JobRecord>, Error> {
         Ok(self.catalog.list_jobs(before, limit).await?)
     }
 

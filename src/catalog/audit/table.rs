@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{AuditEntry, AuditHead, Author, NewAuditEntry, Who, entry_hash};
-use crate::catalog::{Catalog, During, Error, column, number, placeholders, text, time};
+use crate::catalog::{Catalog, During, Error, Page, column, number, placeholders, text, time};
 use crate::model::{AccessRole, AuditKind, NewEvent, Timestamp};
 
 /// Which entries to list.
@@ -34,7 +34,7 @@ impl Catalog {
         filter: &AuditFilter,
         before: i64,
         limit: u32,
-    ) -> Result<Vec<AuditEntry>, Error> {
+    ) -> Result<Page<AuditEntry, u64>, Error> {
         let mut sql = format!("SELECT {COLUMNS} FROM audit WHERE seq > 0 AND seq < $1");
         let texts: Vec<(&str, &str)> = [
             ("kind", filter.kind.map(AuditKind::as_str)),
@@ -61,8 +61,10 @@ impl Catalog {
         for (_, value) in &times {
             query = query.bind(value.as_millisecond());
         }
-        let rows = query.bind(i64::from(limit)).fetch_all(&self.pool).await;
-        rows.during("list the audit log")?.iter().map(entry).collect()
+        let rows = query.bind(i64::from(limit) + 1).fetch_all(&self.pool).await;
+        let entries = rows.during("list the audit log")?;
+        let entries = entries.iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(Page::of(entries, limit, |entry: &AuditEntry| entry.seq))
     }
 
     /// At most `limit` entries of the audit log in their order, from the one after number `after`.
@@ -114,7 +116,7 @@ impl Catalog {
             subject: Some(new.subject.clone()),
             ..AuditFilter::default()
         };
-        let known = self.list_audit(&filter, i64::MAX, 1).await?;
+        let known = self.list_audit(&filter, i64::MAX, 1).await?.items;
         let detail = new.detail.to_string();
         if known.first().is_some_and(|known| known.detail == detail) {
             return Ok(());

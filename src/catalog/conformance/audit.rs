@@ -72,7 +72,7 @@ pub(super) async fn a_log_is_listed_by_every_filter(catalog: &Catalog) {
     }
     let list = async |filter: AuditFilter, before, limit| {
         let found = catalog.list_audit(&filter, before, limit).await.unwrap();
-        found.into_iter().map(|entry| entry.seq).collect::<Vec<_>>()
+        found.items.into_iter().map(|entry| entry.seq).collect::<Vec<_>>()
     };
     let any = AuditFilter::default;
     assert_eq!(list(any(), i64::MAX, 10).await, [3, 2, 1]);

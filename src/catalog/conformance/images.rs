@@ -184,7 +184,7 @@ pub(super) async fn pages_follow_each_other_in_the_order_of_paths(catalog: &Cata
     let (mut walked, mut after) = (Vec::new(), Some(String::new()));
     while let Some(from) = after {
         let page = catalog.list_images(&from, 2).await.unwrap();
-        walked.extend(page.images.iter().map(|image| image.path.to_string()));
+        walked.extend(page.items.iter().map(|image| image.path.to_string()));
         after = page.next;
     }
     assert_eq!(walked, paths);

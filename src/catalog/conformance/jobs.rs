@@ -114,10 +114,10 @@ pub(super) async fn jobs_that_do_the_same_are_one_until_it_ends(catalog: &Catalo
     let failed = JobEnd::Failed("no reason".into());
     assert!(catalog.end_job("1", taken.run, &failed, seconds_later(1)).await.unwrap());
     assert_eq!(ask("5", "fsck").await, ("5".to_owned(), true));
-    let listed = catalog.list_jobs("", 10).await.unwrap();
+    let listed = catalog.list_jobs("", 10).await.unwrap().items;
     assert_eq!(listed.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["5", "3", "1"]);
     assert_eq!(listed[2].error.as_deref(), Some("no reason"));
-    assert_eq!(catalog.list_jobs("5", 1).await.unwrap()[0].id, "3");
+    assert_eq!(catalog.list_jobs("5", 1).await.unwrap().items[0].id, "3");
 }
 
 pub(super) async fn a_job_that_gets_on_has_not_stalled(catalog: &Catalog) {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::{author, digest, now, seconds_later};
-use crate::catalog::{Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion};
+use crate::catalog::{
+    Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion, SkippedTo,
+};
 use crate::model::RoleName;
 
 fn names(names: &[&str]) -> Vec<RoleName> {
@@ -84,8 +86,8 @@ pub(super) async fn roots_follow_each_other_without_a_gap(catalog: &Catalog) {
 pub(super) async fn skipped_versions_are_above_all_that_were_seen(catalog: &Catalog) {
     catalog.ensure_roles(&names(&["snapshot", "bin-0"])).await.unwrap();
     let seen = BTreeMap::from([(RoleName::Snapshot, 50)]);
-    let (highest, director) = catalog.skip_versions(&seen, 10, 100, &author()).await.unwrap();
-    assert_eq!((highest, director), (150, 110));
+    let skipped = catalog.skip_versions(&seen, 10, 100, &author()).await.unwrap();
+    assert_eq!(skipped, SkippedTo { image: 150, director: 110 });
     assert_eq!(reserve(catalog, "snapshot").await.version, 151);
     assert_eq!(reserve(catalog, "bin-0").await.version, 111);
 }

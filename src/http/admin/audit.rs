@@ -33,11 +33,9 @@ pub(in crate::http) async fn list_audit(
     let (since, until) = (time("since", since)?, time("until", until)?);
     let filter = AuditFilter { kind, actor, subject, since, until };
     let limit = check_limit(limit)?;
-    let entries = app.list_audit(&filter, before.unwrap_or(i64::MAX), limit).await?;
-    let next_before =
-        entries.last().filter(|_| entries.len() == limit as usize).map(|entry| entry.seq);
-    let entries = entries.into_iter().map(AuditEntryBody::from).collect();
-    Ok(Json(AuditPage { entries, next_before }))
+    let page = app.list_audit(&filter, before.unwrap_or(i64::MAX), limit).await?;
+    let entries = page.items.into_iter().map(AuditEntryBody::from).collect();
+    Ok(Json(AuditPage { entries, next_before: page.next }))
 }
 
 fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, ApiError> {

@@ -95,7 +95,7 @@ pub(in crate::http) async fn list_images(
 ) -> Result<Json<ImageList>, ApiError> {
     let query = access.input;
     let page = images.list(&query.cursor, check_limit(query.limit)?).await?;
-    let shown = page.images.into_iter().map(shown).collect();
+    let shown = page.items.into_iter().map(shown).collect();
     Ok(Json(ImageList { images: shown, next_cursor: page.next }))
 }
 

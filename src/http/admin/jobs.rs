@@ -47,11 +47,9 @@ pub(in crate::http) async fn list_jobs(
 ) -> Result<Json<JobList>, ApiError> {
     let Query(JobQuery { cursor, limit }) = access.input;
     let limit = check_limit(limit)?;
-    let jobs = app.list_jobs(&cursor, limit).await?;
-    let next_cursor =
-        jobs.last().filter(|_| jobs.len() == limit as usize).map(|job| job.id.clone());
-    let jobs = jobs.into_iter().map(JobBody::from).collect();
-    Ok(Json(JobList { jobs, next_cursor }))
+    let page = app.list_jobs(&cursor, limit).await?;
+    let jobs = page.items.into_iter().map(JobBody::from).collect();
+    Ok(Json(JobList { jobs, next_cursor: page.next }))
 }
 
 /// Shows a job.

@@ -146,7 +146,7 @@ pub(in crate::http) async fn list_vehicles(
     let filter =
         VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back, ecu };
     let page = fleet.list_vehicles(&cursor, check_limit(limit)?, filter).await?;
-    let vehicles = page.vehicles.into_iter().map(VehicleBody::from).collect();
+    let vehicles = page.items.into_iter().map(VehicleBody::from).collect();
     Ok(Json(VehicleList { vehicles, next_cursor: page.next }))
 }
 
