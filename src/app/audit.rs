@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, Page, entry_hash};
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, key_name};
 use crate::model::{AuditKind, Timestamp};
+use crate::telemetry::Chain;
 
 /// What was found of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,22 @@ impl App {
         limit: u32,
     ) -> Result<Page<AuditEntry, u64>, Error> {
         Ok(self.catalog.list_audit(filter, before, limit).await?)
+    }
+
+    /// Says in the server's log where the audit log ends, if that is not `logged`: whoever collects
+    /// the one elsewhere remembers the other. Returns what was said last.
+    pub(super) async fn log_audit_head(&self, logged: Option<AuditHead>) -> Option<AuditHead> {
+        match self.catalog.find_audit_head().await {
+            Ok(Some(head)) if logged.as_ref() != Some(&head) => {
+                tracing::info!(head = %format_args!("{}:{}", head.seq, head.hash), "head of the audit log");
+                Some(head)
+            }
+            Ok(_) => logged,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "failed to look at the head of the audit log");
+                logged
+            }
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl App {
         ticks.tick().await; // which is at once: `recover` has just looked after the fleet
         self.publisher.warn_of_expiry().await;
         self.images.watch_bins().await;
+        let mut logged = self.log_audit_head(None).await;
         loop {
             self.maintenance.beat(interval.saturating_add(LONGEST_MAINTENANCE));
             tokio::select! {
@@ -79,6 +80,7 @@ impl App {
             }
             self.publisher.warn_of_expiry().await;
             self.images.watch_bins().await;
+            logged = self.log_audit_head(logged).await;
             self.director.roots.look_after(self.publisher.signing_time()).await;
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleName, SealedImage, TargetEntry,
-    TargetFormat, Timestamp,
+    TargetFormat,
 };
 
 /// An image that is about to be accepted.

@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use crate::app::{TestServer, send, sha256_hex};
 use crate::director::vehicle::TestVehicle;
 use crate::state::{HARDWARE_ID, TestState, key_file};
-use crate::support::{motorcade, run};
+use crate::support::{Server, motorcade, run, wait_until};
 
 impl TestServer {
     /// Entries that a filter leaves, the newest first.
@@ -397,4 +397,25 @@ async fn a_server_that_starts_with_another_policy_says_so() {
     assert_eq!(entries.len(), before + 1);
     assert_eq!(entries[0]["detail"]["sha256"], sha256_hex(policy.as_bytes()));
     assert_eq!(server.audit("kind=role_keys_loaded").await.len(), 1, "those are the same");
+}
+
+#[tokio::test]
+async fn a_server_says_in_its_own_log_where_the_audit_log_ends() {
+    let state = TestState::new();
+    let server = Server::start(state.path(), &[]);
+    let said = || {
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("head of the audit log"))?;
+        serde_json::from_str::<Value>(line).unwrap()["head"].as_str().map(str::to_owned)
+    };
+    wait_until("it says so", async || said().is_some()).await;
+    let head = said().unwrap();
+    server.process.kill();
+    let verify = |head: &str| {
+        let mut verify = motorcade(["audit", "verify", "--head", head, "--data-dir"]);
+        verify.arg(state.path()).output().unwrap().status.success()
+    };
+    assert!(verify(&head), "{head}");
+    let (number, _) = head.split_once(':').unwrap();
+    assert!(!verify(&format!("{number}:{}", "0".repeat(64))));
 }

@@ -8,6 +8,7 @@ mod images;
 mod jobs;
 mod people;
 mod roles;
+mod vehicles;
 
 use tempfile::TempDir;
 
@@ -58,6 +59,13 @@ macro_rules! conformance {
                 a_run_that_has_lost_its_job_changes_nothing, a_server_gets_its_own_jobs_back_at_once,
                 a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs,
                 jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled
+            );
+            conformance!(
+                $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,
+                a_removed_vehicle_gives_its_number_to_nobody,
+                a_status_changes_only_from_the_revision_on_which_it_was_decided, a_change_is_read_as_it_was_made,
+                a_quarantine_is_in_the_audit_log_once, events_that_are_alike_are_counted_as_one,
+                an_approval_is_used_once_and_in_time, a_token_is_one_vehicles
             );
         }
     };
