@@ -67,4 +67,4 @@ impl Check {
     }
 }
 
-const PAGE: u32 = 500;
+const PAGE: u32 = 100; // each may take milliseconds to open

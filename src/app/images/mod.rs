@@ -66,17 +66,8 @@ pub(super) struct Parts {
 impl Images {
     /// Puts the parts together.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
-            catalog,
-            blobs,
-            escrow,
-            publisher,
-            clock,
-            metrics,
-            limits,
-            runtime,
-            server_id,
-        } = parts;
+        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime, server_id } =
+            parts;
         Self {
             catalog,
             blobs,

@@ -232,4 +232,4 @@ const LONGEST_LOOK: Duration = Duration::from_secs(120); // on a disk that still
 const LEASE: Duration = Duration::from_secs(60);
 const KEEP_INTERVAL: Duration = Duration::from_secs(15);
 /// A job that takes its server down with it is given up then.
-const MOST_STALLED: u64 = 5;
+const MOST_STALLED: u64 = 10;
