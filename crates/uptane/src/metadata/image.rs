@@ -172,7 +172,7 @@ mod tests {
             path: format!("gateway/mk3/4.2.{number}/gateway-firmware.bin"),
             length: 1 << 30,
             sha256: Sha256Digest::from_bytes([0; 32]),
-            custom: Some(custom.into()).filter(|_| number % 2 == 0),
+            custom: Some(custom.into()).filter(|_| number.is_multiple_of(2)),
         }
     }
 
