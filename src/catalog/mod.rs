@@ -24,6 +24,7 @@ mod open;
 mod page;
 mod pending_blobs;
 mod published;
+mod reads;
 mod recipients;
 mod renewal;
 mod roles;
@@ -59,13 +60,14 @@ pub use vehicle_list::{Quarantined, VehicleFilter};
 pub use vehicles::Registration;
 
 use crate::model::{AuditKind, RoleName, Timestamp};
+use reads::Reads;
 
 /// A connection pool to the catalog.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pool: AnyPool,
-    /// Connections that only read, one statement at a time: what a vehicle's poll waits for.
-    reads: AnyPool,
+    /// What a vehicle's poll waits for.
+    reads: Arc<Reads>,
     file: Arc<Path>,
     journal: Arc<journal::Journal>,
 }

@@ -16,6 +16,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
+use super::reads::Reads;
 use super::{Catalog, During, Error, number, text};
 use crate::model::Timestamp;
 
@@ -124,16 +125,7 @@ impl Catalog {
             .connect_with(options.clone())
             .await
             .during("open the catalog")?;
-        // Without a transaction, nothing has to be looked after: each of these round trips to the
-        // connection's thread costs as much as the query of a poll.
-        let reads = AnyPoolOptions::new()
-            .max_connections(READING_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(READ_ONLY_SETTINGS).await.map(drop) })
-            })
-            .connect_lazy_with(options);
+        let reads = Arc::new(Reads::new(options, READ_ONLY_SETTINGS));
         Ok(Self { pool, reads, file: file.into(), journal: Arc::default() })
     }
 
@@ -295,7 +287,6 @@ const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
 const CONNECTIONS: u32 = 4;
-const READING_CONNECTIONS: u32 = 2;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// FULL: a commit has reached the disk when it returns, which publication relies on.

@@ -34,6 +34,8 @@ pub(super) use select_vehicles;
 pub(super) const SELECT_BY_ID: &str = select_vehicles!("WHERE v.id = $1");
 /// A vehicle by its id.
 pub(super) const SELECT_BY_VIN: &str = select_vehicles!("WHERE v.vin = $1");
+/// A vehicle by its bearer token.
+const SELECT_BY_TOKEN: &str = select_vehicles!("WHERE v.token_sha256 = $1");
 
 /// What came of registering one vehicle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +82,8 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn find_vehicle(&self, vin: &VehicleId) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle";
-        let row = sqlx::query(SELECT_BY_VIN).bind(vin.as_str()).fetch_optional(&self.reads).await;
-        let row = row.during(OP)?;
+        let query = sqlx::query(SELECT_BY_VIN).bind(vin.as_str());
+        let row = self.reads.fetch_optional(query).await.during(OP)?;
         row.as_ref().map(vehicle).transpose()
     }
 
@@ -95,8 +97,8 @@ impl Catalog {
         sha256: &Sha256Digest,
     ) -> Result<Option<VehicleRecord>, Error> {
         const OP: &str = "find a vehicle by its token";
-        let row = sqlx::query(select_vehicles!("WHERE v.token_sha256 = $1"));
-        let row = row.bind(sha256.to_string()).fetch_optional(&self.reads).await.during(OP)?;
+        let query = sqlx::query(SELECT_BY_TOKEN).bind(sha256.to_string());
+        let row = self.reads.fetch_optional(query).await.during(OP)?;
         row.as_ref().map(vehicle).transpose()
     }
 
