@@ -7,9 +7,9 @@ use std::fs;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::Error;
 use super::access::Principal;
 use super::setup::StateDir;
-use super::{App, Error};
 pub use crate::catalog::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who};
 use crate::catalog::{Catalog, Page, entry_hash};
 use crate::keys::Keyring;
@@ -45,13 +45,22 @@ pub fn local_author(at: Timestamp) -> Author {
     Author { who: Who::Local(uid), at, request_id: None }
 }
 
-impl App {
+/// Who changed what.
+pub struct AuditLog {
+    catalog: Catalog,
+}
+
+impl AuditLog {
+    pub(super) fn new(catalog: Catalog) -> Self {
+        Self { catalog }
+    }
+
     /// Lists the audit log, the newest entry first, from the one before number `before`.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_audit(
+    pub async fn list(
         &self,
         filter: &AuditFilter,
         before: i64,
@@ -62,7 +71,7 @@ impl App {
 
     /// Says in the server's log where the audit log ends, if that is not `logged`: whoever collects
     /// the one elsewhere remembers the other. Returns what was said last.
-    pub(super) async fn log_audit_head(&self, logged: Option<AuditHead>) -> Option<AuditHead> {
+    pub(super) async fn log_head(&self, logged: Option<AuditHead>) -> Option<AuditHead> {
         match self.catalog.find_audit_head().await {
             Ok(Some(head)) if logged.as_ref() != Some(&head) => {
                 tracing::info!(head = %format_args!("{}:{}", head.seq, head.hash), "head of the audit log");

@@ -1,6 +1,8 @@
 //! Why a use case failed, by who has to do something about it.
 
 use crate::blob;
+use crate::catalog;
+use crate::model::RoleName;
 
 /// What went wrong. `code` is stable and for programs, `detail` is for people.
 #[derive(Debug, thiserror::Error)]
@@ -179,6 +181,36 @@ impl From<blob::Error> for Error {
             other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => {
                 Self::Internal(Box::new(other))
             }
+        }
+    }
+}
+
+fn no_room(role: &RoleName, folder: Option<&str>) -> Error {
+    let whose = folder.map_or_else(String::new, |folder| format!("the share of {folder} in "));
+    let detail = format!(
+        "{whose}{role}, the metadata file that would list this, is full: more would be refused by vehicles; have images \
+         yanked that nobody needs, or use another path, which another file lists"
+    );
+    Error::Conflict { code: "metadata_full", detail }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        match error {
+            catalog::Error::Full { .. } => {
+                Self::Full { detail: "no space is left for the catalog".into() }
+            }
+            catalog::Error::AlreadyExists(what) => Self::Conflict {
+                code: "already_exists",
+                detail: format!("{what} is there already"),
+            },
+            catalog::Error::Unusable { path, fault } => {
+                Self::Unusable { detail: format!("{} {fault}", path.display()) }
+            }
+            catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
+            other @ (catalog::Error::Overtaken
+            | catalog::Error::Migrate(_)
+            | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Use cases: each method of [`App`] is something that a person, a CI job or a vehicle asks for.
+//! Use cases: each method of one of the services is something that a person, a CI job or a vehicle
+//! asks for. [`App`] puts the services together, and that is all it does.
 //!
 //! Nothing here knows HTTP or SQL. The blob store and the catalog come in from outside; what is
-//! signed is made in
-//! [`crate::uptane`], what is sealed in [`crate::envelope`].
+//! signed is made in [`crate::uptane`], what is sealed in [`crate::envelope`].
 
 pub mod access;
 pub mod audit;
@@ -15,91 +15,53 @@ pub mod fsck;
 pub mod images;
 pub mod jobs;
 mod keys;
+mod limits;
 mod listing;
-pub mod maintain;
 pub mod publish;
 pub mod recovery;
 mod server_id;
 pub mod setup;
 mod trust;
+pub mod upkeep;
 pub mod watch;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 pub use error::{Error, Problem};
+pub use limits::Limits;
 
 use crate::blob::BlobStore;
-use crate::catalog::{self, Catalog};
+use crate::catalog::Catalog;
 pub use crate::catalog::{EcuFilter, VehicleFilter};
 use crate::envelope::key::EscrowKey;
-use crate::model::{Clock, RoleName};
+use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use access::Tokens;
+use audit::AuditLog;
 use director::{Director, DirectorRoots, ListedImages};
-use fleet::{Fleet, QuarantinePolicy, Vehicles};
+use fleet::{Fleet, Vehicles};
 use images::Images;
 use jobs::{Jobs, JobsParts};
 use publish::Publisher;
 use setup::StateDir;
-use watch::{Pulse, Watch};
+use upkeep::Upkeep;
+use watch::Watch;
 
-/// Everything that the use cases work on.
+/// The services of a server, and what they have in common.
 pub struct App {
-    catalog: Catalog,
-    blobs: Arc<dyn BlobStore>,
-    publisher: Publisher,
     tokens: Arc<Tokens>,
     images: Arc<Images>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
-    clock: Arc<dyn Clock>,
+    jobs: Arc<Jobs>,
+    audit: Arc<AuditLog>,
+    upkeep: Arc<Upkeep>,
     metrics: Arc<Metrics>,
     limits: Limits,
     watch: Watch,
-    maintenance: Pulse,
-    jobs: Arc<Jobs>,
-}
-
-/// What bounds the work that one request can cause.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Largest image in bytes of plaintext; stops an upload from filling the disk.
-    pub max_image_size: u64,
-    /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There
-    /// is no limit on an upload's whole time.
-    pub idle_timeout: Duration,
-    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the
-    /// idle timeout.
-    pub max_uploads: usize,
-    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed;
-    /// if none is said, what that takes (`Images::reserved_space`).
-    pub reserved_space: Option<u64>,
-    /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
-    pub silent_after: Duration,
-    /// Vehicles whose status stays in memory, up to 4 KiB each: the requests of their polls read
-    /// the catalog no more.
-    pub vehicles_in_memory: NonZeroUsize,
-    /// What puts a vehicle into quarantine.
-    pub quarantine_on: QuarantinePolicy,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_image_size: 16 * 1024 * 1024 * 1024, // 16 GiB
-            idle_timeout: Duration::from_secs(60),
-            max_uploads: 16,
-            reserved_space: None,
-            silent_after: Duration::from_secs(7 * 24 * 60 * 60),
-            vehicles_in_memory: fleet::KEPT_BY_DEFAULT,
-            quarantine_on: QuarantinePolicy::default(),
-        }
-    }
 }
 
 /// What [`App`] is made of.
@@ -172,8 +134,8 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         };
-        let tokens = Tokens::new(catalog.clone(), Arc::clone(&clock));
-        let images = Images::new(images::Parts {
+        let (fleet, director) = (Arc::new(fleet), Arc::new(director));
+        let images = Arc::new(Images::new(images::Parts {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),
             escrow,
@@ -183,21 +145,31 @@ impl App {
             limits: limits.clone(),
             runtime,
             server_id,
-        });
-        Self {
-            catalog,
+        }));
+        let audit = Arc::new(AuditLog::new(catalog.clone()));
+        let upkeep = Upkeep::new(upkeep::Parts {
+            catalog: catalog.clone(),
             blobs,
             publisher,
-            tokens: Arc::new(tokens),
-            images: Arc::new(images),
-            fleet: Arc::new(fleet),
-            director: Arc::new(director),
-            clock,
+            images: Arc::clone(&images),
+            fleet: Arc::clone(&fleet),
+            director: Arc::clone(&director),
+            audit: Arc::clone(&audit),
+            metrics: Arc::clone(&metrics),
+            watch: watch.clone(),
+            silent_after: limits.silent_after,
+        });
+        Self {
+            tokens: Arc::new(Tokens::new(catalog, clock)),
+            images,
+            fleet,
+            director,
+            jobs: Arc::new(jobs),
+            audit,
+            upkeep: Arc::new(upkeep),
             metrics,
             limits,
             watch,
-            maintenance: Pulse::default(),
-            jobs: Arc::new(jobs),
         }
     }
 
@@ -221,6 +193,21 @@ impl App {
         &self.director
     }
 
+    /// Work that takes longer than a request may.
+    pub fn jobs(&self) -> &Arc<Jobs> {
+        &self.jobs
+    }
+
+    /// Who changed what.
+    pub fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
+    }
+
+    /// What the server does by itself, and how it is.
+    pub fn upkeep(&self) -> &Arc<Upkeep> {
+        &self.upkeep
+    }
+
     /// What bounds the work.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -231,69 +218,8 @@ impl App {
         &self.metrics
     }
 
-    /// Brings up to date what is measured rather than counted as it happens, for a scrape.
-    pub fn measure(&self) {
-        let [database, log] = self.catalog.file_sizes();
-        self.metrics.set_catalog_size(database, log);
-    }
-
     /// The background tasks of this server. Whoever runs it **must** end it when one of them ends.
     pub fn watch(&self) -> &Watch {
         &self.watch
-    }
-
-    /// Takes jobs and does them, forever; with the pulse of that.
-    pub fn run_jobs(&self) -> (Pulse, impl Future<Output = ()> + Send + use<>) {
-        (self.jobs.pulse(), Arc::clone(&self.jobs).run())
-    }
-
-    /// Whether requests can be answered: the catalog is reachable, every background task is alive,
-    /// and all that is due has been published.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotReady`], [`Error::Unavailable`], [`Error::Internal`] or [`Error::Full`].
-    pub async fn check_ready(&self) -> Result<(), Error> {
-        if let Some(name) = self.watch.lifeless() {
-            return Err(Error::NotReady {
-                detail: format!("the task that {name} gives no sign of life"),
-            });
-        }
-        self.catalog.ping().await?;
-        if self.director.roots.is_failing() {
-            let detail = "the Director's root is due and can't be signed: the log says why".into();
-            return Err(Error::Unavailable { code: "not_published", detail });
-        }
-        self.publisher.check()
-    }
-}
-
-fn no_room(role: &RoleName, folder: Option<&str>) -> Error {
-    let whose = folder.map_or_else(String::new, |folder| format!("the share of {folder} in "));
-    let detail = format!(
-        "{whose}{role}, the metadata file that would list this, is full: more would be refused by vehicles; have images \
-         yanked that nobody needs, or use another path, which another file lists"
-    );
-    Error::Conflict { code: "metadata_full", detail }
-}
-
-impl From<catalog::Error> for Error {
-    fn from(error: catalog::Error) -> Self {
-        match error {
-            catalog::Error::Full { .. } => {
-                Self::Full { detail: "no space is left for the catalog".into() }
-            }
-            catalog::Error::AlreadyExists(what) => Self::Conflict {
-                code: "already_exists",
-                detail: format!("{what} is there already"),
-            },
-            catalog::Error::Unusable { path, fault } => {
-                Self::Unusable { detail: format!("{} {fault}", path.display()) }
-            }
-            catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
-            other @ (catalog::Error::Overtaken
-            | catalog::Error::Migrate(_)
-            | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),
-        }
     }
 }

@@ -44,11 +44,14 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
     let state = state.clone();
     move |config| {
         config
-            .app_data(web::Data::from(Arc::clone(&state.app)))
             .app_data(web::Data::from(Arc::clone(state.app.tokens())))
             .app_data(web::Data::from(Arc::clone(state.app.images())))
             .app_data(web::Data::from(Arc::clone(state.app.fleet())))
             .app_data(web::Data::from(Arc::clone(state.app.director())))
+            .app_data(web::Data::from(Arc::clone(state.app.jobs())))
+            .app_data(web::Data::from(Arc::clone(state.app.audit())))
+            .app_data(web::Data::from(Arc::clone(state.app.upkeep())))
+            .app_data(web::Data::from(Arc::clone(state.app.metrics())))
             .app_data(web::Data::new(state.app.limits().clone()))
             .app_data(web::Data::new(state.repo.clone()))
             .app_data(web::Data::new(state.identity.clone()))

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::ApiError;
 use crate::api::Problem;
-use crate::app::App;
+use crate::app::upkeep::Upkeep;
+use crate::telemetry::Metrics;
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = Value, description = "it is")))]
@@ -26,8 +27,8 @@ pub(super) async fn healthz() -> HttpResponse {
         (status = 507, body = Problem, description = "no space is left"),
     )
 )]
-pub(super) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    app.check_ready().await?;
+pub(super) async fn readyz(upkeep: web::Data<Upkeep>) -> Result<HttpResponse, ApiError> {
+    upkeep.check_ready().await?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }
 
@@ -36,9 +37,12 @@ pub(super) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, ApiError
     get, path = "/metrics", tag = "operation",
     responses((status = 200, content_type = "text/plain", description = "version 0.0.4 of the format"))
 )]
-pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
-    app.measure();
-    let text = app.metrics().render(SystemTime::now());
+pub(super) async fn metrics(
+    upkeep: web::Data<Upkeep>,
+    metrics: web::Data<Metrics>,
+) -> HttpResponse {
+    upkeep.measure();
+    let text = metrics.render(SystemTime::now());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(text)

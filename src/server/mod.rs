@@ -81,7 +81,12 @@ impl Server {
             Some((address, tls)) => Some((listen(address)?, tls)),
             None => None,
         };
-        opened.app.recover().await.context("failed to bring the state directory back in order")?;
+        opened
+            .app
+            .upkeep()
+            .recover()
+            .await
+            .context("failed to bring the state directory back in order")?;
         Ok(Self { config, listener, tls, identity, opened, trace_export })
     }
 
@@ -140,15 +145,15 @@ impl Server {
             &runtime,
             publisher_task.run(RESIGN_INTERVAL),
         );
-        let maintaining = Arc::clone(&app).maintain(MAINTENANCE_INTERVAL);
+        let maintaining = Arc::clone(app.upkeep()).maintain(MAINTENANCE_INTERVAL);
         let maintaining = watch.spawn(
             "looks after the state directory",
-            app.maintenance_pulse(),
+            app.upkeep().pulse(),
             &runtime,
             maintaining,
         );
-        let (pulse, jobs) = app.run_jobs();
-        let running_jobs = watch.spawn("runs jobs", pulse, &runtime, jobs);
+        let jobs = Arc::clone(app.jobs());
+        let running_jobs = watch.spawn("runs jobs", jobs.pulse(), &runtime, jobs.run());
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
         let looking_after = looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), &watch);

@@ -48,7 +48,7 @@ impl Node {
             .await
             .unwrap();
         let Opened { app, publisher_task, lock } = opened;
-        app.recover().await.unwrap();
+        app.upkeep().recover().await.unwrap();
         Self {
             state,
             clock,
@@ -228,7 +228,7 @@ async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
     node.clock.advance_hours(1); // nobody is in the midst of a refresh that began before
     let before = node.state.stored_files();
     assert!(before.contains("1.snapshot.json") && before.contains("1.bin-0.json"));
-    let maintaining = tokio::spawn(Arc::clone(&node.app).maintain(NEVER));
+    let maintaining = tokio::spawn(Arc::clone(node.app.upkeep()).maintain(NEVER));
     let is_metadata =
         |name: &&String| !name.starts_with("targets/") && !name.ends_with(".root.json");
     // the bins, targets, snapshot and timestamp

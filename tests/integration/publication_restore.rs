@@ -91,7 +91,7 @@ async fn start(state: &TestState) -> Result<(), Error> {
     let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
     let opened =
         state.dir().open(limits, ManualClock::starting_now(), metrics, Handle::current()).await?;
-    opened.app.recover().await
+    opened.app.upkeep().recover().await
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
         let opened =
             state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
-        opened.app.recover().await.unwrap(); // and then it ends, before a round
+        opened.app.upkeep().recover().await.unwrap(); // and then it ends, before a round
         drop(opened);
         state.catalog_closed().await;
         let url = format!("sqlite://{}", state.path().join("catalog.sqlite").display());

@@ -46,13 +46,13 @@ async fn nothing_is_signed_while_the_clock_is_behind_the_last_publication() {
             ),
             "{back:?}"
         );
-        assert!(node.app.check_ready().await.is_err(), "{back:?}");
+        assert!(node.app.upkeep().check_ready().await.is_err(), "{back:?}");
         assert_eq!(node.state.stored_files(), before, "{back:?}");
     }
     node.clock.set(right + HOUR);
     node.upload("gw/2/a.bin").await;
     assert!(node.versions().timestamp > versions.timestamp);
-    node.app.check_ready().await.unwrap();
+    node.app.upkeep().check_ready().await.unwrap();
     node.close().await.assert_clean().await;
 }
 
@@ -65,11 +65,14 @@ async fn while_nothing_is_due_nobody_asks_for_the_time() {
     node.clock.set(right - HOUR);
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        node.app.check_ready().await.unwrap();
+        node.app.upkeep().check_ready().await.unwrap();
     }
     assert!(is_clock_behind(node.try_to_upload("gw/2/a.bin").await));
     node.clock.set(right - YEARS); // then what is published expires too late
-    crate::app::eventually("it is not ready", async || node.app.check_ready().await.is_err()).await;
+    crate::app::eventually("it is not ready", async || {
+        node.app.upkeep().check_ready().await.is_err()
+    })
+    .await;
     node.close().await;
 }
 
@@ -149,8 +152,8 @@ async fn the_last_day_of_the_year_9999_is_a_day_like_any_other() {
     node.upload("gw/1/a.bin").await;
     node.clock.set(Timestamp::MAX);
     node.upload("gw/2/a.bin").await;
-    node.app.check_ready().await.unwrap();
-    let maintaining = tokio::spawn(Arc::clone(&node.app).maintain(NEVER));
+    node.app.upkeep().check_ready().await.unwrap();
+    let maintaining = tokio::spawn(Arc::clone(node.app.upkeep()).maintain(NEVER));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!maintaining.is_finished(), "it goes on");
     maintaining.abort();

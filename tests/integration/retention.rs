@@ -47,10 +47,10 @@ async fn a_shorter_policy_removes_nothing_that_a_timestamp_in_force_leads_to() {
     let node = Node::at(state, clock, NEVER).await;
     node.upload("gw/3/a.bin").await;
     node.after_hours(3 * 24).await;
-    node.app.remove_superseded_metadata().await.unwrap();
+    node.app.upkeep().remove_superseded_metadata().await.unwrap();
     assert_eq!(missing(&node, &first), [""; 0], "its timestamp is in force for four more weeks");
     node.after_hours(28 * 24).await;
-    node.app.remove_superseded_metadata().await.unwrap();
+    node.app.upkeep().remove_superseded_metadata().await.unwrap();
     assert!(!missing(&node, &first).is_empty(), "it has expired");
     node.close().await.assert_clean().await;
 }
@@ -63,12 +63,12 @@ async fn many_publications_leave_no_more_than_a_client_may_still_ask_for() {
         node.upload(&format!("gw/{number}/a.bin")).await;
         read.push(led_to(&node, &node.read("timestamp.json")));
     }
-    node.app.remove_superseded_metadata().await.unwrap();
+    node.app.upkeep().remove_superseded_metadata().await.unwrap();
     for names in &read {
         assert_eq!(missing(&node, names), [""; 0], "somebody may be in the midst of it");
     }
     node.clock.advance_hours(1);
-    node.app.remove_superseded_metadata().await.unwrap();
+    node.app.upkeep().remove_superseded_metadata().await.unwrap();
     let metadata =
         node.state.stored_files().into_iter().filter(|name| !name.starts_with("targets/"));
     let metadata = metadata.filter(|name| !name.ends_with("root.json")).count();

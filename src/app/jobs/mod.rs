@@ -10,13 +10,14 @@ mod runner;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::Error;
 use super::access::Principal;
 use super::setup::StateDir;
-use super::{App, Error};
 use crate::catalog::Page;
 pub use crate::catalog::{JobProgress, JobRecord, JobState};
 use crate::model::JobKind;
-pub(super) use runner::{Jobs, JobsParts};
+pub use runner::Jobs;
+pub(super) use runner::JobsParts;
 
 /// Work in steps. One value does the steps of one run, and may keep in memory what it can read
 /// again.
@@ -62,22 +63,18 @@ fn make(kind: JobKind, context: &Context) -> Box<dyn Job> {
     }
 }
 
-impl App {
+impl Jobs {
     /// Has a job done; returns it, and whether it is new: one that does the same and has not ended
     /// is not made twice.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
-    pub async fn create_job(
-        &self,
-        kind: JobKind,
-        by: &Principal,
-    ) -> Result<(JobRecord, bool), Error> {
+    pub async fn create(&self, kind: JobKind, by: &Principal) -> Result<(JobRecord, bool), Error> {
         let author = by.author(self.clock.now());
         let id = new_id(author.at.as_millisecond())?;
         let created = self.catalog.insert_job(&id, kind.as_str(), &json!({}), &author).await?;
-        self.jobs.wake();
+        self.wake();
         if created.1 {
             tracing::info!(job.id = %created.0.id, job.kind = kind.as_str(), "job made");
         }
@@ -89,7 +86,7 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    pub async fn show_job(&self, id: &str) -> Result<JobRecord, Error> {
+    pub async fn show(&self, id: &str) -> Result<JobRecord, Error> {
         let missing = || Error::NotFound {
             code: "job_not_found",
             detail: format!("there is no job {id:.64}"),
@@ -102,7 +99,7 @@ impl App {
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Page<JobRecord>, Error> {
+    pub async fn list(&self, before: &str, limit: u32) -> Result<Page<JobRecord>, Error> {
         Ok(self.catalog.list_jobs(before, limit).await?)
     }
 
@@ -111,13 +108,13 @@ impl App {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Conflict`] if it has ended.
-    pub async fn cancel_job(&self, id: &str, by: &Principal) -> Result<(), Error> {
+    pub async fn cancel(&self, id: &str, by: &Principal) -> Result<(), Error> {
         if self.catalog.cancel_job(id, &by.author(self.clock.now())).await? {
-            self.jobs.stop_cancelled();
+            self.stop_cancelled();
             tracing::info!(job.id = %id, "job cancelled");
             return Ok(());
         }
-        let job = self.show_job(id).await?;
+        let job = self.show(id).await?;
         match job.state {
             JobState::Queued | JobState::Running | JobState::Cancelled => Ok(()),
             JobState::Done | JobState::Failed => {

@@ -19,9 +19,9 @@ use crate::model::{Clock, JobKind, Timestamp};
 use crate::telemetry::Chain;
 
 /// The jobs of an installation, and those that this server runs.
-pub(in crate::app) struct Jobs {
-    catalog: Catalog,
-    clock: Arc<dyn Clock>,
+pub struct Jobs {
+    pub(super) catalog: Catalog,
+    pub(super) clock: Arc<dyn Clock>,
     context: Context,
     /// Id of this server.
     owner: String,
@@ -60,7 +60,8 @@ impl Jobs {
         }
     }
 
-    pub(in crate::app) fn pulse(&self) -> Pulse {
+    /// The pulse of [`Self::run`].
+    pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
     }
 
@@ -75,7 +76,7 @@ impl Jobs {
     }
 
     /// Runs jobs, forever. What runs when this is dropped is left as it is, for the next start.
-    pub(in crate::app) async fn run(self: Arc<Self>) {
+    pub async fn run(self: Arc<Self>) {
         let mut running = JoinSet::new();
         let mut is_released = false;
         loop {

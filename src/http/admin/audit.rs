@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::paging::check_limit;
 use crate::api::{AuditEntryBody, AuditPage, AuditQuery, Problem};
-use crate::app::audit::{AuditEntry, AuditFilter};
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::audit::{AuditEntry, AuditFilter, AuditLog};
 use crate::http::ApiError;
 use crate::http::auth::{Access, ReadFleet};
 use crate::model::{AuditKind, Timestamp};
@@ -20,7 +20,7 @@ use crate::model::{AuditKind, Timestamp};
     )
 )]
 pub(in crate::http) async fn list_audit(
-    app: web::Data<App>,
+    log: web::Data<AuditLog>,
     access: Access<ReadFleet, Query<AuditQuery>>,
 ) -> Result<Json<AuditPage>, ApiError> {
     let Query(AuditQuery { kind, actor, subject, since, until, before, limit }) = access.input;
@@ -33,7 +33,7 @@ pub(in crate::http) async fn list_audit(
     let (since, until) = (time("since", since)?, time("until", until)?);
     let filter = AuditFilter { kind, actor, subject, since, until };
     let limit = check_limit(limit)?;
-    let page = app.list_audit(&filter, before.unwrap_or(i64::MAX), limit).await?;
+    let page = log.list(&filter, before.unwrap_or(i64::MAX), limit).await?;
     let entries = page.items.into_iter().map(AuditEntryBody::from).collect();
     Ok(Json(AuditPage { entries, next_before: page.next }))
 }

@@ -5,8 +5,8 @@ use actix_web::web::{self, Json, Query};
 use super::paging::check_limit;
 use super::path::{InPath, JobId};
 use crate::api::{JobBody, JobList, JobQuery, NewJob, Problem, ProgressBody};
-use crate::app::jobs::{JobProgress, JobRecord};
-use crate::app::{App, Error};
+use crate::app::Error;
+use crate::app::jobs::{JobProgress, JobRecord, Jobs};
 use crate::http::ApiError;
 use crate::http::answer::{MaybeCreated, NoContent};
 use crate::http::auth::{Access, Manage, ReadFleet};
@@ -22,14 +22,14 @@ use crate::model::JobKind;
     )
 )]
 pub(in crate::http) async fn create_job(
-    app: web::Data<App>,
+    jobs: web::Data<Jobs>,
     access: Access<Manage, Json<NewJob>>,
 ) -> Result<MaybeCreated<JobBody>, ApiError> {
     let kind = JobKind::from_name(&access.input.kind).ok_or_else(|| {
         let kinds = JobKind::ALL.map(JobKind::as_str).join(", ");
         Error::Invalid { code: "bad_job", detail: format!("`kind` must be one of {kinds}") }
     })?;
-    let (job, is_new) = app.create_job(kind, &access.principal).await?;
+    let (job, is_new) = jobs.create(kind, &access.principal).await?;
     Ok(MaybeCreated { is_new, body: job.into() })
 }
 
@@ -42,14 +42,14 @@ pub(in crate::http) async fn create_job(
     )
 )]
 pub(in crate::http) async fn list_jobs(
-    app: web::Data<App>,
+    jobs: web::Data<Jobs>,
     access: Access<ReadFleet, Query<JobQuery>>,
 ) -> Result<Json<JobList>, ApiError> {
     let Query(JobQuery { cursor, limit }) = access.input;
     let limit = check_limit(limit)?;
-    let page = app.list_jobs(&cursor, limit).await?;
-    let jobs = page.items.into_iter().map(JobBody::from).collect();
-    Ok(Json(JobList { jobs, next_cursor: page.next }))
+    let page = jobs.list(&cursor, limit).await?;
+    let items = page.items.into_iter().map(JobBody::from).collect();
+    Ok(Json(JobList { jobs: items, next_cursor: page.next }))
 }
 
 /// Shows a job.
@@ -61,11 +61,11 @@ pub(in crate::http) async fn list_jobs(
     )
 )]
 pub(in crate::http) async fn show_job(
-    app: web::Data<App>,
+    jobs: web::Data<Jobs>,
     access: Access<ReadFleet, InPath<JobId>>,
 ) -> Result<Json<JobBody>, ApiError> {
     let InPath(JobId(id)) = access.input;
-    Ok(Json(app.show_job(&id).await?.into()))
+    Ok(Json(jobs.show(&id).await?.into()))
 }
 
 /// Cancels a job.
@@ -78,11 +78,11 @@ pub(in crate::http) async fn show_job(
     )
 )]
 pub(in crate::http) async fn cancel_job(
-    app: web::Data<App>,
+    jobs: web::Data<Jobs>,
     access: Access<Manage, InPath<JobId>>,
 ) -> Result<NoContent, ApiError> {
     let Access { principal, input: InPath(JobId(id)), .. } = access;
-    app.cancel_job(&id, &principal).await?;
+    jobs.cancel(&id, &principal).await?;
     Ok(NoContent)
 }
 

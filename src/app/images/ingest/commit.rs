@@ -3,7 +3,7 @@
 //! Goes on when the client is gone. The names of the blobs are announced in the catalog before the
 //! first one is visible, and the transaction that accepts the image takes them back, so that a
 //! crash at any point leaves either an accepted image or names by which
-//! [`App::recover`](crate::app::App::recover) finds what to remove.
+//! [`Upkeep::recover`](crate::app::upkeep::Upkeep::recover) finds what to remove.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //! Up to `commit` the upload lives and dies with its request, and dropping it leaves nothing.
 //! `commit` goes on when the client is gone, so that it is whole or undone. If the process is
 //! killed in between, the announced names lead
-//! [`crate::app::maintain`] to what is left.
+//! [`crate::app::upkeep`] to what is left.
 
 mod body;
 mod bounds;

@@ -1,0 +1,43 @@
+//! What bounds the work that one request can cause.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::fleet::{self, QuarantinePolicy};
+
+/// What bounds the work that one request can cause.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest image in bytes of plaintext; stops an upload from filling the disk.
+    pub max_image_size: u64,
+    /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There
+    /// is no limit on an upload's whole time.
+    pub idle_timeout: Duration,
+    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the
+    /// idle timeout.
+    pub max_uploads: usize,
+    /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed;
+    /// if none is said, what that takes (`Images::reserved_space`).
+    pub reserved_space: Option<u64>,
+    /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
+    pub silent_after: Duration,
+    /// Vehicles whose status stays in memory, up to 4 KiB each: the requests of their polls read
+    /// the catalog no more.
+    pub vehicles_in_memory: NonZeroUsize,
+    /// What puts a vehicle into quarantine.
+    pub quarantine_on: QuarantinePolicy,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_image_size: 16 * 1024 * 1024 * 1024, // 16 GiB
+            idle_timeout: Duration::from_secs(60),
+            max_uploads: 16,
+            reserved_space: None,
+            silent_after: Duration::from_secs(7 * 24 * 60 * 60),
+            vehicles_in_memory: fleet::KEPT_BY_DEFAULT,
+            quarantine_on: QuarantinePolicy::default(),
+        }
+    }
+}

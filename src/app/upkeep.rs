@@ -1,0 +1,186 @@
+//! What the server does by itself: mend at the start what a crash left, and remove what nobody
+//! needs any more.
+//!
+//! Signing again what gets old is [`super::publish`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use super::audit::AuditLog;
+use super::director::Director;
+use super::fleet::Fleet;
+use super::images::Images;
+use super::publish::Publisher;
+use super::watch::{Pulse, Watch};
+use crate::blob::{BlobKey, BlobStore};
+use crate::catalog::Catalog;
+use crate::telemetry::{Chain, Metrics};
+
+/// Looks after the state directory and the fleet, and tells how the server is.
+pub struct Upkeep {
+    parts: Parts,
+    pulse: Pulse,
+}
+
+/// What [`Upkeep`] is made of.
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) blobs: Arc<dyn BlobStore>,
+    pub(super) publisher: Publisher,
+    pub(super) images: Arc<Images>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) director: Arc<Director>,
+    pub(super) audit: Arc<AuditLog>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Watch,
+    pub(super) silent_after: Duration,
+}
+
+impl Upkeep {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, pulse: Pulse::default() }
+    }
+
+    /// Brings the state directory back in order after a crash: removes half-written files and blobs
+    /// whose image was never accepted, and shows the timestamp that was published last. **Must run
+    /// before uploads do.**
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub async fn recover(&self) -> Result<(), Error> {
+        self.parts.publisher.prepare().await?; // before anything is changed
+        let swept = self.parts.blobs.sweep().await?;
+        // Those of another server that lives are not this one's to remove.
+        let pending =
+            self.parts.catalog.take_abandoned_blobs(self.parts.images.upload_holder()).await?;
+        for name in &pending {
+            // One blob that can't be removed must not keep the server from starting; the next start
+            // tries again.
+            if let Err(error) = self.remove_pending_blob(name).await {
+                tracing::warn!(blob = name, error = %Chain(&error), "failed to remove what an unfinished upload had left");
+            }
+        }
+        if swept + pending.len() > 0 {
+            tracing::warn!(
+                files = swept,
+                blobs = pending.len(),
+                "removed what unfinished uploads had left"
+            );
+        }
+        self.parts.images.count().await?;
+        self.parts.metrics.show_manifest_outcomes(&["accepted"]);
+        self.parts.metrics.show_manifest_outcomes(&super::director::Refusal::CODES);
+        self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
+        super::fleet::Suspicion::all()
+            .for_each(|kind| self.parts.metrics.show_attack(kind.as_str()));
+        self.maintain_fleet().await?;
+        self.parts.publisher.recover().await
+    }
+
+    async fn remove_pending_blob(&self, name: &str) -> Result<(), Error> {
+        for key in BlobKey::candidates(name).into_iter().filter(|key| key.name() == name) {
+            self.parts.blobs.delete(&key).await?;
+        }
+        Ok(self.parts.catalog.forget_pending_blob(name).await?)
+    }
+
+    /// Removes superseded metadata and looks after the fleet every `interval`, forever.
+    pub async fn maintain(self: Arc<Self>, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        let mut sweeps = tokio::time::interval(interval.min(SWEEP_INTERVAL));
+        ticks.tick().await; // which is at once: `recover` has just looked after the fleet
+        self.parts.publisher.warn_of_expiry().await;
+        self.parts.images.watch_bins().await;
+        let mut logged = self.parts.audit.log_head(None).await;
+        loop {
+            self.pulse.beat(interval.saturating_add(LONGEST_MAINTENANCE));
+            tokio::select! {
+                _ = sweeps.tick() => {
+                    match self.remove_superseded_metadata().await {
+                        Ok(0) => {}
+                        Ok(files) => tracing::info!(files, "removed superseded metadata"),
+                        Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
+                    }
+                    if self.parts.director.roots.is_failing() {
+                        self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
+                    }
+                    continue;
+                }
+                _ = ticks.tick() => {}
+            }
+            self.parts.publisher.warn_of_expiry().await;
+            self.parts.images.watch_bins().await;
+            logged = self.parts.audit.log_head(logged).await;
+            self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
+            if let Err(error) = self.maintain_fleet().await {
+                tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
+            }
+        }
+    }
+
+    /// The pulse of [`Self::maintain`].
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Whether requests can be answered: the catalog is reachable, every background task is alive,
+    /// and all that is due has been published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotReady`], [`Error::Unavailable`], [`Error::Internal`] or [`Error::Full`].
+    pub async fn check_ready(&self) -> Result<(), Error> {
+        if let Some(name) = self.parts.watch.lifeless() {
+            return Err(Error::NotReady {
+                detail: format!("the task that {name} gives no sign of life"),
+            });
+        }
+        self.parts.catalog.ping().await?;
+        if self.parts.director.roots.is_failing() {
+            let detail = "the Director's root is due and can't be signed: the log says why".into();
+            return Err(Error::Unavailable { code: "not_published", detail });
+        }
+        self.parts.publisher.check()
+    }
+
+    /// Brings up to date what is measured rather than counted as it happens, for a scrape.
+    pub fn measure(&self) {
+        let [database, log] = self.parts.catalog.file_sizes();
+        self.parts.metrics.set_catalog_size(database, log);
+    }
+
+    async fn maintain_fleet(&self) -> Result<(), Error> {
+        let counts = self.parts.fleet.count_fleet(self.parts.silent_after).await?;
+        self.parts.metrics.set_vehicles([
+            ("registered", counts.registered),
+            ("quarantined", counts.quarantined),
+            ("silent", counts.silent),
+            ("unexpected", counts.unexpected),
+            ("fallen_back", counts.fallen_back),
+        ]);
+        if counts.silent > 0 {
+            tracing::warn!(
+                vehicles = counts.silent,
+                "vehicles have not been heard of for long (docs/OPERATIONS.md)"
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes superseded metadata that nobody asks for any more, and returns how many files that
+    /// were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while the time isn't known; [`Error::Full`]; [`Error::Internal`].
+    pub async fn remove_superseded_metadata(&self) -> Result<usize, Error> {
+        self.parts.publisher.remove_superseded().await
+    }
+}
+
+/// A disk on which each deletion takes a second can have that many files to delete.
+const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// What is superseded can be gone soon after: many uploads leave much of it.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
