@@ -2,6 +2,7 @@
 //! variables, and `file` makes flags of a file's keys, so that a value obeys the same rules
 //! wherever it comes from.
 
+mod address;
 mod client;
 mod connections;
 mod file;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::serve::parse_address;
+use super::address::parse_address;
 use super::{Error, Span};
 use crate::model::Network;
 
