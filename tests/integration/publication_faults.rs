@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use motorcade::app::publish::Publisher;
 use motorcade::blob::{Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, StagedBlob};
-use motorcade::model::Clock;
+use motorcade::model::{Clock, RoleName};
 use motorcade::telemetry::Metrics;
 use motorcade::uptane::verify::{Rules, TrustedSet, VerifyError};
 use proptest::prelude::*;
@@ -231,11 +231,15 @@ impl Watched {
         trusted.update_timestamp(&read("timestamp.json".into()))?;
         let (snapshot, _) = trusted.expected_snapshot()?;
         trusted.update_snapshot(&read(format!("{snapshot}.snapshot.json")))?;
-        let (targets, _) = trusted.expected_targets("targets")?;
+        let (targets, _) = trusted.expected_targets(&RoleName::Targets)?;
         trusted.update_targets(&read(format!("{targets}.targets.json")))?;
-        for bin in (0..BINS).map(|number| format!("bin-{number:x}")) {
+        for bin in (0..BINS).map(|number| format!("bin-{number:x}").parse().unwrap()) {
             let (version, _) = trusted.expected_targets(&bin)?;
-            trusted.update_delegated(&bin, "targets", &read(format!("{version}.{bin}.json")))?;
+            trusted.update_delegated(
+                &bin,
+                &RoleName::Targets,
+                &read(format!("{version}.{bin}.json")),
+            )?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use motorcade_host::files;
-use motorcade_model::EcuSerial;
+use motorcade_model::{EcuSerial, RoleName};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
@@ -123,8 +123,12 @@ impl Use {
     /// What can't be looked at counts as there.
     pub(super) fn of(folder: &Folder) -> Self {
         let state = folder.state();
-        let signs =
-            [folder.enrolled(), copy_of(&state), state, folder.director_store().path("timestamp")];
+        let signs = [
+            folder.enrolled(),
+            copy_of(&state),
+            state,
+            folder.director_store().path(&RoleName::Timestamp),
+        ];
         let is_known = signs.iter().any(|sign| sign.try_exists().unwrap_or(true));
         if is_known { Self::Already } else { Self::NotYet }
     }

@@ -3,6 +3,7 @@
 //! Whatever metadata calls a role or a target, it stays one part of a path, and different names
 //! stay different.
 
+use motorcade_model::RoleName;
 use std::borrow::Cow;
 
 /// Percent-encodes everything but RFC 3986's unreserved characters, a slash included.
@@ -19,10 +20,10 @@ pub(super) fn quote(name: &str) -> String {
 }
 
 /// Name of a metadata file on a repository (TUF 1.0.34, 6.2.1).
-pub(super) fn metadata_file(role: &str, version: Option<u64>) -> String {
+pub(super) fn metadata_file(role: &RoleName, version: Option<u64>) -> String {
     match version {
-        Some(version) => format!("{version}.{}.json", quote(role)),
-        None => format!("{}.json", quote(role)),
+        Some(version) => format!("{version}.{}.json", quote(role.as_str())),
+        None => format!("{}.json", quote(role.as_str())),
     }
 }
 
@@ -50,8 +51,8 @@ mod tests {
     #[test]
     fn a_name_is_one_part_of_a_path() {
         assert_eq!(quote("../a b?#\u{e4}%"), "..%2Fa%20b%3F%23%C3%A4%25");
-        assert_eq!(metadata_file("a/b", Some(3)), "3.a%2Fb.json");
-        assert_eq!(metadata_file("..", None), "...json");
+        assert_eq!(metadata_file(&"a/b".parse().unwrap(), Some(3)), "3.a%2Fb.json");
+        assert_eq!(metadata_file(&"..".parse().unwrap(), None), "...json");
     }
 
     #[test]

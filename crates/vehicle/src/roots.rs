@@ -12,7 +12,7 @@ use super::names::metadata_file;
 use super::redirect::Redirects;
 use super::source::Source;
 use super::store::Store;
-use motorcade_model::{Clock, SystemClock, VehicleId};
+use motorcade_model::{Clock, RoleName, SystemClock, VehicleId};
 use motorcade_uptane::verify::{Limits, Rules, TrustedSet, VerifyError};
 
 /// Both roots, as bytes.
@@ -51,8 +51,11 @@ impl Roots {
         let ours = [&self.director, &self.image];
         for (own, other) in [(0, 1), (1, 0)] {
             let served = |place: usize| {
-                let url =
-                    format!("{}/{}", urls[place], metadata_file("root", Some(self.versions[own])));
+                let url = format!(
+                    "{}/{}",
+                    urls[place],
+                    metadata_file(&RoleName::Root, Some(self.versions[own]))
+                );
                 // A server that can't be reached, or that wants a token, does not say.
                 http.fetch(&url, None, Limits::ROOT, Redirects::Refused).ok().flatten()
             };
@@ -88,19 +91,20 @@ pub(super) fn explain(
     source: &dyn Source,
 ) -> Error {
     let is_unsigned = matches!(error, Error::Verify(VerifyError::ThresholdNotMet { .. }));
-    if !is_unsigned || director.find("timestamp").is_some() {
+    if !is_unsigned || director.find(&RoleName::Timestamp).is_some() {
         return error;
     }
     let read = |root: &[u8]| TrustedSet::new(root, of_director.clone(), SystemClock.now());
     let Ok(mut set) = image.root(read) else { return error };
     let served = |name: String, limit| source.fetch(&name, limit).ok().flatten();
     for _ in 0..Limits::ROOT_ROTATIONS {
-        let next = served(metadata_file("root", Some(set.root_version() + 1)), Limits::ROOT);
+        let next =
+            served(metadata_file(&RoleName::Root, Some(set.root_version() + 1)), Limits::ROOT);
         if next.is_none_or(|root| set.update_root(&root).is_err()) {
             break;
         }
     }
-    let timestamp = served(metadata_file("timestamp", None), Limits::TIMESTAMP);
+    let timestamp = served(metadata_file(&RoleName::Timestamp, None), Limits::TIMESTAMP);
     if timestamp.is_some_and(|timestamp| set.load_stored_timestamp(&timestamp).is_ok()) {
         let fault = "the Director's root is in the place of the Image repository's: provision the vehicle with each in its place";
         return unusable(&image.root_path(), fault);

@@ -12,7 +12,7 @@ use super::names::metadata_file;
 use super::source::Source;
 use super::store::Store;
 use super::updater::Updater;
-use motorcade_model::{EcuSerial, ReleaseCounter, Timestamp, VehicleId};
+use motorcade_model::{EcuSerial, ReleaseCounter, RoleName, Timestamp, VehicleId};
 use motorcade_uptane::verify::{
     Assignment, KnownEcu, Limits, Rules, TrustedSet, VerifyError, assignments, verify_partial,
 };
@@ -63,11 +63,11 @@ impl Secondary<'_> {
         director: &HandedOver,
     ) -> Result<(Assignment, u64), Error> {
         updater.set().finish_root()?;
-        let name = metadata_file("targets", None);
+        let name = metadata_file(&RoleName::Targets, None);
         let handed_over =
             director.fetch(&name, Limits::TARGETS)?.ok_or(Error::NotFound { name })?;
         let (version, targets) = verify_partial(updater.set(), self.targets_version, &handed_over)?;
-        own.put("targets", version, &handed_over)?;
+        own.put(&RoleName::Targets, version, &handed_over)?;
         for (path, target) in &targets {
             let mine = assignments(path, target)?
                 .into_iter()

@@ -13,7 +13,7 @@ use super::folder::{Folder, Use, mark_enrolled};
 use super::http::{Http, Tls, Token};
 use super::sink::command::CommandPatience;
 use super::state::{Memory, State};
-use motorcade_model::{Clock, SystemClock, Timestamp};
+use motorcade_model::{Clock, RoleName, SystemClock, Timestamp};
 use motorcade_uptane::verify::{Fault, Finding};
 
 /// A vehicle that is ready to update.
@@ -86,7 +86,7 @@ fn remember(folder: &Folder, config: &Config) -> Result<State, Error> {
     // Metadata that was verified once, and nothing remembered of it: the file is gone.
     if memory == Memory::Whole
         && !path.exists()
-        && folder.director_store().find("timestamp").is_some()
+        && folder.director_store().find(&RoleName::Timestamp).is_some()
     {
         memory = Memory::Lost;
     }

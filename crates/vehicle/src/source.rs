@@ -1,5 +1,6 @@
 //! Where metadata comes from: a server, or whoever hands it over.
 
+use motorcade_model::RoleName;
 use std::cell::RefCell;
 
 use super::Error;
@@ -69,12 +70,12 @@ impl<'a> GivenSource<'a> {
 
 impl Source for GivenSource<'_> {
     fn fetch(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        if name == metadata_file("timestamp", None)
+        if name == metadata_file(&RoleName::Timestamp, None)
             && let Some(given) = self.timestamp.take()
         {
             return Ok(Some(given));
         }
-        let is_next_root = || name == metadata_file("root", Some(self.root + 1));
+        let is_next_root = || name == metadata_file(&RoleName::Root, Some(self.root + 1));
         if self.timestamp.borrow().is_some() && is_next_root() {
             return Ok(None);
         }

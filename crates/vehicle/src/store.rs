@@ -3,6 +3,7 @@
 //! Everything but the root can be had again. Of the root there is a second copy, and whoever reads
 //! it takes the first that is one: what a disk has done to a file is nobody's attack.
 
+use motorcade_model::RoleName;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -57,7 +58,7 @@ impl Store {
         &self,
         read: impl Fn(&[u8]) -> Result<T, VerifyError>,
     ) -> Result<T, Error> {
-        let path = self.path("root");
+        let path = self.path(&RoleName::Root);
         let mut fault = None;
         for copy in [path.clone(), copy_of(&path)].into_iter().chain(self.kept_roots()) {
             // One that can't be read at all is as damaged as one with other bytes.
@@ -103,7 +104,7 @@ impl Store {
 
     /// Where the root is.
     pub(super) fn root_path(&self) -> PathBuf {
-        self.path("root")
+        self.path(&RoleName::Root)
     }
 
     /// The newest first.
@@ -119,12 +120,12 @@ impl Store {
     }
 
     fn kept_root(&self, version: u64) -> PathBuf {
-        self.folder.join(ROOTS).join(metadata_file("root", Some(version)))
+        self.folder.join(ROOTS).join(metadata_file(&RoleName::Root, Some(version)))
     }
 
     /// What was stored of a role. A file that can't be read is as good as none: the repository has
     /// another.
-    pub(super) fn find(&self, role: &str) -> Option<Vec<u8>> {
+    pub(super) fn find(&self, role: &RoleName) -> Option<Vec<u8>> {
         find(&self.path(role), Limits::TARGETS).ok().flatten()
     }
 
@@ -134,18 +135,22 @@ impl Store {
     }
 
     /// Stores what has been verified.
-    pub(super) fn put(&self, role: &str, version: u64, bytes: &[u8]) -> Result<(), Error> {
-        if self.keeps_roots && role == "root" {
+    pub(super) fn put(&self, role: &RoleName, version: u64, bytes: &[u8]) -> Result<(), Error> {
+        if self.keeps_roots && *role == RoleName::Root {
             let roots = self.folder.join(ROOTS);
             make_folder(&roots)?;
             replace(&self.kept_root(version), bytes)?;
             replace(&copy_of(&self.kept_root(version)), bytes)?;
         }
-        if role == "root" { self.put_root(bytes) } else { replace(&self.path(role), bytes) }
+        if *role == RoleName::Root {
+            self.put_root(bytes)
+        } else {
+            replace(&self.path(role), bytes)
+        }
     }
 
     fn put_root(&self, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.path("root");
+        let path = self.path(&RoleName::Root);
         replace(&path, bytes)?;
         if self.keeps_copy { replace(&copy_of(&path), bytes) } else { Ok(()) }
     }
@@ -153,7 +158,7 @@ impl Store {
     /// Puts the first root in place, and forgets what stands there and can't be read.
     pub(super) fn init(&self, root: &[u8]) -> Result<(), Error> {
         make_folder(&self.folder)?;
-        for path in [self.path("root"), copy_of(&self.path("root"))] {
+        for path in [self.path(&RoleName::Root), copy_of(&self.path(&RoleName::Root))] {
             if path.is_dir() {
                 std::fs::remove_dir(&path).map_err(Error::file("replace", &path))?;
             }
@@ -194,7 +199,7 @@ impl Store {
     }
 
     /// Where the file of a role is.
-    pub(super) fn path(&self, role: &str) -> PathBuf {
+    pub(super) fn path(&self, role: &RoleName) -> PathBuf {
         self.folder.join(metadata_file(role, None))
     }
 }
@@ -233,7 +238,7 @@ mod tests {
             let mended = Mended::default();
             let store = Store::keeping_roots(folder.path()).noting(&mended);
             store.init(b"1").unwrap();
-            store.put("root", 2, b"2").unwrap();
+            store.put(&RoleName::Root, 2, b"2").unwrap();
             let path = folder.path().join("root.json");
             damage(&path);
             if path.is_dir() {
@@ -266,13 +271,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::keeping_roots(folder.path());
         store.init(b"one").unwrap();
-        store.put("root", 2, b"two").unwrap();
-        store.put("../odd", 1, b"odd").unwrap();
+        store.put(&RoleName::Root, 2, b"two").unwrap();
+        store.put(&"../odd".parse().unwrap(), 1, b"odd").unwrap();
         assert_eq!(store.root(any).unwrap(), b"two");
         let kept = |version| store.find_root(version, any).unwrap();
         assert_eq!((kept(2), kept(1)), (Some(b"two".to_vec()), None));
-        assert_eq!(store.find("../odd").unwrap(), b"odd");
-        assert_eq!(store.find("snapshot"), None);
+        assert_eq!(store.find(&"../odd".parse().unwrap()).unwrap(), b"odd");
+        assert_eq!(store.find(&RoleName::Snapshot), None);
         let mut names: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -288,7 +293,7 @@ mod tests {
         let mended = Mended::default();
         let store = Store::keeping_roots(folder.path()).noting(&mended);
         store.init(b"1").unwrap();
-        store.put("root", 2, b"2").unwrap();
+        store.put(&RoleName::Root, 2, b"2").unwrap();
         let copies =
             ["root.json.copy", "roots/2.root.json.copy"].map(|name| folder.path().join(name));
         for (is_there, expected) in [(true, copies.to_vec()), (false, Vec::new())] {
@@ -311,7 +316,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::plain(folder.path());
         store.init(b"one").unwrap();
-        store.put("root", 2, b"two").unwrap();
+        store.put(&RoleName::Root, 2, b"two").unwrap();
         assert_eq!(store.root(any).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -334,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path());
         std::fs::create_dir(folder.path().join("snapshot.json")).unwrap();
-        assert_eq!(store.find("snapshot"), None);
+        assert_eq!(store.find(&RoleName::Snapshot), None);
         assert!(matches!(store.root(any), Err(Error::Setting { .. })));
     }
 }

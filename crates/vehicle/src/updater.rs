@@ -5,7 +5,7 @@ use super::Error;
 use super::names::metadata_file;
 use super::source::Source;
 use super::store::Store;
-use motorcade_model::{HardwareId, Timestamp};
+use motorcade_model::{HardwareId, RoleName, Timestamp};
 use motorcade_uptane::verify::{
     Freshness, Limits, Rules, Search, TargetFile, TrustedSet, VerifyError,
 };
@@ -30,10 +30,10 @@ impl<'a> Updater<'a> {
         let mut set = store.root(|root| TrustedSet::new(root, rules.clone(), now))?;
         for _ in 0..Limits::ROOT_ROTATIONS {
             let version = set.root_version() + 1;
-            let name = metadata_file("root", Some(version));
+            let name = metadata_file(&RoleName::Root, Some(version));
             let Some(root) = source.fetch(&name, Limits::ROOT)? else { break };
             set.update_root(&root)?;
-            store.put("root", version, &root)?;
+            store.put(&RoleName::Root, version, &root)?;
         }
         Ok(Self { set, store, source })
     }
@@ -53,48 +53,48 @@ impl<'a> Updater<'a> {
     }
 
     fn refresh_timestamp(&mut self) -> Result<(), Error> {
-        if let Some(stored) = self.store.find("timestamp") {
+        if let Some(stored) = self.store.find(&RoleName::Timestamp) {
             let _ = self.set.load_stored_timestamp(&stored); // FV-7: what does not verify any more is as good as none
         }
-        let name = metadata_file("timestamp", None);
+        let name = metadata_file(&RoleName::Timestamp, None);
         let fetched =
             self.source.fetch(&name, Limits::TIMESTAMP)?.ok_or(Error::NotFound { name })?;
         match self.set.update_timestamp(&fetched)? {
-            Freshness::New => self.store.put("timestamp", 0, &fetched),
+            Freshness::New => self.store.put(&RoleName::Timestamp, 0, &fetched),
             Freshness::Same => Ok(()),
         }
     }
 
     fn refresh_snapshot(&mut self) -> Result<(), Error> {
-        let stored = self.store.find("snapshot");
+        let stored = self.store.find(&RoleName::Snapshot);
         if stored.is_some_and(|stored| self.set.load_stored_snapshot(&stored).unwrap_or(false)) {
             return Ok(());
         }
         let (version, limit) = self.set.expected_snapshot()?;
-        let fetched = self.fetch_listed("snapshot", version, limit)?;
+        let fetched = self.fetch_listed(&RoleName::Snapshot, version, limit)?;
         self.set.update_snapshot(&fetched)?;
-        self.store.put("snapshot", version, &fetched)
+        self.store.put(&RoleName::Snapshot, version, &fetched)
     }
 
     fn refresh_targets(&mut self) -> Result<(), Error> {
-        let stored = self.store.find("targets");
+        let stored = self.store.find(&RoleName::Targets);
         if stored.is_some_and(|stored| self.set.update_targets(&stored).is_ok()) {
             return Ok(());
         }
-        let (version, limit) = self.set.expected_targets("targets")?;
-        let fetched = self.fetch_listed("targets", version, limit)?;
+        let (version, limit) = self.set.expected_targets(&RoleName::Targets)?;
+        let fetched = self.fetch_listed(&RoleName::Targets, version, limit)?;
         self.set.update_targets(&fetched)?;
-        self.store.put("targets", version, &fetched)
+        self.store.put(&RoleName::Targets, version, &fetched)
     }
 
-    fn fetch_listed(&self, role: &str, version: u64, limit: u64) -> Result<Vec<u8>, Error> {
+    fn fetch_listed(&self, role: &RoleName, version: u64, limit: u64) -> Result<Vec<u8>, Error> {
         let name = metadata_file(role, self.set.has_consistent_snapshot().then_some(version));
         // A byte order mark or other line ends make a file longer than it is listed, and are no
         // endless data: what is too long is refused by the set.
         let fetched = self
             .source
             .fetch(&name, limit.saturating_mul(2).saturating_add(REWRITTEN).min(Limits::TARGETS))?;
-        Ok(fetched.ok_or_else(|| VerifyError::Withheld { role: role.to_owned() })?)
+        Ok(fetched.ok_or_else(|| VerifyError::Withheld { role: role.clone() })?)
     }
 
     /// Finds a target, loading the roles on the way to it (TUF 1.0.34, 5.6.7; FV-18).
@@ -113,7 +113,7 @@ impl<'a> Updater<'a> {
         }
     }
 
-    fn load(&mut self, role: &str, delegator: &str) -> Result<(), Error> {
+    fn load(&mut self, role: &RoleName, delegator: &RoleName) -> Result<(), Error> {
         let stored = self.store.find(role);
         if stored.is_some_and(|stored| self.set.update_delegated(role, delegator, &stored).is_ok())
         {

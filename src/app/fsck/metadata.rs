@@ -30,7 +30,7 @@ impl Check {
                 let BlobKey::Metadata { role: role @ RoleName::Delegated(_), .. } = key else {
                     continue;
                 };
-                let taken = set.update_delegated(role.as_str(), RoleName::Targets.as_str(), bytes);
+                let taken = set.update_delegated(role, &RoleName::Targets, bytes);
                 self.taken(&key.name(), taken);
             }
         }

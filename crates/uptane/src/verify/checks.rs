@@ -5,10 +5,11 @@ use super::VerifyError;
 use super::garbled::{is_rewritten, no_metadata};
 use super::limits::{check_length, limit};
 use super::roles::MetaFile;
+use motorcade_model::RoleName;
 
 /// Checks the bytes before anything reads them.
 pub(super) fn check_file(
-    role: &str,
+    role: &RoleName,
     bytes: &[u8],
     listed: &MetaFile,
     most: u64,
@@ -23,32 +24,32 @@ pub(super) fn check_file(
     }
     let rewritten = || is_rewritten(bytes, |bytes| listed.matches(bytes)).then_some(REWRITTEN);
     if let Some(fault) = no_metadata(bytes).or_else(|| rewritten().map(str::to_owned)) {
-        return Err(VerifyError::Garbled { role: role.to_owned(), fault });
+        return Err(VerifyError::Garbled { role: role.clone(), fault });
     }
     check_length(role, bytes, limit)?;
-    Err(VerifyError::HashMismatch { role: role.to_owned() })
+    Err(VerifyError::HashMismatch { role: role.clone() })
 }
 
-pub(super) fn check_version(role: &str, expected: u64, found: u64) -> Result<(), VerifyError> {
+pub(super) fn check_version(role: &RoleName, expected: u64, found: u64) -> Result<(), VerifyError> {
     // TUF 1.0.34, 5.5.4, and so 5.6.4: "The version number of the new snapshot metadata file MUST
     // match the version number listed in the trusted timestamp metadata."
     if found != expected {
-        return Err(VerifyError::VersionMismatch { role: role.to_owned(), expected, found });
+        return Err(VerifyError::VersionMismatch { role: role.clone(), expected, found });
     }
     Ok(())
 }
 
-pub(super) fn check_rollback(role: &str, trusted: u64, found: u64) -> Result<(), VerifyError> {
+pub(super) fn check_rollback(role: &RoleName, trusted: u64, found: u64) -> Result<(), VerifyError> {
     // TUF 1.0.34, 4.3: "Clients MUST NOT replace a metadata file with a version number less than
     // the one currently trusted."
     if found < trusted {
-        return Err(VerifyError::Rollback { role: role.to_owned(), trusted, found });
+        return Err(VerifyError::Rollback { role: role.clone(), trusted, found });
     }
     Ok(())
 }
 
 const REWRITTEN: &str = "its line ends or its white space were changed on its way";
 
-pub(super) fn missing(role: &str) -> VerifyError {
-    VerifyError::MissingFromSnapshot { role: role.to_owned() }
+pub(super) fn missing(role: &RoleName) -> VerifyError {
+    VerifyError::MissingFromSnapshot { role: role.clone() }
 }

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::VerifyError;
 use super::keys::{Keys, RoleKeys};
 use super::pattern::path_matches;
-use super::signed::{KeyIds, TOP_LEVEL};
-use motorcade_model::HardwareId;
+use super::signed::KeyIds;
+use motorcade_model::{HardwareId, RoleName};
 
 /// The delegations of a targets file, in order of priority.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(super) struct Delegation {
 /// A role that is delegated to.
 #[derive(Debug, Clone)]
 pub(super) struct DelegatedRole {
-    pub(super) name: String,
+    pub(super) name: RoleName,
     pub(super) keys: RoleKeys,
 }
 
@@ -66,12 +66,12 @@ struct Succinct {
 
 impl Delegations {
     pub(super) fn from_raw(
-        role: &str,
+        role: &RoleName,
         raw: RawDelegations,
         ids: KeyIds,
     ) -> Result<Self, VerifyError> {
         let malformed =
-            |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+            |fault: &str| VerifyError::Malformed { role: role.clone(), fault: fault.to_owned() };
         let keys = Keys::parse(role, raw.keys, ids)?;
         // TAP 15: "Only one of `succinct_roles` or `roles` may be specified in a delegation."
         let kind = match (raw.roles, raw.succinct_roles) {
@@ -109,12 +109,12 @@ impl Delegations {
     }
 
     /// Finds the keys of a role that is delegated to.
-    pub(super) fn find_keys(&self, role: &str) -> Option<RoleKeys> {
+    pub(super) fn find_keys(&self, role: &RoleName) -> Option<RoleKeys> {
         match &self.kind {
             Kind::Listed(listed) => {
                 let mut roles = listed.iter().flat_map(|delegation| &delegation.roles);
                 roles
-                    .find(|delegated| delegated.name == role)
+                    .find(|delegated| delegated.name == *role)
                     .map(|delegated| delegated.keys.clone())
             }
             Kind::Succinct(succinct) => succinct.has(role).then(|| succinct.keys.clone()),
@@ -154,6 +154,7 @@ impl Succinct {
         let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         let bin = u64::from(first) >> (32 - self.bit_length);
         let name = format!("{}-{bin:0width$x}", self.name_prefix, width = self.digits());
+        let name = name.parse().expect("it has a name");
         let roles = vec![DelegatedRole { name, keys: self.keys.clone() }];
         Delegation {
             scope: Scope::Everything,
@@ -172,8 +173,9 @@ impl Succinct {
 
     /// TAP 15: "NAME_PREFIX-COUNT where COUNT is a hexadecimal value between 0 and 2^BIT_LENGTH-1
     /// (inclusive) that represents the bin number."
-    fn has(&self, role: &str) -> bool {
-        let number = role.strip_prefix(&self.name_prefix).and_then(|rest| rest.strip_prefix('-'));
+    fn has(&self, role: &RoleName) -> bool {
+        let number =
+            role.as_str().strip_prefix(&self.name_prefix).and_then(|rest| rest.strip_prefix('-'));
         let number = number.filter(|digits| digits.len() == self.digits());
         let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         number.is_some_and(|number| number < 1 << self.bit_length)
@@ -220,34 +222,28 @@ struct RawSuccinct {
     name_prefix: String,
 }
 
-fn listed(role: &str, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, VerifyError> {
+fn listed(role: &RoleName, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, VerifyError> {
     let malformed =
-        |fault: &str| VerifyError::Malformed { role: role.to_owned(), fault: fault.to_owned() };
+        |fault: &str| VerifyError::Malformed { role: role.clone(), fault: fault.to_owned() };
     let listed = raw.into_iter().map(|raw| delegation(role, raw)).collect::<Result<Vec<_>, _>>()?;
-    let names =
-        || listed.iter().flat_map(|delegation| &delegation.roles).map(|role| role.name.as_str());
-    // Off-spec: a delegated role that is called like a top-level one would be kept, and listed in
-    // the snapshot, in its place.
-    if names().any(|name| name.is_empty() || TOP_LEVEL.contains(&name)) {
-        return Err(malformed("it delegates to a role without a name of its own"));
-    }
+    let names = listed.iter().flat_map(|delegation| &delegation.roles).map(|role| &role.name);
     // TUF 1.0.34, 4.5: "The rolename MUST be unique in the delegations object: multiple roles with
     // the same rolename are not allowed within a DELEGATIONS."
-    if !all_distinct(names()) {
+    if !all_distinct(names) {
         return Err(malformed("it delegates to one role twice"));
     }
     Ok(listed)
 }
 
 /// Names that are there once each.
-fn all_distinct<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+fn all_distinct<'a>(names: impl Iterator<Item = &'a RoleName>) -> bool {
     let mut seen = BTreeSet::new();
     names.into_iter().all(|name| seen.insert(name))
 }
 
-fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyError> {
+fn delegation(within: &RoleName, raw: RawDelegation) -> Result<Delegation, VerifyError> {
     let malformed =
-        |fault: &str| VerifyError::Malformed { role: within.to_owned(), fault: fault.to_owned() };
+        |fault: &str| VerifyError::Malformed { role: within.clone(), fault: fault.to_owned() };
     let roles = match (raw.roles, raw.name, raw.keyids, raw.threshold) {
         (None, Some(name), Some(keyids), Some(threshold)) => {
             vec![RawDelegatedRole { name, keyids, threshold }]
@@ -273,7 +269,13 @@ fn delegation(within: &str, raw: RawDelegation) -> Result<Delegation, VerifyErro
     let role = |raw: RawDelegatedRole| {
         let keys = RoleKeys::new(raw.keyids, raw.threshold);
         keys.check(within, &raw.name)?;
-        Ok(DelegatedRole { name: raw.name, keys })
+        // Off-spec: a delegated role that is called like a top-level one would be kept, and listed
+        // in the snapshot, in its place.
+        match raw.name.parse() {
+            Ok(name @ RoleName::Delegated(_)) => Ok(DelegatedRole { name, keys }),
+            Ok(RoleName::Root | RoleName::Targets | RoleName::Snapshot | RoleName::Timestamp)
+            | Err(_) => Err(malformed("it delegates to a role without a name of its own")),
+        }
     };
     let roles = roles.into_iter().map(role).collect::<Result<Vec<_>, VerifyError>>()?;
     Ok(Delegation {
@@ -293,12 +295,8 @@ mod tests {
     fn succinct_bins_have_the_names_of_tap_15() {
         let succinct =
             Succinct { keys: RoleKeys::new(vec![], 1), bit_length: 5, name_prefix: "bin".into() };
-        assert!(
-            succinct.has("bin-00")
-                && succinct.has("bin-1f")
-                && !succinct.has("bin-20")
-                && !succinct.has("bin-0")
-        );
+        let has = |name: &str| succinct.has(&name.parse().unwrap());
+        assert!(has("bin-00") && has("bin-1f") && !has("bin-20") && !has("bin-0"));
         assert!(succinct.has(&succinct.delegation("a/b").roles[0].name));
     }
 }

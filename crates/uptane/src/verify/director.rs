@@ -11,7 +11,8 @@ use super::roles::{TargetFile, Targets};
 use crate::custom::DirectorCustom;
 use crate::manifest::is_reportable;
 use motorcade_model::{
-    Candidate, EcuSerial, HardwareId, ReleaseCounter, SealAlgorithm, Sha256Digest, violations,
+    Candidate, EcuSerial, HardwareId, ReleaseCounter, RoleName, SealAlgorithm, Sha256Digest,
+    violations,
 };
 
 /// Checks the Director's Targets as such. Their `vin` is compared before (FV-15).
@@ -56,7 +57,7 @@ fn ecu_serials(path: &str, target: &TargetFile) -> Result<Vec<EcuSerial>, Verify
         .and_then(|custom| custom.get("ecuIdentifiers"))
         .and_then(Value::as_object);
     let fault = |fault: String| VerifyError::Malformed {
-        role: "targets".into(),
+        role: RoleName::Targets,
         fault: format!("{path}: {fault}"),
     };
     let ecus = ecus.ok_or_else(|| fault("it has no ECU identifiers".into()))?;
@@ -107,7 +108,7 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
         return Err(VerifyError::EncryptionDowngrade { path: path.to_owned() });
     }
     let fault = |fault: String| VerifyError::Malformed {
-        role: "targets".into(),
+        role: RoleName::Targets,
         fault: format!("{path:?}: {fault}"),
     };
     if !is_reportable(path) {
@@ -118,7 +119,7 @@ pub fn assignments(path: &str, target: &TargetFile) -> Result<Vec<Assignment>, V
     }
     let custom: DirectorCustom =
         serde_json::from_value(custom).map_err(|error| fault(error.to_string()))?;
-    let unknown = || VerifyError::UnknownHash { role: "targets".into() };
+    let unknown = || VerifyError::UnknownHash { role: RoleName::Targets };
     let sha256 = target.hashes.sha256().filter(|_| target.hashes.is_known()).ok_or_else(unknown)?;
     let assign = |(ecu, details): (&EcuSerial, &crate::custom::EcuCustom)| Assignment {
         ecu: ecu.clone(),

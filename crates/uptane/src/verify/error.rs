@@ -3,7 +3,7 @@
 
 use super::attack::Attack;
 use super::fault::{Fault, Finding};
-use motorcade_model::{EcuSerial, Timestamp, Violation};
+use motorcade_model::{EcuSerial, RoleName, Timestamp, Violation};
 
 /// Part of `custom` in which the two repositories differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum VerifyError {
     #[error("{role} metadata did not arrive as such: {fault}")]
     Garbled {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// What came in its place.
         fault: String,
     },
@@ -34,7 +34,7 @@ pub enum VerifyError {
     #[error("{role} metadata is malformed: {fault}")]
     Malformed {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// What is wrong with it.
         fault: String,
     },
@@ -42,7 +42,7 @@ pub enum VerifyError {
     #[error("{role} metadata says that it is {found:?}")]
     WrongType {
         /// Whose file it should be.
-        role: String,
+        role: RoleName,
         /// What it says.
         found: String,
     },
@@ -52,7 +52,7 @@ pub enum VerifyError {
     )]
     SpecVersion {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// What it says.
         found: String,
     },
@@ -63,7 +63,7 @@ pub enum VerifyError {
     )]
     ThresholdNotMet {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// Keys that signed it.
         valid: u64,
         /// Keys that must.
@@ -73,7 +73,7 @@ pub enum VerifyError {
     #[error("{role} metadata has a role {of:?} that needs no signature")]
     ZeroThreshold {
         /// Where it is said.
-        role: String,
+        role: RoleName,
         /// Of which role.
         of: String,
     },
@@ -81,7 +81,7 @@ pub enum VerifyError {
     #[error("{role} metadata lists a key under the id {key_id:?}, which is not its own")]
     KeyIdMismatch {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// The id.
         key_id: String,
     },
@@ -89,19 +89,19 @@ pub enum VerifyError {
     #[error("{role} metadata lists one key twice")]
     DuplicateKey {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// One key id twice in `signatures` (TUF 1.0.34, 4.2.1).
     #[error("{role} metadata has two signatures under one key id")]
     DuplicateSignature {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// Past its expiry (TUF 1.0.34, 5.3.10, 5.4.4, 5.5.6, 5.6.5; FV-6, FV-8, FV-10, FV-11).
     #[error("{role} metadata expired at {expires}")]
     Expired {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// When.
         expires: Timestamp,
     },
@@ -110,7 +110,7 @@ pub enum VerifyError {
     #[error("{role} metadata goes back from version {trusted} to {found}")]
     Rollback {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// What was seen before.
         trusted: u64,
         /// What came now.
@@ -129,7 +129,7 @@ pub enum VerifyError {
     #[error("{role} metadata has version {found} where {expected} is listed")]
     VersionMismatch {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// What is listed.
         expected: u64,
         /// What came.
@@ -140,7 +140,7 @@ pub enum VerifyError {
     #[error("{role} metadata is not the file that is listed: its length or hash differs")]
     HashMismatch {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// Hashes of kinds that are not known here, or none where one must be (TUF 1.0.34, 4.2.1;
     /// MET-8).
@@ -149,26 +149,26 @@ pub enum VerifyError {
     )]
     UnknownHash {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// A role that an earlier snapshot listed is gone (TUF 1.0.34, 5.5.5; FV-10).
     #[error("{role} is no longer in the snapshot")]
     DroppedFromSnapshot {
         /// Which role.
-        role: String,
+        role: RoleName,
     },
     /// A role that is delegated to is not in the snapshot (TUF 1.0.34, 5.6.7.2; FV-18).
     #[error("{role} is not in the snapshot")]
     MissingFromSnapshot {
         /// Which role.
-        role: String,
+        role: RoleName,
     },
     /// More bytes than are listed or than such a file may have (TUF 1.0.34, 5.3.3, 5.4.1, 5.5.1,
     /// 5.6.1; FV-2, FV-8; AT-16).
     #[error("{role} metadata has more than {limit} bytes")]
     TooLarge {
         /// Whose file.
-        role: String,
+        role: RoleName,
         /// The limit in bytes.
         limit: u64,
     },
@@ -177,7 +177,7 @@ pub enum VerifyError {
     #[error("{role} metadata is listed but is not there")]
     Withheld {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// A search visits too many roles (TUF 1.0.34, 5.6.7.1; AT-17).
     #[error("the search for {path} visits more than {limit} roles")]
@@ -192,7 +192,7 @@ pub enum VerifyError {
     #[error("{role} metadata of the Director is not for this vehicle")]
     WrongVehicle {
         /// Whose file.
-        role: String,
+        role: RoleName,
     },
     /// The Director delegates (Uptane 2.1.0, 5.4.4.6 step 6; FV-12; AT-34).
     #[error("the Director delegates, which it must not")]

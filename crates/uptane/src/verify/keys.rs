@@ -1,5 +1,6 @@
 //! Keys that metadata lists, and thresholds of signatures.
 
+use motorcade_model::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -29,27 +30,27 @@ struct Key {
 
 impl Keys {
     pub(super) fn parse(
-        role: &str,
+        role: &RoleName,
         objects: BTreeMap<String, Value>,
         ids: KeyIds,
     ) -> Result<Self, VerifyError> {
         if objects.len() > MAX_KEYS {
             let fault = format!("it has more than {MAX_KEYS} keys");
-            return Err(VerifyError::Malformed { role: role.to_owned(), fault });
+            return Err(VerifyError::Malformed { role: role.clone(), fault });
         }
         let mut listed: BTreeMap<String, Key> = BTreeMap::new();
         for (key_id, object) in objects {
             // TUF 1.0.34, 4.3: "Clients MUST calculate each KEYID to verify this is correct for the
             // associated key."
             if ids == KeyIds::Recomputed && id_of(&object).as_deref() != Some(key_id.as_str()) {
-                return Err(VerifyError::KeyIdMismatch { role: role.to_owned(), key_id });
+                return Err(VerifyError::KeyIdMismatch { role: role.clone(), key_id });
             }
             let Ok(public) = PublicKey::from_object(object) else { continue };
             // Uptane 2.1.0, 5.2.2: "Each key SHALL have a unique public key identifier."
             if ids == KeyIds::Recomputed
                 && listed.values().any(|other| other.public.is_same_key(&public))
             {
-                return Err(VerifyError::DuplicateKey { role: role.to_owned() });
+                return Err(VerifyError::DuplicateKey { role: role.clone() });
             }
             listed.insert(key_id, Key { public, is_strong: OnceLock::new() });
         }
@@ -84,16 +85,16 @@ impl RoleKeys {
 
     /// Refuses what could never protect anything. More signatures than keys is no such case: it
     /// can't ever be met.
-    pub(super) fn check(&self, within: &str, of: &str) -> Result<(), VerifyError> {
+    pub(super) fn check(&self, within: &RoleName, of: &str) -> Result<(), VerifyError> {
         // TUF 1.0.34, 4.3: "the THRESHOLD must be a positive integer number of keys (>=1) of that
         // role whose signatures are required".
         if self.threshold == 0 {
-            return Err(VerifyError::ZeroThreshold { role: within.to_owned(), of: of.to_owned() });
+            return Err(VerifyError::ZeroThreshold { role: within.clone(), of: of.to_owned() });
         }
         // Off-spec: nothing forbids to list a key twice; whoever does means it to count twice.
         let distinct: BTreeSet<_> = self.keyids.iter().collect();
         if distinct.len() < self.keyids.len() {
-            return Err(VerifyError::DuplicateKey { role: within.to_owned() });
+            return Err(VerifyError::DuplicateKey { role: within.clone() });
         }
         Ok(())
     }
@@ -103,7 +104,7 @@ impl RoleKeys {
     pub(super) fn verify<T>(
         &self,
         keys: &Keys,
-        role: &str,
+        role: &RoleName,
         metadata: &Metadata<T>,
     ) -> Result<(), VerifyError> {
         self.verify_message(keys, role, &metadata.message, |key_id| metadata.signature(key_id))
@@ -113,7 +114,7 @@ impl RoleKeys {
     pub(super) fn verify_message<'a>(
         &self,
         keys: &Keys,
-        role: &str,
+        role: &RoleName,
         message: &[u8],
         signature_of: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<(), VerifyError> {
@@ -136,7 +137,7 @@ impl RoleKeys {
         let valid = signers.len() as u64;
         if self.threshold == 0 || valid < self.threshold {
             return Err(VerifyError::ThresholdNotMet {
-                role: role.to_owned(),
+                role: role.clone(),
                 valid,
                 threshold: self.threshold,
             });
@@ -158,7 +159,8 @@ mod tests {
     const NEUTRAL: &str = "0100000000000000000000000000000000000000000000000000000000000000";
 
     fn parse(objects: Value) -> Keys {
-        Keys::parse("root", serde_json::from_value(objects).unwrap(), KeyIds::Recomputed).unwrap()
+        Keys::parse(&RoleName::Root, serde_json::from_value(objects).unwrap(), KeyIds::Recomputed)
+            .unwrap()
     }
 
     #[test]
@@ -181,9 +183,12 @@ mod tests {
         };
         assert!(keys.listed[&weak_id].public.verifies(b"x", signature_of(&weak_id).unwrap()));
         let both = vec![weak_id, id(&key)];
-        RoleKeys::new(both.clone(), 1).verify_message(&keys, "root", b"x", signature_of).unwrap();
-        let error =
-            RoleKeys::new(both, 2).verify_message(&keys, "root", b"x", signature_of).unwrap_err();
+        RoleKeys::new(both.clone(), 1)
+            .verify_message(&keys, &RoleName::Root, b"x", signature_of)
+            .unwrap();
+        let error = RoleKeys::new(both, 2)
+            .verify_message(&keys, &RoleName::Root, b"x", signature_of)
+            .unwrap_err();
         assert!(matches!(error, VerifyError::ThresholdNotMet { valid: 1, .. }), "{error}");
     }
 
@@ -195,9 +200,9 @@ mod tests {
         let asked = || keys.listed.values().filter(|key| key.is_strong.get().is_some()).count();
         let role = RoleKeys::new(keys.listed.keys().cloned().collect(), 1);
         let (good, bad) = (signer.sign(b"x"), signer.sign(b"y"));
-        role.verify_message(&keys, "root", b"x", |_| Some(bad.as_slice())).unwrap_err();
+        role.verify_message(&keys, &RoleName::Root, b"x", |_| Some(bad.as_slice())).unwrap_err();
         assert_eq!(asked(), 0);
-        role.verify_message(&keys, "root", b"x", |_| Some(good.as_slice())).unwrap();
+        role.verify_message(&keys, &RoleName::Root, b"x", |_| Some(good.as_slice())).unwrap();
         assert_eq!(asked(), 1);
     }
 }

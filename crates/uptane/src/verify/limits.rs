@@ -2,6 +2,7 @@
 
 use super::VerifyError;
 use super::roles::MetaFile;
+use motorcade_model::RoleName;
 
 /// How many bytes and files are taken at most: what a repository can make a vehicle fetch and hold,
 /// endless data and wide delegation graphs included (AT-16, AT-17).
@@ -39,18 +40,16 @@ impl Limits {
     pub const DELEGATIONS: usize = 32;
 }
 
-pub(super) fn check_length(role: &str, bytes: &[u8], limit: u64) -> Result<(), VerifyError> {
+pub(super) fn check_length(role: &RoleName, bytes: &[u8], limit: u64) -> Result<(), VerifyError> {
     if bytes.len() as u64 > limit {
-        return Err(VerifyError::TooLarge { role: role.to_owned(), limit });
+        return Err(VerifyError::TooLarge { role: role.clone(), limit });
     }
     Ok(())
 }
 
-pub(super) fn limit(role: &str, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
+pub(super) fn limit(role: &RoleName, listed: &MetaFile, limit: u64) -> Result<u64, VerifyError> {
     match listed.length {
-        Some(length) if length > limit => {
-            Err(VerifyError::TooLarge { role: role.to_owned(), limit })
-        }
+        Some(length) if length > limit => Err(VerifyError::TooLarge { role: role.clone(), limit }),
         length => Ok(length.unwrap_or(limit)),
     }
 }

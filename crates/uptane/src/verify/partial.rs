@@ -1,5 +1,6 @@
 //! Partial verification (Uptane 2.1.0, 5.4.4.1): what a Secondary does that can't do more.
 
+use motorcade_model::RoleName;
 use std::collections::BTreeMap;
 
 use super::VerifyError;
@@ -24,19 +25,19 @@ pub fn verify_partial(
     trusted_version: u64,
     bytes: &[u8],
 ) -> Result<(u64, BTreeMap<String, TargetFile>), VerifyError> {
-    check_length("targets", bytes, Limits::TARGETS)?;
-    let targets = set.read::<Targets>("targets", bytes)?;
+    check_length(&RoleName::Targets, bytes, Limits::TARGETS)?;
+    let targets = set.read::<Targets>(&RoleName::Targets, bytes)?;
     // Uptane 2.1.0, 5.4.4.6 step 3: "Check that the Targets metadata has been signed by the
     // threshold of unique keys specified in the relevant metadata file. … If checking top-level
     // Targets metadata, the threshold of keys is specified in the Root metadata."
-    set.root.content.verify("targets", &targets)?;
-    set.rules.check_vehicle("targets", &targets)?;
+    set.root.content.verify(&RoleName::Targets, &targets)?;
+    set.rules.check_vehicle(&RoleName::Targets, &targets)?;
     // Uptane 2.1.0, 5.4.4.6 step 4: "Check that the version number of the previous Targets metadata
     // file, if any, is less than or equal to the version number of this Targets metadata file."
-    check_rollback("targets", trusted_version, targets.version)?;
+    check_rollback(&RoleName::Targets, trusted_version, targets.version)?;
     // Uptane 2.1.0, 5.4.4.6 step 5: "Check that the current (or latest securely attested) time is
     // lower than the expiration timestamp in this Targets metadata file."
-    targets.check_expiry("targets", set.now)?;
+    targets.check_expiry(&RoleName::Targets, set.now)?;
     check_targets(&targets.content, None)?;
     Ok((targets.version, targets.content.targets))
 }

@@ -42,7 +42,7 @@ impl TrustedSet {
     /// Who signs for a role that the top-level targets delegate to, if they have been taken and do.
     pub fn delegated_signers(&self, role: &RoleName) -> Option<Signers> {
         let delegations = self.targets.as_ref()?.content.delegations.as_ref()?;
-        delegations.find_keys(role.as_str()).as_ref().map(Signers::from)
+        delegations.find_keys(role).as_ref().map(Signers::from)
     }
 
     /// The same trusted root for a vehicle of the Director's, and nothing else yet.
@@ -64,7 +64,7 @@ impl TrustedSet {
             RoleName::Timestamp => self.read_timestamp(bytes).map(drop),
             RoleName::Snapshot => self.read_snapshot(bytes).map(drop),
             RoleName::Targets => self.clone().adopt_targets(bytes),
-            RoleName::Delegated(_) => self.check_delegated(role.as_str(), bytes),
+            RoleName::Delegated(_) => self.check_delegated(role, bytes),
         }
     }
 
@@ -76,8 +76,8 @@ impl TrustedSet {
     /// [`VerifyError`] if it is no such file, or not enough keys of the trusted root have signed
     /// it.
     pub fn adopt_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
-        let targets = self.read::<Targets>("targets", bytes)?;
-        self.root.content.verify("targets", &targets)?;
+        let targets = self.read::<Targets>(&RoleName::Targets, bytes)?;
+        self.root.content.verify(&RoleName::Targets, &targets)?;
         self.targets = Some(targets);
         Ok(())
     }
@@ -85,14 +85,14 @@ impl TrustedSet {
     /// Checks that enough keys have signed a role that the top-level targets delegate to. The file
     /// **must** be one of ours, whose text is canonical as it is: it is not read, for the bins of a
     /// large repository are long and many.
-    fn check_delegated(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
-        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+    fn check_delegated(&self, role: &RoleName, bytes: &[u8]) -> Result<(), VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.clone(), fault };
         let file: Text<'_> =
             serde_json::from_slice(bytes).map_err(|fault| malformed(fault.to_string()))?;
         let signatures = signatures(role, file.signatures)?;
         let delegations =
             self.targets.as_ref().and_then(|targets| targets.content.delegations.as_ref());
-        let delegations = delegations.ok_or_else(|| missing("targets"))?;
+        let delegations = delegations.ok_or_else(|| missing(&RoleName::Targets))?;
         let keys = delegations.find_keys(role).ok_or_else(|| missing(role))?;
         keys.verify_message(&delegations.keys, role, file.signed.get().as_bytes(), |key_id| {
             signatures.get(key_id).map(Vec::as_slice)
@@ -156,7 +156,7 @@ mod tests {
         let content = signed("targets", 1, json!({ "targets": {} }));
         let file = sign(&content, &[&bins]);
         let unknown = set.check_signatures(&bin, &file);
-        assert_eq!(unknown, Err(VerifyError::MissingFromSnapshot { role: "targets".into() }));
+        assert_eq!(unknown, Err(VerifyError::MissingFromSnapshot { role: RoleName::Targets }));
         set.adopt_targets(repo.file("1.targets.json")).unwrap();
         set.check_signatures(&bin, &file).unwrap();
         assert_eq!(set.delegated_signers(&bin).unwrap().key_ids, [id(&bins)]);

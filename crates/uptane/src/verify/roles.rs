@@ -1,5 +1,6 @@
 //! The four roles' own parts of metadata files (TUF 1.0.34, 4.3 to 4.6).
 
+use motorcade_model::RoleName;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use super::VerifyError;
 use super::delegations::{Delegations, RawDelegations};
 use super::hashes::Hashes;
 use super::keys::{Keys, RoleKeys};
-use super::signed::{KeyIds, Metadata, Role, TOP_LEVEL};
+use super::signed::{KeyIds, Metadata, Role};
 
 /// Root: which keys sign for which role.
 #[derive(Debug, Clone)]
@@ -28,15 +29,17 @@ pub(super) struct RawRoot {
 }
 
 impl Role for Root {
-    const TYPE: &'static str = "root";
+    const TYPE: RoleName = RoleName::Root;
     type Raw = RawRoot;
 
-    fn from_raw(role: &str, raw: RawRoot, ids: KeyIds) -> Result<Self, VerifyError> {
+    fn from_raw(role: &RoleName, raw: RawRoot, ids: KeyIds) -> Result<Self, VerifyError> {
         // TUF 1.0.34, 4.3: "A role for each of "root", "snapshot", "timestamp", and "targets" MUST
         // be specified in the roles object."
-        if let Some(missing) = TOP_LEVEL.iter().find(|name| !raw.roles.contains_key(**name)) {
+        if let Some(missing) =
+            RoleName::TOP_LEVEL.iter().find(|name| !raw.roles.contains_key(name.as_str()))
+        {
             let fault = format!("it has no keys for {missing}");
-            return Err(VerifyError::Malformed { role: role.to_owned(), fault });
+            return Err(VerifyError::Malformed { role: role.clone(), fault });
         }
         for (name, keys) in &raw.roles {
             keys.check(role, name)?;
@@ -51,8 +54,13 @@ impl Root {
     ///
     /// Uptane 2.1.0, 5.2.2, of what root has: "An attribute mapping each role to (1) its public
     /// key(s), and (2) the threshold of signatures required for that role."
-    pub(super) fn verify<T>(&self, role: &str, metadata: &Metadata<T>) -> Result<(), VerifyError> {
-        let keys = self.roles.get(role).cloned().unwrap_or_else(|| RoleKeys::new(Vec::new(), 1));
+    pub(super) fn verify<T>(
+        &self,
+        role: &RoleName,
+        metadata: &Metadata<T>,
+    ) -> Result<(), VerifyError> {
+        let keys =
+            self.roles.get(role.as_str()).cloned().unwrap_or_else(|| RoleKeys::new(Vec::new(), 1));
         keys.verify(&self.keys, role, metadata)
     }
 }
@@ -68,17 +76,17 @@ pub(super) struct MetaFile {
 }
 
 impl MetaFile {
-    fn check(&self, role: &str) -> Result<(), VerifyError> {
+    fn check(&self, role: &RoleName) -> Result<(), VerifyError> {
         // TUF 1.0.34, 4.4: "An integer version number as shown in the metadata file at METAPATH."
         if self.version == 0 {
             let fault = "it lists a version 0".to_owned();
-            return Err(VerifyError::Malformed { role: role.to_owned(), fault });
+            return Err(VerifyError::Malformed { role: role.clone(), fault });
         }
         // TUF 1.0.34, 4.4: "A dictionary that specifies one or more hashes of the metadata file at
         // METAPATH … HASHES is OPTIONAL".
         match &self.hashes {
             Some(hashes) if !hashes.is_known() => {
-                Err(VerifyError::UnknownHash { role: role.to_owned() })
+                Err(VerifyError::UnknownHash { role: role.clone() })
             }
             _ => Ok(()),
         }
@@ -109,15 +117,15 @@ pub(super) struct RawMeta {
 }
 
 impl Role for TimestampRole {
-    const TYPE: &'static str = "timestamp";
+    const TYPE: RoleName = RoleName::Timestamp;
     type Raw = RawMeta;
 
-    fn from_raw(role: &str, mut raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
+    fn from_raw(role: &RoleName, mut raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
         // TUF 1.0.34, 4.6: "In the case of the timestamp.json file, this MUST only include a
         // description of the snapshot.json file."
-        let Some(snapshot) = raw.meta.remove("snapshot.json") else {
+        let Some(snapshot) = raw.meta.remove(&RoleName::Snapshot.file_name()) else {
             let fault = "it does not list snapshot.json".to_owned();
-            return Err(VerifyError::Malformed { role: role.to_owned(), fault });
+            return Err(VerifyError::Malformed { role: role.clone(), fault });
         };
         snapshot.check(role)?;
         Ok(Self { snapshot })
@@ -125,10 +133,10 @@ impl Role for TimestampRole {
 }
 
 impl Role for Snapshot {
-    const TYPE: &'static str = "snapshot";
+    const TYPE: RoleName = RoleName::Snapshot;
     type Raw = RawMeta;
 
-    fn from_raw(role: &str, raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
+    fn from_raw(role: &RoleName, raw: RawMeta, _: KeyIds) -> Result<Self, VerifyError> {
         // TUF 1.0.34, 4.4: "It MUST list the version numbers of the top-level targets metadata and
         // all delegated targets metadata. It MAY also list their lengths and file hashes."
         raw.meta.values().try_for_each(|file| file.check(role))?;
@@ -163,10 +171,10 @@ pub(super) struct RawTargets {
 }
 
 impl Role for Targets {
-    const TYPE: &'static str = "targets";
+    const TYPE: RoleName = RoleName::Targets;
     type Raw = RawTargets;
 
-    fn from_raw(role: &str, raw: RawTargets, ids: KeyIds) -> Result<Self, VerifyError> {
+    fn from_raw(role: &RoleName, raw: RawTargets, ids: KeyIds) -> Result<Self, VerifyError> {
         let delegations =
             raw.delegations.map(|raw| Delegations::from_raw(role, raw, ids)).transpose()?;
         Ok(Self { targets: raw.targets, delegations })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use motorcade_model::{EcuSerial, HardwareId, VehicleId};
+use motorcade_model::{EcuSerial, HardwareId, RoleName, VehicleId};
 
 use super::VerifyError;
 use super::signed::{KeyIds, Metadata};
@@ -39,12 +39,12 @@ impl Rules {
     /// a replay attack." Off-spec: it is asked for in all of the Director's files but the root.
     pub(super) fn check_vehicle<T>(
         &self,
-        role: &str,
+        role: &RoleName,
         metadata: &Metadata<T>,
     ) -> Result<(), VerifyError> {
         match self {
             Self::Director { vin, .. } if metadata.vin.as_deref() != Some(vin.as_str()) => {
-                Err(VerifyError::WrongVehicle { role: role.to_owned() })
+                Err(VerifyError::WrongVehicle { role: role.clone() })
             }
             _ => Ok(()),
         }

@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::roles::{TargetFile, Targets};
 use super::signed::Metadata;
 use super::trusted::TrustedSet;
-use motorcade_model::HardwareId;
+use motorcade_model::{HardwareId, RoleName};
 
 /// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub enum Search<'a> {
     /// downloaded nor validated, end the search and report that the target cannot be found."
     Needs {
         /// The role.
-        role: String,
+        role: RoleName,
         /// Who delegates to it.
-        delegator: String,
+        delegator: RoleName,
     },
 }
 
@@ -45,9 +45,9 @@ impl TrustedSet {
         path: &str,
         hardware_ids: &[HardwareId],
     ) -> Result<Search<'_>, VerifyError> {
-        let Some(targets) = self.find_role("targets") else { return Ok(Search::Missing) };
+        let Some(targets) = self.find_role(&RoleName::Targets) else { return Ok(Search::Missing) };
         let mut walk = Walk { set: self, path, hardware_ids, visited: 0 };
-        match walk.visit("targets", targets, &mut Vec::new())? {
+        match walk.visit(&RoleName::Targets, targets, &mut Vec::new())? {
             Outcome::Found(target) => Ok(Search::Found(target)),
             Outcome::Nothing | Outcome::Stop => Ok(Search::Missing),
             Outcome::Needs { role, delegator } => Ok(Search::Needs { role, delegator }),
@@ -69,8 +69,8 @@ enum Outcome<'a> {
     /// Not here, and a terminating delegation says that nobody else is to be asked.
     Stop,
     Needs {
-        role: String,
-        delegator: String,
+        role: RoleName,
+        delegator: RoleName,
     },
 }
 
@@ -81,9 +81,9 @@ impl<'a> Walk<'a, '_> {
     /// target, beginning with the top-level targets role."
     fn visit(
         &mut self,
-        role: &str,
+        role: &RoleName,
         targets: &'a Metadata<Targets>,
-        above: &mut Vec<String>,
+        above: &mut Vec<RoleName>,
     ) -> Result<Outcome<'a>, VerifyError> {
         // TUF 1.0.34, 5.6.7.1: "if an application-specific maximum number of roles have been
         // visited".
@@ -98,7 +98,7 @@ impl<'a> Walk<'a, '_> {
             return Ok(Outcome::Found(target));
         }
         let Some(delegations) = &targets.content.delegations else { return Ok(Outcome::Nothing) };
-        above.push(role.to_owned());
+        above.push(role.clone());
         let mut outcome = Outcome::Nothing;
         // TUF 1.0.34, 5.6.7.2: "recursively search the list of delegations in order of appearance."
         for delegation in delegations.applying(self.path, self.hardware_ids) {
@@ -122,9 +122,9 @@ impl<'a> Walk<'a, '_> {
     /// (FV-18m).
     fn follow(
         &mut self,
-        delegator: &str,
+        delegator: &RoleName,
         delegation: &Delegation,
-        above: &mut Vec<String>,
+        above: &mut Vec<RoleName>,
     ) -> Result<Outcome<'a>, VerifyError> {
         if let [only] = delegation.roles.as_slice() {
             return self.enter(&only.name, delegator, above);
@@ -145,9 +145,9 @@ impl<'a> Walk<'a, '_> {
 
     fn enter(
         &mut self,
-        role: &str,
-        delegator: &str,
-        above: &mut Vec<String>,
+        role: &RoleName,
+        delegator: &RoleName,
+        above: &mut Vec<RoleName>,
     ) -> Result<Outcome<'a>, VerifyError> {
         // TUF 1.0.34, 5.6.7.1: "If this role has been visited before, then skip this role (so that
         // cycles in the delegation graph are avoided)." Off-spec: only on the way from the top,
@@ -156,7 +156,7 @@ impl<'a> Walk<'a, '_> {
             return Ok(Outcome::Nothing);
         }
         let Some(targets) = self.set.find_role(role) else {
-            return Ok(Outcome::Needs { role: role.to_owned(), delegator: delegator.to_owned() });
+            return Ok(Outcome::Needs { role: role.clone(), delegator: delegator.clone() });
         };
         self.set.verify_delegated(role, delegator, targets)?;
         self.visit(role, targets, above)

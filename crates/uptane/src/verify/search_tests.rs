@@ -65,8 +65,8 @@ fn search(
             Ok(Search::Needs { role, delegator }) => (role, delegator),
             Err(error) => return (visited, Err(error)),
         };
-        visited.push(role.clone());
-        if role == withheld {
+        visited.push(role.to_string());
+        if role.as_str() == withheld {
             return (visited, Err(E::Withheld { role }));
         }
         if let Err(error) =
@@ -101,7 +101,7 @@ fn delegations_are_searched_in_order_and_only_for_what_they_cover() {
     );
     assert_eq!(
         search(&[&a, &b], both(&["*/*"], json!({})), "y/1", &[], "a").1,
-        Err(E::Withheld { role: "a".into() })
+        Err(E::Withheld { role: "a".parse().unwrap() })
     );
 }
 
@@ -171,7 +171,10 @@ fn several_roles_must_agree_and_none_may_be_withheld() {
     assert_eq!(search(&all, top(1), "x", &[], "").1, found(b"1"), "the earliest, not the most");
     assert_eq!(search(&all, top(2), "x", &[], "").1, found(b"2"));
     assert_eq!(search(&all, top(3), "x", &[], "").1, Ok(None));
-    assert_eq!(search(&all, top(2), "x", &[], "a").1, Err(E::Withheld { role: "a".into() }));
+    assert_eq!(
+        search(&all, top(2), "x", &[], "a").1,
+        Err(E::Withheld { role: "a".parse().unwrap() })
+    );
     let mut refused = Repo::new(None);
     refused.targets = json!({ "targets": {}, "delegations": top(4) });
     refused.publish(1);
@@ -186,7 +189,10 @@ fn a_delegated_role_is_in_the_snapshot_and_has_a_name_of_its_own() {
     repo.publish(1);
     let mut set_ = set(&repo, image());
     load(&mut set_, &repo, 1).unwrap();
-    assert!(matches!(set_.expected_targets("a"), Err(E::MissingFromSnapshot { .. })));
+    assert!(matches!(
+        set_.expected_targets(&"a".parse().unwrap()),
+        Err(E::MissingFromSnapshot { .. })
+    ));
     for name in ["snapshot", "root", ""] {
         let odd = Supplier { key: new_key(), ..supplier("a", &[]) };
         let odd = json!([role(&odd, &["*"], json!({ "name": name }))]);

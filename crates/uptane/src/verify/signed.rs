@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use motorcade_model::Timestamp;
 use motorcade_model::strict_json::check_json;
+use motorcade_model::{RoleName, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,9 +16,6 @@ use serde_json::Value;
 use super::VerifyError;
 use super::garbled::no_metadata;
 use crate::canonical::canonical;
-
-/// The four top-level roles (TUF 1.0.34, 2.1).
-pub(super) const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 
 /// The rule for key ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +47,16 @@ pub(super) struct Metadata<T> {
 
 /// A kind of role: what its file contains, and its `_type`.
 pub(super) trait Role: Sized {
-    const TYPE: &'static str;
+    const TYPE: RoleName;
     type Raw: DeserializeOwned;
 
-    fn from_raw(role: &str, raw: Self::Raw, ids: KeyIds) -> Result<Self, VerifyError>;
+    fn from_raw(role: &RoleName, raw: Self::Raw, ids: KeyIds) -> Result<Self, VerifyError>;
 }
 
 impl<T: Role> Metadata<T> {
     /// Reads a file of the role `role`.
-    pub(super) fn parse(role: &str, bytes: &[u8], ids: KeyIds) -> Result<Self, VerifyError> {
-        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+    pub(super) fn parse(role: &RoleName, bytes: &[u8], ids: KeyIds) -> Result<Self, VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.clone(), fault };
         let file = RawFile::read(role, bytes)?;
         // TUF 1.0.34, 4: "Implementers who encounter undefined attribute-value pairs in the format
         // must include the data when calculating hashes or verifying signatures". So the message is
@@ -67,7 +64,7 @@ impl<T: Role> Metadata<T> {
         // TUF 1.0.34, 4.2.1: "A hex-encoded signature of the canonical form of the metadata for
         // ROLE."
         let message = canonical(&file.signed).map_err(|fault| malformed(fault.to_string()))?;
-        let common = RawCommon::read(role, &file.signed, T::TYPE)?;
+        let common = RawCommon::read(role, &file.signed, &T::TYPE)?;
         // TUF 1.0.34, 4.2.3: "The expected format of the combined date and time string is
         // "YYYY-MM-DDTHH:MM:SSZ". Time is always in UTC".
         let expires = parse_time(&common.expires)
@@ -82,12 +79,12 @@ impl<T: Role> Metadata<T> {
 
 impl<T> Metadata<T> {
     /// Whether it is past its expiry at `now`.
-    pub(super) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), VerifyError> {
+    pub(super) fn check_expiry(&self, role: &RoleName, now: Timestamp) -> Result<(), VerifyError> {
         // TUF 1.0.34, 4.3: "Clients MUST NOT trust an expired file." 5.3.10, and so for each role:
         // "The expiration timestamp in the trusted root metadata file MUST be higher than the fixed
         // update start time."
         if self.expires <= now {
-            return Err(VerifyError::Expired { role: role.to_owned(), expires: self.expires });
+            return Err(VerifyError::Expired { role: role.clone(), expires: self.expires });
         }
         Ok(())
     }
@@ -104,10 +101,10 @@ struct RawFile {
 }
 
 impl RawFile {
-    fn read(role: &str, bytes: &[u8]) -> Result<Self, VerifyError> {
+    fn read(role: &RoleName, bytes: &[u8]) -> Result<Self, VerifyError> {
         let unreadable = |fault: String| match no_metadata(bytes) {
-            Some(fault) => VerifyError::Garbled { role: role.to_owned(), fault },
-            None => VerifyError::Malformed { role: role.to_owned(), fault },
+            Some(fault) => VerifyError::Garbled { role: role.clone(), fault },
+            None => VerifyError::Malformed { role: role.clone(), fault },
         };
         // TUF 1.0.34, 4.1: "any data format for metadata files as long as … TUF clients are able to
         // interpret them without ambiguity". JSON with a member twice is read in two ways.
@@ -135,19 +132,19 @@ struct RawCommon {
 }
 
 impl RawCommon {
-    fn read(role: &str, signed: &Value, kind: &str) -> Result<Self, VerifyError> {
-        let malformed = |fault: String| VerifyError::Malformed { role: role.to_owned(), fault };
+    fn read(role: &RoleName, signed: &Value, kind: &RoleName) -> Result<Self, VerifyError> {
+        let malformed = |fault: String| VerifyError::Malformed { role: role.clone(), fault };
         let common = Self::deserialize(signed).map_err(|fault| malformed(fault.to_string()))?;
         // TUF 1.0.34, 4.2.1: "A dictionary whose "_type" field describes the role type."
-        if common.kind != kind {
-            return Err(VerifyError::WrongType { role: role.to_owned(), found: common.kind });
+        if common.kind != kind.as_str() {
+            return Err(VerifyError::WrongType { role: role.clone(), found: common.kind });
         }
         // TUF 1.0.34, 4.3: "clients MUST verify that "spec_version" matches the expected version
         // number. Adopters are free to determine what is considered a match (e.g., the version
         // number exactly, or perhaps only the major version number".
         if common.spec_version.split('.').next() != Some("1") {
             let found = common.spec_version;
-            return Err(VerifyError::SpecVersion { role: role.to_owned(), found });
+            return Err(VerifyError::SpecVersion { role: role.clone(), found });
         }
         // TUF 1.0.34, 4.3: "An integer that is greater than 0."
         if common.version == 0 {
@@ -159,7 +156,7 @@ impl RawCommon {
 
 /// A signature that is not even hexadecimal is one that does not verify, and no more (KEY-13).
 pub(super) fn signatures(
-    role: &str,
+    role: &RoleName,
     raw: Vec<RawSignature>,
 ) -> Result<BTreeMap<String, Vec<u8>>, VerifyError> {
     let mut signatures = BTreeMap::new();
@@ -168,7 +165,7 @@ pub(super) fn signatures(
         // TUF 1.0.34, 4.2.1: "The keyid MUST be unique in the "signatures" array: multiple
         // signatures with the same keyid are not allowed."
         if signatures.insert(keyid, bytes).is_some() {
-            return Err(VerifyError::DuplicateSignature { role: role.to_owned() });
+            return Err(VerifyError::DuplicateSignature { role: role.clone() });
         }
     }
     Ok(signatures)

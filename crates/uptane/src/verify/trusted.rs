@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use motorcade_model::Timestamp;
+use motorcade_model::{RoleName, Timestamp};
 
 use super::VerifyError;
 use super::checks::{check_file, check_rollback, check_version, missing};
@@ -41,7 +41,7 @@ pub struct TrustedSet {
     snapshot: Option<Metadata<Snapshot>>,
     snapshot_is_current: bool,
     pub(super) targets: Option<Metadata<Targets>>,
-    delegated: BTreeMap<String, Metadata<Targets>>,
+    delegated: BTreeMap<RoleName, Metadata<Targets>>,
 }
 
 impl TrustedSet {
@@ -55,10 +55,10 @@ impl TrustedSet {
     ///
     /// [`VerifyError`] if it is no root or was not signed by its own keys.
     pub fn new(root: &[u8], rules: Rules, now: Timestamp) -> Result<Self, VerifyError> {
-        let root = Metadata::<Root>::parse("root", root, rules.key_ids())?;
+        let root = Metadata::<Root>::parse(&RoleName::Root, root, rules.key_ids())?;
         // Off-spec: "a good, trusted copy of this file" is assumed (TUF 1.0.34, 5.2). One that is
         // not signed by its own keys is none.
-        root.content.verify("root", &root)?;
+        root.content.verify(&RoleName::Root, &root)?;
         let delegated = BTreeMap::new();
         let (timestamp, snapshot, targets) = (None, None, None);
         Ok(Self {
@@ -96,19 +96,19 @@ impl TrustedSet {
     ///
     /// [`VerifyError`]; the trusted root stays.
     pub fn update_root(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
-        check_length("root", bytes, Limits::ROOT)?;
-        let next = Metadata::<Root>::parse("root", bytes, self.rules.key_ids())?;
+        check_length(&RoleName::Root, bytes, Limits::ROOT)?;
+        let next = Metadata::<Root>::parse(&RoleName::Root, bytes, self.rules.key_ids())?;
         // TUF 1.0.34, 5.3.4: "Version N+1 of the root metadata file MUST have been signed by: (1) a
         // THRESHOLD of keys specified in the trusted root metadata file (version N), and (2) a
         // THRESHOLD of keys specified in the new root metadata file being validated (version N+1)."
-        self.root.content.verify("root", &next)?;
-        next.content.verify("root", &next)?;
+        self.root.content.verify(&RoleName::Root, &next)?;
+        next.content.verify(&RoleName::Root, &next)?;
         // TUF 1.0.34, 5.3.5: "The version number of the new root metadata (version N+1) MUST be
         // exactly the version in the trusted root metadata (version N) incremented by one, that is
         // precisely N+1."
         let (trusted, found) = (self.root.version, next.version);
         if found <= trusted {
-            return Err(VerifyError::Rollback { role: "root".into(), trusted, found });
+            return Err(VerifyError::Rollback { role: RoleName::Root, trusted, found });
         }
         if found != trusted + 1 {
             return Err(VerifyError::RootSkipped { trusted, found });
@@ -126,7 +126,7 @@ impl TrustedSet {
     ///
     /// [`VerifyError::Expired`].
     pub fn finish_root(&self) -> Result<(), VerifyError> {
-        self.root.check_expiry("root", self.now)
+        self.root.check_expiry(&RoleName::Root, self.now)
     }
 
     /// Takes the timestamp that was stored earlier as the reference for rollback checks, expired or
@@ -145,18 +145,18 @@ impl TrustedSet {
         &self,
         bytes: &[u8],
     ) -> Result<Metadata<TimestampRole>, VerifyError> {
-        check_length("timestamp", bytes, Limits::TIMESTAMP)?;
-        let timestamp = self.read::<TimestampRole>("timestamp", bytes)?;
+        check_length(&RoleName::Timestamp, bytes, Limits::TIMESTAMP)?;
+        let timestamp = self.read::<TimestampRole>(&RoleName::Timestamp, bytes)?;
         // TUF 1.0.34, 5.4.2: "The new timestamp metadata file MUST have been signed by a THRESHOLD
         // of keys specified in the trusted root metadata file."
-        self.root.content.verify("timestamp", &timestamp)?;
-        self.rules.check_vehicle("timestamp", &timestamp)?;
+        self.root.content.verify(&RoleName::Timestamp, &timestamp)?;
+        self.rules.check_vehicle(&RoleName::Timestamp, &timestamp)?;
         Ok(timestamp)
     }
 
     pub(super) fn read<T: Role>(
         &self,
-        role: &str,
+        role: &RoleName,
         bytes: &[u8],
     ) -> Result<Metadata<T>, VerifyError> {
         Metadata::parse(role, bytes, self.rules.key_ids())
@@ -176,23 +176,23 @@ impl TrustedSet {
             // timestamp metadata version, discard it, abort the update cycle, and report the
             // potential rollback attack. In case they are equal, discard the new timestamp metadata
             // and abort the update cycle. This is normal and it shouldn't raise any error."
-            check_rollback("timestamp", trusted.version, next.version)?;
+            check_rollback(&RoleName::Timestamp, trusted.version, next.version)?;
             if next.version == trusted.version {
-                trusted.check_expiry("timestamp", self.now)?;
+                trusted.check_expiry(&RoleName::Timestamp, self.now)?;
                 return Ok(Freshness::Same);
             }
             // TUF 1.0.34, 5.4.3.2: "The version number of the snapshot metadata file in the trusted
             // timestamp metadata file, if any, MUST be less than or equal to its version number in
             // the new timestamp metadata file."
             check_rollback(
-                "snapshot",
+                &RoleName::Snapshot,
                 trusted.content.snapshot.version,
                 next.content.snapshot.version,
             )?;
         }
         // TUF 1.0.34, 5.4.4: "The expiration timestamp in the new timestamp metadata file MUST be
         // higher than the fixed update start time."
-        next.check_expiry("timestamp", self.now)?;
+        next.check_expiry(&RoleName::Timestamp, self.now)?;
         self.timestamp = Some(next);
         Ok(Freshness::New)
     }
@@ -204,11 +204,11 @@ impl TrustedSet {
     /// [`VerifyError::TooLarge`] if more is listed than such a file may have.
     pub fn expected_snapshot(&self) -> Result<(u64, u64), VerifyError> {
         let listed = self.listed_snapshot()?;
-        Ok((listed.version, limit("snapshot", listed, Limits::SNAPSHOT)?))
+        Ok((listed.version, limit(&RoleName::Snapshot, listed, Limits::SNAPSHOT)?))
     }
 
     fn listed_snapshot(&self) -> Result<&MetaFile, VerifyError> {
-        let timestamp = self.timestamp.as_ref().ok_or_else(|| missing("timestamp"))?;
+        let timestamp = self.timestamp.as_ref().ok_or_else(|| missing(&RoleName::Timestamp))?;
         Ok(&timestamp.content.snapshot)
     }
 
@@ -233,11 +233,11 @@ impl TrustedSet {
     }
 
     pub(super) fn read_snapshot(&self, bytes: &[u8]) -> Result<Metadata<Snapshot>, VerifyError> {
-        let snapshot = self.read::<Snapshot>("snapshot", bytes)?;
+        let snapshot = self.read::<Snapshot>(&RoleName::Snapshot, bytes)?;
         // TUF 1.0.34, 5.5.3: "The new snapshot metadata file MUST have been signed by a THRESHOLD
         // of keys specified in the trusted root metadata file."
-        self.root.content.verify("snapshot", &snapshot)?;
-        self.rules.check_vehicle("snapshot", &snapshot)?;
+        self.root.content.verify(&RoleName::Snapshot, &snapshot)?;
+        self.rules.check_vehicle(&RoleName::Snapshot, &snapshot)?;
         Ok(snapshot)
     }
 
@@ -248,14 +248,14 @@ impl TrustedSet {
     /// [`VerifyError`]; the trusted snapshot stays.
     pub fn update_snapshot(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         let listed = self.listed_snapshot()?;
-        check_file("snapshot", bytes, listed, Limits::SNAPSHOT)?;
+        check_file(&RoleName::Snapshot, bytes, listed, Limits::SNAPSHOT)?;
         let next = self.read_snapshot(bytes)?;
-        check_version("snapshot", listed.version, next.version)?;
+        check_version(&RoleName::Snapshot, listed.version, next.version)?;
         if let Some(trusted) = &self.snapshot {
             // Uptane 2.1.0, 5.4.4.5 step 4: "Check that the version number of the previous Snapshot
             // metadata file, if any, is less than or equal to the version number of this Snapshot
             // metadata file."
-            check_rollback("snapshot", trusted.version, next.version)?;
+            check_rollback(&RoleName::Snapshot, trusted.version, next.version)?;
             // TUF 1.0.34, 5.5.5: "The version number of the targets metadata file, and all
             // delegated targets metadata files, if any, in the trusted snapshot metadata file, if
             // any, MUST be less than or equal to its version number in the new snapshot metadata
@@ -263,16 +263,17 @@ impl TrustedSet {
             // snapshot metadata file, if any, MUST continue to be listed in the new snapshot
             // metadata file."
             for (file, before) in &trusted.content.meta {
-                let role = file.strip_suffix(".json").unwrap_or(file);
+                let role = RoleName::from_file_name(file).or_else(|| file.parse().ok());
+                let Some(role) = role else { continue }; // no role has no name
                 let now = next.content.meta.get(file);
                 let now =
-                    now.ok_or_else(|| VerifyError::DroppedFromSnapshot { role: role.to_owned() })?;
-                check_rollback(role, before.version, now.version)?;
+                    now.ok_or_else(|| VerifyError::DroppedFromSnapshot { role: role.clone() })?;
+                check_rollback(&role, before.version, now.version)?;
             }
         }
         // TUF 1.0.34, 5.5.6: "The expiration timestamp in the new snapshot metadata file MUST be
         // higher than the fixed update start time."
-        next.check_expiry("snapshot", self.now)?;
+        next.check_expiry(&RoleName::Snapshot, self.now)?;
         self.snapshot = Some(next);
         self.snapshot_is_current = true;
         Ok(())
@@ -283,18 +284,18 @@ impl TrustedSet {
     /// # Errors
     ///
     /// [`VerifyError::MissingFromSnapshot`], [`VerifyError::TooLarge`].
-    pub fn expected_targets(&self, role: &str) -> Result<(u64, u64), VerifyError> {
+    pub fn expected_targets(&self, role: &RoleName) -> Result<(u64, u64), VerifyError> {
         let listed = self.listed_targets(role)?;
         Ok((listed.version, limit(role, listed, Limits::TARGETS)?))
     }
 
-    fn listed_targets(&self, role: &str) -> Result<&MetaFile, VerifyError> {
+    fn listed_targets(&self, role: &RoleName) -> Result<&MetaFile, VerifyError> {
         let snapshot = self
             .snapshot
             .as_ref()
             .filter(|_| self.snapshot_is_current)
-            .ok_or_else(|| missing("snapshot"))?;
-        snapshot.content.meta.get(&format!("{role}.json")).ok_or_else(|| missing(role))
+            .ok_or_else(|| missing(&RoleName::Snapshot))?;
+        snapshot.content.meta.get(&role.file_name()).ok_or_else(|| missing(role))
     }
 
     /// Takes the top-level targets, stored or fetched (FV-11), and the Director's only if they may
@@ -304,17 +305,17 @@ impl TrustedSet {
     ///
     /// [`VerifyError`]; nothing changes.
     pub fn update_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
-        let listed = self.listed_targets("targets")?;
-        check_file("targets", bytes, listed, Limits::TARGETS)?;
-        let targets = self.read::<Targets>("targets", bytes)?;
+        let listed = self.listed_targets(&RoleName::Targets)?;
+        check_file(&RoleName::Targets, bytes, listed, Limits::TARGETS)?;
+        let targets = self.read::<Targets>(&RoleName::Targets, bytes)?;
         // TUF 1.0.34, 5.6.3: "The new targets metadata file MUST have been signed by a THRESHOLD of
         // keys specified in the trusted root metadata file."
-        self.root.content.verify("targets", &targets)?;
-        self.rules.check_vehicle("targets", &targets)?;
-        check_version("targets", listed.version, targets.version)?;
+        self.root.content.verify(&RoleName::Targets, &targets)?;
+        self.rules.check_vehicle(&RoleName::Targets, &targets)?;
+        check_version(&RoleName::Targets, listed.version, targets.version)?;
         // TUF 1.0.34, 5.6.5: "The expiration timestamp in the new targets metadata file MUST be
         // higher than the fixed update start time."
-        targets.check_expiry("targets", self.now)?;
+        targets.check_expiry(&RoleName::Targets, self.now)?;
         if let Rules::Director { ecus, .. } = &self.rules {
             check_targets(&targets.content, ecus.as_ref())?;
         }
@@ -333,8 +334,8 @@ impl TrustedSet {
     /// [`VerifyError`]; nothing changes.
     pub fn update_delegated(
         &mut self,
-        role: &str,
-        delegator: &str,
+        role: &RoleName,
+        delegator: &RoleName,
         bytes: &[u8],
     ) -> Result<(), VerifyError> {
         let listed = self.listed_targets(role)?;
@@ -343,7 +344,7 @@ impl TrustedSet {
         self.verify_delegated(role, delegator, &targets)?;
         check_version(role, listed.version, targets.version)?;
         targets.check_expiry(role, self.now)?;
-        self.delegated.insert(role.to_owned(), targets);
+        self.delegated.insert(role.clone(), targets);
         Ok(())
     }
 
@@ -354,8 +355,8 @@ impl TrustedSet {
     /// is specified in the Targets metadata file that delegated authority to this role."
     pub(super) fn verify_delegated(
         &self,
-        role: &str,
-        delegator: &str,
+        role: &RoleName,
+        delegator: &RoleName,
         targets: &Metadata<Targets>,
     ) -> Result<(), VerifyError> {
         let delegations =
@@ -368,8 +369,13 @@ impl TrustedSet {
     }
 
     /// Targets metadata that has been taken.
-    pub(super) fn find_role(&self, role: &str) -> Option<&Metadata<Targets>> {
-        if role == "targets" { self.targets.as_ref() } else { self.delegated.get(role) }
+    pub(super) fn find_role(&self, role: &RoleName) -> Option<&Metadata<Targets>> {
+        match role {
+            RoleName::Targets => self.targets.as_ref(),
+            RoleName::Root | RoleName::Snapshot | RoleName::Timestamp | RoleName::Delegated(_) => {
+                self.delegated.get(role)
+            }
+        }
     }
 
     /// Version of the top-level targets, if they have been taken.

@@ -1,3 +1,4 @@
+use motorcade_model::RoleName;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -220,7 +221,10 @@ fn expired_files_are_refused_but_an_intermediate_root_may_have_expired() {
         let timestamp = repo.sign("timestamp", &signed("timestamp", 1, timestamp));
         repo.files.insert("timestamp.json".into(), timestamp);
         let refused = load(&mut set(&repo, image()), &repo, 1).unwrap_err();
-        assert!(matches!(&refused, E::Expired { role: found, .. } if found == role), "{refused}");
+        assert!(
+            matches!(&refused, E::Expired { role: found, .. } if found.as_str() == role),
+            "{refused}"
+        );
     }
 }
 
@@ -255,13 +259,13 @@ fn versions_do_not_go_back() {
     };
     repo.publish(4);
     let refused = stored(&repo).update_timestamp(repo.file("timestamp.json"));
-    assert_eq!(refused, Err(E::Rollback { role: "timestamp".into(), trusted: 5, found: 4 }));
+    assert_eq!(refused, Err(E::Rollback { role: RoleName::Timestamp, trusted: 5, found: 4 }));
 
     let lower_snapshot =
         json!({ "meta": { "snapshot.json": listed(repo.file("4.snapshot.json"), 4) } });
     let lower_snapshot = repo.sign("timestamp", &signed("timestamp", 6, lower_snapshot));
     let refused = stored(&repo).update_timestamp(&lower_snapshot);
-    assert_eq!(refused, Err(E::Rollback { role: "snapshot".into(), trusted: 5, found: 4 }));
+    assert_eq!(refused, Err(E::Rollback { role: RoleName::Snapshot, trusted: 5, found: 4 }));
 
     let lists = |meta: Value| {
         let snapshot = repo.sign("snapshot", &signed("snapshot", 6, json!({ "meta": meta })));
@@ -271,7 +275,7 @@ fn versions_do_not_go_back() {
         set.update_snapshot(&snapshot)
     };
     let lower = lists(json!({ "targets.json": { "version": 4 } }));
-    assert_eq!(lower, Err(E::Rollback { role: "targets".into(), trusted: 5, found: 4 }));
+    assert_eq!(lower, Err(E::Rollback { role: RoleName::Targets, trusted: 5, found: 4 }));
     assert!(matches!(lists(json!({})), Err(E::DroppedFromSnapshot { .. })));
     assert_eq!(lists(json!({ "targets.json": { "version": 5 } })), Ok(()));
 }
@@ -332,7 +336,7 @@ fn what_is_no_metadata_or_was_rewritten_on_its_way_is_a_fault() {
     let refused = set_.update_snapshot(spaced.as_bytes()).unwrap_err();
     assert!(refused.finding().attack().is_some(), "{refused}");
     set_.update_snapshot(snapshot.as_bytes()).unwrap();
-    let expired = E::Expired { role: "root".into(), expires: now() };
+    let expired = E::Expired { role: RoleName::Root, expires: now() };
     assert_eq!(expired.finding().fault(), Some(Fault::Expired));
 }
 
@@ -357,10 +361,13 @@ fn files_of_different_publications_do_not_mix() {
     let timestamp = json!({ "meta": { "snapshot.json": { "version": 3 } } });
     set_.update_timestamp(&repo.sign("timestamp", &signed("timestamp", 3, timestamp))).unwrap();
     let refused = set_.update_snapshot(repo.file("2.snapshot.json"));
-    assert_eq!(refused, Err(E::VersionMismatch { role: "snapshot".into(), expected: 3, found: 2 }));
+    assert_eq!(
+        refused,
+        Err(E::VersionMismatch { role: RoleName::Snapshot, expected: 3, found: 2 })
+    );
     set_.update_snapshot(&snapshot).unwrap();
     let refused = set_.update_targets(repo.file("2.targets.json"));
-    assert_eq!(refused, Err(E::VersionMismatch { role: "targets".into(), expected: 3, found: 2 }));
+    assert_eq!(refused, Err(E::VersionMismatch { role: RoleName::Targets, expected: 3, found: 2 }));
 }
 
 /// AT-16.
