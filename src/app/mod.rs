@@ -35,7 +35,7 @@ pub use limits::Limits;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 pub use crate::catalog::{EcuFilter, VehicleFilter};
-use crate::envelope::key::EscrowKey;
+use crate::keys::Escrow;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
@@ -71,7 +71,7 @@ pub struct Parts {
     /// Where blobs are.
     pub blobs: Arc<dyn BlobStore>,
     /// The key that opens every envelope for the server itself.
-    pub escrow: EscrowKey,
+    pub escrow: Arc<dyn Escrow>,
     /// Publishes what has changed.
     pub publisher: Publisher,
     /// Signs for vehicles.
@@ -113,7 +113,6 @@ impl App {
             owner: server_id.clone(),
         });
         let watch = Watch::default();
-        let escrow = Arc::new(escrow);
         let kept = limits.vehicles_in_memory;
         let vehicles = Arc::new(Vehicles::new(catalog.clone(), kept, &watch, &runtime));
         let fleet = Fleet::new(

@@ -28,9 +28,9 @@ use super::server_id::server_id;
 use super::{App, Error, Limits, Parts, trust};
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
-use crate::envelope::key::EscrowKey;
+use crate::keys::file::{self, FileEscrow};
 use crate::keys::policy::Policy;
-use crate::keys::{Keyring, file};
+use crate::keys::{Escrow, Keyring};
 use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
@@ -92,11 +92,7 @@ impl StateDir {
         }
         let policy = self.policy()?;
         file::create(&self.keys(), &policy).map_err(Error::internal("make the role keys"))?;
-        if !self.escrow_file().exists() {
-            let jwk = EscrowKey::generate().to_jwk();
-            file::write_secret(&self.escrow_file(), jwk.as_bytes())
-                .map_err(Error::internal("write the escrow key"))?;
-        }
+        FileEscrow::create(&self.escrow_file()).map_err(Error::internal("make the escrow key"))?;
         self.publish_first(clock).await
     }
 
@@ -137,9 +133,8 @@ impl StateDir {
         self.ensure_director_keys(&catalog).await?;
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
-        let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file())
-            .await?;
+        let escrow = self.escrow()?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), escrow.as_ref()).await?;
         self.note_loaded(&catalog, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
@@ -254,9 +249,8 @@ impl StateDir {
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
-        let escrow = self.escrow_key()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow, &self.escrow_file())
-            .await?;
+        let escrow = self.escrow()?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), escrow.as_ref()).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())
@@ -329,10 +323,10 @@ impl StateDir {
         Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
     }
 
-    pub(super) fn escrow_key(&self) -> Result<EscrowKey, Error> {
-        let jwk = file::read_secret(&self.escrow_file())
-            .map_err(Error::internal("read the escrow key"))?;
-        EscrowKey::from_jwk(&jwk).map_err(Error::internal("use the escrow key"))
+    /// The escrow key.
+    pub(super) fn escrow(&self) -> Result<Arc<dyn Escrow>, Error> {
+        let escrow = FileEscrow::read(&self.escrow_file());
+        Ok(Arc::new(escrow.map_err(Error::internal("read the escrow key"))?))
     }
 
     fn not_initialized(&self) -> Error {
@@ -350,7 +344,7 @@ impl StateDir {
         self.path.join("keys")
     }
 
-    pub(super) fn escrow_file(&self) -> PathBuf {
+    fn escrow_file(&self) -> PathBuf {
         self.keys().join("escrow.jwk")
     }
 

@@ -1,13 +1,16 @@
-//! Private keys that sign metadata, and the policy of how many there are.
+//! Private keys: what signs metadata, and what opens every envelope for the server itself; and the
+//! policy of how many keys there are.
 //!
-//! [`Signer`] is the seam for keys that are not on this machine. [`file`] is the implementation
-//! that there is: PEM files of mode 0600. A new backend is a module beside it. No key's content
-//! leaves this module.
+//! [`Signer`] and [`Escrow`] are the seams for keys that are not on this machine. [`file`] is the
+//! implementation that there is: PEM and JWK files of mode 0600. A new backend is a module beside
+//! it. No role key's content leaves this module.
 
+pub mod escrow;
 pub mod file;
 mod keyring;
 pub mod policy;
 
+pub use escrow::Escrow;
 pub use keyring::{Keyring, Signer};
 
 use motorcade_uptane::metadata;

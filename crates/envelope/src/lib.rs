@@ -8,4 +8,4 @@ pub mod jwe;
 pub mod key;
 pub mod segment;
 pub mod stream;
-mod wrap;
+pub mod wrap;

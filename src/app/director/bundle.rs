@@ -13,6 +13,7 @@ use crate::app::Error;
 use crate::app::fleet::Vehicle;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
+use crate::keys::escrow;
 use crate::model::{
     Actor, AssignmentOutcome, Bundle, EventKind, ImagePath, Listing, VehicleChange, VehicleId,
     VerifiedUnder,
@@ -250,9 +251,8 @@ impl Director {
             .ok_or_else(|| crate::app::images::no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
-        envelope
-            .for_recipient_via_escrow(&self.escrow, key)
-            .map_err(Error::internal("wrap a data key"))
+        let wrapped = escrow::wrap_for(self.escrow.as_ref(), envelope, key.clone()).await;
+        wrapped.map_err(Error::internal("wrap a data key"))
     }
 }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::Check;
 use crate::app::{Error, trust};
 use crate::envelope::jwe::Envelope;
-use crate::envelope::key::EscrowKey;
+use crate::keys::Escrow;
 use crate::model::{ImageRecord, Sha256Digest};
 
 impl Check {
@@ -14,10 +14,10 @@ impl Check {
     /// there are more.
     pub(super) async fn envelopes(&mut self, after: &str) -> Result<Option<String>, Error> {
         // Whether it is the right one, and why it can't be read, has been said with the other keys.
-        let escrow = self.state.escrow_key().ok();
+        let escrow = self.state.escrow().ok();
         let page = self.catalog.list_images(after, PAGE).await?;
         for image in &page.items {
-            if let Some(fault) = self.fault_of(image, escrow.as_ref()).await? {
+            if let Some(fault) = self.fault_of(image, escrow.as_deref()).await? {
                 self.problem(format!("envelope of {}: {fault}", image.path));
             }
         }
@@ -27,13 +27,13 @@ impl Check {
     async fn fault_of(
         &self,
         image: &ImageRecord,
-        escrow: Option<&EscrowKey>,
+        escrow: Option<&dyn Escrow>,
     ) -> Result<Option<String>, Error> {
         let Some(stored) = self.catalog.find_envelope(&image.path).await? else {
             return Ok(Some("there is none in the catalog".into()));
         };
         let envelope = match escrow {
-            Some(escrow) => match trust::check_envelope(&stored, escrow) {
+            Some(escrow) => match trust::check_envelope(&stored, escrow).await {
                 Ok((_, algorithm)) if algorithm != image.sealed.algorithm => {
                     let recorded = image.sealed.algorithm;
                     return Ok(Some(format!(

@@ -32,14 +32,12 @@ impl Check {
                 self.findings.problems.extend(problems.into_iter().flatten());
             }
         }
-        match self.state.escrow_key() {
+        match self.state.escrow() {
             Err(error) => self.problem(text(&error)),
-            Ok(escrow) => {
-                match trust::check_proof(&self.catalog, &escrow, &self.state.escrow_file()).await? {
-                    Remembered::Another(problem) => self.problem(problem),
-                    Remembered::This | Remembered::Nothing => {}
-                }
-            }
+            Ok(escrow) => match trust::check_proof(&self.catalog, escrow.as_ref()).await? {
+                Remembered::Another(problem) => self.problem(problem),
+                Remembered::This | Remembered::Nothing => {}
+            },
         }
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! What is checked before a server signs anything.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_root};
 use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
-use crate::envelope::key::EscrowKey;
-use crate::keys::Keyring;
+use crate::keys::{Escrow, Keyring};
 use crate::model::RepositorySide;
 
 /// Compares all keys of an installation with what was signed and sealed with them.
@@ -21,8 +19,7 @@ pub(in crate::app) async fn check_keys(
     catalog: &Catalog,
     blobs: &Arc<dyn BlobStore>,
     keyring: &Keyring,
-    escrow: &EscrowKey,
-    escrow_file: &Path,
+    escrow: &dyn Escrow,
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
@@ -38,5 +35,5 @@ pub(in crate::app) async fn check_keys(
         problems.extend(compare_keys(keyring, RepositorySide::Director, &director));
     }
     refuse(&problems)?;
-    check_escrow(catalog, escrow, escrow_file).await
+    check_escrow(catalog, escrow).await
 }

@@ -3,9 +3,11 @@
 //! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on, PKCS#8 each. Ed25519 is what is
 //! made; P-256 and RSA are read too. The escrow key is `escrow.jwk`.
 
+mod escrow;
 mod secret;
 mod signer;
 
+pub use escrow::FileEscrow;
 pub use secret::{read_secret, write_secret};
 pub use signer::FileSigner;
 

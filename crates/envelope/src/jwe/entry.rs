@@ -3,11 +3,10 @@
 use std::fmt;
 
 use crate::key::{
-    Cek, EscrowKey, KeyAlgorithm, Kid, PrivateMaterial, PublicMaterial, RecipientKey,
-    RecipientPrivateKey,
+    Cek, KeyAlgorithm, Kid, PrivateMaterial, PublicMaterial, RecipientKey, RecipientPrivateKey,
 };
 use crate::wrap::a256gcmkw::EscrowedKey;
-use crate::wrap::{WrappedKey, a256gcmkw, ecdh_es, rsa_oaep};
+use crate::wrap::{WrappedKey, ecdh_es, rsa_oaep};
 
 /// A wrapped key and whom it is for.
 #[derive(Clone)]
@@ -28,11 +27,9 @@ impl Entry {
         Self { kid: Some(recipient.kid().to_string()), wrapped }
     }
 
-    pub(super) fn wrap_escrow(escrow: &EscrowKey, cek: &Cek) -> Self {
-        Self {
-            kid: Some(escrow.kid().to_string()),
-            wrapped: WrappedKey::A256gcmkw(a256gcmkw::wrap_key(escrow, cek)),
-        }
+    /// The entry of the escrow key of that name.
+    pub(super) fn of_escrow(kid: &Kid, escrowed: EscrowedKey) -> Self {
+        Self { kid: Some(kid.to_string()), wrapped: WrappedKey::A256gcmkw(escrowed) }
     }
 
     /// Unwraps with a private key of the right kind; a result may still be wrong, and only the

@@ -10,7 +10,7 @@ use super::content::{Content, payload_of, read_payload};
 use super::entry::Entry;
 use super::protected::Protected;
 use crate::key::{Cek, DataKey, EscrowKey, Kid, RecipientKey, RecipientPrivateKey};
-use crate::wrap::a256gcmkw;
+use crate::wrap::a256gcmkw::{self, EscrowedKey};
 
 /// A data key, wrapped to recipients and to the escrow key.
 #[derive(Clone)]
@@ -39,21 +39,39 @@ impl Envelope {
         recipients: &[&RecipientKey],
         escrow: Option<&EscrowKey>,
     ) -> Result<Self, EnvelopeError> {
+        let cek = Cek::generate();
+        let escrowed =
+            escrow.map(|escrow| (escrow.kid().clone(), a256gcmkw::wrap_key(escrow, &cek)));
+        Self::seal_with(&cek, data_key, algorithm, recipients, escrowed)
+    }
+
+    /// The same for an escrow key that is elsewhere, which has wrapped `cek` already. `cek`
+    /// **must** be made for this envelope.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::seal`].
+    pub fn seal_with(
+        cek: &Cek,
+        data_key: &DataKey,
+        algorithm: SealAlgorithm,
+        recipients: &[&RecipientKey],
+        escrowed: Option<(Kid, EscrowedKey)>,
+    ) -> Result<Self, EnvelopeError> {
         let mut seen = HashSet::new();
         let recipients: Vec<_> =
             recipients.iter().filter(|recipient| seen.insert(recipient.kid())).collect();
-        let entries = recipients.len() + usize::from(escrow.is_some());
+        let entries = recipients.len() + usize::from(escrowed.is_some());
         if entries == 0 {
             return Err(EnvelopeError::NoRecipients);
         }
         check_count(entries)?;
-        let cek = Cek::generate();
         let protected = Protected::ours();
         let content =
-            Content::seal(&cek, &protected.additional_data(), payload_of(data_key, algorithm));
-        let wrapped = recipients.into_iter().map(|recipient| Entry::wrap(recipient, &cek));
-        let entries =
-            wrapped.chain(escrow.map(|escrow| Entry::wrap_escrow(escrow, &cek))).collect();
+            Content::seal(cek, &protected.additional_data(), payload_of(data_key, algorithm));
+        let wrapped = recipients.into_iter().map(|recipient| Entry::wrap(recipient, cek));
+        let escrowed = escrowed.map(|(kid, escrowed)| Entry::of_escrow(&kid, escrowed));
+        let entries = wrapped.chain(escrowed).collect();
         Ok(Self { protected, content, entries })
     }
 
@@ -141,7 +159,7 @@ impl Envelope {
         if self.recover(new).is_err() {
             self.check_extensible()?;
             let (cek, _) = self.recover(old)?;
-            self.entries.push(Entry::wrap_escrow(new, &cek));
+            self.entries.push(Entry::of_escrow(new.kid(), a256gcmkw::wrap_key(new, &cek)));
         }
         if old.kid() != new.kid() {
             self.entries.retain(|entry| entry.escrowed(old.kid()).is_none());
@@ -184,17 +202,30 @@ impl Envelope {
         &self,
         escrow: &EscrowKey,
     ) -> Result<(Cek, (DataKey, SealAlgorithm)), EnvelopeError> {
-        let escrowed = self
-            .entries
-            .iter()
-            .find_map(|entry| entry.escrowed(escrow.kid()))
-            .ok_or_else(|| EnvelopeError::NoEscrowEntry { kid: escrow.kid().clone() })?;
+        let escrowed = self.escrowed(escrow.kid())?;
         let cek = a256gcmkw::unwrap_key(escrow, escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
-        let plaintext = self
-            .content
-            .open(&cek, &self.protected.additional_data())
-            .ok_or(EnvelopeError::DoesNotOpen)?;
-        Ok((cek, read_payload(&plaintext)?))
+        let payload = self.open_with(&cek)?;
+        Ok((cek, payload))
+    }
+
+    /// The content encryption key as the escrow key of that name has wrapped it.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::NoEscrowEntry`].
+    pub fn escrowed(&self, kid: &Kid) -> Result<&EscrowedKey, EnvelopeError> {
+        let escrowed = self.entries.iter().find_map(|entry| entry.escrowed(kid));
+        escrowed.ok_or_else(|| EnvelopeError::NoEscrowEntry { kid: kid.clone() })
+    }
+
+    /// Opens the envelope with its content encryption key, which this proves to be that.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::DoesNotOpen`], [`EnvelopeError::BadPayload`].
+    pub fn open_with(&self, cek: &Cek) -> Result<(DataKey, SealAlgorithm), EnvelopeError> {
+        let plaintext = self.content.open(cek, &self.protected.additional_data());
+        read_payload(&plaintext.ok_or(EnvelopeError::DoesNotOpen)?)
     }
 
     pub(super) fn check_extensible(&self) -> Result<(), EnvelopeError> {

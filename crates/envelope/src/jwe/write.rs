@@ -9,7 +9,7 @@ use super::content::Content;
 use super::entry::Entry;
 use super::envelope::Envelope;
 use super::protected::Protected;
-use crate::key::{EscrowKey, Kid, RecipientKey, encode, p256_jwk};
+use crate::key::{Cek, EscrowKey, Kid, RecipientKey, encode, p256_jwk};
 use crate::wrap::WrappedKey;
 
 impl Envelope {
@@ -32,7 +32,22 @@ impl Envelope {
     ) -> Result<Value, EnvelopeError> {
         self.check_extensible()?;
         let (cek, _) = self.recover(escrow)?;
-        Ok(self.flattened(&Entry::wrap(recipient, &cek)))
+        self.for_recipient(&cek, recipient)
+    }
+
+    /// The same with the envelope's content encryption key, which this proves to be that.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::open_with`], and [`EnvelopeError::NotExtensible`].
+    pub fn for_recipient(
+        &self,
+        cek: &Cek,
+        recipient: &RecipientKey,
+    ) -> Result<Value, EnvelopeError> {
+        self.check_extensible()?;
+        self.open_with(cek)?;
+        Ok(self.flattened(&Entry::wrap(recipient, cek)))
     }
 
     /// The general serialization without the escrow entry, for everyone.

@@ -5,15 +5,16 @@ use zeroize::Zeroizing;
 use super::random::random;
 
 /// The content encryption key: random, for one envelope.
-pub(crate) struct Cek(Zeroizing<[u8; 32]>);
+pub struct Cek(Zeroizing<[u8; 32]>);
 
 impl Cek {
-    pub(crate) fn generate() -> Self {
+    /// Makes one from the operating system's randomness.
+    pub fn generate() -> Self {
         Self(random())
     }
 
     /// Takes 32 bytes, and no other number.
-    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         let mut key = Zeroizing::new([0; 32]);
         (bytes.len() == key.len()).then(|| {
             key.copy_from_slice(bytes);
@@ -21,7 +22,8 @@ impl Cek {
         })
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// The key itself, for whoever wraps it.
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -23,6 +23,7 @@ mod recipient;
 pub(crate) mod snakeoil;
 
 pub use algorithm::KeyAlgorithm;
+pub use cek::Cek;
 pub use data_key::DataKey;
 pub use error::KeyError;
 pub use escrow::EscrowKey;
@@ -32,7 +33,6 @@ pub use private::RecipientPrivateKey;
 pub use recipient::RecipientKey;
 
 pub(crate) use base64url::{decode, decode_array, decode_secret, encode, push_encoded};
-pub(crate) use cek::Cek;
 pub(crate) use private::PrivateMaterial;
 pub(crate) use random::random;
 pub(crate) use recipient::{PublicMaterial, p256_jwk, p256_point};

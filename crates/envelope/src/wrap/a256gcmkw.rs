@@ -8,14 +8,17 @@ use crate::key::{Cek, EscrowKey, random};
 
 /// A key wrapped by the escrow key; `iv` and `tag` are header parameters (RFC 7518 section 4.7.1).
 #[derive(Debug, Clone)]
-pub(crate) struct EscrowedKey {
-    pub(crate) iv: [u8; 12],
-    pub(crate) tag: [u8; 16],
-    pub(crate) encrypted_key: [u8; 32],
+pub struct EscrowedKey {
+    /// The initialization vector.
+    pub iv: [u8; 12],
+    /// The authentication tag.
+    pub tag: [u8; 16],
+    /// The wrapped key.
+    pub encrypted_key: [u8; 32],
 }
 
-/// Wraps `cek`.
-pub(crate) fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
+/// Wraps `cek` with the escrow key.
+pub fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
     // SP 800-38D section 8.3: random 96-bit nonces are safe for 2^32 wraps under one key, far more
     // than a fleet's images; rotation starts the count again.
     let iv = *random();
@@ -26,8 +29,8 @@ pub(crate) fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
     EscrowedKey { iv, tag: tag.into(), encrypted_key }
 }
 
-/// Unwraps a key, unless it was wrapped by another one.
-pub(crate) fn unwrap_key(escrow: &EscrowKey, escrowed: &EscrowedKey) -> Option<Cek> {
+/// Unwraps a key, unless it was wrapped by another escrow key.
+pub fn unwrap_key(escrow: &EscrowKey, escrowed: &EscrowedKey) -> Option<Cek> {
     let mut cek = Zeroizing::new(escrowed.encrypted_key);
     cipher(escrow)
         .decrypt_inout_detached(

@@ -5,7 +5,8 @@ pub(crate) mod a256gcmkw;
 pub(crate) mod ecdh_es;
 pub(crate) mod rsa_oaep;
 
-use a256gcmkw::EscrowedKey;
+pub use a256gcmkw::{EscrowedKey, unwrap_key, wrap_key};
+
 use ecdh_es::AgreedKey;
 
 /// A wrapped content encryption key.

@@ -16,8 +16,9 @@ use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
 use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage, Who};
-use crate::envelope::jwe::{Envelope, EnvelopeError};
+use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::{DataKey, RecipientKey};
+use crate::keys::escrow;
 use crate::model::{
     ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry, Timestamp,
 };
@@ -100,19 +101,17 @@ impl Images {
         algorithm: SealAlgorithm,
         recipients: Vec<RecipientKey>,
     ) -> Result<EnvelopeTexts, Error> {
-        let images = Arc::clone(self);
-        let sealing = tokio::task::spawn_blocking(move || {
-            let _timer = images.metrics.time_upload_stage(UploadStage::Envelope);
-            let recipients: Vec<&RecipientKey> = recipients.iter().collect();
-            let envelope =
-                Envelope::seal(&data_key, algorithm, &recipients, Some(&*images.escrow))?;
+        let _timer = self.metrics.time_upload_stage(UploadStage::Envelope);
+        let sealed = escrow::seal(self.escrow.as_ref(), data_key, algorithm, recipients).await;
+        let envelope = sealed.map_err(Error::internal(SEAL))?;
+        let write = move || {
             Ok::<_, EnvelopeError>(EnvelopeTexts {
                 public: envelope.public_json()?,
                 with_escrow: envelope.to_json_with_escrow(),
             })
-        });
-        let sealed = sealing.await.map_err(Error::internal("seal an envelope"))?;
-        sealed.map_err(Error::internal("seal an envelope"))
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(Error::internal(SEAL))?;
+        written.map_err(Error::internal(SEAL))
     }
 
     fn assemble(
@@ -217,3 +216,5 @@ struct EnvelopeTexts {
     public: String,
     with_escrow: String,
 }
+
+const SEAL: &str = "seal an envelope";
