@@ -97,8 +97,8 @@ pub enum JobLease {
 }
 
 impl Catalog {
-    /// Adds a job, unless one of the same kind and parameters waits or runs: then that is returned,
-    /// and false. Of those that have ended the newest are kept.
+    /// Adds a job, unless one of the same kind and parameters waits or runs and nobody has cancelled
+    /// it: then that is returned, and false. Of those that have ended the newest are kept.
     ///
     /// # Errors
     ///
@@ -121,7 +121,8 @@ impl Catalog {
         .await
         .during(OP)?;
         let like = sqlx::query(AssertSqlSafe(format!(
-            "{SELECT} WHERE kind = $1 AND parameters = $2 AND state IN ('queued', 'running') ORDER BY id LIMIT 1"
+            "{SELECT} WHERE kind = $1 AND parameters = $2 AND state IN ('queued', 'running') AND is_cancelled = 0 \
+             ORDER BY id LIMIT 1"
         )));
         let like = like.bind(kind).bind(parameters.to_string());
         let like = like.fetch_optional(&mut *transaction).await.during(OP)?;

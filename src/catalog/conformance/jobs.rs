@@ -118,6 +118,15 @@ pub(super) async fn jobs_that_do_the_same_are_one_until_it_ends(catalog: &Catalo
     assert_eq!(listed.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["5", "3", "1"]);
     assert_eq!(listed[2].error.as_deref(), Some("no reason"));
     assert_eq!(catalog.list_jobs("5", 1).await.unwrap().items[0].id, "3");
+    assert_eq!(take(catalog, "a", 1).await.unwrap().id, "3");
+    assert_eq!(take(catalog, "a", 1).await.unwrap().id, "5");
+    assert!(catalog.cancel_job("5", &author()).await.unwrap());
+    assert_eq!(
+        ask("6", "fsck").await,
+        ("6".to_owned(), true),
+        "the one that stops does it no more"
+    );
+    assert_eq!(ask("7", "fsck").await, ("6".to_owned(), false));
 }
 
 pub(super) async fn a_job_that_gets_on_has_not_stalled(catalog: &Catalog) {
