@@ -4,9 +4,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use motorcade::config::VehicleIdFrom::Cn;
 use motorcade::model::AccessRole::Uploader;
 
 use crate::app::{DESCRIPTION, TestServer, sha256_hex};
+use crate::ca::{Ca, TlsFiles};
 use crate::client::upload_head;
 
 /// A client that looks for an answer only once it has sent all, however long that takes.
@@ -64,6 +66,37 @@ async fn a_client_that_sends_all_before_it_reads_gets_its_answer() {
     raw.send(upload_head("gw/1/a.bin", token, &lines)).await;
     raw.answer().await.expect(200);
 }
+
+/// TLS makes more of a body than its length, and much more where each record is short.
+#[tokio::test]
+async fn so_does_one_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("OEM");
+    let (_server, address) = TlsFiles::new(folder.path(), &ca).serve(Cn).await;
+    let ca = folder.path().join("ca.pem");
+    let arguments = [address.ip().to_string(), address.port().to_string()];
+    let output = Command::new("python3")
+        .args(["-c", PYTHON_OVER_TLS])
+        .args(arguments)
+        .args([ca])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "HTTP/1.1 401", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+const PYTHON_OVER_TLS: &str = r#"
+import socket, ssl, sys
+host, port, ca = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+connection = context.wrap_socket(socket.create_connection((host, int(port)), 60), server_hostname=host)
+piece, count = b"x" * 100, 720_000
+head = "PUT /api/v1/images/gw/1/b.bin HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n"
+connection.sendall(head.format(host, count * len(piece)).encode())
+for _ in range(count):
+    connection.sendall(piece)
+print(connection.recv(12).decode())
+"#;
 
 const PYTHON_UPLOAD: &str = r#"
 import http.client, sys

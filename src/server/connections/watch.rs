@@ -252,9 +252,10 @@ impl Watch {
         self.unread.store(true, Relaxed);
     }
 
-    /// How much may be thrown away before the connection is closed.
+    /// How much may be thrown away before the connection is closed. TLS adds 22 bytes or more to
+    /// each record, and some clients make short ones.
     pub(in crate::server) fn may_throw_away(&self) -> u64 {
-        self.unread_length.load(Relaxed).max(THROWN_AWAY_AT_LEAST)
+        (2 * self.unread_length.load(Relaxed)).max(THROWN_AWAY_AT_LEAST)
     }
 
     /// Bytes were thrown away. Many clients look for an answer once they have sent all of a body,
