@@ -150,9 +150,10 @@ impl Fleet {
             claimed.ecus.iter().filter(|ecu| !known.contains(ecu)).collect();
         // Keys are checked only if a person waits for them: any vehicle can send as many as it
         // likes.
+        let by = Actor { request_id, ..Actor::vehicle() };
         if self.catalog.find_re_enrolment(vin, self.clock.now()).await?.is_some() {
             self.check_new_keys(&come).await?;
-            if self.try_re_enrol(&claimed, &Actor { request_id, ..Actor::vehicle() }).await? {
+            if self.try_re_enrol(&claimed, &by).await? {
                 return Ok(true);
             }
         }
@@ -176,6 +177,6 @@ impl Fleet {
             return Err(self.refuse_replacement(vin, old, new).await);
         }
         self.check_new_keys(&[new]).await?;
-        self.replace(vehicle, old, new, &claimed.ecus).await.map(|()| true)
+        self.replace(vehicle, old, new, &claimed.ecus, &by).await.map(|()| true)
     }
 }

@@ -22,10 +22,13 @@ impl Fleet {
         old: &EcuRecord,
         new: &EcuRecord,
         ecus: &[EcuRecord],
+        by: &Actor,
     ) -> Result<(), Error> {
         check_together(ecus)?;
         let (vin, now) = (&vehicle.record.vin, self.clock.now());
-        let change = without_ecu(vehicle, old, new, now);
+        let mut change = without_ecu(vehicle, old, new, now);
+        let event = change.event(EventKind::EcuReplaced, by).of_ecu(&new.serial);
+        change.record(event.saying(format!("{} took the place of {}", new.serial, old.serial)));
         let forget = self.vehicles.forget_after(vin);
         let replaced = self.catalog.replace_ecu(&old.serial, new, ecus, &change, now).await;
         drop(forget);
@@ -106,8 +109,6 @@ fn without_ecu(
     if new.serial != old.serial || new.signing_key != old.signing_key {
         change.forget_counter(&old.serial);
     }
-    let event = change.event(EventKind::EcuReplaced, &Actor::vehicle()).of_ecu(&new.serial);
-    change.record(event.saying(format!("{} took the place of {}", new.serial, old.serial)));
     change
 }
 

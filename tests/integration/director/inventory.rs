@@ -208,8 +208,12 @@ async fn an_ecu_is_replaced_with_an_approval_once_and_in_time() {
     approve(0).await.refused(400, "bad_vehicle");
     approve(31 * 86_400).await.refused(400, "bad_vehicle");
     approve(3600).await.expect(201);
-    enrol(&server, &vehicle.token, &vehicle.enrolment()).await.expect(201);
+    let request = server.request(Method::POST, "/director/ecus").bearer_auth(&vehicle.token);
+    let request = request.header("x-request-id", "replaced").json(&vehicle.enrolment());
+    send(request).await.expect(201);
     enrol(&server, &vehicle.token, &vehicle.enrolment()).await.expect(200);
+    let audited = server.get("/api/v1/audit?kind=ecu_replaced").await.json();
+    assert_eq!(audited["entries"][0]["request_id"], "replaced");
     vehicle.report(&server).await;
 
     // Used up: the next one takes another approval.
