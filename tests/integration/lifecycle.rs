@@ -68,7 +68,7 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     let server = TestServer::on(state, |_| ()).await;
     assert_eq!(server.state.stored_files(), files);
     let catalog = server.state.dir().open_catalog().await.unwrap();
-    assert_eq!(catalog.pending_blobs().await.unwrap(), [other.clone()]);
+    assert_eq!(catalog.pending_blobs().await.unwrap(), std::slice::from_ref(&other));
     catalog.forget_pending_blob(&other).await.unwrap();
     catalog.close().await;
     server.state.assert_clean().await;
