@@ -6,6 +6,7 @@ use std::fs;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::Error;
 use super::access::Principal;
@@ -48,11 +49,13 @@ pub fn local_author(at: Timestamp) -> Author {
 /// Who changed what.
 pub struct AuditLog {
     catalog: Catalog,
+    /// A filter can make the catalog read all of a long log, which must not keep others from it.
+    turn: Semaphore,
 }
 
 impl AuditLog {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog }
+        Self { catalog, turn: Semaphore::new(1) }
     }
 
     /// Lists the audit log, the newest entry first, from the one before number `before`.
@@ -66,6 +69,7 @@ impl AuditLog {
         before: i64,
         limit: u32,
     ) -> Result<Page<AuditEntry, u64>, Error> {
+        let _turn = self.turn.acquire().await.map_err(Error::internal("wait for a turn"))?;
         Ok(self.catalog.list_audit(filter, before, limit).await?)
     }
 
