@@ -39,7 +39,7 @@ pub struct HttpState {
     pub identity: IdentityConfig,
 }
 
-/// Registers every call ([`routes`]) and what handlers share.
+/// Registers every call of `routes`, and what handlers share.
 pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
     let state = state.clone();
     move |config| {

@@ -1,7 +1,7 @@
 //! Private keys: what signs metadata, and what opens every envelope for the server itself; and the
 //! policy of how many keys there are.
 //!
-//! [`Signer`] and [`Escrow`] are the seams for keys that are not on this machine. [`file`] is the
+//! [`Signer`] and [`Escrow`] are the seams for keys that are not on this machine. `file/` is the
 //! implementation that there is: PEM and JWK files of mode 0600. A new backend is a module beside
 //! it. No role key's content leaves this module.
 

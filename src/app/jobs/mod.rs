@@ -2,7 +2,7 @@
 //!
 //! A job works in steps. After each, from where it goes on is in the catalog, so that a server that
 //! was killed, or one that takes over, goes on there and not at the beginning. A new kind is a
-//! variant of [`JobKind`], a file here with its [`Job`], and a line in [`make`].
+//! variant of [`JobKind`], a file here with its `Job`, and a line in `make`.
 
 mod fsck;
 mod runner;
