@@ -180,7 +180,7 @@ impl Fsck {
     }
 }
 
-/// Checks an installation in one go; step by step. `progress` is told of bytes read, and of all
+/// Checks an installation in one go. `progress` is told of bytes read, and of all
 /// there are.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! section 4; Uptane 2.1.0, 5.2.3 and 5.3.2), and one way from a content to a signed file.
 //!
 //! [`content`] says what the files contain, [`image`] and [`director`] fill them as POUF says, and
-//! [`file`] makes files of them. A second dialect is a module beside those two; what it fills is
+//! [`mod@file`] makes files of them. A second dialect is a module beside those two; what it fills is
 //! signed by the same [`Unsigned`]. Nothing here holds a key, stores or decides when to publish.
 //!
 //! The verifier (`verify`) shares nothing with it but the formats of `canonical` and `key`, so that
