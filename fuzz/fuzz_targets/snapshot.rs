@@ -17,11 +17,12 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(set.load_stored_snapshot(&file), Ok(true));
             for name in content["meta"].as_object().expect("it was taken").keys() {
                 let Some(role) = name.strip_suffix(".json") else { continue };
-                if let Ok((version, _)) = set.expected_targets(role) {
+                if let Ok((version, _)) = set.expected_targets(&role.parse().expect("it is a role"))
+                {
                     assert_eq!(content["meta"][name]["version"].as_u64(), Some(version));
                 }
             }
         }
-        Err(_) => assert!(set.expected_targets("targets").is_err()),
+        Err(_) => assert!(set.expected_targets(&"targets".parse().expect("it is a role")).is_err()),
     }
 });
