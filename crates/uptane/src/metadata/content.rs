@@ -139,31 +139,20 @@ pub struct Delegation {
     pub threshold: NonZeroU64,
 }
 
-/// The content of the snapshot role (TUF 1.0.34, 4.4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    #[serde(rename = "_type")]
-    kind: SnapshotType,
-    /// When it expires.
-    pub expires: Timestamp,
-    /// Every targets file.
-    pub meta: BTreeMap<MetaName, MetaFile>,
-    spec_version: Cow<'static, str>,
-    /// Version of the file.
-    pub version: NonZeroU64,
-    /// For which vehicle it is, in the Director repository (FV-15).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vin: Option<VehicleId>,
-}
+/// The content of the snapshot role (TUF 1.0.34, 4.4): every targets file.
+pub type Snapshot = MetaFiles<SnapshotType>;
 
-/// The content of the timestamp role (TUF 1.0.34, 4.6).
+/// The content of the timestamp role (TUF 1.0.34, 4.6): the snapshot.
+pub type TimestampRole = MetaFiles<TimestampType>;
+
+/// What a snapshot and a timestamp are: metadata files with their versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimestampRole {
+pub struct MetaFiles<K> {
     #[serde(rename = "_type")]
-    kind: TimestampType,
+    kind: K,
     /// When it expires.
     pub expires: Timestamp,
-    /// The snapshot.
+    /// The files.
     pub meta: BTreeMap<MetaName, MetaFile>,
     spec_version: Cow<'static, str>,
     /// Version of the file.
@@ -220,15 +209,15 @@ impl<E> Targets<E> {
     }
 }
 
-impl Snapshot {
-    /// A snapshot of some files.
-    pub fn new(
+impl<K> MetaFiles<K> {
+    fn of(
+        kind: K,
         version: NonZeroU64,
         expires: Timestamp,
         meta: impl IntoIterator<Item = (RoleName, MetaFile)>,
     ) -> Self {
         Self {
-            kind: SnapshotType::Snapshot,
+            kind,
             expires,
             meta: meta.into_iter().map(|(role, file)| (MetaName(role), file)).collect(),
             spec_version: SPEC_VERSION.into(),
@@ -238,17 +227,21 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// A snapshot of some files.
+    pub fn new(
+        version: NonZeroU64,
+        expires: Timestamp,
+        meta: impl IntoIterator<Item = (RoleName, MetaFile)>,
+    ) -> Self {
+        Self::of(SnapshotType::Snapshot, version, expires, meta)
+    }
+}
+
 impl TimestampRole {
     /// A timestamp for a snapshot.
     pub fn new(version: NonZeroU64, expires: Timestamp, snapshot: MetaFile) -> Self {
-        Self {
-            kind: TimestampType::Timestamp,
-            expires,
-            meta: [(MetaName(RoleName::Snapshot), snapshot)].into(),
-            spec_version: SPEC_VERSION.into(),
-            version,
-            vin: None,
-        }
+        Self::of(TimestampType::Timestamp, version, expires, [(RoleName::Snapshot, snapshot)])
     }
 
     /// The snapshot that it names.
@@ -273,15 +266,16 @@ macro_rules! content {
 
 content!(Root);
 content!(Targets<E>, E);
-content!(Snapshot);
-content!(TimestampRole);
+content!(MetaFiles<K>, K);
 
 /// The member `_type` of a content.
 macro_rules! role_type {
-    ($name:ident, $variant:ident) => {
+    ($visibility:vis $name:ident, $variant:ident) => {
+        #[doc = concat!("The `_type` of a ", stringify!($variant), ".")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "lowercase")]
-        enum $name {
+        $visibility enum $name {
+            #[doc = "The only one."]
             $variant,
         }
     };
@@ -289,8 +283,8 @@ macro_rules! role_type {
 
 role_type!(RootType, Root);
 role_type!(TargetsType, Targets);
-role_type!(SnapshotType, Snapshot);
-role_type!(TimestampType, Timestamp);
+role_type!(pub SnapshotType, Snapshot);
+role_type!(pub TimestampType, Timestamp);
 
 impl Serialize for MetaName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
