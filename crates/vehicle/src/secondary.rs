@@ -14,7 +14,7 @@ use super::store::Store;
 use super::updater::Updater;
 use motorcade_model::{EcuSerial, ReleaseCounter, RoleName, Timestamp, VehicleId};
 use motorcade_uptane::verify::{
-    Assignment, KnownEcu, Limits, Rules, TrustedSet, VerifyError, assignments, verify_partial,
+    Assignment, KnownEcu, Limits, Rules, TrustedSet, assignments, check_ecu, verify_partial,
 };
 
 /// What a Secondary knows when metadata comes.
@@ -73,28 +73,11 @@ impl Secondary<'_> {
                 .into_iter()
                 .find(|assignment| self.is_me(&assignment.ecu));
             let Some(mine) = mine else { continue };
-            self.check_own(&mine)?;
+            // With the Director's word alone (Uptane 2.1.0, 5.4.3.4 steps 3 and 5).
+            check_ecu(&mine, &self.record())?;
             return Ok((mine, version));
         }
         Err(self.nothing())
-    }
-
-    /// Hardware and release counter, with the Director's word alone (Uptane 2.1.0, 5.4.3.4 steps 3
-    /// and 5).
-    fn check_own(&self, mine: &Assignment) -> Result<(), VerifyError> {
-        let (path, ecu) = (mine.path.clone(), self.config.serial.clone());
-        let own = &self.config.hardware_id;
-        if mine.hardware_id != *own || !mine.custom.image.hardware_ids.contains(own) {
-            return Err(VerifyError::HardwareMismatch { path, ecu });
-        }
-        let offered = mine.custom.image.release_counter;
-        match self.highest_counter.filter(|highest| offered < *highest) {
-            Some(highest) => {
-                let (highest, offered) = (highest.value(), offered.value());
-                Err(VerifyError::ReleaseCounterRollback { path, ecu, highest, offered })
-            }
-            None => Ok(()),
-        }
     }
 
     fn is_me(&self, serial: &EcuSerial) -> bool {

@@ -77,14 +77,23 @@ impl<'a> Updater<'a> {
     }
 
     fn refresh_targets(&mut self) -> Result<(), Error> {
-        let stored = self.store.find(&RoleName::Targets);
-        if stored.is_some_and(|stored| self.set.update_targets(&stored).is_ok()) {
+        self.take(&RoleName::Targets, |set, bytes| set.update_targets(bytes))
+    }
+
+    /// Takes a targets role as it is stored, or else as it is fetched.
+    fn take(
+        &mut self,
+        role: &RoleName,
+        update: impl Fn(&mut TrustedSet, &[u8]) -> Result<(), VerifyError>,
+    ) -> Result<(), Error> {
+        let stored = self.store.find(role);
+        if stored.is_some_and(|stored| update(&mut self.set, &stored).is_ok()) {
             return Ok(());
         }
-        let (version, limit) = self.set.expected_targets(&RoleName::Targets)?;
-        let fetched = self.fetch_listed(&RoleName::Targets, version, limit)?;
-        self.set.update_targets(&fetched)?;
-        self.store.put(&RoleName::Targets, version, &fetched)
+        let (version, limit) = self.set.expected_targets(role)?;
+        let fetched = self.fetch_listed(role, version, limit)?;
+        update(&mut self.set, &fetched)?;
+        self.store.put(role, version, &fetched)
     }
 
     fn fetch_listed(&self, role: &RoleName, version: u64, limit: u64) -> Result<Vec<u8>, Error> {
@@ -114,15 +123,7 @@ impl<'a> Updater<'a> {
     }
 
     fn load(&mut self, role: &RoleName, delegator: &RoleName) -> Result<(), Error> {
-        let stored = self.store.find(role);
-        if stored.is_some_and(|stored| self.set.update_delegated(role, delegator, &stored).is_ok())
-        {
-            return Ok(());
-        }
-        let (version, limit) = self.set.expected_targets(role)?;
-        let fetched = self.fetch_listed(role, version, limit)?;
-        self.set.update_delegated(role, delegator, &fetched)?;
-        self.store.put(role, version, &fetched)
+        self.take(role, |set, bytes| set.update_delegated(role, delegator, bytes))
     }
 }
 

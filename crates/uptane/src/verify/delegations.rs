@@ -99,11 +99,12 @@ impl Delegations {
     /// TUF 1.0.34, 4.5: "clients must consider metadata in order of appearance of delegations".
     pub(super) fn applying(&self, path: &str, hardware_ids: &[HardwareId]) -> Vec<Delegation> {
         match &self.kind {
-            Kind::Listed(listed) => listed
-                .iter()
-                .filter(|delegation| delegation.applies(path, hardware_ids))
-                .cloned()
-                .collect(),
+            Kind::Listed(listed) => {
+                let digest = hex::encode(Sha256::digest(path.as_bytes()));
+                let applies =
+                    |delegation: &&Delegation| delegation.applies(path, &digest, hardware_ids);
+                listed.iter().filter(applies).cloned().collect()
+            }
             Kind::Succinct(succinct) => vec![succinct.delegation(path)],
         }
     }
@@ -126,7 +127,7 @@ impl Delegation {
     /// Uptane 2.1.0, 5.4.4.7 step 4.1: "For the delegation to apply, it SHALL include the hardware
     /// identifier of the target, and the target name SHALL match one of the delegation's image
     /// paths."
-    fn applies(&self, path: &str, hardware_ids: &[HardwareId]) -> bool {
+    fn applies(&self, path: &str, digest: &str, hardware_ids: &[HardwareId]) -> bool {
         let covers = |listed: &Vec<String>| {
             hardware_ids.iter().all(|id| listed.iter().any(|own| own == id.as_str()))
         };
@@ -136,7 +137,6 @@ impl Delegation {
             // produce a 64-byte hexadecimal digest (HEX_DIGEST), must share the same prefix as one
             // of the prefixes in "path_hash_prefixes"."
             Scope::HashPrefixes(prefixes) => {
-                let digest = hex::encode(Sha256::digest(path.as_bytes()));
                 prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str()))
             }
             Scope::Everything => true,

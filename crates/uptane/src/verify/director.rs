@@ -159,6 +159,16 @@ pub fn match_image(
     if let Some(field) = difference(director.custom.as_ref(), image.custom.as_ref()) {
         return Err(VerifyError::CustomMismatch { path: path(), field });
     }
+    check_ecu(assignment, ecu)
+}
+
+/// Checks an assignment against the ECU that is to run it.
+///
+/// # Errors
+///
+/// [`VerifyError::HardwareMismatch`] or [`VerifyError::ReleaseCounterRollback`].
+pub fn check_ecu(assignment: &Assignment, ecu: &KnownEcu) -> Result<(), VerifyError> {
+    let path = || assignment.path.clone();
     // FV-21. Uptane 2.1.0, 5.4.3.4 step 3: "Check that the hardware identifier in the metadata
     // matches the ECU's hardware identifier."
     let hardware_ids = &assignment.custom.image.hardware_ids;

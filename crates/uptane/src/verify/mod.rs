@@ -34,7 +34,7 @@ mod trusted;
 
 pub use attack::Attack;
 pub use director::{
-    Assignment, KnownEcu, VehicleImages, assignments, check_constraints, match_image,
+    Assignment, KnownEcu, VehicleImages, assignments, check_constraints, check_ecu, match_image,
 };
 pub use error::{CustomField, VerifyError};
 pub use fault::{Fault, Finding};

@@ -7,7 +7,7 @@ use super::VerifyError;
 use super::checks::check_rollback;
 use super::director::check_targets;
 use super::limits::{Limits, check_length};
-use super::roles::{TargetFile, Targets};
+use super::roles::TargetFile;
 use super::trusted::TrustedSet;
 
 /// Partial verification: the Director's Targets alone, with the keys of its root; FV-11 but for the
@@ -26,11 +26,10 @@ pub fn verify_partial(
     bytes: &[u8],
 ) -> Result<(u64, BTreeMap<String, TargetFile>), VerifyError> {
     check_length(&RoleName::Targets, bytes, Limits::TARGETS)?;
-    let targets = set.read::<Targets>(&RoleName::Targets, bytes)?;
     // Uptane 2.1.0, 5.4.4.6 step 3: "Check that the Targets metadata has been signed by the
     // threshold of unique keys specified in the relevant metadata file. … If checking top-level
     // Targets metadata, the threshold of keys is specified in the Root metadata."
-    set.root.content.verify(&RoleName::Targets, &targets)?;
+    let targets = set.read_targets(bytes)?;
     set.rules.check_vehicle(&RoleName::Targets, &targets)?;
     // Uptane 2.1.0, 5.4.4.6 step 4: "Check that the version number of the previous Targets metadata
     // file, if any, is less than or equal to the version number of this Targets metadata file."

@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use super::VerifyError;
 use super::checks::missing;
 use super::keys::RoleKeys;
-use super::roles::Targets;
 use super::rules::Rules;
 use super::signed::{RawSignature, signatures};
 use super::trusted::TrustedSet;
@@ -63,7 +62,7 @@ impl TrustedSet {
             RoleName::Root => self.clone().update_root(bytes),
             RoleName::Timestamp => self.read_timestamp(bytes).map(drop),
             RoleName::Snapshot => self.read_snapshot(bytes).map(drop),
-            RoleName::Targets => self.clone().adopt_targets(bytes),
+            RoleName::Targets => self.read_targets(bytes).map(drop),
             RoleName::Delegated(_) => self.check_delegated(role, bytes),
         }
     }
@@ -76,9 +75,7 @@ impl TrustedSet {
     /// [`VerifyError`] if it is no such file, or not enough keys of the trusted root have signed
     /// it.
     pub fn adopt_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
-        let targets = self.read::<Targets>(&RoleName::Targets, bytes)?;
-        self.root.content.verify(&RoleName::Targets, &targets)?;
-        self.targets = Some(targets);
+        self.targets = Some(self.read_targets(bytes)?);
         Ok(())
     }
 

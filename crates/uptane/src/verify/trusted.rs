@@ -298,6 +298,15 @@ impl TrustedSet {
         snapshot.content.meta.get(&role.file_name()).ok_or_else(|| missing(role))
     }
 
+    /// Reads top-level targets that enough keys have signed.
+    pub(super) fn read_targets(&self, bytes: &[u8]) -> Result<Metadata<Targets>, VerifyError> {
+        let targets = self.read::<Targets>(&RoleName::Targets, bytes)?;
+        // TUF 1.0.34, 5.6.3: "The new targets metadata file MUST have been signed by a THRESHOLD of
+        // keys specified in the trusted root metadata file."
+        self.root.content.verify(&RoleName::Targets, &targets)?;
+        Ok(targets)
+    }
+
     /// Takes the top-level targets, stored or fetched (FV-11), and the Director's only if they may
     /// be the Director's (FV-12 to FV-15).
     ///
@@ -307,10 +316,7 @@ impl TrustedSet {
     pub fn update_targets(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         let listed = self.listed_targets(&RoleName::Targets)?;
         check_file(&RoleName::Targets, bytes, listed, Limits::TARGETS)?;
-        let targets = self.read::<Targets>(&RoleName::Targets, bytes)?;
-        // TUF 1.0.34, 5.6.3: "The new targets metadata file MUST have been signed by a THRESHOLD of
-        // keys specified in the trusted root metadata file."
-        self.root.content.verify(&RoleName::Targets, &targets)?;
+        let targets = self.read_targets(bytes)?;
         self.rules.check_vehicle(&RoleName::Targets, &targets)?;
         check_version(&RoleName::Targets, listed.version, targets.version)?;
         // TUF 1.0.34, 5.6.5: "The expiration timestamp in the new targets metadata file MUST be
