@@ -9,17 +9,17 @@ use serde_json::json;
 use super::api::Api;
 use super::output::{self, List, print_line};
 use super::{EXIT_FAILURE, StateArgs};
-use crate::api::{AuditEntryBody, AuditPage};
+use crate::api::{AuditEntryBody, AuditPage, AuditQuery};
 use crate::app::audit::{self, AuditFindings, AuditHead};
 use crate::config::ClientSettings;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it in the life of a process")]
 enum Command {
     /// Lists who changed what, the newest first
@@ -39,7 +39,7 @@ enum Command {
     },
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct FilterArgs {
     /// Only of this kind, such as image_yanked
     #[arg(long)]
@@ -78,12 +78,6 @@ impl FromStr for Head {
     }
 }
 
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("audit::Args") // it may hold a token
-    }
-}
-
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { client, filter } => list(&Api::new(client)?, filter).await,
@@ -96,15 +90,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn list(api: &Api, filter: FilterArgs) -> anyhow::Result<ExitCode> {
     let FilterArgs { kind, actor, subject, since, until, limit } = filter;
-    let conditions = [
-        ("kind", kind),
-        ("actor", actor),
-        ("subject", subject),
-        ("since", since),
-        ("until", until),
-    ];
-    let conditions: Vec<(&str, String)> =
-        conditions.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let mut query = AuditQuery { kind, actor, subject, since, until, before: None, limit: 0 };
     let mut list = List::new([
         ("NUMBER", 0),
         ("AT", 27),
@@ -113,21 +99,16 @@ async fn list(api: &Api, filter: FilterArgs) -> anyhow::Result<ExitCode> {
         ("SUBJECT", 24),
         ("DETAIL", 0),
     ]);
-    let (mut before, mut left) = (None, limit.unwrap_or(usize::MAX));
+    let mut left = limit.unwrap_or(usize::MAX);
     while left > 0 {
-        let page_size = left.min(1000).to_string();
-        let mut request =
-            api.request(Method::GET, "audit").query(&conditions).query(&[("limit", page_size)]);
-        if let Some(before) = before {
-            request = request.query(&[("before", before)]);
-        }
-        let page: AuditPage = api.json(request).await?;
+        query.limit = u32::try_from(left).unwrap_or(u32::MAX).min(1000);
+        let page: AuditPage = api.json(api.request(Method::GET, "audit").query(&query)).await?;
         for entry in &page.entries {
             list.item(entry, cells)?;
         }
         left -= page.entries.len().min(left);
-        before = page.next_before;
-        if before.is_none() {
+        query.before = page.next_before.and_then(|seq| i64::try_from(seq).ok());
+        if query.before.is_none() {
             break;
         }
     }

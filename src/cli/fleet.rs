@@ -28,19 +28,19 @@ use crate::uptane::canonical::canonical;
 use crate::uptane::key::{PublicKey, SigningKey};
 use crate::uptane::manifest::{EcuReport, VehicleManifest};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Drives virtual vehicles against a server, and reports polls a second and latencies
     Simulate(SimulateArgs),
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct SimulateArgs {
     #[command(flatten)]
     client: ClientSettings,
@@ -65,12 +65,6 @@ struct SimulateArgs {
     /// The fleet is registered already
     #[arg(long)]
     registered: bool,
-}
-
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("fleet::Args") // it may hold a token
-    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {

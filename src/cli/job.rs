@@ -12,16 +12,16 @@ use serde_json::json;
 use super::EXIT_FAILURE;
 use super::api::Api;
 use super::output::{self, List, print_json, print_line};
-use crate::api::{JobBody, JobList, NewJob, ProgressBody};
+use crate::api::{JobBody, JobList, JobQuery, NewJob, ProgressBody};
 use crate::config::ClientSettings;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Has the server do something: fsck
     Start {
@@ -55,12 +55,6 @@ enum Command {
         /// Id of the job
         id: String,
     },
-}
-
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("job::Args") // it may hold a token
-    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -98,10 +92,9 @@ async fn start(api: &Api, kind: String, follow: bool) -> anyhow::Result<ExitCode
 async fn list(api: &Api) -> anyhow::Result<ExitCode> {
     let mut list =
         List::new([("ID", 24), ("KIND", 8), ("STATE", 9), ("CREATED", 27), ("PROGRESS", 0)]);
-    let mut cursor = Some(String::new());
-    while let Some(after) = cursor {
-        let request = api.request(Method::GET, "jobs").query(&[("cursor", after.as_str())]);
-        let page: JobList = api.json(request).await?;
+    let mut next = Some(JobQuery { cursor: String::new(), limit: 1000 });
+    while let Some(query) = next {
+        let page: JobList = api.json(api.request(Method::GET, "jobs").query(&query)).await?;
         for job in page.jobs {
             list.item(&job, |job| {
                 let progress = progress(&job.progress);
@@ -110,7 +103,7 @@ async fn list(api: &Api) -> anyhow::Result<ExitCode> {
                 [id, kind, state, created_at, progress]
             })?;
         }
-        cursor = page.next_cursor;
+        next = page.next_cursor.map(|cursor| JobQuery { cursor, ..query });
     }
     list.end()?;
     Ok(ExitCode::SUCCESS)

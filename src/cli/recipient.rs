@@ -17,13 +17,13 @@ use crate::envelope::key::RecipientKey;
 use crate::model::{HardwareId, KeyInput};
 use motorcade_host::shown::printable;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Registers a public key for hardware ids
     Add {
@@ -50,12 +50,6 @@ enum Command {
         /// Id of the key, as listed
         kid: String,
     },
-}
-
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("recipient::Args") // it may hold a token
-    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {

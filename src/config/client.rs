@@ -1,5 +1,6 @@
 //! Settings of the commands that talk to a server.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,13 @@ pub struct ClientSettings {
     /// Certificates of the CAs that the server may be certified by, in PEM, besides the system's
     #[arg(long, env = "MOTORCADE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for ClientSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the token.
+        f.debug_struct("ClientSettings").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 /// Settings with the files read.

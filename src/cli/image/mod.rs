@@ -15,13 +15,13 @@ use crate::api::{ImageBody, ImageList, ImageQuery, VehicleList, VehicleQuery};
 use crate::config::ClientSettings;
 use crate::model::ImagePath;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it in the life of a process")]
 enum Command {
     /// Uploads an image; pushing the same one again changes nothing
@@ -45,12 +45,6 @@ enum Command {
         /// Target path, such as gw/4.2.0/gateway.bin
         path: ImagePath,
     },
-}
-
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("image::Args") // it may hold a token
-    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {

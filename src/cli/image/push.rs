@@ -22,7 +22,7 @@ use crate::model::{
     Sha256Digest,
 };
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct PushArgs {
     #[command(flatten)]
     client: ClientSettings,

@@ -27,13 +27,13 @@ use crate::model::{EcuSerial, HardwareId, ImagePath, VehicleId};
 use motorcade_host::shown::printable;
 use pages::Pages;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Registers vehicles from JSON Lines or CSV; what is registered already stays as it is
     Add {
@@ -164,12 +164,6 @@ enum Command {
         /// Id of the vehicle
         vin: VehicleId,
     },
-}
-
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("vehicle::Args") // it may hold a token
-    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
