@@ -110,36 +110,38 @@ pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {
         StatusCode::NOT_FOUND,
         "no_route",
         format!("there is nothing at {:.200}", request.path()),
-        None,
     )
 }
 
 /// 405, with the methods that are possible (RFC 9110, 15.5.6).
 pub(super) fn method_not_allowed(request: &HttpRequest, allow: &HeaderValue) -> HttpResponse {
     let detail = format!("{} is not possible here", request.method());
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, None);
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     response.headers_mut().insert(header::ALLOW, allow.clone());
     response
 }
 
 pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
-    // The parser's own message could repeat what was sent, and that may be a private key.
     let detail = match error {
         JsonPayloadError::Overflow { limit }
         | JsonPayloadError::OverflowKnownLength { limit, .. } => {
             return ApiError(app::Error::TooLarge { limit: limit as u64 }).into();
         }
         JsonPayloadError::ContentType => "send `Content-Type: application/json`".to_owned(),
-        JsonPayloadError::Deserialize(e) => {
-            format!(
-                "the body is not the JSON that is expected here: see line {}, column {}",
-                e.line(),
-                e.column()
-            )
+        JsonPayloadError::Deserialize(error) => {
+            return ApiError(not_json("the JSON that is expected here", &error)).into();
         }
         _ => "the body could not be read".to_owned(),
     };
     ApiError(app::Error::Invalid { code: "bad_json", detail }).into()
+}
+
+/// 400 for a body that is not `what` it has to be. Without the parser's own message, which could
+/// repeat what was sent, and that may be a private key.
+pub(super) fn not_json(what: &str, error: &serde_json::Error) -> app::Error {
+    let (line, column) = (error.line(), error.column());
+    let detail = format!("the body is not {what}: see line {line}, column {column}");
+    app::Error::Invalid { code: "bad_json", detail }
 }
 
 pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
@@ -147,13 +149,8 @@ pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web:
     ApiError(app::Error::Invalid { code: "bad_query", detail }).into()
 }
 
-fn problem(
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    limit: Option<u64>,
-) -> HttpResponse {
-    problem_with(status, code, detail, limit, &[])
+fn problem(status: StatusCode, code: &'static str, detail: String) -> HttpResponse {
+    problem_with(status, code, detail, None, &[])
 }
 
 fn problem_with(

@@ -2,8 +2,8 @@
 
 use actix_web::web::{self, Json, Query};
 
-use super::paging::check_limit;
 use super::path::{AssignmentId, InPath};
+use super::query::check_limit;
 use crate::api::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments, Problem,
 };

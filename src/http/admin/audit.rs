@@ -3,13 +3,12 @@
 use actix_web::web::{self, Json, Query};
 use serde_json::Value;
 
-use super::paging::check_limit;
+use super::query::{bad_query, check_limit, time};
 use crate::api::{AuditEntryBody, AuditPage, AuditQuery, Problem};
-use crate::app::Error;
 use crate::app::audit::{AuditEntry, AuditFilter, AuditLog};
 use crate::http::ApiError;
 use crate::http::auth::{Access, ReadFleet};
-use crate::model::{AuditKind, Timestamp};
+use crate::model::AuditKind;
 
 /// Lists who changed what, the newest first.
 #[utoipa::path(
@@ -24,27 +23,19 @@ pub(in crate::http) async fn list_audit(
     access: Access<ReadFleet, Query<AuditQuery>>,
 ) -> Result<Json<AuditPage>, ApiError> {
     let Query(AuditQuery { kind, actor, subject, since, until, before, limit }) = access.input;
-    let kind = match kind {
-        Some(name) => Some(AuditKind::from_name(&name).ok_or_else(|| {
-            bad_query("`kind` must be a kind of entry, such as image_published".into())
-        })?),
-        None => None,
-    };
+    let kind =
+        match kind {
+            Some(name) => Some(AuditKind::from_name(&name).ok_or_else(|| {
+                bad_query("`kind` must be a kind of entry, such as image_published")
+            })?),
+            None => None,
+        };
     let (since, until) = (time("since", since)?, time("until", until)?);
     let filter = AuditFilter { kind, actor, subject, since, until };
     let limit = check_limit(limit)?;
     let page = log.list(&filter, before.unwrap_or(i64::MAX), limit).await?;
     let entries = page.items.into_iter().map(AuditEntryBody::from).collect();
     Ok(Json(AuditPage { entries, next_before: page.next }))
-}
-
-fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, ApiError> {
-    let parsed = text.map(|text| text.parse()).transpose();
-    parsed.map_err(|_| bad_query(format!("`{name}` must be a time such as 2026-11-24T10:00:00Z")))
-}
-
-fn bad_query(detail: String) -> ApiError {
-    Error::Invalid { code: "bad_query", detail }.into()
 }
 
 impl From<AuditEntry> for AuditEntryBody {

@@ -9,8 +9,8 @@ use actix_web::web::{self, Json, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 
-use super::paging::check_limit;
 use super::path::{EnvelopeOf, InPath};
+use super::query::check_limit;
 use super::upload_head::{self, IMAGES};
 use crate::api::{EnvelopeQuery, ImageBody, ImageList, ImageQuery, Problem};
 use crate::app::images::Images;

@@ -2,8 +2,8 @@
 
 use actix_web::web::{self, Json, Query};
 
-use super::paging::check_limit;
 use super::path::{InPath, JobId};
+use super::query::check_limit;
 use crate::api::{JobBody, JobList, JobQuery, NewJob, Problem, ProgressBody};
 use crate::app::Error;
 use crate::app::jobs::{JobProgress, JobRecord, Jobs};

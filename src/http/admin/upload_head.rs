@@ -3,6 +3,7 @@
 use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 
+use super::query::bad_query;
 use super::upload_body;
 use crate::api::UploadQuery;
 use crate::app::Error;
@@ -49,9 +50,7 @@ pub(in crate::http) fn parse(
         empty,
         content_length: body.framing.content_length(empty)?,
         precondition: conditional::precondition(headers)?,
-        uploaded_by: by.id.clone(),
-        request_id: by.request_id.clone(),
-        folder: by.path_prefix.clone(),
+        by: by.clone(),
     })
 }
 
@@ -76,10 +75,6 @@ fn default_name(path: &ImagePath) -> Result<ImageName, Error> {
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     let name = if stem.is_empty() { file } else { stem };
     name.get(..ImageName::MAX_LENGTH).unwrap_or(name).parse().map_err(bad_query)
-}
-
-fn bad_query(detail: impl ToString) -> Error {
-    Error::Invalid { code: "bad_query", detail: detail.to_string() }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix_web::web::{self, Json, Query};
 
-use super::paging::check_limit;
 use super::path::{EcuInPath, InPath};
+use super::query::check_limit;
 use crate::api::{
     AcceptBody, ApprovalBody, Approved, ClearBody, EventBody, History, HistoryQuery, IssuedToken,
     Problem, ReEnrolmentBody, RemovalQuery,

@@ -5,8 +5,8 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{self, Json, Query};
 use futures_util::StreamExt;
 
-use super::paging::check_limit;
 use super::path::InPath;
+use super::query::{bad_query, check_limit, time};
 use crate::api::{
     BulkBody, EcuBody, FaultBody, NewEcuBody, NewVehicleBody, Problem, Registered, VehicleBody,
     VehicleList, VehicleQuery,
@@ -17,6 +17,7 @@ use crate::app::{EcuFilter, Error, Limits, VehicleFilter};
 use crate::http::ApiError;
 use crate::http::answer::MaybeCreated;
 use crate::http::auth::{Access, Manage, ReadFleet};
+use crate::http::error::not_json;
 use crate::model::{ImagePath, ParseFieldError, VehicleId};
 
 /// Registers a vehicle, or as many as there are in JSON Lines or CSV.
@@ -71,15 +72,8 @@ async fn register_one(
         Ok(body) => body.map_err(|_| Error::ClientGone)?,
         Err(_) => return Err(Error::TooLarge { limit: MAX_VEHICLE as u64 }.into()),
     };
-    let vehicle: NewVehicleBody = serde_json::from_slice(&body).map_err(|error| {
-        // The parser's own message could repeat what was sent, and that may be a private key.
-        let detail = format!(
-            "the body is not a vehicle: see line {}, column {}",
-            error.line(),
-            error.column()
-        );
-        Error::Invalid { code: "bad_json", detail }
-    })?;
+    let vehicle: NewVehicleBody =
+        serde_json::from_slice(&body).map_err(|error| not_json("a vehicle", &error))?;
     let (is_new, vin) = fleet.register_vehicle(vehicle.into(), by).await?;
     let vehicle = VehicleBody::from(fleet.show_vehicle(&vin).await?);
     Ok(MaybeCreated { is_new, body: Registered::One(vehicle) })
@@ -136,12 +130,10 @@ pub(in crate::http) async fn list_vehicles(
         hardware_id,
         below_release,
     }) = access.input;
-    let silent_since = silent_since.map(|time| time.parse()).transpose();
-    let silent_since = silent_since
-        .map_err(|_| bad_query("`silent_since` must be a time such as 2026-11-24T10:00:00Z"))?;
+    let silent_since = time("silent_since", silent_since)?;
     let assigned = assigned.map(|path| path.parse::<ImagePath>()).transpose();
     let assigned = assigned
-        .map_err(|rule| bad_query(&format!("`assigned` must be an image's path: {rule}")))?;
+        .map_err(|rule| bad_query(format!("`assigned` must be an image's path: {rule}")))?;
     let ecu = ecu_filter(hardware_id, below_release)?;
     let filter =
         VehicleFilter { quarantined, silent_since, assigned, unexpected, fallen_back, ecu };
@@ -150,8 +142,8 @@ pub(in crate::http) async fn list_vehicles(
     Ok(Json(VehicleList { vehicles, next_cursor: page.next }))
 }
 
-fn ecu_filter(hardware_id: Option<String>, below: Option<u64>) -> Result<EcuFilter, ApiError> {
-    let bad = |name: &str, rule: ParseFieldError| bad_query(&format!("`{name}`: {rule}"));
+fn ecu_filter(hardware_id: Option<String>, below: Option<u64>) -> Result<EcuFilter, Error> {
+    let bad = |name: &str, rule: ParseFieldError| bad_query(format!("`{name}`: {rule}"));
     let hardware_id = hardware_id.map(|id| id.parse()).transpose();
     let below_release = below.map(|counter| counter.try_into()).transpose();
     Ok(EcuFilter {
@@ -190,10 +182,6 @@ pub(in crate::http) async fn list_ecus(
 ) -> Result<Json<Vec<EcuBody>>, ApiError> {
     let InPath(vin) = access.input;
     Ok(Json(VehicleBody::from(fleet.show_vehicle(&vin).await?).ecus))
-}
-
-fn bad_query(detail: &str) -> ApiError {
-    Error::Invalid { code: "bad_query", detail: detail.to_owned() }.into()
 }
 
 impl From<NewVehicleBody> for VehicleInput {

@@ -12,6 +12,7 @@ use crate::app::fleet::{Enrolment, Fleet};
 use crate::app::{Error, Limits};
 use crate::http::ApiError;
 use crate::http::auth::bearer_token;
+use crate::http::error::not_json;
 use crate::http::identity::{FromVehicle, claims_of};
 use crate::http::observe::request_id::RequestId;
 use crate::http::rfc::conditional::is_known;
@@ -84,14 +85,8 @@ pub(in crate::http) async fn enrol(
     let Some(body) = read_body(&limits, body, MAX_ENROLMENT_SIZE).await? else {
         return Err(Error::TooLarge { limit: MAX_ENROLMENT_SIZE as u64 }.into());
     };
-    let enrolment: Enrolment = serde_json::from_slice(&body).map_err(|error| Error::Invalid {
-        code: "bad_json",
-        detail: format!(
-            "the body is not an enrolment: see line {}, column {}",
-            error.line(),
-            error.column()
-        ),
-    })?;
+    let enrolment: Enrolment =
+        serde_json::from_slice(&body).map_err(|error| not_json("an enrolment", &error))?;
     let is_new = fleet.enrol(enroller, enrolment, request_id()).await?;
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
 }
