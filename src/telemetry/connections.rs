@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::families::{int_counters, int_gauges};
+use super::families::{int_counters, int_gauges, show};
+use super::metrics::{Metrics, unix_secs};
 
 /// Families about connections.
 #[derive(Debug)]
 pub(super) struct ConnectionMetrics {
-    pub(super) open: IntGaugeVec,
-    pub(super) ended: IntCounterVec,
-    pub(super) refused_handshakes: IntCounterVec,
-    pub(super) refused_heads: IntCounterVec,
-    pub(super) handshakes: IntCounterVec,
+    open: IntGaugeVec,
+    ended: IntCounterVec,
+    refused_handshakes: IntCounterVec,
+    refused_heads: IntCounterVec,
+    handshakes: IntCounterVec,
     tls_expiry: IntGaugeVec,
     /// When the first certificate or list of each file expires, in seconds since 1970.
     expiries: Mutex<BTreeMap<&'static str, i64>>,
@@ -50,7 +52,7 @@ impl ConnectionMetrics {
         }
     }
 
-    pub(super) fn set_expiry(&self, file: &'static str, expires: i64) {
+    fn set_expiry(&self, file: &'static str, expires: i64) {
         self.expiries.lock().unwrap_or_else(PoisonError::into_inner).insert(file, expires);
     }
 
@@ -59,5 +61,58 @@ impl ConnectionMetrics {
         for (file, expires) in self.expiries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             self.tls_expiry.with_label_values(&[file]).set(expires.saturating_sub(now));
         }
+    }
+}
+
+impl Metrics {
+    /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of
+    /// a few names.
+    pub fn set_tls_expiry(&self, file: &'static str, expires: SystemTime) {
+        self.connections.set_expiry(file, unix_secs(expires));
+    }
+
+    /// Makes the reasons of refused handshakes appear before there is one.
+    pub fn show_refused_handshakes(&self, reasons: &[&'static str]) {
+        show(&self.connections.refused_handshakes, reasons);
+    }
+
+    /// Counts a refused TLS handshake; `reason` **must** be one of a few names.
+    pub fn add_refused_handshake(&self, reason: &'static str) {
+        self.connections.refused_handshakes.with_label_values(&[reason]).inc();
+    }
+
+    /// Makes the kinds of handshakes appear before there is one.
+    pub fn show_handshakes(&self) {
+        show(&self.connections.handshakes, &["full", "resumed"]);
+    }
+
+    /// Counts a TLS handshake; `kind` is `full` or `resumed`.
+    pub fn add_handshake(&self, kind: &'static str) {
+        self.connections.handshakes.with_label_values(&[kind]).inc();
+    }
+
+    /// Makes the reasons of refused heads appear before there is one.
+    pub fn show_refused_heads(&self, reasons: &[&'static str]) {
+        show(&self.connections.refused_heads, reasons);
+    }
+
+    /// Counts a head that can't be read; `reason` **must** be one of a few names.
+    pub fn add_refused_head(&self, reason: &'static str) {
+        self.connections.refused_heads.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets how many connections are at one thing; `phase` **must** be one of a few names.
+    pub fn set_connections(&self, phase: &'static str, count: usize) {
+        self.connections.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Makes the reasons for which connections are ended appear before there is one.
+    pub fn show_endings(&self, reasons: &[&'static str]) {
+        show(&self.connections.ended, reasons);
+    }
+
+    /// Counts a connection that the server has ended; `reason` **must** be one of a few names.
+    pub fn add_ended_connection(&self, reason: &'static str) {
+        self.connections.ended.with_label_values(&[reason]).inc();
     }
 }

@@ -9,6 +9,11 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+/// Makes counters appear before there is anything to count.
+pub(super) fn show(family: &IntCounterVec, labels: &[&str]) {
+    labels.iter().for_each(|label| drop(family.with_label_values(&[label])));
+}
+
 /// How an upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadOutcome {

@@ -16,7 +16,7 @@ use prometheus::{
 use super::connections::ConnectionMetrics;
 use super::families::{
     PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter,
-    int_counters, int_gauge, int_gauges,
+    int_counters, int_gauge, int_gauges, show,
 };
 use super::process::ProcessMetrics;
 use motorcade_model::{RepositorySide, RoleKind};
@@ -49,7 +49,7 @@ pub struct Metrics {
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
     catalog_size: IntGaugeVec,
-    connections: ConnectionMetrics,
+    pub(super) connections: ConnectionMetrics,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
     /// the scrape.
@@ -290,7 +290,7 @@ impl Metrics {
 
     /// Makes the outcomes of manifests appear before there is one.
     pub fn show_manifest_outcomes(&self, outcomes: &[&'static str]) {
-        outcomes.iter().for_each(|outcome| drop(self.manifests.with_label_values(&[outcome])));
+        show(&self.manifests, outcomes);
     }
 
     /// Counts an ECU report that tells of an attack.
@@ -341,63 +341,6 @@ impl Metrics {
         for (file, bytes) in [("database", database), ("write_ahead_log", log)] {
             self.catalog_size.with_label_values(&[file]).set(bytes.try_into().unwrap_or(i64::MAX));
         }
-    }
-
-    /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of
-    /// a few names.
-    pub fn set_tls_expiry(&self, file: &'static str, expires: SystemTime) {
-        self.connections.set_expiry(file, unix_secs(expires));
-    }
-
-    /// Makes the reasons of refused handshakes appear before there is one.
-    pub fn show_refused_handshakes(&self, reasons: &[&'static str]) {
-        reasons.iter().for_each(|reason| {
-            drop(self.connections.refused_handshakes.with_label_values(&[reason]))
-        });
-    }
-
-    /// Counts a refused TLS handshake; `reason` **must** be one of a few names.
-    pub fn add_refused_handshake(&self, reason: &'static str) {
-        self.connections.refused_handshakes.with_label_values(&[reason]).inc();
-    }
-
-    /// Makes the kinds of handshakes appear before there is one.
-    pub fn show_handshakes(&self) {
-        ["full", "resumed"]
-            .iter()
-            .for_each(|kind| drop(self.connections.handshakes.with_label_values(&[kind])));
-    }
-
-    /// Counts a TLS handshake; `kind` is `full` or `resumed`.
-    pub fn add_handshake(&self, kind: &'static str) {
-        self.connections.handshakes.with_label_values(&[kind]).inc();
-    }
-
-    /// Makes the reasons of refused heads appear before there is one.
-    pub fn show_refused_heads(&self, reasons: &[&'static str]) {
-        reasons
-            .iter()
-            .for_each(|reason| drop(self.connections.refused_heads.with_label_values(&[reason])));
-    }
-
-    /// Counts a head that can't be read; `reason` **must** be one of a few names.
-    pub fn add_refused_head(&self, reason: &'static str) {
-        self.connections.refused_heads.with_label_values(&[reason]).inc();
-    }
-
-    /// Sets how many connections are at one thing; `phase` **must** be one of a few names.
-    pub fn set_connections(&self, phase: &'static str, count: usize) {
-        self.connections.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));
-    }
-
-    /// Makes the reasons for which connections are ended appear before there is one.
-    pub fn show_endings(&self, reasons: &[&'static str]) {
-        reasons.iter().for_each(|reason| drop(self.connections.ended.with_label_values(&[reason])));
-    }
-
-    /// Counts a connection that the server has ended; `reason` **must** be one of a few names.
-    pub fn add_ended_connection(&self, reason: &'static str) {
-        self.connections.ended.with_label_values(&[reason]).inc();
     }
 
     /// Counts a blob that was found to differ from its digest.
@@ -502,7 +445,7 @@ impl HttpFamilies {
 }
 
 /// Seconds since 1970; an expiry before that is as expired as one in 1970.
-fn unix_secs(time: SystemTime) -> i64 {
+pub(super) fn unix_secs(time: SystemTime) -> i64 {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_secs().try_into().unwrap_or(i64::MAX)
 }

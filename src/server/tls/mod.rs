@@ -219,14 +219,19 @@ fn binding_to(roots: &RootCertStore) -> Binding {
         .map(|anchor| [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()])
         .collect();
     anchors.sort_unstable();
+    digest_of(anchors.into_iter().flatten())
+}
+
+/// SHA-256 over parts, each after its length.
+fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in anchors.into_iter().flatten() {
+    for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    let mut binding = [0; 32];
-    binding.copy_from_slice(context.finish().as_ref());
-    binding
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// `grace` after `time`, or the last moment there is.

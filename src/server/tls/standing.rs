@@ -4,7 +4,6 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use lru::LruCache;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error};
@@ -45,7 +44,7 @@ impl Standing {
     /// What a handshake with it would end with.
     pub(super) fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
         let now = self.clock.now();
-        let digest = digest(chain);
+        let digest = super::digest_of(chain.iter().map(AsRef::as_ref));
         let verified =
             self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
         if verified.is_some_and(|validity| validity.holds(now)) {
@@ -79,17 +78,6 @@ impl Validity {
     fn holds(self, now: Timestamp) -> bool {
         (self.from..=self.to).contains(&now.as_second())
     }
-}
-
-fn digest(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for certificate in chain {
-        context.update(&(certificate.len() as u64).to_be_bytes());
-        context.update(certificate);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }
 
 /// For a session of a certificate when no CA is in force any more.
