@@ -3,6 +3,7 @@
 use crate::blob;
 use crate::catalog;
 use crate::model::RoleName;
+use crate::telemetry::Chain;
 
 /// What went wrong. `code` is stable and for programs, `detail` is for people.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +170,17 @@ struct FailedTo {
     op: &'static str,
     #[source]
     source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Error {
+    /// What went wrong, for whoever may manage the server: not without the words for those who are
+    /// told no more.
+    pub(in crate::app) fn reason(&self) -> String {
+        match self {
+            Self::Internal(source) => Chain(source.as_ref()).to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<blob::Error> for Error {

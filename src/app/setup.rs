@@ -135,7 +135,7 @@ impl StateDir {
         catalog.ensure_roles(&role_names(&repository)).await?;
         let escrow = self.escrow()?;
         trust::check_keys(&catalog, &blobs, repository.keyring(), escrow.as_ref()).await?;
-        self.note_loaded(&catalog, clock.now()).await?;
+        self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
             Arc::clone(&blobs),
@@ -255,7 +255,7 @@ impl StateDir {
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())
             .await?;
-        self.note_loaded(&catalog, clock.now()).await?;
+        self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, task) = Publisher::new(catalog.clone(), blobs, repository, clock, metrics);
         let running = tokio::spawn(task.run(std::time::Duration::from_secs(60)));
         publisher.publish().await?;
@@ -266,10 +266,15 @@ impl StateDir {
     }
 
     /// Writes down in the audit log which keys and which policy are used from now on.
-    async fn note_loaded(&self, catalog: &Catalog, now: Timestamp) -> Result<(), Error> {
+    async fn note_loaded(
+        &self,
+        catalog: &Catalog,
+        repository: &ImageRepository,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let text = fs::read(self.policy_file()).map_err(Error::internal("read the policy"))?;
-        let (keyring, policy) = (self.keyring()?, self.policy()?);
-        audit::note_loaded(catalog, &keyring, &policy, &text, &local_author(now)).await
+        let (keyring, policy) = (repository.keyring(), repository.policy());
+        audit::note_loaded(catalog, keyring, policy, &text, &local_author(now)).await
     }
 
     /// Refuses to make what is there. A server may be running on it.

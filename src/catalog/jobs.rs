@@ -121,7 +121,7 @@ impl Catalog {
         .await
         .during(OP)?;
         let like = sqlx::query(AssertSqlSafe(format!(
-            "{SELECT} WHERE kind = $1 AND parameters = $2 AND state IN ('queued', 'running') AND is_cancelled = 0 \
+            "SELECT {COLUMNS} FROM jobs WHERE kind = $1 AND parameters = $2 AND state IN ('queued', 'running') AND is_cancelled = 0 \
              ORDER BY id LIMIT 1"
         )));
         let like = like.bind(kind).bind(parameters.to_string());
@@ -156,7 +156,8 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn find_job(&self, id: &str) -> Result<Option<JobRecord>, Error> {
-        let row = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE id = $1"))).bind(id);
+        let row = sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM jobs WHERE id = $1")))
+            .bind(id);
         let row = row.fetch_optional(&self.pool).await.during("find a job")?;
         row.as_ref().map(job).transpose()
     }
@@ -169,7 +170,7 @@ impl Catalog {
     /// [`Error::Backend`].
     pub async fn list_jobs(&self, before: &str, limit: u32) -> Result<Page<JobRecord>, Error> {
         let rows = sqlx::query(AssertSqlSafe(format!(
-            "{SELECT} WHERE (id < $1 OR $2 = '') ORDER BY id DESC LIMIT $3"
+            "SELECT {COLUMNS} FROM jobs WHERE (id < $1 OR $2 = '') ORDER BY id DESC LIMIT $3"
         )));
         let rows = rows.bind(before).bind(before).bind(i64::from(limit) + 1);
         let rows = rows.fetch_all(&self.pool).await.during("list jobs")?;
@@ -373,7 +374,5 @@ fn job(row: &AnyRow) -> Result<JobRecord, Error> {
 
 const COLUMNS: &str = "id, kind, parameters, state, checkpoint, phase, done, total, result, error, created_at, \
      created_by, started_at, ended_at, owner, run, stalled";
-const SELECT: &str = "SELECT id, kind, parameters, state, checkpoint, phase, done, total, result, error, created_at, \
-     created_by, started_at, ended_at, owner, run, stalled FROM jobs";
 /// Jobs that have ended and can still be looked at.
 const ENDED_KEPT: i64 = 1000;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{During, Error, OrCorrupt, column, optional_time, text};
+use super::{During, Error, OrCorrupt, column, optional_time, placeholders, text};
 use crate::model::clock::earlier;
 use crate::model::{
     CounterReset, EcuRecord, ReleaseCounter, Timestamp, VehicleChange, VehicleRecord,
@@ -73,11 +73,10 @@ impl LeftEcus {
         let serials: Vec<&str> = ecus.map(|ecu| ecu.serial.as_str()).collect();
         let mut found = HashMap::new();
         for serials in serials.chunks(SERIALS_AT_ONCE) {
-            let places: Vec<String> = (1..=serials.len()).map(|n| format!("${n}")).collect();
             let sql = format!(
                 "SELECT serial, signing_key, counter, highest_release_counter, seen_at FROM left_ecus \
-                 WHERE serial IN ({})",
-                places.join(", ")
+                 WHERE serial IN {}",
+                placeholders(1, serials.len())
             );
             let mut query = sqlx::query(AssertSqlSafe(sql));
             for serial in serials {

@@ -165,10 +165,7 @@ pub(super) async fn apply_news(
     if updated.rows_affected() == 0 {
         return Ok(false);
     }
-    if let Some(quarantine) = &status.quarantine {
-        let begun = audit::quarantined(transaction, change.vehicle_id(), quarantine, change.at());
-        audited.extend(begun.await?);
-    }
+    audited.extend(audit::quarantined(change));
     update_status(transaction, change.vehicle_id(), status).await?;
     for (id, outcome) in change.ended() {
         sqlx::query(

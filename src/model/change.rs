@@ -22,6 +22,7 @@ pub struct VehicleChange {
     at: Timestamp,
     status: VehicleStatus,
     is_news: bool,
+    was_quarantined: bool,
     assigned: Vec<AssignmentRecord>,
     ended: Vec<(String, AssignmentOutcome)>,
     installed: Vec<(EcuSerial, Option<ReleaseCounter>)>,
@@ -47,6 +48,7 @@ impl VehicleChange {
             vehicle_id,
             vin,
             at,
+            was_quarantined: status.quarantine.is_some(),
             status,
             is_news: false,
             assigned: Vec::new(),
@@ -60,6 +62,16 @@ impl VehicleChange {
     pub fn numbered(self, vehicle_id: i64) -> Self {
         debug_assert_eq!(self.vehicle_id, UNNUMBERED);
         Self { vehicle_id, ..self }
+    }
+
+    /// Its vehicle.
+    pub fn vin(&self) -> &VehicleId {
+        &self.vin
+    }
+
+    /// The quarantine that begins with this change.
+    pub fn begun_quarantine(&self) -> Option<&Quarantine> {
+        self.status.quarantine.as_ref().filter(|_| !self.was_quarantined)
     }
 
     /// Takes over what an ECU's accepted report says of its counter: the next one has to be higher.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use motorcade::api::ImageList;
+use motorcade::app::access::Principal;
 use motorcade::app::footing::StateLock;
 use motorcade::app::images::ingest::{Accepted, EmptyImage, UploadRequest};
 use motorcade::app::images::precondition::Precondition;
@@ -32,6 +33,11 @@ pub(crate) struct Node {
     pub(crate) app: Arc<App>,
     publishing: JoinHandle<()>,
     _lock: StateLock,
+}
+
+/// Whoever changes something in these tests.
+pub(crate) fn engineer() -> Principal {
+    Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None, request_id: None }
 }
 
 impl Node {
@@ -82,9 +88,7 @@ impl Node {
             empty: EmptyImage::Refused,
             precondition: Precondition::default(),
             content_length: None,
-            uploaded_by: "test".into(),
-            request_id: None,
-            folder: None,
+            by: engineer(),
         };
         let plan = self.app.images().plan_upload(&request).await?;
         let body = stream::iter([Ok(Bytes::from_static(b"firmware"))]);

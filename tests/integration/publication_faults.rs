@@ -17,7 +17,6 @@ use motorcade::telemetry::Metrics;
 use motorcade::uptane::verify::{Rules, TrustedSet, VerifyError};
 use proptest::prelude::*;
 use serde_json::Value;
-use sqlx::{Connection, Executor};
 use tokio::sync::Notify;
 
 use crate::state::{BINS, ManualClock, TestState};
@@ -145,7 +144,7 @@ impl Watched {
     async fn attempt(&mut self, fault: Fault) -> Vec<String> {
         let catalog = self.state.dir().open_catalog().await.unwrap();
         if fault == Fault::RefusesToRecord {
-            self.sql("CREATE TRIGGER refuse BEFORE UPDATE OF version ON roles BEGIN SELECT RAISE(ABORT, 'no'); END")
+            self.state.sql("CREATE TRIGGER refuse BEFORE UPDATE OF version ON roles BEGIN SELECT RAISE(ABORT, 'no'); END")
                 .await;
         }
         let blobs = Arc::new(FaultyStore {
@@ -162,6 +161,7 @@ impl Watched {
             Publisher::new(catalog.clone(), store, repository, self.clock.clone(), metrics);
         let mut running = None;
         let publishing = async {
+            publisher.prepare().await?;
             publisher.recover().await?;
             running = Some(tokio::spawn(task.run(NEVER)));
             publisher.publish().await
@@ -178,19 +178,11 @@ impl Watched {
         catalog.close().await;
         match fault {
             Fault::Nothing => outcome.expect("it did not end").expect("nothing failed"),
-            Fault::RefusesToRecord => self.sql("DROP TRIGGER refuse").await,
+            Fault::RefusesToRecord => self.state.sql("DROP TRIGGER refuse").await,
             _ => {}
         }
         self.look();
         std::mem::take(&mut *blobs.changed.lock().unwrap())
-    }
-
-    async fn sql(&self, statement: &'static str) {
-        sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}", self.state.path().join("catalog.sqlite").display());
-        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
-        connection.execute(statement).await.unwrap();
-        connection.close().await.unwrap();
     }
 
     /// Asserts that nothing that was seen has another content now, and that root has no hole.
@@ -311,7 +303,7 @@ impl Watched {
 #[tokio::test]
 async fn a_number_that_an_older_server_has_reserved_for_root_or_left_out_makes_no_hole() {
     let mut watched = Watched::new();
-    watched.sql("UPDATE roles SET reserved = 7 WHERE name = 'root'").await;
+    watched.state.sql("UPDATE roles SET reserved = 7 WHERE name = 'root'").await;
     watched.clock.advance_hours(HALF_A_YEAR);
     watched.attempt(Fault::Nothing).await;
     assert_eq!(watched.newest_root(), 2);

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use motorcade::app::Error;
-use motorcade::app::access::Principal;
 use motorcade::app::director::{DirectorFile, DirectorRole};
 use motorcade::app::images::precondition::Precondition;
-use motorcade::model::{AccessRole, Clock, Timestamp, VehicleId};
+use motorcade::model::{Clock, Timestamp, VehicleId};
 use serde_json::{Value, json};
 
 use crate::director::vehicle::TestEcu;
-use crate::publication::{NEVER, Node};
+use crate::publication::{NEVER, Node, engineer};
 use crate::state::TestState;
 use crate::static_files::StaticFiles;
 
@@ -21,10 +20,6 @@ const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn is_clock_behind<T>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::Unavailable { code: "clock_behind", .. }))
-}
-
-fn engineer() -> Principal {
-    Principal { id: "test".into(), role: AccessRole::Engineer, path_prefix: None, request_id: None }
 }
 
 fn expiry(signed: &Value) -> Timestamp {

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::register::invalid;
 use super::{Fleet, not_registered};
 use crate::app::Error;
-use crate::app::access::{Principal, random_token};
+use crate::app::access::{Principal, digest, random_token};
 use crate::catalog::{Page, VehicleCounts, VehicleFilter};
 use crate::model::clock::earlier;
-use crate::model::{
-    AssignmentRecord, EventKind, Sha256Digest, VehicleEvent, VehicleId, VehicleRecord,
-};
+use crate::model::{AssignmentRecord, EventKind, VehicleEvent, VehicleId, VehicleRecord};
 
 impl Fleet {
     /// Shows a vehicle.
@@ -80,7 +77,7 @@ impl Fleet {
         by: &Principal,
     ) -> Result<Zeroizing<String>, Error> {
         let token = random_token("motorcade_vehicle_")?;
-        let sha256 = Sha256Digest::from_bytes(Sha256::digest(token.as_bytes()).into());
+        let sha256 = digest(&token);
         let event = self.event(vin, EventKind::TokenIssued, &by.into());
         let forget = self.vehicles.forget_after(vin);
         if !self.catalog.set_vehicle_token(vin, &sha256, &event).await? {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::inventory::check_reason;
 use super::memory::retry;
 use super::register::invalid;
-use super::replace::LONGEST_APPROVAL;
+use super::replace::check_validity;
 use super::{Fleet, Vehicle, not_registered};
 use crate::app::Error;
 use crate::app::access::Principal;
@@ -62,9 +62,7 @@ impl Fleet {
         take: BTreeSet<EcuSerial>,
         by: &Principal,
     ) -> Result<Timestamp, Error> {
-        if valid_for.is_zero() || valid_for > LONGEST_APPROVAL {
-            return Err(invalid("an approval is valid for 1 second to 30 days"));
-        }
+        check_validity(valid_for)?;
         if take.len() > MAX_ECUS {
             return Err(invalid(format!("a vehicle has at most {MAX_ECUS} ECUs")));
         }

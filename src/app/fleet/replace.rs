@@ -80,9 +80,7 @@ impl Fleet {
         valid_for: Duration,
         by: &Principal,
     ) -> Result<Timestamp, Error> {
-        if valid_for.is_zero() || valid_for > LONGEST_APPROVAL {
-            return Err(invalid("an approval is valid for 1 second to 30 days"));
-        }
+        check_validity(valid_for)?;
         let vehicle = self.vehicles.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         if vehicle.record.ecu(serial).is_none() {
             let detail = format!("{vin} has no ECU {serial}");
@@ -112,4 +110,12 @@ fn without_ecu(
     change
 }
 
-pub(super) const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long an approval may wait for what it approves of.
+pub(super) fn check_validity(valid_for: Duration) -> Result<(), Error> {
+    if valid_for.is_zero() || valid_for > LONGEST_APPROVAL {
+        return Err(invalid("an approval is valid for 1 second to 30 days"));
+    }
+    Ok(())
+}
+
+const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -2,8 +2,7 @@
 //! here.
 
 use super::Check;
-use crate::app::{Error, audit};
-use crate::telemetry::Chain;
+use crate::app::audit;
 
 impl Check {
     /// A row that can't be read is a problem like others: what was found before stands beside it.
@@ -15,10 +14,7 @@ impl Check {
                     .into_iter()
                     .for_each(|line| self.problem(format!("audit log: {line}")));
             }
-            Err(Error::Internal(error)) => {
-                self.problem(format!("audit log: {}", Chain(error.as_ref())));
-            }
-            Err(error) => self.problem(format!("audit log: {error}")),
+            Err(error) => self.problem(format!("audit log: {}", error.reason())),
         }
     }
 }

@@ -4,7 +4,6 @@ use super::Check;
 use crate::app::Error;
 use crate::app::trust::{self, Remembered};
 use crate::model::RepositorySide;
-use crate::telemetry::Chain;
 use crate::uptane::verify::TrustedSet;
 
 impl Check {
@@ -19,7 +18,7 @@ impl Check {
             return Ok(());
         }
         match self.state.keyring() {
-            Err(error) => self.problem(text(&error)),
+            Err(error) => self.problem(error.reason()),
             Ok(keyring) => {
                 for (side, root) in
                     [(RepositorySide::Image, image), (RepositorySide::Director, director)]
@@ -33,20 +32,12 @@ impl Check {
             }
         }
         match self.state.escrow() {
-            Err(error) => self.problem(text(&error)),
+            Err(error) => self.problem(error.reason()),
             Ok(escrow) => match trust::check_proof(&self.catalog, escrow.as_ref()).await? {
                 Remembered::Another(problem) => self.problem(problem),
                 Remembered::This | Remembered::Nothing => {}
             },
         }
         Ok(())
-    }
-}
-
-/// What went wrong, without the words for those who are told no more.
-fn text(error: &Error) -> String {
-    match error {
-        Error::Internal(source) => Chain(source.as_ref()).to_string(),
-        other => other.to_string(),
     }
 }

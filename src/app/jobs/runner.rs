@@ -209,10 +209,7 @@ impl Jobs {
 
 /// The reason of a failure, for whoever may manage the server.
 fn failed(id: &str, error: &Error) -> JobEnd {
-    let reason = match error {
-        Error::Internal(source) => Chain(source.as_ref()).to_string(),
-        other => other.to_string(),
-    };
+    let reason = error.reason();
     tracing::error!(job.id = %id, error = reason, "job failed");
     JobEnd::Failed(reason)
 }

@@ -171,13 +171,12 @@ impl Publisher {
 
     /// Makes the visible timestamp the one that was last recorded, after a crash between the two,
     /// and has signed again what clients would refuse. Where nothing was signed for long, leaves
-    /// out the numbers that may have been used since.
+    /// out the numbers that may have been used since. **Must** follow [`Self::prepare`].
     ///
     /// # Errors
     ///
-    /// As [`Self::prepare`], and [`Error::Full`].
+    /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
-        self.rounds.prepare().await?;
         self.rounds.skip_what_may_be_used().await?;
         self.rounds.recover().await?;
         self.rounds.sign_unverified().await

@@ -128,26 +128,16 @@ impl Rounds {
 
     pub(super) async fn round(&self) -> Outcome {
         let started = Instant::now();
-        let outcome = self.publish_changes().await;
-        match outcome {
-            Ok(0) => Ok(()),
-            Ok(files) => {
-                self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
-                tracing::info!(
-                    files,
-                    duration_ms = started.elapsed().as_secs_f64() * 1000.0,
-                    "metadata published"
-                );
-                Ok(())
-            }
-            Err(error) => {
-                self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
-                if self.is_news(&error) {
-                    tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
-                }
-                Err(Failed::from(&error))
-            }
+        let published = self.publish_changes().await;
+        let files = self.tell("publish metadata", started, published)?;
+        if files > 0 {
+            tracing::info!(
+                files,
+                duration_ms = started.elapsed().as_secs_f64() * 1000.0,
+                "metadata published"
+            );
         }
+        Ok(())
     }
 
     /// Renews root if it is time; a step of its own, which no round of the other roles waits for or
@@ -162,20 +152,28 @@ impl Rounds {
                 Err(other) => Err(other),
             },
         };
-        match kept {
-            Ok(0) => Ok(()),
-            Ok(_) => {
-                self.metrics.add_publication(PublicationOutcome::Published, started.elapsed());
-                Ok(())
-            }
+        self.tell("renew root", started, kept).map(drop)
+    }
+
+    /// Counts what was tried, and logs why it failed.
+    fn tell(
+        &self,
+        what: &'static str,
+        started: Instant,
+        files: Result<usize, Error>,
+    ) -> Result<usize, Failed> {
+        let count = |outcome| self.metrics.add_publication(outcome, started.elapsed());
+        match &files {
+            Ok(0) => {}
+            Ok(_) => count(PublicationOutcome::Published),
             Err(error) => {
-                self.metrics.add_publication(PublicationOutcome::Failed, started.elapsed());
-                if self.is_news(&error) {
-                    tracing::error!(error = %Chain(&error), "failed to renew root; will try again");
+                count(PublicationOutcome::Failed);
+                if self.is_news(error) {
+                    tracing::error!(error = %Chain(error), "failed to {what}; will try again");
                 }
-                Err(Failed::from(&error))
             }
         }
+        files.map_err(|error| Failed::from(&error))
     }
 
     /// Whether a failure is worth a line: a clock that is behind stays so for hours, and was told

@@ -2,31 +2,17 @@
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sqlx::{Any, Transaction};
 
 use super::{Author, NewAuditEntry};
-use crate::catalog::{During, Error, Registration, optional_time, text};
-use crate::model::{AuditKind, NewVehicle, Quarantine, Timestamp, VehicleId};
+use crate::catalog::Registration;
+use crate::model::{AuditKind, NewVehicle, VehicleChange, VehicleId};
 
-/// The entry for a quarantine that is about to be written, if it begins with that.
-pub(in crate::catalog) async fn quarantined(
-    transaction: &mut Transaction<'_, Any>,
-    vehicle_id: i64,
-    quarantine: &Quarantine,
-    at: Timestamp,
-) -> Result<Option<NewAuditEntry>, Error> {
-    const OP: &str = "look for a quarantine";
-    let row = sqlx::query(
-        "SELECT v.vin, s.quarantined_at FROM vehicles v JOIN vehicle_status s ON s.vehicle_id = v.id WHERE v.id = $1",
-    );
-    let row = row.bind(vehicle_id).fetch_optional(&mut **transaction).await;
-    let Some(row) = row.during(OP)? else { return Ok(None) };
-    if optional_time(&row, "quarantined_at", OP)?.is_some() {
-        return Ok(None);
-    }
+/// The entry for the quarantine that begins with a change.
+pub(in crate::catalog) fn quarantined(change: &VehicleChange) -> Option<NewAuditEntry> {
+    let quarantine = change.begun_quarantine()?;
     let detail = json!({ "reason": quarantine.reason, "kinds": quarantine.kinds });
-    let (author, vin) = (Author::server(at), text(&row, "vin", OP)?);
-    Ok(Some(author.entry(AuditKind::VehicleQuarantined, vin, detail)))
+    let author = Author::server(change.at());
+    Some(author.entry(AuditKind::VehicleQuarantined, change.vin().as_str(), detail))
 }
 
 /// One entry for one vehicle, and one for many: a row for each of a hundred thousand would take

@@ -48,8 +48,11 @@ impl Images {
 
 /// How much the bins may list after an upload.
 pub(super) fn bound(request: &UploadRequest) -> ListingBound {
-    let folder =
-        request.folder.clone().map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
+    let folder = request
+        .by
+        .path_prefix
+        .clone()
+        .map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
     ListingBound { role_bytes: MAX_BIN_BYTES, folder }
 }
 

@@ -15,13 +15,11 @@ use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
 use crate::blob::{self, BlobKey, StagedBlob};
-use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage, Who};
+use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
 use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::keys::escrow;
-use crate::model::{
-    ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry, Timestamp,
-};
+use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
@@ -50,7 +48,7 @@ impl Images {
         let pipeline::Sealed { image, staged } = sealed;
         // An upload may take hours: its token may have been revoked, and a recipient removed, since
         // it was planned.
-        check_token_still_valid(&self.catalog, &request.uploaded_by, self.clock.now()).await?;
+        check_token_still_valid(&self.catalog, &request.by.id, self.clock.now()).await?;
         let recipients = self
             .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
@@ -63,8 +61,8 @@ impl Images {
         );
         announced?;
         let bound = bounds::bound(&request);
-        let author = author(&request, new.record.created_at);
-        let inserted = (new.clone(), author);
+        let record = new.record.clone();
+        let inserted = (new, request.by.author(record.created_at));
         let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
         // A commit that failed may have taken place all the same; the catalog knows.
         let accepted = match &stored {
@@ -84,7 +82,7 @@ impl Images {
                 tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
                 let _timer = self.metrics.time_upload_stage(UploadStage::Publish);
                 self.publisher.publish().await?;
-                Ok(Accepted::Created(new.record))
+                Ok(Accepted::Created(record))
             }
         }
     }
@@ -145,7 +143,7 @@ impl Images {
                 description: request.description.clone(),
                 sealed,
                 created_at: self.clock.now(),
-                created_by: request.uploaded_by.clone(),
+                created_by: request.by.id.clone(),
                 yanked_at: None,
             },
             envelope: envelope.with_escrow.clone(),
@@ -204,11 +202,6 @@ impl Images {
         }
         self.confirm(request).await
     }
-}
-
-fn author(request: &UploadRequest, at: Timestamp) -> Author {
-    let who = Who::Token { id: request.uploaded_by.clone(), role: None };
-    Author { who, at, request_id: request.request_id.clone() }
 }
 
 /// An envelope as JSON, for everyone and for the catalog.

@@ -25,6 +25,7 @@ use futures_util::Stream;
 
 use super::precondition::Precondition;
 use crate::app::Error;
+use crate::app::access::Principal;
 use crate::app::images::Images;
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
@@ -52,13 +53,9 @@ pub struct UploadRequest {
     pub precondition: Precondition,
     /// Length of the body in bytes, if the client sent it.
     pub content_length: Option<u64>,
-    /// Id of the client's token.
-    pub uploaded_by: String,
-    /// Id of the request, for the audit log.
-    pub request_id: Option<String>,
-    /// The folder that the client is bound to, if it is: there is a share for it in each metadata
-    /// file.
-    pub folder: Option<String>,
+    /// Who uploads it. There is a share of each metadata file for a folder that somebody is bound
+    /// to.
+    pub by: Principal,
 }
 
 /// Whether an image may have no bytes. It is hardly ever meant, and its path is used up then.
@@ -235,7 +232,7 @@ impl Images {
     }
 
     async fn upload_slot(&self, request: &UploadRequest) -> Result<UploadSlot, Error> {
-        self.upload_slots.take(&request.uploaded_by, self.limits.idle_timeout).await
+        self.upload_slots.take(&request.by.id, self.limits.idle_timeout).await
     }
 }
 
