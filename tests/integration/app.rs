@@ -219,6 +219,16 @@ impl Log {
         LazyLock::force(&INSTALLED);
     }
 
+    /// How much is logged by now.
+    pub(crate) fn mark() -> usize {
+        Self::lines().len()
+    }
+
+    /// What was logged after `mark`.
+    pub(crate) fn since(mark: usize) -> String {
+        String::from_utf8_lossy(&Self::lines()[mark..]).into_owned()
+    }
+
     pub(crate) fn text() -> String {
         String::from_utf8_lossy(&Self::lines()).into_owned()
     }

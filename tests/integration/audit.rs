@@ -5,8 +5,6 @@ use motorcade::model::AccessRole::{Engineer, Officer, Uploader, Viewer};
 use motorcade::model::{AccessRole, Sha256Digest};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::app::{TestServer, send, sha256_hex};
 use crate::director::vehicle::TestVehicle;
@@ -39,13 +37,6 @@ impl TestServer {
         let request = self.request_as(Engineer, method, &path).header("x-request-id", "by-hand");
         send(request.json(&body)).await.status
     }
-}
-
-async fn sql(state: &TestState, statements: &str) {
-    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
 }
 
 async fn problems(state: &TestState, known: &[AuditHead]) -> Vec<String> {
@@ -261,7 +252,6 @@ async fn with_entries() -> (TestState, AuditHead) {
 #[tokio::test]
 async fn an_entry_that_is_missing_changed_or_moved_is_found() {
     let (state, head) = with_entries().await;
-    state.catalog_closed().await;
     let whole = state.catalog_bytes().await;
     let last = head.seq;
     let (second, third) = (last - 2, last - 1);
@@ -315,7 +305,7 @@ async fn an_entry_that_is_missing_changed_or_moved_is_found() {
         (put_before(0), "rows with numbers below 1 were put in: 1".into()),
         (put_before(-7), "rows with numbers below 1 were put in: 1".into()),
     ] {
-        sql(&state, &change).await;
+        state.sql(&change).await;
         let found = problems(&state, &[]).await;
         assert!(found.iter().any(|line| line.starts_with(&expected)), "{change}: {found:?}");
         state.put_catalog_back(&whole).await;
@@ -330,7 +320,7 @@ async fn an_entry_without_a_place_in_the_log_is_not_listed() {
     let put = "INSERT INTO audit SELECT -seq, at, kind, actor_kind, actor, actor_role, 'x', detail, request_id, hash \
                FROM audit; INSERT INTO audit SELECT 0, at, kind, actor_kind, actor, actor_role, 'x', detail, request_id, \
                hash FROM audit WHERE seq = 1";
-    sql(&state, put).await;
+    state.sql(put).await;
     let server = TestServer::on(state, |_| ()).await;
     assert_eq!(server.audit("limit=1000").await.len() as u64, head.seq);
     assert_eq!(server.audit("subject=x").await, Vec::<Value>::new());
@@ -340,7 +330,7 @@ async fn an_entry_without_a_place_in_the_log_is_not_listed() {
 #[tokio::test]
 async fn an_entry_that_cannot_be_read_is_a_problem_among_others() {
     let (state, head) = with_entries().await;
-    sql(&state, &format!("UPDATE audit SET detail = x'00' WHERE seq = {}", head.seq)).await;
+    state.sql(&format!("UPDATE audit SET detail = x'00' WHERE seq = {}", head.seq)).await;
     std::fs::write(state.path().join("repo/targets/stray"), "x").unwrap();
     let mut fsck = motorcade(["--json", "fsck", "--data-dir"]);
     let output = fsck.arg(state.path()).output().unwrap();
@@ -359,7 +349,7 @@ async fn an_end_that_was_cut_off_is_found_by_who_remembers_it() {
         "DELETE FROM audit WHERE seq > {before}; UPDATE audit_head SET seq = {before}, \
          hash = (SELECT hash FROM audit WHERE seq = {before})"
     );
-    sql(&state, &cut).await;
+    state.sql(&cut).await;
     assert_eq!(problems(&state, &[]).await, Vec::<String>::new());
     let remembered = format!("{}:{}", head.seq, head.hash);
     let found = problems(&state, std::slice::from_ref(&head)).await;

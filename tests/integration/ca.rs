@@ -14,6 +14,7 @@ use rcgen::{
 use reqwest::{Certificate, Identity};
 
 use crate::app::{TIMEOUT, TestServer};
+use crate::support::FreePort;
 
 /// A certificate authority.
 pub(crate) struct Ca {
@@ -83,21 +84,22 @@ impl Ca {
 pub(crate) struct TlsFiles {
     pub(crate) config: TlsConfig,
     folder: PathBuf,
+    _port: FreePort,
 }
 
 impl TlsFiles {
     pub(crate) fn new(folder: &Path, ca: &Ca) -> Self {
-        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = FreePort::new();
         let path = |name: &str| folder.join(name);
         let config = TlsConfig {
-            listen,
+            listen: port.address(),
             certificate: path("server.pem"),
             key: path("server.key"),
             client_ca: Some(path("ca.pem")),
             client_crl: None,
             crl_grace: Duration::ZERO,
         };
-        let files = Self { config, folder: folder.to_owned() };
+        let files = Self { config, folder: folder.to_owned(), _port: port };
         files.write_server_certificate(ca.issue("server", None));
         files.write("ca.pem", &ca.pem);
         files

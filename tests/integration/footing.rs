@@ -66,8 +66,8 @@ async fn a_damaged_catalog_is_named_at_once() {
 #[tokio::test]
 async fn a_catalog_of_a_later_version_is_refused_and_stays_as_it_is() {
     let state = TestState::new();
-    sql(&state, "INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, true, x'00', 1)").await;
-    sql(&state, "INSERT INTO program_versions VALUES ('7.3.0', 9999999999999)").await;
+    state.sql("INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, true, x'00', 1)").await;
+    state.sql("INSERT INTO program_versions VALUES ('7.3.0', 9999999999999)").await;
     for error in [open_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
         let text = error.to_string();
         assert!(
@@ -94,7 +94,7 @@ async fn only_a_server_migrates() {
 #[tokio::test]
 async fn a_migration_that_was_left_out_is_named() {
     let state = TestState::new();
-    sql(&state, "DELETE FROM _sqlx_migrations WHERE version = 7").await;
+    state.sql("DELETE FROM _sqlx_migrations WHERE version = 7").await;
     let error = state.dir().open_catalog().await.unwrap_err();
     assert!(error.to_string().contains("migration 7 was not run"), "{error}");
 }
@@ -230,13 +230,6 @@ async fn open_error(state: &TestState) -> Error {
         Ok(_) => panic!("it was opened"),
         Err(error) => error,
     }
-}
-
-async fn sql(state: &TestState, sql: &str) {
-    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
-    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut catalog).await.unwrap();
-    catalog.close().await.unwrap();
 }
 
 /// Puts a catalog that has had no more than the migrations up to `last` in the place of a state

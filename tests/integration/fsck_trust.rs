@@ -8,8 +8,6 @@ use std::path::Path;
 use motorcade::app::fsck::{self, Damaged, Findings};
 use motorcade::uptane::key::{Scheme, SigningKey};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection};
 
 use crate::app::{TestServer, pattern};
 use crate::client::published_name;
@@ -30,13 +28,6 @@ async fn problem(state: &TestState) -> String {
     let problems = problems(state).await;
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems[0].clone()
-}
-
-async fn sql(state: &TestState, sql: &str) {
-    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
-    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut catalog).await.unwrap();
-    catalog.close().await.unwrap();
 }
 
 /// The next root, signed by the root key in `keys/` or by another one.
@@ -73,7 +64,7 @@ async fn a_gap_in_the_root_chain_is_a_problem() {
         fs::write(state.blob(&format!("{version}.root.json")), &root).unwrap();
         if is_recorded {
             let (length, digest) = (root.len(), sha256(&root));
-            sql(&state, &format!("UPDATE roles SET version = {version}, reserved = {version}, length = {length}, sha256 = '{digest}' WHERE name = 'root'")).await;
+            state.sql(&format!("UPDATE roles SET version = {version}, reserved = {version}, length = {length}, sha256 = '{digest}' WHERE name = 'root'")).await;
         }
     }
     assert_eq!(problems(&state).await, Vec::<String>::new(), "the chain is whole");
@@ -117,7 +108,7 @@ async fn the_director_s_root_chain_is_looked_at_too() {
         catalog.insert_director_root(&root, &author).await.unwrap();
     }
     assert_eq!(problems(&state).await, Vec::<String>::new(), "the chain is whole");
-    sql(&state, "DELETE FROM director_roots WHERE version = 2").await;
+    state.sql("DELETE FROM director_roots WHERE version = 2").await;
     let found = problem(&state).await;
     assert!(found.starts_with("root 2 of the Director is missing"), "{found}");
     let body = next_root(&state, "director-root", &first.body, 2, Some(other_key()));
@@ -141,11 +132,11 @@ async fn a_signature_that_does_not_verify_is_a_problem() {
     let bytes = serde_json::to_vec(&file).unwrap();
     fs::write(&timestamp, &bytes).unwrap();
     let (digest, body) = (sha256(&bytes), hex::encode(&bytes));
-    sql(
-        &state,
-        &format!("UPDATE roles SET sha256 = '{digest}', body = x'{body}' WHERE name = 'timestamp'"),
-    )
-    .await;
+    state
+        .sql(&format!(
+            "UPDATE roles SET sha256 = '{digest}', body = x'{body}' WHERE name = 'timestamp'"
+        ))
+        .await;
     let found = problem(&state).await;
     assert!(found.starts_with("timestamp.json would be refused by clients"), "{found}");
 }
@@ -184,7 +175,7 @@ async fn metadata_that_is_kept_for_a_vehicle_is_verified() {
     TestVehicle::registered(&server, "VIN1").await.targets(&server).await;
     assert_eq!(problems(&server.state).await, Vec::<String>::new());
     let state = server.stop();
-    sql(&state, r#"UPDATE vehicle_status SET bundle = replace(bundle, 'VIN1\"', 'VIN2\"')"#).await;
+    state.sql(r#"UPDATE vehicle_status SET bundle = replace(bundle, 'VIN1\"', 'VIN2\"')"#).await;
     let found = problem(&state).await;
     assert!(
         found.starts_with("vehicle VIN1: its metadata in the catalog would be refused"),
@@ -200,10 +191,11 @@ async fn each_envelope_has_to_open_and_to_be_the_published_one() {
     }
     let state = server.stop();
     assert_eq!(problems(&state).await, Vec::<String>::new());
-    sql(&state, "UPDATE images SET envelope = substr(envelope, 2) WHERE path = 'gw/1/a.bin'").await;
+    state.sql("UPDATE images SET envelope = substr(envelope, 2) WHERE path = 'gw/1/a.bin'").await;
     // Opens under the escrow key, and is another image's.
-    sql(&state, "UPDATE images SET envelope = (SELECT envelope FROM images WHERE path = 'gw/3/c.bin') WHERE path = 'gw/2/b.bin'").await;
-    sql(&state, "UPDATE images SET algorithm = 'AES256_GCM_HKDF_4KB' WHERE path = 'gw/4/d.bin'")
+    state.sql("UPDATE images SET envelope = (SELECT envelope FROM images WHERE path = 'gw/3/c.bin') WHERE path = 'gw/2/b.bin'").await;
+    state
+        .sql("UPDATE images SET algorithm = 'AES256_GCM_HKDF_4KB' WHERE path = 'gw/4/d.bin'")
         .await;
     let found = problems(&state).await;
     for expected in [

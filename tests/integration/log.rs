@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::state::TestState;
-use crate::support::{Client, PATIENCE, Process, http, motorcade, wait_until};
+use crate::support::{Client, FreePort, PATIENCE, Process, http, motorcade, wait_until};
 
 /// A `motorcade serve` with its stderr where a test wants it.
 struct Logging {
@@ -22,12 +22,14 @@ struct Logging {
     client: Client,
     address: String,
     state: TestState,
+    _port: FreePort,
 }
 
 impl Logging {
     async fn start(stderr: impl Into<Stdio>, args: &[&str]) -> Self {
         let state = TestState::new();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let port = FreePort::new();
+        let address = port.address().to_string();
         let mut command = motorcade(["serve", "--listen", &address, "--data-dir"]);
         let process = Process::spawn(command.arg(state.path()).args(args).stderr(stderr));
         drop(command); // and with it this side's copy of the pipe
@@ -36,7 +38,7 @@ impl Logging {
             url: format!("http://{address}"),
             token: state.tokens.engineer.clone(),
         };
-        let logging = Self { process, client, address, state };
+        let logging = Self { process, client, address, state, _port: port };
         wait_until("it listens", async || logging.status("/healthz").await == Some(200)).await;
         logging
     }

@@ -1,6 +1,5 @@
 //! The real binary under a service manager: what it says, and which signals end it.
 
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,12 +11,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use crate::app::{TIMEOUT, eventually};
 use crate::ca::{Ca, TlsFiles, client};
 use crate::state::TestState;
+use crate::support::FreePort;
 
 /// `motorcade serve`, ended when dropped.
 struct Binary {
     child: Child,
     manager: UnixDatagram,
     url: String,
+    _port: FreePort,
 }
 
 impl Drop for Binary {
@@ -32,7 +33,8 @@ impl Binary {
         let socket = files.config.certificate.with_file_name("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
         manager.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = FreePort::new();
+        let address = port.address();
         let child = Command::new(env!("CARGO_BIN_EXE_motorcade"))
             .arg("serve")
             .args(["--data-dir".as_ref(), state.path().as_os_str()])
@@ -49,7 +51,7 @@ impl Binary {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, manager, url: format!("http://{address}/healthz") }
+        Self { child, manager, url: format!("http://{address}/healthz"), _port: port }
     }
 
     fn is_told(&self, expected: &str) {

@@ -14,7 +14,7 @@ use motorcade::keys::policy::Policy;
 use motorcade::model::RecipientRecord;
 use motorcade::model::{AccessRole, Clock, SystemClock, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;
 
 use crate::app::eventually;
@@ -81,13 +81,25 @@ impl TestState {
         self.folder.path()
     }
 
+    /// A connection to the catalog, for what the program itself would not do.
+    pub(crate) async fn catalog(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.path().join("catalog.sqlite"));
+        SqliteConnection::connect_with(&options).await.unwrap()
+    }
+
+    /// Changes the catalog behind the program's back.
+    pub(crate) async fn sql(&self, statements: &str) {
+        let mut catalog = self.catalog().await;
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut catalog).await.unwrap();
+        catalog.close().await.unwrap();
+    }
+
     /// Waits until all of the catalog is in its file, soon after its server has stopped:
     /// connections that close at once can each leave the log to the other.
     pub(crate) async fn catalog_closed(&self) {
-        let url = format!("sqlite://{}", self.path().join("catalog.sqlite").display());
         let log = self.path().join("catalog.sqlite-wal");
         eventually("the catalog is in its file", async || {
-            let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+            let mut connection = self.catalog().await;
             let emptied = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
             connection.close().await.unwrap();
             emptied.is_ok() && fs::metadata(&log).map_or(true, |log| log.len() == 0)
@@ -136,12 +148,8 @@ impl TestState {
 
     /// The catalog in one file, with what was in its log.
     pub(crate) async fn catalog_bytes(&self) -> Vec<u8> {
-        let file = self.path().join("catalog.sqlite");
-        let options = SqliteConnectOptions::new().filename(&file);
-        let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut catalog).await.unwrap();
-        catalog.close().await.unwrap();
-        fs::read(file).unwrap()
+        self.catalog_closed().await;
+        fs::read(self.path().join("catalog.sqlite")).unwrap()
     }
 
     /// Puts an earlier catalog in the place of what is there.

@@ -62,12 +62,10 @@ async fn a_file_that_cannot_be_used_leaves_in_force_what_was() {
     let revoked = client(&ca, Some(ca.issue_numbered("VIN1", 1)));
     let other = client(&ca, Some(ca.issue_numbered("VIN2", 2)));
     for bad in [b"".to_vec(), b"not a list".to_vec(), ca.pem.clone().into_bytes()] {
+        let mark = Log::mark();
         files.write("crl.pem", bad);
-        let before = Log::text().matches("TLS files can't be used").count();
-        eventually("it is told", async || {
-            Log::text().matches("TLS files can't be used").count() > before
-        })
-        .await;
+        let told = "TLS files can't be used";
+        eventually("it is told", async || Log::since(mark).contains(told)).await;
         assert!(!is_served(&revoked, &files).await);
         assert!(is_served(&other, &files).await);
     }
@@ -111,9 +109,10 @@ async fn a_new_server_certificate_is_shown_without_a_restart() {
     // Key and certificate don't change at one moment, and between them nothing else may be shown
     // than before.
     let (certificate, key) = new.issue("server", None);
+    let mark = Log::mark();
     files.write("server.key", key);
     let told = "can't be used; what was read before stays in force";
-    eventually("it is told", async || Log::text().contains(told)).await;
+    eventually("it is told", async || Log::since(mark).contains(told)).await;
     assert!(healthz(&old).await);
     files.write("server.pem", certificate);
     eventually("the new one is shown", async || healthz(&new).await).await;

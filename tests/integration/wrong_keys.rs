@@ -19,8 +19,6 @@ use motorcade::uptane::image_repo::ImageRepository;
 use motorcade::uptane::metadata::image::Entries;
 use motorcade::uptane::metadata::{Authority, Hashes, MetaFile, SignedFile};
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection};
 use tokio::runtime::Handle;
 
 use crate::app::TestServer;
@@ -76,13 +74,6 @@ fn flip_seed(pem: &str) -> String {
     let mut der = STANDARD.decode(body).unwrap();
     *der.last_mut().unwrap() ^= 1;
     pem.replace(body, &STANDARD.encode(der))
-}
-
-async fn sql(state: &TestState, sql: &'static str) {
-    let options = SqliteConnectOptions::new().filename(state.path().join("catalog.sqlite"));
-    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut catalog).await.unwrap();
-    catalog.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -146,14 +137,14 @@ async fn a_wrong_escrow_key_is_refused_by_the_images_that_are_there() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", "firmware").await.expect(201);
     let state = server.stop();
-    sql(&state, "DELETE FROM installation").await;
+    state.sql("DELETE FROM installation").await;
     let (file, before) = change(&state, "escrow.jwk", flip_escrow);
     let detail = refused(&state).await;
     assert!(detail.contains(file.to_str().unwrap()) && detail.contains("gw/1/a.bin"), "{detail}");
     fs::write(&file, before).unwrap();
     open(&state.dir()).await.map(drop).unwrap();
     change(&state, "escrow.jwk", |_| EscrowKey::generate().to_jwk().to_string());
-    sql(&state, "DELETE FROM images").await;
+    state.sql("DELETE FROM images").await;
     refused(&state).await; // it is remembered from now on
 }
 
@@ -259,7 +250,7 @@ async fn a_kept_bundle_that_does_not_verify_is_signed_again() {
         r#"UPDATE vehicle_status SET bundle = json_remove(json_set(bundle, '$.snapshot',
            replace(bundle ->> '$.snapshot', '"sig":"', '"sig":"00')), '$.verified')"#,
     ] {
-        sql(&state, damage).await;
+        state.sql(damage).await;
         let server = TestServer::on(state, |_| ()).await;
         let targets = vehicle.targets(&server).await;
         assert!(targets["version"].as_u64().unwrap() > version, "it was served on");
@@ -268,7 +259,7 @@ async fn a_kept_bundle_that_does_not_verify_is_signed_again() {
         assert_eq!(vehicle.targets(&server).await["version"], version, "and is kept");
         state = server.stop();
     }
-    sql(&state, "UPDATE vehicle_status SET bundle = json_remove(bundle, '$.verified')").await;
+    state.sql("UPDATE vehicle_status SET bundle = json_remove(bundle, '$.verified')").await;
     let server = TestServer::on(state, |_| ()).await;
     assert_eq!(vehicle.targets(&server).await["version"], version, "what verifies is kept");
 }

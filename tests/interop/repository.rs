@@ -8,7 +8,7 @@ use motorcade::uptane::client::VerifiedRepository;
 use serde_json::Value;
 
 use super::support::{
-    Process, create_token, json, motorcade, noise, program, python, refused, run, sha256,
+    FreePort, Process, create_token, json, motorcade, noise, program, python, refused, run, sha256,
     wait_until,
 };
 use super::{Fleet, jwcrypto_opens, private_key, tink_opens, we_open};
@@ -178,12 +178,14 @@ async fn tough_downloads_an_image_and_its_envelope_from_a_folder() {
 struct FileServer {
     _process: Process,
     url: String,
+    _port: FreePort,
 }
 
 impl FileServer {
     async fn start(folder: &Path) -> Self {
         // Port 0 would be printed where a pipe buffers it, so a free one is found first.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = FreePort::new();
+        let port = free.address().port();
         let mut command = python();
         command
             .args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"])
@@ -196,7 +198,7 @@ impl FileServer {
             super::support::http().head(&url).send().await.is_ok()
         })
         .await;
-        Self { _process: process, url }
+        Self { _process: process, url, _port: free }
     }
 }
 

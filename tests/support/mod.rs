@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -20,6 +21,23 @@ use sha2::{Digest, Sha256};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The hardware id of every image in these tests.
 pub(crate) const HARDWARE: &str = "gw-mk3";
+
+/// A free port of the loopback interface that nobody else is given while this lives: bound, and
+/// nobody listens. A server that asks for it by number gets it.
+pub(crate) struct FreePort(tokio::net::TcpSocket);
+
+impl FreePort {
+    pub(crate) fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("there are sockets");
+        socket.set_reuseaddr(true).expect("an address can be reused");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+        Self(socket)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("it is bound")
+    }
+}
 
 /// A file of the project.
 pub(crate) fn project(path: &str) -> PathBuf {

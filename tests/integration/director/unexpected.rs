@@ -5,8 +5,6 @@ use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{InstalledImage, Sha256Digest};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::vehicle::TestVehicle;
 use crate::answer::Answer;
@@ -159,34 +157,17 @@ async fn after_a_restored_backup_a_vehicle_is_served_and_can_be_accepted() {
     server.upload_for("gw-mk3", "gw/1", 1, "").await;
     server.upload_for("gw-mk3", "gw/3", 3, "").await;
     let state = server.stop();
-    let files = ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"]
-        .map(|name| state.path().join(name));
-    state.catalog_closed().await;
-    let backup = files.each_ref().map(|file| std::fs::read(file).ok());
+    let backup = state.catalog_bytes().await;
     let server = TestServer::on(state, |_| ()).await;
     vehicle.assign(&server, &[(0, "gw/2")]).await.expect(201);
     vehicle.targets(&server).await;
     vehicle.runs(&server, 0, "gw/2").await;
 
     let state = server.stop();
-    state.catalog_closed().await;
-    for (file, backup) in files.iter().zip(backup) {
-        match backup {
-            Some(bytes) => std::fs::write(file, bytes).unwrap(),
-            None => drop(std::fs::remove_file(file)),
-        }
-    }
-    let mut catalog =
-        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&files[0]))
-            .await
-            .unwrap();
-    for sql in [
-        "UPDATE sequences SET value = value + 1000000 WHERE name = 'director'",
-        "UPDATE vehicle_status SET bundle = NULL",
-    ] {
-        sqlx::query(sql).execute(&mut catalog).await.unwrap(); // as OPERATIONS.md says
-    }
-    catalog.close().await.unwrap();
+    state.put_catalog_back(&backup).await;
+    // As OPERATIONS.md says.
+    state.sql("UPDATE sequences SET value = value + 1000000 WHERE name = 'director'").await;
+    state.sql("UPDATE vehicle_status SET bundle = NULL").await;
     let server = TestServer::on(state, |_| ()).await;
     vehicle.report(&server).await;
     vehicle.report(&server).await;
