@@ -23,7 +23,6 @@ mod roots;
 mod round;
 pub(in crate::app) mod seen;
 mod time;
-mod unverified;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,24 +1,25 @@
 //! One round of publication: which files are due, how they are signed, and in which order they
 //! become visible.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::bins::BinSigner;
 use super::retention::Retention;
 use super::roots::RootChain;
 use super::time::SigningTime;
-use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due, seen};
+use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due};
 use crate::app::Error;
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
-    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
+    self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
 };
 use crate::model::clock::later;
 use crate::model::{
@@ -31,7 +32,7 @@ use crate::uptane::verify::TrustedSet;
 
 /// What a round works on, and what the last one has published.
 pub(super) struct Rounds {
-    pub(super) catalog: Catalog,
+    catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
     repository: Arc<ImageRepository>,
     bins: BinSigner,
@@ -40,7 +41,7 @@ pub(super) struct Rounds {
     time: SigningTime,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    pub(super) verifier: Verifier,
+    verifier: Verifier,
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
@@ -309,91 +310,6 @@ impl Rounds {
         Ok(())
     }
 
-    /// Compares what is stored with what the catalog knows, and takes up the time of the last
-    /// signing.
-    pub(super) async fn prepare(&self) -> Result<(), Error> {
-        let reserved = seen::reserved(&self.catalog.list_roles().await?);
-        let seen = seen::highest_seen(self.blobs.as_ref(), &self.repository, &reserved).await?;
-        if !seen.is_empty() {
-            return Err(seen::refusal(&seen, &reserved));
-        }
-        self.time.resume(self.catalog.find_moments().await?);
-        Ok(())
-    }
-
-    /// A state directory in which nothing was signed for longer than a running server lets pass is
-    /// that of a server that was off, or a backup of one that went on: then vehicles have seen
-    /// numbers that nothing here knows of.
-    pub(super) async fn skip_what_may_be_used(&self) -> Result<(), Error> {
-        let Some(silent) = self.time.silent() else { return Ok(()) };
-        let wanted = silent.as_secs().saturating_mul(NUMBERS_A_SECOND).min(MOST_SKIPPED);
-        // A start that failed before it signed anything has left out numbers already: only what is
-        // missing comes to them.
-        let states = self.catalog.list_roles().await?;
-        let margin = wanted.saturating_sub(left_out(&states));
-        if margin == 0 {
-            return Ok(());
-        }
-        let author = Author::server(self.clock.now());
-        self.catalog.skip_versions(&BTreeMap::new(), 0, margin, &author).await?;
-        tracing::warn!(
-            hours = silent.as_secs() / 3600,
-            numbers = margin,
-            "nothing was signed for long: left out version numbers that may have been used since, if this is a backup"
-        );
-        Ok(())
-    }
-
-    /// Makes the visible timestamp the recorded one, unless the visible one is newer.
-    pub(super) async fn recover(&self) -> Result<(), Error> {
-        let Some(recorded) = self.catalog.find_role_body(&RoleName::Timestamp).await? else {
-            self.is_shown.store(true, Ordering::Relaxed); // nothing has been published yet
-            return Ok(());
-        };
-        let recorded = Bytes::from(recorded);
-        let visible = match self.blobs.open(&BlobKey::Timestamp).await {
-            Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
-            Err(_) => None,
-        };
-        let states = self.catalog.list_roles().await?;
-        let version = states
-            .iter()
-            .find(|state| state.name == RoleName::Timestamp)
-            .map_or(0, |state| state.version);
-        let visible_version = visible
-            .as_ref()
-            .and_then(|visible| self.repository.version_if_ours(&RoleName::Timestamp, visible))
-            .unwrap_or(0);
-        let current = match visible {
-            Some(visible) if visible != recorded && visible_version >= version => {
-                // It was published after the catalog was copied. Clients have it, and are not taken
-                // back.
-                tracing::warn!(
-                    "timestamp.json is newer than the catalog; everything is published again, after it"
-                );
-                self.is_overtaken.store(true, Ordering::Relaxed);
-                visible
-            }
-            Some(visible) if visible == recorded => recorded,
-            _ => {
-                tracing::warn!("timestamp.json was not the one that was published last; it is now");
-                self.blobs.replace(&BlobKey::Timestamp, recorded.clone()).await?;
-                recorded
-            }
-        };
-        self.is_shown.store(true, Ordering::Relaxed);
-        let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
-        self.set_current(current, sha256, self.published_at().await?);
-        self.set_size(states.iter().map(|state| state.length));
-        self.report(states.iter().map(|state| (&state.name, state.version, state.expires_at)));
-        Ok(())
-    }
-
-    async fn published_at(&self) -> Result<Timestamp, Error> {
-        let recorded = self.catalog.list_published_timestamps().await?;
-        Ok(recorded.last().map_or_else(|| self.clock.now(), |timestamp| timestamp.signed_at))
-    }
-
     pub(super) async fn remove_superseded(&self) -> Result<usize, Error> {
         // What is visible has to be what was recorded last, or it leads to files that are taken for
         // superseded.
@@ -450,13 +366,6 @@ fn warn_if_large(file: &SignedFile) {
     }
 }
 
-/// How many numbers each role but root has past its last file, at least: the roles' numbers and the
-/// Director's are left out together.
-fn left_out(states: &[RoleState]) -> u64 {
-    let roles = states.iter().filter(|state| state.name != RoleName::Root);
-    roles.map(|state| state.reserved.saturating_sub(state.version)).min().unwrap_or(0)
-}
-
 fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName, MetaFile)> {
     let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
         Some(file) => (file.role.clone(), file.described()),
@@ -510,8 +419,3 @@ fn published_timestamp(
 }
 
 const SIGN: &str = "sign metadata";
-/// More than a server signs in the long run.
-const NUMBERS_A_SECOND: u64 = 10;
-/// Little beside the 2^31 that the narrowest client counts to.
-const MOST_SKIPPED: u64 = 20_000_000;
-const MAX_TIMESTAMP_SIZE: u64 = 16 * 1024; // 16 KiB: what vehicles take
