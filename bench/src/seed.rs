@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let (with_escrow, public) = (envelope.to_json_with_escrow(), envelope.public_json()?);
     let catalog = state.open_catalog().await?;
-    let author = motorcade::app::audit::local_author(clock.now());
+    let author = motorcade::app::access::local_author(clock.now());
     let bound = ListingBound { role_bytes: MAX_BIN_BYTES, folder: None };
     for first in (0..args.images).step_by(1000) {
         let numbers = first..args.images.min(first + 1000);

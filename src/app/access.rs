@@ -8,45 +8,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Error;
-use super::audit::local_author;
+pub use super::principal::{Principal, local_author};
 use crate::catalog::{Catalog, TokenRecord};
-use crate::model::{AccessRole, Actor, Clock, ImagePath, Sha256Digest, Timestamp};
-
-/// Whoever sent a request, as its token says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// Id of the token.
-    pub id: String,
-    /// What its holder may do.
-    pub role: AccessRole,
-    /// Where its holder may upload; everywhere without it.
-    pub path_prefix: Option<String>,
-    /// Id of the request, for the record of what was done.
-    pub request_id: Option<String>,
-}
-
-impl From<&Principal> for Actor {
-    fn from(by: &Principal) -> Self {
-        Self { id: by.id.clone(), request_id: by.request_id.clone() }
-    }
-}
-
-impl Principal {
-    /// Checks that an image may be uploaded under `path`: a supplier has a folder of its own
-    /// (Uptane 2.1.0, 5.3.1).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Forbidden`].
-    pub fn check_upload(&self, path: &ImagePath) -> Result<(), Error> {
-        match &self.path_prefix {
-            Some(prefix) if !path.as_str().starts_with(prefix) => Err(Error::Forbidden {
-                detail: format!("this token may upload below {prefix} only"),
-            }),
-            _ => Ok(()),
-        }
-    }
-}
+use crate::model::{AccessRole, Clock, Sha256Digest, Timestamp};
 
 /// A token that is about to be made.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::audit::local_author;
+use super::principal::local_author;
 use super::publish::seen;
-use super::{Error, setup::StateDir};
+use super::{Error, state_dir::StateDir};
 use crate::catalog::{Moments, SkippedTo};
 use crate::model::{Clock, RoleName, Timestamp};
 

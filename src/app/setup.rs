@@ -1,47 +1,31 @@
-//! The state directory: what `init` makes, and how a server opens it.
-//!
-//! ```text
-//! motorcade-data/
-//!   keys/       role keys, the escrow key, and the secret of TLS session tickets, mode 0600
-//!   metadata/   policy.toml
-//!   catalog.sqlite
-//!   repo/       blobs: a static TUF repository
-//!   staging/    files on their way into repo/
-//!   server-id   whose jobs and uploads are this server's
-//!   lock        held, as the directory itself, by the one server that runs on it
-//! ```
+//! How a state directory is made, and how a server opens it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::audit::{self, local_author};
+use super::audit;
 use super::director::DirectorRoots;
 use super::footing::{self, Room, StateLock};
+use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
 use super::server_id::server_id;
+pub use super::state_dir::StateDir;
+use super::state_dir::is_published;
 use super::{App, Error, Limits, Parts, trust};
-use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
+use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys::file::{self, FileEscrow};
 use crate::keys::policy::Policy;
-use crate::keys::{Escrow, Keyring};
 use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::Metrics;
-use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::root;
-
-/// A state directory.
-#[derive(Debug, Clone)]
-pub struct StateDir {
-    path: PathBuf,
-}
 
 /// An open state directory, and the task that publishes from it.
 pub struct Opened {
@@ -54,16 +38,6 @@ pub struct Opened {
 }
 
 impl StateDir {
-    /// Names a state directory, which need not be there yet.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes the directory: keys, policy, catalog, and a first, empty publication. What is there
     /// already stays, so that an `init` that was cut off can be repeated.
     ///
@@ -72,13 +46,13 @@ impl StateDir {
     /// [`Error::Conflict`] if it is complete already, or a server runs on it; [`Error::Full`];
     /// [`Error::Internal`].
     pub async fn init(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
-        footing::refuse_root_in_foreign(&self.path)?;
+        footing::refuse_root_in_foreign(self.path())?;
         self.refuse_published().await?;
-        let is_new = !self.path.exists();
+        let is_new = !self.path().exists();
         let made = self.make(clock).await;
         let is_taken = matches!(made, Err(Error::Conflict { .. }));
         if made.is_err() && is_new && !is_taken {
-            let _ = fs::remove_dir_all(&self.path); // nothing was there before, and nothing in it has been used
+            let _ = fs::remove_dir_all(self.path()); // nothing was there before, and nothing in it has been used
         }
         made
     }
@@ -112,10 +86,10 @@ impl StateDir {
         if !self.catalog_file().exists() {
             return Err(self.not_initialized());
         }
-        footing::refuse_root_in_foreign(&self.path)?; // before anything is written
+        footing::refuse_root_in_foreign(self.path())?; // before anything is written
         let lock = self.lock()?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        if footing::check(&self.path, &self.catalog_file())? == Room::Gone {
+        if footing::check(self.path(), &self.catalog_file())? == Room::Gone {
             // The catalog can't be opened without some space, and these uploads have ended with
             // their process.
             let files = blobs.sweep().await?;
@@ -123,7 +97,7 @@ impl StateDir {
                 files,
                 "removed what unfinished uploads had left, since no space was left"
             );
-            footing::check(&self.path, &self.catalog_file())?;
+            footing::check(self.path(), &self.catalog_file())?;
         }
         self.refuse_empty_catalog()?;
         let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
@@ -154,81 +128,9 @@ impl StateDir {
             limits,
             runtime,
             state: self.clone(),
-            server_id: server_id(&self.path)?,
+            server_id: server_id(self.path())?,
         });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
-    }
-
-    /// Opens the catalog alone and as it is, for a command that works beside a running server.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`],
-    /// [`Error::Internal`].
-    pub async fn open_catalog(&self) -> Result<Catalog, Error> {
-        if !self.catalog_file().exists() {
-            return Err(self.not_initialized());
-        }
-        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
-    }
-
-    /// Locks the directory and opens its catalog as a server does, for a command that must not run
-    /// beside one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs
-    /// on it, [`Error::Unusable`], [`Error::Internal`].
-    pub(super) async fn own(&self, now: Timestamp) -> Result<(StateLock, Catalog), Error> {
-        if !self.catalog_file().exists() {
-            return Err(self.not_initialized());
-        }
-        footing::refuse_root_in_foreign(&self.path)?;
-        let lock = self.lock()?;
-        self.refuse_empty_catalog()?;
-        let catalog = Catalog::own_sqlite(&self.catalog_file(), now).await?;
-        if is_published(&catalog).await? {
-            Ok((lock, catalog))
-        } else {
-            Err(self.not_initialized())
-        }
-    }
-
-    /// Opens the blob store alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub fn blobs(&self) -> Result<LocalBlobStore, Error> {
-        Ok(LocalBlobStore::open(&self.path)?)
-    }
-
-    /// Opens the blob store alone and only to read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if there is none.
-    pub fn blobs_to_read(&self) -> Result<LocalBlobStore, Error> {
-        Ok(LocalBlobStore::open_to_read(&self.path)?)
-    }
-
-    /// What signs the Image repository, and what signs for vehicles.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if keys or policy can't be read.
-    pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
-        let policy = self.policy()?;
-        let keyring = Arc::new(self.keyring()?);
-        Ok((
-            ImageRepository::new(Arc::clone(&keyring), policy.clone()),
-            DirectorRepository::new(keyring, policy),
-        ))
-    }
-
-    /// The role keys.
-    pub(super) fn keyring(&self) -> Result<Keyring, Error> {
-        file::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
     }
 
     /// A state directory of a version without a Director has no keys for one yet.
@@ -287,84 +189,16 @@ impl StateDir {
         if is_published? { Err(self.already_initialized()) } else { Ok(()) }
     }
 
-    fn already_initialized(&self) -> Error {
-        let detail = format!("{} is initialized already; nothing was changed", self.path.display());
-        Error::Conflict { code: "already_initialized", detail }
-    }
-
-    /// A published repository with no catalog: nothing can be known of its images any more.
-    fn refuse_empty_catalog(&self) -> Result<(), Error> {
-        let catalog = self.catalog_file();
-        let is_empty = fs::metadata(&catalog).map_or(true, |metadata| metadata.len() == 0);
-        if is_empty && self.path.join("repo/timestamp.json").exists() {
-            let (catalog, repo) = (catalog.display(), self.path.join("repo"));
-            let detail = format!(
-                "{catalog} is missing or empty, and {} holds a published repository: restore the catalog from a backup",
-                repo.display()
-            );
-            return Err(Error::Unusable { detail });
-        }
-        Ok(())
-    }
-
     fn create_directories(&self) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.path)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(self.path())?;
         for (name, mode) in [("keys", 0o700), ("metadata", 0o755)] {
-            match fs::DirBuilder::new().mode(mode).create(self.path.join(name)) {
+            match fs::DirBuilder::new().mode(mode).create(self.path().join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
             }
         }
         Ok(())
     }
-
-    fn lock(&self) -> Result<StateLock, Error> {
-        StateLock::acquire(&self.path)
-    }
-
-    fn policy(&self) -> Result<Policy, Error> {
-        let text = fs::read_to_string(self.policy_file())
-            .map_err(Error::internal("read metadata/policy.toml"))?;
-        Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
-    }
-
-    /// The escrow key.
-    pub(super) fn escrow(&self) -> Result<Arc<dyn Escrow>, Error> {
-        let escrow = FileEscrow::read(&self.escrow_file());
-        Ok(Arc::new(escrow.map_err(Error::internal("read the escrow key"))?))
-    }
-
-    fn not_initialized(&self) -> Error {
-        let path = self.path.display();
-        let detail = format!("{path} is not initialized: run `motorcade init --data-dir {path}`");
-        Error::NotFound { code: "not_initialized", detail }
-    }
-
-    /// Where the secret is from which the keys of TLS session tickets follow.
-    pub fn ticket_file(&self) -> PathBuf {
-        self.keys().join("session-tickets.json")
-    }
-
-    pub(super) fn keys(&self) -> PathBuf {
-        self.path.join("keys")
-    }
-
-    fn escrow_file(&self) -> PathBuf {
-        self.keys().join("escrow.jwk")
-    }
-
-    fn policy_file(&self) -> PathBuf {
-        self.path.join("metadata/policy.toml")
-    }
-
-    fn catalog_file(&self) -> PathBuf {
-        self.path.join("catalog.sqlite")
-    }
-}
-
-/// The timestamp is the last thing that `init` makes.
-async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
-    Ok(catalog.find_role(&RoleName::Timestamp).await?.is_some_and(|state| state.version > 0))
 }
 
 /// There whole, or not at all.

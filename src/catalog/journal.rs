@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Catalog;
 use crate::model::{RoleName, TargetEntry};
 
 /// A change of what a role lists.
@@ -33,21 +32,13 @@ pub(super) struct NumberedChange {
 #[derive(Debug, Default)]
 pub(super) struct Journal(Mutex<HashMap<RoleName, BTreeMap<u64, EntryChange>>>);
 
-impl Catalog {
-    /// What happened to a role's entries after its change number `after` and up to `last`, in order;
-    /// nothing unless all of it is known.
-    pub fn entry_changes(
+impl Journal {
+    pub(super) fn between(
         &self,
         role: &RoleName,
         after: u64,
         last: u64,
     ) -> Option<Vec<EntryChange>> {
-        self.journal.between(role, after, last)
-    }
-}
-
-impl Journal {
-    fn between(&self, role: &RoleName, after: u64, last: u64) -> Option<Vec<EntryChange>> {
         let wanted = last.checked_sub(after)?;
         if wanted == 0 {
             return Some(Vec::new());

@@ -49,6 +49,17 @@ pub struct FolderBound {
 }
 
 impl Catalog {
+    /// What happened to a role's entries after its change number `after` and up to `last`, in order;
+    /// nothing unless all of it is known.
+    pub fn entry_changes(
+        &self,
+        role: &RoleName,
+        after: u64,
+        last: u64,
+    ) -> Option<Vec<EntryChange>> {
+        self.journal.between(role, after, last)
+    }
+
     /// Checks whether roles have room for entries of so many bytes. What is found may be taken by
     /// somebody else until
     /// [`Catalog::insert_images`], which checks again.

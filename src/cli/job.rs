@@ -69,8 +69,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Cancel { client, id } => {
             let api = Api::new(client)?;
             api.send(api.request(Method::DELETE, &format!("jobs/{id}"))).await?;
-            output::report(format_args!("Cancelled {id}"), json!({ "cancelled": id }))?;
-            Ok(ExitCode::SUCCESS)
+            output::done(format_args!("Cancelled {id}"), json!({ "cancelled": id }))
         }
     }
 }

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
-
-use super::Cli;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
@@ -26,15 +24,17 @@ pub(super) struct ManArgs {
     out: Option<PathBuf>,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn completions(
+    args: &CompletionsArgs,
+    mut command: Command,
+) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "motorcade", &mut text);
+    clap_complete::generate(args.shell, &mut command, "motorcade", &mut text);
     io::stdout().write_all(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
-    let mut command = Cli::command();
+pub(super) fn man(args: &ManArgs, mut command: Command) -> anyhow::Result<ExitCode> {
     command.build();
     match &args.out {
         Some(folder) => {

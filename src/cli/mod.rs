@@ -17,6 +17,7 @@ mod recipient;
 mod recover;
 mod serve;
 mod signals;
+mod state;
 mod token;
 mod vehicle;
 
@@ -25,17 +26,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::app::setup::StateDir;
-use crate::config::DEFAULT_DATA_DIR;
+use output::EXIT_FAILURE;
+use problem::chain;
+use state::StateArgs;
 
 /// How long the end of a command waits for what still reads or writes a file, such as on a disk
 /// that has gone.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// The exit code of a command that failed.
-const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
 
 /// OTA update-artifact server with envelope encryption and Uptane/TUF metadata.
 #[derive(Debug, Parser)]
@@ -86,20 +85,6 @@ enum Command {
     /// What the motorcade-vehicle binary does, for the demo
     #[command(name = "motorcade-vehicle", hide = true)]
     MotorcadeVehicle(crate::vehicle::cli::Cli),
-}
-
-/// Where the state directory is.
-#[derive(Debug, Args)]
-struct StateArgs {
-    /// State directory
-    #[arg(long, env = "MOTORCADE_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
-    data_dir: PathBuf,
-}
-
-impl StateArgs {
-    fn state(&self) -> StateDir {
-        StateDir::new(&self.data_dir)
-    }
 }
 
 /// Runs a command and returns the exit code: 0, or 1 after an error was printed.
@@ -167,8 +152,8 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => audit::run(args).await,
         Command::Job(args) => job::run(args).await,
         Command::Recover(args) => recover::run(args).await,
-        Command::Completions(args) => manual::completions(&args),
-        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
         Command::MotorcadeVehicle(cli) => Ok(crate::vehicle::cli::run(cli)),
     }
 }
@@ -179,24 +164,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// An error and its causes, each once. That a failure is an internal one is for API clients, who
-/// are told no more.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    let is_internal = |cause: &&(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(crate::app::Error::Internal(_)))
-    };
-    for cause in error.chain().filter(|cause| !is_internal(cause)).map(ToString::to_string) {
-        if !text.is_empty() && !text.ends_with(&cause) {
-            text.push_str(": ");
-        }
-        if !text.ends_with(&cause) {
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -204,12 +171,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_chain_does_not_repeat_itself() {
-        let cause = std::io::Error::other("disk on fire");
-        let error = anyhow::Error::new(cause).context("failed to read x");
-        assert_eq!(super::chain(&error), "failed to read x: disk on fire");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use motorcade_host::shown::printable;
+
+/// The exit code of a command that failed.
+pub(super) const EXIT_FAILURE: u8 = 1; // 2 is clap's, for arguments that can't be understood
 
 /// Whether `--json` was given, for this process.
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -38,6 +42,12 @@ pub(super) fn report(line: impl Display, json: impl Serialize) -> io::Result<()>
     }
     eprintln!("{line}");
     Ok(())
+}
+
+/// The same, as the end of a command that did it.
+pub(super) fn done(line: impl Display, json: impl Serialize) -> anyhow::Result<ExitCode> {
+    report(line, json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A bar for `total` bytes, which draws on stderr if that is a terminal and nowhere otherwise.

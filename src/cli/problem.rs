@@ -1,9 +1,8 @@
-//! Errors for programs: problem details (RFC 9457), as the API has them.
+//! Errors: for people on one line, for programs as problem details (RFC 9457) as the API has them.
 
 use serde_json::{Value, json};
 
 use super::api::Failure;
-use super::chain;
 use crate::app::Error;
 
 /// An error as a problem. A server's own is passed on as it came.
@@ -41,4 +40,32 @@ pub(super) fn of(error: &anyhow::Error) -> Value {
 
 fn problem(title: &str, code: &str, detail: &str) -> Value {
     json!({ "type": "about:blank", "title": title, "detail": detail, "code": code })
+}
+
+/// An error and its causes, each once. That a failure is an internal one is for API clients, who
+/// are told no more.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let is_internal = |cause: &&(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(crate::app::Error::Internal(_)))
+    };
+    for cause in error.chain().filter(|cause| !is_internal(cause)).map(ToString::to_string) {
+        if !text.is_empty() && !text.ends_with(&cause) {
+            text.push_str(": ");
+        }
+        if !text.ends_with(&cause) {
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_chain_does_not_repeat_itself() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::new(cause).context("failed to read x");
+        assert_eq!(super::chain(&error), "failed to read x: disk on fire");
+    }
 }

@@ -113,6 +113,5 @@ async fn remove(
     let query = RecipientQuery { hardware_id: hardware_id.map(String::from) };
     let request = api.request(Method::DELETE, &format!("recipients/{kid}")).query(&query);
     api.send(request).await?;
-    output::report(format_args!("Removed {kid}"), json!({ "removed": kid }))?;
-    Ok(ExitCode::SUCCESS)
+    output::done(format_args!("Removed {kid}"), json!({ "removed": kid }))
 }

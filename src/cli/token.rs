@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{self, List, print_line};
+use crate::app::access::local_author;
 use crate::app::access::{self, NewToken};
-use crate::app::audit::local_author;
 use crate::config::Span;
 use crate::model::{AccessRole, Clock, ImagePath, SystemClock, Timestamp};
 use motorcade_host::shown::printable;
@@ -157,6 +157,5 @@ async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {
     if !state.state().open_catalog().await?.revoke_token(id, &author).await? {
         bail!("there is no token {id} that is still valid: see `motorcade token list`");
     }
-    output::report(format_args!("Revoked {id}"), json!({ "revoked": id }))?;
-    Ok(ExitCode::SUCCESS)
+    output::done(format_args!("Revoked {id}"), json!({ "revoked": id }))
 }

@@ -23,8 +23,8 @@ use actix_web::web::{self, ServiceConfig};
 
 pub use error::ApiError;
 pub use identity::{CertificateField, IdentityConfig, PeerCertificate, TrustedProxy};
-pub use openapi::document as openapi_document;
 pub use repo::{Carrier, ReadAccess, RepoConfig};
+pub use routes::openapi_document;
 
 use crate::app::App;
 

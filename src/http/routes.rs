@@ -18,15 +18,15 @@ use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
 
 /// A method at a path, and the handler behind it.
-pub(super) struct Call {
+struct Call {
     method: Method,
     /// The path with its parameters, as actix-web reads it.
     pattern: String,
     /// Who may make the call, as the type of its handler says.
-    pub(super) callers: Callers,
+    callers: Callers,
     /// The call's part of the OpenAPI document; none for what only vehicles call, which the Uptane
     /// Standard and docs/POUF.md describe.
-    pub(super) described: Option<utoipa::openapi::OpenApi>,
+    described: Option<utoipa::openapi::OpenApi>,
     route: Box<dyn Fn() -> Route + Send + Sync>,
 }
 
@@ -44,7 +44,7 @@ macro_rules! described {
 
 /// In the order in which paths are compared with a request's: what is asked for most comes first,
 /// and what is more special before what would match, too.
-pub(super) static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
+static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
     let vehicles = [
         Call::new(Method::PUT, "/director/manifest", director::submit_manifest),
         Call::new(
@@ -109,7 +109,19 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     for (pattern, calls) in patterns {
         config.service(resource(pattern, &calls));
     }
+    config.app_data(web::Data::new(openapi::DocumentText(openapi_document())));
     config.default_service(web::to(error::no_route));
+}
+
+/// The OpenAPI document, as JSON.
+pub fn openapi_document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+        let described = TABLE.iter().filter_map(|call| {
+            Some(openapi::Described { call: call.described.as_ref()?, callers: call.callers })
+        });
+        openapi::document(described)
+    });
+    &DOCUMENT
 }
 
 /// A path with its calls, which answers other methods with 405.

@@ -6,12 +6,11 @@ use std::time::SystemTime;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::families::{int_counters, int_gauges, show};
-use super::metrics::{Metrics, unix_secs};
+use super::families::{int_counters, int_gauges, show, unix_secs};
 
-/// Families about connections.
+/// What is counted of connections and of TLS.
 #[derive(Debug)]
-pub(super) struct ConnectionMetrics {
+pub struct ConnectionMetrics {
     open: IntGaugeVec,
     ended: IntCounterVec,
     refused_handshakes: IntCounterVec,
@@ -52,67 +51,61 @@ impl ConnectionMetrics {
         }
     }
 
-    fn set_expiry(&self, file: &'static str, expires: i64) {
-        self.expiries.lock().unwrap_or_else(PoisonError::into_inner).insert(file, expires);
-    }
-
     /// Counts down to what expires, from `now` in seconds since 1970.
     pub(super) fn refresh(&self, now: i64) {
         for (file, expires) in self.expiries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             self.tls_expiry.with_label_values(&[file]).set(expires.saturating_sub(now));
         }
     }
-}
-
-impl Metrics {
     /// Sets when the first certificate or list of a file of TLS expires; `file` **must** be one of
     /// a few names.
     pub fn set_tls_expiry(&self, file: &'static str, expires: SystemTime) {
-        self.connections.set_expiry(file, unix_secs(expires));
+        let expires = unix_secs(expires);
+        self.expiries.lock().unwrap_or_else(PoisonError::into_inner).insert(file, expires);
     }
 
     /// Makes the reasons of refused handshakes appear before there is one.
     pub fn show_refused_handshakes(&self, reasons: &[&'static str]) {
-        show(&self.connections.refused_handshakes, reasons);
+        show(&self.refused_handshakes, reasons);
     }
 
     /// Counts a refused TLS handshake; `reason` **must** be one of a few names.
     pub fn add_refused_handshake(&self, reason: &'static str) {
-        self.connections.refused_handshakes.with_label_values(&[reason]).inc();
+        self.refused_handshakes.with_label_values(&[reason]).inc();
     }
 
     /// Makes the kinds of handshakes appear before there is one.
     pub fn show_handshakes(&self) {
-        show(&self.connections.handshakes, &["full", "resumed"]);
+        show(&self.handshakes, &["full", "resumed"]);
     }
 
     /// Counts a TLS handshake; `kind` is `full` or `resumed`.
     pub fn add_handshake(&self, kind: &'static str) {
-        self.connections.handshakes.with_label_values(&[kind]).inc();
+        self.handshakes.with_label_values(&[kind]).inc();
     }
 
     /// Makes the reasons of refused heads appear before there is one.
     pub fn show_refused_heads(&self, reasons: &[&'static str]) {
-        show(&self.connections.refused_heads, reasons);
+        show(&self.refused_heads, reasons);
     }
 
     /// Counts a head that can't be read; `reason` **must** be one of a few names.
     pub fn add_refused_head(&self, reason: &'static str) {
-        self.connections.refused_heads.with_label_values(&[reason]).inc();
+        self.refused_heads.with_label_values(&[reason]).inc();
     }
 
     /// Sets how many connections are at one thing; `phase` **must** be one of a few names.
     pub fn set_connections(&self, phase: &'static str, count: usize) {
-        self.connections.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));
+        self.open.with_label_values(&[phase]).set(count.try_into().unwrap_or(i64::MAX));
     }
 
     /// Makes the reasons for which connections are ended appear before there is one.
     pub fn show_endings(&self, reasons: &[&'static str]) {
-        show(&self.connections.ended, reasons);
+        show(&self.ended, reasons);
     }
 
     /// Counts a connection that the server has ended; `reason` **must** be one of a few names.
     pub fn add_ended_connection(&self, reason: &'static str) {
-        self.connections.ended.with_label_values(&[reason]).inc();
+        self.ended.with_label_values(&[reason]).inc();
     }
 }

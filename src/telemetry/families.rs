@@ -3,6 +3,8 @@
 //! A family that cannot be created is a mistake in this directory, found by the first test that
 //! runs.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -165,4 +167,10 @@ where
 
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("motorcade")
+}
+
+/// Seconds since 1970; an expiry before that is as expired as one in 1970.
+pub(super) fn unix_secs(time: SystemTime) -> i64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_secs().try_into().unwrap_or(i64::MAX)
 }

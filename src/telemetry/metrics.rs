@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -16,7 +16,7 @@ use prometheus::{
 use super::connections::ConnectionMetrics;
 use super::families::{
     PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter,
-    int_counters, int_gauge, int_gauges, show,
+    int_counters, int_gauge, int_gauges, show, unix_secs,
 };
 use super::process::ProcessMetrics;
 use motorcade_model::{RepositorySide, RoleKind};
@@ -49,7 +49,7 @@ pub struct Metrics {
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
     catalog_size: IntGaugeVec,
-    pub(super) connections: ConnectionMetrics,
+    connections: ConnectionMetrics,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
     /// the scrape.
@@ -343,6 +343,11 @@ impl Metrics {
         }
     }
 
+    /// What is counted of connections and of TLS.
+    pub fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
+    }
+
     /// Counts a blob that was found to differ from its digest.
     pub fn add_corrupt_blob(&self) {
         self.corrupt_blobs.inc();
@@ -443,13 +448,6 @@ impl HttpFamilies {
         }
     }
 }
-
-/// Seconds since 1970; an expiry before that is as expired as one in 1970.
-pub(super) fn unix_secs(time: SystemTime) -> i64 {
-    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_epoch.as_secs().try_into().unwrap_or(i64::MAX)
-}
-
 const ROLE_LABELS: [&str; 2] = ["repository", "role"];
 /// Seconds: metadata is answered in tenths of a millisecond, a large upload in many minutes.
 const HTTP_BUCKETS: [f64; 13] =

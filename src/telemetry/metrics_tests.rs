@@ -1,5 +1,7 @@
 //! What a scrape shows after each kind of event.
 
+use std::time::UNIX_EPOCH;
+
 use super::*;
 
 #[track_caller]

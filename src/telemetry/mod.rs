@@ -14,6 +14,7 @@ mod process;
 mod queue;
 mod trace;
 
+pub use connections::ConnectionMetrics;
 pub use families::{PublicationOutcome, UploadOutcome, UploadStage};
 pub use logging::{Error, LogFormat, TelemetryConfig, TelemetryGuard, init};
 pub use metrics::{HttpMetrics, Metrics, StageTimer, UploadInProgress};

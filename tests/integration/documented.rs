@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    serde_json::from_str(&motorcade::http::openapi_document()).expect("it is JSON")
+    serde_json::from_str(motorcade::http::openapi_document()).expect("it is JSON")
 });
 
 /// Asserts that the document knows this status of a call that it has.

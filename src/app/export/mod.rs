@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::listing::{self, ListedTarget};
-use super::setup::StateDir;
+use super::state_dir::StateDir;
 use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
 use crate::model::Sha256Digest;
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::listing::{self, Files, Listing};
-use super::setup::StateDir;
+use super::state_dir::StateDir;
 use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::Catalog;
 use crate::model::ENVELOPE_SUFFIX;

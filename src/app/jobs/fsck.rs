@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Job, JobProgress, Step};
+use super::work::{Job, JobProgress, Step};
 use crate::app::Error;
 use crate::app::fsck::{Damaged, Findings, Fsck, Position};
-use crate::app::setup::StateDir;
+use crate::app::state_dir::StateDir;
 
 pub(super) struct FsckJob {
     state: StateDir,

@@ -2,66 +2,22 @@
 //!
 //! A job works in steps. After each, from where it goes on is in the catalog, so that a server that
 //! was killed, or one that takes over, goes on there and not at the beginning. A new kind is a
-//! variant of [`JobKind`], a file here with its `Job`, and a line in `make`.
+//! variant of [`JobKind`], a file here with its `Job`, and a line in `kinds`.
 
 mod fsck;
+mod kinds;
 mod runner;
+mod work;
 
-use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Error;
 use super::access::Principal;
-use super::setup::StateDir;
 use crate::catalog::Page;
 pub use crate::catalog::{JobProgress, JobRecord, JobState};
 use crate::model::JobKind;
 pub use runner::Jobs;
 pub(super) use runner::JobsParts;
-
-/// Work in steps. One value does the steps of one run, and may keep in memory what it can read
-/// again.
-#[async_trait]
-trait Job: Send {
-    /// Does a piece of the work: some seconds of it, if it can be divided like that. `checkpoint` is
-    /// what the step before has returned, in this process or another one, and null for the first.
-    ///
-    /// A step **must** be able to be done again: nobody knows whether one that was cut off has
-    /// ended. It is dropped, at whatever it waits for, if the job is cancelled or the server stops.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps the job from being done at all; it has failed then.
-    async fn step(&mut self, checkpoint: Value) -> Result<Step, Error>;
-}
-
-/// What a step has come to.
-enum Step {
-    /// There is more to do.
-    Next {
-        /// From where.
-        checkpoint: Value,
-        /// How far it is.
-        progress: JobProgress,
-    },
-    /// All is done.
-    Done {
-        /// What came of it, for whoever asked.
-        result: Value,
-    },
-}
-
-/// What jobs work on.
-struct Context {
-    state: StateDir,
-}
-
-/// The work of a kind, for one run.
-fn make(kind: JobKind, context: &Context) -> Box<dyn Job> {
-    match kind {
-        JobKind::Fsck => Box::new(fsck::FsckJob::new(context.state.clone())),
-    }
-}
 
 impl Jobs {
     /// Has a job done; returns it, and whether it is new: one that does the same and has not ended

@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Context, Job, Step, make};
+use super::kinds::{Context, make};
+use super::work::{Job, Step};
 use crate::app::Error;
-use crate::app::setup::StateDir;
+use crate::app::state_dir::StateDir;
 use crate::app::watch::Pulse;
 use crate::catalog::{self, Catalog, Holder, JobEnd, JobLease, JobRecord};
 use crate::model::clock::later;

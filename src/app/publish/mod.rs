@@ -18,6 +18,7 @@
 
 mod bins;
 mod due;
+mod outcome;
 mod retention;
 mod roots;
 mod round;
@@ -27,16 +28,17 @@ mod time;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::watch::Pulse;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
-use crate::model::{Clock, RoleName, Sha256Digest, Timestamp};
+use crate::model::{Clock, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
+pub use outcome::{CurrentTimestamp, SigningSize};
+use outcome::{Failed, Outcome};
 use round::Rounds;
 
 /// Signs and publishes the Image repository's metadata.
@@ -44,48 +46,6 @@ use round::Rounds;
 pub struct Publisher {
     requests: mpsc::UnboundedSender<oneshot::Sender<Outcome>>,
     rounds: Arc<Rounds>,
-}
-
-/// The signed timestamp as it is served.
-#[derive(Debug, Clone)]
-pub struct CurrentTimestamp {
-    /// The file.
-    pub bytes: Bytes,
-    /// Its digest.
-    pub sha256: Sha256Digest,
-    /// When it was published.
-    pub published_at: Timestamp,
-}
-
-/// What it takes to sign everything that is published at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SigningSize {
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// How many files there are.
-    pub files: u64,
-}
-
-/// What a round tells everyone who waits for it.
-type Outcome = Result<(), Failed>;
-
-/// The kinds of failure that a waiting request answers differently; the cause is logged once, by
-/// the round.
-#[derive(Debug, Clone, Copy)]
-enum Failed {
-    Full,
-    Clock,
-    Other,
-}
-
-impl From<&Error> for Failed {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::Full { .. } => Self::Full,
-            Error::Unavailable { .. } => Self::Clock,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// The other end of [`Publisher`]: the task that publishes.

@@ -9,20 +9,20 @@
 mod beneath;
 mod directories;
 mod folders;
+mod reading;
 mod upload;
 
+pub(super) use reading::read;
+
 use std::any::Any;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use bytes::Bytes;
 
 use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, StagedBlob};
 use crate::model::Timestamp;
@@ -291,32 +291,6 @@ fn identify(name: String) -> (String, Option<BlobKey>) {
     (name, key)
 }
 
-/// The bytes of `range`, read ahead on threads that may block: the next piece is read while one is
-/// sent.
-pub(in crate::blob) fn read(
-    file: Arc<File>,
-    range: Range<u64>,
-) -> BoxStream<'static, io::Result<Bytes>> {
-    let reader = Reader::begin();
-    let mut rest = range;
-    let pieces = std::iter::from_fn(move || {
-        let size =
-            reader.piece_size().min(usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX));
-        let start = rest.start;
-        rest.start += size as u64;
-        (size > 0).then(|| (Arc::clone(&file), start, size))
-    });
-    let read = |(file, start, size): (Arc<File>, u64, usize)| async move {
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut piece = BytesMut::zeroed(size);
-            file.read_exact_at(&mut piece, start)?;
-            io::Result::Ok(piece.freeze())
-        });
-        reading.await.map_err(io::Error::other)?
-    };
-    stream::iter(pieces).map(read).buffered(READ_AHEAD).boxed()
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -325,36 +299,3 @@ async fn blocking<T: Send + 'static>(
         Err(error) => Err(Error::new("finish work on", "the blob store", io::Error::other(error))),
     }
 }
-
-/// One of those who read a large blob now. The more they are, the smaller their pieces: each may
-/// hold some for as long as its client likes.
-struct Reader;
-
-static READERS: AtomicUsize = AtomicUsize::new(0);
-
-impl Reader {
-    fn begin() -> Self {
-        READERS.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-
-    fn piece_size(&self) -> usize {
-        let readers = READERS.load(Ordering::Relaxed).max(1);
-        let share = READ_BUDGET / (readers * (READ_AHEAD + 1));
-        // Those who came first may sit on what they got when they were few: beyond some, it shrinks
-        // faster.
-        (share * FEW_READERS / readers.max(FEW_READERS)).clamp(READ_SIZE_MIN, READ_SIZE_MAX)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        READERS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-const READ_AHEAD: usize = 2; // pieces
-const READ_SIZE_MAX: usize = 256 * 1024; // 256 KiB: a large piece costs fewer hand-overs, a small one less memory
-const READ_SIZE_MIN: usize = 4 * 1024; // 4 KiB
-const READ_BUDGET: usize = 12 * 1024 * 1024; // 12 MiB for all readers, while they are few
-const FEW_READERS: usize = 32;

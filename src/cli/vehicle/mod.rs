@@ -12,12 +12,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use reqwest::{Body, Method};
-use serde::Serialize;
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::api::Api;
-use super::output::{self, List, print_json, print_line};
+use super::output::{self, List, done, print_json, print_line};
 use crate::api::{
     ApprovalBody, Approved, AssignmentBody, AssignmentList, BulkBody, EcuBody, EventBody, History,
     HistoryQuery, IssuedToken, NewAssignment, NewAssignments, VehicleBody, VehicleQuery,
@@ -229,11 +228,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn done(line: std::fmt::Arguments<'_>, json: impl Serialize) -> anyhow::Result<ExitCode> {
-    output::report(line, json)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn parse_assignment(text: &str) -> Result<(EcuSerial, ImagePath), String> {

@@ -7,16 +7,14 @@
 mod rules;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::callers::Callers;
-use super::routes::TABLE;
 use crate::api::Problem;
 
 #[derive(OpenApi)]
@@ -40,9 +38,10 @@ impl Modify for TokenSecurity {
     }
 }
 
-/// The OpenAPI document as JSON.
-pub fn document() -> String {
-    DOCUMENT.clone()
+/// The document as JSON, of all calls that are described.
+pub(super) fn document<'a>(calls: impl IntoIterator<Item = Described<'a>>) -> String {
+    let document = serde_json::to_value(assembled(calls)).map(completed);
+    document.and_then(|document| serde_json::to_string_pretty(&document)).unwrap_or_default()
 }
 
 /// The OpenAPI document.
@@ -50,21 +49,26 @@ pub fn document() -> String {
     get, path = "/openapi.json", tag = "operation",
     responses((status = 200, content_type = "application/json", description = "this document"))
 )]
-pub(super) async fn show_openapi() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(document())
+pub(super) async fn show_openapi(document: web::Data<DocumentText>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document.0)
 }
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let document = serde_json::to_value(assembled()).map(completed);
-    document.and_then(|document| serde_json::to_string_pretty(&document)).unwrap_or_default()
-});
+/// The document as it is served.
+pub(super) struct DocumentText(pub(super) &'static str);
+
+/// A call, as its handler describes it.
+pub(super) struct Described<'a> {
+    pub(super) call: &'a utoipa::openapi::OpenApi,
+    /// Who may make it.
+    pub(super) callers: Callers,
+}
 
 /// All that the calls say of themselves.
-fn assembled() -> utoipa::openapi::OpenApi {
+fn assembled<'a>(calls: impl IntoIterator<Item = Described<'a>>) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    for call in TABLE.iter() {
-        let Some(mut described) = call.described.clone() else { continue };
-        if let Callers::Roles(_) = call.callers {
+    for Described { call, callers } in calls {
+        let mut described = call.clone();
+        if let Callers::Roles(_) = callers {
             described.paths.paths.values_mut().for_each(require_token);
         }
         document.merge(described);

@@ -99,8 +99,8 @@ impl Drop for Admitted {
 
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
-        metrics.show_endings(&Ending::ALL.map(Ending::label));
-        metrics.show_refused_heads(&[MALFORMED, TOO_LARGE]);
+        metrics.connections().show_endings(&Ending::ALL.map(Ending::label));
+        metrics.connections().show_refused_heads(&[MALFORMED, TOO_LARGE]);
         Arc::new(Self {
             bounds,
             origin: Instant::now(),
@@ -166,21 +166,21 @@ impl Connections {
 
     /// Counts a connection that found no room.
     pub(super) fn count_refused(&self) {
-        self.metrics.add_ended_connection(Ending::Refused.label());
+        self.metrics.connections().add_ended_connection(Ending::Refused.label());
     }
 
     /// Counts a head that hyper has refused by itself, if that is why a connection broke off.
     pub(super) fn count_refused_head(&self, error: &hyper::Error) {
         if error.is_parse_too_large() {
-            self.metrics.add_refused_head(TOO_LARGE);
+            self.metrics.connections().add_refused_head(TOO_LARGE);
         } else if error.is_parse() {
-            self.metrics.add_refused_head(MALFORMED);
+            self.metrics.connections().add_refused_head(MALFORMED);
         }
     }
 
     fn end(&self, watch: &Watch, ending: Ending) {
         watch.end();
-        self.metrics.add_ended_connection(ending.label());
+        self.metrics.connections().add_ended_connection(ending.label());
     }
 
     /// Ends connections that have waited too long for their client. Runs for ever.
@@ -207,7 +207,7 @@ impl Connections {
             }
         }
         for phase in Phase::ALL {
-            self.metrics.set_connections(phase.label(), counts[phase as usize]);
+            self.metrics.connections().set_connections(phase.label(), counts[phase as usize]);
         }
     }
 

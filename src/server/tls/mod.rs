@@ -21,7 +21,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use aws_lc_rs::digest;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
@@ -81,7 +80,7 @@ impl Tls {
             replaced: Sender::new(()),
             ticket_keys: OnceLock::new(),
         };
-        tls.metrics.show_handshakes();
+        tls.metrics.connections().show_handshakes();
         tls.show_expiries();
         tls.warn_of_expiries();
         Ok(Arc::new(tls))
@@ -111,7 +110,7 @@ impl Tls {
     /// What a full handshake would end with now.
     pub(super) fn check_resumed(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        self.metrics.add_handshake(if is_resumed { "resumed" } else { "full" });
+        self.metrics.connections().add_handshake(if is_resumed { "resumed" } else { "full" });
         match connection.peer_certificates().filter(|_| is_resumed) {
             Some(chain) => self.check_standing(chain),
             None => Ok(()),
@@ -149,7 +148,7 @@ impl Tls {
 
     fn show_expiries(&self) {
         for (file, expires) in self.read().expiries.iter() {
-            self.metrics.set_tls_expiry(file.label(), expires.into());
+            self.metrics.connections().set_tls_expiry(file.label(), expires.into());
         }
     }
 
@@ -219,19 +218,7 @@ fn binding_to(roots: &RootCertStore) -> Binding {
         .map(|anchor| [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()])
         .collect();
     anchors.sort_unstable();
-    digest_of(anchors.into_iter().flatten())
-}
-
-/// SHA-256 over parts, each after its length.
-fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    standing::digest_of(anchors.into_iter().flatten())
 }
 
 /// `grace` after `time`, or the last moment there is.

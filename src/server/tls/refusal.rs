@@ -24,14 +24,14 @@ struct Told {
 
 impl Refusals {
     pub(in crate::server) fn new(metrics: Arc<Metrics>) -> Self {
-        metrics.show_refused_handshakes(&REASONS);
+        metrics.connections().show_refused_handshakes(&REASONS);
         Self { metrics, told: Mutex::default() }
     }
 
     /// Counts one, and tells of it if none was told of lately.
     pub(in crate::server) fn add(&self, client: IpAddr, error: &io::Error) {
         let reason = reason(error);
-        self.metrics.add_refused_handshake(reason);
+        self.metrics.connections().add_refused_handshake(reason);
         if let Some(untold) = self.turn() {
             tracing::warn!(%client, reason, %error, untold, "TLS handshake refused");
         }

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest;
 use lru::LruCache;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error};
@@ -44,7 +45,7 @@ impl Standing {
     /// What a handshake with it would end with.
     pub(super) fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
         let now = self.clock.now();
-        let digest = super::digest_of(chain.iter().map(AsRef::as_ref));
+        let digest = digest_of(chain.iter().map(AsRef::as_ref));
         let verified =
             self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
         if verified.is_some_and(|validity| validity.holds(now)) {
@@ -86,3 +87,15 @@ pub(super) fn nobody() -> Error {
 }
 
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0"); // some 2 MiB
+
+/// SHA-256 over parts, each after its length.
+pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}

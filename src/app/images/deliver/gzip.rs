@@ -14,35 +14,7 @@ use flate2::write::GzEncoder;
 use lru::LruCache;
 use tokio::runtime::Handle;
 
-use super::{Coding, Content, Delivery};
-use crate::app::images::Images;
-use crate::blob::BlobKey;
 use crate::model::Sha256Digest;
-
-impl Images {
-    /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it
-    /// is.
-    pub async fn compress(&self, mut delivery: Delivery) -> Delivery {
-        let Content::Bytes(plain) = &delivery.content else { return delivery };
-        if delivery.coding == Coding::Gzip || !delivery.is_compressible() {
-            return delivery;
-        }
-        if let Some(compressed) = self.compressed.get(delivery.sha256, plain, &self.runtime).await {
-            delivery.coding = Coding::Gzip;
-            delivery.length = compressed.len() as u64;
-            delivery.content = Content::Bytes(compressed);
-        }
-        delivery
-    }
-}
-
-impl Delivery {
-    /// Whether there is another form of the file for clients that read gzip.
-    pub fn is_compressible(&self) -> bool {
-        self.coding == Coding::Gzip
-            || (matches!(self.key, BlobKey::Metadata { .. }) && self.length >= MIN_SIZE)
-    }
-}
 
 /// What was compressed lately, by the digest of the plain file.
 pub(in crate::app) struct CompressedFiles {
@@ -66,7 +38,12 @@ impl CompressedFiles {
     }
 
     /// The file in gzip; nothing if others have to be made first, since the plain one is at hand.
-    async fn get(&self, sha256: Sha256Digest, plain: &Bytes, runtime: &Handle) -> Option<Bytes> {
+    pub(super) async fn get(
+        &self,
+        sha256: Sha256Digest,
+        plain: &Bytes,
+        runtime: &Handle,
+    ) -> Option<Bytes> {
         if let Some(file) = lock(&self.kept).find(sha256) {
             return Some(file);
         }
@@ -117,8 +94,6 @@ fn gzip(plain: &[u8]) -> Bytes {
     file.into_boxed_slice().into() // no more memory than is counted
 }
 
-/// In bytes. Below, the headers of an answer are more than what can be saved.
-const MIN_SIZE: u64 = 1024;
 /// How long a request waits for its turn: as long as some ten files of usual size take.
 const PATIENCE: Duration = Duration::from_millis(50);
 

@@ -40,6 +40,12 @@ pub enum Coding {
 }
 
 impl Delivery {
+    /// Whether there is another form of the file for clients that read gzip.
+    pub fn is_compressible(&self) -> bool {
+        self.coding == Coding::Gzip
+            || (matches!(self.key, BlobKey::Metadata { .. }) && self.length >= MIN_SIZE)
+    }
+
     /// The strong entity tag, in quotes (RFC 9110, 8.8.3). Each coding has its own.
     pub fn etag(&self) -> String {
         match self.coding {
@@ -58,6 +64,21 @@ pub enum Content {
 }
 
 impl Images {
+    /// The file in gzip, if it is one that is worth it and there is time for it; otherwise as it
+    /// is.
+    pub async fn compress(&self, mut delivery: Delivery) -> Delivery {
+        let Content::Bytes(plain) = &delivery.content else { return delivery };
+        if delivery.coding == Coding::Gzip || !delivery.is_compressible() {
+            return delivery;
+        }
+        if let Some(compressed) = self.compressed.get(delivery.sha256, plain, &self.runtime).await {
+            delivery.coding = Coding::Gzip;
+            delivery.length = compressed.len() as u64;
+            delivery.content = Content::Bytes(compressed);
+        }
+        delivery
+    }
+
     /// Opens the file that `name`, a path below `/repo/`, stands for; either name of a target in a
     /// folder.
     ///
@@ -223,3 +244,6 @@ async fn read_whole(blob: &Blob) -> Result<Bytes, Error> {
 const SIGNED_METADATA: &[u8] = b"{\"signatures\":["; // as every file of ours begins
 const MAX_CHECKED_SIZE: u64 = 1024 * 1024; // 1 MiB: hashed in half a millisecond
 const MAX_ENVELOPE_SIZE: u64 = Envelope::MAX_SIZE as u64;
+
+/// In bytes. Below, the headers of an answer are more than what can be saved.
+const MIN_SIZE: u64 = 1024;

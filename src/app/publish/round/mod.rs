@@ -11,10 +11,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::bins::BinSigner;
+use super::due;
+use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
 use super::roots::RootChain;
 use super::time::SigningTime;
-use super::{CurrentTimestamp, Failed, Outcome, SigningSize, due};
 use crate::app::Error;
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};

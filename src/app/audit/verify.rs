@@ -1,22 +1,8 @@
-//! The audit log: who is written down for a change, what people see of the log, and whether it is
-//! whole.
+//! Whether the audit log is whole.
 
-use std::collections::BTreeMap;
-use std::fs;
-
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-
-use super::Error;
-use super::access::Principal;
-use super::setup::StateDir;
-pub use crate::catalog::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who};
-use crate::catalog::{Catalog, Page, entry_hash};
-use crate::keys::Keyring;
-use crate::keys::policy::{Policy, key_name};
-use crate::model::{AuditKind, Timestamp};
-use crate::telemetry::Chain;
+use crate::app::Error;
+use crate::app::state_dir::StateDir;
+use crate::catalog::{AuditEntry, AuditHead, Catalog, entry_hash};
 
 /// What was found of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,85 +13,6 @@ pub struct AuditFindings {
     pub head: AuditHead,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
-}
-
-impl Principal {
-    /// This caller as the author of a change.
-    pub(in crate::app) fn author(&self, at: Timestamp) -> Author {
-        let who = Who::Token { id: self.id.clone(), role: Some(self.role) };
-        Author { who, at, request_id: self.request_id.clone() }
-    }
-}
-
-/// Whoever runs this process, as the author of a change: the user who logged in, also behind
-/// `sudo`, or the one that it runs as.
-pub fn local_author(at: Timestamp) -> Author {
-    let login = fs::read_to_string("/proc/self/loginuid").ok();
-    let login = login.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
-    let uid = login.unwrap_or_else(|| rustix::process::getuid().as_raw());
-    Author { who: Who::Local(uid), at, request_id: None }
-}
-
-/// Who changed what.
-pub struct AuditLog {
-    catalog: Catalog,
-    /// A filter can make the catalog read all of a long log, which must not keep others from it.
-    turn: Semaphore,
-}
-
-impl AuditLog {
-    pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, turn: Semaphore::new(1) }
-    }
-
-    /// Lists the audit log, the newest entry first, from the one before number `before`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub async fn list(
-        &self,
-        filter: &AuditFilter,
-        before: i64,
-        limit: u32,
-    ) -> Result<Page<AuditEntry, u64>, Error> {
-        let _turn = self.turn.acquire().await.map_err(Error::internal("wait for a turn"))?;
-        Ok(self.catalog.list_audit(filter, before, limit).await?)
-    }
-
-    /// Says in the server's log where the audit log ends, if that is not `logged`: whoever collects
-    /// the one elsewhere remembers the other. Returns what was said last.
-    pub(super) async fn log_head(&self, logged: Option<AuditHead>) -> Option<AuditHead> {
-        match self.catalog.find_audit_head().await {
-            Ok(Some(head)) if logged.as_ref() != Some(&head) => {
-                tracing::info!(head = %format_args!("{}:{}", head.seq, head.hash), "head of the audit log");
-                Some(head)
-            }
-            Ok(_) => logged,
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "failed to look at the head of the audit log");
-                logged
-            }
-        }
-    }
-}
-
-/// Writes down which keys and which policy a server goes by, if they are others than before.
-pub(super) async fn note_loaded(
-    catalog: &Catalog,
-    keyring: &Keyring,
-    policy: &Policy,
-    policy_text: &[u8],
-    author: &Author,
-) -> Result<(), Error> {
-    let ids =
-        |side, kind| keyring.keys(side, kind).iter().map(|key| key.id().to_string()).collect();
-    let keys: BTreeMap<String, Vec<String>> =
-        policy.roles().map(|(side, kind, _)| (key_name(side, kind), ids(side, kind))).collect();
-    catalog.note_audit(&author.entry(AuditKind::RoleKeysLoaded, "keys", json!(keys))).await?;
-    let sha256 = hex::encode(Sha256::digest(policy_text));
-    let detail = json!({ "sha256": sha256 });
-    Ok(catalog.note_audit(&author.entry(AuditKind::PolicyLoaded, "policy", detail)).await?)
 }
 
 /// Reads the whole log and compares each entry with its hash and with the entry before it; and each
@@ -123,7 +30,7 @@ pub async fn verify(state: &StateDir, known: &[AuditHead]) -> Result<AuditFindin
     verified
 }
 
-pub(super) async fn verify_log(
+pub(in crate::app) async fn verify_log(
     catalog: &Catalog,
     known: &[AuditHead],
 ) -> Result<AuditFindings, Error> {

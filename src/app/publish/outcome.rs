@@ -1,0 +1,48 @@
+//! What publication comes to.
+
+use bytes::Bytes;
+
+use crate::app::Error;
+use crate::model::{Sha256Digest, Timestamp};
+
+/// The signed timestamp as it is served.
+#[derive(Debug, Clone)]
+pub struct CurrentTimestamp {
+    /// The file.
+    pub bytes: Bytes,
+    /// Its digest.
+    pub sha256: Sha256Digest,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+/// What it takes to sign everything that is published at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SigningSize {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// How many files there are.
+    pub files: u64,
+}
+
+/// What a round tells everyone who waits for it.
+pub(super) type Outcome = Result<(), Failed>;
+
+/// The kinds of failure that a waiting request answers differently; the cause is logged once, by
+/// the round.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failed {
+    Full,
+    Clock,
+    Other,
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Full { .. } => Self::Full,
+            Error::Unavailable { .. } => Self::Clock,
+            _ => Self::Other,
+        }
+    }
+}

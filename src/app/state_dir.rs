@@ -1,0 +1,185 @@
+//! The state directory: what is where in it.
+//!
+//! ```text
+//! motorcade-data/
+//!   keys/       role keys, the escrow key, and the secret of TLS session tickets, mode 0600
+//!   metadata/   policy.toml
+//!   catalog.sqlite
+//!   repo/       blobs: a static TUF repository
+//!   staging/    files on their way into repo/
+//!   server-id   whose jobs and uploads are this server's
+//!   lock        held, as the directory itself, by the one server that runs on it
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Error;
+use super::footing::{self, StateLock};
+use crate::blob::LocalBlobStore;
+use crate::catalog::Catalog;
+use crate::keys::file::{self, FileEscrow};
+use crate::keys::policy::Policy;
+use crate::keys::{Escrow, Keyring};
+use crate::model::{RoleName, Timestamp};
+use crate::uptane::director::DirectorRepository;
+use crate::uptane::image_repo::ImageRepository;
+
+/// A state directory.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Names a state directory, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the catalog alone and as it is, for a command that works beside a running server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`],
+    /// [`Error::Internal`].
+    pub async fn open_catalog(&self) -> Result<Catalog, Error> {
+        if !self.catalog_file().exists() {
+            return Err(self.not_initialized());
+        }
+        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
+    }
+
+    /// Locks the directory and opens its catalog as a server does, for a command that must not run
+    /// beside one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs
+    /// on it, [`Error::Unusable`], [`Error::Internal`].
+    pub(super) async fn own(&self, now: Timestamp) -> Result<(StateLock, Catalog), Error> {
+        if !self.catalog_file().exists() {
+            return Err(self.not_initialized());
+        }
+        footing::refuse_root_in_foreign(&self.path)?;
+        let lock = self.lock()?;
+        self.refuse_empty_catalog()?;
+        let catalog = Catalog::own_sqlite(&self.catalog_file(), now).await?;
+        if is_published(&catalog).await? {
+            Ok((lock, catalog))
+        } else {
+            Err(self.not_initialized())
+        }
+    }
+
+    /// Opens the blob store alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub fn blobs(&self) -> Result<LocalBlobStore, Error> {
+        Ok(LocalBlobStore::open(&self.path)?)
+    }
+
+    /// Opens the blob store alone and only to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if there is none.
+    pub fn blobs_to_read(&self) -> Result<LocalBlobStore, Error> {
+        Ok(LocalBlobStore::open_to_read(&self.path)?)
+    }
+
+    /// What signs the Image repository, and what signs for vehicles.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if keys or policy can't be read.
+    pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
+        let policy = self.policy()?;
+        let keyring = Arc::new(self.keyring()?);
+        Ok((
+            ImageRepository::new(Arc::clone(&keyring), policy.clone()),
+            DirectorRepository::new(keyring, policy),
+        ))
+    }
+
+    /// The role keys.
+    pub(super) fn keyring(&self) -> Result<Keyring, Error> {
+        file::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
+    }
+
+    pub(super) fn already_initialized(&self) -> Error {
+        let detail = format!("{} is initialized already; nothing was changed", self.path.display());
+        Error::Conflict { code: "already_initialized", detail }
+    }
+
+    /// A published repository with no catalog: nothing can be known of its images any more.
+    pub(super) fn refuse_empty_catalog(&self) -> Result<(), Error> {
+        let catalog = self.catalog_file();
+        let is_empty = fs::metadata(&catalog).map_or(true, |metadata| metadata.len() == 0);
+        if is_empty && self.path.join("repo/timestamp.json").exists() {
+            let (catalog, repo) = (catalog.display(), self.path.join("repo"));
+            let detail = format!(
+                "{catalog} is missing or empty, and {} holds a published repository: restore the catalog from a backup",
+                repo.display()
+            );
+            return Err(Error::Unusable { detail });
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock(&self) -> Result<StateLock, Error> {
+        StateLock::acquire(&self.path)
+    }
+
+    pub(super) fn policy(&self) -> Result<Policy, Error> {
+        let text = fs::read_to_string(self.policy_file())
+            .map_err(Error::internal("read metadata/policy.toml"))?;
+        Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
+    }
+
+    /// The escrow key.
+    pub(super) fn escrow(&self) -> Result<Arc<dyn Escrow>, Error> {
+        let escrow = FileEscrow::read(&self.escrow_file());
+        Ok(Arc::new(escrow.map_err(Error::internal("read the escrow key"))?))
+    }
+
+    pub(super) fn not_initialized(&self) -> Error {
+        let path = self.path.display();
+        let detail = format!("{path} is not initialized: run `motorcade init --data-dir {path}`");
+        Error::NotFound { code: "not_initialized", detail }
+    }
+
+    /// Where the secret is from which the keys of TLS session tickets follow.
+    pub fn ticket_file(&self) -> PathBuf {
+        self.keys().join("session-tickets.json")
+    }
+
+    pub(super) fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    pub(super) fn escrow_file(&self) -> PathBuf {
+        self.keys().join("escrow.jwk")
+    }
+
+    pub(super) fn policy_file(&self) -> PathBuf {
+        self.path.join("metadata/policy.toml")
+    }
+
+    pub(super) fn catalog_file(&self) -> PathBuf {
+        self.path.join("catalog.sqlite")
+    }
+}
+
+/// The timestamp is the last thing that `init` makes.
+pub(super) async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
+    Ok(catalog.find_role(&RoleName::Timestamp).await?.is_some_and(|state| state.version > 0))
+}

@@ -1,0 +1,236 @@
+//! The contract of a blob store.
+
+use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::key::BlobKey;
+use super::local::read;
+use crate::model::Timestamp;
+
+/// Stores immutable blobs.
+///
+/// - A blob is visible whole or not at all, and what a call returned from has reached the disk.
+/// - Storing the same bytes under a key again succeeds; storing other bytes there is
+///   [`Error::AlreadyExists`].
+/// - [`BlobKey::Timestamp`] is the one key that is replaced, by [`BlobStore::replace`], and
+///   atomically.
+/// - Dropping an upload, or a staged blob that was not promoted, leaves nothing behind, nor does a
+///   crash once [`BlobStore::sweep`] has run.
+/// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes.
+/// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Starts an upload whose key is not known yet. It fails as on a full disk when less than
+    /// `keep_free` bytes are left, looked at every few MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    fn begin(&self, keep_free: u64) -> Result<Box<dyn BlobUpload>, Error>;
+
+    /// Bytes that can still be stored, where there is such a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    fn free_space(&self) -> Result<Option<u64>, Error>;
+
+    /// Files that can still be added, where there is such a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    fn free_files(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    /// Brings small files to the disk that have no key yet, beside each other, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`], and then none is left.
+    async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error>;
+
+    /// Makes staged blobs visible, [`BlobKey::Timestamp`] in place of the one that is there. What
+    /// has to reach the disk goes there together, and has when this returns. After an error some of
+    /// them may be visible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if there is a blob, [`Error::Full`], [`Error::Backend`].
+    async fn promote_all(&self, blobs: Vec<(Box<dyn StagedBlob>, BlobKey)>) -> Result<(), Error>;
+
+    /// Stores a small blob.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if other bytes are there; [`Error::Full`]; [`Error::Backend`].
+    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error>;
+
+    /// Replaces a blob that is not immutable; readers see the old bytes or the new ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error>;
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] or [`Error::Backend`].
+    async fn open(&self, key: &BlobKey) -> Result<Blob, Error>;
+
+    /// Removes a blob.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn delete(&self, key: &BlobKey) -> Result<(), Error>;
+
+    /// Removes what uploads have left behind that were cut off by a crash, and returns how many
+    /// there were. **Must not be called while uploads run.**
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn sweep(&self) -> Result<usize, Error>;
+
+    /// The keys of all metadata files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn list_metadata(&self) -> Result<Vec<BlobKey>, Error>;
+
+    /// Every file in the store: its name below the root, and the key it is, or `None` if it has no
+    /// business here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error>;
+}
+
+/// A blob that is being written, on a thread that may block. Dropping it discards it.
+pub trait BlobUpload: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Brings all that was written to the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    fn finish(self: Box<Self>) -> Result<Box<dyn StagedBlob>, Error>;
+}
+
+/// A whole blob that isn't visible yet, for the store that has staged it to make visible. Dropping
+/// it discards it.
+pub trait StagedBlob: Any + Send {}
+
+/// An open blob.
+#[derive(Clone)]
+pub struct Blob {
+    /// Length in bytes.
+    pub length: u64,
+    /// When it was stored.
+    pub modified: Timestamp,
+    content: Content,
+}
+
+#[derive(Clone)]
+enum Content {
+    File(Arc<File>),
+}
+
+impl Blob {
+    /// A blob that is a local file.
+    pub(super) fn from_file(file: File, length: u64, modified: Timestamp) -> Self {
+        Self { length, modified, content: Content::File(Arc::new(file)) }
+    }
+
+    /// The local file that holds the blob from its first byte, where there is one.
+    pub fn file(&self) -> Option<Arc<File>> {
+        let Content::File(file) = &self.content;
+        Some(Arc::clone(file))
+    }
+
+    /// The bytes of `range` (half-open), in pieces. The stream fails, rather than ends early, if
+    /// the blob turns out to be shorter.
+    pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+        match &self.content {
+            Content::File(file) => read(Arc::clone(file), range),
+        }
+    }
+
+    /// All bytes of a small blob.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says, and if it is longer than `limit` bytes.
+    pub async fn read_all(&self, limit: u64) -> io::Result<Bytes> {
+        use futures_util::TryStreamExt;
+        if self.length > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {limit} bytes")));
+        }
+        let pieces = self.read(0..self.length);
+        let bytes = pieces.try_fold(Vec::new(), |mut all, piece| async move {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        });
+        Ok(bytes.await?.into())
+    }
+}
+
+/// Why a blob operation failed; only what a caller can act on has a variant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such blob.
+    #[error("no blob {0}")]
+    NotFound(String),
+    /// Another blob has that key.
+    #[error("another blob is already stored as {0}")]
+    AlreadyExists(String),
+    /// No room is left.
+    #[error("no space left to {verb} {name}")]
+    Full {
+        /// What was being done.
+        verb: &'static str,
+        /// To which file.
+        name: String,
+    },
+    /// Anything else that the storage said.
+    #[error("failed to {verb} {name}")]
+    Backend {
+        /// What was being done.
+        verb: &'static str,
+        /// To which file.
+        name: String,
+        /// What the storage said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn new(verb: &'static str, name: impl Into<String>, source: io::Error) -> Self {
+        use io::ErrorKind as K;
+        let name = name.into();
+        match source.kind() {
+            K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Self::Full { verb, name },
+            _ => Self::Backend { verb, name, source },
+        }
+    }
+}
