@@ -5,8 +5,11 @@ use tokio::sync::Semaphore;
 
 use super::Error;
 use crate::catalog::{Catalog, VehicleFilter};
+use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::RecipientKey;
+use crate::keys::escrow::EscrowError;
 use crate::model::{EcuRecord, RecipientRecord, VehicleRecord};
+use crate::telemetry::Chain;
 use crate::uptane::key::PublicKey;
 
 /// Through which door keys come: who comes in by one of them waits for nobody at the other.
@@ -34,6 +37,24 @@ pub(super) async fn check_keys<T: Send + 'static>(
     };
     let _slot = slots.acquire().await.map_err(Error::internal("wait for the check of a key"))?;
     tokio::task::spawn_blocking(check).await.map_err(Error::internal("check a key"))
+}
+
+/// What a failure with an envelope is to whoever asked: an escrow key that can't be reached is
+/// waited for, and an envelope of another image is never used.
+pub(super) fn escrow_failed(op: &'static str) -> impl FnOnce(EscrowError) -> Error {
+    move |error| match error {
+        EscrowError::Backend(source) => {
+            tracing::error!(error = %Chain(source.as_ref()), "the escrow key can't be used");
+            let detail = "the escrow key can't be used at the moment: try again later; the server's log says why";
+            Error::Unavailable { code: "escrow_unavailable", detail: detail.into() }
+        }
+        EscrowError::Envelope(fault @ EnvelopeError::OtherImage { .. }) => {
+            let detail =
+                format!("{fault}: restore it from a backup; `motorcade fsck` lists all such");
+            Error::Corrupt { detail }
+        }
+        other @ (EscrowError::Envelope(_) | EscrowError::CutOff(_)) => Error::internal(op)(other),
+    }
 }
 
 /// Reads a recipient's key as the catalog has it. Its strength was checked when it came in, and is

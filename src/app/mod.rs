@@ -37,7 +37,7 @@ pub use limits::Limits;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 pub use crate::catalog::{EcuFilter, VehicleFilter};
-use crate::keys::Escrow;
+use crate::keys::EscrowRing;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
@@ -72,8 +72,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Where blobs are.
     pub blobs: Arc<dyn BlobStore>,
-    /// The key that opens every envelope for the server itself.
-    pub escrow: Arc<dyn Escrow>,
+    /// The keys that open every envelope for the server itself.
+    pub escrow: Arc<EscrowRing>,
     /// Publishes what has changed.
     pub publisher: Publisher,
     /// Signs for vehicles.

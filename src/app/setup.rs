@@ -108,7 +108,7 @@ impl StateDir {
         let (repository, director) = self.repositories()?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         let escrow = self.escrow()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), escrow.as_ref()).await?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow).await?;
         self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
@@ -152,7 +152,7 @@ impl StateDir {
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
         let escrow = self.escrow()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), escrow.as_ref()).await?;
+        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())

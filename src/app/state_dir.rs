@@ -21,7 +21,7 @@ use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
 use crate::keys::file::{self, FileEscrow};
 use crate::keys::policy::Policy;
-use crate::keys::{Escrow, Keyring};
+use crate::keys::{EscrowRing, Keyring};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
@@ -145,10 +145,11 @@ impl StateDir {
         Policy::parse(&text).map_err(Error::internal("use metadata/policy.toml"))
     }
 
-    /// The escrow key.
-    pub(super) fn escrow(&self) -> Result<Arc<dyn Escrow>, Error> {
+    /// The escrow keys.
+    pub(super) fn escrow(&self) -> Result<Arc<EscrowRing>, Error> {
         let escrow = FileEscrow::read(&self.escrow_file());
-        Ok(Arc::new(escrow.map_err(Error::internal("read the escrow key"))?))
+        let escrow = escrow.map_err(Error::internal("read the escrow key"))?;
+        Ok(Arc::new(EscrowRing::of(Arc::new(escrow))))
     }
 
     pub(super) fn not_initialized(&self) -> Error {

@@ -1,13 +1,15 @@
 //! What the installation was made with.
 
 use super::{Catalog, During, Error, parsed, text};
-use crate::model::{ImagePath, RoleName};
+use crate::model::{ImagePath, RoleName, Sha256Digest};
 
 /// An image's envelope with its escrow entry, which **must never** leave the server.
 #[derive(Debug, Clone)]
 pub struct StoredEnvelope {
     /// The image.
     pub path: ImagePath,
+    /// SHA-256 of the sealed image.
+    pub sealed_sha256: Sha256Digest,
     /// The envelope, as JSON.
     pub envelope: String,
 }
@@ -59,14 +61,19 @@ impl Catalog {
     pub async fn list_envelopes(&self, age: Age, limit: u32) -> Result<Vec<StoredEnvelope>, Error> {
         const OP: &str = "list envelopes";
         let query = match age {
-            Age::Oldest => "SELECT path, envelope FROM images ORDER BY created_at LIMIT $1",
-            Age::Newest => "SELECT path, envelope FROM images ORDER BY created_at DESC LIMIT $1",
+            Age::Oldest => {
+                "SELECT path, sealed_sha256, envelope FROM images ORDER BY created_at LIMIT $1"
+            }
+            Age::Newest => {
+                "SELECT path, sealed_sha256, envelope FROM images ORDER BY created_at DESC LIMIT $1"
+            }
         };
         let rows = sqlx::query(query).bind(i64::from(limit)).fetch_all(&self.pool).await;
         let rows = rows.during(OP)?;
         let stored = |row| {
             Ok(StoredEnvelope {
                 path: parsed(row, "path", OP)?,
+                sealed_sha256: parsed(row, "sealed_sha256", OP)?,
                 envelope: text(row, "envelope", OP)?,
             })
         };

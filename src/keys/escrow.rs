@@ -1,20 +1,23 @@
 //! The escrow key: one more recipient of every envelope, so that the server can wrap a data key
 //! again for somebody else.
 //!
-//! Only the wrapping of content encryption keys is the backend's. What is heavy besides, RSA and
+//! There may be more than one, in a ring: one that wraps, and former ones that open what they have
+//! wrapped. Each envelope is bound to its sealed image, and is opened for that one alone. Only the
+//! wrapping of content encryption keys is the backend's. What is heavy besides, RSA and
 //! ECDH for the recipients, runs here where it holds no executor up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::BackendError;
+use super::{BackendError, EscrowRing};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{Cek, DataKey, Kid, RecipientKey};
-use crate::envelope::wrap::EscrowedKey;
-use crate::model::SealAlgorithm;
+use crate::envelope::wrap::WrappedKey;
+use crate::model::{SealAlgorithm, Sha256Digest};
 
 /// The key that opens every envelope for the server itself, wherever it is.
 #[async_trait]
@@ -30,7 +33,7 @@ pub trait Escrow: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Whatever the backend says.
-    async fn wrap_key(&self, cek: &Cek) -> Result<EscrowedKey, BackendError>;
+    async fn wrap_key(&self, cek: &Cek) -> Result<WrappedKey, BackendError>;
 
     /// Unwraps a content encryption key; gives nothing if it was wrapped by another key. **Must
     /// not** hold the executor up.
@@ -38,7 +41,7 @@ pub trait Escrow: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Whatever the backend says.
-    async fn unwrap_key(&self, escrowed: &EscrowedKey) -> Result<Option<Cek>, BackendError>;
+    async fn unwrap_key(&self, escrowed: &WrappedKey) -> Result<Option<Cek>, BackendError>;
 }
 
 /// Why the escrow key did not do something with an envelope.
@@ -55,15 +58,46 @@ pub enum EscrowError {
     CutOff(#[from] JoinError),
 }
 
-/// Seals an envelope for recipients and the escrow key.
+/// Seals an envelope for recipients and the escrow key that wraps, bound to the sealed image with
+/// the SHA-256 `image`.
 ///
 /// # Errors
 ///
 /// [`EscrowError`].
 pub async fn seal(
+    ring: &EscrowRing,
+    (data_key, algorithm): (DataKey, SealAlgorithm),
+    image: Sha256Digest,
+    recipients: Vec<RecipientKey>,
+) -> Result<Envelope, EscrowError> {
+    let escrow = &ring.keys().wrapping;
+    seal_for(escrow.as_ref(), (data_key, algorithm), Some(image), recipients).await
+}
+
+/// Seals an envelope for one escrow key alone and for no image, to know the key by.
+///
+/// # Errors
+///
+/// [`EscrowError`].
+pub async fn seal_proof(escrow: &dyn Escrow) -> Result<Envelope, EscrowError> {
+    let secret = (DataKey::generate(), SealAlgorithm::default());
+    seal_for(escrow, secret, None, Vec::new()).await
+}
+
+/// Opens what [`seal_proof`] has sealed.
+///
+/// # Errors
+///
+/// [`EscrowError`].
+pub async fn open_proof(escrow: &dyn Escrow, proof: &Envelope) -> Result<(), EscrowError> {
+    let cek = unwrap_key(escrow, proof).await?;
+    Ok(proof.open_with(&cek).map(drop)?)
+}
+
+async fn seal_for(
     escrow: &dyn Escrow,
-    data_key: DataKey,
-    algorithm: SealAlgorithm,
+    (data_key, algorithm): (DataKey, SealAlgorithm),
+    image: Option<Sha256Digest>,
     recipients: Vec<RecipientKey>,
 ) -> Result<Envelope, EscrowError> {
     let cek = Cek::generate();
@@ -71,39 +105,59 @@ pub async fn seal(
     let kid = escrow.kid().clone();
     let seal = move || {
         let recipients: Vec<&RecipientKey> = recipients.iter().collect();
-        Envelope::seal_with(&cek, &data_key, algorithm, &recipients, Some((kid, escrowed)))
+        let escrowed = Some((kid, escrowed));
+        Envelope::seal_with(&cek, (&data_key, algorithm), image, &recipients, escrowed)
     };
     Ok(spawn_blocking(seal).await??)
 }
 
-/// Opens an envelope with the escrow key.
+/// Opens an image's envelope with the escrow key that it is for.
 ///
 /// # Errors
 ///
-/// [`EscrowError`].
+/// [`EscrowError`], also for an envelope that is bound to another image.
 pub async fn open(
-    escrow: &dyn Escrow,
+    ring: &EscrowRing,
     envelope: &Envelope,
+    image: &Sha256Digest,
 ) -> Result<(DataKey, SealAlgorithm), EscrowError> {
-    Ok(envelope.open_with(&recover(escrow, envelope).await?)?)
+    Ok(envelope.open_with(&recover(ring, envelope, image).await?)?)
 }
 
-/// Wraps an envelope's data key for somebody who is not in it.
+/// Wraps the data key of an image for somebody who is not in its envelope.
 ///
 /// # Errors
 ///
-/// [`EscrowError`].
+/// [`EscrowError`], also for an envelope that is bound to another image.
 pub async fn wrap_for(
-    escrow: &dyn Escrow,
+    ring: &EscrowRing,
     envelope: Envelope,
+    image: &Sha256Digest,
     recipient: RecipientKey,
 ) -> Result<Value, EscrowError> {
-    let cek = recover(escrow, &envelope).await?;
+    let cek = recover(ring, &envelope, image).await?;
     Ok(spawn_blocking(move || envelope.for_recipient(&cek, &recipient)).await??)
 }
 
-/// The content encryption key of an envelope; what is done with it proves it on the content.
-async fn recover(escrow: &dyn Escrow, envelope: &Envelope) -> Result<Cek, EscrowError> {
+/// The content encryption key of the envelope of the image with that SHA-256, when sealed; what is
+/// done with it proves it on the content, and the binding with it.
+///
+/// # Errors
+///
+/// [`EscrowError`], also for an envelope that is bound to another image.
+pub async fn recover(
+    ring: &EscrowRing,
+    envelope: &Envelope,
+    image: &Sha256Digest,
+) -> Result<Cek, EscrowError> {
+    envelope.check_image(image)?;
+    let keys = ring.keys();
+    let is_its_own = |key: &&Arc<dyn Escrow>| envelope.escrowed(key.kid()).is_ok();
+    let escrow = keys.all().find(is_its_own).unwrap_or(&keys.wrapping);
+    unwrap_key(escrow.as_ref(), envelope).await
+}
+
+async fn unwrap_key(escrow: &dyn Escrow, envelope: &Envelope) -> Result<Cek, EscrowError> {
     let escrowed = envelope.escrowed(escrow.kid())?;
     let cek = escrow.unwrap_key(escrowed).await.map_err(EscrowError::Backend)?;
     Ok(cek.ok_or(EnvelopeError::DoesNotOpen)?)

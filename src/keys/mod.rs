@@ -9,9 +9,11 @@ pub mod escrow;
 pub mod file;
 mod keyring;
 pub mod policy;
+mod ring;
 
 pub use escrow::Escrow;
 pub use keyring::{Keyring, Signer};
+pub use ring::{EscrowKeys, EscrowRing};
 
 use motorcade_uptane::metadata;
 

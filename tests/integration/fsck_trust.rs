@@ -200,7 +200,7 @@ async fn each_envelope_has_to_open_and_to_be_the_published_one() {
     let found = problems(&state).await;
     for expected in [
         "envelope of gw/1/a.bin: it can't be read",
-        "envelope of gw/2/b.bin: what is published of it is another one",
+        "envelope of gw/2/b.bin: the envelope is bound to the sealed image",
         "envelope of gw/4/d.bin: it has a key for AES256_GCM_HKDF_1MB",
     ] {
         assert!(found.iter().any(|found| found.starts_with(expected)), "{expected}: {found:?}");

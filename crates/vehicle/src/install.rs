@@ -40,7 +40,10 @@ pub(super) fn install(
         let path = assignment.path.clone();
         Error::WrongImage { path, source }
     };
-    let opened = Envelope::parse(envelope).and_then(|envelope| envelope.open(key));
+    let opened = Envelope::parse(envelope).and_then(|envelope| {
+        envelope.check_image(&assignment.sha256)?;
+        envelope.open(key)
+    });
     let (data_key, algorithm) = opened.map_err(|error| wrong(Some(Box::new(error))))?;
     let signed = &assignment.custom.image.sealed;
     if algorithm != signed.alg {

@@ -11,11 +11,12 @@ use super::Director;
 use super::decide::{images_of, violations_of};
 use crate::app::Error;
 use crate::app::fleet::Vehicle;
+use crate::app::keys::escrow_failed;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::keys::escrow;
 use crate::model::{
-    Actor, AssignmentOutcome, Bundle, EventKind, ImagePath, Listing, VehicleChange, VehicleId,
+    Actor, AssignmentOutcome, Bundle, EventKind, ImageRecord, Listing, VehicleChange, VehicleId,
     VerifiedUnder,
 };
 use crate::telemetry::Chain;
@@ -221,7 +222,7 @@ impl Director {
             )));
         }
         let envelope = match vehicle.encryption_key(ecu)? {
-            Some(key) => Some(self.wrap_for(key, path).await?),
+            Some(key) => Some(self.wrap_for(key, &record).await?),
             None => None,
         };
         let image = images.entry(path.to_string()).or_insert_with(|| DirectedImage {
@@ -242,17 +243,16 @@ impl Director {
     async fn wrap_for(
         &self,
         key: &RecipientKey,
-        path: &ImagePath,
+        image: &ImageRecord,
     ) -> Result<serde_json::Value, Error> {
-        let stored = self
-            .catalog
-            .find_envelope(path)
-            .await?
-            .ok_or_else(|| crate::app::images::no_image(path))?;
+        let path = &image.path;
+        let stored = self.catalog.find_envelope(path).await?;
+        let stored = stored.ok_or_else(|| crate::app::images::no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
-        let wrapped = escrow::wrap_for(self.escrow.as_ref(), envelope, key.clone()).await;
-        wrapped.map_err(Error::internal("wrap a data key"))
+        let sealed = &image.sealed.sha256;
+        let wrapped = escrow::wrap_for(&self.escrow, envelope, sealed, key.clone()).await;
+        wrapped.map_err(escrow_failed("wrap a data key"))
     }
 }
 

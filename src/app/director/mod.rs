@@ -34,7 +34,7 @@ pub(super) use verified::verify_bundle;
 use super::fleet::{QuarantinePolicy, Vehicles};
 use super::publish::Publisher;
 use crate::catalog::Catalog;
-use crate::keys::Escrow;
+use crate::keys::EscrowRing;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
@@ -46,7 +46,7 @@ pub struct Director {
     pub(super) repository: DirectorRepository,
     pub(super) roots: DirectorRoots,
     pub(super) listed: ListedImages,
-    pub(super) escrow: Arc<dyn Escrow>,
+    pub(super) escrow: Arc<EscrowRing>,
     pub(super) publisher: Publisher,
     pub(super) quarantine_on: QuarantinePolicy,
     pub(super) clock: Arc<dyn Clock>,

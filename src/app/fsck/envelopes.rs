@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::Check;
 use crate::app::{Error, trust};
 use crate::envelope::jwe::Envelope;
-use crate::keys::Escrow;
+use crate::keys::EscrowRing;
 use crate::model::{ImageRecord, Sha256Digest};
 
 impl Check {
@@ -27,26 +27,28 @@ impl Check {
     async fn fault_of(
         &self,
         image: &ImageRecord,
-        escrow: Option<&dyn Escrow>,
+        escrow: Option<&EscrowRing>,
     ) -> Result<Option<String>, Error> {
         let Some(stored) = self.catalog.find_envelope(&image.path).await? else {
             return Ok(Some("there is none in the catalog".into()));
         };
         let envelope = match escrow {
-            Some(escrow) => match trust::check_envelope(&stored, escrow).await {
-                Ok((_, algorithm)) if algorithm != image.sealed.algorithm => {
-                    let recorded = image.sealed.algorithm;
-                    return Ok(Some(format!(
-                        "it has a key for {algorithm}, and the image is sealed with {recorded}"
-                    )));
+            Some(escrow) => {
+                match trust::check_envelope(&stored, escrow, &image.sealed.sha256).await {
+                    Ok((_, algorithm)) if algorithm != image.sealed.algorithm => {
+                        let recorded = image.sealed.algorithm;
+                        return Ok(Some(format!(
+                            "it has a key for {algorithm}, and the image is sealed with {recorded}"
+                        )));
+                    }
+                    Ok((envelope, _)) => envelope,
+                    Err(fault) => {
+                        return Ok(Some(format!(
+                            "{fault}: vehicles that registered after the upload can't get it"
+                        )));
+                    }
                 }
-                Ok((envelope, _)) => envelope,
-                Err(fault) => {
-                    return Ok(Some(format!(
-                        "{fault}: vehicles that registered after the upload can't get it"
-                    )));
-                }
-            },
+            }
             None => match Envelope::parse(stored.as_bytes()) {
                 Ok(envelope) => envelope,
                 Err(fault) => return Ok(Some(format!("it can't be read: {fault}"))),

@@ -33,9 +33,9 @@ impl Check {
         }
         match self.state.escrow() {
             Err(error) => self.problem(error.reason()),
-            Ok(escrow) => match trust::check_proof(&self.catalog, escrow.as_ref()).await? {
+            Ok(escrow) => match trust::check_proof(&self.catalog, &escrow).await? {
                 Remembered::Another(problem) => self.problem(problem),
-                Remembered::This | Remembered::Nothing => {}
+                Remembered::These | Remembered::AllBut { .. } | Remembered::Nothing => {}
             },
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::publish::Publisher;
 use super::{Error, Limits};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Holder};
-use crate::keys::Escrow;
+use crate::keys::EscrowRing;
 use crate::model::Clock;
 use crate::model::clock::later;
 use crate::telemetry::Metrics;
@@ -31,7 +31,7 @@ pub(super) use show::no_image;
 pub struct Images {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    escrow: Arc<dyn Escrow>,
+    escrow: Arc<EscrowRing>,
     publisher: Publisher,
     compressed: CompressedFiles,
     shared: SharedFiles,
@@ -54,7 +54,7 @@ pub struct Images {
 pub(super) struct Parts {
     pub(super) catalog: Catalog,
     pub(super) blobs: Arc<dyn BlobStore>,
-    pub(super) escrow: Arc<dyn Escrow>,
+    pub(super) escrow: Arc<EscrowRing>,
     pub(super) publisher: Publisher,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,

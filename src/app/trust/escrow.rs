@@ -5,14 +5,17 @@
 //! remembers its escrow key by an envelope that is for this key alone; one of a version that did
 //! not is asked by the images that it has.
 
+use std::sync::Arc;
+
 use super::refuse;
 use crate::app::Error;
+use crate::app::keys::escrow_failed;
 use crate::catalog::{Age, Catalog, StoredEnvelope};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
-use crate::envelope::key::DataKey;
-use crate::keys::Escrow;
 use crate::keys::escrow::{self, EscrowError};
-use crate::model::SealAlgorithm;
+use crate::keys::{Escrow, EscrowRing};
+use crate::model::{SealAlgorithm, Sha256Digest};
+use crate::telemetry::Chain;
 
 /// Of how many of the oldest, and of the newest, images the envelopes are opened when a server
 /// starts.
@@ -33,56 +36,111 @@ pub(in crate::app) enum EscrowFault {
     /// The key can't be asked.
     #[error("{0}")]
     Unusable(#[source] EscrowError),
+    /// It is bound to another image.
+    #[error("{0}")]
+    OtherImage(EnvelopeError),
     /// It names the key's id, and the key does not open it.
     #[error("the escrow key of that id does not open it")]
     DoesNotOpen,
 }
 
-/// Opens an envelope with `escrow`, and says for which way of sealing its key is.
+/// Opens the envelope of the image with that SHA-256, when sealed, and says for which way of
+/// sealing its key is.
 pub(in crate::app) async fn check_envelope(
     envelope: &str,
-    escrow: &dyn Escrow,
+    escrow: &EscrowRing,
+    image: &Sha256Digest,
 ) -> Result<(Envelope, SealAlgorithm), EscrowFault> {
     let envelope = Envelope::parse(envelope.as_bytes()).map_err(EscrowFault::Unreadable)?;
-    match escrow::open(escrow, &envelope).await {
+    match escrow::open(escrow, &envelope, image).await {
         Ok((_, algorithm)) => Ok((envelope, algorithm)),
-        Err(EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. })) => {
-            let expected =
-                envelope.escrow_kid().map_or_else(|| "of no id".into(), |kid| kid.to_string());
-            Err(EscrowFault::OtherKey { expected })
-        }
-        Err(EscrowError::Envelope(_)) => Err(EscrowFault::DoesNotOpen),
-        Err(error @ (EscrowError::Backend(_) | EscrowError::CutOff(_))) => {
-            Err(EscrowFault::Unusable(error))
-        }
+        Err(error) => Err(fault_of(error, &envelope)),
     }
 }
 
-/// What is wrong with the key in `file`, as the installation remembers it; nothing if it remembers
-/// none.
+async fn open_proof(proof: &str, key: &dyn Escrow) -> Result<(), EscrowFault> {
+    let proof = Envelope::parse(proof.as_bytes()).map_err(EscrowFault::Unreadable)?;
+    escrow::open_proof(key, &proof).await.map_err(|error| fault_of(error, &proof))
+}
+
+fn fault_of(error: EscrowError, envelope: &Envelope) -> EscrowFault {
+    match error {
+        EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. }) => {
+            let expected =
+                envelope.escrow_kid().map_or_else(|| "of no id".into(), |kid| kid.to_string());
+            EscrowFault::OtherKey { expected }
+        }
+        EscrowError::Envelope(fault @ EnvelopeError::OtherImage { .. }) => {
+            EscrowFault::OtherImage(fault)
+        }
+        EscrowError::Envelope(_) => EscrowFault::DoesNotOpen,
+        error @ (EscrowError::Backend(_) | EscrowError::CutOff(_)) => EscrowFault::Unusable(error),
+    }
+}
+
+/// What the installation remembers of its escrow keys; nothing if it remembers none.
+///
+/// Each key has an envelope of its own to be known by. A key that has none is taken if another one
+/// of the ring is known: the ring was changed, and the server ended before it had made one.
 pub(in crate::app) async fn check_proof(
     catalog: &Catalog,
-    escrow: &dyn Escrow,
+    escrow: &EscrowRing,
 ) -> Result<Remembered, Error> {
-    let Some(proof) = catalog.find_installed(PROOF).await? else { return Ok(Remembered::Nothing) };
-    Ok(match check_envelope(&proof, escrow).await {
-        Ok(_) => Remembered::This,
-        Err(fault) => {
-            Remembered::Another(describe(escrow, &fault, "this installation was made with"))
+    let keys = escrow.keys();
+    let first = catalog.find_installed(PROOF).await?;
+    let (mut known, mut unknown) = (0, Vec::new());
+    for key in keys.all() {
+        let own = catalog.find_installed(&proof_name(key.as_ref())).await?;
+        let checked = match (&own, &first) {
+            (Some(own), _) => open_proof(own, key.as_ref()).await,
+            (None, Some(first)) => open_proof(first, key.as_ref()).await,
+            (None, None) => {
+                unknown.push((Arc::clone(key), None));
+                continue;
+            }
+        };
+        match checked {
+            Ok(()) => known += 1,
+            Err(EscrowFault::Unusable(error)) => {
+                // What it has wrapped waits for it; what is signed is served.
+                tracing::error!(key = key.place(), error = %Chain(&error), "an escrow key can't be used");
+                known += 1;
+            }
+            Err(fault @ EscrowFault::OtherKey { .. }) if own.is_none() => {
+                unknown.push((Arc::clone(key), Some(fault)));
+            }
+            Err(fault) => return Ok(another(key.as_ref(), &fault)),
         }
+    }
+    Ok(match unknown.first() {
+        None => Remembered::These,
+        Some(_) if known > 0 => {
+            Remembered::AllBut { unknown: unknown.into_iter().map(|(key, _)| key).collect() }
+        }
+        Some((key, Some(fault))) => another(key.as_ref(), fault),
+        Some((_, None)) => Remembered::Nothing,
     })
 }
 
-/// What an installation remembers of its escrow key.
+fn another(key: &dyn Escrow, fault: &EscrowFault) -> Remembered {
+    Remembered::Another(describe(key, fault, "this installation was made with"))
+}
+
+/// What an installation remembers of its escrow keys.
 pub(in crate::app) enum Remembered {
     Nothing,
-    This,
+    /// All that are in the ring.
+    These,
+    /// All but these.
+    AllBut {
+        unknown: Vec<Arc<dyn Escrow>>,
+    },
     /// With what is wrong.
     Another(String),
 }
 
-fn describe(escrow: &dyn Escrow, fault: &EscrowFault, what: &str) -> String {
-    let (file, kid) = (escrow.place(), escrow.kid());
+fn describe(key: &dyn Escrow, fault: &EscrowFault, what: &str) -> String {
+    let (file, kid) = (key.place(), key.kid());
     match fault {
         EscrowFault::OtherKey { expected } => {
             format!("{file} holds the escrow key {kid}, where the one that {what} is {expected}")
@@ -93,9 +151,9 @@ fn describe(escrow: &dyn Escrow, fault: &EscrowFault, what: &str) -> String {
             )
         }
         EscrowFault::Unusable(error) => {
-            format!("{file} can't be asked about the one that {what}: {error}")
+            format!("{file} can't be asked about the one that {what}: {}", Chain(error))
         }
-        EscrowFault::Unreadable(error) => {
+        EscrowFault::Unreadable(error) | EscrowFault::OtherImage(error) => {
             format!(
                 "what tells the escrow key that {what} from others is damaged in the catalog ({error})"
             )
@@ -103,34 +161,52 @@ fn describe(escrow: &dyn Escrow, fault: &EscrowFault, what: &str) -> String {
     }
 }
 
-/// Refuses a key that isn't the one that the installation was made with, and remembers it if no key
-/// was remembered yet.
+/// Makes an envelope by which a key is known from now on.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`] if the key can't be used; [`Error::Full`]; [`Error::Internal`].
+pub(in crate::app) async fn remember(catalog: &Catalog, key: &dyn Escrow) -> Result<(), Error> {
+    let proof = escrow::seal_proof(key).await;
+    let proof = proof.map_err(escrow_failed("make an envelope for the escrow key"))?;
+    let name = match catalog.find_installed(PROOF).await? {
+        None => PROOF.to_owned(),
+        Some(_) => proof_name(key),
+    };
+    Ok(catalog.insert_installed(&name, &proof.to_json_with_escrow()).await?)
+}
+
+/// Refuses a key that isn't one that the installation was made with, and remembers those that are
+/// not remembered yet.
 ///
 /// # Errors
 ///
 /// [`Error::Conflict`]; [`Error::Full`]; [`Error::Internal`].
 pub(in crate::app) async fn check_escrow(
     catalog: &Catalog,
-    escrow: &dyn Escrow,
+    escrow: &EscrowRing,
 ) -> Result<(), Error> {
     let newest = catalog.list_envelopes(Age::Newest, ENVELOPES_AT_START).await?;
     match check_proof(catalog, escrow).await? {
-        Remembered::This => {}
+        Remembered::These => {}
         Remembered::Another(problem) => return refuse(&[problem]),
+        Remembered::AllBut { unknown } => {
+            for key in unknown {
+                remember(catalog, key.as_ref()).await?;
+            }
+        }
         Remembered::Nothing => {
             let oldest = catalog.list_envelopes(Age::Oldest, ENVELOPES_AT_START).await?;
             if let Some(problem) = compare_with_images(&oldest, &newest, escrow).await {
                 return refuse(&[problem]);
             }
-            let nobody = Vec::new();
-            let proof =
-                escrow::seal(escrow, DataKey::generate(), SealAlgorithm::default(), nobody).await;
-            let proof = proof.map_err(Error::internal("make an envelope for the escrow key"))?;
-            catalog.insert_installed(PROOF, &proof.to_json_with_escrow()).await?;
+            for key in escrow.keys().all() {
+                remember(catalog, key.as_ref()).await?;
+            }
         }
     }
-    for StoredEnvelope { path, envelope } in newest {
-        if let Err(fault) = check_envelope(&envelope, escrow).await {
+    for StoredEnvelope { path, sealed_sha256, envelope } in newest {
+        if let Err(fault) = check_envelope(&envelope, escrow, &sealed_sha256).await {
             tracing::error!(
                 image.path = %path, %fault,
                 "an image can't be assigned to vehicles that registered after its upload: upload it again; `motorcade fsck` lists all"
@@ -140,30 +216,37 @@ pub(in crate::app) async fn check_escrow(
     Ok(())
 }
 
-/// What speaks against the key as far as images tell. The oldest one was sealed under the key that
+/// What speaks against the keys as far as images tell. The oldest one was sealed under the key that
 /// the installation was made with; if that had another id, it may have been replaced, and then the
 /// newest images open.
 async fn compare_with_images(
     oldest: &[StoredEnvelope],
     newest: &[StoredEnvelope],
-    escrow: &dyn Escrow,
+    escrow: &EscrowRing,
 ) -> Option<String> {
-    for StoredEnvelope { path, envelope } in oldest {
-        let fault = match check_envelope(envelope, escrow).await {
+    for StoredEnvelope { path, sealed_sha256, envelope } in oldest {
+        let fault = match check_envelope(envelope, escrow, sealed_sha256).await {
             Ok(_) => return None,
-            Err(EscrowFault::Unreadable(_)) => continue, // says nothing of the key
+            // These say nothing of the key.
+            Err(EscrowFault::Unreadable(_) | EscrowFault::OtherImage(_)) => continue,
             Err(fault) => fault,
         };
         if matches!(fault, EscrowFault::OtherKey { .. }) {
-            for StoredEnvelope { envelope, .. } in newest {
-                if check_envelope(envelope, escrow).await.is_ok() {
+            for StoredEnvelope { envelope, sealed_sha256, .. } in newest {
+                if check_envelope(envelope, escrow, sealed_sha256).await.is_ok() {
                     return None;
                 }
             }
         }
-        return Some(describe(escrow, &fault, &format!("opens the envelope of {path}")));
+        let key = &escrow.keys().wrapping;
+        return Some(describe(key.as_ref(), &fault, &format!("opens the envelope of {path}")));
     }
     None
 }
 
+fn proof_name(key: &dyn Escrow) -> String {
+    format!("{PROOF}.{}", key.kid())
+}
+
+/// The envelope by which the first key is known; with a dot and a key's id, that of another one.
 const PROOF: &str = "escrow_proof";

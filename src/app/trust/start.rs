@@ -6,7 +6,7 @@ use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_
 use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
-use crate::keys::{Escrow, Keyring};
+use crate::keys::{EscrowRing, Keyring};
 use crate::model::RepositorySide;
 
 /// Compares all keys of an installation with what was signed and sealed with them.
@@ -19,7 +19,7 @@ pub(in crate::app) async fn check_keys(
     catalog: &Catalog,
     blobs: &Arc<dyn BlobStore>,
     keyring: &Keyring,
-    escrow: &dyn Escrow,
+    escrow: &EscrowRing,
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::super::{BackendError, Error, Escrow};
 use super::{read_secret, write_secret};
 use crate::envelope::key::{Cek, EscrowKey, Kid};
-use crate::envelope::wrap::{self, EscrowedKey};
+use crate::envelope::wrap::{self, WrappedKey};
 
 /// An escrow key that was read from a file.
 #[derive(Debug)]
@@ -55,11 +55,11 @@ impl Escrow for FileEscrow {
         self.key.kid()
     }
 
-    async fn wrap_key(&self, cek: &Cek) -> Result<EscrowedKey, BackendError> {
+    async fn wrap_key(&self, cek: &Cek) -> Result<WrappedKey, BackendError> {
         Ok(wrap::wrap_key(&self.key, cek))
     }
 
-    async fn unwrap_key(&self, escrowed: &EscrowedKey) -> Result<Option<Cek>, BackendError> {
+    async fn unwrap_key(&self, escrowed: &WrappedKey) -> Result<Option<Cek>, BackendError> {
         Ok(wrap::unwrap_key(&self.key, escrowed))
     }
 }

@@ -164,3 +164,21 @@ async fn if_none_match_is_a_list_here_as_anywhere_else() {
         assert_eq!(send(request).await.status, status, "{field}");
     }
 }
+
+#[tokio::test]
+async fn an_image_is_never_given_out_with_the_data_key_of_another() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    for (path, counter) in [("gw/1", 1), ("gw/2", 2)] {
+        server.upload_for("gw-mk3", path, counter, "").await;
+    }
+    let envelope = "SELECT envelope FROM images WHERE path =";
+    server.state.sql("UPDATE images SET created_by = envelope WHERE path = 'gw/1'").await;
+    let moved = format!("UPDATE images SET envelope = ({envelope} 'gw/2') WHERE path = 'gw/1'");
+    server.state.sql(&moved).await;
+    vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
+    vehicle.fetch(&server, "timestamp.json").await.refused(500, "file_damaged");
+    server.state.sql("UPDATE images SET envelope = created_by WHERE path = 'gw/1'").await;
+    let targets = vehicle.targets(&server).await;
+    assert!(targets.to_string().contains("gw/1"), "{targets}");
+}

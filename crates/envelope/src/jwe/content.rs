@@ -21,8 +21,16 @@ pub(super) struct Content {
 impl Content {
     /// Encrypts `payload` under `cek`, which **must** be fresh: then a random iv cannot repeat.
     pub(super) fn seal(cek: &Cek, additional_data: &[u8], mut payload: Zeroizing<String>) -> Self {
+        Self::seal_in_place(cek, additional_data, std::mem::take(&mut *payload).into_bytes())
+    }
+
+    /// Encrypts a payload again, under a `cek` that has encrypted a few others.
+    pub(super) fn seal_again(cek: &Cek, additional_data: &[u8], payload: &[u8]) -> Self {
+        Self::seal_in_place(cek, additional_data, payload.to_owned())
+    }
+
+    fn seal_in_place(cek: &Cek, additional_data: &[u8], mut ciphertext: Vec<u8>) -> Self {
         let iv = *random();
-        let mut ciphertext = std::mem::take(&mut *payload).into_bytes();
         let tag = cipher(cek)
             .encrypt_inout_detached(&iv.into(), additional_data, ciphertext.as_mut_slice().into())
             .expect("an envelope is below the limits of AES-GCM");

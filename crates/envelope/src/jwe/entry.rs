@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::key::{
-    Cek, KeyAlgorithm, Kid, PrivateMaterial, PublicMaterial, RecipientKey, RecipientPrivateKey,
-};
-use crate::wrap::a256gcmkw::EscrowedKey;
+use crate::key::{Cek, KeyAlgorithm, Kid, PrivateMaterial, RecipientKey, RecipientPrivateKey};
 use crate::wrap::{WrappedKey, ecdh_es, rsa_oaep};
 
 /// A wrapped key and whom it is for.
@@ -14,22 +11,27 @@ pub(super) struct Entry {
     /// As in the header; other makers may use any name, or none.
     pub(super) kid: Option<String>,
     pub(super) wrapped: WrappedKey,
+    pub(super) holder: Holder,
+}
+
+/// Whose private key opens an entry. An escrow key in a token may be of a recipient's kind, so the
+/// algorithm doesn't tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Recipient,
+    /// The server: its entry is in no envelope that leaves it.
+    Escrow,
 }
 
 impl Entry {
     pub(super) fn wrap(recipient: &RecipientKey, cek: &Cek) -> Self {
-        let wrapped = match recipient.material() {
-            PublicMaterial::Rsa(key) => WrappedKey::RsaOaep256(rsa_oaep::wrap_key(key, cek)),
-            PublicMaterial::P256(point) => {
-                WrappedKey::EcdhEsA256kw(Box::new(ecdh_es::wrap_key(point, cek)))
-            }
-        };
-        Self { kid: Some(recipient.kid().to_string()), wrapped }
+        let wrapped = WrappedKey::to_public(recipient, cek);
+        Self { kid: Some(recipient.kid().to_string()), wrapped, holder: Holder::Recipient }
     }
 
     /// The entry of the escrow key of that name.
-    pub(super) fn of_escrow(kid: &Kid, escrowed: EscrowedKey) -> Self {
-        Self { kid: Some(kid.to_string()), wrapped: WrappedKey::A256gcmkw(escrowed) }
+    pub(super) fn of_escrow(kid: &Kid, wrapped: WrappedKey) -> Self {
+        Self { kid: Some(kid.to_string()), wrapped, holder: Holder::Escrow }
     }
 
     /// Unwraps with a private key of the right kind; a result may still be wrong, and only the
@@ -43,24 +45,22 @@ impl Entry {
                 ecdh_es::unwrap_key(key, agreed)
             }
             (
-                WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) | WrappedKey::A256gcmkw(_),
+                WrappedKey::RsaOaep256(_)
+                | WrappedKey::EcdhEsA256kw(_)
+                | WrappedKey::A256gcmkw(_)
+                | WrappedKey::A256kw(_),
                 PrivateMaterial::Rsa(_) | PrivateMaterial::P256(_),
             ) => None,
         }
     }
 
     /// The wrapped key, if this entry is for the escrow key of that name.
-    pub(super) fn escrowed(&self, kid: &Kid) -> Option<&EscrowedKey> {
-        match &self.wrapped {
-            WrappedKey::A256gcmkw(escrowed) if self.has_kid(kid) => Some(escrowed),
-            WrappedKey::A256gcmkw(_) | WrappedKey::RsaOaep256(_) | WrappedKey::EcdhEsA256kw(_) => {
-                None
-            }
-        }
+    pub(super) fn escrowed(&self, kid: &Kid) -> Option<&WrappedKey> {
+        (self.is_escrow() && self.has_kid(kid)).then_some(&self.wrapped)
     }
 
     pub(super) fn is_escrow(&self) -> bool {
-        self.alg() == KeyAlgorithm::A256gcmkw
+        self.holder == Holder::Escrow
     }
 
     pub(super) fn has_kid(&self, kid: &Kid) -> bool {
@@ -73,11 +73,7 @@ impl Entry {
     }
 
     pub(super) fn alg(&self) -> KeyAlgorithm {
-        match self.wrapped {
-            WrappedKey::RsaOaep256(_) => KeyAlgorithm::RsaOaep256,
-            WrappedKey::EcdhEsA256kw(_) => KeyAlgorithm::EcdhEsA256kw,
-            WrappedKey::A256gcmkw(_) => KeyAlgorithm::A256gcmkw,
-        }
+        self.wrapped.alg()
     }
 
     pub(super) fn encrypted_key(&self) -> &[u8] {
@@ -85,6 +81,7 @@ impl Entry {
             WrappedKey::RsaOaep256(wrapped) => wrapped,
             WrappedKey::EcdhEsA256kw(agreed) => &agreed.encrypted_key,
             WrappedKey::A256gcmkw(escrowed) => &escrowed.encrypted_key,
+            WrappedKey::A256kw(wrapped) => wrapped,
         }
     }
 }

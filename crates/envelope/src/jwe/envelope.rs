@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use motorcade_model::SealAlgorithm;
+use motorcade_model::{SealAlgorithm, Sha256Digest};
 
 use super::EnvelopeError;
 use super::content::{Content, payload_of, read_payload};
 use super::entry::Entry;
 use super::protected::Protected;
 use crate::key::{Cek, DataKey, EscrowKey, Kid, RecipientKey, RecipientPrivateKey};
-use crate::wrap::a256gcmkw::{self, EscrowedKey};
+use crate::wrap::{self, WrappedKey};
 
 /// A data key, wrapped to recipients and to the escrow key.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ impl Envelope {
     pub const MAX_SIZE: usize = 8 * 1024 * 1024; // 8 MiB
 
     /// Wraps `data_key`, which seals an image with `algorithm`, to all `recipients`, each once, and
-    /// to `escrow`.
+    /// to `escrow`. Bound to no image: see [`Self::seal_with`].
     ///
     /// # Errors
     ///
@@ -40,23 +40,22 @@ impl Envelope {
         escrow: Option<&EscrowKey>,
     ) -> Result<Self, EnvelopeError> {
         let cek = Cek::generate();
-        let escrowed =
-            escrow.map(|escrow| (escrow.kid().clone(), a256gcmkw::wrap_key(escrow, &cek)));
-        Self::seal_with(&cek, data_key, algorithm, recipients, escrowed)
+        let escrowed = escrow.map(|escrow| (escrow.kid().clone(), wrap::wrap_key(escrow, &cek)));
+        Self::seal_with(&cek, (data_key, algorithm), None, recipients, escrowed)
     }
 
-    /// The same for an escrow key that is elsewhere, which has wrapped `cek` already. `cek`
-    /// **must** be made for this envelope.
+    /// The same for an escrow key that is elsewhere, which has wrapped `cek` already, and bound to
+    /// the sealed image with this SHA-256. `cek` **must** be made for this envelope.
     ///
     /// # Errors
     ///
     /// The same as [`Self::seal`].
     pub fn seal_with(
         cek: &Cek,
-        data_key: &DataKey,
-        algorithm: SealAlgorithm,
+        (data_key, algorithm): (&DataKey, SealAlgorithm),
+        image: Option<Sha256Digest>,
         recipients: &[&RecipientKey],
-        escrowed: Option<(Kid, EscrowedKey)>,
+        escrowed: Option<(Kid, WrappedKey)>,
     ) -> Result<Self, EnvelopeError> {
         let mut seen = HashSet::new();
         let recipients: Vec<_> =
@@ -66,7 +65,7 @@ impl Envelope {
             return Err(EnvelopeError::NoRecipients);
         }
         check_count(entries)?;
-        let protected = Protected::ours();
+        let protected = Protected::ours(image);
         let content =
             Content::seal(cek, &protected.additional_data(), payload_of(data_key, algorithm));
         let wrapped = recipients.into_iter().map(|recipient| Entry::wrap(recipient, cek));
@@ -159,7 +158,7 @@ impl Envelope {
         if self.recover(new).is_err() {
             self.check_extensible()?;
             let (cek, _) = self.recover(old)?;
-            self.entries.push(Entry::of_escrow(new.kid(), a256gcmkw::wrap_key(new, &cek)));
+            self.entries.push(Entry::of_escrow(new.kid(), wrap::wrap_key(new, &cek)));
         }
         if old.kid() != new.kid() {
             self.entries.retain(|entry| entry.escrowed(old.kid()).is_none());
@@ -187,7 +186,8 @@ impl Envelope {
     /// RFC 7516 section 4.1.6: `kid` is a hint, and other makers may leave it out or use names of
     /// their own.
     fn entries_for(&self, key: &RecipientPrivateKey) -> Vec<&Entry> {
-        let fitting = || self.entries.iter().filter(|entry| entry.alg() == key.alg());
+        let is_fitting = |entry: &&Entry| entry.alg() == key.alg() && !entry.is_escrow();
+        let fitting = || self.entries.iter().filter(is_fitting);
         let named: Vec<_> =
             fitting().filter(|entry| entry.has_kid(key.kid())).take(MAX_TRIALS).collect();
         if !named.is_empty() {
@@ -203,9 +203,28 @@ impl Envelope {
         escrow: &EscrowKey,
     ) -> Result<(Cek, (DataKey, SealAlgorithm)), EnvelopeError> {
         let escrowed = self.escrowed(escrow.kid())?;
-        let cek = a256gcmkw::unwrap_key(escrow, escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
+        let cek = wrap::unwrap_key(escrow, escrowed).ok_or(EnvelopeError::DoesNotOpen)?;
         let payload = self.open_with(&cek)?;
         Ok((cek, payload))
+    }
+
+    /// Puts the entry of the escrow key `kid`, which has wrapped `cek`, in the place of all escrow
+    /// entries; this proves `cek` on the content.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Self::open_with`], and [`EnvelopeError::NotExtensible`].
+    pub fn replace_escrow(
+        &mut self,
+        cek: &Cek,
+        kid: &Kid,
+        wrapped: WrappedKey,
+    ) -> Result<(), EnvelopeError> {
+        self.check_extensible()?;
+        self.open_with(cek)?;
+        self.entries.retain(|entry| !entry.is_escrow());
+        self.entries.push(Entry::of_escrow(kid, wrapped));
+        Ok(())
     }
 
     /// The content encryption key as the escrow key of that name has wrapped it.
@@ -213,7 +232,7 @@ impl Envelope {
     /// # Errors
     ///
     /// [`EnvelopeError::NoEscrowEntry`].
-    pub fn escrowed(&self, kid: &Kid) -> Result<&EscrowedKey, EnvelopeError> {
+    pub fn escrowed(&self, kid: &Kid) -> Result<&WrappedKey, EnvelopeError> {
         let escrowed = self.entries.iter().find_map(|entry| entry.escrowed(kid));
         escrowed.ok_or_else(|| EnvelopeError::NoEscrowEntry { kid: kid.clone() })
     }
@@ -254,8 +273,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::jwe::entry::Holder;
     use crate::key::{encode, snakeoil};
-    use crate::wrap::WrappedKey;
 
     const ALGORITHM: SealAlgorithm = SealAlgorithm::Aes256GcmHkdf4Kb;
 
@@ -331,7 +350,7 @@ mod tests {
                 match &mut entry.wrapped {
                     WrappedKey::RsaOaep256(bytes) => bytes[200] ^= 1,
                     WrappedKey::EcdhEsA256kw(agreed) => agreed.encrypted_key[20] ^= 1,
-                    WrappedKey::A256gcmkw(_) => {}
+                    WrappedKey::A256gcmkw(_) | WrappedKey::A256kw(_) => {}
                 }
             }
             let mut content = envelope.clone();
@@ -373,6 +392,7 @@ mod tests {
         let entry = Entry {
             kid: Some(key.kid().to_string()),
             wrapped: WrappedKey::RsaOaep256(vec![0xff; 512]),
+            holder: Holder::Recipient,
         };
         envelope.entries = vec![entry; Envelope::MAX_RECIPIENTS];
         let json = envelope.public_json().unwrap();

@@ -1,5 +1,6 @@
 //! Faults of envelopes.
 
+use motorcade_model::Sha256Digest;
 use motorcade_model::strict_json::JsonFault;
 
 use crate::key::Kid;
@@ -131,6 +132,14 @@ pub enum EnvelopeError {
     /// Wrong key, or a changed envelope; which of them is not told.
     #[error("the envelope does not open with this key")]
     DoesNotOpen,
+    /// The envelope is bound to another image than the one that it is opened for.
+    #[error("the envelope is bound to the sealed image {found}, and was opened for {expected}")]
+    OtherImage {
+        /// SHA-256 of the sealed image that it was opened for.
+        expected: Sha256Digest,
+        /// The one that it names.
+        found: Sha256Digest,
+    },
     /// Opened and authentic, but not a data key inside.
     #[error(
         "the envelope holds no data key: expected a JWK with `kty` oct, a sealing `alg` and 32 bytes of `k`"

@@ -4,12 +4,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use motorcade_model::Sha256Digest;
 use motorcade_model::strict_json::{JsonFault, shown_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::EnvelopeError;
-use super::entry::Entry;
+use super::entry::{Entry, Holder};
+use super::protected::IMAGE;
 use crate::key::{KeyAlgorithm, decode, decode_array, p256_point};
 use crate::wrap::WrappedKey;
 use crate::wrap::a256gcmkw::EscrowedKey;
@@ -43,6 +46,11 @@ struct Parameters<'a> {
     iv: Option<Cow<'a, str>>,
     #[serde(borrow)]
     tag: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "sealed_sha256")]
+    image: Option<Cow<'a, str>>,
+    /// Ours marks the entry of an escrow key in a token; anything else of this name is ignored.
+    #[serde(borrow, rename = "use")]
+    usage: Option<&'a RawValue>,
 }
 
 /// `epk` (RFC 7518 section 4.6.1.1).
@@ -79,6 +87,16 @@ impl<'a> Header<'a> {
         Ok(Self { names, parameters: serde_json::from_str(text).map_err(fault)? })
     }
 
+    /// The sealed image that this header binds its envelope to; only the protected header does.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::BadMember`] for what is no digest.
+    pub(super) fn image(&self, place: &str) -> Result<Option<Sha256Digest>, EnvelopeError> {
+        let bad = |_| EnvelopeError::BadMember { place: place.to_owned(), member: IMAGE };
+        self.parameters.image.as_deref().map(|text| text.parse().map_err(bad)).transpose()
+    }
+
     /// RFC 7516 section 7.2.1: no parameter may be in two of the headers that are joined.
     pub(super) fn check_disjoint(&self, other: &Self, place: &str) -> Result<(), EnvelopeError> {
         match self.names.iter().find(|name| other.names.contains(name)) {
@@ -102,16 +120,27 @@ impl<'h, 'a> Joined<'h, 'a> {
     pub(super) fn entry(&self, encrypted_key: Option<&str>) -> Result<Entry, EnvelopeError> {
         self.check_content()?;
         let alg = self.required("alg", self.parameter(|p| p.alg.as_deref()))?;
-        let algorithm = KeyAlgorithm::from_name(alg).ok_or_else(|| {
-            EnvelopeError::UnsupportedAlg { place: self.place.to_owned(), alg: shown_name(alg) }
-        })?;
+        let is_marked = self.parameter(|p| p.usage).is_some_and(|usage| usage.get() == MARK_JSON);
+        let algorithm = match KeyAlgorithm::from_name(alg) {
+            Some(algorithm) => algorithm,
+            None if is_marked && alg == KeyAlgorithm::A256kw.as_str() => KeyAlgorithm::A256kw,
+            None => {
+                let (place, alg) = (self.place.to_owned(), shown_name(alg));
+                return Err(EnvelopeError::UnsupportedAlg { place, alg });
+            }
+        };
         let encrypted_key = self.required("encrypted_key", encrypted_key)?;
         let wrapped = match algorithm {
             KeyAlgorithm::RsaOaep256 => self.rsa_oaep(encrypted_key)?,
             KeyAlgorithm::EcdhEsA256kw => self.ecdh_es(encrypted_key)?,
             KeyAlgorithm::A256gcmkw => self.escrow(encrypted_key)?,
+            KeyAlgorithm::A256kw => {
+                WrappedKey::A256kw(self.array("encrypted_key", Some(encrypted_key))?)
+            }
         };
-        Ok(Entry { kid: self.parameter(|p| p.kid.as_deref()).map(str::to_owned), wrapped })
+        let is_escrow = is_marked || algorithm == KeyAlgorithm::A256gcmkw;
+        let holder = if is_escrow { Holder::Escrow } else { Holder::Recipient };
+        Ok(Entry { kid: self.parameter(|p| p.kid.as_deref()).map(str::to_owned), wrapped, holder })
     }
 
     /// Checks content encryption and content type.
@@ -233,6 +262,9 @@ impl<'de> Visitor<'de> for NamesVisitor {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// The value of `use` in the entry of an escrow key, which is in no envelope that leaves the server.
+pub(super) const ESCROW_MARK: &str = "escrow";
+const MARK_JSON: &str = "\"escrow\"";
 const MAX_PARAMETERS: usize = 32;
 /// Moduli of 2048 to 4096 bits.
 const RSA_SIZES: std::ops::RangeInclusive<usize> = 256..=512;

@@ -3,9 +3,11 @@
 //!
 //! The protected header holds only what is common, so that recipients come and go without touching
 //! it, the iv, the ciphertext or the tag. One entry may be for the escrow key; it is in
-//! [`Envelope::to_json_with_escrow`] and in no other output. Whatever fails in a cryptographic
+//! [`Envelope::to_json_with_escrow`] and in no other output. The protected header names the sealed
+//! image that the data key is for, if whoever made the envelope knew it (`binding.rs`). Whatever fails in a cryptographic
 //! operation is [`EnvelopeError::DoesNotOpen`] and nothing more.
 
+mod binding;
 mod content;
 mod entry;
 mod envelope;

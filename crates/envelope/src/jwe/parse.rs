@@ -133,7 +133,8 @@ impl<'a> Json<'a> {
             return Err(bad_member("aad"));
         }
         let names = header.names.iter().map(|name| name.clone().into_owned()).collect();
-        Ok(Protected { text: self.protected.as_deref().unwrap_or_default().to_owned(), names, aad })
+        let text = self.protected.as_deref().unwrap_or_default().to_owned();
+        Ok(Protected { text, names, aad, image: header.image("the protected header")? })
     }
 
     /// The entries of the general form, or the one of the flattened form (RFC 7516 section 7.2.2).

@@ -1,5 +1,7 @@
 //! The protected header (RFC 7516 section 4), as its maker wrote it.
 
+use motorcade_model::Sha256Digest;
+
 use crate::key::encode;
 
 /// The protected header, kept as its maker wrote it: those bytes are authenticated.
@@ -11,13 +13,21 @@ pub(super) struct Protected {
     pub(super) names: Vec<String>,
     /// `aad`, in base64url.
     pub(super) aad: Option<String>,
+    /// The sealed image that the envelope is for, by its digest.
+    pub(super) image: Option<Sha256Digest>,
 }
 
 impl Protected {
     /// The header of every envelope that we make.
-    pub(super) fn ours() -> Self {
-        let names = ["cty", "enc"].map(str::to_owned).to_vec();
-        Self { text: encode(br#"{"cty":"jwk+json","enc":"A256GCM"}"#), names, aad: None }
+    pub(super) fn ours(image: Option<Sha256Digest>) -> Self {
+        let mut names = vec!["cty".to_owned(), "enc".to_owned()];
+        let mut text = r#"{"cty":"jwk+json","enc":"A256GCM""#.to_owned();
+        if let Some(image) = image {
+            names.push(IMAGE.to_owned());
+            text.push_str(&format!(r#","{IMAGE}":"{image}""#));
+        }
+        text.push('}');
+        Self { text: encode(text.as_bytes()), names, aad: None, image }
     }
 
     /// The Additional Authenticated Data (RFC 7516 section 5.1 step 14).
@@ -38,5 +48,8 @@ impl Protected {
     }
 }
 
+/// The header parameter with the SHA-256 of the sealed image, in hexadecimal as in the metadata.
+pub(super) const IMAGE: &str = "sealed_sha256";
+
 /// Header parameters that belong to one recipient.
-const PER_RECIPIENT: [&str; 7] = ["alg", "apu", "apv", "epk", "iv", "kid", "tag"];
+const PER_RECIPIENT: [&str; 8] = ["alg", "apu", "apv", "epk", "iv", "kid", "tag", "use"];

@@ -8,8 +8,9 @@ use super::EnvelopeError;
 use super::content::Content;
 use super::entry::Entry;
 use super::envelope::Envelope;
+use super::header::ESCROW_MARK;
 use super::protected::Protected;
-use crate::key::{Cek, EscrowKey, Kid, RecipientKey, encode, p256_jwk};
+use crate::key::{Cek, EscrowKey, KeyAlgorithm, Kid, RecipientKey, encode, p256_jwk};
 use crate::wrap::WrappedKey;
 
 impl Envelope {
@@ -156,14 +157,19 @@ struct Header<'a> {
     kid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "use")]
+    usage: Option<&'static str>,
 }
 
 impl<'a> Header<'a> {
     fn of(entry: &'a Entry) -> Self {
         let (alg, kid) = (Some(entry.alg().as_str()), entry.kid.as_deref());
-        let common = Self { alg, kid, enc: Some("A256GCM"), ..Self::default() };
+        // What only an escrow key does needs no mark.
+        let is_marked = entry.is_escrow() && entry.alg() != KeyAlgorithm::A256gcmkw;
+        let usage = is_marked.then_some(ESCROW_MARK);
+        let common = Self { alg, kid, enc: Some("A256GCM"), usage, ..Self::default() };
         match &entry.wrapped {
-            WrappedKey::RsaOaep256(_) => common,
+            WrappedKey::RsaOaep256(_) | WrappedKey::A256kw(_) => common,
             WrappedKey::EcdhEsA256kw(agreed) => Self {
                 epk: Some(p256_jwk(&agreed.epk)),
                 apu: agreed.parties.apu.as_deref().map(encode),
@@ -189,6 +195,7 @@ impl<'a> Header<'a> {
             iv: keep(protected, "iv", self.iv),
             kid: keep(protected, "kid", self.kid),
             tag: keep(protected, "tag", self.tag),
+            usage: keep(protected, "use", self.usage),
         }
     }
 }

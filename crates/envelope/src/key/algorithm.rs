@@ -11,6 +11,8 @@ pub enum KeyAlgorithm {
     EcdhEsA256kw,
     /// `A256GCMKW` (RFC 7518 section 4.7), for the escrow key.
     A256gcmkw,
+    /// `A256KW` (RFC 7518 section 4.4), for an escrow key in a token. **Never** a recipient's.
+    A256kw,
 }
 
 impl KeyAlgorithm {
@@ -20,11 +22,12 @@ impl KeyAlgorithm {
             Self::RsaOaep256 => "RSA-OAEP-256",
             Self::EcdhEsA256kw => "ECDH-ES+A256KW",
             Self::A256gcmkw => "A256GCMKW",
+            Self::A256kw => "A256KW",
         }
     }
 
     /// Finds the algorithm of that name; every other name, `dir`, `RSA1_5` and `RSA-OAEP` included,
-    /// is refused.
+    /// is refused. So is `A256KW`, which only an entry of the escrow key has.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::RsaOaep256, Self::EcdhEsA256kw, Self::A256gcmkw]
             .into_iter()

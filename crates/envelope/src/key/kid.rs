@@ -29,6 +29,15 @@ impl Kid {
         Self(encode(&Sha256::digest(canonical_jwk.as_bytes())))
     }
 
+    /// Names a key in a token by a hash of what the token makes of a constant with it: it says no
+    /// more of the key than any ciphertext does, and is the same wherever the key is moved to.
+    pub fn of_token_key(answer: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"motorcade escrow key in a token");
+        hash.update(answer);
+        Self(encode(&hash.finalize()))
+    }
+
     /// Makes a name that says nothing about the key.
     pub(crate) fn random() -> Self {
         Self(encode(&*random::<32>()))

@@ -74,6 +74,16 @@ impl RecipientKey {
         .expect("a checked key has a DER encoding")
     }
 
+    /// Takes a point on P-256 in the encoding of SEC 1, 2.3.3, as a token gives it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::PointNotOnCurve`].
+    pub fn from_p256_point(encoded: &[u8]) -> Result<Self, KeyError> {
+        let point = p256::PublicKey::from_sec1_bytes(encoded);
+        Ok(Self::from_p256(point.map_err(|_| KeyError::PointNotOnCurve)?))
+    }
+
     /// Checks and takes an RSA key from its unsigned big-endian modulus and exponent.
     pub(super) fn from_rsa_parts(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let modulus = without_leading_zeros(modulus);

@@ -18,7 +18,7 @@ pub struct EscrowedKey {
 }
 
 /// Wraps `cek` with the escrow key.
-pub fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
+pub(crate) fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
     // SP 800-38D section 8.3: random 96-bit nonces are safe for 2^32 wraps under one key, far more
     // than a fleet's images; rotation starts the count again.
     let iv = *random();
@@ -30,7 +30,7 @@ pub fn wrap_key(escrow: &EscrowKey, cek: &Cek) -> EscrowedKey {
 }
 
 /// Unwraps a key, unless it was wrapped by another escrow key.
-pub fn unwrap_key(escrow: &EscrowKey, escrowed: &EscrowedKey) -> Option<Cek> {
+pub(crate) fn unwrap_key(escrow: &EscrowKey, escrowed: &EscrowedKey) -> Option<Cek> {
     let mut cek = Zeroizing::new(escrowed.encrypted_key);
     cipher(escrow)
         .decrypt_inout_detached(

@@ -3,8 +3,9 @@
 
 use aes_gcm::KeyInit;
 use aes_kw::KwAes256;
-use p256::ecdh::{EphemeralSecret, SharedSecret, diffie_hellman};
+use p256::ecdh::{EphemeralSecret, diffie_hellman};
 use p256::elliptic_curve::Generate;
+use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -13,7 +14,7 @@ use crate::key::{Cek, KeyAlgorithm};
 
 /// A key wrapped to a P-256 recipient.
 #[derive(Debug, Clone)]
-pub(crate) struct AgreedKey {
+pub struct AgreedKey {
     /// The sender's ephemeral key, the `epk` of the header.
     pub(crate) epk: PublicKey,
     /// `apu` and `apv` of the header, decoded; we emit none.
@@ -29,13 +30,28 @@ pub(crate) struct Parties {
 }
 
 /// Bytes of a wrapped content encryption key: RFC 3394 adds 8.
-pub(crate) const WRAPPED_SIZE: usize = 40;
+pub const WRAPPED_SIZE: usize = 40;
+
+impl AgreedKey {
+    /// The sender's ephemeral key as an uncompressed point (SEC 1, 2.3.3), for a token that agrees
+    /// on the secret.
+    pub fn ephemeral_point(&self) -> Vec<u8> {
+        self.epk.to_sec1_point(false).as_bytes().to_vec()
+    }
+
+    /// Unwraps a key with the shared secret that a token has agreed on, the x coordinate; unless it
+    /// was wrapped to another key.
+    pub fn unwrap_with(&self, secret: &[u8]) -> Option<Cek> {
+        unwrap_by(&wrapping_cipher(secret, &self.parties), self)
+    }
+}
 
 /// Wraps `cek` to `recipient`.
 pub(crate) fn wrap_key(recipient: &PublicKey, cek: &Cek) -> AgreedKey {
     let ephemeral = EphemeralSecret::generate();
     let parties = Parties::default();
-    let cipher = wrapping_cipher(&ephemeral.diffie_hellman(recipient), &parties);
+    let secret = ephemeral.diffie_hellman(recipient);
+    let cipher = wrapping_cipher(secret.raw_secret_bytes(), &parties);
     let mut encrypted_key = [0; WRAPPED_SIZE];
     cipher.wrap_key(cek.as_bytes(), &mut encrypted_key).expect("32 bytes and 8 more fit in 40");
     AgreedKey { epk: ephemeral.public_key(), parties, encrypted_key }
@@ -44,14 +60,18 @@ pub(crate) fn wrap_key(recipient: &PublicKey, cek: &Cek) -> AgreedKey {
 /// Unwraps a key, unless it was wrapped to another one.
 pub(crate) fn unwrap_key(key: &SecretKey, agreed: &AgreedKey) -> Option<Cek> {
     let secret = diffie_hellman(key.to_nonzero_scalar(), agreed.epk.as_affine());
+    unwrap_by(&wrapping_cipher(secret.raw_secret_bytes(), &agreed.parties), agreed)
+}
+
+fn unwrap_by(cipher: &KwAes256, agreed: &AgreedKey) -> Option<Cek> {
     let mut cek = Zeroizing::new([0; 32]);
-    wrapping_cipher(&secret, &agreed.parties).unwrap_key(&agreed.encrypted_key, &mut *cek).ok()?;
+    cipher.unwrap_key(&agreed.encrypted_key, &mut *cek).ok()?;
     Cek::from_slice(&*cek)
 }
 
-fn wrapping_cipher(secret: &SharedSecret, parties: &Parties) -> KwAes256 {
+fn wrapping_cipher(secret: &[u8], parties: &Parties) -> KwAes256 {
     let algorithm = KeyAlgorithm::EcdhEsA256kw.as_str();
-    let key = concat_kdf(secret.raw_secret_bytes(), algorithm, parties, 256);
+    let key = concat_kdf(secret, algorithm, parties, 256);
     KwAes256::new((&*key).into())
 }
 

@@ -14,6 +14,7 @@ use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes
 use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
+use crate::app::keys::escrow_failed;
 use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
 use crate::envelope::jwe::EnvelopeError;
@@ -52,7 +53,8 @@ impl Images {
         let recipients = self
             .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
-        let envelope = self.seal_envelope(data_key, request.algorithm, recipients).await?;
+        let secret = (data_key, request.algorithm);
+        let envelope = self.seal_envelope(secret, image.sha256, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
         // Beside each other: each has to reach the disk.
         let (announced, envelope) = tokio::join!(
@@ -95,13 +97,13 @@ impl Images {
 
     async fn seal_envelope(
         self: &Arc<Self>,
-        data_key: DataKey,
-        algorithm: SealAlgorithm,
+        secret: (DataKey, SealAlgorithm),
+        image: Sha256Digest,
         recipients: Vec<RecipientKey>,
     ) -> Result<EnvelopeTexts, Error> {
         let _timer = self.metrics.time_upload_stage(UploadStage::Envelope);
-        let sealed = escrow::seal(self.escrow.as_ref(), data_key, algorithm, recipients).await;
-        let envelope = sealed.map_err(Error::internal(SEAL))?;
+        let sealed = escrow::seal(&self.escrow, secret, image, recipients).await;
+        let envelope = sealed.map_err(escrow_failed(SEAL))?;
         let write = move || {
             Ok::<_, EnvelopeError>(EnvelopeTexts {
                 public: envelope.public_json()?,
