@@ -24,10 +24,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::app::Limits;
 use crate::app::footing::StateLock;
+use crate::app::publish::PublisherTask;
 use crate::app::setup::{Opened, StateDir};
 use crate::app::watch::{Pulse, Watch};
+use crate::app::{App, Limits};
 use crate::config::{RepoAccess, ServeConfig, VehicleConfig, VehicleIdFrom};
 use crate::environment::notify_socket;
 use crate::http::observe::Observe;
@@ -138,25 +139,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, listener, tls, identity, opened, trace_export } = self;
         let Opened { app, publisher_task, lock } = opened;
-        let (watch, runtime) = (app.watch().clone(), Handle::current());
-        let publishing = watch.spawn(
-            "publishes metadata",
-            publisher_task.pulse(),
-            &runtime,
-            publisher_task.run(RESIGN_INTERVAL),
-        );
-        let maintaining = Arc::clone(app.upkeep()).maintain(MAINTENANCE_INTERVAL);
-        let maintaining = watch.spawn(
-            "looks after the state directory",
-            app.upkeep().pulse(),
-            &runtime,
-            maintaining,
-        );
-        let jobs = Arc::clone(app.jobs());
-        let running_jobs = watch.spawn("runs jobs", jobs.pulse(), &runtime, jobs.run());
+        let tasks = Tasks::start(&app, publisher_task);
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
-        let looking_after = looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), &watch);
+        let looking_after =
+            looking_after(&connections, tls.as_ref().map(|(_, tls)| tls), app.watch());
         let server = build_http_server(&config, listener, tls, state, trace_export, connections)?;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
@@ -171,7 +158,7 @@ impl Server {
                 bail!("{} is not the directory that was locked any more: it was moved or replaced", config.data_dir.display());
             }
             ended = &mut serving => served = Some(ended),
-            ended = watch.ended() => {
+            ended = app.watch().ended() => {
                 tracing::error!(reason = %ended, "stopping, since this server can't do its work");
                 task_ended = Some(ended);
             }
@@ -188,17 +175,46 @@ impl Server {
             }
         };
         served.context("the HTTP server panicked")?.context("the HTTP server failed")?;
-        maintaining.abort();
-        running_jobs.abort();
+        tasks.maintaining.abort();
+        tasks.running_jobs.abort();
         looking_after.iter().for_each(JoinHandle::abort);
         app.images().drain().await;
         drop(app);
         // The last publisher went with the application, if no worker thread is still letting go of
         // it.
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, publishing).await;
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, tasks.publishing).await;
         drop(lock);
         tracing::info!("stopped");
         task_ended.map_or(Ok(()), |ended| Err(ended.into()))
+    }
+}
+
+/// What a server does beside answering requests.
+struct Tasks {
+    publishing: JoinHandle<()>,
+    maintaining: JoinHandle<()>,
+    running_jobs: JoinHandle<()>,
+}
+
+impl Tasks {
+    fn start(app: &Arc<App>, publisher_task: PublisherTask) -> Self {
+        let (watch, runtime) = (app.watch().clone(), Handle::current());
+        let publishing = watch.spawn(
+            "publishes metadata",
+            publisher_task.pulse(),
+            &runtime,
+            publisher_task.run(RESIGN_INTERVAL),
+        );
+        let maintaining = Arc::clone(app.upkeep()).maintain(MAINTENANCE_INTERVAL);
+        let maintaining = watch.spawn(
+            "looks after the state directory",
+            app.upkeep().pulse(),
+            &runtime,
+            maintaining,
+        );
+        let jobs = Arc::clone(app.jobs());
+        let running_jobs = watch.spawn("runs jobs", jobs.pulse(), &runtime, jobs.run());
+        Self { publishing, maintaining, running_jobs }
     }
 }
 

@@ -40,6 +40,18 @@ pub struct Metrics {
     clock_jumps: IntCounterVec,
     clock_behind: IntGauge,
     corrupt_blobs: IntCounter,
+    fleet: FleetFamilies,
+    catalog_size: IntGaugeVec,
+    connections: ConnectionMetrics,
+    process: ProcessMetrics,
+    /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
+    /// the scrape.
+    expiries: Mutex<BTreeMap<(String, String), i64>>,
+}
+
+/// Families about what vehicles report and get.
+#[derive(Debug)]
+struct FleetFamilies {
     manifests: IntCounterVec,
     attack_reports: IntCounter,
     attacks: IntCounterVec,
@@ -48,12 +60,52 @@ pub struct Metrics {
     fallbacks: IntCounter,
     director_bundles: IntCounter,
     vehicles: IntGaugeVec,
-    catalog_size: IntGaugeVec,
-    connections: ConnectionMetrics,
-    process: ProcessMetrics,
-    /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
-    /// the scrape.
-    expiries: Mutex<BTreeMap<(String, String), i64>>,
+}
+
+impl FleetFamilies {
+    fn register(r: &Registry) -> Self {
+        Self {
+            manifests: int_counters(
+                r,
+                "manifests_total",
+                "Vehicle version manifests, by what came of them.",
+                &["outcome"],
+            ),
+            attack_reports: int_counter(
+                r,
+                "attack_reports_total",
+                "ECU reports that tell of an attack.",
+            ),
+            attacks: int_counters(
+                r,
+                "attacks_total",
+                "Attacks that ECUs reported, by kind.",
+                &["kind"],
+            ),
+            faults: int_counters(
+                r,
+                "vehicle_faults_total",
+                "Faults that ECUs reported, by kind.",
+                &["kind"],
+            ),
+            unexpected_images: int_counter(
+                r,
+                "unexpected_images_total",
+                "ECU reports of an image nobody gave to it.",
+            ),
+            fallbacks: int_counter(
+                r,
+                "fallbacks_total",
+                "ECU reports of an older image than the one before.",
+            ),
+            director_bundles: int_counter(
+                r,
+                "director_bundles_total",
+                "Metadata signed for a vehicle.",
+            ),
+            vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
+        }
+    }
 }
 
 impl Metrics {
@@ -122,45 +174,7 @@ impl Metrics {
                 "corrupt_blobs_total",
                 "Blobs that differ from their digest.",
             ),
-            manifests: int_counters(
-                r,
-                "manifests_total",
-                "Vehicle version manifests, by what came of them.",
-                &["outcome"],
-            ),
-            attack_reports: int_counter(
-                r,
-                "attack_reports_total",
-                "ECU reports that tell of an attack.",
-            ),
-            attacks: int_counters(
-                r,
-                "attacks_total",
-                "Attacks that ECUs reported, by kind.",
-                &["kind"],
-            ),
-            faults: int_counters(
-                r,
-                "vehicle_faults_total",
-                "Faults that ECUs reported, by kind.",
-                &["kind"],
-            ),
-            unexpected_images: int_counter(
-                r,
-                "unexpected_images_total",
-                "ECU reports of an image nobody gave to it.",
-            ),
-            fallbacks: int_counter(
-                r,
-                "fallbacks_total",
-                "ECU reports of an older image than the one before.",
-            ),
-            director_bundles: int_counter(
-                r,
-                "director_bundles_total",
-                "Metadata signed for a vehicle.",
-            ),
-            vehicles: int_gauges(r, "vehicles", "Vehicles in the inventory, by state.", &["state"]),
+            fleet: FleetFamilies::register(r),
             catalog_size: int_gauges(
                 r,
                 "catalog_size_bytes",
@@ -285,54 +299,57 @@ impl Metrics {
     /// Counts a manifest; `outcome` **must** be `accepted` or the code of a refusal, **never** what
     /// a client sent.
     pub fn add_manifest(&self, outcome: &'static str) {
-        self.manifests.with_label_values(&[outcome]).inc();
+        self.fleet.manifests.with_label_values(&[outcome]).inc();
     }
 
     /// Makes the outcomes of manifests appear before there is one.
     pub fn show_manifest_outcomes(&self, outcomes: &[&'static str]) {
-        show(&self.manifests, outcomes);
+        show(&self.fleet.manifests, outcomes);
     }
 
     /// Counts an ECU report that tells of an attack.
     pub fn add_attack_report(&self) {
-        self.attack_reports.inc();
+        self.fleet.attack_reports.inc();
     }
 
     /// Counts metadata that was signed for a vehicle.
     pub fn add_director_bundle(&self) {
-        self.director_bundles.inc();
+        self.fleet.director_bundles.inc();
     }
 
     /// Counts an attack in an ECU report; `kind` **must** be one of the names that are known here,
     /// **never** what a client sent.
     pub fn add_attack(&self, kind: &'static str) {
-        self.attacks.with_label_values(&[kind]).inc();
+        self.fleet.attacks.with_label_values(&[kind]).inc();
     }
 
     /// Makes a kind of attack appear before there is one.
     pub fn show_attack(&self, kind: &'static str) {
-        self.attacks.with_label_values(&[kind]);
+        self.fleet.attacks.with_label_values(&[kind]);
     }
 
     /// Counts a fault in an ECU report; `kind` as in [`Self::add_attack`].
     pub fn add_fault(&self, kind: &'static str) {
-        self.faults.with_label_values(&[kind]).inc();
+        self.fleet.faults.with_label_values(&[kind]).inc();
     }
 
     /// Counts an ECU report of an image that the ECU neither had nor was given.
     pub fn add_unexpected_image(&self) {
-        self.unexpected_images.inc();
+        self.fleet.unexpected_images.inc();
     }
 
     /// Counts an ECU report of an image with a lower release counter than the one before.
     pub fn add_fallback(&self) {
-        self.fallbacks.inc();
+        self.fleet.fallbacks.inc();
     }
 
     /// Sets how many vehicles there are in each state.
     pub fn set_vehicles<const N: usize>(&self, states: [(&'static str, u64); N]) {
         for (state, count) in states {
-            self.vehicles.with_label_values(&[state]).set(count.try_into().unwrap_or(i64::MAX));
+            self.fleet
+                .vehicles
+                .with_label_values(&[state])
+                .set(count.try_into().unwrap_or(i64::MAX));
         }
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::app::Error;
 use crate::app::listing::{self, Listing};
 use crate::blob::{BlobKey, BlobStore};
@@ -74,27 +76,7 @@ pub(super) async fn check_earlier(
         let detail = format!("nothing was exported: {} {fault}", folder.display());
         Err(Error::Conflict { code, detail })
     };
-    let mut highest = listing::Versions { timestamp: 0, snapshot: 0 };
-    let mut newest_root = 0;
-    for key in earlier.list_metadata().await? {
-        match key {
-            BlobKey::Metadata { version, role: RoleName::Snapshot } => {
-                highest.snapshot = highest.snapshot.max(version)
-            }
-            BlobKey::Metadata { version, role: RoleName::Root } => {
-                newest_root = newest_root.max(version)
-            }
-            BlobKey::Metadata { .. } | BlobKey::Timestamp | BlobKey::Target { .. } => {}
-        }
-    }
-    let timestamp = match earlier.open(&BlobKey::Timestamp).await {
-        Ok(_) => Some(listing::read_blob(earlier, &BlobKey::Timestamp).await?),
-        Err(_) => None,
-    };
-    if let Some(found) = timestamp.as_ref().and_then(|timestamp| listing::versions_of(timestamp)) {
-        highest.timestamp = found.timestamp;
-        highest.snapshot = highest.snapshot.max(found.snapshot);
-    }
+    let Earlier { timestamp, highest, newest_root } = read_earlier(earlier).await?;
     let roots: Vec<_> = listing.metadata.iter().filter(|(key, _)| is_root(key)).collect();
     for (key, bytes) in &roots {
         if let Ok(found) = listing::read_blob(earlier, key).await
@@ -130,6 +112,38 @@ pub(super) async fn check_earlier(
         return conflict("export_goes_back", fault);
     }
     Ok(())
+}
+
+/// What is in the folder.
+struct Earlier {
+    timestamp: Option<Bytes>,
+    highest: listing::Versions,
+    newest_root: u64,
+}
+
+async fn read_earlier(earlier: &dyn BlobStore) -> Result<Earlier, Error> {
+    let mut highest = listing::Versions { timestamp: 0, snapshot: 0 };
+    let mut newest_root = 0;
+    for key in earlier.list_metadata().await? {
+        match key {
+            BlobKey::Metadata { version, role: RoleName::Snapshot } => {
+                highest.snapshot = highest.snapshot.max(version)
+            }
+            BlobKey::Metadata { version, role: RoleName::Root } => {
+                newest_root = newest_root.max(version)
+            }
+            BlobKey::Metadata { .. } | BlobKey::Timestamp | BlobKey::Target { .. } => {}
+        }
+    }
+    let timestamp = match earlier.open(&BlobKey::Timestamp).await {
+        Ok(_) => Some(listing::read_blob(earlier, &BlobKey::Timestamp).await?),
+        Err(_) => None,
+    };
+    if let Some(found) = timestamp.as_ref().and_then(|timestamp| listing::versions_of(timestamp)) {
+        highest.timestamp = found.timestamp;
+        highest.snapshot = highest.snapshot.max(found.snapshot);
+    }
+    Ok(Earlier { timestamp, highest, newest_root })
 }
 
 fn is_root(key: &BlobKey) -> bool {
