@@ -27,7 +27,7 @@ pub use digest::{ParseDigestError, Sha256Digest};
 pub use image::{ImageDescription, TargetFormat};
 pub use image_path::{ENVELOPE_SUFFIX, ImagePath, ParseImagePathError, published_names};
 pub use name::{HardwareId, ImageName, ImageVersion, ParseFieldError};
-pub use public_key::{WeakKey, check_ed25519, check_rsa};
+pub use public_key::{WeakKey, check_ed25519, check_ml_dsa_65, check_rsa};
 pub use recipient::RecipientRecord;
 pub use release_counter::ReleaseCounter;
 pub use role::{

@@ -1,14 +1,16 @@
 //! Public keys that protect nothing, although they have the form of a key: numbers that anybody
-//! factors, points of small order, points off the curve.
+//! factors, points of small order, points off the curve, modules that hide no secret.
 //!
 //! This is the one check of every public key that comes in, for encryption and for signatures.
 //! P-256 is not here: the types of its keys hold that a point is on the curve and not the neutral
 //! one, and all of its points have the same order.
 
 mod ed25519;
+mod ml_dsa;
 mod modulus;
 
 pub use ed25519::check_ed25519;
+pub use ml_dsa::check_ml_dsa_65;
 pub use modulus::check_rsa;
 
 /// Why a public key protects nothing.
@@ -53,4 +55,12 @@ pub enum WeakKey {
         "the public key is a point of small order, for which anybody can make signatures: make a new key"
     )]
     SmallOrder,
+    /// Bytes that are no public key of ML-DSA-65 (FIPS 204, algorithm 22).
+    #[error("the public key of ML-DSA-65 does not have its 1952 bytes")]
+    NotModule,
+    /// A module under which anybody can sign.
+    #[error(
+        "the public key of ML-DSA-65 hides no secret, so that anybody can make signatures for it: make a new key"
+    )]
+    SmallModule,
 }
