@@ -11,8 +11,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair, ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey,
-    VerificationAlgorithm,
+    KeyPair, ML_DSA_65, ML_DSA_65_SIGNING, ParsedPublicKey, PqdsaKeyPair, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::canonical::canonical;
+use super::ml_dsa;
 use motorcade_envelope::key::rsa_numbers;
 use motorcade_model::{Sha256Digest, WeakKey, check_ed25519, check_rsa};
 
@@ -38,11 +39,15 @@ pub enum Scheme {
     EcdsaSha2Nistp256,
     /// `rsassa-pss-sha256`, 2048 bits or more.
     RsassaPssSha256,
+    /// `ml-dsa-65/1` (FIPS 204, TAP 21): for roots and targets, beside a key of another scheme.
+    #[serde(rename = "ml-dsa-65/1")]
+    MlDsa65,
 }
 
 impl Scheme {
     /// Every scheme, in the order in which messages list them.
-    pub const ALL: [Self; 3] = [Self::Ed25519, Self::EcdsaSha2Nistp256, Self::RsassaPssSha256];
+    pub const ALL: [Self; 4] =
+        [Self::Ed25519, Self::EcdsaSha2Nistp256, Self::RsassaPssSha256, Self::MlDsa65];
 
     /// The scheme's name in key objects.
     pub const fn as_str(self) -> &'static str {
@@ -50,6 +55,15 @@ impl Scheme {
             Self::Ed25519 => "ed25519",
             Self::EcdsaSha2Nistp256 => "ecdsa-sha2-nistp256",
             Self::RsassaPssSha256 => "rsassa-pss-sha256",
+            Self::MlDsa65 => "ml-dsa-65/1",
+        }
+    }
+
+    /// Whether it holds out against quantum computers.
+    pub const fn is_post_quantum(self) -> bool {
+        match self {
+            Self::Ed25519 | Self::EcdsaSha2Nistp256 | Self::RsassaPssSha256 => false,
+            Self::MlDsa65 => true,
         }
     }
 
@@ -58,6 +72,7 @@ impl Scheme {
             Self::Ed25519 => "ed25519",
             Self::EcdsaSha2Nistp256 => "ecdsa",
             Self::RsassaPssSha256 => "rsa",
+            Self::MlDsa65 => "ml-dsa",
         }
     }
 
@@ -66,6 +81,7 @@ impl Scheme {
             Self::Ed25519 => &ED25519,
             Self::EcdsaSha2Nistp256 => &ECDSA_P256_SHA256_ASN1,
             Self::RsassaPssSha256 => &RSA_PSS_2048_8192_SHA256,
+            Self::MlDsa65 => &ML_DSA_65,
         }
     }
 }
@@ -119,9 +135,13 @@ impl VerifyingKey {
 
     /// Whether `signature` is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.scheme.algorithm(), &*self.bytes)
-            .verify(message, signature)
-            .is_ok()
+        let key = UnparsedPublicKey::new(self.scheme.algorithm(), &*self.bytes);
+        match self.scheme {
+            Scheme::Ed25519 | Scheme::EcdsaSha2Nistp256 | Scheme::RsassaPssSha256 => {
+                key.verify(message, signature).is_ok()
+            }
+            Scheme::MlDsa65 => key.verify(&ml_dsa::signed_bytes(message), signature).is_ok(),
+        }
     }
 }
 
@@ -155,7 +175,10 @@ impl PublicKey {
         let public = text(&object["keyval"]["public"])?;
         let bytes = match scheme {
             Scheme::Ed25519 => hex::decode(&public).ok().filter(|bytes| bytes.len() == 32),
-            _ => pem_body(&public, "PUBLIC KEY").and_then(|der| normal_form(scheme, &der)),
+            Scheme::MlDsa65 => pem_body(&public, "PUBLIC KEY").filter(|der| ml_dsa::is_spki(der)),
+            Scheme::EcdsaSha2Nistp256 | Scheme::RsassaPssSha256 => {
+                pem_body(&public, "PUBLIC KEY").and_then(|der| normal_form(scheme, &der))
+            }
         };
         let bytes = bytes.ok_or(KeyError::Malformed)?;
         let message = canonical(&object).map_err(|_| KeyError::Malformed)?;
@@ -164,7 +187,7 @@ impl PublicKey {
         Ok(Self { verifying, object })
     }
 
-    /// Reads a PEM `PUBLIC KEY` (RFC 8410, RFC 5480, RFC 8017) or a key object as JSON.
+    /// Reads a PEM `PUBLIC KEY` (RFC 8410, RFC 5480, RFC 8017, RFC 9881) or a key object as JSON.
     ///
     /// # Errors
     ///
@@ -195,6 +218,7 @@ impl PublicKey {
             der if der.len() == 44 && der.starts_with(&ED25519_SPKI) => {
                 Self::from_raw(Scheme::Ed25519, &der[ED25519_SPKI.len()..])
             }
+            der if ml_dsa::is_spki(der) => Self::from_raw(Scheme::MlDsa65, der),
             der if contains(der, &OID_P256) => Self::from_raw(Scheme::EcdsaSha2Nistp256, der),
             der if contains(der, &OID_RSA) => Self::from_raw(Scheme::RsassaPssSha256, der),
             _ => Err(KeyError::Scheme),
@@ -208,7 +232,7 @@ impl PublicKey {
     }
 
     /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of
-    /// Ed25519 that is one and not of small order. Microseconds, but for RSA: see [`check_rsa`],
+    /// Ed25519 that is one and not of small order, a module of ML-DSA that hides a secret. Microseconds, but for RSA: see [`check_rsa`],
     /// which takes eight times as long for twice the bits.
     ///
     /// # Errors
@@ -230,6 +254,7 @@ impl PublicKey {
                 }
                 Ok(check_rsa(&modulus, &exponent)?)
             }
+            Scheme::MlDsa65 => Ok(ml_dsa::check_spki(&self.verifying.bytes)?),
         }
     }
 
@@ -293,7 +318,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// An ECU's private signing key.
+/// A private signing key: an ECU's own, or a role's in a file.
 pub struct SigningKey {
     pair: Pair,
     public: PublicKey,
@@ -303,6 +328,7 @@ enum Pair {
     Ed25519(Box<Ed25519KeyPair>),
     P256(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
+    MlDsa65(Box<PqdsaKeyPair>),
 }
 
 impl SigningKey {
@@ -330,6 +356,11 @@ impl SigningKey {
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
                 der.as_ref().to_vec()
             }
+            // The seed alone (RFC 9881, 6): the rest follows from it.
+            Scheme::MlDsa65 => {
+                let pair = PqdsaKeyPair::generate(&ML_DSA_65_SIGNING).map_err(failed)?;
+                pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec()
+            }
         };
         Ok(to_pem("PRIVATE KEY", &Zeroizing::new(der)))
     }
@@ -342,7 +373,7 @@ impl SigningKey {
         Self { pair: Pair::Ed25519(Box::new(pair)), public }
     }
 
-    /// Reads a PEM `PRIVATE KEY` (PKCS#8): Ed25519, P-256 or RSA of 2048 bits or more.
+    /// Reads a PEM `PRIVATE KEY` (PKCS#8): Ed25519, P-256, ML-DSA-65 or RSA of 2048 bits or more.
     ///
     /// # Errors
     ///
@@ -358,6 +389,11 @@ impl SigningKey {
                 pair.public_key().as_der().map_err(|_| KeyError::Malformed)?;
             let public = PublicKey::from_raw(Scheme::EcdsaSha2Nistp256, spki.as_ref())?;
             return Ok(Self { pair: Pair::P256(Box::new(pair)), public });
+        }
+        if let Ok(pair) = PqdsaKeyPair::from_pkcs8(&ML_DSA_65_SIGNING, &der) {
+            let spki = ml_dsa::spki(&pair).ok_or(KeyError::Malformed)?;
+            let public = PublicKey::from_raw(Scheme::MlDsa65, &spki)?;
+            return Ok(Self { pair: Pair::MlDsa65(Box::new(pair)), public });
         }
         let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError::Malformed)?;
         let spki: PublicKeyX509Der<'_> =
@@ -387,6 +423,7 @@ impl SigningKey {
                     .expect("the signature has its length");
                 signature
             }
+            Pair::MlDsa65(pair) => ml_dsa::sign(pair, message),
         }
     }
 }
@@ -401,11 +438,13 @@ impl fmt::Debug for SigningKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not one of the schemes.
-    #[error("the key's scheme is not one of ed25519, ecdsa-sha2-nistp256 and rsassa-pss-sha256")]
+    #[error(
+        "the key's scheme is not one of ed25519, ecdsa-sha2-nistp256, rsassa-pss-sha256 and ml-dsa-65/1"
+    )]
     Scheme,
     /// Not a key.
     #[error(
-        "this is no signing key: use a PEM `PUBLIC KEY` or a TUF key object (Ed25519, P-256 or RSA of 2048 to 4096 bits)"
+        "this is no signing key: use a PEM `PUBLIC KEY` or a TUF key object (Ed25519, P-256, RSA of 2048 to 4096 bits, or ML-DSA-65)"
     )]
     Malformed,
     /// A private key where a public one belongs.
@@ -475,93 +514,5 @@ const MAX_OID_OFFSET: usize = 32; // the algorithm comes first
 const MAX_RSA_BITS: usize = 4096;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// AT-26: a key counts once, however it is written.
-    /// One byte of the algorithm's name has changed; the curve's is whole.
-    #[test]
-    fn a_key_of_an_algorithm_that_nobody_knows_is_refused() {
-        let text = "-----BEGIN PUBLIC KEY-----\n\
-            MFkwEwYHKoZIzj5CAQYIKoZIzj0DAQcDQgAEPWNNApUUaOF3/oU24R3dhy0MWwvi\n\
-            t9Sy6TKhECbrdTvWb4QgZEN98bopjtMK5jezdy2mrg4VYcP4d39AhaRCeA==\n\
-            -----END PUBLIC KEY-----\n";
-        assert!(matches!(PublicKey::read(text), Err(KeyError::Malformed)));
-    }
-
-    #[test]
-    fn one_key_in_two_encodings_is_the_same_key() {
-        for scheme in [Scheme::EcdsaSha2Nistp256, Scheme::RsassaPssSha256] {
-            let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
-            let der = key.public().verifying.bytes.to_vec();
-            let other = match scheme {
-                Scheme::RsassaPssSha256 => der[24..].to_vec(), // PKCS#1
-                _ => der[der.len() - 65..].to_vec(),           // the point alone
-            };
-            for other in [other, [&der[..], b"more"].concat()] {
-                let mut object = key.public().object().clone();
-                object["keyval"]["public"] = json!(to_pem("PUBLIC KEY", &other).as_str());
-                let again = PublicKey::from_object(object).unwrap();
-                assert_ne!(again.id(), key.public().id());
-                assert!(again.is_same_key(key.public()));
-            }
-        }
-    }
-
-    #[test]
-    fn every_scheme_signs_and_verifies_after_a_round_trip() {
-        for scheme in Scheme::ALL {
-            let key = SigningKey::from_pem(&SigningKey::generate_pem(scheme).unwrap()).unwrap();
-            let public = PublicKey::from_object(key.public().object().clone()).unwrap();
-            assert_eq!((public.id(), public.scheme()), (key.public().id(), scheme));
-            let signature = key.sign(b"message");
-            assert!(public.verifies(b"message", &signature));
-            assert!(!public.verifies(b"messagf", &signature));
-            assert!(!public.verifies(b"message", &signature[1..]));
-        }
-    }
-
-    #[test]
-    fn reads_pem_and_refuses_private_and_broken_keys() {
-        let pem = SigningKey::generate_pem(Scheme::EcdsaSha2Nistp256).unwrap();
-        let key = SigningKey::from_pem(&pem).unwrap();
-        let public = key.public().object()["keyval"]["public"].as_str().unwrap();
-        assert_eq!(&PublicKey::parse(public).unwrap(), key.public());
-        assert!(key.public().is_same_as_pem(public));
-        assert_eq!(PublicKey::parse(&pem), Err(KeyError::Private));
-        assert_eq!(PublicKey::parse("hello"), Err(KeyError::Malformed));
-        let ed25519 =
-            SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap();
-        let raw =
-            hex::decode(ed25519.public().object()["keyval"]["public"].as_str().unwrap()).unwrap();
-        let spki = to_pem("PUBLIC KEY", &[&ED25519_SPKI[..], &raw].concat());
-        assert_eq!(&PublicKey::parse(&spki).unwrap(), ed25519.public());
-    }
-
-    #[test]
-    fn an_rsa_key_has_at_most_4096_bits() {
-        use rsa::pkcs8::EncodePublicKey;
-        let pem = |bytes: usize| {
-            let modulus = rsa::BoxedUint::from_be_slice_vartime(&vec![0xff; bytes]);
-            let key = rsa::RsaPublicKey::new_unchecked(modulus, rsa::BoxedUint::from(65537_u64));
-            key.to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap()
-        };
-        assert_eq!(PublicKey::parse(&pem(1024)), Err(KeyError::RsaTooLarge { bits: 8192 }));
-        assert_eq!(PublicKey::parse(&pem(513)), Err(KeyError::RsaTooLarge { bits: 4104 }));
-        assert_eq!(
-            PublicKey::parse(&pem(512)),
-            Err(KeyError::Weak(WeakKey::SmallFactor { factor: 3 }))
-        );
-    }
-
-    /// The key and the id that the fixtures of python-tuf, tuf-js and php-tuf have in common.
-    #[test]
-    fn key_ids_cover_the_whole_key_object() {
-        let public = "edcd0a32a07dce33f7c7873aaffbff36d20ea30787574ead335eefd337e4dacd";
-        let mut object =
-            json!({ "keytype": "ed25519", "keyval": { "public": public }, "scheme": "ed25519" });
-        object["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
-        let id = PublicKey::from_object(object).unwrap().id().to_string();
-        assert_eq!(id, "59a4df8af818e9ed7abe0764c0b47b4240952aa0d179b5b78346c470ac30278d");
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

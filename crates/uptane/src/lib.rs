@@ -11,4 +11,5 @@ pub mod gzip;
 pub mod key;
 pub mod manifest;
 pub mod metadata;
+mod ml_dsa;
 pub mod verify;

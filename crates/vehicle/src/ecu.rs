@@ -131,7 +131,14 @@ impl KeyFiles {
 
     /// The key for reports.
     pub(super) fn signing(&self) -> Result<SigningKey, Error> {
-        SigningKey::from_pem(&read(&self.signing)?).map_err(|error| unusable(&self.signing, &error))
+        let key = SigningKey::from_pem(&read(&self.signing)?);
+        let key = key.map_err(|error| unusable(&self.signing, &error))?;
+        // No server takes it for an ECU's.
+        if key.public().scheme().is_post_quantum() {
+            let fault = "ML-DSA-65 is for roots and targets, and no key of an ECU".to_owned();
+            return Err(Error::Setting { path: self.signing.clone(), fault });
+        }
+        Ok(key)
     }
 
     /// The key for images.

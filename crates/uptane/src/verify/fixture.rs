@@ -106,7 +106,11 @@ impl Repo {
     /// Publishes a version of everything but the root.
     pub fn publish(&mut self, version: u64) {
         let targets = self.with_vin(signed("targets", version, self.targets.clone()));
-        let targets = self.sign("targets", &targets);
+        self.publish_with_targets(version, self.sign("targets", &targets));
+    }
+
+    /// The same with a targets file that somebody else has signed.
+    pub fn publish_with_targets(&mut self, version: u64, targets: Vec<u8>) {
         let mut meta = json!({ "targets.json": listed(&targets, version) });
         for (role, file, version) in &self.delegated {
             meta[format!("{role}.json")] = listed(file, *version);

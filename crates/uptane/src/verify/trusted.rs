@@ -398,3 +398,7 @@ impl TrustedSet {
 #[cfg(test)]
 #[path = "trusted_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hybrid_tests.rs"]
+mod hybrid_tests;
