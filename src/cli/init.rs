@@ -1,5 +1,6 @@
 //! `motorcade init`
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{self, print_line};
+use crate::keys::hybrid;
 use crate::model::SystemClock;
+use crate::uptane::metadata::root;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,6 +21,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let state = args.state.state();
     state.init(Arc::new(SystemClock)).await?;
+    warn_of_readers(state.path());
     let path = state.path().display();
     if output::is_json() {
         print_line(
@@ -31,4 +35,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "hint: start it with `motorcade serve --data-dir {path}`, and keep {path}/keys/root.pem somewhere safer"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says who can't read the root that was just made, if it is hybrid: now it can still be made anew.
+fn warn_of_readers(state: &Path) {
+    let root = std::fs::read(state.join("repo/1.root.json")).ok();
+    let root = root.and_then(|file| root::parse(&file).ok());
+    if let Some(readers) = root.as_ref().and_then(hybrid::readers) {
+        eprintln!("warning: the root can't be read by every client: {readers}");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BackendError, Error};
+use super::{BackendError, Error, hybrid};
 use crate::keys::policy::{Policy, key_name};
 use crate::model::{RepositorySide, RoleKind};
 use motorcade_uptane::key::{KeyId, PublicKey};
@@ -45,8 +45,9 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::TooFewKeys`] if they are fewer than the policy's threshold, and
-    /// [`Error::SharedKey`] if one is there twice.
+    /// [`Error::TooFewKeys`] if they are fewer than the policy's threshold,
+    /// [`Error::SharedKey`] if one is there twice, and [`Error::Hybrid`] for keys of ML-DSA-65 that
+    /// the policy does not want.
     pub fn new(
         keys: BTreeMap<(RepositorySide, RoleKind), Vec<Arc<dyn Signer>>>,
         policy: &Policy,
@@ -57,6 +58,10 @@ impl Keyring {
             if kind != RoleKind::Root && found < usize::from(threshold) {
                 let (role, threshold) = (key_name(side, kind), threshold.into());
                 return Err(Error::TooFewKeys { role, found, threshold });
+            }
+            let keys = keyring.public(side, kind);
+            if let Some(fault) = hybrid::fault_of_keys(role.hybrid, role.threshold, &keys) {
+                return Err(Error::Hybrid { role: key_name(side, kind), fault });
             }
         }
         keyring.refuse_shared_keys()?;

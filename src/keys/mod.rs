@@ -7,6 +7,7 @@
 
 pub mod escrow;
 pub mod file;
+pub mod hybrid;
 mod keyring;
 pub mod policy;
 mod ring;
@@ -56,6 +57,14 @@ pub enum Error {
         first: String,
         /// The other.
         second: String,
+    },
+    /// Keys of ML-DSA-65 where the policy wants none, or not these.
+    #[error("the role {role} {fault}")]
+    Hybrid {
+        /// Name of the role.
+        role: String,
+        /// What is wrong.
+        fault: String,
     },
     /// What was to be signed can't be, or not by these keys.
     #[error(transparent)]

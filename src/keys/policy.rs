@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::hybrid;
 use crate::model::clock::later;
 use crate::model::{RepositorySide, RoleKind, Timestamp};
 
@@ -40,8 +41,8 @@ impl Default for DirectorPolicy {
     /// What a policy file of a version without a Director means.
     fn default() -> Self {
         Self {
-            root: RolePolicy { expires_days: 365, threshold: 1, keys: None },
-            bundle: RolePolicy { expires_days: 1, threshold: 1, keys: None },
+            root: RolePolicy { expires_days: 365, threshold: 1, keys: None, hybrid: false },
+            bundle: RolePolicy { expires_days: 1, threshold: 1, keys: None, hybrid: false },
         }
     }
 }
@@ -62,6 +63,9 @@ pub struct RolePolicy {
     /// How many there are, if more.
     #[serde(default)]
     pub keys: Option<u8>,
+    /// Whether every other key is one of ML-DSA-65; see [`hybrid`].
+    #[serde(default)]
+    pub hybrid: bool,
 }
 
 /// How the bins are signed, and how many there are.
@@ -83,7 +87,7 @@ impl BinsPolicy {
     /// The part that bins have in common with other roles.
     pub fn role(self) -> RolePolicy {
         let Self { expires_days, threshold, keys, prefix_digits: _ } = self;
-        RolePolicy { expires_days, threshold, keys }
+        RolePolicy { expires_days, threshold, keys, hybrid: false }
     }
 }
 
@@ -123,7 +127,8 @@ impl Policy {
     /// # Errors
     ///
     /// [`PolicyError`] names what is wrong: unknown or missing members, no days or keys (TUF
-    /// 1.0.34, 4.3: a threshold is at least 1), too many digits.
+    /// 1.0.34, 4.3: a threshold is at least 1), too many digits, a hybrid role whose threshold keys
+    /// of one kind meet.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let policy: Self = toml::from_str(text).map_err(|e| PolicyError(e.to_string()))?;
         for (side, kind, role) in policy.roles() {
@@ -138,6 +143,11 @@ impl Policy {
                 let fault =
                     format!("[{name}] keys must be {} to 16: its threshold", role.threshold);
                 return Err(PolicyError(fault));
+            }
+            if role.hybrid
+                && let Some(fault) = hybrid::fault(side, kind, role.threshold, role.keys())
+            {
+                return Err(PolicyError(format!("[{name}] {fault}")));
             }
         }
         // Three digits would be 4096 bins, too many for a snapshot of 64 KiB.
@@ -234,6 +244,10 @@ mod tests {
         assert_eq!(
             changed("threshold = 1", "threshold = 3\nkeys = 2"),
             "[root] keys must be 3 to 16: its threshold"
+        );
+        assert_eq!(
+            changed("threshold = 1", "threshold = 2\nkeys = 3\nhybrid = true"),
+            "[root] threshold must be 3 or more: 2 of its 3 keys are Ed25519, and must not be enough by themselves"
         );
         assert_eq!(
             changed("prefix_digits = 2", "prefix_digits = 3"),

@@ -11,6 +11,7 @@ mod support;
 
 mod attacks;
 mod formats;
+mod hybrid;
 mod openapi;
 mod real_input;
 mod repository;
@@ -39,7 +40,11 @@ struct Fleet {
 
 impl Fleet {
     async fn start(args: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), args).await
+    }
+
+    /// In a folder whose state directory may have a policy already.
+    async fn start_in(dir: TempDir, args: &[&str]) -> Self {
         let data_dir = dir.path().join("state");
         init(&data_dir);
         let token = create_token(&data_dir, "engineer");

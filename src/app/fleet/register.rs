@@ -129,6 +129,12 @@ fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> 
     let refuse = |what: &str, error: &dyn Display| refused_key(&serial, what, error);
     let signing_key =
         PublicKey::read(&input.signing_key.text()).map_err(|error| refuse("signing", &error))?;
+    if signing_key.scheme().is_post_quantum() {
+        return Err(refuse(
+            "signing",
+            &"ML-DSA-65 is for roots and targets: an ECU signs its reports with Ed25519, P-256 or RSA",
+        ));
+    }
     let encryption_key =
         input.encryption_key.map(|key| RecipientKey::read(&key.text())).transpose();
     let encryption_key = encryption_key.map_err(|error| refuse("encryption", &error))?;

@@ -1,7 +1,7 @@
 //! Keys in files of mode 0600 below `keys/` of the state directory.
 //!
 //! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on, PKCS#8 each. Ed25519 is what is
-//! made; P-256 and RSA are read too. The escrow key is `escrow.jwk`.
+//! made, and ML-DSA-65 for every other key of a hybrid role; P-256 and RSA are read too. The escrow key is `escrow.jwk`.
 
 mod escrow;
 mod secret;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, Keyring, Signer};
+use super::{Error, Keyring, Signer, hybrid};
 use crate::keys::policy::{Policy, RolePolicy, key_name};
 use crate::model::RepositorySide;
 use motorcade_uptane::key::{Scheme, SigningKey};
@@ -42,9 +42,13 @@ pub fn create(directory: &Path, policy: &Policy) -> Result<(), Error> {
 /// [`Error::KeyFile`].
 pub fn create_side(directory: &Path, policy: &Policy, side: RepositorySide) -> Result<(), Error> {
     for (_, kind, role) in policy.roles().filter(|(of, ..)| *of == side) {
-        for path in key_paths(directory, &key_name(side, kind), role).filter(|path| !path.exists())
-        {
-            let pem = SigningKey::generate_pem(Scheme::Ed25519).map_err(|e| Error::KeyFile {
+        let name = key_name(side, kind);
+        for (number, path) in (1..).zip(key_paths(directory, &name, role)) {
+            if path.exists() {
+                continue;
+            }
+            let scheme = if role.hybrid { hybrid::scheme(number) } else { Scheme::Ed25519 };
+            let pem = SigningKey::generate_pem(scheme).map_err(|e| Error::KeyFile {
                 verb: "make a key for",
                 path: path.display().to_string(),
                 source: e.into(),

@@ -62,7 +62,7 @@ impl Signer for FileSigner {
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BackendError> {
         let is_quick = match self.public.scheme() {
             Scheme::Ed25519 | Scheme::EcdsaSha2Nistp256 => message.len() < LONG,
-            Scheme::RsassaPssSha256 => false,
+            Scheme::RsassaPssSha256 | Scheme::MlDsa65 => false,
         };
         if is_quick {
             return Ok(self.key.sign(message));
