@@ -19,6 +19,7 @@ mod serve;
 mod signals;
 mod state;
 mod token;
+mod transport;
 mod vehicle;
 
 use std::process::ExitCode;

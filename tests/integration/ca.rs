@@ -8,8 +8,9 @@ use std::time::Duration;
 use motorcade::config::{TlsConfig, VehicleIdFrom};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
-    CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams,
-    SanType, SerialNumber, date_time_ymd,
+    CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
+    date_time_ymd,
 };
 use reqwest::{Certificate, Identity};
 
@@ -19,17 +20,23 @@ use crate::support::FreePort;
 /// A certificate authority.
 pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
+    algorithm: &'static SignatureAlgorithm,
     pub(crate) pem: String,
 }
 
 impl Ca {
     pub(crate) fn new(name: &str) -> Self {
+        Self::of(name, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// An authority whose keys, and those of all to whom it gives certificates, are of one kind.
+    pub(crate) fn of(name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate_for(algorithm).unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        Self { issuer: Issuer::new(params, key), algorithm, pem }
     }
 
     /// A certificate and its key, in PEM.
@@ -55,7 +62,7 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate_for(self.algorithm).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 

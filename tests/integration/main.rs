@@ -48,6 +48,7 @@ mod static_files;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod tls_post_quantum;
 mod tls_tickets;
 mod upload;
 mod upload_bodies;
