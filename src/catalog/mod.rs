@@ -10,6 +10,7 @@ mod audit;
 mod conformance;
 mod counts;
 mod director;
+mod ecu_column;
 mod ecus;
 mod fleet_log;
 mod holder;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
 
-use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column};
+use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, ecu_column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
 /// Makes changes of status, over a connection that it keeps.
@@ -198,7 +198,7 @@ async fn update_status(
         "UPDATE vehicle_status SET ecus = $1, quarantined_at = $2, quarantine_reason = $3, quarantine_kinds = $4, \
          unexpected = $5, fallen_back = $6, bundle = $7 WHERE vehicle_id = $8",
     )
-    .bind(json(&status.ecus, OP)?)
+    .bind(ecu_column::write(&status.ecus).or_corrupt(OP)?)
     .bind(quarantine.map(|quarantine| quarantine.since.as_millisecond()))
     .bind(quarantine.map(|quarantine| quarantine.reason.clone()))
     .bind(quarantine.map(join_kinds).unwrap_or_default())

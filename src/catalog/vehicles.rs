@@ -8,8 +8,8 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Author, Catalog, During, Error, OrCorrupt, audit, fleet_log, json, old_reason, optional_time,
-    parsed, placeholders, status, text, time,
+    Author, Catalog, During, Error, OrCorrupt, audit, ecu_column, fleet_log, json, old_reason,
+    optional_time, parsed, placeholders, status, text, time,
 };
 use crate::model::{
     EcuRecord, EcuSerial, NewEvent, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
@@ -457,7 +457,7 @@ pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
         status: VehicleStatus {
             revision: row.try_get("revision").during(OP)?,
             counters: json(row, "counters", OP)?,
-            ecus: json(row, "state", OP)?,
+            ecus: ecu_column::read(&text(row, "state", OP)?).or_corrupt(OP)?,
             seen_at: optional_time(row, "seen_at", OP)?,
             quarantine: quarantine(row)?,
             bundle,

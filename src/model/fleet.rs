@@ -88,35 +88,26 @@ impl VehicleStatus {
 }
 
 /// What one ECU runs and is to run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EcuStatus {
     /// What it last said it runs, whether that was to be expected or not.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "installed")]
     pub installed: Option<InstalledImage>,
     /// Whether that is nothing that it had, was given, or that a person has accepted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unexpected: bool,
     /// What a person has accepted although nobody gave it to this ECU, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "installed_list")]
     pub accepted: Vec<InstalledImage>,
     /// What it ran before it fell back to something older, until it runs something as new again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallen_from: Option<Box<FallenFrom>>,
     /// What the factory had installed, once it is something else.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "boxed_installed")]
     pub factory: Option<Box<InstalledImage>>,
     /// What it was offered and may be running since, oldest first (Deployment Best Practices
     /// 8.0.6.2).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<Offer>,
     /// The highest release counter that it was ever offered or ran: it refuses lower ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_counter: Option<ReleaseCounter>,
     /// What it is to run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Box<CurrentAssignment>>,
     /// Where its report counter was when it started again under the same signing key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Box<CounterReset>>,
 }
 
@@ -304,103 +295,12 @@ impl AssignmentOutcome {
     }
 }
 
-/// An installed image as three members, as short as can be: it is read and written with every
-/// manifest.
-mod installed {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::{InstalledImage, Sha256Digest};
-
-    #[derive(Serialize, Deserialize)]
-    struct Shape(String, u64, Sha256Digest);
-
-    pub(super) fn serialize<'a, S: Serializer>(
-        image: impl Into<Option<&'a InstalledImage>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        image
-            .into()
-            .map(|image| Shape(image.path.clone(), image.length, image.sha256))
-            .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<InstalledImage>, D::Error> {
-        let shape = Option::<Shape>::deserialize(deserializer)?;
-        Ok(shape.map(|Shape(path, length, sha256)| InstalledImage { path, length, sha256 }))
-    }
-}
-
-/// The same of one that is seldom there.
-mod boxed_installed {
-    use serde::{Deserializer, Serializer};
-
-    use super::{InstalledImage, installed};
-
-    pub(super) fn serialize<S: Serializer>(
-        image: &Option<Box<InstalledImage>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        installed::serialize(image.as_deref(), serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Box<InstalledImage>>, D::Error> {
-        Ok(installed::deserialize(deserializer)?.map(Box::new))
-    }
-}
-
-/// The same of several.
-mod installed_list {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::InstalledImage;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct One(#[serde(with = "super::installed")] Option<InstalledImage>);
-
-    pub(super) fn serialize<S: Serializer>(
-        images: &[InstalledImage],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(images.iter().map(|image| One(Some(image.clone()))))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<InstalledImage>, D::Error> {
-        Ok(Vec::<One>::deserialize(deserializer)?
-            .into_iter()
-            .filter_map(|One(image)| image)
-            .collect())
-    }
-}
-
 /// Most images that are accepted for one ECU; each can have two or three at a time.
 const MAX_ACCEPTED: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_state_of_an_idle_ecu_is_short_and_reads_back() {
-        let status = EcuStatus {
-            installed: Some(InstalledImage {
-                path: "gw".into(),
-                length: 1,
-                sha256: Sha256Digest::from_bytes([1; 32]),
-            }),
-            ..EcuStatus::default()
-        };
-        let text = serde_json::to_string(&status).unwrap();
-        assert_eq!(text, format!("{{\"installed\":[\"gw\",1,\"{}\"]}}", "01".repeat(32)));
-        assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
-        assert_eq!(serde_json::from_str::<EcuStatus>("{}").unwrap(), EcuStatus::default());
-    }
 
     #[test]
     fn the_newest_accepted_images_are_kept() {
@@ -411,8 +311,6 @@ mod tests {
         };
         let mut status = EcuStatus { unexpected: true, ..EcuStatus::default() };
         (1..=9).chain([4]).for_each(|length| status.accept(image(length)));
-        let text = serde_json::to_string(&status).unwrap();
-        assert_eq!(serde_json::from_str::<EcuStatus>(&text).unwrap(), status);
         let lengths: Vec<u64> = status.accepted.iter().map(|image| image.length).collect();
         assert_eq!((status.unexpected, lengths), (false, vec![2, 3, 5, 6, 7, 8, 9, 4]));
     }
