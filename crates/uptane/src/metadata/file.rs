@@ -5,15 +5,19 @@
 //! leaves as they are and no JSON parser takes.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use motorcade_model::{RoleName, Sha256Digest, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::content::{Content, MetaFile, RoleKeys, Signature};
+use super::content::{Content, MetaFile, RoleKeys, Signature, Signed};
 use super::{Error, Hashes};
 use crate::canonical::canonical;
-use crate::key::KeyId;
+use crate::key::{KeyId, PublicKey};
 
 /// A signed metadata file. `bytes` **must** be published as they are: the digest, and the digests
 /// in other files, are theirs.
@@ -53,6 +57,13 @@ pub struct Unsigned {
     text: Option<Vec<u8>>,
 }
 
+/// What all contents say.
+#[derive(Deserialize)]
+struct Head {
+    version: NonZeroU64,
+    expires: Timestamp,
+}
+
 /// A content that may be signed by those who are there.
 #[derive(Debug)]
 #[must_use]
@@ -89,9 +100,73 @@ impl Unsigned {
         Self { role, version, expires_at, message, text }
     }
 
+    /// Reads a content back that was kept as [`Self::text`] until it is signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] if it is none.
+    pub fn read(role: RoleName, text: &[u8]) -> Result<Self, Error> {
+        let value: Value = serde_json::from_slice(text).map_err(|e| Error::build(&role, e))?;
+        let head = Head::deserialize(&value).map_err(|e| Error::build(&role, e))?;
+        let message = canonical(&value).map_err(|e| Error::build(&role, e))?;
+        let text = serde_json::to_vec(&value).map_err(|e| Error::build(&role, e))?;
+        let text = Some(text).filter(|text| *text != message);
+        let Head { version, expires } = head;
+        Ok(Self { role, version: version.get(), expires_at: expires, message, text })
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`] if it is none.
+    pub fn of_file(role: RoleName, file: &[u8]) -> Result<Self, Error> {
+        let file: Signed<&RawValue> =
+            serde_json::from_slice(file).map_err(|e| Error::build(&role, e))?;
+        Self::read(role, file.signed.get().as_bytes())
+    }
+
+    /// The content as it stands in the file, to be kept and shown before it is signed.
+    pub fn text(&self) -> &[u8] {
+        self.text.as_deref().unwrap_or(&self.message)
+    }
+
+    /// The file with the signatures that there are, for people who look at it and sign it: clients
+    /// take it once enough keys have signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`].
+    pub fn draft(
+        &self,
+        signatures: impl IntoIterator<Item = (KeyId, Vec<u8>)>,
+    ) -> Result<Bytes, Error> {
+        assemble(&self.role, self.text(), signatures)
+    }
+
     /// The role.
     pub fn role(&self) -> &RoleName {
         &self.role
+    }
+
+    /// Version of the file.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When the file expires.
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Digest of what is signed: two files have the same one if they say the same.
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::from_bytes(Sha256::digest(&self.message).into())
+    }
+
+    /// Whether a signature that came from elsewhere is `key`'s over this.
+    pub fn is_signed_by(&self, key: &PublicKey, signature: &[u8]) -> bool {
+        key.verifies(&self.message, signature)
     }
 
     /// Lets the keys sign, if they are keys of the role and enough of them.
@@ -132,19 +207,23 @@ impl Authorized {
         signatures: impl IntoIterator<Item = (KeyId, Vec<u8>)>,
     ) -> Result<SignedFile, Error> {
         let Unsigned { role, version, expires_at, message, text } = self.0;
-        let signatures: Vec<Signature> = signatures
-            .into_iter()
-            .map(|(id, sig)| Signature { keyid: id.to_string(), sig: hex::encode(sig) })
-            .collect();
-        let signatures = serde_json::to_vec(&signatures).map_err(|e| Error::build(&role, e))?;
-        let signed = text.as_deref().unwrap_or(&message);
-        let bytes: Bytes =
-            [b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", signed, b"}"]
-                .concat()
-                .into();
+        let bytes = assemble(&role, text.as_deref().unwrap_or(&message), signatures)?;
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
         Ok(SignedFile { role, version, expires_at, bytes, sha256 })
     }
+}
+
+fn assemble(
+    role: &RoleName,
+    text: &[u8],
+    signatures: impl IntoIterator<Item = (KeyId, Vec<u8>)>,
+) -> Result<Bytes, Error> {
+    let signatures: Vec<Signature> = signatures
+        .into_iter()
+        .map(|(id, sig)| Signature { keyid: id.to_string(), sig: hex::encode(sig) })
+        .collect();
+    let signatures = serde_json::to_vec(&signatures).map_err(|e| Error::build(role, e))?;
+    Ok([b"{\"signatures\":", signatures.as_slice(), b",\"signed\":", text, b"}"].concat().into())
 }
 
 impl SignedFile {
@@ -166,8 +245,6 @@ impl From<&RoleKeys> for Authority {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
-
     use super::super::{Snapshot, root};
     use super::*;
     use crate::key::{PublicKey, Scheme, SigningKey};
@@ -227,6 +304,11 @@ mod tests {
         assert_eq!(canonical(&value["signed"]).unwrap(), message);
         assert_eq!(serde_json::to_vec(&value).unwrap(), file.bytes, "sorted, without spaces");
         assert!(message.contains(&b'\n'));
+        let kept = Unsigned::of_file(RoleName::Root, &file.bytes).unwrap();
+        assert_eq!((kept.version(), kept.expires_at()), (1, Timestamp::UNIX_EPOCH));
+        assert!(kept.is_signed_by(key.public(), &key.sign(&message)));
+        let again = Unsigned::read(RoleName::Root, kept.text()).unwrap();
+        assert_eq!((again.digest(), again.text()), (kept.digest(), kept.text()));
         let (renewed, again) =
             root::renewed(&file.bytes, NonZeroU64::MAX, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((renewed.version, again), (u64::MAX, authority));

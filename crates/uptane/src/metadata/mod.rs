@@ -69,6 +69,28 @@ pub enum Error {
         /// Keys that are needed.
         threshold: u64,
     },
+    /// A change after which a role could not be signed (TUF 1.0.34, 4.3).
+    #[error("the role {role} would have {found} keys where {threshold} have to sign")]
+    Threshold {
+        /// The role.
+        role: RoleName,
+        /// Keys that it would have.
+        found: usize,
+        /// Keys that would be needed.
+        threshold: u64,
+    },
+    /// A change after which one key would be in two roles, or twice in one.
+    #[error(
+        "the key {key_id} would be used for both {first} and {second}: each key has one role, and one id"
+    )]
+    SharedKey {
+        /// Its key id.
+        key_id: KeyId,
+        /// One role.
+        first: RoleName,
+        /// The other, or the same.
+        second: RoleName,
+    },
     /// A stored root can't be read back.
     #[error("root metadata is not readable")]
     Root(#[source] Box<dyn std::error::Error + Send + Sync>),
