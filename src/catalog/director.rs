@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
+use super::staged::take_staging;
 use super::{AuditKind, Author, Catalog, During, Error, audit, column, number, time};
-use crate::model::Timestamp;
+use crate::model::{RepositorySide, RoleName, Timestamp};
 
 /// A version of the Director's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,24 +33,31 @@ impl Catalog {
     ) -> Result<bool, Error> {
         const OP: &str = "add a Director root";
         let mut transaction = self.pool.begin().await.during(OP)?;
-        let inserted = sqlx::query(
-            "INSERT INTO director_roots (version, body, expires_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING",
-        )
-        .bind(column(root.version))
-        .bind(root.body.as_slice())
-        .bind(root.expires_at.as_millisecond())
-        .execute(&mut *transaction)
-        .await
-        .during(OP)?;
-        if inserted.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let sha256 = hex::encode(Sha256::digest(&root.body));
-        let detail = json!({ "version": root.version, "sha256": sha256 });
-        let entry = author.entry(AuditKind::RootPublished, "director", detail);
-        audit::append(&mut transaction, &[entry]).await?;
+        let is_new = insert(&mut transaction, root, author).await?;
         transaction.commit().await.during(OP)?;
-        Ok(true)
+        Ok(is_new)
+    }
+
+    /// Adds the version of the Director's root that was staged as `revision`, which ends with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overtaken`] if that isn't staged any more, or the version is there;
+    /// [`Error::Full`]; [`Error::Backend`].
+    pub async fn publish_director_root(
+        &self,
+        root: &DirectorRoot,
+        revision: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        const OP: &str = "publish a Director root";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        let (side, role) = (RepositorySide::Director, RoleName::Root);
+        take_staging(&mut transaction, side, &role, revision).await?;
+        if !insert(&mut transaction, root, author).await? {
+            return Err(Error::Overtaken);
+        }
+        transaction.commit().await.during(OP)
     }
 
     /// A version of the Director's root, or the newest.
@@ -86,6 +94,32 @@ impl Catalog {
         let rows = rows.fetch_all(&self.pool).await.during("list the Director's roots")?;
         rows.iter().map(root).collect()
     }
+}
+
+/// Adds a version with its entry in the audit log, unless there is one.
+async fn insert(
+    transaction: &mut Transaction<'_, Any>,
+    root: &DirectorRoot,
+    author: &Author,
+) -> Result<bool, Error> {
+    const OP: &str = "add a Director root";
+    let inserted = sqlx::query(
+        "INSERT INTO director_roots (version, body, expires_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING",
+    )
+    .bind(column(root.version))
+    .bind(root.body.as_slice())
+    .bind(root.expires_at.as_millisecond())
+    .execute(&mut **transaction)
+    .await
+    .during(OP)?;
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let sha256 = hex::encode(Sha256::digest(&root.body));
+    let detail = json!({ "version": root.version, "sha256": sha256 });
+    let entry = author.entry(AuditKind::RootPublished, "director", detail);
+    audit::append(transaction, &[entry]).await?;
+    Ok(true)
 }
 
 fn root(row: &AnyRow) -> Result<DirectorRoot, Error> {

@@ -5,10 +5,11 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
+use super::staged::take_staging;
 use super::{
     AuditKind, Author, Catalog, During, Error, NewAuditEntry, audit, column, number, parsed, time,
 };
-use crate::model::{RoleName, Sha256Digest, Timestamp};
+use crate::model::{RepositorySide, RoleName, Sha256Digest, Timestamp};
 
 /// What is published of a role, and what is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +112,15 @@ impl Catalog {
     }
 
     /// Records the next version of root, whose number is not reserved: it is the published one and
-    /// 1, whatever was tried.
+    /// 1, whatever was tried. What was staged as `staging`, if it comes from there, ends with it.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] if `version` isn't the next one; [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::Overtaken`] if `version` isn't the next one, or `staging` isn't staged any more;
+    /// [`Error::Full`]; [`Error::Backend`].
     pub async fn record_root(
         &self,
+        staging: Option<u64>,
         version: u64,
         length: u64,
         sha256: Sha256Digest,
@@ -126,6 +129,10 @@ impl Catalog {
     ) -> Result<(), Error> {
         const OP: &str = "record a root";
         let mut transaction = self.pool.begin().await.during(OP)?;
+        if let Some(revision) = staging {
+            take_staging(&mut transaction, RepositorySide::Image, &RoleName::Root, revision)
+                .await?;
+        }
         let updated = sqlx::query(
             "UPDATE roles SET version = version + 1, reserved = version + 1, length = $1, sha256 = $2, expires_at = $3 \
              WHERE name = 'root' AND version = $4",

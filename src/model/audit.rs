@@ -47,6 +47,12 @@ pub enum AuditKind {
     EcuTaken,
     /// A root was recorded: whose keys sign from now on.
     RootPublished,
+    /// A role's next file was staged, for people to sign.
+    MetadataStaged,
+    /// A signature of a staged file came in.
+    MetadataSigned,
+    /// What was staged was dropped.
+    StagingCancelled,
     /// A server started with other role keys than the one before.
     RoleKeysLoaded,
     /// A server started with another policy than the one before.
@@ -63,7 +69,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -86,6 +92,9 @@ impl AuditKind {
         Self::ReEnrolled,
         Self::EcuTaken,
         Self::RootPublished,
+        Self::MetadataStaged,
+        Self::MetadataSigned,
+        Self::StagingCancelled,
         Self::RoleKeysLoaded,
         Self::PolicyLoaded,
         Self::VersionsSkipped,
@@ -119,6 +128,9 @@ impl AuditKind {
             Self::ReEnrolled => "re_enrolled",
             Self::EcuTaken => "ecu_taken",
             Self::RootPublished => "root_published",
+            Self::MetadataStaged => "metadata_staged",
+            Self::MetadataSigned => "metadata_signed",
+            Self::StagingCancelled => "staging_cancelled",
             Self::RoleKeysLoaded => "role_keys_loaded",
             Self::PolicyLoaded => "policy_loaded",
             Self::VersionsSkipped => "versions_skipped",

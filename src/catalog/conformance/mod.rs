@@ -8,6 +8,7 @@ mod images;
 mod jobs;
 mod people;
 mod roles;
+mod staged;
 mod vehicles;
 
 use tempfile::TempDir;
@@ -43,6 +44,10 @@ macro_rules! conformance {
                 changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
                 a_director_root_is_recorded_once
+            );
+            conformance!(
+                $engine, staged: a_revision_is_never_used_twice, a_signature_is_kept_once_and_for_its_revision_alone,
+                a_published_root_ends_its_staging_or_is_not_recorded
             );
             conformance!(
                 $engine, people: a_token_is_found_by_its_digest_and_revoked_once,

@@ -73,7 +73,7 @@ pub(super) async fn roots_follow_each_other_without_a_gap(catalog: &Catalog) {
     let first = catalog.find_role(&RoleName::Root).await.unwrap().unwrap();
     assert_eq!((first.version, first.length), (1, 7), "the first one stands");
     let record = async |version| {
-        catalog.record_root(version, 8, digest(2), seconds_later(61), &author()).await
+        catalog.record_root(None, version, 8, digest(2), seconds_later(61), &author()).await
     };
     for wrong in [1, 3] {
         assert!(matches!(record(wrong).await, Err(Error::Overtaken)), "{wrong}");
