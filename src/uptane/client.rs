@@ -1,9 +1,13 @@
 //! A stock TUF client, tough's, for looking at a repository from outside.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use sync_wrapper::SyncStream;
 use tokio::io::AsyncWriteExt;
 use tough::{
@@ -17,6 +21,17 @@ pub type ClientError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A repository whose metadata has been verified from a trusted root.
 pub struct VerifiedRepository(Repository);
+
+/// Metadata files of a repository before anybody is served them.
+#[async_trait]
+pub trait MetadataFiles: fmt::Debug + Send + Sync {
+    /// The file that clients ask for as `name`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store says.
+    async fn read(&self, name: &str) -> Result<Option<Bytes>, ClientError>;
+}
 
 /// What a target's metadata says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +55,18 @@ impl VerifiedRepository {
         let loader =
             RepositoryLoader::new(&trusted_root, metadata_url, targets_url).transport(transport);
         Ok(Self(loader.load().await?))
+    }
+
+    /// The same for files that nobody is served yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub async fn load_from(
+        trusted_root: &[u8],
+        files: Arc<dyn MetadataFiles>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self(loader_of(&trusted_root, FilesTransport::of(files))?.load().await?))
     }
 
     /// Versions of root, timestamp and snapshot.
@@ -75,6 +102,68 @@ impl VerifiedRepository {
         Ok(())
     }
 }
+
+/// Walks a root chain from the trusted bytes of a root to its end, and no further: the last one must
+/// not have expired (TUF 1.0.34, 5.3).
+///
+/// # Errors
+///
+/// Whatever tough says.
+pub async fn walk_roots(
+    trusted_root: &[u8],
+    files: Arc<dyn MetadataFiles>,
+) -> Result<(), ClientError> {
+    let transport = FilesTransport { ends_at: Some(AFTER_ROOTS), ..FilesTransport::of(files) };
+    let has_ended = Arc::clone(&transport.has_ended);
+    match loader_of(&trusted_root, transport)?.load().await {
+        Err(error) if !has_ended.load(Ordering::Relaxed) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn loader_of<'a>(
+    trusted_root: &'a &[u8],
+    transport: FilesTransport,
+) -> Result<RepositoryLoader<'a>, ClientError> {
+    let base = Url::parse("http://repository.invalid/")?;
+    let loader = RepositoryLoader::new(trusted_root, base.clone(), base.join("targets/")?);
+    Ok(loader.transport(transport))
+}
+
+/// Gives files to a client without a server.
+#[derive(Debug, Clone)]
+struct FilesTransport {
+    files: Arc<dyn MetadataFiles>,
+    /// The file at which the client is stopped.
+    ends_at: Option<&'static str>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl FilesTransport {
+    fn of(files: Arc<dyn MetadataFiles>) -> Self {
+        Self { files, ends_at: None, has_ended: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Transport for FilesTransport {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        let name = url.path().trim_start_matches('/');
+        if self.ends_at == Some(name) {
+            self.has_ended.store(true, Ordering::Relaxed);
+            return Err(TransportError::new(TransportErrorKind::Other, &url));
+        }
+        let read = self.files.read(name).await;
+        let failed = |error| TransportError::new_with_cause(TransportErrorKind::Other, &url, error);
+        let file = read
+            .map_err(failed)?
+            .ok_or_else(|| TransportError::new(TransportErrorKind::FileNotFound, &url))?;
+        Ok(Box::pin(stream::iter([Ok(file)])))
+    }
+}
+
+/// What a client asks for once it has the last root.
+const AFTER_ROOTS: &str = "timestamp.json";
 
 /// Fetches all files with one client. tough's own transport makes a new one for each, which takes
 /// longer than walking a repository of 256 bins.
