@@ -8,5 +8,6 @@ pub mod client;
 pub mod director;
 pub mod image_repo;
 pub mod root;
+pub mod root_diff;
 
 pub use motorcade_uptane::*;
