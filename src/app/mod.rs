@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod ceremony;
 pub mod director;
 pub mod error;
 pub mod export;
@@ -43,6 +44,7 @@ use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
 use access::Tokens;
 use audit::AuditLog;
+use ceremony::Ceremony;
 use director::{Director, DirectorRoots, ListedImages};
 use fleet::{Fleet, Vehicles};
 use images::Images;
@@ -58,6 +60,7 @@ pub struct App {
     images: Arc<Images>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
+    ceremony: Arc<Ceremony>,
     jobs: Arc<Jobs>,
     audit: Arc<AuditLog>,
     upkeep: Arc<Upkeep>,
@@ -136,6 +139,13 @@ impl App {
             metrics: Arc::clone(&metrics),
         };
         let (fleet, director) = (Arc::new(fleet), Arc::new(director));
+        let ceremony = Arc::new(Ceremony::new(
+            catalog.clone(),
+            Arc::clone(&blobs),
+            publisher.clone(),
+            Arc::clone(&director),
+            Arc::clone(&clock),
+        ));
         let images = Arc::new(Images::new(images::Parts {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),
@@ -165,6 +175,7 @@ impl App {
             images,
             fleet,
             director,
+            ceremony,
             jobs: Arc::new(jobs),
             audit,
             upkeep: Arc::new(upkeep),
@@ -192,6 +203,11 @@ impl App {
     /// What vehicles report and get.
     pub fn director(&self) -> &Arc<Director> {
         &self.director
+    }
+
+    /// Changes of the roots, which people sign.
+    pub fn ceremony(&self) -> &Arc<Ceremony> {
+        &self.ceremony
     }
 
     /// Work that takes longer than a request may.

@@ -11,6 +11,7 @@ mod auth;
 mod bins;
 mod bounds;
 mod ca;
+mod ceremony;
 mod circles;
 mod client;
 mod commands;

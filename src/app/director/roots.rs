@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::Error;
 use crate::app::trust::{authority, trusted_root};
-use crate::catalog::{Author, Catalog, DirectorRoot};
+use crate::catalog::{self, Author, Catalog, DirectorRoot};
 use crate::model::clock::later;
 use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
 use crate::telemetry::{Chain, Metrics};
@@ -125,6 +125,35 @@ impl DirectorRoots {
         self.go_by(&newest)
     }
 
+    /// Publishes the next version, which people have signed and the caller has checked; it was
+    /// staged as `staging`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if it isn't the next version any more; [`Error::Full`];
+    /// [`Error::Internal`].
+    pub(in crate::app) async fn publish(
+        &self,
+        file: &SignedFile,
+        staging: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        let root = as_stored(file);
+        match self.catalog.publish_director_root(&root, staging, author).await {
+            Err(catalog::Error::Overtaken) => {
+                let detail = format!(
+                    "what was staged as root {} is not staged any more, or another one was published meanwhile: look at \
+                     `motorcade root status --repository director`",
+                    root.version
+                );
+                return Err(Error::Conflict { code: "staging_outdated", detail });
+            }
+            published => published?,
+        }
+        tracing::info!(version = root.version, expires_at = %root.expires_at, "the Director's root published");
+        self.go_by(&root)
+    }
+
     async fn load(&self) -> Result<(), Error> {
         match self.catalog.find_director_root(None).await? {
             Some(newest) => self.go_by(&newest),
@@ -142,8 +171,12 @@ impl DirectorRoots {
             snapshot: authority(&set, &RoleName::Snapshot)?,
             timestamp: authority(&set, &RoleName::Timestamp)?,
         };
-        *self.newest.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(Arc::new(NewestRoot { sha256, authority, set }));
+        let mut known = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| known.set.root_version() > newest.version) {
+            return Ok(()); // somebody else has read a newer one meanwhile
+        }
+        *known = Some(Arc::new(NewestRoot { sha256, authority, set }));
+        drop(known);
         self.metrics.set_metadata(
             RepositorySide::Director,
             RoleKind::Root,
@@ -160,13 +193,14 @@ impl DirectorRoots {
     }
 
     async fn add(&self, file: SignedFile, now: Timestamp) -> Result<DirectorRoot, Error> {
-        let root = DirectorRoot {
-            version: file.version,
-            body: file.bytes.to_vec(),
-            expires_at: file.expires_at,
-        };
+        let root = as_stored(&file);
         self.catalog.insert_director_root(&root, &Author::server(now)).await?;
         // Somebody else may have been first: what is in the catalog counts.
         Ok(self.catalog.find_director_root(Some(root.version)).await?.unwrap_or(root))
     }
+}
+
+fn as_stored(file: &SignedFile) -> DirectorRoot {
+    let (version, body, expires_at) = (file.version, file.bytes.to_vec(), file.expires_at);
+    DirectorRoot { version, body, expires_at }
 }

@@ -33,10 +33,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use super::watch::Pulse;
 use crate::blob::BlobStore;
-use crate::catalog::Catalog;
+use crate::catalog::{Author, Catalog};
 use crate::model::{Clock, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::metadata::SignedFile;
 pub use outcome::{CurrentTimestamp, SigningSize};
 use outcome::{Failed, Outcome};
 use round::Rounds;
@@ -154,6 +155,22 @@ impl Publisher {
     /// [`Self::signing_time`].
     pub fn note_signed(&self, at: Timestamp) {
         self.rounds.time().note(at);
+    }
+
+    /// Publishes the next root of the Image repository, which people have signed and the caller has
+    /// checked; it was staged as `staging`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if it isn't the next version any more; [`Error::Full`];
+    /// [`Error::Internal`].
+    pub(super) async fn publish_root(
+        &self,
+        file: &SignedFile,
+        staging: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        self.rounds.publish_root(file, staging, author).await
     }
 
     /// What it takes to sign everything at once, which is what uploads have to leave room for.

@@ -2,7 +2,7 @@
 //! version and stops at the first one that is missing (TUF 1.0.34, 5.3.3), so the next version is
 //! always the published one and 1, and nothing else.
 //!
-//! Root is signed, stored and recorded here, and in no round of the other roles: what keeps them
+//! Root is stored and recorded here, one version at a time, and in no round of the other roles: what keeps them
 //! from being published doesn't keep root from being renewed, nor the other way round. A file that
 //! was stored and not recorded may have been fetched: one that follows the published root *is* the
 //! next version, and no other is made; any other is taken by no client, and goes.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
@@ -18,7 +19,7 @@ use crate::catalog::{self, Author, Catalog, RoleState};
 use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::{self, SignedFile};
+use crate::uptane::metadata::{self, SignedFile, Unsigned};
 use crate::uptane::root;
 
 /// Keeps the root chain whole and its last version fresh.
@@ -29,6 +30,8 @@ pub(super) struct RootChain {
     metrics: Arc<Metrics>,
     /// Whether this process has looked for versions that are missing.
     is_mended: AtomicBool,
+    /// Held by whoever adds a version.
+    turn: Mutex<()>,
 }
 
 impl RootChain {
@@ -38,12 +41,14 @@ impl RootChain {
         repository: Arc<ImageRepository>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { catalog, blobs, repository, metrics, is_mended: AtomicBool::new(false) }
+        let (is_mended, turn) = (AtomicBool::new(false), Mutex::new(()));
+        Self { catalog, blobs, repository, metrics, is_mended, turn }
     }
 
     /// Takes over the versions that are stored already, and signs the next one if it is time;
     /// returns how many there are more. Version 1 is made by `init`.
     pub(super) async fn keep_fresh(&self, now: Timestamp) -> Result<usize, Error> {
+        let _turn = self.turn.lock().await;
         let Some(mut newest) =
             self.catalog.find_role(&RoleName::Root).await?.filter(|root| root.version > 0)
         else {
@@ -61,26 +66,66 @@ impl RootChain {
                 version = stored.version,
                 "takes over a root that was stored and not recorded"
             );
-            newest = self.record(&stored, now).await?;
+            let staging = self.staging_of(&stored).await?;
+            newest = self.record(&stored, staging, &Author::server(now)).await?;
             added += 1;
         }
         if self.is_due(&newest, now) {
             let current = self.read(newest.version).await?;
             let next = self.renew(&current, newest.version + 1, now).await?;
             self.blobs.put(&key(next.version), next.bytes.clone()).await?;
-            newest = self.record(&next, now).await?;
+            newest = self.record(&next, None, &Author::server(now)).await?;
             added += 1;
             tracing::info!(version = newest.version, expires_at = %newest.expires_at, "root signed again");
         }
         if added > 0 {
-            self.metrics.set_metadata(
-                RepositorySide::Image,
-                RoleKind::Root,
-                newest.version,
-                newest.expires_at.into(),
-            );
+            self.report(&newest);
         }
         Ok(added)
+    }
+
+    /// Publishes the next version, which people have signed and the caller has checked; it was
+    /// staged as `staging`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if it isn't the next version any more; [`Error::Full`];
+    /// [`Error::Internal`]. After a failure the file may be stored: then it is recorded by
+    /// [`Self::keep_fresh`].
+    pub(super) async fn publish(
+        &self,
+        file: &SignedFile,
+        staging: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let newest = self.catalog.find_role(&RoleName::Root).await?;
+        if newest.is_none_or(|newest| newest.version + 1 != file.version) {
+            return Err(overtaken(file.version));
+        }
+        match self.blobs.put(&key(file.version), file.bytes.clone()).await {
+            Err(blob::Error::AlreadyExists(_)) => return Err(overtaken(file.version)),
+            stored => stored?,
+        }
+        let newest = self.record(file, Some(staging), author).await?;
+        self.report(&newest);
+        tracing::info!(version = newest.version, expires_at = %newest.expires_at, "root published");
+        Ok(())
+    }
+
+    fn report(&self, newest: &RoleState) {
+        let (version, expires_at) = (newest.version, newest.expires_at.into());
+        self.metrics.set_metadata(RepositorySide::Image, RoleKind::Root, version, expires_at);
+    }
+
+    /// What is staged, if that is what a stored file says: its publication was cut off.
+    async fn staging_of(&self, file: &SignedFile) -> Result<Option<u64>, Error> {
+        let (side, role) = (RepositorySide::Image, RoleName::Root);
+        let Some(staging) = self.catalog.find_staging(side, &role).await? else { return Ok(None) };
+        let staged = Unsigned::read(RoleName::Root, &staging.staged.content);
+        let stored = Unsigned::of_file(RoleName::Root, &file.bytes);
+        let is_same = matches!((staged, stored), (Ok(staged), Ok(stored)) if staged.digest() == stored.digest());
+        Ok(is_same.then_some(staging.revision))
     }
 
     /// Whether the published root is to be signed again.
@@ -180,14 +225,26 @@ impl RootChain {
         blob.read_all(MAX_ROOT_BYTES).await.map_err(Error::internal("read root metadata"))
     }
 
-    /// Records the next version, and returns what is recorded then.
-    async fn record(&self, file: &SignedFile, now: Timestamp) -> Result<RoleState, Error> {
-        let (length, author) = (file.bytes.len() as u64, Author::server(now));
-        match self
-            .catalog
-            .record_root(file.version, length, file.sha256, file.expires_at, &author)
-            .await
-        {
+    /// Records the next version, and returns what is recorded then. What is stored may have been
+    /// fetched, so that it is recorded whatever has become of its staging.
+    async fn record(
+        &self,
+        file: &SignedFile,
+        staging: Option<u64>,
+        author: &Author,
+    ) -> Result<RoleState, Error> {
+        let (version, length) = (file.version, file.bytes.len() as u64);
+        let mut recorded = Err(catalog::Error::Overtaken);
+        for staging in [staging, None] {
+            if matches!(recorded, Err(catalog::Error::Overtaken)) {
+                let (sha256, expires_at) = (file.sha256, file.expires_at);
+                recorded = self
+                    .catalog
+                    .record_root(staging, version, length, sha256, expires_at, author)
+                    .await;
+            }
+        }
+        match recorded {
             Err(catalog::Error::Overtaken) => {} // by another replica, with the very file that is stored
             recorded => recorded?,
         }
@@ -195,6 +252,13 @@ impl RootChain {
             || Error::internal("record root metadata")(std::io::Error::other("the role is gone"));
         self.catalog.find_role(&RoleName::Root).await?.ok_or_else(missing)
     }
+}
+
+fn overtaken(version: u64) -> Error {
+    let detail = format!(
+        "another root {version} was published meanwhile: look at `motorcade root status`, and stage the change again"
+    );
+    Error::Conflict { code: "staging_outdated", detail }
 }
 
 fn key(version: u64) -> BlobKey {

@@ -20,7 +20,7 @@ use crate::app::Error;
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
-    self, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
+    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
 };
 use crate::model::clock::later;
 use crate::model::{
@@ -155,6 +155,16 @@ impl Rounds {
             },
         };
         self.tell("renew root", started, kept).map(drop)
+    }
+
+    /// Publishes the next root, which people have signed; as [`RootChain::publish`].
+    pub(super) async fn publish_root(
+        &self,
+        file: &SignedFile,
+        staging: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        self.roots.publish(file, staging, author).await
     }
 
     /// Counts what was tried, and logs why it failed.

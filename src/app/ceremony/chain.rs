@@ -1,0 +1,81 @@
+//! The published roots of either repository: the Image repository's are blobs, the Director's are
+//! in the catalog.
+
+use bytes::Bytes;
+
+use super::{Ceremony, PublishedRoot};
+use crate::app::Error;
+use crate::app::trust::read_published;
+use crate::blob::BlobKey;
+use crate::catalog::Author;
+use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleName};
+use crate::uptane::metadata::SignedFile;
+use crate::uptane::metadata::root;
+
+impl Ceremony {
+    /// The root that is published last.
+    pub(super) async fn published(&self, side: RepositorySide) -> Result<PublishedRoot, Error> {
+        let (version, bytes) = match side {
+            RepositorySide::Image => self.newest_image_root().await?,
+            RepositorySide::Director => {
+                let newest = self.catalog.find_director_root(None).await?;
+                let newest = newest.ok_or_else(|| corrupt(side, 1, "is missing"))?;
+                (newest.version, Bytes::from(newest.body))
+            }
+        };
+        let root =
+            root::parse(&bytes).map_err(|fault| corrupt(side, version, &fault.to_string()))?;
+        Ok(PublishedRoot { version, bytes, root })
+    }
+
+    async fn newest_image_root(&self) -> Result<(u64, Bytes), Error> {
+        const SIDE: RepositorySide = RepositorySide::Image;
+        let state = self.catalog.find_role(&RoleName::Root).await?;
+        let state = state.ok_or_else(|| corrupt(SIDE, 1, "is missing"))?;
+        let read = read_published(self.blobs.as_ref(), &state).await;
+        Ok((state.version, read.map_err(|fault| corrupt(SIDE, state.version, &fault))?))
+    }
+
+    /// Every root that was ever published, by version, from 1 to `newest`.
+    pub(super) async fn all_roots(
+        &self,
+        side: RepositorySide,
+        newest: u64,
+    ) -> Result<Vec<Bytes>, Error> {
+        let mut roots = Vec::new();
+        for version in 1..=newest {
+            roots.push(match side {
+                RepositorySide::Image => {
+                    let key = BlobKey::Metadata { version, role: RoleName::Root };
+                    let read = self.blobs.open(&key).await?.read_all(MAX_ROOT_BYTES).await;
+                    read.map_err(Error::internal("read root metadata"))?
+                }
+                RepositorySide::Director => {
+                    let found = self.catalog.find_director_root(Some(version)).await?;
+                    found.ok_or_else(|| corrupt(side, version, "is missing"))?.body.into()
+                }
+            });
+        }
+        Ok(roots)
+    }
+
+    /// Hands the next version to the one writer of its chain.
+    pub(super) async fn add(
+        &self,
+        side: RepositorySide,
+        file: &SignedFile,
+        staging: u64,
+        author: &Author,
+    ) -> Result<(), Error> {
+        match side {
+            RepositorySide::Image => self.publisher.publish_root(file, staging, author).await,
+            RepositorySide::Director => self.director.roots.publish(file, staging, author).await,
+        }
+    }
+}
+
+fn corrupt(side: RepositorySide, version: u64, fault: &str) -> Error {
+    Error::Corrupt {
+        detail: format!("root {version} of the {side} {fault}: restore it from a backup"),
+    }
+}

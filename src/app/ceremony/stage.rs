@@ -1,0 +1,208 @@
+//! From what is to change to what is to be signed.
+
+use super::{Ceremony, CeremonyState, PublishedRoot, StagedRoot};
+use crate::app::access::Principal;
+use crate::app::images::precondition::Precondition;
+use crate::app::keys::{Door, check_keys, stored_recipient};
+use crate::app::{Error, Problem};
+use crate::catalog::{self, NewStaging};
+use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
+use crate::uptane::key::PublicKey;
+use crate::uptane::metadata::root::{self, RoleChange};
+use crate::uptane::metadata::{self, RoleKeys, Root};
+
+/// What the next root is to say otherwise than the published one.
+#[derive(Debug, Clone, Default)]
+pub struct StageRequest {
+    /// For how many days it is valid; as the policy says without it.
+    pub expires_days: Option<u16>,
+    /// The roles that change.
+    pub roles: Vec<RoleRequest>,
+}
+
+/// How a role is to change.
+#[derive(Debug, Clone)]
+pub struct RoleRequest {
+    /// The role.
+    pub role: RoleName,
+    /// How many keys have to sign, if that changes.
+    pub threshold: Option<u64>,
+    /// Public keys that it gets: PEM, or a key object.
+    pub add: Vec<String>,
+    /// Ids of keys that it loses.
+    pub remove: Vec<Sha256Digest>,
+}
+
+impl Ceremony {
+    /// Makes the next root's content and keeps it until it is signed, in place of the staging that
+    /// `expected` names. Without a word on that, nothing must be staged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unexpected`] if something else is staged, with what that is; [`Error::Unprocessable`]
+    /// for a change that can't be signed or that no client could follow; [`Error::Refused`] for keys
+    /// that have another use; [`Error::Unavailable`] while the time isn't known.
+    pub async fn stage(
+        &self,
+        side: RepositorySide,
+        request: &StageRequest,
+        expected: &Precondition,
+        by: &Principal,
+    ) -> Result<CeremonyState, Error> {
+        let now = self.publisher.signing_time()?;
+        let state = self.state(side).await?;
+        state.check(expected)?;
+        if expected.matches.is_none() && state.staged.is_some() {
+            return Err(state.unexpected());
+        }
+        let content = self.next_content(side, &state.published, request, now).await?;
+        let base = state.published.version;
+        let new = NewStaging { side, role: RoleName::Root, base, version: base + 1, content };
+        let replaced = state.staged.as_ref().map(StagedRoot::revision);
+        match self.catalog.stage(&new, replaced, &by.author(self.clock.now())).await {
+            Err(catalog::Error::Overtaken) => return Err(self.unexpected(side).await),
+            staged => {
+                tracing::info!(%side, version = new.version, revision = staged?, "root staged")
+            }
+        }
+        self.state(side).await
+    }
+
+    async fn next_content(
+        &self,
+        side: RepositorySide,
+        published: &PublishedRoot,
+        request: &StageRequest,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Error> {
+        let mut policy = self.director.repository.policy().role(side, RoleKind::Root);
+        policy.expires_days = request.expires_days.unwrap_or(policy.expires_days);
+        if !(1..=MAX_EXPIRES_DAYS).contains(&policy.expires_days) {
+            let detail = format!("`expires_days` must be 1 to {MAX_EXPIRES_DAYS}");
+            return Err(Error::Invalid { code: "bad_expiry", detail });
+        }
+        let mut changes: Vec<RoleChange> = Vec::new();
+        for role in &request.roles {
+            if changes.iter().any(|change| change.role == role.role) {
+                let detail = format!("the role {} is named twice", role.role);
+                return Err(Error::Invalid { code: "role_twice", detail });
+            }
+            changes.push(change(&published.root, role).await?);
+        }
+        self.refuse_used_keys(side, &changes).await?;
+        let version = metadata::version(&RoleName::Root, published.version + 1).map_err(unfit)?;
+        let expires = policy.expiry(now);
+        let (unsigned, _) =
+            root::changed(&published.bytes, version, expires, &changes).map_err(unfit)?;
+        // With room for the signatures: vehicles take no longer root.
+        let content = unsigned.text().to_vec();
+        if content.len() as u64 > MAX_ROOT_BYTES / 2 {
+            let detail = format!(
+                "the root would have {} bytes, and vehicles take {MAX_ROOT_BYTES} with its signatures",
+                content.len()
+            );
+            return Err(Error::Unprocessable { code: "root_too_large", detail });
+        }
+        Ok(content)
+    }
+
+    /// No key serves two roles, in either repository, nor signs and opens images.
+    async fn refuse_used_keys(
+        &self,
+        side: RepositorySide,
+        changes: &[RoleChange],
+    ) -> Result<(), Error> {
+        let new: Vec<&PublicKey> = changes.iter().flat_map(|change| &change.keys).collect();
+        let mut problems = Vec::new();
+        let mut refuse = |key: &PublicKey, use_: &str| {
+            let detail =
+                format!("the key {} {use_}: each key has one use; make another one", key.id());
+            problems.push(Problem { code: "key_in_use", detail });
+        };
+        let other = match side {
+            RepositorySide::Image => RepositorySide::Director,
+            RepositorySide::Director => RepositorySide::Image,
+        };
+        let other_root = self.published(other).await?.root;
+        for object in other_root.keys.values() {
+            let Ok(used) = PublicKey::from_object(object.clone()) else { continue };
+            new.iter().filter(|key| key.is_same_key(&used)).for_each(|key| {
+                refuse(key, &format!("signs a role of the {other}"));
+            });
+        }
+        for used in self.keyring().public(RepositorySide::Image, RoleKind::Bins) {
+            new.iter().filter(|key| key.is_same_key(used)).for_each(|key| {
+                refuse(key, "signs the hash bins");
+            });
+        }
+        for recipient in self.catalog.list_recipients().await? {
+            let pem = stored_recipient(&recipient.jwk)?.to_public_pem();
+            new.iter().filter(|key| key.is_same_as_pem(&pem)).for_each(|key| {
+                refuse(key, &format!("is a recipient of {}", recipient.hardware_id));
+            });
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
+    }
+}
+
+/// All that the next root says of a role.
+async fn change(published: &Root, request: &RoleRequest) -> Result<RoleChange, Error> {
+    let RoleRequest { role, threshold, add, remove } = request;
+    let found = published.roles.get(role).filter(|_| !matches!(role, RoleName::Delegated(_)));
+    let Some(RoleKeys { keyids, threshold: old }) = found else {
+        let detail =
+            format!("{role} is no role of a root: name root, targets, snapshot or timestamp");
+        return Err(Error::Invalid { code: "no_such_role", detail });
+    };
+    if let Some(unknown) = remove.iter().find(|id| !keyids.contains(id)) {
+        let detail =
+            format!("the key {unknown} is none of the role {role}, which has {}", join(keyids));
+        return Err(Error::Unprocessable { code: "key_not_in_role", detail });
+    }
+    let mut keys = Vec::new();
+    for id in keyids.iter().filter(|id| !remove.contains(id)) {
+        let object = published.keys.get(id).cloned().unwrap_or_default();
+        let key = PublicKey::from_object(object);
+        keys.push(key.map_err(Error::internal("read a key of the published root"))?);
+    }
+    keys.extend(read_keys(add.clone()).await?);
+    let threshold = match threshold {
+        None => *old,
+        Some(threshold) => (*threshold).try_into().map_err(|_| Error::Unprocessable {
+            code: "threshold_zero",
+            detail: format!("a threshold of 0 would let everybody sign {role} (TUF 1.0.34, 4.3)"),
+        })?,
+    };
+    Ok(RoleChange { role: role.clone(), keys, threshold })
+}
+
+/// Reads and checks public keys where it holds nobody up.
+async fn read_keys(texts: Vec<String>) -> Result<Vec<PublicKey>, Error> {
+    if texts.len() > MAX_KEYS {
+        let detail = format!("a role has at most {MAX_KEYS} keys");
+        return Err(Error::Unprocessable { code: "too_many_keys", detail });
+    }
+    let read = move || texts.iter().map(|text| PublicKey::parse(text)).collect::<Result<_, _>>();
+    let keys: Result<Vec<PublicKey>, _> = check_keys(Door::Staff, read).await?;
+    keys.map_err(|refused| Error::Unprocessable {
+        code: "key_refused",
+        detail: refused.to_string(),
+    })
+}
+
+fn join(ids: &[Sha256Digest]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A change that no root can have.
+fn unfit(error: metadata::Error) -> Error {
+    let code = match &error {
+        metadata::Error::Threshold { .. } => "threshold_not_possible",
+        metadata::Error::SharedKey { .. } => "key_shared",
+        _ => return Error::internal("make the next root")(error),
+    };
+    Error::Unprocessable { code, detail: error.to_string() }
+}
+
+const MAX_EXPIRES_DAYS: u16 = 3650;
+const MAX_KEYS: usize = 16;

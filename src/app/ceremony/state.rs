@@ -1,0 +1,188 @@
+//! How far a ceremony is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::app::Error;
+use crate::app::images::precondition::{Precondition, Tags};
+use crate::catalog::{StagedSignature, Staging};
+use crate::model::{RepositorySide, RoleName, Sha256Digest};
+use crate::uptane::key::{KeyId, PublicKey};
+use crate::uptane::metadata::root::{Succession, succession};
+use crate::uptane::metadata::{Root, SignedFile, Unsigned};
+use crate::uptane::root_diff::RootDiff;
+
+/// What is published of a repository's root, and what is staged.
+#[derive(Debug, Clone)]
+pub struct CeremonyState {
+    /// The repository.
+    pub side: RepositorySide,
+    /// What clients have.
+    pub published: PublishedRoot,
+    /// What is to follow it.
+    pub staged: Option<StagedRoot>,
+}
+
+/// A root that is published.
+#[derive(Debug, Clone)]
+pub struct PublishedRoot {
+    /// Its version.
+    pub version: u64,
+    /// The file.
+    pub bytes: Bytes,
+    /// What it says.
+    pub root: Root,
+}
+
+/// A root that is staged.
+#[derive(Debug, Clone)]
+pub struct StagedRoot {
+    /// As it is kept.
+    pub staging: Staging,
+    /// What it says.
+    pub root: Root,
+    /// Who has to sign it.
+    pub succession: Succession,
+    /// Digest of what is signed.
+    pub payload: Sha256Digest,
+    /// Whether another root was published since: it can't be published any more.
+    pub is_outdated: bool,
+    /// The public keys that may sign it.
+    keys: BTreeMap<KeyId, PublicKey>,
+}
+
+impl CeremonyState {
+    /// Refuses a caller who thinks that something else is staged. Who says nothing of it thinks
+    /// nothing wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unexpected`], with what is so.
+    pub(super) fn check(&self, expected: &Precondition) -> Result<(), Error> {
+        let is_in =
+            |tags: &Tags| self.staged.as_ref().is_some_and(|staged| tags.include(&staged.tag()));
+        let holds = expected.matches.as_ref().is_none_or(is_in)
+            && !expected.matches_none.as_ref().is_some_and(is_in);
+        if holds { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    pub(super) fn unexpected(&self) -> Error {
+        let detail =
+            format!("somebody else was first, and nothing was changed: {}", self.described());
+        Error::Unexpected { detail }
+    }
+
+    /// How far it is, for people.
+    pub fn described(&self) -> String {
+        let (side, version) = (self.side, self.published.version);
+        let published = format!("root {version} of the {side} is published");
+        let Some(staged) = &self.staged else {
+            return format!("{published} and nothing is staged");
+        };
+        let Staging { revision, created_at, created_by, signatures, staged: new } = &staged.staging;
+        let signers: Vec<String> =
+            signatures.iter().map(|signature| signature.key_id.to_string()).collect();
+        let signers = match signers.as_slice() {
+            [] => "nobody".to_owned(),
+            signers => signers.join(", "),
+        };
+        let state = if staged.is_outdated { " and outdated" } else { "" };
+        format!(
+            "{published}, and root {} is staged{state}: revision {revision}, by {created_by} at {created_at}, signed by \
+             {signers}",
+            new.version
+        )
+    }
+}
+
+impl StagedRoot {
+    pub(super) fn read(staging: Staging, published: &PublishedRoot) -> Result<Self, Error> {
+        const OP: &str = "read what is staged";
+        let unsigned = unsigned(&staging)?;
+        let root: Root = serde_json::from_slice(unsigned.text()).map_err(Error::internal(OP))?;
+        let succession = succession(&published.root, &root).map_err(Error::internal(OP))?;
+        let objects = published.root.keys.iter().chain(&root.keys);
+        let keys = objects.filter(|(id, _)| succession.either().key_ids.contains(id));
+        let keys = keys
+            .filter_map(|(id, object)| Some((*id, PublicKey::from_object(object.clone()).ok()?)));
+        Ok(Self {
+            keys: keys.collect(),
+            root,
+            succession,
+            payload: unsigned.digest(),
+            is_outdated: staging.staged.base != published.version,
+            staging,
+        })
+    }
+
+    /// Which of all stagings it is.
+    pub fn revision(&self) -> u64 {
+        self.staging.revision
+    }
+
+    /// The same as a tag, for who says which one was meant.
+    pub fn tag(&self) -> String {
+        self.revision().to_string()
+    }
+
+    /// A key that may sign it.
+    pub(super) fn key(&self, id: &str) -> Option<&PublicKey> {
+        self.keys.values().find(|key| key.id().to_string() == id)
+    }
+
+    /// Who has signed it.
+    pub fn signers(&self) -> BTreeSet<KeyId> {
+        self.staging.signatures.iter().map(|signature| signature.key_id).collect()
+    }
+
+    /// How many signatures are missing of the published root's keys, and of its own.
+    pub fn missing(&self) -> (u64, u64) {
+        self.succession.missing(&self.signers())
+    }
+
+    /// What it changes.
+    pub fn diff(&self, published: &PublishedRoot) -> RootDiff {
+        RootDiff::between(&published.root, &self.root)
+    }
+
+    /// What is to be signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if it can't be read back.
+    pub fn unsigned(&self) -> Result<Unsigned, Error> {
+        unsigned(&self.staging)
+    }
+
+    /// The file with the signatures that there are, to be signed elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub fn draft(&self) -> Result<Bytes, Error> {
+        self.unsigned()?.draft(self.signatures()).map_err(Error::internal("show what is staged"))
+    }
+
+    /// The file as it would be published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if nobody has signed it.
+    pub(super) fn file(&self) -> Result<SignedFile, Error> {
+        const OP: &str = "put a root together";
+        let authorized = self.unsigned()?.authorize(&self.succession.either(), self.signers());
+        let authorized = authorized.map_err(Error::internal(OP))?;
+        authorized.into_file(self.signatures()).map_err(Error::internal(OP))
+    }
+
+    fn signatures(&self) -> impl Iterator<Item = (KeyId, Vec<u8>)> {
+        let pair = |signature: &StagedSignature| (signature.key_id, signature.signature.clone());
+        self.staging.signatures.iter().map(pair)
+    }
+}
+
+fn unsigned(staging: &Staging) -> Result<Unsigned, Error> {
+    Unsigned::read(RoleName::Root, &staging.staged.content)
+        .map_err(Error::internal("read what is staged"))
+}

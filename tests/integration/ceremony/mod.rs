@@ -1,0 +1,7 @@
+//! Ceremonies: a root from what is to change to what clients fetch.
+
+mod officer;
+mod publish;
+mod stage;
+
+pub(crate) use officer::{Officer, image_change, officer};
