@@ -12,6 +12,7 @@ mod jobs;
 mod problem;
 mod quarantine;
 mod recipients;
+mod roots;
 mod upload;
 mod vehicle;
 mod vehicles;
@@ -26,6 +27,10 @@ pub use problem::{Problem, ProblemItem};
 pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{
     NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
+};
+pub use roots::{
+    CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,
+    RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
 };
 pub use upload::UploadQuery;
 pub use vehicle::{

@@ -30,6 +30,13 @@ pub struct Upload;
 /// Changing what is published and for whom: recipients, yanks, vehicles, assignments.
 pub struct Manage;
 
+/// Changing which keys sign: roots, and what is staged for them.
+pub struct ManageKeys;
+
+impl Permission for ManageKeys {
+    const ROLES: &'static [AccessRole] = &[AccessRole::Officer];
+}
+
 impl Permission for Read {
     const ROLES: &'static [AccessRole] = &AccessRole::READERS;
 }

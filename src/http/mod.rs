@@ -48,6 +48,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(state.app.images())))
             .app_data(web::Data::from(Arc::clone(state.app.fleet())))
             .app_data(web::Data::from(Arc::clone(state.app.director())))
+            .app_data(web::Data::from(Arc::clone(state.app.ceremony())))
             .app_data(web::Data::from(Arc::clone(state.app.jobs())))
             .app_data(web::Data::from(Arc::clone(state.app.audit())))
             .app_data(web::Data::from(Arc::clone(state.app.upkeep())))

@@ -13,7 +13,9 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, g
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
-use super::admin::{assignments, audit, images, jobs, quarantine, recipients, vehicle, vehicles};
+use super::admin::{
+    assignments, audit, images, jobs, quarantine, recipients, roots, vehicle, vehicles,
+};
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
 
@@ -88,6 +90,13 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         assignments::assign,
         assignments::cancel_assignment,
         quarantine::clear_many,
+        roots::show_root,
+        roots::stage_root,
+        roots::show_staged,
+        roots::cancel_staged,
+        roots::bring_signatures,
+        roots::sign_staged,
+        roots::publish_root,
         audit::list_audit,
         jobs::list_jobs,
         jobs::create_job,

@@ -17,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 31] = [
+const CALLS: [Call; 38] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -66,6 +66,13 @@ const CALLS: [Call; 31] = [
     ("POST", "/api/v1/jobs", &[Engineer, Officer], (400, "bad_json")),
     ("GET", "/api/v1/jobs/x", &[Engineer, Officer, Viewer], (404, "job_not_found")),
     ("DELETE", "/api/v1/jobs/x", &[Engineer, Officer], (404, "job_not_found")),
+    ("GET", "/api/v1/roots/image", &AccessRole::READERS, (200, "")),
+    ("GET", "/api/v1/roots/image/staged", &AccessRole::READERS, (404, "nothing_staged")),
+    ("PUT", "/api/v1/roots/image/staged", &[Officer], (400, "bad_json")),
+    ("DELETE", "/api/v1/roots/image/staged", &[Officer], (404, "nothing_staged")),
+    ("POST", "/api/v1/roots/image/staged/signatures", &[Officer], (400, "bad_json")),
+    ("POST", "/api/v1/roots/director/staged/sign", &[Officer], (404, "nothing_staged")),
+    ("POST", "/api/v1/roots/director/staged/publish", &[Officer], (404, "nothing_staged")),
     ("GET", "/api/v1/audit", &[Engineer, Officer, Viewer], (200, "")),
     ("GET", "/api/v1/audit?kind=x", &[Engineer, Officer, Viewer], (400, "bad_query")),
     ("GET", "/api/v1/vehicles?limit=0", &[Engineer, Officer, Viewer], (400, "bad_query")),
@@ -112,6 +119,7 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
     for (template, methods) in api {
         let path = template.replace("{path}", "gw/1/a.bin").replace("{kid}", "nobody");
         let path = path.replace("{vin}", "NONE").replace("{serial}", "x").replace("{id}", "x");
+        let path = path.replace("{repository}", "image");
         assert!(path.starts_with("/api/v1/") && !path.contains('{'), "{template}");
         for (method, call) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();

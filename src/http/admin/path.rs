@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::upload_head::{IMAGES, image_path};
 use crate::app::Error;
 use crate::http::ApiError;
-use crate::model::{EcuSerial, ImagePath, ParseFieldError, VehicleId};
+use crate::model::{EcuSerial, ImagePath, ParseFieldError, RepositorySide, VehicleId};
 
 /// What the path of a request names.
 ///
@@ -53,6 +53,16 @@ impl Named for VehicleId {
 impl Named for EcuSerial {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
         parameter(request, "serial").parse().map_err(bad_path)
+    }
+}
+
+impl Named for RepositorySide {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let name = parameter(request, "repository");
+        Self::ALL.into_iter().find(|side| side.as_str() == name).ok_or_else(|| Error::Invalid {
+            code: "bad_path",
+            detail: "a repository is `image` or `director`".into(),
+        })
     }
 }
 

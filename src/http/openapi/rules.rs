@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::fleet::Suspicion;
+use crate::model::RepositorySide;
 
 /// Completes the schema of what is called `name`: bounds, patterns, examples.
 pub(super) fn complete(name: &str, schema: &mut Value) {
@@ -58,7 +59,9 @@ fn rule(name: &str) -> Value {
         }
         "reason" | "rollback_reason" => json!({ "pattern": "[!-~]", "maxLength": 500 }),
         "expires_in_seconds" => json!({ "minimum": 1, "maximum": 30 * 24 * 60 * 60 }),
-        "token_sha256" | "sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
+        "repository" => json!({ "enum": RepositorySide::ALL.map(RepositorySide::as_str) }),
+        "expires_days" => json!({ "minimum": 1, "maximum": 3650 }),
+        "token_sha256" | "sha256" | "payload_sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
         "attacks" => json!({ "enum": Suspicion::all().map(Suspicion::as_str).collect::<Vec<_>>() }),
         "role" => json!({ "enum": ["primary", "secondary"] }),
         "public_key" | "signing_key" => {
