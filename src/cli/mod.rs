@@ -15,6 +15,7 @@ mod output;
 mod problem;
 mod recipient;
 mod recover;
+mod root;
 mod serve;
 mod signals;
 mod state;
@@ -59,6 +60,8 @@ enum Command {
     Serve(serve::Args),
     /// Makes, lists and revokes API tokens, in the state directory
     Token(token::Args),
+    /// Changes whose keys sign, as a ceremony: stage, sign offline, publish
+    Root(root::Args),
     /// Registers public keys that images are sealed for
     Recipient(recipient::Args),
     /// Uploads, lists, shows and yanks images
@@ -143,6 +146,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::Root(args) => root::run(args).await,
         Command::Recipient(args) => recipient::run(args).await,
         Command::Image(args) => image::run(args).await,
         Command::Vehicle(args) => vehicle::run(args).await,

@@ -1,0 +1,182 @@
+//! Signing a staged root where the key is: on a machine that has no network and no state directory.
+//!
+//! Nothing is read but the file, the key and a root that the signer trusts. What the file says is
+//! taken for nothing: the published root in it has to be one, what changes is worked out here from
+//! both roots, and what is shown is what is signed.
+
+use std::fs;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::told::tell_diff;
+use crate::api::{CeremonyFile, NewRootSignature};
+use crate::cli::output::{self, note, print_json, print_line};
+use crate::keys::Signer;
+use crate::keys::file::FileSigner;
+use crate::model::{RoleName, Timestamp};
+use crate::uptane::metadata::root::{Succession, succession};
+use crate::uptane::metadata::{Root, Unsigned};
+use crate::uptane::root_diff::RootDiff;
+use crate::uptane::verify::{Rules, TrustedSet};
+use motorcade_host::shown::printable;
+
+/// What is signed, with what, and where the signature goes.
+pub(super) struct Signing {
+    pub(super) file: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) trusted: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
+    pub(super) yes: bool,
+}
+
+/// A signature on its way to the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SignatureFile {
+    pub(super) repository: String,
+    pub(super) version: u64,
+    pub(super) payload_sha256: String,
+    pub(super) signatures: Vec<NewRootSignature>,
+}
+
+/// Both roots of a file, once they were read.
+struct Staged {
+    repository: String,
+    published: Root,
+    next: Root,
+    unsigned: Unsigned,
+    succession: Succession,
+}
+
+impl Signing {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let staged = Staged::read(&self.file)?;
+        if let Some(trusted) = &self.trusted {
+            staged.compare(trusted)?;
+        }
+        let key = FileSigner::read(&self.key)?;
+        let place = staged.place_of(&key)?;
+        staged.show(&place)?;
+        if !self.yes {
+            confirm(staged.unsigned.version())?;
+        }
+        let signed = staged.sign(&key).await?;
+        let out = self.out.unwrap_or_else(|| {
+            PathBuf::from(format!(
+                "root-{}-{:.8}.signature.json",
+                signed.version,
+                key.id().to_string()
+            ))
+        });
+        fs::write(&out, serde_json::to_vec(&signed)?)
+            .with_context(|| format!("failed to write {}", out.display()))?;
+        if output::is_json() {
+            print_json(&signed)?;
+        }
+        note(format_args!(
+            "Signed as {}\nhint: bring it with `motorcade root sign --repository {} --send {}`",
+            out.display(),
+            printable(&signed.repository),
+            out.display()
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Staged {
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        let name = file.display();
+        let text = fs::read(file).with_context(|| format!("failed to read {name}"))?;
+        let file: CeremonyFile = serde_json::from_slice(&text)
+            .with_context(|| format!("{name} is no file of `root diff --out`"))?;
+        let (published, next) =
+            (serde_json::to_vec(&file.published)?, serde_json::to_vec(&file.staged)?);
+        TrustedSet::new(&published, Rules::Image, Timestamp::UNIX_EPOCH)
+            .with_context(|| format!("the published root in {name} is none"))?;
+        let unsigned = Unsigned::of_file(RoleName::Root, &next)?;
+        ensure!(
+            unsigned.digest().to_string() == file.payload_sha256,
+            "{name} is damaged: the digest in it is not that of its root"
+        );
+        let published = content(&published)?;
+        let next: Root = serde_json::from_slice(unsigned.text())?;
+        ensure!(
+            next.version.get() == published.version.get() + 1,
+            "root {} does not follow root {}: nobody could take it",
+            next.version,
+            published.version
+        );
+        let succession = succession(&published, &next)?;
+        Ok(Self { repository: file.repository, published, next, unsigned, succession })
+    }
+
+    /// Holds the published root against the signer's own copy.
+    fn compare(&self, trusted: &Path) -> anyhow::Result<()> {
+        let name = trusted.display();
+        let text = fs::read(trusted).with_context(|| format!("failed to read {name}"))?;
+        let trusted = content(&text).with_context(|| format!("{name} is no root"))?;
+        ensure!(
+            trusted == self.published,
+            "the published root in the file, version {}, is not the one in {name}, version {}: nothing was signed",
+            self.published.version,
+            trusted.version
+        );
+        Ok(())
+    }
+
+    /// As whose key it counts.
+    fn place_of(&self, key: &FileSigner) -> anyhow::Result<String> {
+        let (id, Succession { before, after }) = (key.id(), &self.succession);
+        let (old, new) = (self.published.version, self.next.version);
+        Ok(match (before.key_ids.contains(&id), after.key_ids.contains(&id)) {
+            (true, true) => format!("root key of version {old} and of version {new}"),
+            (true, false) => format!("root key of version {old}"),
+            (false, true) => format!("root key of version {new}"),
+            (false, false) => bail!(
+                "the key {id} is no root key, neither of version {old} nor of version {new}: nothing was signed"
+            ),
+        })
+    }
+
+    fn show(&self, place: &str) -> anyhow::Result<()> {
+        if output::is_json() {
+            return Ok(());
+        }
+        print_line(format_args!("of the {} repository:", printable(&self.repository)))?;
+        let diff = RootDiff::between(&self.published, &self.next);
+        tell_diff(&diff.lines(), &diff.consequences())?;
+        print_line(format_args!("digest {}", self.unsigned.digest()))?;
+        print_line(format_args!("to be signed with a {place}"))?;
+        Ok(())
+    }
+
+    async fn sign(self, key: &FileSigner) -> anyhow::Result<SignatureFile> {
+        let (version, payload_sha256) =
+            (self.unsigned.version(), self.unsigned.digest().to_string());
+        let authorized = self.unsigned.authorize(&self.succession.either(), [key.id()])?;
+        let signature = key.sign(authorized.message()).await;
+        let sig = hex::encode(signature.map_err(|error| anyhow::anyhow!(error))?);
+        let signatures = vec![NewRootSignature { keyid: key.id().to_string(), sig }];
+        Ok(SignatureFile { repository: self.repository, version, payload_sha256, signatures })
+    }
+}
+
+fn content(file: &[u8]) -> anyhow::Result<Root> {
+    Ok(crate::uptane::metadata::root::parse(file)?)
+}
+
+/// Asks the person at the terminal.
+fn confirm(version: u64) -> anyhow::Result<()> {
+    ensure!(
+        io::stdin().is_terminal(),
+        "nobody is there to be asked: look at what was shown, and say `--yes` to sign it"
+    );
+    eprint!("Sign it? Type the version that is signed: ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    ensure!(answer.trim() == version.to_string(), "nothing was signed");
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! What of a ceremony people are told, by the server's word and offline.
+
+use crate::api::StagedRootBody;
+use crate::cli::output::print_line;
+use motorcade_host::shown::printable;
+
+/// What a root changes, for people.
+pub(super) fn tell_diff(changes: &[String], consequences: &[String]) -> anyhow::Result<()> {
+    for line in changes {
+        print_line(printable(line))?;
+    }
+    for line in consequences {
+        print_line(format_args!("- {}", printable(line)))?;
+    }
+    Ok(())
+}
+
+/// How far a staging is, for people.
+pub(super) fn tell_staged(staged: &StagedRootBody) -> anyhow::Result<()> {
+    let state = match (staged.is_outdated, staged.missing_of_published, staged.missing_of_staged) {
+        (true, ..) => "outdated, since another root was published: stage it again".to_owned(),
+        (false, 0, 0) => "signed: publish it with `motorcade root publish`".to_owned(),
+        (false, before, after) => format!(
+            "waits for {before} more signatures by keys of root {}, and {after} by its own",
+            staged.base
+        ),
+    };
+    print_line(format_args!(
+        "staged: root {}, revision {}, by {} at {}, {state}",
+        staged.version,
+        staged.revision,
+        printable(&staged.staged_by),
+        printable(&staged.staged_at)
+    ))?;
+    print_line(format_args!("  digest {}", printable(&staged.payload_sha256)))?;
+    for signature in &staged.signatures {
+        let (key, by) = (printable(&signature.key_id), printable(&signature.signed_by));
+        print_line(format_args!(
+            "  signed by {key}, brought by {by} at {}",
+            printable(&signature.signed_at)
+        ))?;
+    }
+    Ok(())
+}
