@@ -1,27 +1,35 @@
 //! Keys in files of mode 0600 below `keys/` of the state directory.
 //!
-//! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on, PKCS#8 each. Ed25519 is what is
-//! made, and ML-DSA-65 for every other key of a hybrid role; P-256 and RSA are read too. The escrow key is `escrow.jwk`.
+//! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on, PKCS#8 each, encrypted or not: all
+//! files whose name begins with the role's are read. Ed25519 is what is made, and ML-DSA-65 for every
+//! other key of a hybrid role; P-256 and RSA are read too. Keys that sign no more are moved to
+//! `retired/`. The escrow key is `escrow.jwk`.
 
+mod encrypted;
 mod escrow;
+mod made;
+mod retired;
 mod secret;
 mod signer;
 
 pub use escrow::FileEscrow;
+pub use made::add;
+pub use retired::retire;
 pub use secret::{read_secret, write_secret};
 pub use signer::FileSigner;
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, Keyring, Signer, hybrid};
+use super::keyring::KeysByRole;
+use super::{Error, Keyring, hybrid};
 use crate::keys::policy::{Policy, RolePolicy, key_name};
-use crate::model::RepositorySide;
+use crate::model::{RepositorySide, RoleKind};
 use motorcade_uptane::key::{Scheme, SigningKey};
 
-/// Makes the keys that `policy` asks for, in `directory`. Keys that are there already stay as they
-/// are.
+/// Makes the keys that `policy` asks for, in `directory`, but for roles whose keys it says are
+/// elsewhere. Keys that are there already stay as they are.
 ///
 /// # Errors
 ///
@@ -41,7 +49,8 @@ pub fn create(directory: &Path, policy: &Policy) -> Result<(), Error> {
 ///
 /// [`Error::KeyFile`].
 pub fn create_side(directory: &Path, policy: &Policy, side: RepositorySide) -> Result<(), Error> {
-    for (_, kind, role) in policy.roles().filter(|(of, ..)| *of == side) {
+    let is_made = |kind: RoleKind| policy.sources(side, kind).is_empty();
+    for (_, kind, role) in policy.roles().filter(|(of, kind, _)| *of == side && is_made(*kind)) {
         let name = key_name(side, kind);
         for (number, path) in (1..).zip(key_paths(directory, &name, role)) {
             if path.exists() {
@@ -53,29 +62,60 @@ pub fn create_side(directory: &Path, policy: &Policy, side: RepositorySide) -> R
                 path: path.display().to_string(),
                 source: e.into(),
             })?;
-            write_secret(&path, pem.as_bytes())?;
+            let text = encrypted::if_wanted(pem).map_err(|source| Error::KeyFile {
+                verb: "encrypt",
+                path: path.display().to_string(),
+                source,
+            })?;
+            write_secret(&path, text.as_bytes())?;
         }
     }
     Ok(())
 }
 
-/// Reads the keys in `directory`. Those of the root roles may be elsewhere.
+/// Reads the keys in `directory` alone. Those of the root roles may be elsewhere.
 ///
 /// # Errors
 ///
-/// [`Error::KeyFile`] if a file is unreadable, open to others or not a key; and as
-/// [`Keyring::new`].
+/// As [`read_all`] and [`Keyring::new`].
 pub fn load(directory: &Path, policy: &Policy) -> Result<Keyring, Error> {
-    let mut keys = BTreeMap::new();
-    for (side, kind, role) in policy.roles() {
-        let name = key_name(side, kind);
-        let signers = key_paths(directory, &name, role)
-            .filter(|path| path.exists())
-            .map(|path| Ok(Arc::new(FileSigner::read(&path)?) as Arc<dyn Signer>))
-            .collect::<Result<Vec<_>, Error>>()?;
-        keys.insert((side, kind), signers);
+    Keyring::new(read_all(directory)?, policy)
+}
+
+/// Reads all role keys in `directory`.
+///
+/// # Errors
+///
+/// [`Error::KeyFile`] if a file is unreadable, open to others or not a key.
+pub fn read_all(directory: &Path) -> Result<KeysByRole, Error> {
+    let listed = fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let listed = listed.map_err(|e| Error::KeyFile {
+        verb: "list",
+        path: directory.display().to_string(),
+        source: e.into(),
+    })?;
+    let mut names: Vec<String> =
+        listed.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_by_key(|name| (name.len(), name.clone())); // as they are numbered
+    let mut keys = KeysByRole::new();
+    for name in names {
+        if let Some(role) = role_of(&name) {
+            let signer = Arc::new(FileSigner::read(&directory.join(name))?);
+            keys.entry(role).or_default().push(signer);
+        }
     }
-    Keyring::new(keys, policy)
+    Ok(keys)
+}
+
+/// The role of a key file of this name.
+fn role_of(name: &str) -> Option<(RepositorySide, RoleKind)> {
+    let stem = name.strip_suffix(".pem")?;
+    let is_of = |role: &str| {
+        stem.strip_prefix(role).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let roles = RepositorySide::ALL.into_iter();
+    let mut roles = roles.flat_map(|side| side.kinds().iter().map(move |&kind| (side, kind)));
+    roles.find(|(side, kind)| is_of(&key_name(*side, *kind)))
 }
 
 fn key_paths<'a>(

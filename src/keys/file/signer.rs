@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{BackendError, Error, Signer};
-use super::read_secret;
+use super::{encrypted, read_secret};
 use motorcade_uptane::key::{KeyError, PublicKey, Scheme, SigningKey};
 
 /// A private key that was read from a file.
@@ -18,7 +18,8 @@ pub struct FileSigner {
 }
 
 impl FileSigner {
-    /// Reads a PEM `PRIVATE KEY` (PKCS#8), which nobody else **must** be able to read.
+    /// Reads a PEM `PRIVATE KEY` or `ENCRYPTED PRIVATE KEY` (PKCS#8), which nobody else **must** be
+    /// able to read.
     ///
     /// # Errors
     ///
@@ -27,6 +28,7 @@ impl FileSigner {
         let text = read_secret(file)?;
         let unusable =
             |source| Error::KeyFile { verb: "use", path: file.display().to_string(), source };
+        let text = encrypted::decrypted(text).map_err(unusable)?;
         let key = SigningKey::from_pem(&text).map_err(|e| unusable(e.into()))?;
         let public = as_named(key.public()).map_err(|e| unusable(e.into()))?;
         public.check_strength().map_err(|e| unusable(e.into()))?;
@@ -53,6 +55,10 @@ fn as_named(public: &PublicKey) -> Result<PublicKey, KeyError> {
 impl Signer for FileSigner {
     fn place(&self) -> String {
         self.file.display().to_string()
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.file)
     }
 
     fn public(&self) -> &PublicKey {

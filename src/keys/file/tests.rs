@@ -8,6 +8,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::Signer;
 use super::*;
 use crate::model::RoleKind;
 
