@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let state = StateDir::new(&args.data_dir);
     let clock = Arc::new(SystemClock);
     state.init(clock.clone()).await?;
-    let (repository, _) = state.repositories()?;
+    let (repository, _) = state.repositories().await?;
     let recipient = RecipientPrivateKey::generate_p256();
     let envelope = Envelope::seal(
         &DataKey::generate(),

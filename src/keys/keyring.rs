@@ -1,7 +1,11 @@
 //! The keys of all roles, and the one way in which metadata is signed.
+//!
+//! A keyring is a pool: for which role a key was put in says who is to be appointed, and nothing of
+//! who signs. Who signs is what the published metadata names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,6 +21,11 @@ use motorcade_uptane::metadata::{Authority, SignedFile, Unsigned};
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Where it is, for messages: its file, say.
     fn place(&self) -> String;
+
+    /// Its file, if this server can move it away.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
 
     /// The public half.
     fn public(&self) -> &PublicKey;
@@ -37,8 +46,16 @@ pub trait Signer: fmt::Debug + Send + Sync {
 /// The keys of all roles that can be reached from here.
 #[derive(Debug)]
 pub struct Keyring {
-    keys: BTreeMap<(RepositorySide, RoleKind), Vec<Arc<dyn Signer>>>,
+    keys: KeysByRole,
+    /// Who signs besides those that are named, while a role is handed over.
+    cosigners: Cosigners,
 }
+
+/// Ids of keys by the role that they sign too.
+pub type Cosigners = BTreeMap<(RepositorySide, RoleKind), BTreeSet<KeyId>>;
+
+/// Keys by the role that they were made or declared for.
+pub type KeysByRole = BTreeMap<(RepositorySide, RoleKind), Vec<Arc<dyn Signer>>>;
 
 impl Keyring {
     /// Puts keys together. Those of the root roles may be elsewhere.
@@ -48,11 +65,8 @@ impl Keyring {
     /// [`Error::TooFewKeys`] if they are fewer than the policy's threshold,
     /// [`Error::SharedKey`] if one is there twice, and [`Error::Hybrid`] for keys of ML-DSA-65 that
     /// the policy does not want.
-    pub fn new(
-        keys: BTreeMap<(RepositorySide, RoleKind), Vec<Arc<dyn Signer>>>,
-        policy: &Policy,
-    ) -> Result<Self, Error> {
-        let keyring = Self { keys };
+    pub fn new(keys: KeysByRole, policy: &Policy) -> Result<Self, Error> {
+        let keyring = Self { keys, cosigners: BTreeMap::new() };
         for (side, kind, role) in policy.roles() {
             let (found, threshold) = (keyring.keys(side, kind).len(), role.threshold);
             if kind != RoleKind::Root && found < usize::from(threshold) {
@@ -83,13 +97,30 @@ impl Keyring {
         self.keys.values().flatten().any(|key| key.public().is_same_as_pem(pem))
     }
 
-    /// Signs a file with every key of its role. `authority` is what is published: a key that was
-    /// exchanged signs nothing.
+    /// Has these sign too what their role signs, those of them that are here: clients then take the
+    /// files before and after they learn of a change.
+    pub fn cosigned_by(self, cosigners: Cosigners) -> Self {
+        Self { cosigners, ..self }
+    }
+
+    /// Those of some keys that are here, whatever they were declared for.
+    pub fn named(&self, key_ids: &BTreeSet<KeyId>) -> Vec<&Arc<dyn Signer>> {
+        self.all().filter(|key| key_ids.contains(&key.id())).collect()
+    }
+
+    /// All keys.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Signer>> {
+        self.keys.values().flatten()
+    }
+
+    /// Signs a file with all keys that are here of those that `authority`, which is what is
+    /// published, names for its role. One that can't be reached is left out as long as there are
+    /// enough others.
     ///
     /// # Errors
     ///
-    /// [`Error::Metadata`] if these are not the keys that `authority` names, or too few of them;
-    /// [`Error::Sign`] if a signer refuses.
+    /// [`Error::Metadata`] if none of these, or too few, are here; [`Error::Sign`] if too few of
+    /// them sign.
     pub async fn sign(
         &self,
         side: RepositorySide,
@@ -97,15 +128,52 @@ impl Keyring {
         authority: &Authority,
     ) -> Result<SignedFile, Error> {
         let role = unsigned.role().clone();
-        let keys = self.keys(side, role.kind());
+        let mut keys = self.named(&authority.key_ids);
+        if keys.is_empty() {
+            keys.extend(self.keys(side, role.kind())); // whose ids say what is wrong
+        }
         let authorized = unsigned.authorize(authority, keys.iter().map(|key| key.id()))?;
         let mut signatures = Vec::with_capacity(keys.len());
+        let mut failed = None;
         for key in keys {
-            let signature = key.sign(authorized.message()).await;
-            let failed = |source| Error::Sign { role: role.to_string(), source };
-            signatures.push((key.id(), signature.map_err(failed)?));
+            match key.sign(authorized.message()).await {
+                Ok(signature) => signatures.push((key.id(), signature)),
+                Err(source) => {
+                    tracing::warn!(%role, key = key.place(), error = %source, "a key does not sign");
+                    failed = Some(source);
+                }
+            }
         }
+        if let Some(source) = failed
+            && (signatures.len() as u64) < authority.threshold.max(1)
+        {
+            return Err(Error::Sign { role: role.to_string(), source });
+        }
+        self.cosign(side, role.kind(), authorized.message(), &mut signatures).await;
         Ok(authorized.into_file(signatures)?)
+    }
+
+    /// Adds the signatures of those who are to sign, or have signed, in other versions of root.
+    /// Nobody needs them who can wait, so that one that is missing stops nothing.
+    async fn cosign(
+        &self,
+        side: RepositorySide,
+        kind: RoleKind,
+        message: &[u8],
+        signatures: &mut Vec<(KeyId, Vec<u8>)>,
+    ) {
+        let Some(cosigners) = self.cosigners.get(&(side, kind)) else { return };
+        for key in self.named(cosigners) {
+            if signatures.iter().any(|(id, _)| *id == key.id()) {
+                continue;
+            }
+            match key.sign(message).await {
+                Ok(signature) => signatures.push((key.id(), signature)),
+                Err(error) => {
+                    tracing::warn!(role = key_name(side, kind), key = key.place(), %error, "a key does not sign")
+                }
+            }
+        }
     }
 
     fn refuse_shared_keys(&self) -> Result<(), Error> {

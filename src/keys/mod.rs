@@ -1,20 +1,26 @@
 //! Private keys: what signs metadata, and what opens every envelope for the server itself; and the
 //! policy of how many keys there are.
 //!
-//! [`Signer`] and [`Escrow`] are the seams for keys that are not on this machine. `file/` is the
-//! implementation that there is: PEM and JWK files of mode 0600. A new backend is a module beside
-//! it. No role key's content leaves this module.
+//! [`Signer`] and [`Escrow`] are the seams for keys that are not on this machine. `file/` has PEM and
+//! JWK files of mode 0600. A new backend is a module beside it, and a [`source::KeySource`]. No role
+//! key's content leaves this module.
 
 pub mod escrow;
 pub mod file;
 pub mod hybrid;
 mod keyring;
+mod open;
 pub mod policy;
 mod ring;
+mod shared;
+pub mod source;
+mod sources;
 
 pub use escrow::Escrow;
-pub use keyring::{Keyring, Signer};
+pub use keyring::{Cosigners, Keyring, KeysByRole, Signer};
+pub use open::{load, open};
 pub use ring::{EscrowKeys, EscrowRing};
+pub use shared::SharedKeyring;
 
 use motorcade_uptane::metadata;
 
@@ -32,6 +38,15 @@ pub enum Error {
         verb: &'static str,
         /// The file.
         path: String,
+        /// What went wrong.
+        #[source]
+        source: BackendError,
+    },
+    /// A key that is not in a file can't be reached.
+    #[error("failed to open the key {key}")]
+    Source {
+        /// Its source.
+        key: String,
         /// What went wrong.
         #[source]
         source: BackendError,

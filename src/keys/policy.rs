@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::hybrid;
+use super::source::KeySource;
+use super::sources::{self, Sources};
 use crate::model::clock::later;
 use crate::model::{RepositorySide, RoleKind, Timestamp};
 
@@ -25,6 +27,9 @@ pub struct Policy {
     /// The Director repository.
     #[serde(default)]
     pub director: DirectorPolicy,
+    /// Where the keys are of roles that say so.
+    #[serde(skip)]
+    sources: Sources,
 }
 
 /// The policy of the Director repository (Deployment Best Practices 4.2).
@@ -130,7 +135,7 @@ impl Policy {
     /// 1.0.34, 4.3: a threshold is at least 1), too many digits, a hybrid role whose threshold keys
     /// of one kind meet.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let policy: Self = toml::from_str(text).map_err(|e| PolicyError(e.to_string()))?;
+        let policy = Self::read(text)?;
         for (side, kind, role) in policy.roles() {
             let name = key_name(side, kind);
             if !(1..=3650).contains(&role.expires_days) {
@@ -155,6 +160,23 @@ impl Policy {
             return Err(PolicyError("[bins] prefix_digits must be 1 or 2".into()));
         }
         Ok(policy)
+    }
+
+    /// Reads a policy, with the places of what is wrong as long as it names no sources of keys.
+    fn read(text: &str) -> Result<Self, PolicyError> {
+        let unusable = |fault: toml::de::Error| PolicyError(fault.to_string());
+        let mut table: toml::Table = toml::from_str(text).map_err(unusable)?;
+        let sources = sources::take(&mut table).map_err(PolicyError)?;
+        let policy: Self = match sources.is_empty() {
+            true => toml::from_str(text).map_err(unusable)?,
+            false => table.try_into().map_err(unusable)?,
+        };
+        Ok(Self { sources, ..policy })
+    }
+
+    /// Where a role's keys are, if the policy says so; else they are in `keys/`.
+    pub fn sources(&self, side: RepositorySide, kind: RoleKind) -> &[KeySource] {
+        self.sources.get(&(side, kind)).map_or(&[], Vec::as_slice)
     }
 
     /// How the roles of a kind are signed.
@@ -254,5 +276,19 @@ mod tests {
             "[bins] prefix_digits must be 1 or 2"
         );
         assert!(changed("threshold = 1", "treshold = 1").contains("unknown field `treshold`"));
+    }
+
+    #[test]
+    fn sources_of_keys_count_as_keys() {
+        let sources = "threshold = 2\nkeys = [\"file:a.pem\", \"pkcs11:token=t;object=b\"]";
+        let text = Policy::DEFAULT.replacen("threshold = 1", sources, 1);
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!((policy.root.threshold, policy.root.keys()), (2, 2));
+        assert_eq!(policy.sources(RepositorySide::Image, RoleKind::Root).len(), 2);
+        assert!(policy.sources(RepositorySide::Image, RoleKind::Targets).is_empty());
+        assert_eq!(
+            changed("threshold = 1", "threshold = 2\nkeys = [\"file:a.pem\"]"),
+            "[root] keys must be 2 to 16: its threshold"
+        );
     }
 }

@@ -10,13 +10,13 @@ use motorcade_uptane::metadata::{Authority, SignedFile, version};
 pub use motorcade_uptane::metadata::director::DirectedImage;
 
 use crate::keys::policy::Policy;
-use crate::keys::{Error, Keyring};
+use crate::keys::{Error, Keyring, SharedKeyring};
 use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp, VehicleId};
 
 /// Signs the Director repository's metadata.
 #[derive(Debug, Clone)]
 pub struct DirectorRepository {
-    keyring: Arc<Keyring>,
+    keyring: SharedKeyring,
     policy: Policy,
 }
 
@@ -44,12 +44,17 @@ pub struct BundleAuthority {
 
 impl DirectorRepository {
     /// Starts from the role keys and the policy.
-    pub fn new(keyring: Arc<Keyring>, policy: Policy) -> Self {
-        Self { keyring, policy }
+    pub fn new(keyring: impl Into<SharedKeyring>, policy: Policy) -> Self {
+        Self { keyring: keyring.into(), policy }
     }
 
-    /// The role keys.
-    pub fn keyring(&self) -> &Keyring {
+    /// The role keys as they are now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.current()
+    }
+
+    /// What the role keys can be exchanged by.
+    pub fn shared_keyring(&self) -> &SharedKeyring {
         &self.keyring
     }
 
@@ -75,7 +80,7 @@ impl DirectorRepository {
     ) -> Result<SignedBundle, Error> {
         let expires = self.policy.role(RepositorySide::Director, RoleKind::Targets).expiry(now);
         let vehicle = ForVehicle { vin, version: version(&RoleName::Targets, number)?, expires };
-        let (side, keyring) = (RepositorySide::Director, &self.keyring);
+        let (side, keyring) = (RepositorySide::Director, self.keyring.current());
         let targets = vehicle.targets(images)?;
         let targets = keyring.sign(side, targets, &authority.targets).await?;
         let snapshot = vehicle.snapshot(targets.described())?;

@@ -4,26 +4,26 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use motorcade_uptane::canonical::canonical;
-use motorcade_uptane::metadata::image::{self, Bins, Entries};
+use motorcade_uptane::metadata::image::{self, BinKeys, Bins, Entries};
 use motorcade_uptane::metadata::{
     self, Authority, MetaFile, Signature, Signed, SignedFile, Unsigned, version,
 };
 
 use crate::keys::policy::{Policy, RolePolicy};
-use crate::keys::{Error, Keyring};
+use crate::keys::{Error, Keyring, SharedKeyring};
 use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp};
 
 /// Signs the Image repository's metadata.
 #[derive(Debug)]
 pub struct ImageRepository {
-    keyring: Arc<Keyring>,
+    keyring: SharedKeyring,
     policy: Policy,
 }
 
 impl ImageRepository {
     /// Starts from the role keys and the policy.
-    pub fn new(keyring: Arc<Keyring>, policy: Policy) -> Self {
-        Self { keyring, policy }
+    pub fn new(keyring: impl Into<SharedKeyring>, policy: Policy) -> Self {
+        Self { keyring: keyring.into(), policy }
     }
 
     /// The policy.
@@ -31,9 +31,9 @@ impl ImageRepository {
         &self.policy
     }
 
-    /// The role keys.
-    pub fn keyring(&self) -> &Keyring {
-        &self.keyring
+    /// The role keys as they are now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.current()
     }
 
     /// How targets are spread over bins.
@@ -63,6 +63,17 @@ impl ImageRepository {
         self.sign(entries.into_bin(bin.clone(), version, expires)?, authority).await
     }
 
+    /// Whom the bins are given to at first: the keys that were made or declared for them.
+    pub fn first_bin_keys(&self) -> BinKeys {
+        let keyring = self.keyring.current();
+        let keys = keyring.public(RepositorySide::Image, RoleKind::Bins);
+        let threshold = NonZeroU64::new(self.policy.bins.threshold.into());
+        BinKeys {
+            keys: keys.into_iter().cloned().collect(),
+            threshold: threshold.unwrap_or(NonZeroU64::MIN),
+        }
+    }
+
     /// Signs the top-level targets role, which delegates to the bins.
     ///
     /// # Errors
@@ -71,14 +82,12 @@ impl ImageRepository {
     pub async fn sign_targets(
         &self,
         number: u64,
+        bin_keys: &BinKeys,
         now: Timestamp,
         authority: &Authority,
     ) -> Result<SignedFile, Error> {
         let (version, expires) = self.next(&RoleName::Targets, number, now)?;
-        let keys = self.keyring.public(RepositorySide::Image, RoleKind::Bins);
-        let threshold =
-            NonZeroU64::new(self.policy.bins.threshold.into()).unwrap_or(NonZeroU64::MIN);
-        let unsigned = image::targets(version, expires, self.bins(), &keys, threshold)?;
+        let unsigned = image::targets(version, expires, self.bins(), bin_keys)?;
         self.sign(unsigned, authority).await
     }
 
@@ -118,7 +127,8 @@ impl ImageRepository {
     pub fn version_if_ours(&self, role: &RoleName, file: &[u8]) -> Option<u64> {
         let file: Signed<serde_json::Value> = serde_json::from_slice(file).ok()?;
         let message = canonical(&file.signed).ok()?;
-        let keys = self.keyring.public(RepositorySide::Image, role.kind());
+        let keyring = self.keyring.current();
+        let keys = keyring.public(RepositorySide::Image, role.kind());
         let is_ours = |signature: &Signature| {
             let signature = hex::decode(&signature.sig);
             signature
@@ -128,7 +138,7 @@ impl ImageRepository {
     }
 
     async fn sign(&self, unsigned: Unsigned, authority: &Authority) -> Result<SignedFile, Error> {
-        self.keyring.sign(RepositorySide::Image, unsigned, authority).await
+        self.keyring.current().sign(RepositorySide::Image, unsigned, authority).await
     }
 
     /// Version and expiry of a role's next file.
@@ -159,7 +169,8 @@ mod tests {
 
     /// What a root that names the repository's own keys would say.
     fn authority(repository: &ImageRepository, kind: RoleKind) -> Authority {
-        let keys = repository.keyring().public(RepositorySide::Image, kind);
+        let keyring = repository.keyring();
+        let keys = keyring.public(RepositorySide::Image, kind);
         Authority { key_ids: keys.iter().map(|key| key.id()).collect(), threshold: 1 }
     }
 
@@ -207,7 +218,9 @@ mod tests {
     async fn signed_files_are_canonical_json() {
         let repository = repository();
         let targets = authority(&repository, RoleKind::Targets);
-        let signed = repository.sign_targets(1, Timestamp::UNIX_EPOCH, &targets).await;
+        let signed = repository
+            .sign_targets(1, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
+            .await;
         let file = signed.unwrap();
         let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
         assert_eq!(serde_json::to_vec(&json).unwrap(), file.bytes, "sorted members, no spaces");
@@ -219,7 +232,9 @@ mod tests {
     async fn version_zero_is_refused() {
         let repository = repository();
         let targets = authority(&repository, RoleKind::Targets);
-        let signed = repository.sign_targets(0, Timestamp::UNIX_EPOCH, &targets).await;
+        let signed = repository
+            .sign_targets(0, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
+            .await;
         let error = signed.unwrap_err();
         assert!(matches!(error, Error::Metadata(metadata::Error::Build { .. })), "{error}");
     }
@@ -228,7 +243,9 @@ mod tests {
     async fn keys_that_the_root_does_not_name_sign_nothing() {
         let (repository, other) = (repository(), repository());
         let named = authority(&other, RoleKind::Targets);
-        let signed = repository.sign_targets(1, Timestamp::UNIX_EPOCH, &named).await;
+        let signed = repository
+            .sign_targets(1, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &named)
+            .await;
         let error = signed.unwrap_err();
         assert!(matches!(error, Error::Metadata(metadata::Error::ForeignKey { .. })), "{error}");
     }

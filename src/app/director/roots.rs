@@ -94,7 +94,7 @@ impl DirectorRoots {
             None => {
                 let signed = root::first(
                     RepositorySide::Director,
-                    self.repository.keyring(),
+                    &self.repository.keyring(),
                     self.repository.policy(),
                     now,
                 )
@@ -115,7 +115,7 @@ impl DirectorRoots {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let version = newest.version + 1;
         let signed =
-            root::renewed(RepositorySide::Director, &newest.body, version, keyring, policy, now)
+            root::renewed(RepositorySide::Director, &newest.body, version, &keyring, policy, now)
                 .await;
         // Checked as a vehicle does, before it is anybody's.
         let signed =
@@ -188,7 +188,8 @@ impl DirectorRoots {
 
     fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
         let policy = self.repository.policy().director.root;
-        let keys = self.repository.keyring().keys(RepositorySide::Director, RoleKind::Root);
+        let keyring = self.repository.keyring();
+        let keys = keyring.keys(RepositorySide::Director, RoleKind::Root);
         keys.len() >= usize::from(policy.threshold) && policy.is_due(newest.expires_at, now)
     }
 

@@ -17,6 +17,7 @@
 //! if step 5 itself fails.
 
 mod bins;
+mod delegations;
 mod due;
 mod outcome;
 mod retention;

@@ -214,7 +214,7 @@ impl RootChain {
     ) -> Result<SignedFile, Error> {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let signed =
-            root::renewed(RepositorySide::Image, current, version, keyring, policy, now).await;
+            root::renewed(RepositorySide::Image, current, version, &keyring, policy, now).await;
         let signed = signed.map_err(Error::internal("sign root metadata"))?;
         root::check_successor(current, signed.bytes, now)
             .map_err(Error::internal("sign root metadata"))

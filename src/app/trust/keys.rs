@@ -1,11 +1,11 @@
 //! Role keys against the roots that name them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use crate::app::Error;
 use crate::catalog::RoleState;
-use crate::keys::policy::key_name;
-use crate::keys::{Keyring, Signer};
+use crate::keys::Keyring;
+use crate::keys::policy::{Policy, key_name};
 use crate::model::{RepositorySide, RoleKind, RoleName};
 use crate::uptane::metadata::Authority;
 use crate::uptane::verify::{Signers, TrustedSet};
@@ -49,8 +49,7 @@ pub(in crate::app) fn compare_keys(
             | RoleName::Timestamp
             | RoleName::Delegated(_) => Needed::Here,
         };
-        let (keys, name) = (keyring.keys(side, role.kind()), key_name(side, role.kind()));
-        Some(compare_role(keys, &signers, needed, &name, &source))
+        Some(compare_role(keyring, (side, role.kind()), &signers, needed, &source))
     };
     RoleName::TOP_LEVEL.into_iter().filter_map(compare).flatten().collect()
 }
@@ -66,13 +65,39 @@ pub(in crate::app) fn compare_bins(
     let Some(signers) = bin.and_then(|bin| set.delegated_signers(&bin.name)) else {
         return Vec::new();
     };
-    compare_role(
-        keyring.keys(RepositorySide::Image, RoleKind::Bins),
-        &signers,
-        Needed::Here,
-        RoleKind::Bins.as_str(),
-        "the targets of the Image repository",
-    )
+    let role = (RepositorySide::Image, RoleKind::Bins);
+    compare_role(keyring, role, &signers, Needed::Here, "the targets of the Image repository")
+}
+
+/// Where the policy asks for something else than what is published, a line each: what a rotation of
+/// the role would change. `bin` is a role that the targets delegate to, if these have been taken.
+pub(in crate::app) fn compare_policy(
+    policy: &Policy,
+    side: RepositorySide,
+    root: &TrustedSet,
+    bin: Option<&RoleName>,
+) -> Vec<String> {
+    let top_level = RoleName::TOP_LEVEL.iter().map(|role| (role.kind(), root.signers(role)));
+    let bins = bin.map(|bin| (RoleKind::Bins, root.delegated_signers(bin)));
+    let compare = |(kind, signers): (RoleKind, Option<Signers>)| {
+        let (signers, wanted) = (signers?, policy.role(side, kind));
+        let published = (signers.threshold, signers.key_ids.len());
+        let asked = (u64::from(wanted.threshold), usize::from(wanted.keys()));
+        if published == asked {
+            return None;
+        }
+        let (role, repository) = (key_name(side, kind), side.as_str());
+        let command = match kind {
+            RoleKind::Root => format!("motorcade root stage --repository {repository}"),
+            kind => format!("motorcade role rotate {kind} --repository {repository}"),
+        };
+        Some(format!(
+            "metadata/policy.toml asks for {} of {} keys of the role {role}, and what is published for {} of {}: \
+             `{command}` changes that",
+            asked.0, asked.1, published.0, published.1
+        ))
+    };
+    top_level.chain(bins).filter_map(compare).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,18 +107,23 @@ enum Needed {
     Elsewhere,
 }
 
+/// Who is named and who is here. Keys that are named nowhere, such as one that was prepared for a
+/// rotation, do no harm beside enough others: they sign nothing.
 fn compare_role(
-    keys: &[Arc<dyn Signer>],
+    keyring: &Keyring,
+    (side, kind): (RepositorySide, RoleKind),
     signers: &Signers,
     needed: Needed,
-    role: &str,
     source: &str,
 ) -> Vec<String> {
-    let expected = signers.key_ids.join(", ");
-    let (listed, others): (Vec<_>, Vec<_>) =
-        keys.iter().partition(|key| signers.key_ids.contains(&key.id().to_string()));
+    let ids: BTreeSet<_> = signers.key_ids.iter().filter_map(|id| id.parse().ok()).collect();
+    let found = keyring.named(&ids).len();
+    if found as u64 >= signers.threshold {
+        return Vec::new();
+    }
+    let (role, expected) = (key_name(side, kind), signers.key_ids.join(", "));
+    let others = keyring.keys(side, kind).iter().filter(|key| !ids.contains(&key.id()));
     let mut problems: Vec<String> = others
-        .iter()
         .map(|key| {
             let (file, found) = (key.place(), key.id());
             format!(
@@ -101,10 +131,10 @@ fn compare_role(
             )
         })
         .collect();
-    if problems.is_empty() && needed == Needed::Here && (listed.len() as u64) < signers.threshold {
-        let (found, threshold) = (listed.len(), signers.threshold);
+    if problems.is_empty() && needed == Needed::Here {
+        let threshold = signers.threshold;
         problems.push(format!(
-            "{found} keys of the role {role} are in keys/, where {source} asks for {threshold}: {expected}"
+            "{found} keys of the role {role} are here, where {source} asks for {threshold}: {expected}"
         ));
     }
     problems

@@ -11,7 +11,7 @@ mod start;
 mod verifier;
 
 pub(super) use escrow::{Remembered, check_envelope, check_escrow, check_proof};
-pub(super) use keys::{authority, compare_bins, compare_keys};
+pub(super) use keys::{authority, compare_bins, compare_keys, compare_policy};
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, trusted_root};
 

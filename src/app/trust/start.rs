@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Verifier, check_escrow, compare_bins, compare_keys, refuse, trusted_root};
+use super::{
+    Verifier, check_escrow, compare_bins, compare_keys, compare_policy, refuse, trusted_root,
+};
 use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
+use crate::keys::policy::Policy;
 use crate::keys::{EscrowRing, Keyring};
-use crate::model::RepositorySide;
+use crate::model::{RepositorySide, RoleName};
 
-/// Compares all keys of an installation with what was signed and sealed with them.
+/// Compares all keys of an installation with what was signed and sealed with them, and tells where
+/// the policy asks for something else than what is published.
 ///
 /// # Errors
 ///
@@ -19,12 +23,16 @@ pub(in crate::app) async fn check_keys(
     catalog: &Catalog,
     blobs: &Arc<dyn BlobStore>,
     keyring: &Keyring,
+    policy: &Policy,
     escrow: &EscrowRing,
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
     let mut problems = compare_keys(keyring, RepositorySide::Image, &image);
     problems.extend(compare_bins(keyring, &states, &image));
+    let mut names = states.iter().map(|state| &state.name);
+    let bin = names.find(|role| matches!(role, RoleName::Delegated(_)));
+    let mut differences = compare_policy(policy, RepositorySide::Image, &image, bin);
     if let Some(root) = catalog.find_director_root(None).await? {
         let director = trusted_root(&root.body).map_err(|fault| Error::Corrupt {
             detail: format!(
@@ -33,7 +41,9 @@ pub(in crate::app) async fn check_keys(
             ),
         })?;
         problems.extend(compare_keys(keyring, RepositorySide::Director, &director));
+        differences.extend(compare_policy(policy, RepositorySide::Director, &director, None));
     }
     refuse(&problems)?;
+    differences.iter().for_each(|difference| tracing::warn!("{difference}"));
     check_escrow(catalog, escrow).await
 }

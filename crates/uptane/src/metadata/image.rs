@@ -4,7 +4,7 @@
 //! that an image touches its bin, its envelope's bin, snapshot and timestamp, however many images
 //! there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
 use motorcade_model::{RoleName, TargetEntry, Timestamp};
@@ -15,7 +15,7 @@ use super::{
     Delegation, Delegations, Error, Hashes, MetaFile, Signed, Snapshot, Target, Targets,
     TimestampRole, Unsigned,
 };
-use crate::key::PublicKey;
+use crate::key::{KeyId, PublicKey};
 
 /// How targets are spread over hash bins: by the first digits of their paths' digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,36 @@ pub struct Bins {
     prefix_digits: usize,
 }
 
+/// Who signs for all bins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinKeys {
+    /// The keys.
+    pub keys: Vec<PublicKey>,
+    /// How many of them have to sign.
+    pub threshold: NonZeroU64,
+}
+
 /// What a bin lists, each entry as the text that is signed.
 #[derive(Debug, Clone, Default)]
 pub struct Entries(BTreeMap<String, Box<RawValue>>);
+
+impl BinKeys {
+    /// Whom targets that are published name for a bin, if they do. The file **must** have been
+    /// verified.
+    pub fn of_file(targets: &[u8], bin: &RoleName) -> Option<Self> {
+        let file: Signed<Targets<serde::de::IgnoredAny>> = serde_json::from_slice(targets).ok()?;
+        let delegations = file.signed.delegations?;
+        let delegation = delegations.roles.iter().find(|delegation| delegation.name == *bin)?;
+        let key = |id| PublicKey::from_object(delegations.keys.get(id)?.clone()).ok();
+        let keys = delegation.keyids.iter().map(key).collect::<Option<Vec<_>>>()?;
+        Some(Self { keys, threshold: delegation.threshold })
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> BTreeSet<KeyId> {
+        self.keys.iter().map(PublicKey::id).collect()
+    }
+}
 
 impl Bins {
     /// By so many hexadecimal digits.
@@ -98,7 +125,7 @@ impl Entries {
     }
 }
 
-/// The top-level targets, which delegate to the bins: `threshold` of `keys` sign for each.
+/// The top-level targets, which delegate to the bins, all of which have the same keys.
 ///
 /// # Errors
 ///
@@ -107,16 +134,16 @@ pub fn targets(
     version: NonZeroU64,
     expires: Timestamp,
     bins: Bins,
-    keys: &[&PublicKey],
-    threshold: NonZeroU64,
+    keys: &BinKeys,
 ) -> Result<Unsigned, Error> {
+    let BinKeys { keys, threshold } = keys;
     let delegate = |prefix: String| Delegation {
         keyids: keys.iter().map(|key| key.id()).collect(),
         name: bin(&prefix),
         path_hash_prefixes: Some(vec![prefix]),
         paths: None,
         terminating: true, // no other bin may list what belongs here
-        threshold,
+        threshold: *threshold,
     };
     let mut targets = Targets::<Target>::new(version, expires, BTreeMap::new());
     targets.delegations = Some(Delegations {
@@ -208,6 +235,19 @@ mod tests {
         taken_up.put(&entry(7)).unwrap();
         let anew = file(entries((0..21).filter(|number| *number != 4)));
         assert!(file(taken_up) == anew);
+    }
+
+    #[test]
+    fn who_signs_for_bins_is_read_back_from_the_targets() {
+        let keys = [[7; 32], [8; 32]].map(|seed| SigningKey::ed25519_from_seed(&seed));
+        let public: Vec<PublicKey> = keys.iter().map(|key| key.public().clone()).collect();
+        let bins = BinKeys { keys: public, threshold: NonZeroU64::new(2).unwrap() };
+        let unsigned = targets(VERSION, Timestamp::UNIX_EPOCH, Bins::new(1), &bins).unwrap();
+        let authority = Authority { key_ids: bins.ids(), threshold: 1 };
+        let unsigned = unsigned.authorize(&authority, bins.ids()).unwrap();
+        let file = unsigned.into_file([]).unwrap().bytes;
+        assert_eq!(BinKeys::of_file(&file, &bin("a")), Some(bins));
+        assert_eq!(BinKeys::of_file(&file, &bin("aa")), None);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::bins::BinSigner;
-use super::due;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
 use super::roots::RootChain;
 use super::time::SigningTime;
+use super::{delegations, due};
 use crate::app::Error;
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
@@ -28,6 +28,7 @@ use crate::model::{
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::metadata::image::BinKeys;
 use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
 use crate::uptane::verify::TrustedSet;
 
@@ -218,7 +219,15 @@ impl Rounds {
         let mut files = Vec::with_capacity(due.len());
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
-            let file = self.sign_targets(targets, &set, now).await?;
+            let bins = delegations::bin_keys(
+                &self.catalog,
+                self.blobs.as_ref(),
+                &self.repository,
+                &states,
+                &reserved,
+                &set,
+            );
+            let file = self.sign_targets(targets, &bins.await?, &set, now).await?;
             Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
             files.push(file);
         }
@@ -252,11 +261,12 @@ impl Rounds {
     async fn sign_targets(
         &self,
         reserved: &ReservedVersion,
+        bins: &BinKeys,
         set: &TrustedSet,
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let authority = authority(set, &RoleName::Targets)?;
-        let signed = self.repository.sign_targets(reserved.version, now, &authority).await;
+        let signed = self.repository.sign_targets(reserved.version, bins, now, &authority).await;
         signed.map_err(Error::internal(SIGN))
     }
 
