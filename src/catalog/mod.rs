@@ -13,6 +13,7 @@ mod director;
 mod ecu_column;
 mod ecus;
 mod fleet_log;
+mod handovers;
 mod holder;
 mod images;
 mod installation;
@@ -45,6 +46,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who, 
 pub use counts::VehicleCounts;
 pub use director::DirectorRoot;
 pub use ecus::EcuFilter;
+pub use handovers::Handover;
 pub use holder::Holder;
 pub use images::NewImage;
 pub use installation::{Age, StoredEnvelope};

@@ -53,6 +53,10 @@ pub enum AuditKind {
     MetadataSigned,
     /// What was staged was dropped.
     StagingCancelled,
+    /// A role began to be handed over to other keys.
+    RoleHandoverBegun,
+    /// The keys that left a role sign no more.
+    RoleHandoverEnded,
     /// A server started with other role keys than the one before.
     RoleKeysLoaded,
     /// A server started with another policy than the one before.
@@ -69,7 +73,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -95,6 +99,8 @@ impl AuditKind {
         Self::MetadataStaged,
         Self::MetadataSigned,
         Self::StagingCancelled,
+        Self::RoleHandoverBegun,
+        Self::RoleHandoverEnded,
         Self::RoleKeysLoaded,
         Self::PolicyLoaded,
         Self::VersionsSkipped,
@@ -131,6 +137,8 @@ impl AuditKind {
             Self::MetadataStaged => "metadata_staged",
             Self::MetadataSigned => "metadata_signed",
             Self::StagingCancelled => "staging_cancelled",
+            Self::RoleHandoverBegun => "role_handover_begun",
+            Self::RoleHandoverEnded => "role_handover_ended",
             Self::RoleKeysLoaded => "role_keys_loaded",
             Self::PolicyLoaded => "policy_loaded",
             Self::VersionsSkipped => "versions_skipped",

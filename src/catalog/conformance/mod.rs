@@ -4,6 +4,7 @@
 //! Another engine is a function here that makes one, and a line `conformance!(that_function);`.
 
 mod audit;
+mod handovers;
 mod images;
 mod jobs;
 mod people;
@@ -45,6 +46,7 @@ macro_rules! conformance {
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
                 a_director_root_is_recorded_once
             );
+            conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
             conformance!(
                 $engine, staged: a_revision_is_never_used_twice, a_signature_is_kept_once_and_for_its_revision_alone,
                 a_published_root_ends_its_staging_or_is_not_recorded
