@@ -12,6 +12,7 @@ mod jobs;
 mod problem;
 mod quarantine;
 mod recipients;
+mod roles;
 mod roots;
 mod upload;
 mod vehicle;
@@ -28,6 +29,7 @@ pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{
     NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
+pub use roles::{RoleBody, RoleKeyBody, RoleList};
 pub use roots::{
     CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,
     RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,

@@ -37,7 +37,7 @@ impl StateDir {
         now: Timestamp,
     ) -> Result<SkippedVersions, Error> {
         let (_lock, catalog) = self.own(now).await?;
-        let (repository, _) = self.repositories()?;
+        let (repository, _) = self.repositories().await?;
         let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;

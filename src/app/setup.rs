@@ -17,7 +17,7 @@ use super::publish::{Publisher, PublisherTask};
 use super::server_id::server_id;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
-use super::{App, Error, Limits, Parts, trust};
+use super::{App, Error, Limits, Parts, handover, trust};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys::file::{self, FileEscrow};
@@ -105,10 +105,12 @@ impl StateDir {
             return Err(self.not_initialized());
         }
         self.ensure_director_keys(&catalog).await?;
-        let (repository, director) = self.repositories()?;
+        let cosigners = handover::cosigners(&catalog.list_handovers().await?);
+        let (repository, director) = self.cosigned_repositories(cosigners).await?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         let escrow = self.escrow()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow).await?;
+        let (keyring, policy) = (repository.keyring(), repository.policy());
+        trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
         self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
@@ -148,11 +150,12 @@ impl StateDir {
             return Err(self.already_initialized()); // by a version before this one
         }
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        let (repository, director) = self.repositories()?;
+        let (repository, director) = self.repositories().await?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
         let escrow = self.escrow()?;
-        trust::check_keys(&catalog, &blobs, repository.keyring(), &escrow).await?;
+        let (keyring, policy) = (repository.keyring(), repository.policy());
+        trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())
@@ -176,7 +179,7 @@ impl StateDir {
     ) -> Result<(), Error> {
         let text = fs::read(self.policy_file()).map_err(Error::internal("read the policy"))?;
         let (keyring, policy) = (repository.keyring(), repository.policy());
-        audit::note_loaded(catalog, keyring, policy, &text, &local_author(now)).await
+        audit::note_loaded(catalog, &keyring, policy, &text, &local_author(now)).await
     }
 
     /// Refuses to make what is there. A server may be running on it.
@@ -225,7 +228,7 @@ async fn publish_first_root(
 ) -> Result<(), Error> {
     let key = BlobKey::Metadata { version: 1, role: RoleName::Root };
     let file =
-        root::first(RepositorySide::Image, repository.keyring(), repository.policy(), now).await;
+        root::first(RepositorySide::Image, &repository.keyring(), repository.policy(), now).await;
     let file = file.map_err(Error::internal("sign the first root"))?;
     let bytes = match blobs.open(&key).await {
         Ok(stored) => {

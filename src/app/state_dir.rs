@@ -19,9 +19,9 @@ use super::Error;
 use super::footing::{self, StateLock};
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
-use crate::keys::file::{self, FileEscrow};
+use crate::keys::file::FileEscrow;
 use crate::keys::policy::Policy;
-use crate::keys::{EscrowRing, Keyring};
+use crate::keys::{self, Cosigners, EscrowRing, Keyring, SharedKeyring};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
@@ -101,18 +101,28 @@ impl StateDir {
     /// # Errors
     ///
     /// [`Error::Internal`] if keys or policy can't be read.
-    pub fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
+    pub async fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
+        self.cosigned_repositories(Cosigners::new()).await
+    }
+
+    /// The same, where keys sign too that the published metadata does not name.
+    pub(super) async fn cosigned_repositories(
+        &self,
+        cosigners: Cosigners,
+    ) -> Result<(ImageRepository, DirectorRepository), Error> {
         let policy = self.policy()?;
-        let keyring = Arc::new(self.keyring()?);
+        let keyring = self.keyring(&policy).await?.cosigned_by(cosigners);
+        let keyring = SharedKeyring::from(Arc::new(keyring));
         Ok((
-            ImageRepository::new(Arc::clone(&keyring), policy.clone()),
+            ImageRepository::new(keyring.clone(), policy.clone()),
             DirectorRepository::new(keyring, policy),
         ))
     }
 
     /// The role keys.
-    pub(super) fn keyring(&self) -> Result<Keyring, Error> {
-        file::load(&self.keys(), &self.policy()?).map_err(Error::internal("load the role keys"))
+    pub(super) async fn keyring(&self, policy: &Policy) -> Result<Keyring, Error> {
+        let loaded = keys::load(&self.keys(), policy).await;
+        loaded.map_err(Error::internal("load the role keys"))
     }
 
     pub(super) fn already_initialized(&self) -> Error {
@@ -139,6 +149,7 @@ impl StateDir {
         StateLock::acquire(&self.path)
     }
 
+    /// The policy as it is in its file now.
     pub(super) fn policy(&self) -> Result<Policy, Error> {
         let text = fs::read_to_string(self.policy_file())
             .map_err(Error::internal("read metadata/policy.toml"))?;

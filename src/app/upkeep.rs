@@ -10,6 +10,7 @@ use super::Error;
 use super::audit::AuditLog;
 use super::director::Director;
 use super::fleet::Fleet;
+use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
 use super::watch::{Pulse, Watch};
@@ -32,6 +33,7 @@ pub(super) struct Parts {
     pub(super) fleet: Arc<Fleet>,
     pub(super) director: Arc<Director>,
     pub(super) audit: Arc<AuditLog>,
+    pub(super) handovers: Arc<Handovers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
@@ -76,6 +78,7 @@ impl Upkeep {
         super::fleet::Suspicion::all()
             .for_each(|kind| self.parts.metrics.show_attack(kind.as_str()));
         self.maintain_fleet().await?;
+        self.parts.handovers.look_after().await;
         self.parts.publisher.recover().await
     }
 
@@ -103,6 +106,7 @@ impl Upkeep {
                         Ok(files) => tracing::info!(files, "removed superseded metadata"),
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
                     }
+                    self.parts.handovers.look_after().await;
                     if self.parts.director.roots.is_failing() {
                         self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
                     }

@@ -15,6 +15,7 @@ mod output;
 mod problem;
 mod recipient;
 mod recover;
+mod role;
 mod root;
 mod serve;
 mod signals;
@@ -80,6 +81,8 @@ enum Command {
     Audit(audit::Args),
     /// Starts, lists, shows and cancels work that the server does by itself
     Job(job::Args),
+    /// Shows who signs for which role
+    Role(role::Args),
     /// Gets a state directory going again whose catalog was restored, or whose clock was wrong
     Recover(recover::Args),
     /// Prints completions for a shell
@@ -156,6 +159,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fsck(args) => fsck::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Job(args) => job::run(args).await,
+        Command::Role(args) => role::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Completions(args) => manual::completions(&args, Cli::command()),
         Command::Man(args) => manual::man(&args, Cli::command()),

@@ -14,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, images, jobs, quarantine, recipients, roots, vehicle, vehicles,
+    assignments, audit, images, jobs, quarantine, recipients, roles, roots, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -75,6 +75,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         recipients::list_recipients,
         recipients::register_recipient,
         recipients::remove_recipient,
+        roles::list_roles,
         vehicles::list_vehicles,
         vehicles::register_vehicles,
         vehicles::show_vehicle,

@@ -38,8 +38,16 @@ pub(super) fn fault(
     })
 }
 
-/// Why keys that are there don't go with what the policy says of their role.
-pub(super) fn fault_of_keys(is_hybrid: bool, threshold: u8, keys: &[&PublicKey]) -> Option<String> {
+/// Why keys that are there don't go with what the policy says of their role, however they are chosen
+/// from: there may be some that are to come, and some that are to leave.
+pub(super) fn fault_of_pool(is_hybrid: bool, threshold: u8, keys: &[&PublicKey]) -> Option<String> {
+    let is_mixed = keys.iter().any(|key| key.scheme().is_post_quantum())
+        && keys.iter().any(|key| !key.scheme().is_post_quantum());
+    if is_hybrid && is_mixed { None } else { fault_of_keys(is_hybrid, threshold, keys) }
+}
+
+/// Why keys can't be a role's all together, as the policy says what it is to be.
+pub fn fault_of_keys(is_hybrid: bool, threshold: u8, keys: &[&PublicKey]) -> Option<String> {
     let post_quantum = keys.iter().filter(|key| key.scheme().is_post_quantum()).count();
     let classical = keys.len() - post_quantum;
     let threshold = usize::from(threshold);

@@ -74,7 +74,7 @@ impl Keyring {
                 return Err(Error::TooFewKeys { role, found, threshold });
             }
             let keys = keyring.public(side, kind);
-            if let Some(fault) = hybrid::fault_of_keys(role.hybrid, role.threshold, &keys) {
+            if let Some(fault) = hybrid::fault_of_pool(role.hybrid, role.threshold, &keys) {
                 return Err(Error::Hybrid { role: key_name(side, kind), fault });
             }
         }

@@ -8,15 +8,16 @@ use motorcade_uptane::metadata::{self, SignedFile};
 use motorcade_uptane::verify::{self, TrustedSet, VerifyError};
 use sha2::{Digest, Sha256};
 
-use crate::keys::policy::{Policy, key_name};
-use crate::keys::{Error, Keyring};
+use crate::keys::policy::{Policy, RolePolicy, key_name};
+use crate::keys::{Error, Keyring, hybrid};
 use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
 
 /// Signs version 1 of a repository's root.
 ///
 /// # Errors
 ///
-/// [`Error::TooFewKeys`] if a key is missing, [`Error::Sign`].
+/// [`Error::TooFewKeys`] if a key is missing, [`Error::Hybrid`] if these are not the kinds of keys
+/// that the policy wants, [`Error::Sign`].
 pub async fn first(
     side: RepositorySide,
     keyring: &Keyring,
@@ -26,7 +27,10 @@ pub async fn first(
     let mut appointed = Vec::new();
     for role in RoleName::TOP_LEVEL {
         let (kind, keys) = (role.kind(), keyring.public(side, role.kind()));
-        let threshold = policy.role(side, kind).threshold;
+        let RolePolicy { threshold, hybrid, .. } = policy.role(side, kind);
+        if let Some(fault) = hybrid::fault_of_keys(hybrid, threshold, &keys) {
+            return Err(Error::Hybrid { role: key_name(side, kind), fault });
+        }
         let needed = NonZeroU64::new(threshold.into());
         let needed = needed.filter(|_| keys.len() >= usize::from(threshold));
         let threshold = needed.ok_or_else(|| Error::TooFewKeys {

@@ -17,13 +17,14 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 38] = [
+const CALLS: [Call; 39] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
     ("PUT", "/api/v1/images/no/such.bin", &[Uploader, Engineer], (400, "bad_query")),
     ("DELETE", "/api/v1/images/no/such.bin", &[Engineer, Officer], (404, "image_not_found")),
     ("GET", "/api/v1/recipients", &AccessRole::READERS, (200, "")),
+    ("GET", "/api/v1/roles", &[Engineer, Officer], (200, "")),
     ("POST", "/api/v1/recipients", &[Engineer, Officer], (400, "bad_json")),
     ("DELETE", "/api/v1/recipients/nobody", &[Engineer, Officer], (404, "recipient_not_found")),
     (

@@ -42,6 +42,7 @@ mod recipients;
 mod repo;
 mod repo_ranges;
 mod retention;
+mod roles;
 mod signals;
 mod small_disk;
 mod state;

@@ -154,7 +154,7 @@ impl Watched {
             ended: Notify::new(),
             changed: Mutex::default(),
         });
-        let (repository, _) = self.state.dir().repositories().unwrap();
+        let (repository, _) = self.state.dir().repositories().await.unwrap();
         let metrics = Arc::new(Metrics::new("0"));
         let store: Arc<dyn BlobStore> = blobs.clone();
         let (publisher, task) =

@@ -171,7 +171,10 @@ async fn publish_with_other_keys(state: &TestState, role: &RoleName) {
         RoleName::Timestamp => {
             repository.sign_timestamp(version, snapshot(), now, &authority).await.unwrap()
         }
-        RoleName::Targets => repository.sign_targets(version, now, &authority).await.unwrap(),
+        RoleName::Targets => {
+            let bins = repository.first_bin_keys();
+            repository.sign_targets(version, &bins, now, &authority).await.unwrap()
+        }
         bin => {
             let mut entries = Entries::default();
             for entry in catalog.list_targets(bin).await.unwrap() {

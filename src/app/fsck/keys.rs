@@ -17,7 +17,11 @@ impl Check {
             self.findings.skipped.push(skipped.into());
             return Ok(());
         }
-        match self.state.keyring() {
+        let keyring = match self.state.policy() {
+            Ok(policy) => self.state.keyring(&policy).await,
+            Err(error) => Err(error),
+        };
+        match keyring {
             Err(error) => self.problem(error.reason()),
             Ok(keyring) => {
                 for (side, root) in

@@ -8,6 +8,7 @@ mod path;
 pub(super) mod quarantine;
 mod query;
 pub(super) mod recipients;
+pub(super) mod roles;
 pub(super) mod roots;
 mod upload_body;
 mod upload_head;

@@ -7,16 +7,23 @@ mod talk;
 
 use std::process::{Child, Command, Output, Stdio};
 
+use motorcade::model::AccessRole;
+
 use crate::app::TestServer;
 use crate::support::motorcade;
 
 impl TestServer {
     /// `motorcade` as an engineer on this server.
     pub(crate) fn motorcade(&self, words: &str) -> Command {
+        self.motorcade_as(AccessRole::Engineer, words)
+    }
+
+    /// `motorcade` as somebody who has `role` on this server.
+    pub(crate) fn motorcade_as(&self, role: AccessRole, words: &str) -> Command {
         let mut command = motorcade(words.split_whitespace());
         command
             .env("MOTORCADE_SERVER", self.url(""))
-            .env("MOTORCADE_TOKEN", &self.state.tokens.engineer);
+            .env("MOTORCADE_TOKEN", self.state.tokens.of(role));
         command
     }
 }

@@ -1,0 +1,338 @@
+//! Hands roles that are signed online over from some keys to others, so that no client's cycle fails.
+//!
+//! A client that has walked the root chain before a new root was published goes on with what the old
+//! one names, and one that walks it after with what the new one names; and both fetch the same files.
+//! So these are signed by the keys that come and by those that leave: the Image repository's before
+//! the new root is published, a vehicle's bundle when it is signed next; and by those that come
+//! alone once nobody can be in a cycle that began before. Then the files of the keys that leave are
+//! moved away.
+//!
+//! Bins need none of that: which keys sign them is said by the very targets that are published with
+//! them, under one snapshot.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use super::publish::Publisher;
+use super::state_dir::StateDir;
+use super::trust::{Verifier, trusted_root};
+use crate::blob::BlobStore;
+use crate::catalog::{Author, Catalog, Handover};
+use crate::keys::policy::key_name;
+use crate::keys::{Cosigners, Keyring, SharedKeyring, Signer, file};
+use crate::model::clock::later;
+use crate::model::{Clock, RepositorySide, RoleKind, RoleName};
+use crate::telemetry::Chain;
+use crate::uptane::key::KeyId;
+use crate::uptane::metadata::{Authority, Root};
+use crate::uptane::verify::Signers;
+
+/// Hands roles over.
+pub(super) struct Handovers {
+    parts: Parts,
+    verifier: Verifier,
+}
+
+/// What [`Handovers`] is made of.
+pub(super) struct Parts {
+    pub(super) state: StateDir,
+    pub(super) catalog: Catalog,
+    pub(super) blobs: Arc<dyn BlobStore>,
+    pub(super) publisher: Publisher,
+    pub(super) keyring: SharedKeyring,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// How the keys of a role change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyChange {
+    pub(super) kind: RoleKind,
+    pub(super) after: Authority,
+    /// Keys that it has and loses.
+    pub(super) leaving: BTreeSet<KeyId>,
+}
+
+impl KeyChange {
+    /// From who signs to who is to; none if that is the same.
+    pub(super) fn between(kind: RoleKind, before: &Authority, after: Authority) -> Option<Self> {
+        let leaving = before.key_ids.difference(&after.key_ids).copied().collect();
+        (*before != after).then_some(Self { kind, after, leaving })
+    }
+}
+
+/// What a root changes of the roles that servers sign by themselves.
+pub(super) fn changes(current: &Root, next: &Root) -> Vec<KeyChange> {
+    let change = |role: RoleName| {
+        let (before, after) = (current.roles.get(&role)?, next.roles.get(&role)?);
+        KeyChange::between(role.kind(), &before.into(), after.into())
+    };
+    [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp]
+        .into_iter()
+        .filter_map(change)
+        .collect()
+}
+
+/// Who signs besides whom the published metadata names, by role.
+pub(super) fn cosigners(handovers: &[Handover]) -> Cosigners {
+    let top_level = handovers.iter().filter(|handover| handover.kind != RoleKind::Bins);
+    top_level
+        .map(|handover| {
+            let both = handover.keys.union(&handover.leaving).copied().collect();
+            ((handover.side, handover.kind), both)
+        })
+        .collect()
+}
+
+impl Handovers {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { verifier: Verifier::new(Arc::clone(&parts.blobs)), parts }
+    }
+
+    /// The role keys as they are now.
+    pub(super) fn keyring(&self) -> Arc<Keyring> {
+        self.parts.keyring.current()
+    }
+
+    /// Reads policy and keys again, and signs with these from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] says what is wrong with them; the ones before stay in use.
+    pub(super) async fn reload(&self) -> Result<(), Error> {
+        let cosigners = cosigners(&self.parts.catalog.list_handovers().await?);
+        let policy = self.parts.state.policy().map_err(unusable)?;
+        let keyring = self.parts.state.keyring(&policy).await.map_err(unusable)?;
+        self.parts.keyring.replace(keyring.cosigned_by(cosigners));
+        Ok(())
+    }
+
+    /// Has everything signed by the keys that come too, those of them that are here; it is visible
+    /// when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if the keys that are here can't be used, [`Error::Full`],
+    /// [`Error::Unavailable`], [`Error::Internal`].
+    pub(super) async fn begin(
+        &self,
+        side: RepositorySide,
+        changes: &[KeyChange],
+        author: &Author,
+    ) -> Result<(), Error> {
+        let running = self.parts.catalog.list_handovers().await?;
+        let mut is_new = false;
+        for KeyChange { kind, after, leaving } in changes {
+            let handover = Handover {
+                side,
+                kind: *kind,
+                keys: after.key_ids.clone(),
+                threshold: after.threshold,
+                leaving: leaving.clone(),
+                begun_at: author.at,
+                ends_at: None,
+            };
+            let is_same = |other: &&Handover| {
+                (other.side, other.kind, other.threshold) == (side, *kind, after.threshold)
+                    && (&other.keys, &other.leaving, other.ends_at)
+                        == (&after.key_ids, leaving, None)
+            };
+            if running.iter().find(is_same).is_none() {
+                let changed = self.signed_by(side, *kind).await?;
+                self.parts.catalog.begin_handover(&handover, &changed, author).await?;
+                let role = key_name(side, *kind);
+                tracing::info!(
+                    role,
+                    coming = handover.keys.len(),
+                    leaving = leaving.len(),
+                    "handing a role over to other keys"
+                );
+                is_new = true;
+            }
+        }
+        if !is_new {
+            return Ok(());
+        }
+        self.reload().await?;
+        if side == RepositorySide::Image { self.parts.publisher.publish().await } else { Ok(()) }
+    }
+
+    /// Notes what clients can see now, once a root or targets that name other keys are published.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub(super) async fn note_published(&self) -> Result<(), Error> {
+        let now = self.parts.clock.now();
+        for handover in self.parts.catalog.list_handovers().await? {
+            if handover.ends_at.is_some() || !self.is_published(&handover).await? {
+                continue;
+            }
+            let grace = if handover.kind == RoleKind::Bins { Duration::ZERO } else { GRACE };
+            let (side, kind) = (handover.side, handover.kind);
+            self.parts.catalog.bound_handover(side, kind, later(now, grace)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what was begun and not published: the keys that were to come sign no more.
+    pub(super) async fn abandon(&self, side: RepositorySide, kinds: &[RoleKind]) {
+        let author = Author::server(self.parts.clock.now());
+        let given_up = async {
+            for handover in self.parts.catalog.list_handovers().await? {
+                let is_meant = handover.side == side && kinds.contains(&handover.kind);
+                if is_meant && handover.ends_at.is_none() && !self.is_published(&handover).await? {
+                    let (side, kind) = (handover.side, handover.kind);
+                    self.parts.catalog.end_handover(side, kind, &BTreeSet::new(), &author).await?;
+                }
+            }
+            self.reload().await
+        };
+        if let Err(error) = given_up.await {
+            tracing::warn!(error = %Chain(&error), "failed to give up the handover of a role");
+        }
+    }
+
+    /// Ends handovers whose time is over. What goes wrong is logged and tried again.
+    pub(super) async fn look_after(&self) {
+        if let Err(error) = self.settle().await {
+            tracing::warn!(error = %Chain(&error), "failed to look after the handover of a role");
+        }
+    }
+
+    /// Ends handovers whose time is over, and those that came to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if the keys that are here can't be used, [`Error::Full`],
+    /// [`Error::Corrupt`], [`Error::Internal`].
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.note_published().await?;
+        let (now, mut is_changed) = (self.parts.clock.now(), false);
+        for handover in self.parts.catalog.list_handovers().await? {
+            let (side, kind) = (handover.side, handover.kind);
+            let is_over = handover.ends_at.is_some_and(|ends_at| ends_at <= now);
+            let is_abandoned =
+                handover.ends_at.is_none() && later(handover.begun_at, ABANDONED) <= now;
+            let retired = match (is_over, is_abandoned) {
+                (true, _) => handover.leaving.clone(),
+                (false, true) => BTreeSet::new(),
+                (false, false) => continue,
+            };
+            let author = Author::server(now);
+            self.parts.catalog.end_handover(side, kind, &retired, &author).await?;
+            let role = key_name(side, kind);
+            tracing::info!(role, retired = retired.len(), "a role has been handed over");
+            self.retire(&retired).await?;
+            is_changed = true;
+        }
+        if is_changed { self.reload().await } else { Ok(()) }
+    }
+
+    /// Moves the files of keys away that nothing names any more.
+    async fn retire(&self, retired: &BTreeSet<KeyId>) -> Result<(), Error> {
+        let mut named = BTreeSet::new();
+        for side in RepositorySide::ALL {
+            for kind in side.kinds() {
+                named.extend(self.signers(side, *kind).await?.key_ids);
+            }
+        }
+        let retired = retired.difference(&named).copied().collect();
+        self.remove(self.keyring().named(&retired).into_iter())
+    }
+
+    /// Moves the files of keys away, those that this server keeps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub(super) fn remove<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a Arc<dyn Signer>>,
+    ) -> Result<(), Error> {
+        for path in keys.filter_map(|key| key.file()) {
+            let moved = file::retire(&self.parts.state.keys(), path);
+            if let Some(to) = moved.map_err(Error::internal("move a key away"))? {
+                let to = to.display();
+                tracing::info!(%to, "a key signs no more: destroy its file once no backup needs it");
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_published(&self, handover: &Handover) -> Result<bool, Error> {
+        let published = self.signers(handover.side, handover.kind).await?;
+        Ok(published.key_ids == handover.keys && published.threshold == handover.threshold)
+    }
+
+    /// Who signs for a kind of roles, as the published metadata says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if it can't be read; [`Error::Internal`].
+    pub(super) async fn signers(
+        &self,
+        side: RepositorySide,
+        kind: RoleKind,
+    ) -> Result<Authority, Error> {
+        let signers = match side {
+            RepositorySide::Image => {
+                let states = self.parts.catalog.list_roles().await?;
+                let set = self.verifier.current(&states).await?;
+                let is_bin = |role: &&RoleName| {
+                    matches!(role, RoleName::Delegated(_)) && role.kind() == kind
+                };
+                match top_level(kind) {
+                    Some(role) => set.signers(&role),
+                    None => {
+                        let mut names = states.iter().map(|state| &state.name);
+                        names.find(is_bin).and_then(|bin| set.delegated_signers(bin))
+                    }
+                }
+            }
+            RepositorySide::Director => {
+                let root = self.parts.catalog.find_director_root(None).await?;
+                let set = root.map(|root| trusted_root(&root.body)).transpose();
+                let set = set.map_err(Error::internal("read the Director's root"))?;
+                set.zip(top_level(kind)).and_then(|(set, role)| set.signers(&role))
+            }
+        };
+        let Signers { key_ids, threshold } = signers.ok_or_else(|| Error::Corrupt {
+            detail: format!("nothing that is published says who signs {}", key_name(side, kind)),
+        })?;
+        let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
+        Ok(Authority { key_ids, threshold })
+    }
+
+    /// The files that are signed again when the keys of a kind of roles change.
+    async fn signed_by(
+        &self,
+        side: RepositorySide,
+        kind: RoleKind,
+    ) -> Result<Vec<RoleName>, Error> {
+        if side == RepositorySide::Director {
+            return Ok(Vec::new()); // for each vehicle when it asks
+        }
+        let names = self.parts.catalog.list_roles().await?.into_iter().map(|state| state.name);
+        let is_signed = |name: &RoleName| {
+            name.kind() == kind || (kind == RoleKind::Bins && *name == RoleName::Targets)
+        };
+        Ok(names.filter(is_signed).collect())
+    }
+}
+
+fn top_level(kind: RoleKind) -> Option<RoleName> {
+    RoleName::TOP_LEVEL.into_iter().find(|role| role.kind() == kind)
+}
+
+/// The keys or the policy that are here can't be used; whoever manages them is told why.
+fn unusable(error: Error) -> Error {
+    let detail = format!("the keys stay as they are: {}", error.reason());
+    Error::Conflict { code: "keys_unusable", detail }
+}
+
+/// For how long the keys that leave sign on: longer than any cycle of a vehicle takes.
+pub(super) const GRACE: Duration = Duration::from_secs(60 * 60); // an hour
+/// What was begun so long ago and is not published was cut off.
+const ABANDONED: Duration = Duration::from_secs(60 * 60); // an hour
