@@ -166,7 +166,7 @@ impl Policy {
     fn read(text: &str) -> Result<Self, PolicyError> {
         let unusable = |fault: toml::de::Error| PolicyError(fault.to_string());
         let mut table: toml::Table = toml::from_str(text).map_err(unusable)?;
-        let sources = sources::take(&mut table).map_err(PolicyError)?;
+        let sources = sources::take(&mut table, key_name).map_err(PolicyError)?;
         let policy: Self = match sources.is_empty() {
             true => toml::from_str(text).map_err(unusable)?,
             false => table.try_into().map_err(unusable)?,

@@ -10,12 +10,15 @@ use crate::model::{RepositorySide, RoleKind};
 /// The sources that a policy declares, by role. A role that is not there has its keys in `keys/`.
 pub(super) type Sources = BTreeMap<(RepositorySide, RoleKind), Vec<KeySource>>;
 
+/// What a role is called in messages.
+type KeyName = fn(RepositorySide, RoleKind) -> String;
+
 /// Takes the sources out of a policy and leaves their number in their place.
 ///
 /// # Errors
 ///
 /// What is wrong with which role.
-pub(super) fn take(policy: &mut Table) -> Result<Sources, String> {
+pub(super) fn take(policy: &mut Table, key_name: KeyName) -> Result<Sources, String> {
     let mut sources = Sources::new();
     for kind in RepositorySide::Image.kinds() {
         if let Some(section) = section(policy, &[kind.as_str()]) {
@@ -28,7 +31,7 @@ pub(super) fn take(policy: &mut Table) -> Result<Sources, String> {
     if let Some(section) = section(policy, &["director", "bundle"]) {
         take_bundle(section, &mut sources)?;
     }
-    refuse_shared(&sources)?;
+    refuse_shared(&sources, key_name)?;
     Ok(sources)
 }
 
@@ -80,11 +83,11 @@ fn count(listed: &[KeySource]) -> Value {
     Value::Integer(i64::try_from(listed.len()).unwrap_or(i64::MAX))
 }
 
-fn refuse_shared(sources: &Sources) -> Result<(), String> {
+fn refuse_shared(sources: &Sources, key_name: KeyName) -> Result<(), String> {
     let mut seen: BTreeMap<&KeySource, String> = BTreeMap::new();
     for ((side, kind), listed) in sources {
         for source in listed {
-            let role = super::policy::key_name(*side, *kind);
+            let role = key_name(*side, *kind);
             if let Some(first) = seen.insert(source, role.clone()) {
                 return Err(format!(
                     "{source} is named for both {first} and {role}: each role needs keys of its own"
@@ -104,7 +107,7 @@ mod tests {
 
     fn take_of(text: &str) -> Result<(Table, Sources), String> {
         let mut policy: Table = text.parse().unwrap();
-        take(&mut policy).map(|sources| (policy, sources))
+        take(&mut policy, |_, kind| kind.to_string()).map(|sources| (policy, sources))
     }
 
     #[test]

@@ -36,7 +36,8 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("sqlx", &["catalog/"]),
     ("clap", &["cli/", "config/"]),
     ("reqwest", &["cli/", "uptane/client.rs"]),
-    ("std::env", &["cli/demo/"]), // it runs itself
+    // The one runs itself; what opens keys is read where it is used, and kept nowhere.
+    ("std::env", &["cli/demo/", "keys/file/encrypted.rs"]),
 ];
 
 /// A source file without its tests and comments; line numbers stay.
