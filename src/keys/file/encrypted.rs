@@ -105,6 +105,6 @@ mod tests {
         let broken =
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         let refused = decrypt(broken, "x").unwrap_err().to_string();
-        assert_eq!(refused, "it is no encrypted PKCS#8 key");
+        assert_eq!(refused, "it is no PEM of an encrypted key");
     }
 }
