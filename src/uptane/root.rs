@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use motorcade_uptane::metadata::root::{self, Appointed};
-use motorcade_uptane::metadata::{self, SignedFile};
+use motorcade_uptane::metadata::{self, Authority, SignedFile};
 use motorcade_uptane::verify::{self, TrustedSet, VerifyError};
 use sha2::{Digest, Sha256};
 
@@ -43,6 +43,15 @@ pub async fn first(
     let expires = policy.role(side, RoleKind::Root).expiry(now);
     let (unsigned, authority) = root::first(expires, appointed)?;
     keyring.sign(side, unsigned, &authority).await
+}
+
+/// Whether the keys that a root names for its next version are here, as many as have to sign it.
+pub fn can_renew(keyring: &Keyring, current: &[u8]) -> bool {
+    let Ok(root) = root::parse(current) else { return false };
+    root.roles.get(&RoleName::Root).is_some_and(|signers| {
+        let Authority { key_ids, threshold } = signers.into();
+        keyring.named(&key_ids).len() as u64 >= threshold
+    })
 }
 
 /// Signs the next version of a root: the same keys and roles, valid for longer.

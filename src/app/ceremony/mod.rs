@@ -69,8 +69,8 @@ impl Ceremony {
 
     /// Whether this server can sign with a key of a repository's role.
     pub fn has_key(&self, side: RepositorySide, id: &Sha256Digest) -> bool {
-        let kinds = side.kinds().iter();
-        kinds.flat_map(|kind| self.keyring().keys(side, *kind)).any(|key| key.id() == *id)
+        let keyring = self.keyring();
+        side.kinds().iter().flat_map(|kind| keyring.keys(side, *kind)).any(|key| key.id() == *id)
     }
 
     /// Drops what is staged.
@@ -120,7 +120,7 @@ impl Ceremony {
         }
     }
 
-    fn keyring(&self) -> &Keyring {
+    fn keyring(&self) -> Arc<Keyring> {
         self.director.repository.keyring()
     }
 }

@@ -40,7 +40,7 @@ impl Ceremony {
         let (state, staged) = self.staged(side, expected).await?;
         staged.refuse_outdated(&state)?;
         staged.refuse_unsigned()?;
-        self.refuse_missing_keys(side, &staged)?;
+        self.refuse_missing_keys(&staged)?;
         let file = staged.file()?;
         check_successor(&state.published.bytes, file.bytes.clone(), now)
             .map_err(Error::internal("verify what was signed, which is not published"))?;
@@ -81,12 +81,12 @@ impl Ceremony {
     }
 
     /// The roles that this server signs by itself need their keys here.
-    fn refuse_missing_keys(&self, side: RepositorySide, staged: &StagedRoot) -> Result<(), Error> {
+    fn refuse_missing_keys(&self, staged: &StagedRoot) -> Result<(), Error> {
         let mut problems = Vec::new();
         for role in [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp] {
             let Some(keys) = staged.root.roles.get(&role) else { continue };
-            let here = self.keyring().keys(side, role.kind());
-            let here = here.iter().filter(|key| keys.keyids.contains(&key.id())).count() as u64;
+            let named = keys.keyids.iter().copied().collect();
+            let here = self.keyring().named(&named).len() as u64;
             if here < keys.threshold.get() {
                 let detail = format!(
                     "of the keys that the staged root names for {role}, {here} are on this server, and {} have to sign: put \

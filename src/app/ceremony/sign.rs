@@ -5,7 +5,7 @@ use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
 use crate::app::{Error, Problem};
 use crate::catalog::{self, Author};
-use crate::model::{RepositorySide, RoleKind, Sha256Digest};
+use crate::model::{RepositorySide, Sha256Digest};
 
 /// Signatures that somebody brings.
 #[derive(Debug, Clone)]
@@ -90,16 +90,16 @@ impl Ceremony {
         let (state, staged) = self.staged(side, expected).await?;
         staged.refuse_outdated(&state)?;
         let (either, author) = (staged.succession.either(), by.author(self.clock.now()));
-        let keys = self.keyring().keys(side, RoleKind::Root);
-        let mut usable = keys.iter().filter(|key| either.key_ids.contains(&key.id())).peekable();
-        if usable.peek().is_none() {
+        let keyring = self.keyring();
+        let usable = keyring.named(&either.key_ids);
+        if usable.is_empty() {
             let detail = format!(
                 "this server has no key that may sign root {} of the {side}: sign it with `motorcade root sign` where the keys are",
                 staged.staging.staged.version
             );
             return Err(Error::Conflict { code: "no_key_here", detail });
         }
-        for key in usable.filter(|key| !staged.signers().contains(&key.id())) {
+        for key in usable.into_iter().filter(|key| !staged.signers().contains(&key.id())) {
             let authorized = staged.unsigned()?.authorize(&either, [key.id()]);
             let authorized = authorized.map_err(Error::internal(OP))?;
             let signature = key.sign(authorized.message()).await;

@@ -130,7 +130,8 @@ impl Ceremony {
                 refuse(key, &format!("signs a role of the {other}"));
             });
         }
-        for used in self.keyring().public(RepositorySide::Image, RoleKind::Bins) {
+        let keyring = self.keyring();
+        for used in keyring.public(RepositorySide::Image, RoleKind::Bins) {
             new.iter().filter(|key| key.is_same_key(used)).for_each(|key| {
                 refuse(key, "signs the hash bins");
             });

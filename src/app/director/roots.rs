@@ -188,9 +188,8 @@ impl DirectorRoots {
 
     fn is_due(&self, newest: &DirectorRoot, now: Timestamp) -> bool {
         let policy = self.repository.policy().director.root;
-        let keyring = self.repository.keyring();
-        let keys = keyring.keys(RepositorySide::Director, RoleKind::Root);
-        keys.len() >= usize::from(policy.threshold) && policy.is_due(newest.expires_at, now)
+        policy.is_due(newest.expires_at, now)
+            && root::can_renew(&self.repository.keyring(), &newest.body)
     }
 
     async fn add(&self, file: SignedFile, now: Timestamp) -> Result<DirectorRoot, Error> {

@@ -70,7 +70,7 @@ impl RootChain {
             newest = self.record(&stored, staging, &Author::server(now)).await?;
             added += 1;
         }
-        if self.is_due(&newest, now) {
+        if self.is_due(&newest, now).await? {
             let current = self.read(newest.version).await?;
             let next = self.renew(&current, newest.version + 1, now).await?;
             self.blobs.put(&key(next.version), next.bytes.clone()).await?;
@@ -131,18 +131,24 @@ impl RootChain {
     /// Whether the published root is to be signed again.
     pub(super) async fn is_due_at(&self, now: Timestamp) -> Result<bool, Error> {
         let newest = self.catalog.find_role(&RoleName::Root).await?.filter(|root| root.version > 0);
-        Ok(newest.is_some_and(|newest| self.is_due(&newest, now)))
+        match newest {
+            Some(newest) => self.is_due(&newest, now).await,
+            None => Ok(false),
+        }
     }
 
     /// It is to be signed again, and its keys are on this machine.
-    fn is_due(&self, newest: &RoleState, now: Timestamp) -> bool {
-        self.has_keys()
-            && self.repository.role_policy(&RoleName::Root).is_due(newest.expires_at, now)
+    async fn is_due(&self, newest: &RoleState, now: Timestamp) -> Result<bool, Error> {
+        let policy = self.repository.role_policy(&RoleName::Root);
+        if !policy.is_due(newest.expires_at, now) {
+            return Ok(false);
+        }
+        self.can_renew(newest.version).await
     }
 
-    fn has_keys(&self) -> bool {
-        self.repository.keyring().keys(RepositorySide::Image, RoleKind::Root).len()
-            >= usize::from(self.repository.role_policy(&RoleName::Root).threshold)
+    /// Whether the keys that a version names for its next one are on this machine.
+    async fn can_renew(&self, version: u64) -> Result<bool, Error> {
+        Ok(root::can_renew(&self.repository.keyring(), &self.read(version).await?))
     }
 
     /// The version after `version`, if it is stored. What is stored under its name and doesn't
@@ -188,7 +194,7 @@ impl RootChain {
                     continue;
                 }
             }
-            if !self.has_keys() {
+            if !self.can_renew(version - 1).await? {
                 tracing::error!(
                     version,
                     "a version of root is missing, and vehicles that know an older one get no further: put the root key \
