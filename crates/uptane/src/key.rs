@@ -231,6 +231,21 @@ impl PublicKey {
         Ok(key)
     }
 
+    /// The key as our metadata names it, in whatever form it came: without a line break after PEM's
+    /// last line, which is part of what the id covers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_object`].
+    pub fn as_named(&self) -> Result<Self, KeyError> {
+        let mut object = self.object.clone();
+        let public = object["keyval"]["public"].as_str().map(|text| text.trim_end().to_owned());
+        if let Some(public) = public {
+            object["keyval"]["public"] = public.into();
+        }
+        Self::from_object(object)
+    }
+
     /// Whether the key protects anything: an RSA modulus that nobody factors at once, a point of
     /// Ed25519 that is one and not of small order, a module of ML-DSA that hides a secret. Microseconds, but for RSA: see [`check_rsa`],
     /// which takes eight times as long for twice the bits.

@@ -183,7 +183,9 @@ async fn read_keys(texts: Vec<String>) -> Result<Vec<PublicKey>, Error> {
         let detail = format!("a role has at most {MAX_KEYS} keys");
         return Err(Error::Unprocessable { code: "too_many_keys", detail });
     }
-    let read = move || texts.iter().map(|text| PublicKey::parse(text)).collect::<Result<_, _>>();
+    let read = move || {
+        texts.iter().map(|text| PublicKey::parse(text)?.as_named()).collect::<Result<_, _>>()
+    };
     let keys: Result<Vec<PublicKey>, _> = check_keys(Door::Staff, read).await?;
     keys.map_err(|refused| Error::Unprocessable {
         code: "key_refused",

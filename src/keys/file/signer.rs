@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::super::{BackendError, Error, Signer};
 use super::{encrypted, read_secret};
-use motorcade_uptane::key::{KeyError, PublicKey, Scheme, SigningKey};
+use motorcade_uptane::key::{PublicKey, Scheme, SigningKey};
 
 /// A private key that was read from a file.
 pub struct FileSigner {
@@ -30,7 +30,7 @@ impl FileSigner {
             |source| Error::KeyFile { verb: "use", path: file.display().to_string(), source };
         let text = encrypted::decrypted(text).map_err(unusable)?;
         let key = SigningKey::from_pem(&text).map_err(|e| unusable(e.into()))?;
-        let public = as_named(key.public()).map_err(|e| unusable(e.into()))?;
+        let public = key.public().as_named().map_err(|e| unusable(e.into()))?;
         public.check_strength().map_err(|e| unusable(e.into()))?;
         if !public.verifies(PROOF, &key.sign(PROOF)) {
             let fault =
@@ -39,16 +39,6 @@ impl FileSigner {
         }
         Ok(Self { file: file.to_owned(), public, key: Arc::new(key) })
     }
-}
-
-/// The public key as roots name it: without a line break after PEM's last line, which is part of
-/// what the id covers.
-fn as_named(public: &PublicKey) -> Result<PublicKey, KeyError> {
-    let mut object = public.object().clone();
-    if let Some(text) = object["keyval"]["public"].as_str().map(|text| text.trim_end().to_owned()) {
-        object["keyval"]["public"] = text.into();
-    }
-    PublicKey::from_object(object)
 }
 
 #[async_trait]
