@@ -15,6 +15,7 @@ mod hybrid;
 mod openapi;
 mod real_input;
 mod repository;
+mod root_rotation;
 mod vehicle_tuf;
 
 use std::fs;

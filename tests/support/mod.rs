@@ -114,6 +114,16 @@ pub(crate) fn program<S: AsRef<OsStr>>(path: &str, args: impl IntoIterator<Item 
     command
 }
 
+/// A JavaScript program of the project with its arguments; `scripts/node-modules` installs what it
+/// imports.
+pub(crate) fn node<S: AsRef<OsStr>>(path: &str, args: impl IntoIterator<Item = S>) -> Command {
+    static MODULES: OnceLock<String> = OnceLock::new();
+    let modules = MODULES.get_or_init(|| run(&mut Command::new(project("scripts/node-modules"))));
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules.trim()).arg(project(path)).args(args).stdin(Stdio::null());
+    command
+}
+
 /// Runs a Python program that prints one line of JSON.
 pub(crate) fn json<S: AsRef<OsStr>>(path: &str, args: impl IntoIterator<Item = S>) -> Value {
     serde_json::from_str(&run(&mut program(path, args))).expect("the program prints JSON")
