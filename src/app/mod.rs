@@ -9,6 +9,7 @@ pub mod audit;
 pub mod ceremony;
 pub mod director;
 pub mod error;
+pub mod escrow;
 pub mod export;
 pub mod fleet;
 pub mod footing;
@@ -49,6 +50,7 @@ use access::Tokens;
 use audit::AuditLog;
 use ceremony::Ceremony;
 use director::{Director, DirectorRoots, ListedImages};
+use escrow::Escrows;
 use fleet::{Fleet, Vehicles};
 use handover::Handovers;
 use images::Images;
@@ -69,6 +71,7 @@ pub struct App {
     roles: Arc<Roles>,
     jobs: Arc<Jobs>,
     audit: Arc<AuditLog>,
+    escrows: Arc<Escrows>,
     upkeep: Arc<Upkeep>,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -126,6 +129,12 @@ impl App {
             clock: Arc::clone(&clock),
         }));
         let roles = Roles::new(state.clone(), catalog.clone(), Arc::clone(&handovers));
+        let escrows = Arc::new(Escrows::new(
+            catalog.clone(),
+            state.clone(),
+            Arc::clone(&escrow),
+            Arc::clone(&metrics),
+        ));
         let jobs = Jobs::new(JobsParts {
             catalog: catalog.clone(),
             clock: Arc::clone(&clock),
@@ -182,6 +191,7 @@ impl App {
             director: Arc::clone(&director),
             audit: Arc::clone(&audit),
             handovers,
+            escrows: Arc::clone(&escrows),
             metrics: Arc::clone(&metrics),
             watch: watch.clone(),
             silent_after: limits.silent_after,
@@ -195,6 +205,7 @@ impl App {
             roles: Arc::new(roles),
             jobs: Arc::new(jobs),
             audit,
+            escrows,
             upkeep: Arc::new(upkeep),
             metrics,
             limits,
@@ -240,6 +251,11 @@ impl App {
     /// Who changed what.
     pub fn audit(&self) -> &Arc<AuditLog> {
         &self.audit
+    }
+
+    /// The escrow keys.
+    pub fn escrows(&self) -> &Arc<Escrows> {
+        &self.escrows
     }
 
     /// What the server does by itself, and how it is.

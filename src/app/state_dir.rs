@@ -19,9 +19,8 @@ use super::Error;
 use super::footing::{self, StateLock};
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
-use crate::keys::file::FileEscrow;
 use crate::keys::policy::Policy;
-use crate::keys::{self, Cosigners, EscrowRing, Keyring, SharedKeyring};
+use crate::keys::{self, Cosigners, EscrowRing, Keyring, RingFile, SharedKeyring};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
@@ -158,9 +157,8 @@ impl StateDir {
 
     /// The escrow keys.
     pub(super) fn escrow(&self) -> Result<Arc<EscrowRing>, Error> {
-        let escrow = FileEscrow::read(&self.escrow_file());
-        let escrow = escrow.map_err(Error::internal("read the escrow key"))?;
-        Ok(Arc::new(EscrowRing::of(Arc::new(escrow))))
+        let keys = RingFile::read(&self.keys()).and_then(|ring| ring.open(&self.keys()));
+        Ok(Arc::new(EscrowRing::new(keys.map_err(Error::internal("read the escrow keys"))?)))
     }
 
     pub(super) fn not_initialized(&self) -> Error {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Error;
 use super::audit::AuditLog;
 use super::director::Director;
+use super::escrow::Escrows;
 use super::fleet::Fleet;
 use super::handover::Handovers;
 use super::images::Images;
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) director: Arc<Director>,
     pub(super) audit: Arc<AuditLog>,
     pub(super) handovers: Arc<Handovers>,
+    pub(super) escrows: Arc<Escrows>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
@@ -146,7 +148,16 @@ impl Upkeep {
             let detail = "the Director's root is due and can't be signed: the log says why".into();
             return Err(Error::Unavailable { code: "not_published", detail });
         }
-        self.parts.publisher.check()
+        self.parts.publisher.check()?;
+        let faults = self.parts.escrows.faults().await;
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let detail = format!(
+            "{}; uploads, and vehicles with something new to install, wait for it; what is signed is served",
+            faults.join("; ")
+        );
+        Err(Error::Unavailable { code: "escrow_unavailable", detail })
     }
 
     /// Brings up to date what is measured rather than counted as it happens, for a scrape.

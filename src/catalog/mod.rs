@@ -12,6 +12,7 @@ mod counts;
 mod director;
 mod ecu_column;
 mod ecus;
+mod escrow;
 mod fleet_log;
 mod handovers;
 mod holder;
@@ -46,6 +47,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who, 
 pub use counts::VehicleCounts;
 pub use director::DirectorRoot;
 pub use ecus::EcuFilter;
+pub use escrow::EscrowKeyAdded;
 pub use handovers::Handover;
 pub use holder::Holder;
 pub use images::NewImage;

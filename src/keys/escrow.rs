@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{BackendError, EscrowRing};
+use super::{BackendError, EscrowKeys};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::{Cek, DataKey, Kid, RecipientKey};
 use crate::envelope::wrap::WrappedKey;
@@ -65,13 +65,12 @@ pub enum EscrowError {
 ///
 /// [`EscrowError`].
 pub async fn seal(
-    ring: &EscrowRing,
+    keys: &EscrowKeys,
     (data_key, algorithm): (DataKey, SealAlgorithm),
     image: Sha256Digest,
     recipients: Vec<RecipientKey>,
 ) -> Result<Envelope, EscrowError> {
-    let escrow = &ring.keys().wrapping;
-    seal_for(escrow.as_ref(), (data_key, algorithm), Some(image), recipients).await
+    seal_for(keys.wrapping.as_ref(), (data_key, algorithm), Some(image), recipients).await
 }
 
 /// Seals an envelope for one escrow key alone and for no image, to know the key by.
@@ -117,11 +116,11 @@ async fn seal_for(
 ///
 /// [`EscrowError`], also for an envelope that is bound to another image.
 pub async fn open(
-    ring: &EscrowRing,
+    keys: &EscrowKeys,
     envelope: &Envelope,
     image: &Sha256Digest,
 ) -> Result<(DataKey, SealAlgorithm), EscrowError> {
-    Ok(envelope.open_with(&recover(ring, envelope, image).await?)?)
+    Ok(envelope.open_with(&recover(keys, envelope, image).await?)?)
 }
 
 /// Wraps the data key of an image for somebody who is not in its envelope.
@@ -130,12 +129,12 @@ pub async fn open(
 ///
 /// [`EscrowError`], also for an envelope that is bound to another image.
 pub async fn wrap_for(
-    ring: &EscrowRing,
+    keys: &EscrowKeys,
     envelope: Envelope,
     image: &Sha256Digest,
     recipient: RecipientKey,
 ) -> Result<Value, EscrowError> {
-    let cek = recover(ring, &envelope, image).await?;
+    let cek = recover(keys, &envelope, image).await?;
     Ok(spawn_blocking(move || envelope.for_recipient(&cek, &recipient)).await??)
 }
 
@@ -146,12 +145,11 @@ pub async fn wrap_for(
 ///
 /// [`EscrowError`], also for an envelope that is bound to another image.
 pub async fn recover(
-    ring: &EscrowRing,
+    keys: &EscrowKeys,
     envelope: &Envelope,
     image: &Sha256Digest,
 ) -> Result<Cek, EscrowError> {
     envelope.check_image(image)?;
-    let keys = ring.keys();
     let is_its_own = |key: &&Arc<dyn Escrow>| envelope.escrowed(key.kid()).is_ok();
     let escrow = keys.all().find(is_its_own).unwrap_or(&keys.wrapping);
     unwrap_key(escrow.as_ref(), envelope).await

@@ -10,8 +10,10 @@ pub mod file;
 pub mod hybrid;
 mod keyring;
 mod open;
+pub mod pkcs11;
 pub mod policy;
 mod ring;
+mod ring_file;
 mod shared;
 pub mod source;
 mod sources;
@@ -20,6 +22,7 @@ pub use escrow::Escrow;
 pub use keyring::{Cosigners, Keyring, KeysByRole, Signer};
 pub use open::{load, open};
 pub use ring::{EscrowKeys, EscrowRing};
+pub use ring_file::{EscrowEntry, EscrowSource, ParseEscrowSourceError, RingFile};
 pub use shared::SharedKeyring;
 
 use motorcade_uptane::metadata;

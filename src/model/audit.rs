@@ -65,6 +65,10 @@ pub enum AuditKind {
     VersionsSkipped,
     /// A person said that the clock is right.
     ClockCorrected,
+    /// An escrow key was made or named, which wraps from then on.
+    EscrowKeyAdded,
+    /// A former escrow key was taken out; it opens nothing any more.
+    EscrowKeyRetired,
     /// A job was made.
     JobCreated,
     /// A job was cancelled.
@@ -73,7 +77,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -105,6 +109,8 @@ impl AuditKind {
         Self::PolicyLoaded,
         Self::VersionsSkipped,
         Self::ClockCorrected,
+        Self::EscrowKeyAdded,
+        Self::EscrowKeyRetired,
         Self::JobCreated,
         Self::JobCancelled,
     ];
@@ -143,6 +149,8 @@ impl AuditKind {
             Self::PolicyLoaded => "policy_loaded",
             Self::VersionsSkipped => "versions_skipped",
             Self::ClockCorrected => "clock_corrected",
+            Self::EscrowKeyAdded => "escrow_key_added",
+            Self::EscrowKeyRetired => "escrow_key_retired",
             Self::JobCreated => "job_created",
             Self::JobCancelled => "job_cancelled",
         }

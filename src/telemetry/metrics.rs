@@ -18,6 +18,7 @@ use super::families::{
     PublicationOutcome, UploadOutcome, UploadStage, counters, histogram, histograms, int_counter,
     int_counters, int_gauge, int_gauges, show, unix_secs,
 };
+use super::keys::KeyMetrics;
 use super::process::ProcessMetrics;
 use motorcade_model::{RepositorySide, RoleKind};
 
@@ -43,6 +44,7 @@ pub struct Metrics {
     fleet: FleetFamilies,
     catalog_size: IntGaugeVec,
     connections: ConnectionMetrics,
+    keys: KeyMetrics,
     process: ProcessMetrics,
     /// When each role's metadata expires, in seconds since 1970; its gauge depends on the time of
     /// the scrape.
@@ -182,6 +184,7 @@ impl Metrics {
                 &["file"],
             ),
             connections: ConnectionMetrics::register(r),
+            keys: KeyMetrics::register(r),
             process: ProcessMetrics::register(r),
             expiries: Mutex::default(),
             registry,
@@ -358,6 +361,11 @@ impl Metrics {
         for (file, bytes) in [("database", database), ("write_ahead_log", log)] {
             self.catalog_size.with_label_values(&[file]).set(bytes.try_into().unwrap_or(i64::MAX));
         }
+    }
+
+    /// What is counted of keys.
+    pub fn keys(&self) -> &KeyMetrics {
+        &self.keys
     }
 
     /// What is counted of connections and of TLS.

@@ -14,7 +14,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("blob", &["model"]),
     ("catalog", &["model"]),
     ("config", &["model"]),
-    ("keys", &["model", "files", "envelope"]),
+    ("keys", &["model", "environment", "files", "envelope"]),
     ("uptane", &["model", "keys"]),
     ("app", &["model", "files", "envelope", "keys", "uptane", "blob", "catalog"]),
     ("http", &["api", "app", "model", "blob::BlobKey"]), // the names of blobs are the paths of /repo
@@ -24,7 +24,8 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 ];
 
 /// Which libraries have one place, so that they can be replaced there.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
+    ("cryptoki", &["keys/pkcs11"]),
     ("actix_web", &["http/", "server/"]),
     ("actix_http", &["http/", "server/"]),
     ("actix_server", &["server/"]),

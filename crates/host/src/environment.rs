@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 /// Reads the command line of this process, or ends it with a message; as a problem (RFC 9457) to
 /// whoever wants JSON.
@@ -29,6 +31,30 @@ pub fn parse<P: Parser>() -> P {
 /// Where systemd listens for a service that says when it is ready, if it runs this one as such.
 pub fn notify_socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
+}
+
+/// What the environment says of PKCS#11, where no flag can: a PIN does not belong on a command line.
+#[derive(Default)]
+pub struct Pkcs11Variables {
+    /// `MOTORCADE_PKCS11_MODULE`: the library that speaks to tokens.
+    pub module: Option<PathBuf>,
+    /// `MOTORCADE_PKCS11_PIN`: the PIN itself.
+    pub pin: Option<Zeroizing<String>>,
+    /// `MOTORCADE_PKCS11_PIN_FILE`: the file with the PIN, which wins.
+    pub pin_file: Option<PathBuf>,
+}
+
+impl Pkcs11Variables {
+    /// Reads them. A PIN that is not UTF-8 is none.
+    pub fn read() -> Self {
+        let find = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let pin = find("MOTORCADE_PKCS11_PIN").and_then(|pin| pin.into_string().ok());
+        Self {
+            module: find("MOTORCADE_PKCS11_MODULE").map(PathBuf::from),
+            pin: pin.map(Zeroizing::new),
+            pin_file: find("MOTORCADE_PKCS11_PIN_FILE").map(PathBuf::from),
+        }
+    }
 }
 
 /// Reads a command line.

@@ -246,12 +246,14 @@ impl Director {
         image: &ImageRecord,
     ) -> Result<serde_json::Value, Error> {
         let path = &image.path;
+        // Before the envelope is read: a rotation keeps these until they are let go.
+        let keys = self.escrow.keys();
         let stored = self.catalog.find_envelope(path).await?;
         let stored = stored.ok_or_else(|| crate::app::images::no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
         let sealed = &image.sealed.sha256;
-        let wrapped = escrow::wrap_for(&self.escrow, envelope, sealed, key.clone()).await;
+        let wrapped = escrow::wrap_for(&keys, envelope, sealed, key.clone()).await;
         wrapped.map_err(escrow_failed("wrap a data key"))
     }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::refuse;
 use crate::app::Error;
 use crate::app::keys::escrow_failed;
-use crate::catalog::{Age, Catalog, StoredEnvelope};
+use crate::catalog::{Age, Author, Catalog, EscrowKeyAdded, StoredEnvelope};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
+use crate::envelope::key::Kid;
 use crate::keys::escrow::{self, EscrowError};
 use crate::keys::{Escrow, EscrowRing};
 use crate::model::{SealAlgorithm, Sha256Digest};
@@ -52,7 +53,7 @@ pub(in crate::app) async fn check_envelope(
     image: &Sha256Digest,
 ) -> Result<(Envelope, SealAlgorithm), EscrowFault> {
     let envelope = Envelope::parse(envelope.as_bytes()).map_err(EscrowFault::Unreadable)?;
-    match escrow::open(escrow, &envelope, image).await {
+    match escrow::open(&escrow.keys(), &envelope, image).await {
         Ok((_, algorithm)) => Ok((envelope, algorithm)),
         Err(error) => Err(fault_of(error, &envelope)),
     }
@@ -90,7 +91,7 @@ pub(in crate::app) async fn check_proof(
     let first = catalog.find_installed(PROOF).await?;
     let (mut known, mut unknown) = (0, Vec::new());
     for key in keys.all() {
-        let own = catalog.find_installed(&proof_name(key.as_ref())).await?;
+        let own = catalog.find_installed(&proof_name(key.kid())).await?;
         let checked = match (&own, &first) {
             (Some(own), _) => open_proof(own, key.as_ref()).await,
             (None, Some(first)) => open_proof(first, key.as_ref()).await,
@@ -171,9 +172,43 @@ pub(in crate::app) async fn remember(catalog: &Catalog, key: &dyn Escrow) -> Res
     let proof = proof.map_err(escrow_failed("make an envelope for the escrow key"))?;
     let name = match catalog.find_installed(PROOF).await? {
         None => PROOF.to_owned(),
-        Some(_) => proof_name(key),
+        Some(_) => proof_name(key.kid()),
     };
     Ok(catalog.insert_installed(&name, &proof.to_json_with_escrow()).await?)
+}
+
+/// Writes down that another key wraps from now on, and makes an envelope by which it is known.
+///
+/// # Errors
+///
+/// As [`remember`].
+pub(in crate::app) async fn add_key(
+    catalog: &Catalog,
+    key: &dyn Escrow,
+    source: &str,
+    author: &Author,
+) -> Result<(), Error> {
+    let proof = escrow::seal_proof(key).await;
+    let proof = proof.map_err(escrow_failed("make an envelope for the escrow key"))?;
+    let (name, proof) = (proof_name(key.kid()), proof.to_json_with_escrow());
+    let added = EscrowKeyAdded { kid: key.kid().as_str(), source };
+    Ok(catalog.add_escrow_key(&name, &proof, added, author).await?)
+}
+
+/// Writes down that a former key is not taken any more, so that it is refused if it comes back
+/// alone. Doing it again changes nothing.
+///
+/// # Errors
+///
+/// [`Error::Full`]; [`Error::Internal`].
+pub(in crate::app) async fn retire_key(
+    catalog: &Catalog,
+    former: &Kid,
+    wrapping: &Kid,
+    author: &Author,
+) -> Result<(), Error> {
+    let proofs = [&proof_name(wrapping), PROOF];
+    Ok(catalog.retire_escrow_key(former.as_str(), proofs, author).await?)
 }
 
 /// Refuses a key that isn't one that the installation was made with, and remembers those that are
@@ -244,8 +279,8 @@ async fn compare_with_images(
     None
 }
 
-fn proof_name(key: &dyn Escrow) -> String {
-    format!("{PROOF}.{}", key.kid())
+fn proof_name(kid: &Kid) -> String {
+    format!("{PROOF}.{kid}")
 }
 
 /// The envelope by which the first key is known; with a dot and a key's id, that of another one.

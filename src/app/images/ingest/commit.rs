@@ -19,7 +19,7 @@ use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
 use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::{DataKey, RecipientKey};
-use crate::keys::escrow;
+use crate::keys::{EscrowKeys, escrow};
 use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
@@ -54,7 +54,9 @@ impl Images {
             .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
         let secret = (data_key, request.algorithm);
-        let envelope = self.seal_envelope(secret, image.sha256, recipients).await?;
+        // Held to the end: a rotation waits for what is wrapped with these.
+        let escrow = self.escrow.keys();
+        let envelope = self.seal_envelope(&escrow, secret, image.sha256, recipients).await?;
         let (new, keys) = self.assemble(&request, image, &envelope);
         // Beside each other: each has to reach the disk.
         let (announced, envelope) = tokio::join!(
@@ -97,12 +99,13 @@ impl Images {
 
     async fn seal_envelope(
         self: &Arc<Self>,
+        escrow: &EscrowKeys,
         secret: (DataKey, SealAlgorithm),
         image: Sha256Digest,
         recipients: Vec<RecipientKey>,
     ) -> Result<EnvelopeTexts, Error> {
         let _timer = self.metrics.time_upload_stage(UploadStage::Envelope);
-        let sealed = escrow::seal(&self.escrow, secret, image, recipients).await;
+        let sealed = escrow::seal(escrow, secret, image, recipients).await;
         let envelope = sealed.map_err(escrow_failed(SEAL))?;
         let write = move || {
             Ok::<_, EnvelopeError>(EnvelopeTexts {

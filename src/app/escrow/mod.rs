@@ -1,0 +1,241 @@
+//! The escrow keys of a server: which there are, whether they can be used, and how another one
+//! comes in.
+//!
+//! A rotation begins with a key that wraps from then on, beside the former one, which still opens;
+//! the job `escrow_rotation` wraps every envelope again, and takes the former key out at its end.
+
+mod measured;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keys::escrow_failed;
+use super::state_dir::StateDir;
+use super::{Error, trust};
+use crate::catalog::{Author, Catalog};
+use crate::envelope::key::Kid;
+use crate::keys::file::FileEscrow;
+use crate::keys::pkcs11::Pkcs11Escrow;
+use crate::keys::{Escrow, EscrowEntry, EscrowKeys, EscrowRing, EscrowSource, RingFile, escrow};
+use crate::telemetry::{Chain, Metrics};
+use measured::{EscrowHealth, measured};
+
+/// The escrow keys of a server.
+pub struct Escrows {
+    catalog: Catalog,
+    state: StateDir,
+    ring: Arc<EscrowRing>,
+    metrics: Arc<Metrics>,
+    health: Arc<EscrowHealth>,
+    /// One change of the keys at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// An escrow key, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EscrowKeyShown {
+    /// Its id.
+    pub kid: String,
+    /// Where it is.
+    pub source: String,
+    /// Whether new envelopes are wrapped with it.
+    pub is_wrapping: bool,
+    /// Envelopes that it opens.
+    pub envelopes: u64,
+}
+
+/// Which keys a rotation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The key that goes.
+    pub old: Kid,
+    /// The one that comes.
+    pub new: Kid,
+}
+
+impl Escrows {
+    pub(super) fn new(
+        catalog: Catalog,
+        state: StateDir,
+        ring: Arc<EscrowRing>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let health = Arc::default();
+        ring.replace(measured(EscrowKeys::clone(&ring.keys()), &metrics, &health));
+        let changing = tokio::sync::Mutex::default();
+        Self { catalog, state, ring, metrics, health, changing }
+    }
+
+    /// Lists the keys, the one that wraps first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn show(&self) -> Result<Vec<EscrowKeyShown>, Error> {
+        let mut shown = Vec::new();
+        for (at, entry) in self.written()?.entries().iter().enumerate() {
+            shown.push(EscrowKeyShown {
+                kid: entry.kid().to_owned(),
+                source: entry.source().to_owned(),
+                is_wrapping: at == 0,
+                envelopes: self.catalog.count_escrowed(entry.kid()).await?,
+            });
+        }
+        Ok(shown)
+    }
+
+    /// What can't be used of the keys, a line each; those that failed are tried again.
+    pub(super) async fn faults(&self) -> Vec<String> {
+        for kid in self.health.untried() {
+            let keys = self.ring.keys();
+            if let Some(key) = keys.all().find(|key| *key.kid() == kid) {
+                let _ = prove(key.as_ref()).await; // it is noted
+            }
+        }
+        self.health.faults()
+    }
+
+    /// What a rotation would be about, or the one that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] for a key that can't be an escrow key; [`Error::Conflict`] for one
+    /// that is in use, and while another rotation has not ended; [`Error::Internal`].
+    pub async fn check(&self, source: Option<&str>) -> Result<Kid, Error> {
+        let written = self.written()?;
+        if let Some(source) = source {
+            self.named(source, &written).await?;
+        }
+        let old = written.entries().get(1).unwrap_or(&written.entries()[0]);
+        old.kid().parse().map_err(Error::internal("read the id of an escrow key"))
+    }
+
+    /// Has another key wrap from now on, a new one in a file or the one that `source` names; or
+    /// returns the rotation that has not ended, if none is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`]; [`Error::Unavailable`] if the key can't be used; [`Error::Full`].
+    pub async fn begin(&self, source: Option<&str>, author: &Author) -> Result<Rotation, Error> {
+        let _one = self.changing.lock().await;
+        let written = self.written()?;
+        if written.entries().len() == 1 {
+            let (entry, key) = match source {
+                Some(source) => self.named(source, &written).await?,
+                None => self.make()?,
+            };
+            prove(key.as_ref()).await.map_err(escrow_failed("use an escrow key"))?;
+            // The catalog first: a key that is known and wraps nothing is in nobody's way.
+            trust::add_key(&self.catalog, key.as_ref(), entry.source(), author).await?;
+            self.write(&written.with(entry))?;
+        } else if let Some(source) = source {
+            self.named(source, &written).await?;
+        }
+        let keys = self.ring.keys();
+        let former = keys.former.first().ok_or_else(|| {
+            Error::internal("begin a rotation")(std::io::Error::other("there is one escrow key"))
+        })?;
+        Ok(Rotation { old: former.kid().clone(), new: keys.wrapping.kid().clone() })
+    }
+
+    /// The key that wraps.
+    #[allow(dead_code, reason = "the job of a rotation uses it")]
+    pub(super) fn wrapping(&self) -> Arc<dyn Escrow> {
+        Arc::clone(&self.ring.keys().wrapping)
+    }
+
+    /// Whether an envelope is left that a key opens.
+    #[allow(dead_code, reason = "the job of a rotation uses it")]
+    pub(super) async fn opens_something(&self, kid: &Kid) -> Result<bool, Error> {
+        Ok(self.catalog.count_escrowed(kid.as_str()).await? > 0)
+    }
+
+    /// Whether nobody wraps any more with a key that was the wrapping one before.
+    #[allow(dead_code, reason = "the job of a rotation uses it")]
+    pub(super) fn is_settled(&self) -> bool {
+        self.ring.is_settled()
+    }
+
+    /// Takes a former key out, which opens nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]; [`Error::Internal`].
+    #[allow(dead_code, reason = "the job of a rotation uses it")]
+    pub(super) async fn retire(&self, kid: &Kid, author: &Author) -> Result<(), Error> {
+        let _one = self.changing.lock().await;
+        let keys = self.ring.keys();
+        trust::retire_key(&self.catalog, kid, keys.wrapping.kid(), author).await?;
+        drop(keys);
+        self.write(&self.written()?.without(kid.as_str()))
+    }
+
+    fn written(&self) -> Result<RingFile, Error> {
+        RingFile::read(&self.state.keys()).map_err(Error::internal("read the escrow keys"))
+    }
+
+    /// Writes down which keys there are, and uses these from now on.
+    fn write(&self, ring: &RingFile) -> Result<(), Error> {
+        let keys =
+            ring.open(&self.state.keys()).map_err(Error::internal("open the escrow keys"))?;
+        ring.write(&self.state.keys()).map_err(Error::internal("write down the escrow keys"))?;
+        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        Ok(())
+    }
+
+    /// Makes a key in a file.
+    fn make(&self) -> Result<(EscrowEntry, Arc<dyn Escrow>), Error> {
+        const OP: &str = "make an escrow key";
+        let mut number = [0; 4];
+        getrandom::fill(&mut number).map_err(Error::internal(OP))?;
+        let name = format!("escrow-{}.jwk", hex::encode(number));
+        let path = self.state.keys().join(&name);
+        FileEscrow::create(&path).map_err(Error::internal(OP))?;
+        let key = FileEscrow::read(&path).map_err(Error::internal(OP))?;
+        Ok((EscrowEntry::of_file(Path::new(&name), &key), Arc::new(key)))
+    }
+
+    /// The key that somebody names; it must not be one of the ring's.
+    async fn named(
+        &self,
+        source: &str,
+        written: &RingFile,
+    ) -> Result<(EscrowEntry, Arc<dyn Escrow>), Error> {
+        let refused = |fault: &(dyn std::error::Error + 'static)| Error::Unprocessable {
+            code: "bad_escrow_key",
+            detail: format!("{source} can't be the escrow key: {}", Chain(fault)),
+        };
+        let parsed: EscrowSource = source.parse().map_err(|fault| refused(&fault))?;
+        let (entry, key): (_, Arc<dyn Escrow>) = match parsed {
+            EscrowSource::File(name) => {
+                let key = FileEscrow::read(&self.state.keys().join(&name));
+                let key = key.map_err(|fault| refused(&fault))?;
+                (EscrowEntry::of_file(&name, &key), Arc::new(key))
+            }
+            EscrowSource::Pkcs11(uri) => {
+                let key = Pkcs11Escrow::find(uri.clone()).await.map_err(|fault| refused(&fault))?;
+                (EscrowEntry::of_token(&uri, &key), Arc::new(key))
+            }
+        };
+        if written.entries().iter().any(|entry| entry.kid() == key.kid().as_str()) {
+            let detail = format!("{source} holds the escrow key {}, which is in use", key.kid());
+            return Err(Error::Conflict { code: "escrow_key_in_use", detail });
+        }
+        if written.entries().len() > 1 {
+            let detail = "a rotation has not ended: end it first, with `motorcade escrow rotate` and no --key";
+            return Err(Error::Conflict { code: "rotation_not_ended", detail: detail.into() });
+        }
+        Ok((entry, key))
+    }
+}
+
+/// Has a key wrap and unwrap.
+async fn prove(key: &dyn Escrow) -> Result<(), escrow::EscrowError> {
+    let proof = escrow::seal_proof(key).await?;
+    escrow::open_proof(key, &proof).await
+}
+
+/// How long to wait for uploads that have sealed with the key before, between two looks.
+#[allow(dead_code, reason = "the job of a rotation uses it")]
+pub(super) const SETTLING: Duration = Duration::from_millis(200);

@@ -1,0 +1,192 @@
+//! Keys in tokens, with SoftHSM 2.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+#[path = "support/mod.rs"]
+mod support;
+#[path = "support/hsm.rs"]
+mod token;
+
+use motorcade::envelope::jwe::Envelope;
+use motorcade::envelope::key::{Cek, EscrowKey, RecipientPrivateKey};
+use motorcade::envelope::wrap::{self, WrappedKey};
+use motorcade::keys::pkcs11::{Pkcs11Escrow, Pkcs11Signer, TokenError};
+use motorcade::keys::{BackendError, Escrow, Signer};
+use motorcade::model::SealAlgorithm;
+use token::{Hsm, PIN, extractable};
+
+async fn escrow(hsm: &Hsm, key: &str) -> Result<Pkcs11Escrow, TokenError> {
+    Pkcs11Escrow::find(hsm.uri(key).parse().unwrap()).await
+}
+
+fn fault(error: &BackendError) -> &TokenError {
+    error.downcast_ref().unwrap()
+}
+
+#[tokio::test]
+async fn both_kinds_of_escrow_keys_wrap_and_unwrap_and_are_found_again() {
+    let hsm = Hsm::new("kinds");
+    hsm.make_aes("aes");
+    hsm.make_p256("p256");
+    for name in ["aes", "p256"] {
+        let key = escrow(&hsm, name).await.unwrap();
+        let cek = Cek::generate();
+        let wrapped = key.wrap_key(&cek).await.unwrap();
+        match (name, &wrapped) {
+            ("aes", WrappedKey::A256kw(_)) | ("p256", WrappedKey::EcdhEsA256kw(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        let again = escrow(&hsm, name).await.unwrap();
+        assert_eq!(again.kid(), key.kid());
+        assert_eq!(again.public().is_some(), name == "p256");
+        let known = Pkcs11Escrow::known(
+            hsm.uri(name).parse().unwrap(),
+            key.kid().clone(),
+            key.public().cloned(),
+        );
+        for key in [again, known.unwrap()] {
+            let unwrapped = key.unwrap_key(&wrapped).await.unwrap().unwrap();
+            assert_eq!(unwrapped.as_bytes(), cek.as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_key_wrapped_is_not_unwrapped() {
+    let hsm = Hsm::new("others");
+    for name in ["aes", "aes-2"] {
+        hsm.make_aes(name);
+    }
+    for name in ["p256", "p256-2"] {
+        hsm.make_p256(name);
+    }
+    let file = wrap::wrap_key(&EscrowKey::generate(), &Cek::generate());
+    for (one, other) in [("aes", "aes-2"), ("p256", "p256-2")] {
+        let (one, other) = (escrow(&hsm, one).await.unwrap(), escrow(&hsm, other).await.unwrap());
+        assert_ne!(one.kid(), other.kid());
+        let foreign = other.wrap_key(&Cek::generate()).await.unwrap();
+        assert!(one.unwrap_key(&foreign).await.unwrap().is_none());
+        assert!(one.unwrap_key(&file).await.unwrap().is_none());
+        // The key is none the worse for it.
+        let cek = Cek::generate();
+        let own = one.wrap_key(&cek).await.unwrap();
+        assert_eq!(one.unwrap_key(&own).await.unwrap().unwrap().as_bytes(), cek.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_share_the_sessions_of_the_token() {
+    let hsm = Hsm::new("many");
+    hsm.make_aes("aes");
+    let key = std::sync::Arc::new(escrow(&hsm, "aes").await.unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let key = std::sync::Arc::clone(&key);
+        tasks.spawn(async move {
+            let cek = Cek::generate();
+            let wrapped = key.wrap_key(&cek).await.unwrap();
+            assert_eq!(key.unwrap_key(&wrapped).await.unwrap().unwrap().as_bytes(), cek.as_bytes());
+        });
+    }
+    assert_eq!(tasks.join_all().await.len(), 200);
+}
+
+#[tokio::test]
+async fn keys_that_are_missing_or_not_fit_are_refused_by_name() {
+    let hsm = Hsm::new("unfit");
+    hsm.make_aes_that("loose", &extractable());
+    hsm.make_ed25519("signing");
+    for name in ["twice", "twice"] {
+        hsm.make_aes(name);
+    }
+    for (name, expected) in [
+        ("none", "has no key"),
+        ("loose", "can be taken out of the token"),
+        ("signing", "an escrow key is an AES key"),
+        ("twice", "several keys"),
+    ] {
+        let error = escrow(&hsm, name).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(name), "{error}");
+        assert!(!error.contains(PIN), "{error}");
+    }
+    let uri = hsm.uri("none").replace("token=", "token=x");
+    let missing = Pkcs11Escrow::find(uri.parse().unwrap()).await.unwrap_err();
+    assert!(matches!(missing, TokenError::NoToken { .. }), "{missing}");
+}
+
+#[tokio::test]
+async fn an_aes_key_that_was_exchanged_does_not_wrap() {
+    let hsm = Hsm::new("exchanged");
+    hsm.make_aes("aes");
+    let before = escrow(&hsm, "aes").await.unwrap();
+    hsm.destroy("aes");
+    hsm.make_aes("aes");
+    let uri = hsm.uri("aes").parse().unwrap();
+    let known = Pkcs11Escrow::known(uri, before.kid().clone(), None).unwrap();
+    let error = known.wrap_key(&Cek::generate()).await.unwrap_err();
+    assert!(fault(&error).to_string().contains("another key than the one"), "{error}");
+}
+
+#[tokio::test]
+async fn an_envelope_in_escrow_of_a_token_opens_there_and_for_its_recipient() {
+    let hsm = Hsm::new("envelope");
+    hsm.make_p256("p256");
+    let key = escrow(&hsm, "p256").await.unwrap();
+    let (recipient, cek) = (RecipientPrivateKey::generate_p256(), Cek::generate());
+    let data_key = motorcade::envelope::key::DataKey::from_bytes([7; 32]);
+    let algorithm = SealAlgorithm::default();
+    let escrowed = (key.kid().clone(), key.wrap_key(&cek).await.unwrap());
+    let sealed = Envelope::seal_with(
+        &cek,
+        (&data_key, algorithm),
+        None,
+        &[recipient.public()],
+        Some(escrowed),
+    );
+    let stored = sealed.unwrap().to_json_with_escrow();
+    let envelope = Envelope::parse(stored.as_bytes()).unwrap();
+    let cek = key.unwrap_key(envelope.escrowed(key.kid()).unwrap()).await.unwrap().unwrap();
+    assert_eq!(envelope.open_with(&cek).unwrap(), (data_key, algorithm));
+    assert!(envelope.open(&recipient).is_ok());
+    assert!(!envelope.public_json().unwrap().contains(key.kid().as_str()));
+}
+
+#[tokio::test]
+async fn ed25519_and_p256_sign_as_tuf_has_it() {
+    let hsm = Hsm::new("signers");
+    hsm.make_ed25519("ed25519");
+    hsm.make_ecdsa("ecdsa");
+    for name in ["ed25519", "ecdsa"] {
+        let key = Pkcs11Signer::find(hsm.uri(name).parse().unwrap()).await.unwrap();
+        for message in [&b"a message"[..], &[7; 100_000]] {
+            for _ in 0..8 {
+                let signature = key.sign(message).await.unwrap();
+                assert!(key.public().verifies(message, &signature), "{name}");
+            }
+        }
+        assert_eq!(key.place(), hsm.uri(name));
+    }
+    hsm.make_aes("aes");
+    let refused = Pkcs11Signer::find(hsm.uri("aes").parse().unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("a role key is Ed25519"), "{refused}");
+}
+
+/// A process of its own: who is logged in is the same for a whole process.
+#[tokio::test]
+async fn a_wrong_pin_is_tried_once_and_a_corrected_one_is_taken() {
+    let hsm = Hsm::new("pin");
+    hsm.make_aes("aes");
+    hsm.log_out();
+    hsm.write_pin("8642");
+    let first = escrow(&hsm, "aes").await.unwrap_err();
+    assert!(matches!(first, TokenError::PinRefused { .. }), "{first}");
+    assert!(hsm.has_seen_a_wrong_pin());
+    hsm.log_in_and_out(); // which the token counts as the end of wrong ones
+    for _ in 0..5 {
+        let again = escrow(&hsm, "aes").await.unwrap_err();
+        assert!(matches!(again, TokenError::PinRefused { .. }), "{again}");
+    }
+    assert!(!hsm.has_seen_a_wrong_pin(), "it was tried again");
+    hsm.write_pin(PIN);
+    escrow(&hsm, "aes").await.unwrap();
+}
