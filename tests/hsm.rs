@@ -7,12 +7,16 @@ mod support;
 #[path = "support/hsm.rs"]
 mod token;
 
+use std::path::Path;
+
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::{Cek, EscrowKey, RecipientPrivateKey};
 use motorcade::envelope::wrap::{self, WrappedKey};
 use motorcade::keys::pkcs11::{Pkcs11Escrow, Pkcs11Signer, TokenError};
-use motorcade::keys::{BackendError, Escrow, Signer};
+use motorcade::keys::{BackendError, Escrow, EscrowEntry, RingFile, Signer};
 use motorcade::model::SealAlgorithm;
+use serde_json::Value;
+use support::Server;
 use token::{Hsm, PIN, extractable};
 
 async fn escrow(hsm: &Hsm, key: &str) -> Result<Pkcs11Escrow, TokenError> {
@@ -189,4 +193,85 @@ async fn a_wrong_pin_is_tried_once_and_a_corrected_one_is_taken() {
     assert!(!hsm.has_seen_a_wrong_pin(), "it was tried again");
     hsm.write_pin(PIN);
     escrow(&hsm, "aes").await.unwrap();
+}
+
+/// Puts a token's key in front of the escrow key that `init` has made.
+async fn put_into_escrow(data_dir: &Path, hsm: &Hsm, key: &str) {
+    let (keys, uri) = (data_dir.join("keys"), hsm.uri(key).parse().unwrap());
+    let found = Pkcs11Escrow::find(hsm.uri(key).parse().unwrap()).await.unwrap();
+    let ring = RingFile::read(&keys).unwrap();
+    ring.with(EscrowEntry::of_token(&uri, &found)).write(&keys).unwrap();
+}
+
+#[tokio::test]
+async fn a_server_waits_for_its_escrow_key_and_serves_what_is_signed() {
+    let hsm = Hsm::new("away");
+    hsm.make_aes("aes");
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("state");
+    support::init(&data_dir);
+    put_into_escrow(&data_dir, &hsm, "aes").await;
+    let token = support::create_token(&data_dir, "engineer");
+    let server = Server::start(&data_dir, &[]);
+    let client = server.client(&token);
+    client.register(&support::snakeoil("snakeoil_p256.pub.pem")).await;
+    client.upload("gw/1", "", b"one").await;
+    client.get("/readyz").await;
+
+    hsm.take_away();
+    let refused = client.put("gw/2", "", "two").await.unwrap();
+    assert_eq!(refused.status(), 503);
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "escrow_unavailable", "{problem}");
+    let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    let problem: Value = ready.json().await.unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("the escrow key") && detail.contains(&hsm.label), "{problem}");
+    client.get("/repo/timestamp.json").await;
+    client.get("/api/v1/images/gw/1/envelope").await;
+    let metrics = String::from_utf8(client.get("/metrics").await.to_vec()).unwrap();
+    let failures = "motorcade_key_operation_failures_total{operation=\"escrow_wrap\"} ";
+    let count = metrics.lines().find_map(|line| line.strip_prefix(failures)).unwrap();
+    assert_ne!(count, "0");
+
+    hsm.put_back();
+    support::wait_until("the token is found again", async || {
+        let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
+        ready.status() == 200
+    })
+    .await;
+    client.upload("gw/2", "", b"two").await;
+    assert!(!server.log().contains(PIN), "a PIN is in the log");
+}
+
+#[tokio::test]
+async fn a_server_starts_without_its_token_and_never_tries_a_wrong_pin_twice() {
+    let hsm = Hsm::new("start");
+    hsm.make_p256("p256");
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("state");
+    support::init(&data_dir);
+    put_into_escrow(&data_dir, &hsm, "p256").await;
+    let token = support::create_token(&data_dir, "engineer");
+    drop(Server::start(&data_dir, &[])); // which makes an envelope to know the key by
+    hsm.take_away();
+    let server = Server::start(&data_dir, &[]);
+    let client = server.client(&token);
+    client.register(&support::snakeoil("snakeoil_p256.pub.pem")).await;
+    // The public half is enough to wrap.
+    client.upload("gw/1", "", b"one").await;
+    drop(server);
+    hsm.put_back();
+
+    hsm.write_pin("8642");
+    for _ in 0..4 {
+        let server = Server::start(&data_dir, &[]);
+        let ready = server.client(&token);
+        let ready = ready.http.get(format!("{}/readyz", ready.url)).send().await.unwrap();
+        assert_eq!(ready.status(), 503);
+        let problem = ready.text().await.unwrap();
+        assert!(problem.contains("PIN") && !problem.contains("8642"), "{problem}");
+    }
+    assert!(!hsm.is_locked());
 }

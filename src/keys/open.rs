@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{self, FileSigner};
+use super::pkcs11::{Pkcs11Signer, Pkcs11Uri};
 use super::policy::Policy;
 use super::source::KeySource;
 use super::{Error, Keyring, Signer};
@@ -49,9 +50,16 @@ pub async fn open(directory: &Path, source: &KeySource) -> Result<Arc<dyn Signer
     };
     match source {
         KeySource::File(path) => Ok(Arc::new(FileSigner::read(&directory.join(path))?)),
-        KeySource::Pkcs11(_) => Err(unsupported("PKCS#11")),
+        KeySource::Pkcs11(uri) => open_token(uri).await,
         KeySource::AwsKms(_) => Err(unsupported("AWS KMS")),
     }
+}
+
+async fn open_token(uri: &str) -> Result<Arc<dyn Signer>, Error> {
+    let failed = |source| Error::Source { key: uri.to_owned(), source };
+    let parsed: Pkcs11Uri = uri.parse().map_err(|error| failed(Box::from(error)))?;
+    let signer = Pkcs11Signer::find(parsed).await.map_err(|error| failed(Box::from(error)))?;
+    Ok(Arc::new(signer))
 }
 
 fn place_of(path: &Path) -> String {

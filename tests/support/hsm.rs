@@ -127,6 +127,13 @@ impl Hsm {
         token.user_pin_count_low()
     }
 
+    /// Whether the token lets nobody in any more.
+    pub(crate) fn is_locked(&self) -> bool {
+        let library = library();
+        let token = library.get_token_info(slot_of(&library, &self.label)).expect("it tells");
+        token.user_pin_locked()
+    }
+
     /// Logs this process out of the token.
     pub(crate) fn log_out(&self) {
         let library = library();

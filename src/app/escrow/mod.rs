@@ -28,6 +28,8 @@ pub struct Escrows {
     ring: Arc<EscrowRing>,
     metrics: Arc<Metrics>,
     health: Arc<EscrowHealth>,
+    /// Set once all keys were tried: nobody may have used them since the start.
+    tried: tokio::sync::OnceCell<()>,
     /// One change of the keys at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -63,8 +65,8 @@ impl Escrows {
     ) -> Self {
         let health = Arc::default();
         ring.replace(measured(EscrowKeys::clone(&ring.keys()), &metrics, &health));
-        let changing = tokio::sync::Mutex::default();
-        Self { catalog, state, ring, metrics, health, changing }
+        let (tried, changing) = (tokio::sync::OnceCell::new(), tokio::sync::Mutex::default());
+        Self { catalog, state, ring, metrics, health, tried, changing }
     }
 
     /// Lists the keys, the one that wraps first.
@@ -87,13 +89,18 @@ impl Escrows {
 
     /// What can't be used of the keys, a line each; those that failed are tried again.
     pub(super) async fn faults(&self) -> Vec<String> {
-        for kid in self.health.untried() {
-            let keys = self.ring.keys();
-            if let Some(key) = keys.all().find(|key| *key.kid() == kid) {
-                let _ = prove(key.as_ref()).await; // it is noted
-            }
-        }
+        self.tried.get_or_init(|| self.try_keys(|_| true)).await;
+        let untried = self.health.untried();
+        self.try_keys(|kid| untried.contains(kid)).await;
         self.health.faults()
+    }
+
+    /// Has keys wrap and unwrap; what comes of it is noted where they are measured.
+    async fn try_keys(&self, which: impl Fn(&Kid) -> bool) {
+        let keys = self.ring.keys();
+        for key in keys.all().filter(|key| which(key.kid())) {
+            let _ = prove(key.as_ref()).await;
+        }
     }
 
     /// What a rotation would be about, or the one that has not ended.
