@@ -15,6 +15,7 @@ mod error;
 mod header;
 mod parse;
 mod protected;
+mod rewrap;
 mod write;
 
 pub use envelope::Envelope;
