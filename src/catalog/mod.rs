@@ -30,6 +30,8 @@ mod published;
 mod reads;
 mod recipients;
 mod renewal;
+mod retired;
+mod rewraps;
 mod roles;
 mod staged;
 mod status;
@@ -59,6 +61,10 @@ pub use page::Page;
 pub use pending_blobs::AnnouncedBlobs;
 pub use published::{Moments, PublishedTimestamp, SkippedTo};
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};
+pub use retired::{RetiredRecipient, Successor};
+pub use rewraps::{
+    ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,
+};
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use staged::{NewStaging, StagedSignature, Staging};
 pub use status::StatusWriter;

@@ -4,9 +4,9 @@
 //! abandoned owns them from then on, and the image that they were for can't be accepted any more:
 //! its bytes may be gone.
 
-use sqlx::{Any, Transaction};
+use sqlx::{Any, AssertSqlSafe, Transaction};
 
-use super::{Catalog, During, Error, Holder, text};
+use super::{Catalog, During, Error, Holder, placeholders, text};
 
 /// Blobs that a server has announced for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,18 +27,20 @@ impl Catalog {
     pub async fn announce_blobs(&self, names: &[String], holder: Holder<'_>) -> Result<(), Error> {
         const OP: &str = "announce blobs";
         let mut transaction = self.pool.begin().await.during(OP)?;
-        for name in names {
-            sqlx::query(
-                "INSERT INTO pending_blobs (name, created_at, owner, lease_until) VALUES ($1, $2, $3, $4) \
+        for names in names.chunks(ROWS_AT_ONCE) {
+            let mut announce = sqlx::query(AssertSqlSafe(format!(
+                "INSERT INTO pending_blobs (name, created_at, owner, lease_until) VALUES {} \
                  ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until",
-            )
-            .bind(name)
-            .bind(holder.now.as_millisecond())
-            .bind(holder.owner)
-            .bind(holder.lease_until.as_millisecond())
-            .execute(&mut *transaction)
-            .await
-            .during(OP)?;
+                placeholders(names.len(), 4)
+            )));
+            for name in names {
+                announce = announce
+                    .bind(name)
+                    .bind(holder.now.as_millisecond())
+                    .bind(holder.owner)
+                    .bind(holder.lease_until.as_millisecond());
+            }
+            announce.execute(&mut *transaction).await.during(OP)?;
         }
         transaction.commit().await.during(OP)
     }
@@ -100,16 +102,23 @@ pub(super) async fn end(
     transaction: &mut Transaction<'_, Any>,
     blobs: &AnnouncedBlobs,
 ) -> Result<(), Error> {
-    for name in &blobs.names {
-        let ended = sqlx::query("DELETE FROM pending_blobs WHERE name = $1 AND owner = $2")
-            .bind(name.as_str())
-            .bind(blobs.owner.as_str())
-            .execute(&mut **transaction)
-            .await
-            .during("end the announcement of a blob")?;
-        if ended.rows_affected() == 0 {
+    for names in blobs.names.chunks(ROWS_AT_ONCE) {
+        let listed: Vec<String> = (0..names.len()).map(|name| format!("${}", name + 2)).collect();
+        let mut end = sqlx::query(AssertSqlSafe(format!(
+            "DELETE FROM pending_blobs WHERE owner = $1 AND name IN ({})",
+            listed.join(", ")
+        )));
+        end = end.bind(blobs.owner.as_str());
+        for name in names {
+            end = end.bind(name.as_str());
+        }
+        let ended =
+            end.execute(&mut **transaction).await.during("end the announcement of blobs")?;
+        if ended.rows_affected() < names.len() as u64 {
             return Err(Error::Overtaken);
         }
     }
     Ok(())
 }
+
+const ROWS_AT_ONCE: usize = 500;

@@ -35,6 +35,9 @@ impl Catalog {
         if inserted.rows_affected() == 0 {
             return Ok(false);
         }
+        let back =
+            sqlx::query("DELETE FROM retired_recipients WHERE kid = $1 AND successor IS NOT NULL");
+        back.bind(recipient.kid.as_str()).execute(&mut *transaction).await.during(OP)?;
         let detail = json!({ "hardware_id": recipient.hardware_id });
         let entry = author.entry(AuditKind::RecipientRegistered, recipient.kid.as_str(), detail);
         audit::append(&mut transaction, &[entry]).await?;

@@ -11,6 +11,12 @@ pub enum AuditKind {
     RecipientRegistered,
     /// A recipient's key was removed.
     RecipientRemoved,
+    /// Another key took the place of a recipient's.
+    RecipientReplaced,
+    /// A recipient's key was revoked.
+    RecipientRevoked,
+    /// An image's envelope was wrapped again.
+    EnvelopeRewrapped,
     /// An API token was made.
     TokenCreated,
     /// An API token was revoked.
@@ -77,11 +83,14 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
         Self::RecipientRemoved,
+        Self::RecipientReplaced,
+        Self::RecipientRevoked,
+        Self::EnvelopeRewrapped,
         Self::TokenCreated,
         Self::TokenRevoked,
         Self::VehicleRegistered,
@@ -122,6 +131,9 @@ impl AuditKind {
             Self::ImageYanked => "image_yanked",
             Self::RecipientRegistered => "recipient_registered",
             Self::RecipientRemoved => "recipient_removed",
+            Self::RecipientReplaced => "recipient_replaced",
+            Self::RecipientRevoked => "recipient_revoked",
+            Self::EnvelopeRewrapped => "envelope_rewrapped",
             Self::TokenCreated => "token_created",
             Self::TokenRevoked => "token_revoked",
             Self::VehicleRegistered => "vehicle_registered",

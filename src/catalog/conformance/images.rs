@@ -8,15 +8,15 @@ use crate::model::{
 
 const BOUND: ListingBound = ListingBound { role_bytes: 100_000, folder: None };
 
-fn bin(name: &str) -> RoleName {
+pub(super) fn bin(name: &str) -> RoleName {
     name.parse().unwrap()
 }
 
-fn path(text: &str) -> ImagePath {
+pub(super) fn path(text: &str) -> ImagePath {
     text.parse().unwrap()
 }
 
-fn image(at: &str, custom: usize) -> NewImage {
+pub(super) fn image(at: &str, custom: usize) -> NewImage {
     let target = |path: String, custom: Option<String>| TargetEntry {
         path,
         length: 1,
@@ -58,11 +58,11 @@ fn image(at: &str, custom: usize) -> NewImage {
     }
 }
 
-async fn with_bins(catalog: &Catalog) {
+pub(super) async fn with_bins(catalog: &Catalog) {
     catalog.ensure_roles(&[bin("bin-0"), bin("bin-1")]).await.unwrap();
 }
 
-async fn insert(catalog: &Catalog, images: &[NewImage]) -> Result<(), Error> {
+pub(super) async fn insert(catalog: &Catalog, images: &[NewImage]) -> Result<(), Error> {
     catalog.insert_images(images, &BOUND, &author()).await
 }
 

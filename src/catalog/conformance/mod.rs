@@ -8,6 +8,7 @@ mod handovers;
 mod images;
 mod jobs;
 mod people;
+mod rewraps;
 mod roles;
 mod staged;
 mod vehicles;
@@ -55,6 +56,13 @@ macro_rules! conformance {
                 $engine, people: a_token_is_found_by_its_digest_and_revoked_once,
                 a_recipient_is_registered_once_for_a_hardware_id,
                 a_recipient_is_removed_from_one_hardware_id_or_from_all
+            );
+            conformance!(
+                $engine, rewraps: a_walk_finds_each_envelope_of_a_key_once_and_yanked_ones_last,
+                a_batch_is_recorded_but_for_what_others_have_changed,
+                a_batch_whose_blobs_were_taken_is_not_recorded,
+                a_replaced_envelope_is_superseded_once_its_successor_is_published,
+                a_key_has_one_successor_unless_that_is_taken_back
             );
             conformance!(
                 $engine, audit: entries_that_are_written_at_once_make_one_chain,
