@@ -9,6 +9,7 @@ mod nothing;
 mod parts;
 mod seed;
 mod vehicles;
+mod wraps;
 
 use clap::Parser;
 
@@ -27,6 +28,8 @@ enum Command {
     Vehicles(vehicles::Args),
     /// Drives vehicles over TLS connections, new, resumed or kept
     Drive(drive::Args),
+    /// Keys a second that all cores wrap to a recipient
+    Wraps(wraps::Args),
     /// Answers a vehicle's requests with nothing behind them
     Nothing(nothing::Args),
 }
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
             Command::Certificates(args) => certificates::run(&args),
             Command::Vehicles(args) => vehicles::run(&args),
             Command::Drive(args) => drive::run(args).await,
+            Command::Wraps(args) => wraps::run(&args),
             Command::Nothing(args) => nothing::run(args).await,
         }
     })

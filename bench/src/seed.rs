@@ -1,6 +1,7 @@
 //! Makes a state directory with many published images, for benchmarks: real metadata and envelopes,
 //! and sealed images of which only the digests are real.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,11 +32,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     state.init(clock.clone()).await?;
     let (repository, _) = state.repositories().await?;
     let recipient = RecipientPrivateKey::generate_p256();
+    // The server's own, so that it can wrap their data keys again.
+    let escrow = EscrowKey::from_jwk(&fs::read_to_string(args.data_dir.join("keys/escrow.jwk"))?)?;
     let envelope = Envelope::seal(
         &DataKey::generate(),
         SealAlgorithm::Aes256GcmHkdf1Mb,
         &[recipient.public()],
-        Some(&EscrowKey::generate()),
+        Some(&escrow),
     )?;
     let (with_escrow, public) = (envelope.to_json_with_escrow(), envelope.public_json()?);
     let catalog = state.open_catalog().await?;
@@ -54,6 +57,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             .await?;
     }
     catalog.close().await;
+    println!("{{\"kid\":\"{}\"}}", recipient.public().kid());
     Ok(()) // the server publishes what has changed when it starts
 }
 

@@ -10,11 +10,12 @@ from ..text import GIB, KIB, MIB
 from .ingest import Ingest
 from .opening import Opening
 from .publishing import Publishing
+from .rewrapping import Rewrapping
 from .serving import Serving
 
 
-class Images(Ingest, Opening, Serving, Publishing, Bench):
-    """Rows 1 to 9."""
+class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Bench):
+    """Rows 1 to 10."""
 
     def __init__(self, opts: argparse.Namespace, session: Path):
         super().__init__(opts, session)
@@ -25,6 +26,7 @@ class Images(Ingest, Opening, Serving, Publishing, Bench):
         self.open_sizes = (256 * MIB, 128 * MIB) if q else (2 * GIB, GIB)
         self.serve_size = 128 * MIB if q else GIB
         self.seeds = (100, 5_000) if q else (100, 100_000)
+        self.rewraps = 2_000 if q else 100_000
         self.wrk_seconds = 1 if q else 5
         self.pushes = 10 if q else 30
 
@@ -41,4 +43,5 @@ class Images(Ingest, Opening, Serving, Publishing, Bench):
             "7": ("serving sealed images", self.serving, [(self.serve_size, 0)], self.serve_size),
             "8": ("serving timestamp.json", self.timestamp, [], 64 * MIB),
             "9": ("publishing", self.publishing, [(64 * KIB, 0)], 4 * GIB),
+            "10": ("re-wrapping envelopes", self.rewrapping, [(16 * MIB, 0)], 12 * GIB),
         }
