@@ -75,6 +75,6 @@ pub struct JobQuery {
 }
 
 fn kind_schema() -> Object {
-    let kinds = JobKind::ALL.map(JobKind::as_str);
+    let kinds = JobKind::PLAIN.map(JobKind::as_str);
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(kinds)).build()
 }

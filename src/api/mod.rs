@@ -14,6 +14,7 @@ mod quarantine;
 mod recipients;
 mod roles;
 mod roots;
+mod rotations;
 mod upload;
 mod vehicle;
 mod vehicles;
@@ -34,6 +35,7 @@ pub use roots::{
     CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,
     RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
 };
+pub use rotations::{NewReseal, NewRotation, RecipientRevocation, RecipientRotation};
 pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,

@@ -135,12 +135,6 @@ impl App {
             Arc::clone(&escrow),
             Arc::clone(&metrics),
         ));
-        let jobs = Jobs::new(JobsParts {
-            catalog: catalog.clone(),
-            clock: Arc::clone(&clock),
-            state,
-            owner: server_id.clone(),
-        });
         let watch = Watch::default();
         let kept = limits.vehicles_in_memory;
         let vehicles = Arc::new(Vehicles::new(catalog.clone(), kept, &watch, &runtime));
@@ -179,8 +173,16 @@ impl App {
             metrics: Arc::clone(&metrics),
             limits: limits.clone(),
             runtime,
-            server_id,
+            server_id: server_id.clone(),
         }));
+        let jobs = Jobs::new(JobsParts {
+            catalog: catalog.clone(),
+            clock: Arc::clone(&clock),
+            state,
+            images: Arc::clone(&images),
+            director: Arc::clone(&director),
+            owner: server_id,
+        });
         let audit = Arc::new(AuditLog::new(catalog.clone()));
         let upkeep = Upkeep::new(upkeep::Parts {
             catalog: catalog.clone(),

@@ -109,6 +109,11 @@ impl Upkeep {
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
                     }
                     self.parts.handovers.look_after().await;
+                    match self.parts.images.remove_superseded_envelopes().await {
+                        Ok(0) => {}
+                        Ok(files) => tracing::info!(files, "removed superseded envelopes"),
+                        Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded envelopes"),
+                    }
                     if self.parts.director.roots.is_failing() {
                         self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
                     }

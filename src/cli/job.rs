@@ -75,13 +75,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(api: &Api, kind: String, follow: bool) -> anyhow::Result<ExitCode> {
-    let job: JobBody = api.json(api.request(Method::POST, "jobs").json(&NewJob { kind })).await?;
+    let job = api.json(api.request(Method::POST, "jobs").json(&NewJob { kind })).await?;
+    begun(api, &job, follow).await
+}
+
+/// Says which job was begun, or waits for its end and shows what came of it.
+pub(super) async fn begun(api: &Api, job: &JobBody, follow: bool) -> anyhow::Result<ExitCode> {
     if follow {
         output::note(format_args!("Job {}", job.id));
         return show(&self::follow(api, &job.id).await?);
     }
     if output::is_json() {
-        print_json(&job)?;
+        print_json(job)?;
     } else {
         print_line(&job.id)?;
     }
@@ -90,7 +95,7 @@ async fn start(api: &Api, kind: String, follow: bool) -> anyhow::Result<ExitCode
 
 async fn list(api: &Api) -> anyhow::Result<ExitCode> {
     let mut list =
-        List::new([("ID", 24), ("KIND", 8), ("STATE", 9), ("CREATED", 27), ("PROGRESS", 0)]);
+        List::new([("ID", 24), ("KIND", 20), ("STATE", 9), ("CREATED", 27), ("PROGRESS", 0)]);
     let mut next = Some(JobQuery { cursor: String::new(), limit: 1000 });
     while let Some(query) = next {
         let page: JobList = api.json(api.request(Method::GET, "jobs").query(&query)).await?;

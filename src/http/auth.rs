@@ -30,7 +30,7 @@ pub struct Upload;
 /// Changing what is published and for whom: recipients, yanks, vehicles, assignments.
 pub struct Manage;
 
-/// Changing which keys sign: roots, and what is staged for them.
+/// Changing keys, which is not an engineer's: roots and what is staged for them, rotation and revocation, reseal.
 pub struct ManageKeys;
 
 impl Permission for ManageKeys {

@@ -14,7 +14,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, images, jobs, quarantine, recipients, roles, roots, vehicle, vehicles,
+    assignments, audit, images, jobs, quarantine, recipients, roles, roots, rotations, vehicle,
+    vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -69,6 +70,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         page::show_page,
         images::list_images,
         images::show_envelope,
+        rotations::reseal_image,
         images::show_image,
         images::upload_image,
         images::yank_image,
@@ -76,6 +78,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         recipients::register_recipient,
         recipients::remove_recipient,
         roles::list_roles,
+        rotations::create_rotation,
         vehicles::list_vehicles,
         vehicles::register_vehicles,
         vehicles::show_vehicle,

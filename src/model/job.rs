@@ -5,16 +5,28 @@
 pub enum JobKind {
     /// Reads every stored byte and compares it with what was signed, as `motorcade fsck` does.
     Fsck,
+    /// Puts a key in the place of a recipient's, on every image concerned.
+    RecipientRotation,
+    /// Takes a recipient's key off every image.
+    RecipientRevocation,
+    /// Seals an image again under a new data key.
+    ImageReseal,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Fsck];
+    pub const ALL: [Self; 4] =
+        [Self::Fsck, Self::RecipientRotation, Self::RecipientRevocation, Self::ImageReseal];
+    /// Those that can be asked for by their name alone; each of the others has a call of its own.
+    pub const PLAIN: [Self; 1] = [Self::Fsck];
 
     /// Its name in the API and in the catalog.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fsck => "fsck",
+            Self::RecipientRotation => "recipient_rotation",
+            Self::RecipientRevocation => "recipient_revocation",
+            Self::ImageReseal => "image_reseal",
         }
     }
 

@@ -17,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 39] = [
+const CALLS: [Call; 41] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -33,6 +33,8 @@ const CALLS: [Call; 39] = [
         &[Engineer, Officer],
         (404, "recipient_not_found"),
     ),
+    ("POST", "/api/v1/images/no/such.bin/reseal", &[Officer], (400, "bad_json")),
+    ("POST", "/api/v1/rotations", &[Officer], (400, "bad_json")),
     ("GET", "/api/v1/vehicles", &[Engineer, Officer, Viewer], (200, "")),
     ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),
     ("GET", "/api/v1/vehicles/NONE", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),

@@ -18,6 +18,7 @@ mod decide;
 mod installed;
 mod listed;
 mod manifest;
+mod moved;
 mod refusal;
 mod roots;
 mod verified;

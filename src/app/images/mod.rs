@@ -1,10 +1,13 @@
 //! Images: uploads that are sealed and published, the keys that they are sealed for, what of them is
-//! served, and yanks.
+//! served, how they are wrapped again, and yanks.
 
 pub mod deliver;
 pub mod ingest;
 pub mod precondition;
 mod recipients;
+mod reseal;
+pub mod rewrap;
+mod rotation;
 mod show;
 mod yank;
 
@@ -20,8 +23,8 @@ use super::{Error, Limits};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Holder};
 use crate::keys::EscrowRing;
-use crate::model::Clock;
 use crate::model::clock::later;
+use crate::model::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 use deliver::{CompressedFiles, SharedFiles};
 use ingest::UploadSlots;
@@ -104,6 +107,11 @@ impl Images {
         let images = self.catalog.count_images().await?;
         self.count_published(i64::try_from(images).unwrap_or(i64::MAX));
         Ok(())
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// This server, for as long as an upload may take from the first of its blobs to the catalog.

@@ -6,6 +6,7 @@ use super::Images;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::keys::{Door, check_keys, stored_recipient};
+use crate::catalog::RetiredRecipient;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::model::{HardwareId, RecipientRecord};
@@ -28,17 +29,7 @@ impl Images {
             let detail = "name at least one hardware id that the key belongs to".into();
             return Err(Error::Invalid { code: "hardware_ids_missing", detail });
         }
-        let public_key = public_key.to_owned();
-        let key = check_keys(Door::Staff, move || RecipientKey::parse(&public_key)).await?;
-        let key = key.map_err(|refused| Error::Unprocessable {
-            code: "key_refused",
-            detail: refused.to_string(),
-        })?;
-        if self.publisher.is_role_key(&key.to_public_pem()) {
-            let detail =
-                "this key signs metadata here, and a signing key is never a recipient: make another one".into();
-            return Err(Error::Unprocessable { code: "key_refused", detail });
-        }
+        let key = self.check_recipient(public_key).await?;
         let kid = key.kid().to_string();
         let author = by.author(self.clock.now());
         let mut any_new = false;
@@ -54,6 +45,31 @@ impl Images {
         }
         tracing::info!(recipient.kid = %kid, ?hardware_ids, "recipient registered");
         Ok((any_new, kid))
+    }
+
+    /// Reads a public key, PEM or JWK, that is to be a recipient's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] if it is a private, weak, broken or signing key, or one that was
+    /// revoked.
+    pub(super) async fn check_recipient(&self, public_key: &str) -> Result<RecipientKey, Error> {
+        let refused = |detail: String| Error::Unprocessable { code: "key_refused", detail };
+        let public_key = public_key.to_owned();
+        let key = check_keys(Door::Staff, move || RecipientKey::parse(&public_key)).await?;
+        let key = key.map_err(|fault| refused(fault.to_string()))?;
+        if self.publisher.is_role_key(&key.to_public_pem()) {
+            return Err(refused(
+                "this key signs metadata here, and a signing key is never a recipient: make another one".into(),
+            ));
+        }
+        match self.catalog.find_retired(key.kid().as_str()).await? {
+            Some(RetiredRecipient::Revoked) => Err(refused(format!(
+                "the key {} was revoked, and does not come back: make another one",
+                key.kid()
+            ))),
+            Some(RetiredRecipient::Replaced { .. }) | None => Ok(key),
+        }
     }
 
     /// All registered keys, by hardware id.

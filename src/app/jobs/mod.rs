@@ -6,10 +6,13 @@
 
 mod fsck;
 mod kinds;
+mod requests;
+mod reseal;
+mod rotation;
 mod runner;
 mod work;
 
-use serde_json::json;
+use serde_json::Value;
 
 use super::Error;
 use super::access::Principal;
@@ -20,16 +23,21 @@ pub use runner::Jobs;
 pub(super) use runner::JobsParts;
 
 impl Jobs {
-    /// Has a job done; returns it, and whether it is new: one that does the same and has not ended
+    /// Has a job done, with parameters that its kind knows; returns it, and whether it is new: one that does the same and has not ended
     /// is not made twice.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
-    pub async fn create(&self, kind: JobKind, by: &Principal) -> Result<(JobRecord, bool), Error> {
+    pub async fn create(
+        &self,
+        kind: JobKind,
+        parameters: &Value,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
         let author = by.author(self.clock.now());
         let id = new_id(author.at.as_millisecond())?;
-        let created = self.catalog.insert_job(&id, kind.as_str(), &json!({}), &author).await?;
+        let created = self.catalog.insert_job(&id, kind.as_str(), parameters, &author).await?;
         self.wake();
         if created.1 {
             tracing::info!(job.id = %created.0.id, job.kind = kind.as_str(), "job made");

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use super::kinds::{Context, make};
 use super::work::{Job, Step};
 use crate::app::Error;
+use crate::app::director::Director;
+use crate::app::images::Images;
 use crate::app::state_dir::StateDir;
 use crate::app::watch::Pulse;
 use crate::catalog::{self, Catalog, Holder, JobEnd, JobLease, JobRecord};
@@ -23,7 +25,7 @@ use crate::telemetry::Chain;
 pub struct Jobs {
     pub(super) catalog: Catalog,
     pub(super) clock: Arc<dyn Clock>,
-    context: Context,
+    pub(super) context: Context,
     /// Id of this server.
     owner: String,
     pulse: Pulse,
@@ -36,6 +38,8 @@ pub(in crate::app) struct JobsParts {
     pub(in crate::app) catalog: Catalog,
     pub(in crate::app) clock: Arc<dyn Clock>,
     pub(in crate::app) state: StateDir,
+    pub(in crate::app) images: Arc<Images>,
+    pub(in crate::app) director: Arc<Director>,
     pub(in crate::app) owner: String,
 }
 
@@ -49,11 +53,12 @@ enum Outcome {
 
 impl Jobs {
     pub(in crate::app) fn new(parts: JobsParts) -> Self {
-        let JobsParts { catalog, clock, state, owner } = parts;
+        let JobsParts { catalog, clock, state, images, director, owner } = parts;
+        let context = Context { state, catalog: catalog.clone(), images, director };
         Self {
             catalog,
             clock,
-            context: Context { state },
+            context,
             owner,
             pulse: Pulse::default(),
             made: Notify::new(),
@@ -157,7 +162,10 @@ impl Jobs {
             JobLease::Cancelled => return Ok(Some(JobEnd::Cancelled)),
             JobLease::Lost => return Ok(None),
         }
-        let mut work = make(kind, &self.context);
+        let mut work = match make(kind, job, &self.context) {
+            Ok(work) => work,
+            Err(error) => return Ok(Some(failed(id, &error))),
+        };
         let mut checkpoint = job.checkpoint.clone();
         loop {
             let (next, progress) = match self.step(&mut *work, job, checkpoint).await {

@@ -1,4 +1,4 @@
-//! `motorcade image push | list | show | yank`
+//! `motorcade image push | list | show | yank | reseal`
 
 mod push;
 mod source;
@@ -10,8 +10,9 @@ use serde_json::json;
 
 use self::push::{PushArgs, push};
 use super::api::Api;
+use super::job;
 use super::output::{self, List, print_json, print_line};
-use crate::api::{ImageBody, ImageList, ImageQuery, VehicleList, VehicleQuery};
+use crate::api::{ImageBody, ImageList, ImageQuery, NewReseal, VehicleList, VehicleQuery};
 use crate::config::ClientSettings;
 use crate::model::ImagePath;
 
@@ -45,6 +46,20 @@ enum Command {
         /// Target path, such as gw/4.2.0/gateway.bin
         path: ImagePath,
     },
+    /// Opens an image and seals it again under a new data key; the old one is yanked, its
+    /// assignments move
+    Reseal {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// Wait for its end
+        #[arg(long)]
+        follow: bool,
+        /// Target path of the new image; default: in a folder beside the old one
+        #[arg(long)]
+        to: Option<ImagePath>,
+        /// Target path of the image
+        path: ImagePath,
+    },
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -53,6 +68,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List { client } => list(&Api::new(client)?).await,
         Command::Show { client, path } => show(&Api::new(client)?, &path).await,
         Command::Yank { client, path } => yank(&Api::new(client)?, &path).await,
+        Command::Reseal { client, follow, to, path } => {
+            let api = Api::new(client)?;
+            let body = NewReseal { to: to.map(String::from) };
+            let request = api.request(Method::POST, &format!("images/{path}/reseal")).json(&body);
+            job::begun(&api, &api.json(request).await?, follow).await
+        }
     }
 }
 

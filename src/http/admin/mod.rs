@@ -10,6 +10,7 @@ mod query;
 pub(super) mod recipients;
 pub(super) mod roles;
 pub(super) mod roots;
+pub(super) mod rotations;
 mod upload_body;
 mod upload_head;
 pub(super) mod vehicle;

@@ -83,6 +83,17 @@ impl Named for EnvelopeOf {
     }
 }
 
+/// The image that is to be sealed again.
+pub(in crate::http) struct ResealOf(pub(in crate::http) ImagePath);
+
+impl Named for ResealOf {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let path = request.path().strip_prefix(IMAGES);
+        let path = path.and_then(|path| path.strip_suffix("/reseal"));
+        image_path(path.unwrap_or_default()).map(Self)
+    }
+}
+
 /// Id of a recipient's key, of any form: one that is none is registered nowhere.
 pub(in crate::http) struct Kid(pub(in crate::http) String);
 

@@ -10,5 +10,6 @@ mod polls;
 mod quarantine;
 mod releases;
 mod renewals;
+mod resealed;
 mod unexpected;
 pub(crate) mod vehicle;

@@ -1,0 +1,209 @@
+//! A batch of envelopes: found, opened through the escrow key, changed; then stored, recorded and
+//! published at once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::change::Change;
+use super::cores::on_all_cores;
+use crate::app::Error;
+use crate::app::images::Images;
+use crate::app::keys::escrow_failed;
+use crate::blob::{self, BlobKey};
+use crate::catalog::{Author, ConcernedEnvelope, EnvelopePosition, Rewrapped, Who};
+use crate::envelope::jwe::{Envelope, EnvelopeError};
+use crate::envelope::key::Cek;
+use crate::keys::escrow::{self, EscrowError};
+use crate::model::{AuditKind, Sha256Digest, TargetEntry};
+use crate::telemetry::Chain;
+
+/// Envelopes that are changed and not stored yet.
+pub(super) struct Batch {
+    pub(super) changed: Vec<Changed>,
+    /// What speaks against the others, a line each.
+    pub(super) problems: Vec<String>,
+    /// Where to go on.
+    pub(super) next: EnvelopePosition,
+}
+
+/// A changed envelope.
+pub(super) struct Changed {
+    concerned: ConcernedEnvelope,
+    with_escrow: String,
+    public: Bytes,
+    sha256: Sha256Digest,
+}
+
+/// An envelope with its content encryption key, or why there is none.
+type Opened = Result<(Envelope, Cek), EnvelopeError>;
+
+/// Changes the next envelopes after `from`. Nothing of it is kept yet.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`] if the escrow key can't be asked; [`Error::Internal`].
+pub(super) async fn prepare(
+    images: Arc<Images>,
+    change: Arc<Change>,
+    from: EnvelopePosition,
+) -> Result<Batch, Error> {
+    let found = images.catalog.list_envelopes_for(change.old().as_str(), &from, IMAGES, BYTES);
+    let (concerned, next) = found.await?;
+    let parse = |concerned: ConcernedEnvelope| {
+        let parsed = Envelope::parse(concerned.envelope.as_bytes());
+        (concerned, parsed)
+    };
+    let parsed = on_all_cores(concerned, parse).await?;
+    let opened = parsed.into_iter().map(|(concerned, parsed)| {
+        let images = &images;
+        async move {
+            let opened = open(images, parsed, &concerned.sealed_sha256).await?;
+            Ok((concerned, opened))
+        }
+    });
+    let opened: Vec<Result<_, Error>> =
+        stream::iter(opened.collect::<Vec<_>>()).buffered(KEYS_AT_ONCE).collect().await;
+    let opened = opened.into_iter().collect::<Result<Vec<_>, Error>>()?;
+    let apply = move |(concerned, opened)| apply(&change, concerned, opened);
+    let mut batch = Batch { changed: Vec::new(), problems: Vec::new(), next };
+    for outcome in on_all_cores(opened, apply).await? {
+        match outcome {
+            Ok(changed) => batch.changed.extend(changed),
+            Err(problem) => batch.problems.push(problem),
+        }
+    }
+    Ok(batch)
+}
+
+async fn open(
+    images: &Images,
+    parsed: Result<Envelope, EnvelopeError>,
+    image: &Sha256Digest,
+) -> Result<Opened, Error> {
+    let envelope = match parsed {
+        Ok(envelope) => envelope,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    match escrow::recover(&images.escrow.keys(), &envelope, image).await {
+        Ok(cek) => Ok(Ok((envelope, cek))),
+        Err(EscrowError::Envelope(fault)) => Ok(Err(fault)),
+        // Not this envelope's fault: the job ends here, and goes on once it is begun again.
+        Err(error @ (EscrowError::Backend(_) | EscrowError::CutOff(_))) => {
+            Err(escrow_failed("ask the escrow key")(error))
+        }
+    }
+}
+
+/// Nothing for an envelope that isn't concerned after all.
+fn apply(
+    change: &Change,
+    concerned: ConcernedEnvelope,
+    opened: Opened,
+) -> Result<Option<Changed>, String> {
+    let path = concerned.path.clone();
+    let changed = opened.and_then(|(mut envelope, cek)| {
+        if !change.apply(&mut envelope, &cek)? {
+            return Ok(None);
+        }
+        envelope.bind(&cek, concerned.sealed_sha256)?; // one from before envelopes were bound
+        let public = Bytes::from(envelope.public_json()?);
+        let sha256 = Sha256Digest::from_bytes(Sha256::digest(&public).into());
+        let with_escrow = envelope.to_json_with_escrow();
+        Ok(Some(Changed { concerned, with_escrow, public, sha256 }))
+    });
+    changed.map_err(|fault| match fault {
+        EnvelopeError::NoRecipients => format!(
+            "{path}: nobody else could open it: rotate the key to a new one, reseal the image, or yank it"
+        ),
+        fault => format!("{path}: its envelope can't be wrapped again: {fault}; see `motorcade fsck`"),
+    })
+}
+
+/// Stores a batch, records and publishes it; returns how many envelopes that were. Those that
+/// somebody else has changed meanwhile are left as they are.
+///
+/// # Errors
+///
+/// [`Error::Full`]; [`Error::Unavailable`] or [`Error::Internal`].
+pub(super) async fn record(
+    images: Arc<Images>,
+    change: Arc<Change>,
+    who: Who,
+    changed: Vec<Changed>,
+) -> Result<usize, Error> {
+    let author = Author { who, at: images.clock.now(), request_id: None };
+    let listed = changed.iter().filter(|changed| changed.concerned.is_listed);
+    let blobs: Vec<(BlobKey, Bytes)> =
+        listed.map(|changed| (changed.key(), changed.public.clone())).collect();
+    let rewrapped: Vec<Rewrapped> =
+        changed.into_iter().map(|changed| describe(changed, &change, &author)).collect();
+    let announced: Vec<String> = blobs.iter().map(|(key, _)| key.name()).collect();
+    // From here on a failure leaves names by which the next start finds what was stored.
+    images.catalog.announce_blobs(&announced, images.upload_holder()).await?;
+    store(&images, &blobs).await?;
+    let recorded = images.catalog.record_rewraps(&rewrapped, &images.server_id, author.at).await?;
+    for (key, _) in blobs.iter().filter(|(key, _)| recorded.unused.contains(&key.name())) {
+        discard(&images, key).await;
+    }
+    images.publisher.publish().await?;
+    Ok(recorded.count)
+}
+
+impl Changed {
+    fn key(&self) -> BlobKey {
+        BlobKey::target(self.concerned.path.envelope_path(), self.sha256)
+    }
+}
+
+fn describe(changed: Changed, change: &Change, author: &Author) -> Rewrapped {
+    let key = changed.key();
+    let Changed { concerned, with_escrow, public, sha256 } = changed;
+    let ConcernedEnvelope { path, envelope: before, is_listed, .. } = concerned;
+    let audit = author.entry(AuditKind::EnvelopeRewrapped, path.as_str(), change.detail());
+    let target = TargetEntry {
+        path: path.envelope_path(),
+        length: public.len() as u64,
+        sha256,
+        custom: None,
+    };
+    let blob = is_listed.then(|| key.name());
+    Rewrapped { path, before, after: with_escrow, target, blob, audit }
+}
+
+async fn store(images: &Images, blobs: &[(BlobKey, Bytes)]) -> Result<(), Error> {
+    let bytes = blobs.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let staged = images.blobs.stage_all(bytes).await?;
+    let keys = blobs.iter().map(|(key, _)| key.clone());
+    match images.blobs.promote_all(staged.into_iter().zip(keys).collect()).await {
+        // An entry that is taken out leads to the same bytes each time, and a step that was cut off
+        // has stored some.
+        Err(blob::Error::AlreadyExists(_)) => {
+            for (key, bytes) in blobs {
+                images.blobs.put(key, bytes.clone()).await?;
+            }
+            Ok(())
+        }
+        stored => Ok(stored?),
+    }
+}
+
+/// Removes what was stored for an image that was yanked or changed meanwhile.
+async fn discard(images: &Images, key: &BlobKey) {
+    let removed = match images.blobs.delete(key).await.map_err(Error::from) {
+        Ok(()) => images.catalog.forget_pending_blob(&key.name()).await.map_err(Error::from),
+        failed => failed,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
+    }
+}
+
+/// Images of a batch: hardly more than a publication costs, and some megabytes with their files.
+const IMAGES: usize = 1024;
+/// Of envelopes, which have 8 MiB at most.
+const BYTES: usize = 4 * 1024 * 1024;
+/// An escrow key that is elsewhere takes milliseconds for each.
+const KEYS_AT_ONCE: usize = 16;

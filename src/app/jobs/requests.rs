@@ -1,0 +1,69 @@
+//! Jobs that are asked for by calls of their own: each is checked before it is made.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{JobRecord, Jobs, reseal, rotation};
+use crate::app::Error;
+use crate::app::images::rewrap::RewrapMode;
+use crate::app::principal::Principal;
+use crate::model::{ImagePath, JobKind};
+
+impl Jobs {
+    /// Has a public key, PEM or JWK, take the place of a recipient's: for uploads, and on every
+    /// image that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] for a key that can't be a recipient's, or an unknown `kid`;
+    /// [`Error::Conflict`] for a key that is in use; [`Error::Full`]; [`Error::Internal`].
+    pub async fn rotate_recipient(
+        &self,
+        kid: &str,
+        public_key: &str,
+        mode: RewrapMode,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let (kid, key) = self.context.images.check_rotation(kid, public_key).await?;
+        let parameters = rotation::Parameters { kid, successor: Some(key.to_jwk()), mode };
+        self.create(JobKind::RecipientRotation, &written(&parameters)?, by).await
+    }
+
+    /// Has a recipient's key taken off every image; it never is a recipient again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] for an unknown `kid`; [`Error::Full`]; [`Error::Internal`].
+    pub async fn revoke_recipient(
+        &self,
+        kid: &str,
+        mode: RewrapMode,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let kid = self.context.images.check_known(kid).await?;
+        let parameters = rotation::Parameters { kid, successor: None, mode };
+        self.create(JobKind::RecipientRevocation, &written(&parameters)?, by).await
+    }
+
+    /// Has an image sealed again under a new data key, at `to` or beside it; the one that is there
+    /// is yanked, and its assignments move.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked or `to` is taken;
+    /// [`Error::Unprocessable`]; [`Error::Full`]; [`Error::Internal`].
+    pub async fn reseal(
+        &self,
+        path: &ImagePath,
+        to: Option<ImagePath>,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let to = self.context.images.plan_reseal(path, to).await?;
+        let parameters = reseal::Parameters { path: path.clone(), to };
+        self.create(JobKind::ImageReseal, &written(&parameters)?, by).await
+    }
+}
+
+fn written(parameters: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(parameters).map_err(Error::internal("write the parameters of a job"))
+}

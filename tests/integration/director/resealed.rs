@@ -1,0 +1,45 @@
+//! An image that is sealed again: its assignments move along.
+
+use motorcade::model::AccessRole::Officer;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::vehicle::TestVehicle;
+use crate::app::{TestServer, eventually, send};
+
+#[tokio::test]
+async fn the_assignments_of_a_resealed_image_move_to_the_new_one() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    let mut other = TestVehicle::registered(&server, "VIN2").await;
+    vehicle.report(&server).await;
+    other.report(&server).await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    server.upload_for("gw-mk3", "gw/2", 2, "").await;
+    vehicle.assign(&server, &[(0, "gw/1")]).await.expect(201);
+    other.assign(&server, &[(0, "gw/2")]).await.expect(201);
+    vehicle.targets(&server).await;
+    let url = "/api/v1/images/gw/1/reseal";
+    let begun = send(server.request_as(Officer, Method::POST, url).json(&json!({}))).await;
+    let job = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
+    let mut ended = Value::Null;
+    eventually("the job ends", async || {
+        ended = server.get(&job).await.json();
+        !ended["ended_at"].is_null()
+    })
+    .await;
+    assert_eq!(
+        [&ended["state"], &ended["result"]["assignments_moved"]],
+        [&json!("done"), &json!(1)]
+    );
+    assert_eq!(ended["result"]["problems"], json!([]), "{ended}");
+    let new = ended["result"]["image"].as_str().unwrap();
+    assert_eq!(new, "gw/resealed-1/1");
+    let targets = vehicle.targets(&server).await;
+    let listed: Vec<_> = targets["targets"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(listed, [new]);
+    vehicle.runs(&server, 0, new).await;
+    assert!(vehicle.shown(&server).await.ecus[0].assigned.is_none());
+    let targets = other.targets(&server).await;
+    assert!(targets["targets"].as_object().unwrap().contains_key("gw/2"));
+}

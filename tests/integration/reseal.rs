@@ -1,0 +1,110 @@
+//! `POST /api/v1/images/{path}/reseal`: an image under a new data key.
+
+use motorcade::model::AccessRole::{Engineer, Officer};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{TestServer, eventually, pattern, send};
+use crate::state::private_key;
+
+impl TestServer {
+    async fn resealed(&self, path: &str, body: Value) -> Value {
+        let url = format!("/api/v1/images/{path}/reseal");
+        let begun = send(self.request_as(Officer, Method::POST, &url).json(&body)).await;
+        assert_eq!(begun.status, 201, "{begun:?}");
+        let job = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
+        let mut ended = Value::Null;
+        eventually("the job ends", async || {
+            ended = self.get(&job).await.json();
+            !ended["ended_at"].is_null()
+        })
+        .await;
+        ended
+    }
+
+    /// The data key of an image, as JSON.
+    async fn data_key(&self, path: &str, key: &str) -> Vec<u8> {
+        let envelope = self.get(&format!("/api/v1/images/{path}/envelope")).await;
+        let envelope = motorcade::envelope::jwe::Envelope::parse(&envelope.body).unwrap();
+        let (data_key, _) = envelope.open(&private_key(key)).unwrap();
+        data_key.as_bytes().to_vec()
+    }
+}
+
+#[tokio::test]
+async fn a_resealed_image_has_another_key_and_the_same_bytes() {
+    let server = TestServer::start().await;
+    for (path, size, algorithm) in [
+        ("gw/1/empty.bin", 0, "&allow_empty=true"),
+        ("gw/1/small.bin", 10_000, "&algorithm=AES256_GCM_HKDF_4KB"),
+        ("gw/1/large.bin", 3_000_000, ""),
+    ] {
+        let bytes = pattern(size, 7);
+        let upload = server.upload_request(path, algorithm).body(bytes.clone());
+        send(upload).await.expect(201);
+        let (before, key) =
+            (server.image(path).await, server.data_key(path, "snakeoil_p256").await);
+        let job = server.resealed(path, json!({})).await;
+        assert_eq!(job["state"], "done", "{job}");
+        let new = path.replace("gw/1/", "gw/1/resealed-1/");
+        assert_eq!(
+            [&job["result"]["image"], &job["result"]["yanked"]],
+            [&json!(new), &json!(path)]
+        );
+        assert!(job["result"]["note"].as_str().unwrap().contains("has kept a copy"));
+        let after = server.image(&new).await;
+        assert_eq!(after.plaintext, before.plaintext);
+        assert_eq!(
+            (after.version, after.release_counter, after.hardware_ids, after.sealed.alg),
+            (before.version, before.release_counter, before.hardware_ids, before.sealed.alg)
+        );
+        assert_ne!(after.sealed.sha256, before.sealed.sha256);
+        assert_ne!(server.data_key(&new, "snakeoil_p256").await, key);
+        assert_eq!(server.open(&new, "snakeoil_p256").await, bytes);
+        assert!(server.image(path).await.yanked_at.is_some());
+    }
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_revoked_recipient_does_not_open_what_was_resealed() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "secret").await.expect(201);
+    let old = private_key("snakeoil_p256");
+    let path = format!("/api/v1/recipients/{}", old.kid());
+    send(server.request_as(Engineer, Method::DELETE, &path)).await.expect(204);
+    let job = server.resealed("gw/1/a.bin", json!({ "to": "gw/2/a.bin" })).await;
+    assert_eq!(job["state"], "done", "{job}");
+    let envelope = server.get("/api/v1/images/gw/2/a.bin/envelope").await;
+    let envelope = motorcade::envelope::jwe::Envelope::parse(&envelope.body).unwrap();
+    let expected = private_key("snakeoil_rsa2048").kid().clone();
+    assert_eq!(envelope.recipients().collect::<Vec<_>>(), [expected]);
+    assert_eq!(server.open("gw/2/a.bin", "snakeoil_rsa2048").await, b"secret");
+}
+
+#[tokio::test]
+async fn what_can_t_be_resealed_is_refused_and_stays() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin", "gw/3/a.bin"] {
+        server.upload(path, "x").await.expect(201);
+    }
+    let refused = async |path: &str, body: Value, status: u16, code: &str| {
+        let url = format!("/api/v1/images/{path}/reseal");
+        send(server.request_as(Officer, Method::POST, &url).json(&body)).await.refused(status, code)
+    };
+    refused("no/such.bin", json!({}), 404, "image_not_found").await;
+    refused("gw/1/a.bin", json!({ "to": "gw/2/a.bin" }), 409, "image_exists").await;
+    refused("gw/1/a.bin", json!({ "to": "../x" }), 400, "bad_image_path").await;
+    refused("gw/1/a.bin", json!({ "more": 1 }), 400, "bad_json").await;
+    let yanked = "/api/v1/images/gw/3/a.bin";
+    send(server.request_as(Engineer, Method::DELETE, yanked)).await.expect(204);
+    refused("gw/3/a.bin", json!({}), 409, "image_yanked").await;
+    let image = server.image("gw/1/a.bin").await;
+    let name = image.sealed.url.split("/repo/").last().unwrap().to_owned();
+    std::fs::write(server.state.blob(&name), "damaged").unwrap();
+    let job = server.resealed("gw/1/a.bin", json!({})).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["error"].as_str().unwrap().contains("does not open"), "{job}");
+    assert_eq!(server.image("gw/1/a.bin").await.yanked_at, None);
+    server.get("/api/v1/images/gw/1/resealed-1/a.bin").await.refused(404, "image_not_found");
+}
