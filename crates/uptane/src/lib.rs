@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod custom;
 pub mod gzip;
 pub mod key;
+pub mod key_change;
 pub mod manifest;
 pub mod metadata;
 mod ml_dsa;

@@ -207,7 +207,7 @@ impl<T> Signed<T> {
 }
 
 impl<T: for<'de> Deserialize<'de>> Signed<T> {
-    fn from_value(value: Value, what: &'static str) -> Result<Self, ManifestError> {
+    pub(crate) fn from_value(value: Value, what: &'static str) -> Result<Self, ManifestError> {
         // The parser's message can quote what was sent.
         let shape = |error: serde_json::Error| {
             let fault =
@@ -251,7 +251,7 @@ fn names<'de, D: serde::Deserializer<'de>>(
     Ok(text)
 }
 
-fn sign(signed: Value, key: &SigningKey) -> Value {
+pub(crate) fn sign(signed: Value, key: &SigningKey) -> Value {
     let message = canonical(&signed).expect("what we sign has whole numbers only");
     let signature =
         Signature { keyid: key.public().id().to_string(), sig: hex::encode(key.sign(&message)) };
