@@ -156,6 +156,9 @@ fn update(
     }
     let waiting: Vec<_> = pending.into_iter().filter(|each| !vehicle.state.runs(each)).collect();
     forget_downloads(vehicle, &waiting);
+    if waiting.is_empty() {
+        vehicle.config.ecus.iter().try_for_each(|ecu| vehicle.keys_of(ecu).forget_former())?;
+    }
     Ok(())
 }
 
@@ -294,7 +297,7 @@ fn fetch_and_install(
     if config.role == EcuRole::Secondary {
         verify_on_secondary(vehicle, &config, assignment, now)?;
     }
-    let key = vehicle.keys_of(&config).encryption()?;
+    let key = vehicle.keys_of(&config).encryption_for(&envelope)?;
     let is_atomic = is_atomic(&config.install);
     if !is_atomic {
         vehicle.state.ecu(&assignment.ecu).installing = Some(assignment.path.clone());

@@ -10,7 +10,8 @@ use super::config::EcuConfig;
 use super::files::{folder_of, replace, sync_folder};
 use super::http::Token;
 use super::mended::Mended;
-use motorcade_envelope::key::{KeyAlgorithm, RecipientPrivateKey};
+use motorcade_envelope::jwe::Envelope;
+use motorcade_envelope::key::{KeyAlgorithm, KeyError, Kid, RecipientPrivateKey};
 use motorcade_host::files;
 use motorcade_uptane::key::{Scheme, SigningKey};
 
@@ -35,6 +36,13 @@ impl EncryptionKind {
         match self {
             Self::P256 => KeyAlgorithm::EcdhEsA256kw,
             Self::Rsa => KeyAlgorithm::RsaOaep256,
+        }
+    }
+
+    fn generate(self) -> Result<RecipientPrivateKey, KeyError> {
+        match self {
+            Self::P256 => Ok(RecipientPrivateKey::generate_p256()),
+            Self::Rsa => RecipientPrivateKey::generate_rsa(RSA_BITS),
         }
     }
 }
@@ -119,11 +127,7 @@ impl KeyFiles {
             replace(&self.signing, pem.as_bytes())?;
         }
         if !self.encryption.exists() {
-            let key = match encryption {
-                EncryptionKind::P256 => RecipientPrivateKey::generate_p256(),
-                EncryptionKind::Rsa => RecipientPrivateKey::generate_rsa(RSA_BITS)
-                    .map_err(|error| unusable(&self.encryption, &error))?,
-            };
+            let key = encryption.generate().map_err(|error| unusable(&self.encryption, &error))?;
             replace(&self.encryption, key.to_pkcs8_pem().as_bytes())?;
         }
         Ok(())
@@ -143,15 +147,84 @@ impl KeyFiles {
 
     /// The key for images.
     pub(super) fn encryption(&self) -> Result<RecipientPrivateKey, Error> {
-        RecipientPrivateKey::parse(&read(&self.encryption)?)
-            .map_err(|error| unusable(&self.encryption, &error))
+        read_encryption(&self.encryption)
     }
+
+    /// The key for images that opens an envelope: while a key is changed, that can be the next one,
+    /// or the one before.
+    pub(super) fn encryption_for(&self, envelope: &[u8]) -> Result<RecipientPrivateKey, Error> {
+        let current = self.encryption()?;
+        let recipients: Vec<Kid> =
+            Envelope::parse(envelope).map(|it| it.recipients().collect()).unwrap_or_default();
+        if recipients.contains(current.kid()) {
+            return Ok(current);
+        }
+        for path in [self.next(), self.former()].iter().filter(|path| path.exists()) {
+            let other = read_encryption(path)?;
+            if recipients.contains(other.kid()) {
+                return Ok(other);
+            }
+        }
+        Ok(current)
+    }
+
+    /// The key for images that is to take the place of the one that is known; made once, of the
+    /// same kind.
+    pub(super) fn next_encryption(&self) -> Result<RecipientPrivateKey, Error> {
+        let next = self.next();
+        if !next.exists() {
+            let kind = match self.encryption()?.alg() {
+                KeyAlgorithm::RsaOaep256 => EncryptionKind::Rsa,
+                // The others are the escrow key's, and no ECU has one.
+                KeyAlgorithm::EcdhEsA256kw | KeyAlgorithm::A256gcmkw | KeyAlgorithm::A256kw => {
+                    EncryptionKind::P256
+                }
+            };
+            let key = kind.generate().map_err(|error| unusable(&next, &error))?;
+            replace(&next, key.to_pkcs8_pem().as_bytes())?;
+        }
+        read_encryption(&next)
+    }
+
+    /// Puts the next key in the place of the one that was known, which is kept for what was sealed
+    /// for it already. What is cut off in between is done again.
+    pub(super) fn take_next(&self) -> Result<(), Error> {
+        replace(&self.former(), read(&self.encryption)?.as_bytes())?;
+        rename(&self.next(), &self.encryption)
+    }
+
+    /// Removes the key before, once nothing waits that was sealed for it.
+    pub(super) fn forget_former(&self) -> Result<(), Error> {
+        let former = self.former();
+        match std::fs::remove_file(&former) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("remove", &former)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next(&self) -> PathBuf {
+        beside(&self.encryption, "next")
+    }
+
+    fn former(&self) -> PathBuf {
+        beside(&self.encryption, "former")
+    }
+}
+
+fn read_encryption(path: &Path) -> Result<RecipientPrivateKey, Error> {
+    RecipientPrivateKey::parse(&read(path)?).map_err(|error| unusable(path, &error))
 }
 
 /// Where a key is set aside: one of each kind, so that none replaces another.
 fn aside(path: &Path, kind: &str) -> PathBuf {
+    beside(path, &format!("{kind}.old"))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{kind}.old"));
+    name.push(format!(".{ending}"));
     PathBuf::from(name)
 }
 

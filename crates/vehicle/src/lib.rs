@@ -8,6 +8,7 @@
 
 mod ballast;
 mod bundle;
+mod change_key;
 pub mod cli;
 mod config;
 mod cycle;

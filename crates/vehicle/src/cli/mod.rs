@@ -1,5 +1,6 @@
 //! The command line of `motorcade-vehicle`. Data goes to stdout, everything else to stderr.
 
+mod change_key;
 mod provision;
 mod shared;
 mod tuf;
@@ -36,6 +37,9 @@ enum Command {
     Update(update::UpdateArgs),
     /// Updates again and again
     Run(update::RunArgs),
+    /// Gives an ECU another encryption key, and tells the Director; prints the key's id, by which a
+    /// person approves it
+    ChangeKey(change_key::Args),
     /// Keeps the metadata of any TUF repository up to date, and downloads from it
     Tuf(tuf::Args),
 }
@@ -48,6 +52,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Provision(args) => provision::run(args),
         Command::Update(args) => update::update(args),
         Command::Run(args) => update::run(args),
+        Command::ChangeKey(args) => change_key::run(args),
         Command::Tuf(args) => tuf::run(args, Cli::command()),
     };
     match outcome {
