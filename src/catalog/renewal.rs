@@ -7,8 +7,8 @@ use sqlx::{Any, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, fleet_log, json, status, text, time,
-    vehicles,
+    Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, ecu_keys, fleet_log, json, status,
+    text, time, vehicles,
 };
 use crate::model::{
     AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
@@ -347,7 +347,8 @@ async fn replace_inventory(
         kept.execute(&mut **transaction).await.during(OP)?;
     }
     let ended = sqlx::query("DELETE FROM ecu_replacements WHERE vehicle_id = $1").bind(vehicle_id);
-    ended.execute(&mut **transaction).await.map(drop).during(OP)
+    ended.execute(&mut **transaction).await.during(OP)?;
+    ecu_keys::end_approvals(transaction, vehicle_id).await
 }
 
 async fn is_token_taken(

@@ -412,6 +412,7 @@ pub(super) async fn remove_vehicle(
     for sql in [
         "DELETE FROM ecus WHERE vehicle_id = $1",
         "DELETE FROM ecu_replacements WHERE vehicle_id = $1",
+        "DELETE FROM ecu_key_approvals WHERE vehicle_id = $1",
         "DELETE FROM ecu_releases WHERE vehicle_id = $1",
         "DELETE FROM vehicle_polls WHERE vehicle_id = $1",
         "DELETE FROM vehicle_status WHERE vehicle_id = $1",

@@ -45,6 +45,10 @@ pub enum AuditKind {
     ReplacementApproved,
     /// An ECU was replaced.
     EcuReplaced,
+    /// The change of an ECU's encryption key was approved.
+    KeyChangeApproved,
+    /// An ECU's encryption key was changed.
+    EncryptionKeyChanged,
     /// A vehicle's enrolment anew was approved.
     ReEnrolmentApproved,
     /// A vehicle enrolled anew.
@@ -83,7 +87,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -105,6 +109,8 @@ impl AuditKind {
         Self::AssignmentWithdrawn,
         Self::ReplacementApproved,
         Self::EcuReplaced,
+        Self::KeyChangeApproved,
+        Self::EncryptionKeyChanged,
         Self::ReEnrolmentApproved,
         Self::ReEnrolled,
         Self::EcuTaken,
@@ -148,6 +154,8 @@ impl AuditKind {
             Self::AssignmentWithdrawn => "assignment_withdrawn",
             Self::ReplacementApproved => "replacement_approved",
             Self::EcuReplaced => "ecu_replaced",
+            Self::KeyChangeApproved => "key_change_approved",
+            Self::EncryptionKeyChanged => "encryption_key_changed",
             Self::ReEnrolmentApproved => "re_enrolment_approved",
             Self::ReEnrolled => "re_enrolled",
             Self::EcuTaken => "ecu_taken",

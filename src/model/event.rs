@@ -128,6 +128,12 @@ pub enum EventKind {
     ReplacementRefused,
     /// An ECU was replaced.
     EcuReplaced,
+    /// A change of an ECU's encryption key was approved.
+    KeyChangeApproved,
+    /// An ECU asked for a change of its encryption key that nobody has approved.
+    KeyChangeRefused,
+    /// An ECU's encryption key was changed.
+    EncryptionKeyChanged,
     /// It was taken out of the inventory.
     Removed,
     /// A person approved that it enrols anew.
@@ -143,7 +149,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 24] = [
         Self::Registered,
         Self::ManifestRefused,
         Self::Installed,
@@ -159,6 +165,9 @@ impl EventKind {
         Self::ReplacementApproved,
         Self::ReplacementRefused,
         Self::EcuReplaced,
+        Self::KeyChangeApproved,
+        Self::KeyChangeRefused,
+        Self::EncryptionKeyChanged,
         Self::Removed,
         Self::ReEnrolmentApproved,
         Self::ReEnrolled,
@@ -185,6 +194,9 @@ impl EventKind {
             Self::ReplacementApproved => "replacement_approved",
             Self::ReplacementRefused => "replacement_refused",
             Self::EcuReplaced => "ecu_replaced",
+            Self::KeyChangeApproved => "key_change_approved",
+            Self::KeyChangeRefused => "key_change_refused",
+            Self::EncryptionKeyChanged => "encryption_key_changed",
             Self::Removed => "removed",
             Self::ReEnrolmentApproved => "re_enrolment_approved",
             Self::ReEnrolled => "re_enrolled",

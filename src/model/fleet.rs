@@ -85,6 +85,17 @@ impl VehicleStatus {
     pub fn ecu(&self, serial: &EcuSerial) -> EcuStatus {
         self.ecus.get(serial).cloned().unwrap_or_default()
     }
+
+    /// The counter that was accepted before, if what an ECU has signed with `counter` at `time` is
+    /// a replay: counters rise strictly (DIR-17), and what was signed before a counter was started
+    /// again under the same key is not to be sent again.
+    pub fn replayed(&self, serial: &EcuSerial, counter: u64, time: Timestamp) -> Option<u64> {
+        let last = self.counters.get(serial).copied().filter(|last| counter <= *last);
+        last.or_else(|| {
+            let reset = self.ecus.get(serial)?.reset.as_ref()?;
+            (counter <= reset.counter && time < reset.since).then_some(reset.counter)
+        })
+    }
 }
 
 /// What one ECU runs and is to run.

@@ -210,19 +210,9 @@ fn check_signatures(vehicle: &Vehicle, manifest: &Signed<VehicleManifest>) -> Re
 fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), Refusal> {
     for (serial, report) in &manifest.reports {
         let counter = report.content.counter;
-        if let Some(&last) = vehicle.record.status.counters.get(serial)
-            && counter <= last
-        {
+        let time = report.content.time;
+        if let Some(last) = vehicle.record.status.replayed(serial, counter, time) {
             return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
-        }
-        // A counter that was started again under the same key: what was signed before that is not
-        // to be sent again.
-        if let Some(reset) =
-            vehicle.record.status.ecus.get(serial).and_then(|ecu| ecu.reset.as_ref())
-            && counter <= reset.counter
-            && report.content.time < reset.since
-        {
-            return Err(Refusal::Replayed { serial: serial.clone(), counter, last: reset.counter });
         }
         if counter > MAX_COUNTER {
             let fault = format!("the counter of {serial} is over {MAX_COUNTER}");

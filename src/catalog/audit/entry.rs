@@ -146,6 +146,8 @@ fn kind_of(event: EventKind) -> Option<AuditKind> {
         EventKind::AssignmentBlocked => AuditKind::AssignmentWithdrawn,
         EventKind::ReplacementApproved => AuditKind::ReplacementApproved,
         EventKind::EcuReplaced => AuditKind::EcuReplaced,
+        EventKind::KeyChangeApproved => AuditKind::KeyChangeApproved,
+        EventKind::EncryptionKeyChanged => AuditKind::EncryptionKeyChanged,
         EventKind::ReEnrolmentApproved => AuditKind::ReEnrolmentApproved,
         EventKind::ReEnrolled => AuditKind::ReEnrolled,
         EventKind::EcuTaken => AuditKind::EcuTaken,
@@ -156,6 +158,7 @@ fn kind_of(event: EventKind) -> Option<AuditKind> {
         | EventKind::AttackReported
         | EventKind::FaultReported
         | EventKind::ReplacementRefused
+        | EventKind::KeyChangeRefused
         | EventKind::ClockOff => return None,
     })
 }

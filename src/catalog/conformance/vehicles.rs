@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
-    AuditFilter, Catalog, ReEnrolment, Registration, Renewal, StatusWriter, VehicleFilter,
+    AuditFilter, Catalog, KeyPermission, ReEnrolment, Registration, Renewal, StatusWriter,
+    VehicleFilter,
 };
 use crate::model::{
     Actor, AssignmentOutcome, AssignmentRecord, AuditKind, EcuRecord, EcuRole, EventKind, NewEvent,
@@ -199,6 +200,46 @@ pub(super) async fn an_approval_is_used_once_and_in_time(catalog: &Catalog) {
     assert_eq!(enrol(&["x", "c"], 2).await, Renewal::NotApproved, "it is used up");
     assert_eq!(find(catalog, "VIN1").await.ecus.len(), 2);
     assert_eq!(find(catalog, "VIN2").await.ecus.len(), 1);
+}
+
+pub(super) async fn an_ecu_key_is_changed_once_in_time_and_to_the_key_that_was_approved(
+    catalog: &Catalog,
+) {
+    register(catalog, &[new_vehicle("VIN1", &["a", "b"])]).await;
+    let (serial, id) = ("a".parse().unwrap(), find(catalog, "VIN1").await.id);
+    let approve = async |kid: &str| {
+        let approved = event("VIN1", EventKind::KeyChangeApproved);
+        let until = seconds_later(10);
+        catalog.approve_key_change(id, &serial, kid, until, &approved).await.unwrap();
+    };
+    let change = async |kid: &str, permission: &KeyPermission, at: u64| {
+        let known = find(catalog, "VIN1").await;
+        let mut ecus = known.ecus.to_vec();
+        ecus[0].encryption_key = Some(json!({ "kid": kid }).into());
+        let mut change = VehicleChange::of(&known, seconds_later(at));
+        change.record(event("VIN1", EventKind::EncryptionKeyChanged));
+        catalog.change_encryption_key(&ecus, permission, &change).await.unwrap()
+    };
+    let by_approval =
+        |kid: &str| KeyPermission::Approval { serial: "a".parse().unwrap(), kid: kid.to_owned() };
+    assert!(!change("k1", &by_approval("k1"), 0).await, "nobody has approved it");
+    approve("k1").await;
+    assert!(catalog.is_key_change_approved(id, &serial, "k1", now()).await.unwrap());
+    assert!(!catalog.is_key_change_approved(id, &serial, "k2", now()).await.unwrap());
+    assert!(!change("k2", &by_approval("k2"), 1).await, "another key was approved");
+    assert!(!change("k1", &by_approval("k1"), 11).await, "it has expired");
+    assert_eq!(find(catalog, "VIN1").await.ecus[0].encryption_key, None);
+    assert!(change("k1", &by_approval("k1"), 1).await);
+    assert!(!change("k1", &by_approval("k1"), 2).await, "it is used up");
+    assert!(change("k2", &KeyPermission::Policy, 3).await);
+    let known = find(catalog, "VIN1").await;
+    assert_eq!(known.ecus[0].encryption_key, Some(json!({ "kid": "k2" }).into()));
+    let filter =
+        AuditFilter { kind: Some(AuditKind::EncryptionKeyChanged), ..AuditFilter::default() };
+    assert_eq!(catalog.list_audit(&filter, i64::MAX, 10).await.unwrap().items.len(), 2);
+    approve("k3").await;
+    catalog.remove_vehicle(&vin("VIN1"), &event("VIN1", EventKind::Removed)).await.unwrap();
+    assert!(!catalog.is_key_change_approved(id, &serial, "k3", now()).await.unwrap());
 }
 
 pub(super) async fn a_token_is_one_vehicles(catalog: &Catalog) {
