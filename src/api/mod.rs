@@ -39,7 +39,7 @@ pub use rotations::{NewReseal, NewRotation, RecipientRevocation, RecipientRotati
 pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,
-    ReEnrolmentBody, RemovalQuery,
+    KeyApprovalBody, ReEnrolmentBody, RemovalQuery,
 };
 pub use vehicles::{
     BulkBody, EcuBody, FallenBody, FaultBody, InstalledBody, NewEcuBody, NewVehicleBody,

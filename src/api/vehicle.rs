@@ -70,6 +70,17 @@ pub struct ApprovalBody {
     pub expires_in_seconds: u64,
 }
 
+/// Which key is approved, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyApprovalBody {
+    /// 1 second to 30 days.
+    #[serde(deserialize_with = "whole_number")]
+    pub expires_in_seconds: u64,
+    /// Id of the new key, as the vehicle shows it: its RFC 7638 thumbprint.
+    pub kid: String,
+}
+
 /// To JSON Schema, and to some programs that write JSON, 60.0 is a whole number, too.
 fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;

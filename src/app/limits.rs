@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::fleet::{self, QuarantinePolicy};
+use super::fleet::{self, KeyChangePolicy, QuarantinePolicy};
 
 /// What bounds the work that one request can cause.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Limits {
     pub vehicles_in_memory: NonZeroUsize,
     /// What puts a vehicle into quarantine.
     pub quarantine_on: QuarantinePolicy,
+    /// Whether a person approves each change of an ECU's encryption key.
+    pub key_changes: KeyChangePolicy,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
             vehicles_in_memory: fleet::KEPT_BY_DEFAULT,
             quarantine_on: QuarantinePolicy::default(),
+            key_changes: KeyChangePolicy::default(),
         }
     }
 }

@@ -143,6 +143,7 @@ impl App {
             Arc::clone(&vehicles),
             publisher.clone(),
             Arc::clone(&clock),
+            limits.key_changes,
         );
         let director = Director {
             catalog: catalog.clone(),

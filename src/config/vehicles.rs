@@ -64,6 +64,11 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_QUARANTINE_ON", value_name = "KINDS")]
     quarantine_on: Option<String>,
 
+    /// Whether an ECU's new encryption key, which the ECU has signed, is taken at once (`accept`), or
+    /// once an engineer has approved it (`approve`) [default: approve]
+    #[arg(long, env = "MOTORCADE_ECU_KEY_CHANGES", value_name = "POLICY")]
+    ecu_key_changes: Option<String>,
+
     /// Vehicles whose state is kept in memory, up to 4 KiB each [default: 131072]
     #[arg(long, env = "MOTORCADE_VEHICLES_IN_MEMORY", value_name = "N", value_parser = parse_count)]
     vehicles_in_memory: Option<NonZeroUsize>,
@@ -93,6 +98,8 @@ pub struct VehicleConfig {
     pub silent_after: Option<Duration>,
     /// What puts a vehicle into quarantine, separated by commas; none for the built-in list.
     pub quarantine_on: Option<String>,
+    /// Whether changed keys of ECUs are approved; none for the built-in policy.
+    pub ecu_key_changes: Option<String>,
     /// Vehicles whose state is kept in memory; none for the built-in number.
     pub vehicles_in_memory: Option<NonZeroUsize>,
 }
@@ -149,6 +156,7 @@ impl VehicleSettings {
             id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
             proxy,
             quarantine_on: self.quarantine_on.or(file.quarantine_on),
+            ecu_key_changes: self.ecu_key_changes.or(file.ecu_key_changes),
             vehicles_in_memory: self.vehicles_in_memory.or(file.vehicles_in_memory),
             silent_after: silent_after.map(Span::duration),
         })

@@ -56,6 +56,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
             director::serve_root,
         ),
         Call::new(Method::POST, "/director/ecus", director::enrol),
+        Call::new(Method::PUT, "/director/ecus/{serial}/encryption-key", director::change_key),
         Call::new(Method::GET, "/director/{name}", director::serve_file),
         Call::new(Method::GET, "/repo/{name:.*}", repo::serve_file),
     ];
@@ -85,6 +86,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         vehicle::remove_vehicle,
         vehicles::list_ecus,
         vehicle::approve_replacement,
+        vehicle::approve_key_change,
         vehicle::accept_installed,
         vehicle::approve_re_enrolment,
         vehicle::list_history,

@@ -249,7 +249,9 @@ fn identity_config(config: &VehicleConfig) -> anyhow::Result<IdentityConfig> {
 fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
     let default = Limits::default();
     let quarantine_on = config.vehicles.quarantine_on.as_deref().map(str::parse).transpose();
+    let key_changes = config.vehicles.ecu_key_changes.as_deref().map(str::parse).transpose();
     Ok(Limits {
+        key_changes: key_changes.context("ecu-key-changes can't be used")?.unwrap_or_default(),
         quarantine_on: quarantine_on
             .context("quarantine-on can't be used")?
             .unwrap_or(default.quarantine_on),

@@ -17,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 41] = [
+const CALLS: [Call; 42] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -57,6 +57,7 @@ const CALLS: [Call; 41] = [
     ),
     ("DELETE", "/api/v1/vehicles/NONE/quarantine", &[Engineer, Officer], (400, "bad_json")),
     ("POST", "/api/v1/vehicles/NONE/ecus/x/replacement", &[Engineer, Officer], (400, "bad_json")),
+    ("POST", "/api/v1/vehicles/NONE/ecus/x/key-change", &[Engineer, Officer], (400, "bad_json")),
     (
         "POST",
         "/api/v1/vehicles/NONE/ecus/x/accept-installed",

@@ -3,12 +3,14 @@
 //! - `inventory` is what people see of it, `bulk` and `register` are how vehicles get into it,
 //!   `enrol` how they do by themselves;
 //! - `replace` and `renew` are the ways back that a person approves: another ECU, or all anew;
+//! - `change_key` is another encryption key of an ECU that stays;
 //! - `quarantine` says what a vehicle has to be looked at for, and `clear` ends that;
 //! - `identity` is who a vehicle is;
 //! - `memory` is the one way to a vehicle's status, and `writer` writes it.
 
 mod bounded;
 mod bulk;
+mod change_key;
 mod clear;
 mod enrol;
 mod identity;
@@ -25,6 +27,7 @@ mod writer;
 use std::sync::Arc;
 
 pub use bulk::{BulkFormat, BulkReport, LineFault, LineSink};
+pub use change_key::{KeyChangePolicy, MAX_KEY_CHANGE_SIZE, ParseKeyChangePolicyError};
 pub use clear::{ClearReport, ClearSelection, MAX_CLEARED};
 pub use enrol::{EnrolledEcu, Enroller, Enrolment};
 pub use identity::IdentityClaims;
@@ -44,6 +47,7 @@ pub struct Fleet {
     /// Knows the keys of the roles, none of which can be an ECU's.
     publisher: Publisher,
     clock: Arc<dyn Clock>,
+    key_changes: KeyChangePolicy,
 }
 
 impl Fleet {
@@ -52,8 +56,9 @@ impl Fleet {
         vehicles: Arc<Vehicles>,
         publisher: Publisher,
         clock: Arc<dyn Clock>,
+        key_changes: KeyChangePolicy,
     ) -> Self {
-        Self { catalog, vehicles, publisher, clock }
+        Self { catalog, vehicles, publisher, clock, key_changes }
     }
 
     /// Something that happens to a vehicle now.

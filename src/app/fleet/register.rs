@@ -166,7 +166,7 @@ fn check_strength(ecu: &EcuRecord) -> Result<(), Error> {
     encryption.map_err(|error| refused_key(&ecu.serial, "encryption", &error))
 }
 
-fn refused_key(serial: &EcuSerial, what: &str, error: &dyn Display) -> Error {
+pub(super) fn refused_key(serial: &EcuSerial, what: &str, error: &dyn Display) -> Error {
     let detail = format!("the {what} key of {serial} is refused: {error}");
     Error::Unprocessable { code: "key_refused", detail }
 }

@@ -1,7 +1,8 @@
 //! `motorcade vehicle add | list | show | assign | cancel | history | clear | accept |
-//! approve-replacement | re-enrol | remove | token`
+//! approve-replacement | approve-key | re-enrol | remove | token`
 
 mod accept;
+mod approve_key;
 mod clear;
 mod pages;
 mod renew;
@@ -140,6 +141,14 @@ enum Command {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]
         hours: u64,
     },
+    /// Approves that an ECU's encryption key is changed to one that it has asked for, once and for a
+    /// while
+    ApproveKey {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        approval: approve_key::Args,
+    },
     /// Approves that a vehicle enrols anew, once and for a while: with other keys, and with
     /// counters that start again
     ReEnrol {
@@ -212,6 +221,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let approved: Approved = api.json(request.json(&body)).await?;
             let until = printable(&approved.expires_at);
             done(format_args!("Approved the replacement of {serial} until {until}"), approved)
+        }
+        Command::ApproveKey { client, approval } => {
+            approve_key::run(&Api::new(client)?, approval).await
         }
         Command::ReEnrol { client, approval } => {
             renew::re_enrol(&Api::new(client)?, approval).await

@@ -8,7 +8,7 @@ use super::path::{EcuInPath, InPath};
 use super::query::check_limit;
 use crate::api::{
     AcceptBody, ApprovalBody, Approved, ClearBody, EventBody, History, HistoryQuery, IssuedToken,
-    Problem, ReEnrolmentBody, RemovalQuery,
+    KeyApprovalBody, Problem, ReEnrolmentBody, RemovalQuery,
 };
 use crate::app::Error;
 use crate::app::director::Director;
@@ -75,6 +75,26 @@ pub(in crate::http) async fn approve_replacement(
     let Access { principal, input: (InPath((vin, serial)), body), .. } = access;
     let valid_for = Duration::from_secs(body.expires_in_seconds);
     let expires_at = fleet.approve_replacement(&vin, &serial, valid_for, &principal).await?;
+    Ok(Created(Approved { expires_at: expires_at.to_string() }))
+}
+
+/// Approves that an ECU's encryption key is changed to one that the ECU has asked for.
+#[utoipa::path(
+    post, path = "/api/v1/vehicles/{vin}/ecus/{serial}/key-change", tag = "vehicles",
+    params(("vin" = String, Path), ("serial" = String, Path)), request_body = KeyApprovalBody,
+    responses(
+        (status = 201, body = Approved, description = "approved, once, until then"),
+        (status = 400, body = Problem, description = "malformed"),
+        (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
+    )
+)]
+pub(in crate::http) async fn approve_key_change(
+    fleet: web::Data<Fleet>,
+    access: Access<Manage, (EcuInPath, Json<KeyApprovalBody>)>,
+) -> Result<Created<Approved>, ApiError> {
+    let Access { principal, input: (InPath((vin, serial)), Json(body)), .. } = access;
+    let (kid, valid_for) = (&body.kid, Duration::from_secs(body.expires_in_seconds));
+    let expires_at = fleet.approve_key_change(&vin, &serial, kid, valid_for, &principal).await?;
     Ok(Created(Approved { expires_at: expires_at.to_string() }))
 }
 

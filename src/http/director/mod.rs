@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::access::Tokens;
 use crate::app::director::{Director, DirectorFile, DirectorRole, MAX_MANIFEST_SIZE};
-use crate::app::fleet::{Enrolment, Fleet};
+use crate::app::fleet::{Enrolment, Fleet, MAX_KEY_CHANGE_SIZE};
 use crate::app::{Error, Limits};
 use crate::http::ApiError;
 use crate::http::auth::bearer_token;
@@ -16,7 +16,7 @@ use crate::http::error::not_json;
 use crate::http::identity::{FromVehicle, claims_of};
 use crate::http::observe::request_id::RequestId;
 use crate::http::rfc::conditional::is_known;
-use crate::model::{AccessRole, RoleName};
+use crate::model::{AccessRole, ParseFieldError, RoleName};
 
 /// `PUT /director/manifest`: a vehicle that asks for it gets its timestamp with the answer.
 pub(in crate::http) async fn submit_manifest(
@@ -89,6 +89,26 @@ pub(in crate::http) async fn enrol(
         serde_json::from_slice(&body).map_err(|error| not_json("an enrolment", &error))?;
     let is_new = fleet.enrol(enroller, enrolment, request_id()).await?;
     Ok(if is_new { HttpResponse::Created().finish() } else { HttpResponse::Ok().finish() })
+}
+
+/// `PUT /director/ecus/{serial}/encryption-key`: an ECU's new key, which the ECU has signed.
+pub(in crate::http) async fn change_key(
+    fleet: web::Data<Fleet>,
+    limits: web::Data<Limits>,
+    vehicle: FromVehicle,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let serial = request.match_info().query("serial").parse();
+    let serial = serial.map_err(|rule: ParseFieldError| Error::Invalid {
+        code: "bad_path",
+        detail: rule.to_string(),
+    })?;
+    let Some(body) = read_body(&limits, body, MAX_KEY_CHANGE_SIZE).await? else {
+        return Err(Error::TooLarge { limit: MAX_KEY_CHANGE_SIZE as u64 }.into());
+    };
+    fleet.change_encryption_key(&vehicle.vin, &serial, &body, request_id()).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn request_id() -> Option<String> {

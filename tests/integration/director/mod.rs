@@ -4,6 +4,7 @@ mod assignments;
 mod fallbacks;
 mod identity;
 mod inventory;
+mod key_changes;
 mod manifests;
 mod metadata;
 mod polls;
