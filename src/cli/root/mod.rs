@@ -1,6 +1,7 @@
-//! `motorcade root status | stage | diff | sign | publish | cancel`
+//! `motorcade root status | make-key | stage | diff | sign | publish | cancel`
 
 mod change;
+mod make_key;
 mod offline;
 mod told;
 
@@ -36,6 +37,8 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// Makes a key for an officer, here: no server is asked
+    MakeKey(make_key::Args),
     /// Stages the next root: what is to change, for people to sign
     Stage {
         #[command(flatten)]
@@ -117,6 +120,7 @@ struct SignArgs {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Status { at } => at.status().await,
+        Command::MakeKey(args) => make_key::run(args),
         Command::Stage { at, change, replace } => at.stage(&change, replace).await,
         Command::Diff { at, out } => at.diff(out).await,
         Command::Sign(args) => sign(args).await,
