@@ -1,8 +1,9 @@
 //! What changes from one root to the next, in words, for the people who are to sign it.
 
-use motorcade_uptane::key::KeyId;
+use motorcade_uptane::key::{KeyId, Scheme};
 use motorcade_uptane::metadata::{RoleKeys, Root};
 
+use crate::keys::hybrid::READERS;
 use crate::model::{RoleName, Timestamp};
 
 /// What changes from one root to the next.
@@ -99,6 +100,10 @@ impl RootDiff {
                 "What is published of {} has to be signed by its new keys before clients have root {after}.",
                 role.role
             ));
+        }
+        let next_keys = self.roles.iter().flat_map(|role| role.kept.iter().chain(&role.added));
+        if next_keys.into_iter().any(|key| key.scheme == Scheme::MlDsa65.as_str()) {
+            told.push(format!("Root {after} can't be read by every client: {READERS}."));
         }
         if self.expires.1 < self.expires.0 {
             told.push(format!("Root {after} expires earlier than root {before} does."));

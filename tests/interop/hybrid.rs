@@ -10,7 +10,9 @@ use motorcade::keys::policy::Policy;
 use motorcade::uptane::client::VerifiedRepository;
 use serde_json::Value;
 
-use super::support::{motorcade, noise, program, refused, run, sha256, vehicle_binary};
+use super::support::{
+    create_token, init, motorcade, noise, program, refused, run, sha256, vehicle_binary,
+};
 use super::{Fleet, private_key, we_open};
 
 const IMAGE: &str = "gw/4.2.0/gateway.bin";
@@ -134,4 +136,72 @@ async fn tough_can_not_read_a_hybrid_root() {
         cause = error.source();
     }
     assert!(text.contains("unknown variant `ml-dsa`"), "{text}");
+}
+
+/// From a classical root to a hybrid one and on, in a ceremony, under clients that go on polling.
+#[tokio::test]
+async fn vehicles_and_python_tuf_follow_from_a_classical_root_to_a_hybrid_one() {
+    let dir = tempfile::tempdir().unwrap();
+    init(&dir.path().join("state"));
+    let policy = dir.path().join("state/metadata/policy.toml");
+    let text = fs::read_to_string(&policy).unwrap();
+    let role = "[root]\nexpires_days = 365";
+    let text = text.replacen(&format!("{role}\nthreshold = 1"), &format!("{role}\n{BOTH}"), 1);
+    assert_eq!(text.matches(BOTH).count(), 1);
+    fs::write(&policy, text).unwrap();
+    let fleet = Fleet::serve(dir, &[]).await;
+    fleet.client.upload(IMAGE, "", b"for years").await;
+    let first = fleet.root();
+    run(vehicle(&fleet, "init").arg(&first));
+    let follow = |fleet: &Fleet, root: u64| {
+        let mut refresh = vehicle(fleet, "refresh");
+        run(refresh.args(["--metadata-url", &format!("{}/", fleet.server.repo_url())]));
+        for out in ["car", &format!("fresh-{root}")] {
+            let seen = run(&mut python_tuf(fleet, &first, out));
+            let seen: Value = serde_json::from_str(&seen).unwrap();
+            assert_eq!(seen["versions"]["root"], root, "{out}");
+        }
+        let trusted = fs::read(fleet.file("metadata/root.json")).unwrap();
+        let trusted: Value = serde_json::from_slice(&trusted).unwrap();
+        assert_eq!(trusted["signed"]["version"], root);
+    };
+    follow(&fleet, 1);
+    let (key, public) = (fleet.file("officer.pem"), fleet.file("officer.json"));
+    let mut make = motorcade(["root", "make-key", "--scheme", "ml-dsa-65", "--public"]);
+    run(make.arg(&public).arg(&key));
+    let officer = create_token(&fleet.data_dir(), "officer");
+    let root = |fleet: &Fleet, args: &[&str]| {
+        let mut command = motorcade(["root"]);
+        command.args(args).env("MOTORCADE_TOKEN", &officer);
+        command.env("MOTORCADE_SERVER", &fleet.client.url);
+        command
+    };
+    let add = format!("root={}", public.display());
+    let stage = ["stage", "--threshold", "root=2", "--add", &add];
+    let error = refused(root(&fleet, &stage).args(["--repository", "director"]));
+    assert!(error.contains("hybrid = true"), "the policy does not ask for it there: {error}");
+    let one = ["stage", "--add", &add];
+    let error = refused(&mut root(&fleet, &one));
+    assert!(error.contains("neither kind"), "{error}");
+    run(&mut root(&fleet, &stage));
+    let told = run(&mut root(&fleet, &["diff"]));
+    assert!(told.contains("tough 0.24 and aktualizr can't read it"), "{told}");
+    let sign = |fleet: &Fleet, number: u64| {
+        let [file, signature] =
+            ["diff", "signature"].map(|it| fleet.file(&format!("{number}-{it}")));
+        run(root(fleet, &["diff", "--out"]).arg(&file));
+        run(&mut root(fleet, &["sign", "--here"]));
+        let mut offline = motorcade(["root", "sign", "--yes", "--key"]);
+        let told = run(offline.arg(&key).arg("--out").arg(&signature).arg(&file));
+        assert!(told.contains(&format!("root {} -> {}", number - 1, number)), "{told}");
+        run(root(fleet, &["sign", "--send"]).arg(&signature));
+        run(&mut root(fleet, &["publish"]));
+    };
+    sign(&fleet, 2);
+    follow(&fleet, 2);
+    run(&mut root(&fleet, &["stage"]));
+    sign(&fleet, 3);
+    follow(&fleet, 3);
+    let trusted = fs::read(&first).unwrap();
+    assert!(VerifiedRepository::load(&trusted, &fleet.server.repo_url()).await.is_err());
 }

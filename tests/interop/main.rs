@@ -46,8 +46,13 @@ impl Fleet {
 
     /// In a folder whose state directory may have a policy already.
     async fn start_in(dir: TempDir, args: &[&str]) -> Self {
+        init(&dir.path().join("state"));
+        Self::serve(dir, args).await
+    }
+
+    /// In a folder whose state directory is there.
+    async fn serve(dir: TempDir, args: &[&str]) -> Self {
         let data_dir = dir.path().join("state");
-        init(&data_dir);
         let token = create_token(&data_dir, "engineer");
         let server = Server::start(&data_dir, args);
         let client = server.client(&token);

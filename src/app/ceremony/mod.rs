@@ -12,6 +12,7 @@
 //! revision of its own, and who changes it says which one was meant.
 
 mod chain;
+mod hybrid;
 mod publish;
 mod sign;
 mod stage;

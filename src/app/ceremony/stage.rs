@@ -1,6 +1,6 @@
 //! From what is to change to what is to be signed.
 
-use super::{Ceremony, CeremonyState, PublishedRoot, StagedRoot};
+use super::{Ceremony, CeremonyState, PublishedRoot, StagedRoot, hybrid};
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
 use crate::app::keys::{Door, check_keys, stored_recipient};
@@ -40,7 +40,8 @@ impl Ceremony {
     /// # Errors
     ///
     /// [`Error::Unexpected`] if something else is staged, with what that is; [`Error::Unprocessable`]
-    /// for a change that can't be signed or that no client could follow; [`Error::Refused`] for keys
+    /// for a change that can't be signed or that no client could follow, and for keys of ML-DSA-65
+    /// that the policy does not want; [`Error::Refused`] for keys
     /// that have another use; [`Error::Unavailable`] while the time isn't known.
     pub async fn stage(
         &self,
@@ -89,6 +90,7 @@ impl Ceremony {
             }
             changes.push(change(&published.root, role).await?);
         }
+        hybrid::check(self.director.repository.policy(), side, &changes)?;
         self.refuse_used_keys(side, &changes).await?;
         let version = metadata::version(&RoleName::Root, published.version + 1).map_err(unfit)?;
         let expires = policy.expiry(now);
