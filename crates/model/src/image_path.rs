@@ -22,6 +22,9 @@ pub const ENVELOPE_SUFFIX: &str = ".jwe";
 pub struct ImagePath(String);
 
 impl ImagePath {
+    /// Most parts of a path.
+    pub const MAX_PARTS: usize = 16;
+
     /// The path as text, without a leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -90,7 +93,7 @@ impl FromStr for ImagePath {
             return Err(E::Character(bad));
         }
         let parts: Vec<&str> = text.split('/').collect();
-        if parts.len() > MAX_PARTS {
+        if parts.len() > Self::MAX_PARTS {
             return Err(E::TooManyParts);
         }
         for part in &parts {
@@ -183,7 +186,6 @@ pub enum ParseImagePathError {
 }
 
 const MAX_PATH_BYTES: usize = 1024;
-const MAX_PARTS: usize = 16;
 const MAX_PART_BYTES: usize = 255; // what Linux file systems take
 const MAX_PREFIXED_PART_BYTES: usize = MAX_PART_BYTES - 64 - 1 - ENVELOPE_SUFFIX.len(); // digest, dot
 const RESERVED_FILES: [&str; 2] = ["envelope", "reseal"]; // /api/v1/images/{path}/envelope

@@ -18,6 +18,7 @@ mod role;
 mod seal_algorithm;
 mod sealed_image;
 pub mod strict_json;
+mod supplier;
 mod vehicle;
 
 pub use base_url::{BaseUrl, ParseBaseUrlError};
@@ -35,4 +36,5 @@ pub use role::{
 };
 pub use seal_algorithm::{ParseSealAlgorithmError, SealAlgorithm};
 pub use sealed_image::{ImageRecord, MAX_BIN_BYTES, SealedImage, TargetEntry};
+pub use supplier::{Folder, ParseSupplierError, SupplierName};
 pub use vehicle::{EcuRole, EcuSerial, InstalledImage, VehicleId};

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::SupplierName;
+
 /// A role: one of the four that every repository has, or one that targets delegate to.
 ///
 /// Ordered by the text of the name.
@@ -35,8 +37,10 @@ pub enum RoleKind {
     Root,
     /// `targets`, the top-level one.
     Targets,
-    /// All that targets delegate to: the hash bins.
+    /// The hash bins, which share their keys.
     Bins,
+    /// Suppliers' roles, each with keys of its own.
+    Suppliers,
     /// `snapshot`
     Snapshot,
     /// `timestamp`
@@ -80,8 +84,16 @@ impl RoleName {
             Self::Targets => RoleKind::Targets,
             Self::Snapshot => RoleKind::Snapshot,
             Self::Timestamp => RoleKind::Timestamp,
+            Self::Delegated(DelegatedName(name)) if name.starts_with(SUPPLIER_PREFIX) => {
+                RoleKind::Suppliers
+            }
             Self::Delegated(_) => RoleKind::Bins,
         }
+    }
+
+    /// The role of the supplier of this name.
+    pub fn of_supplier(name: &SupplierName) -> Self {
+        Self::Delegated(DelegatedName(format!("{SUPPLIER_PREFIX}{name}")))
     }
 
     /// The name under which a snapshot or a timestamp lists the role's file (TUF 1.0.34, 4.4).
@@ -105,6 +117,7 @@ impl RoleKind {
             Self::Root => "root",
             Self::Targets => "targets",
             Self::Bins => "bins",
+            Self::Suppliers => "suppliers",
             Self::Snapshot => "snapshot",
             Self::Timestamp => "timestamp",
         }
@@ -115,7 +128,8 @@ impl RepositorySide {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Image, Self::Director];
 
-    /// The kinds of roles that it has: the Director never delegates (Uptane 2.1.0, 5.3.2).
+    /// The kinds of roles that it always has, each with keys in common: the Director never
+    /// delegates (Uptane 2.1.0, 5.3.2).
     pub const fn kinds(self) -> &'static [RoleKind] {
         match self {
             Self::Image => &[
@@ -219,6 +233,9 @@ impl<'de> Deserialize<'de> for RoleName {
     }
 }
 
+/// What the name of a supplier's role begins with, and a bin's does not.
+const SUPPLIER_PREFIX: &str = "supplier-";
+
 /// The longest root that vehicles take (TUF 1.0.34, 5.3.3), and so the longest that is made.
 pub const MAX_ROOT_BYTES: u64 = 512 * 1024; // 512 KiB
 
@@ -236,6 +253,14 @@ mod tests {
         assert!(matches!(&bin, RoleName::Delegated(_)));
         assert_eq!(bin.to_string(), "bin-3f");
         assert_eq!(RoleName::from_file_name(&bin.file_name()), Some(bin));
+    }
+
+    #[test]
+    fn a_supplier_s_role_is_no_bin() {
+        let role = RoleName::of_supplier(&"acme".parse().unwrap());
+        assert_eq!((role.as_str(), role.kind()), ("supplier-acme", RoleKind::Suppliers));
+        assert_eq!("supplier-acme".parse::<RoleName>().unwrap().kind(), RoleKind::Suppliers);
+        assert_eq!("bin-3f".parse::<RoleName>().unwrap().kind(), RoleKind::Bins);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use motorcade_model::{RoleName, Sha256Digest, Timestamp, VehicleId};
+use motorcade_model::{HardwareId, RoleName, Sha256Digest, Timestamp, VehicleId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -77,6 +77,12 @@ pub struct RoleKeys {
 pub struct Targets<E = Target> {
     #[serde(rename = "_type")]
     kind: TargetsType,
+    /// For which hardware a role speaks that is delegated to; for any, if it isn't here.
+    ///
+    /// A member of the file, and none of each delegation: clients that read TUF's members alone
+    /// keep what else is in a file, and drop it from a delegation, and then no signature fits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delegation_hardware_ids: BTreeMap<RoleName, Vec<HardwareId>>,
     /// Which roles speak for which targets besides this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegations: Option<Delegations>,
@@ -199,6 +205,7 @@ impl<E> Targets<E> {
     pub fn new(version: NonZeroU64, expires: Timestamp, targets: BTreeMap<String, E>) -> Self {
         Self {
             kind: TargetsType::Targets,
+            delegation_hardware_ids: BTreeMap::new(),
             delegations: None,
             expires,
             spec_version: SPEC_VERSION.into(),

@@ -1,13 +1,13 @@
 //! The Image repository: hash bins, targets, snapshot, timestamp (TUF 1.0.34, 4.4 to 4.6).
 //!
-//! The top-level targets role lists nothing and delegates to hash bins by `path_hash_prefixes`, so
-//! that an image touches its bin, its envelope's bin, snapshot and timestamp, however many images
-//! there are.
+//! The top-level targets role lists nothing. It delegates to suppliers by folder, and after them to
+//! hash bins by `path_hash_prefixes`, so that an image touches its bin, its envelope's bin, snapshot
+//! and timestamp, however many images there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use motorcade_model::{RoleName, TargetEntry, Timestamp};
+use motorcade_model::{Folder, HardwareId, RoleName, TargetEntry, Timestamp};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -77,6 +77,36 @@ impl Bins {
     }
 }
 
+/// A delegation to a supplier (Uptane 2.1.0, 5.2.3.2).
+#[derive(Debug, Clone)]
+pub struct SupplierDelegation {
+    /// The supplier's role.
+    pub role: RoleName,
+    /// The folder whose images it speaks for.
+    pub folder: Folder,
+    /// The hardware that it speaks for; any, if none is named.
+    pub hardware_ids: Vec<HardwareId>,
+    /// Its keys.
+    pub keys: Vec<PublicKey>,
+    /// How many of them have to sign.
+    pub threshold: NonZeroU64,
+    /// Whether nobody else is asked for what lies in the folder.
+    pub terminating: bool,
+}
+
+impl SupplierDelegation {
+    fn delegation(&self) -> Delegation {
+        Delegation {
+            keyids: self.keys.iter().map(PublicKey::id).collect(),
+            name: self.role.clone(),
+            path_hash_prefixes: None,
+            paths: Some(self.folder.patterns()),
+            terminating: self.terminating,
+            threshold: self.threshold,
+        }
+    }
+}
+
 fn bin(prefix: &str) -> RoleName {
     format!("bin-{prefix}").parse().expect("it has a name")
 }
@@ -110,7 +140,7 @@ impl Entries {
         Ok(Self(file.signed.targets))
     }
 
-    /// A bin that lists these.
+    /// A bin, or another role that is delegated to, which lists these.
     ///
     /// # Errors
     ///
@@ -125,7 +155,8 @@ impl Entries {
     }
 }
 
-/// The top-level targets, which delegate to the bins, all of which have the same keys.
+/// The top-level targets, which delegate to suppliers first, and to the bins for all else: all bins
+/// have the same keys.
 ///
 /// # Errors
 ///
@@ -133,6 +164,7 @@ impl Entries {
 pub fn targets(
     version: NonZeroU64,
     expires: Timestamp,
+    suppliers: &[SupplierDelegation],
     bins: Bins,
     keys: &BinKeys,
 ) -> Result<Unsigned, Error> {
@@ -145,15 +177,26 @@ pub fn targets(
         terminating: true, // no other bin may list what belongs here
         threshold: *threshold,
     };
+    let of_suppliers = suppliers.iter().flat_map(|supplier| &supplier.keys);
+    let all_keys = of_suppliers.chain(keys);
     let mut targets = Targets::<Target>::new(version, expires, BTreeMap::new());
+    targets.delegation_hardware_ids = suppliers
+        .iter()
+        .filter(|supplier| !supplier.hardware_ids.is_empty())
+        .map(|supplier| (supplier.role.clone(), supplier.hardware_ids.clone()))
+        .collect();
     targets.delegations = Some(Delegations {
-        keys: keys.iter().map(|key| (key.id(), key.object().clone())).collect(),
-        roles: bins.prefixes().map(delegate).collect(),
+        keys: all_keys.map(|key| (key.id(), key.object().clone())).collect(),
+        roles: suppliers
+            .iter()
+            .map(SupplierDelegation::delegation)
+            .chain(bins.prefixes().map(delegate))
+            .collect(),
     });
     Unsigned::new(RoleName::Targets, &targets)
 }
 
-/// A snapshot of the targets role and all bins.
+/// A snapshot of the targets role and all that it delegates to.
 ///
 /// # Errors
 ///

@@ -68,6 +68,7 @@ impl Delegations {
     pub(super) fn from_raw(
         role: &RoleName,
         raw: RawDelegations,
+        hardware_ids: RawHardwareIds,
         ids: KeyIds,
     ) -> Result<Self, VerifyError> {
         let malformed =
@@ -75,7 +76,7 @@ impl Delegations {
         let keys = Keys::parse(role, raw.keys, ids)?;
         // TAP 15: "Only one of `succinct_roles` or `roles` may be specified in a delegation."
         let kind = match (raw.roles, raw.succinct_roles) {
-            (Some(roles), None) => Kind::Listed(listed(role, roles)?),
+            (Some(roles), None) => Kind::Listed(listed(role, roles, hardware_ids)?),
             (None, Some(raw)) => {
                 // TAP 15: "BIT_LENGTH must be an integer between 1 and 32 (inclusive)."
                 if !(1..=32).contains(&raw.bit_length) || raw.name_prefix.is_empty() {
@@ -222,9 +223,31 @@ struct RawSuccinct {
     name_prefix: String,
 }
 
-fn listed(role: &RoleName, raw: Vec<RawDelegation>) -> Result<Vec<Delegation>, VerifyError> {
+/// Hardware ids of the delegations by the name of the one role that each is to, in the file that
+/// delegates (docs/POUF.md, 4.2).
+pub(super) type RawHardwareIds = BTreeMap<String, Vec<String>>;
+
+fn listed(
+    role: &RoleName,
+    mut raw: Vec<RawDelegation>,
+    mut hardware_ids: RawHardwareIds,
+) -> Result<Vec<Delegation>, VerifyError> {
     let malformed =
         |fault: &str| VerifyError::Malformed { role: role.clone(), fault: fault.to_owned() };
+    for raw in &mut raw {
+        let apart = raw.name.as_ref().and_then(|name| hardware_ids.remove(name));
+        match (&raw.hardware_ids, apart) {
+            (Some(_), Some(_)) => {
+                return Err(malformed("it says twice for which hardware a delegation is"));
+            }
+            (None, apart @ Some(_)) => raw.hardware_ids = apart,
+            (_, None) => {}
+        }
+    }
+    // Off-spec: a scope of a delegation that isn't there was meant for one that is.
+    if !hardware_ids.is_empty() {
+        return Err(malformed("it names hardware for a role that it does not delegate to"));
+    }
     let listed = raw.into_iter().map(|raw| delegation(role, raw)).collect::<Result<Vec<_>, _>>()?;
     let names = listed.iter().flat_map(|delegation| &delegation.roles).map(|role| &role.name);
     // TUF 1.0.34, 4.5: "The rolename MUST be unique in the delegations object: multiple roles with

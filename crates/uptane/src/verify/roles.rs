@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::VerifyError;
-use super::delegations::{Delegations, RawDelegations};
+use super::delegations::{Delegations, RawDelegations, RawHardwareIds};
 use super::hashes::Hashes;
 use super::keys::{Keys, RoleKeys};
 use super::signed::{KeyIds, Metadata, Role};
@@ -168,6 +168,8 @@ pub(super) struct RawTargets {
     targets: BTreeMap<String, TargetFile>,
     #[serde(default)]
     delegations: Option<RawDelegations>,
+    #[serde(default)]
+    delegation_hardware_ids: RawHardwareIds,
 }
 
 impl Role for Targets {
@@ -175,8 +177,11 @@ impl Role for Targets {
     type Raw = RawTargets;
 
     fn from_raw(role: &RoleName, raw: RawTargets, ids: KeyIds) -> Result<Self, VerifyError> {
-        let delegations =
-            raw.delegations.map(|raw| Delegations::from_raw(role, raw, ids)).transpose()?;
+        let hardware_ids = raw.delegation_hardware_ids;
+        let delegations = raw.delegations;
+        let delegations = delegations
+            .map(|raw| Delegations::from_raw(role, raw, hardware_ids, ids))
+            .transpose()?;
         Ok(Self { targets: raw.targets, delegations })
     }
 }

@@ -204,3 +204,48 @@ fn a_delegated_role_is_in_the_snapshot_and_has_a_name_of_its_own() {
         );
     }
 }
+
+/// Where each delegation has its hardware ids, and where the file has all of them (docs/POUF.md).
+#[test]
+fn a_role_is_asked_for_its_own_hardware_wherever_that_is_said() {
+    let acme = supplier("supplier-acme", &[("acme/a", b"acme")]);
+    for said_by_file in [true, false] {
+        let ids = json!(["gw-mk3", "gw-mk4"]);
+        let more = if said_by_file { json!({}) } else { json!({ "hardware_ids": ids }) };
+        let mut repo = Repo::new(None);
+        repo.targets = json!({
+            "targets": {}, "delegations": delegations(&[&acme], json!([role(&acme, &["acme/*"], more)])),
+        });
+        if said_by_file {
+            repo.targets["delegation_hardware_ids"] = json!({ "supplier-acme": ids });
+        }
+        repo.publish(1);
+        let mut set = set(&repo, image());
+        load(&mut set, &repo, 1).unwrap();
+        let asks = |hardware: &[&str]| {
+            let hardware: Vec<_> = hardware.iter().map(|id| id.parse().unwrap()).collect();
+            matches!(set.search("acme/a", &hardware), Ok(Search::Needs { .. }))
+        };
+        assert!(asks(&["gw-mk3"]) && asks(&["gw-mk4", "gw-mk3"]) && asks(&[]));
+        assert!(!asks(&["brake-1"]) && !asks(&["gw-mk3", "brake-1"]));
+    }
+}
+
+#[test]
+fn hardware_of_no_delegation_and_hardware_that_is_said_twice_are_refused() {
+    let acme = supplier("supplier-acme", &[]);
+    for (more, of_file) in [
+        (json!({}), json!({ "supplier-other": ["gw-mk3"] })),
+        (json!({ "hardware_ids": ["gw-mk3"] }), json!({ "supplier-acme": ["gw-mk3"] })),
+    ] {
+        let mut repo = Repo::new(None);
+        repo.targets = json!({
+            "targets": {}, "delegation_hardware_ids": of_file,
+            "delegations": delegations(&[&acme], json!([role(&acme, &["acme/*"], more)])),
+        });
+        repo.publish(1);
+        let mut set = set(&repo, image());
+        let refused = load(&mut set, &repo, 1);
+        assert!(matches!(refused, Err(E::Malformed { .. })), "{refused:?}");
+    }
+}
