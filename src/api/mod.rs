@@ -15,6 +15,7 @@ mod recipients;
 mod roles;
 mod roots;
 mod rotations;
+mod suppliers;
 mod upload;
 mod vehicle;
 mod vehicles;
@@ -36,6 +37,7 @@ pub use roots::{
     RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
 };
 pub use rotations::{NewReseal, NewRotation, RecipientRevocation, RecipientRotation};
+pub use suppliers::{NewSupplierBody, RemovedSupplierBody, SupplierBody, SupplierList};
 pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,

@@ -220,6 +220,12 @@ impl From<catalog::Error> for Error {
                 Self::Unusable { detail: format!("{} {fault}", path.display()) }
             }
             catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
+            catalog::Error::NotDelegated { target, .. } => Self::Conflict {
+                code: "delegation_changed",
+                detail: format!(
+                    "who signs for {target} has changed while it came in: send it again"
+                ),
+            },
             other @ (catalog::Error::Overtaken
             | catalog::Error::Migrate(_)
             | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),

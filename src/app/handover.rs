@@ -280,9 +280,7 @@ impl Handovers {
             RepositorySide::Image => {
                 let states = self.parts.catalog.list_roles().await?;
                 let set = self.verifier.current(&states).await?;
-                let is_bin = |role: &&RoleName| {
-                    matches!(role, RoleName::Delegated(_)) && role.kind() == kind
-                };
+                let is_bin = |role: &&RoleName| role.kind() == kind;
                 match top_level(kind) {
                     Some(role) => set.signers(&role),
                     None => {

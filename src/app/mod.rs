@@ -28,6 +28,7 @@ pub mod roles;
 mod server_id;
 pub mod setup;
 pub mod state_dir;
+pub mod suppliers;
 mod trust;
 pub mod upkeep;
 pub mod watch;
@@ -58,6 +59,7 @@ use jobs::{Jobs, JobsParts};
 use publish::Publisher;
 use roles::Roles;
 use state_dir::StateDir;
+use suppliers::Suppliers;
 use upkeep::Upkeep;
 use watch::Watch;
 
@@ -65,6 +67,7 @@ use watch::Watch;
 pub struct App {
     tokens: Arc<Tokens>,
     images: Arc<Images>,
+    suppliers: Arc<Suppliers>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
     ceremony: Arc<Ceremony>,
@@ -150,7 +153,7 @@ impl App {
             vehicles,
             roots: DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics)),
             repository: director,
-            listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone()),
+            listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs)),
             escrow: Arc::clone(&escrow),
             publisher: publisher.clone(),
             quarantine_on: limits.quarantine_on.clone(),
@@ -179,11 +182,19 @@ impl App {
         let jobs = Jobs::new(JobsParts {
             catalog: catalog.clone(),
             clock: Arc::clone(&clock),
-            state,
+            state: state.clone(),
             images: Arc::clone(&images),
             director: Arc::clone(&director),
             owner: server_id,
         });
+        let suppliers = Suppliers::new(
+            catalog.clone(),
+            publisher.clone(),
+            Arc::clone(&images),
+            Arc::clone(&handovers),
+            state,
+            Arc::clone(&clock),
+        );
         let audit = Arc::new(AuditLog::new(catalog.clone()));
         let upkeep = Upkeep::new(upkeep::Parts {
             catalog: catalog.clone(),
@@ -202,6 +213,7 @@ impl App {
         Self {
             tokens: Arc::new(Tokens::new(catalog, clock)),
             images,
+            suppliers: Arc::new(suppliers),
             fleet,
             director,
             ceremony,
@@ -224,6 +236,11 @@ impl App {
     /// The images.
     pub fn images(&self) -> &Arc<Images> {
         &self.images
+    }
+
+    /// Who signs for folders of their own.
+    pub fn suppliers(&self) -> &Arc<Suppliers> {
+        &self.suppliers
     }
 
     /// The inventory of vehicles.

@@ -40,9 +40,12 @@ impl Principal {
             _ => Ok(()),
         }
     }
-}
 
-impl Principal {
+    /// Whether an image may be seen: a supplier sees its own folder.
+    pub(in crate::app) fn sees(&self, path: &ImagePath) -> bool {
+        self.path_prefix.as_deref().is_none_or(|own| path.as_str().starts_with(own))
+    }
+
     /// This caller as the author of a change.
     pub(in crate::app) fn author(&self, at: Timestamp) -> Author {
         let who = Who::Token { id: self.id.clone(), role: Some(self.role) };

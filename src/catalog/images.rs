@@ -5,15 +5,15 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::journal::NumberedChange;
-use super::listed::{ListingBound, add_entry, remove_entry};
+use super::listed::{ListingBound, add_entry, after_folder, may_list, remove_entry};
 use super::pending_blobs::{self, AnnouncedBlobs};
 use super::{
     AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, Page, audit, column, json,
     number, optional_time, parsed, text, time,
 };
 use crate::model::{
-    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleName, SealedImage, TargetEntry,
-    TargetFormat,
+    ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleKind, RoleName, SealedImage,
+    TargetEntry, TargetFormat,
 };
 
 /// An image that is about to be accepted.
@@ -61,9 +61,27 @@ impl Catalog {
     ///
     /// [`Error::Backend`].
     pub async fn list_images(&self, after: &str, limit: u32) -> Result<Page<ImageRecord>, Error> {
+        self.list_folder("", after, limit).await
+    }
+
+    /// The same of the images in a folder, with a slash at its end; of all for an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_folder(
+        &self,
+        folder: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Page<ImageRecord>, Error> {
         const OP: &str = "list images";
-        let rows = sqlx::query("SELECT * FROM images WHERE path > $1 ORDER BY path LIMIT $2")
-            .bind(after)
+        let rows = sqlx::query(
+            "SELECT * FROM images WHERE path > $1 AND ($2 = '' OR path < $2) ORDER BY path LIMIT $3",
+        );
+        let rows = rows
+            .bind(after.max(folder))
+            .bind(after_folder(folder))
             .bind(i64::from(limit) + 1)
             .fetch_all(&self.pool)
             .await
@@ -89,7 +107,8 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], or [`Error::Overtaken`] if
+    /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], [`Error::NotDelegated`] if
+    /// others speak for a path since its role was chosen, or [`Error::Overtaken`] if
     /// another server has taken its blobs for abandoned, and then none is accepted;
     /// [`Error::Full`]; [`Error::Backend`].
     pub async fn insert_images(
@@ -245,7 +264,12 @@ async fn insert_target(
     .execute(&mut **transaction)
     .await
     .during("insert a target")?;
-    add_entry(transaction, role, target, bound).await
+    let added = add_entry(transaction, role, target, bound).await?;
+    let is_gone = added.is_none() && role.kind() == RoleKind::Suppliers;
+    if is_gone || !may_list(transaction, role, &target.path).await? {
+        return Err(Error::NotDelegated { role: role.clone(), target: target.path.clone() });
+    }
+    Ok(added)
 }
 
 pub(super) async fn count_change(

@@ -25,7 +25,7 @@ macro_rules! folder_query {
         ))
         .bind($role.as_str())
         .bind($folder.prefix.as_str())
-        .bind($folder.end())
+        .bind(after_folder(&$folder.prefix))
     };
 }
 
@@ -120,14 +120,14 @@ impl FolderBound {
             false => Ok(()),
         }
     }
+}
 
-    /// The first text after all that begin with the prefix, whose last character is ASCII.
-    fn end(&self) -> String {
-        let mut end = self.prefix.clone();
-        let last = end.pop().and_then(|last| char::from_u32(u32::from(last) + 1));
-        end.extend(last);
-        end
-    }
+/// The first text after all that begin with a folder, whose last character is ASCII; empty if it is.
+pub(super) fn after_folder(folder: &str) -> String {
+    let mut end = folder.to_owned();
+    let last = end.pop().and_then(|last| char::from_u32(u32::from(last) + 1));
+    end.extend(last);
+    end
 }
 
 /// Marks a role as changed by a new entry, unless it has no room for it: an entry that the
@@ -156,6 +156,22 @@ pub(super) async fn add_entry(
     }
     let (role, change) = (role.clone(), EntryChange::Added(entry.clone()));
     Ok(Some(NumberedChange { role, number: change_number, change }))
+}
+
+/// Whether a role may list a target: no supplier alone speaks for it, or this one does. Delegations
+/// may have changed since the role was chosen.
+pub(super) async fn may_list(
+    transaction: &mut Transaction<'_, Any>,
+    role: &RoleName,
+    target: &str,
+) -> Result<bool, Error> {
+    const OP: &str = "look who may list a target";
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS others FROM suppliers WHERE removed_at IS NULL AND terminating = 1 AND role <> $1 \
+         AND SUBSTR($2, 1, LENGTH(folder)) = folder",
+    );
+    let row = row.bind(role.as_str()).bind(target).fetch_one(&mut **transaction).await;
+    Ok(number(&row.during(OP)?, "others", OP)? == 0)
 }
 
 /// Takes an entry out of the role that lists it, and marks that as changed. Returns the change, if

@@ -36,6 +36,7 @@ mod rewraps;
 mod roles;
 mod staged;
 mod status;
+mod suppliers;
 mod tokens;
 mod vehicle_list;
 mod vehicles;
@@ -70,6 +71,7 @@ pub use rewraps::{
 pub use roles::{PublishedRole, ReservedVersion, RoleState};
 pub use staged::{NewStaging, StagedSignature, Staging};
 pub use status::StatusWriter;
+pub use suppliers::{RemovedSupplier, RetiredRole, SupplierConflict};
 pub use tokens::TokenRecord;
 pub use vehicle_list::{Quarantined, VehicleFilter};
 pub use vehicles::Registration;
@@ -117,6 +119,14 @@ pub enum Error {
         role: RoleName,
         /// The folder whose share it is that is used up, if not all of the role.
         folder: Option<String>,
+    },
+    /// Others than the role that was chosen speak for a target now.
+    #[error("other roles than {role} speak for {target}")]
+    NotDelegated {
+        /// The role.
+        role: RoleName,
+        /// The target.
+        target: String,
     },
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]

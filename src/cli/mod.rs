@@ -20,6 +20,7 @@ mod root;
 mod serve;
 mod signals;
 mod state;
+mod supplier;
 mod token;
 mod transport;
 mod vehicle;
@@ -65,6 +66,8 @@ enum Command {
     Root(root::Args),
     /// Registers public keys that images are sealed for
     Recipient(recipient::Args),
+    /// Adds, lists and removes suppliers, who sign for folders of their own
+    Supplier(supplier::Args),
     /// Uploads, lists, shows and yanks images
     Image(image::Args),
     /// Registers vehicles, shows what they run, assigns images to their ECUs
@@ -151,6 +154,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => token::run(args).await,
         Command::Root(args) => root::run(args).await,
         Command::Recipient(args) => recipient::run(args).await,
+        Command::Supplier(args) => supplier::run(args).await,
         Command::Image(args) => image::run(args).await,
         Command::Vehicle(args) => vehicle::run(args).await,
         Command::Fleet(args) => fleet::run(args).await,

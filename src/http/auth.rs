@@ -29,8 +29,8 @@ pub struct ReadFleet;
 pub struct Upload;
 /// Changing what is published and for whom: recipients, yanks, vehicles, assignments.
 pub struct Manage;
-
-/// Changing keys, which is not an engineer's: roots and what is staged for them, rotation and revocation, reseal.
+/// Changing keys, which is not an engineer's: roots and what is staged for them, suppliers, rotation
+/// and revocation, reseal.
 pub struct ManageKeys;
 
 impl Permission for ManageKeys {

@@ -14,8 +14,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, images, jobs, quarantine, recipients, roles, roots, rotations, vehicle,
-    vehicles,
+    assignments, audit, images, jobs, quarantine, recipients, roles, roots, rotations, suppliers,
+    vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -80,6 +80,9 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         recipients::remove_recipient,
         roles::list_roles,
         rotations::create_rotation,
+        suppliers::list_suppliers,
+        suppliers::add_supplier,
+        suppliers::remove_supplier,
         vehicles::list_vehicles,
         vehicles::register_vehicles,
         vehicles::show_vehicle,

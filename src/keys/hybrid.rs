@@ -76,7 +76,7 @@ fn can_be_hybrid(side: RepositorySide, kind: RoleKind) -> bool {
     match kind {
         RoleKind::Root => true,
         RoleKind::Targets => side == RepositorySide::Image,
-        RoleKind::Bins | RoleKind::Snapshot | RoleKind::Timestamp => false,
+        RoleKind::Bins | RoleKind::Suppliers | RoleKind::Snapshot | RoleKind::Timestamp => false,
     }
 }
 

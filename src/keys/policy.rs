@@ -20,6 +20,9 @@ pub struct Policy {
     pub targets: RolePolicy,
     /// The hash bins, which share their keys.
     pub bins: BinsPolicy,
+    /// Suppliers' roles: how long each is valid, and what a new one has where nothing is said.
+    #[serde(default = "default_suppliers")]
+    pub suppliers: RolePolicy,
     /// Snapshot role.
     pub snapshot: RolePolicy,
     /// Timestamp role.
@@ -40,6 +43,11 @@ pub struct DirectorPolicy {
     pub root: RolePolicy,
     /// Targets, snapshot and timestamp, which are signed together for each vehicle.
     pub bundle: RolePolicy,
+}
+
+/// What a policy file of a version without suppliers means.
+fn default_suppliers() -> RolePolicy {
+    RolePolicy { expires_days: 90, threshold: 1, keys: None, hybrid: false }
 }
 
 impl Default for DirectorPolicy {
@@ -124,6 +132,8 @@ impl RolePolicy {
 }
 
 impl Policy {
+    /// Most keys of a role.
+    pub const MAX_KEYS: u8 = 16;
     /// The policy that is built in, as text.
     pub const DEFAULT: &str = include_str!("../../metadata/policy.toml");
 
@@ -136,15 +146,16 @@ impl Policy {
     /// of one kind meet.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let policy = Self::read(text)?;
-        for (side, kind, role) in policy.roles() {
+        let suppliers = (RepositorySide::Image, RoleKind::Suppliers, policy.suppliers);
+        for (side, kind, role) in policy.roles().chain([suppliers]) {
             let name = key_name(side, kind);
             if !(1..=3650).contains(&role.expires_days) {
                 return Err(PolicyError(format!("[{name}] expires_days must be 1 to 3650")));
             }
-            if !(1..=16).contains(&role.threshold) {
+            if !(1..=Self::MAX_KEYS).contains(&role.threshold) {
                 return Err(PolicyError(format!("[{name}] threshold must be 1 to 16")));
             }
-            if !(role.threshold..=16).contains(&role.keys()) {
+            if !(role.threshold..=Self::MAX_KEYS).contains(&role.keys()) {
                 let fault =
                     format!("[{name}] keys must be {} to 16: its threshold", role.threshold);
                 return Err(PolicyError(fault));
@@ -185,17 +196,22 @@ impl Policy {
             (RepositorySide::Image, RoleKind::Root) => self.root,
             (RepositorySide::Image, RoleKind::Targets) => self.targets,
             (RepositorySide::Image, RoleKind::Bins) => self.bins.role(),
+            (RepositorySide::Image, RoleKind::Suppliers) => self.suppliers,
             (RepositorySide::Image, RoleKind::Snapshot) => self.snapshot,
             (RepositorySide::Image, RoleKind::Timestamp) => self.timestamp,
             (RepositorySide::Director, RoleKind::Root) => self.director.root,
             (
                 RepositorySide::Director,
-                RoleKind::Targets | RoleKind::Bins | RoleKind::Snapshot | RoleKind::Timestamp,
+                RoleKind::Targets
+                | RoleKind::Bins
+                | RoleKind::Suppliers
+                | RoleKind::Snapshot
+                | RoleKind::Timestamp,
             ) => self.director.bundle,
         }
     }
 
-    /// The roles of both repositories, each with its policy.
+    /// The roles that both repositories always have, each with its policy.
     pub fn roles(&self) -> impl Iterator<Item = (RepositorySide, RoleKind, RolePolicy)> {
         let of = |side: RepositorySide| {
             side.kinds().iter().map(move |&kind| (side, kind, self.role(side, kind)))

@@ -79,6 +79,10 @@ pub enum AuditKind {
     EscrowKeyAdded,
     /// A former escrow key was taken out; it opens nothing any more.
     EscrowKeyRetired,
+    /// A supplier was added: who signs for a folder from now on.
+    SupplierAdded,
+    /// A supplier was removed, with its images.
+    SupplierRemoved,
     /// A job was made.
     JobCreated,
     /// A job was cancelled.
@@ -87,7 +91,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -126,6 +130,8 @@ impl AuditKind {
         Self::ClockCorrected,
         Self::EscrowKeyAdded,
         Self::EscrowKeyRetired,
+        Self::SupplierAdded,
+        Self::SupplierRemoved,
         Self::JobCreated,
         Self::JobCancelled,
     ];
@@ -171,6 +177,8 @@ impl AuditKind {
             Self::ClockCorrected => "clock_corrected",
             Self::EscrowKeyAdded => "escrow_key_added",
             Self::EscrowKeyRetired => "escrow_key_retired",
+            Self::SupplierAdded => "supplier_added",
+            Self::SupplierRemoved => "supplier_removed",
             Self::JobCreated => "job_created",
             Self::JobCancelled => "job_cancelled",
         }

@@ -12,6 +12,7 @@ mod job;
 mod key_input;
 mod key_object;
 mod network;
+mod supplier;
 mod token;
 
 pub use motorcade_model::*;
@@ -29,4 +30,5 @@ pub use job::JobKind;
 pub use key_input::KeyInput;
 pub use key_object::KeyObject;
 pub use network::{Network, NetworkError};
+pub use supplier::SupplierRecord;
 pub use token::{AccessRole, ParseAccessRoleError};

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use motorcade_uptane::canonical::canonical;
-use motorcade_uptane::metadata::image::{self, BinKeys, Bins, Entries};
+use motorcade_uptane::metadata::image::{self, BinKeys, Bins, Entries, SupplierDelegation};
 use motorcade_uptane::metadata::{
     self, Authority, MetaFile, Signature, Signed, SignedFile, Unsigned, version,
 };
@@ -46,7 +46,7 @@ impl ImageRepository {
         self.policy.role(RepositorySide::Image, role.kind())
     }
 
-    /// Signs a bin.
+    /// Signs a bin, or the role of a supplier.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl ImageRepository {
         }
     }
 
-    /// Signs the top-level targets role, which delegates to the bins.
+    /// Signs the top-level targets role, which delegates to suppliers and, after them, to the bins.
     ///
     /// # Errors
     ///
@@ -82,12 +82,13 @@ impl ImageRepository {
     pub async fn sign_targets(
         &self,
         number: u64,
+        suppliers: &[SupplierDelegation],
         bin_keys: &BinKeys,
         now: Timestamp,
         authority: &Authority,
     ) -> Result<SignedFile, Error> {
         let (version, expires) = self.next(&RoleName::Targets, number, now)?;
-        let unsigned = image::targets(version, expires, self.bins(), bin_keys)?;
+        let unsigned = image::targets(version, expires, suppliers, self.bins(), bin_keys)?;
         self.sign(unsigned, authority).await
     }
 
@@ -219,7 +220,7 @@ mod tests {
         let repository = repository();
         let targets = authority(&repository, RoleKind::Targets);
         let signed = repository
-            .sign_targets(1, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
+            .sign_targets(1, &[], &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
             .await;
         let file = signed.unwrap();
         let json: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
@@ -233,7 +234,7 @@ mod tests {
         let repository = repository();
         let targets = authority(&repository, RoleKind::Targets);
         let signed = repository
-            .sign_targets(0, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
+            .sign_targets(0, &[], &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &targets)
             .await;
         let error = signed.unwrap_err();
         assert!(matches!(error, Error::Metadata(metadata::Error::Build { .. })), "{error}");
@@ -244,7 +245,7 @@ mod tests {
         let (repository, other) = (repository(), repository());
         let named = authority(&other, RoleKind::Targets);
         let signed = repository
-            .sign_targets(1, &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &named)
+            .sign_targets(1, &[], &repository.first_bin_keys(), Timestamp::UNIX_EPOCH, &named)
             .await;
         let error = signed.unwrap_err();
         assert!(matches!(error, Error::Metadata(metadata::Error::ForeignKey { .. })), "{error}");

@@ -17,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 42] = [
+const CALLS: [Call; 45] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -35,6 +35,9 @@ const CALLS: [Call; 42] = [
     ),
     ("POST", "/api/v1/images/no/such.bin/reseal", &[Officer], (400, "bad_json")),
     ("POST", "/api/v1/rotations", &[Officer], (400, "bad_json")),
+    ("GET", "/api/v1/suppliers", &AccessRole::READERS, (200, "")),
+    ("POST", "/api/v1/suppliers", &[Officer], (400, "bad_json")),
+    ("DELETE", "/api/v1/suppliers/nobody", &[Officer], (404, "supplier_not_found")),
     ("GET", "/api/v1/vehicles", &[Engineer, Officer, Viewer], (200, "")),
     ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),
     ("GET", "/api/v1/vehicles/NONE", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),
@@ -123,7 +126,7 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
     for (template, methods) in api {
         let path = template.replace("{path}", "gw/1/a.bin").replace("{kid}", "nobody");
         let path = path.replace("{vin}", "NONE").replace("{serial}", "x").replace("{id}", "x");
-        let path = path.replace("{repository}", "image");
+        let path = path.replace("{repository}", "image").replace("{supplier}", "nobody");
         assert!(path.starts_with("/api/v1/") && !path.contains('{'), "{template}");
         for (method, call) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();

@@ -49,6 +49,7 @@ mod signals;
 mod small_disk;
 mod state;
 mod static_files;
+mod suppliers;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

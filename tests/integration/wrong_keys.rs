@@ -37,7 +37,7 @@ async fn open(state: &StateDir) -> Result<Opened, Error> {
 }
 
 /// Why a server doesn't start on `state`.
-async fn refused(state: &TestState) -> String {
+pub(crate) async fn refused(state: &TestState) -> String {
     match open(&state.dir()).await {
         Err(Error::Conflict { code: "wrong_keys", detail }) => detail,
         Err(other) => panic!("refused otherwise: {other:?}"),
@@ -173,7 +173,7 @@ async fn publish_with_other_keys(state: &TestState, role: &RoleName) {
         }
         RoleName::Targets => {
             let bins = repository.first_bin_keys();
-            repository.sign_targets(version, &bins, now, &authority).await.unwrap()
+            repository.sign_targets(version, &[], &bins, now, &authority).await.unwrap()
         }
         bin => {
             let mut entries = Entries::default();

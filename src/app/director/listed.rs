@@ -13,7 +13,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::app::Error;
-use crate::app::publish::Publisher;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{ImagePath, Sha256Digest};
@@ -24,7 +23,6 @@ use crate::uptane::metadata::{Signed, Target, Targets};
 pub(in crate::app) struct ListedImages {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    publisher: Publisher,
     /// By path and the version of the file that lists it.
     known: Mutex<LruCache<(ImagePath, u64), Arc<ListedImage>>>,
 }
@@ -38,12 +36,8 @@ pub(in crate::app) struct ListedImage {
 }
 
 impl ListedImages {
-    pub(in crate::app) fn new(
-        catalog: Catalog,
-        blobs: Arc<dyn BlobStore>,
-        publisher: Publisher,
-    ) -> Self {
-        Self { catalog, blobs, publisher, known: Mutex::new(LruCache::new(KEPT)) }
+    pub(in crate::app) fn new(catalog: Catalog, blobs: Arc<dyn BlobStore>) -> Self {
+        Self { catalog, blobs, known: Mutex::new(LruCache::new(KEPT)) }
     }
 
     /// The image's entry in the published metadata, if it has one.
@@ -51,7 +45,8 @@ impl ListedImages {
         &self,
         path: &ImagePath,
     ) -> Result<Option<Arc<ListedImage>>, Error> {
-        let role = self.publisher.bin_of(path.as_str());
+        // Where to look alone is the catalog's word.
+        let Some(role) = self.catalog.find_lister(path.as_str()).await? else { return Ok(None) };
         let Some(state) = self.catalog.find_role(&role).await?.filter(|state| state.version > 0)
         else {
             return Ok(None);

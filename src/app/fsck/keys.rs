@@ -31,8 +31,10 @@ impl Check {
                     self.findings.problems.extend(problems.into_iter().flatten());
                 }
                 let states = self.catalog.list_roles().await?;
-                let problems = image.map(|image| trust::compare_bins(&keyring, &states, image));
-                self.findings.problems.extend(problems.into_iter().flatten());
+                for compare in [trust::compare_bins, trust::compare_suppliers] {
+                    let problems = image.map(|image| compare(&keyring, &states, image));
+                    self.findings.problems.extend(problems.into_iter().flatten());
+                }
             }
         }
         match self.state.escrow() {

@@ -26,10 +26,15 @@ impl Check {
             && self.take(listing, &RoleName::Snapshot, |bytes| set.update_snapshot(bytes))
             && self.take(listing, &RoleName::Targets, |bytes| set.update_targets(bytes))
         {
+            let retired = self.catalog.list_retired_roles().await?;
+            let is_retired = |role: &RoleName| retired.iter().any(|retired| retired.name == *role);
             for (key, bytes) in &listing.metadata {
                 let BlobKey::Metadata { role: role @ RoleName::Delegated(_), .. } = key else {
                     continue;
                 };
+                if is_retired(role) {
+                    continue; // listed, and nobody delegates to it any more
+                }
                 let taken = set.update_delegated(role, &RoleName::Targets, bytes);
                 self.taken(&key.name(), taken);
             }

@@ -16,8 +16,9 @@ impl Check {
         files: &Files,
     ) -> Result<(), Error> {
         let listed: HashSet<&BlobKey> = targets.iter().map(|target| &target.key).collect();
-        let roles: HashSet<RoleName> =
-            self.catalog.list_roles().await?.into_iter().map(|state| state.name).collect();
+        let current = self.catalog.list_roles().await?.into_iter().map(|state| state.name);
+        let retired = self.catalog.list_retired_roles().await?.into_iter().map(|role| role.name);
+        let roles: HashSet<RoleName> = current.chain(retired).collect();
         for (name, key) in files {
             let problem = match key {
                 None => Some(format!("{name} has no business in the repository")),

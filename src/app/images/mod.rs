@@ -120,6 +120,11 @@ impl Images {
         Holder { owner: &self.server_id, now, lease_until: later(now, UPLOAD_LEASE) }
     }
 
+    /// Counts images that were yanked with what listed them.
+    pub(super) fn count_yanked(&self, images: u64) {
+        self.count_published(-i64::try_from(images).unwrap_or(i64::MAX));
+    }
+
     fn count_published(&self, change: i64) {
         let images = self.published.fetch_add(change, Ordering::Relaxed) + change;
         self.metrics.set_published_images(u64::try_from(images).unwrap_or(0));

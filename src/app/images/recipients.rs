@@ -72,13 +72,23 @@ impl Images {
         }
     }
 
-    /// All registered keys, by hardware id.
+    /// The registered keys that a caller may see, by hardware id: all of them, or those of the
+    /// hardware that it speaks for as a supplier.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list_recipients(&self) -> Result<Vec<RecipientRecord>, Error> {
-        Ok(self.catalog.list_recipients().await?)
+    pub async fn list_recipients(&self, by: &Principal) -> Result<Vec<RecipientRecord>, Error> {
+        let mut recipients = self.catalog.list_recipients().await?;
+        if let Some(own) = &by.path_prefix {
+            let suppliers = self.catalog.list_suppliers().await?;
+            if let Some(supplier) = suppliers.iter().find(|supplier| supplier.folder.has(own)) {
+                recipients.retain(|recipient| {
+                    supplier.has_hardware(std::slice::from_ref(&recipient.hardware_id))
+                });
+            }
+        }
+        Ok(recipients)
     }
 
     /// Removes a key from one hardware id or from all. Images that are sealed for it stay so.

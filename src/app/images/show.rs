@@ -2,11 +2,24 @@
 
 use super::Images;
 use crate::app::Error;
+use crate::app::access::Principal;
 use crate::catalog::Page;
 use crate::envelope::jwe::Envelope;
 use crate::model::{ImagePath, ImageRecord};
 
 impl Images {
+    /// Shows an image to a caller, yanked ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], also for what isn't in the folder that the caller is bound to.
+    pub async fn show_to(&self, path: &ImagePath, by: &Principal) -> Result<ImageRecord, Error> {
+        match by.sees(path) {
+            true => self.show(path).await,
+            false => Err(no_image(path)),
+        }
+    }
+
     /// Shows an image, yanked ones included.
     ///
     /// # Errors
@@ -16,25 +29,37 @@ impl Images {
         self.catalog.find_image(path).await?.ok_or_else(|| no_image(path))
     }
 
-    /// Lists images in the order of their paths, from the one after `after`.
+    /// Lists the images that a caller may see in the order of their paths, from the one after
+    /// `after`.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`].
-    pub async fn list(&self, after: &str, limit: u32) -> Result<Page<ImageRecord>, Error> {
-        Ok(self.catalog.list_images(after, limit).await?)
+    pub async fn list(
+        &self,
+        after: &str,
+        limit: u32,
+        by: &Principal,
+    ) -> Result<Page<ImageRecord>, Error> {
+        let folder = by.path_prefix.as_deref().unwrap_or_default();
+        Ok(self.catalog.list_folder(folder, after, limit).await?)
     }
 
     /// An image's envelope without the escrow entry: for everyone, or flattened for one recipient.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is no such image, or `kid` is not among its recipients.
+    /// [`Error::NotFound`] if there is no such image that the caller may see, or `kid` is not among
+    /// its recipients.
     pub async fn show_envelope(
         &self,
         path: &ImagePath,
         kid: Option<&str>,
+        by: &Principal,
     ) -> Result<String, Error> {
+        if !by.sees(path) {
+            return Err(no_image(path));
+        }
         let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| no_image(path))?;
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;

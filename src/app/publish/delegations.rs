@@ -1,4 +1,4 @@
-//! To whom the top-level targets give the bins.
+//! To whom the top-level targets delegate: suppliers first, then the bins.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -7,9 +7,10 @@ use crate::app::Error;
 use crate::app::trust::read_published;
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Handover, ReservedVersion, RoleState};
-use crate::model::{RepositorySide, RoleKind, RoleName};
+use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::BinKeys;
+use crate::uptane::key::PublicKey;
+use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
 use crate::uptane::verify::TrustedSet;
 
 /// Who signs for the bins from these targets on: whoever they are being handed over to, if all bins
@@ -22,7 +23,7 @@ pub(super) async fn bin_keys(
     reserved: &[ReservedVersion],
     set: &TrustedSet,
 ) -> Result<BinKeys, Error> {
-    let is_bin = |role: &RoleName| matches!(role, RoleName::Delegated(_));
+    let is_bin = |role: &RoleName| role.kind() == RoleKind::Bins;
     let bins: Vec<&RoleName> =
         states.iter().map(|state| &state.name).filter(|role| is_bin(role)).collect();
     let signed: BTreeSet<&RoleName> = reserved.iter().map(|version| &version.name).collect();
@@ -41,6 +42,34 @@ pub(super) async fn bin_keys(
         return Ok(keys);
     }
     Ok(repository.first_bin_keys())
+}
+
+/// The delegations to suppliers. Not to one whose file would not be there: it was added since the
+/// round began, and the next one has it.
+pub(super) async fn to_suppliers(
+    catalog: &Catalog,
+    states: &[RoleState],
+    reserved: &[ReservedVersion],
+) -> Result<Vec<SupplierDelegation>, Error> {
+    let has_file = |role: &RoleName| {
+        states.iter().any(|state| state.name == *role && state.version > 0)
+            || reserved.iter().any(|version| version.name == *role)
+    };
+    let suppliers = catalog.list_suppliers().await?.into_iter();
+    suppliers.filter(|supplier| has_file(&supplier.role())).map(to_supplier).collect()
+}
+
+fn to_supplier(supplier: SupplierRecord) -> Result<SupplierDelegation, Error> {
+    let role = supplier.role();
+    let keys = supplier.keys.into_iter().map(PublicKey::from_object).collect::<Result<_, _>>();
+    Ok(SupplierDelegation {
+        role,
+        folder: supplier.folder,
+        hardware_ids: supplier.hardware_ids,
+        keys: keys.map_err(Error::internal("read the keys of a supplier"))?,
+        threshold: NonZeroU64::new(supplier.threshold.into()).unwrap_or(NonZeroU64::MIN),
+        terminating: supplier.terminating,
+    })
 }
 
 /// Whom the bins are being handed over to, if enough of them are here.

@@ -35,6 +35,7 @@ use super::Error;
 use super::watch::Pulse;
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog};
+use crate::keys::policy::Policy;
 use crate::model::{Clock, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
@@ -205,7 +206,12 @@ impl Publisher {
         self.rounds.repository().keyring().has_public_pem(public_pem)
     }
 
-    /// Name of the role that lists a target.
+    /// The metadata policy.
+    pub(in crate::app) fn policy(&self) -> &Policy {
+        self.rounds.repository().policy()
+    }
+
+    /// Name of the bin that lists a target, unless a supplier does.
     pub fn bin_of(&self, target: &str) -> RoleName {
         self.rounds.repository().bins().of(target)
     }

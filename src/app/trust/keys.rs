@@ -61,12 +61,33 @@ pub(in crate::app) fn compare_bins(
     states: &[RoleState],
     set: &TrustedSet,
 ) -> Vec<String> {
-    let bin = states.iter().find(|state| matches!(state.name, RoleName::Delegated(_)));
+    let bin = states.iter().find(|state| state.name.kind() == RoleKind::Bins);
     let Some(signers) = bin.and_then(|bin| set.delegated_signers(&bin.name)) else {
         return Vec::new();
     };
     let role = (RepositorySide::Image, RoleKind::Bins);
     compare_role(keyring, role, &signers, Needed::Here, "the targets of the Image repository")
+}
+
+/// The same for the keys of suppliers' roles, whose other keys are those of other suppliers.
+pub(in crate::app) fn compare_suppliers(
+    keyring: &Keyring,
+    states: &[RoleState],
+    set: &TrustedSet,
+) -> Vec<String> {
+    let compare = |role: &RoleName| {
+        let Signers { key_ids, threshold } = set.delegated_signers(role)?; // none before it is published
+        let found = keyring.named(&key_ids.iter().filter_map(|id| id.parse().ok()).collect()).len();
+        let expected = key_ids.join(", ");
+        ((found as u64) < threshold).then(|| {
+            format!(
+                "{found} keys of the role {role} are in keys/, where the targets of the Image repository ask for \
+                 {threshold} of {expected}"
+            )
+        })
+    };
+    let roles = states.iter().map(|state| &state.name);
+    roles.filter(|role| role.kind() == RoleKind::Suppliers).filter_map(compare).collect()
 }
 
 /// Where the policy asks for something else than what is published, a line each: what a rotation of

@@ -13,7 +13,7 @@ mod verifier;
 pub(super) use escrow::{
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
-pub(super) use keys::{authority, compare_bins, compare_keys, compare_policy};
+pub(super) use keys::{authority, compare_bins, compare_keys, compare_policy, compare_suppliers};
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, trusted_root};
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    Verifier, check_escrow, compare_bins, compare_keys, compare_policy, refuse, trusted_root,
+    Verifier, check_escrow, compare_bins, compare_keys, compare_policy, compare_suppliers, refuse,
+    trusted_root,
 };
 use crate::app::Error;
 use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 use crate::keys::policy::Policy;
 use crate::keys::{EscrowRing, Keyring};
-use crate::model::{RepositorySide, RoleName};
+use crate::model::{RepositorySide, RoleKind};
 
 /// Compares all keys of an installation with what was signed and sealed with them, and tells where
 /// the policy asks for something else than what is published.
@@ -30,8 +31,9 @@ pub(in crate::app) async fn check_keys(
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
     let mut problems = compare_keys(keyring, RepositorySide::Image, &image);
     problems.extend(compare_bins(keyring, &states, &image));
+    problems.extend(compare_suppliers(keyring, &states, &image));
     let mut names = states.iter().map(|state| &state.name);
-    let bin = names.find(|role| matches!(role, RoleName::Delegated(_)));
+    let bin = names.find(|role| role.kind() == RoleKind::Bins);
     let mut differences = compare_policy(policy, RepositorySide::Image, &image, bin);
     if let Some(root) = catalog.find_director_root(None).await? {
         let director = trusted_root(&root.body).map_err(|fault| Error::Corrupt {

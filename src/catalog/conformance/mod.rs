@@ -11,6 +11,7 @@ mod people;
 mod rewraps;
 mod roles;
 mod staged;
+mod suppliers;
 mod vehicles;
 
 use tempfile::TempDir;
@@ -51,6 +52,10 @@ macro_rules! conformance {
             conformance!(
                 $engine, staged: a_revision_is_never_used_twice, a_signature_is_kept_once_and_for_its_revision_alone,
                 a_published_root_ends_its_staging_or_is_not_recorded
+            );
+            conformance!(
+                $engine, suppliers: a_folder_has_one_supplier_and_a_name_is_used_once,
+                a_removed_supplier_leaves_the_last_file_of_its_role
             );
             conformance!(
                 $engine, people: a_token_is_found_by_its_digest_and_revoked_once,

@@ -82,7 +82,7 @@ fn body_error(error: PayloadError) -> io::Error {
     }
 }
 
-/// Lists images, yanked ones included.
+/// Lists images, yanked ones included; those of its folder for a token that is bound to one.
 #[utoipa::path(
     get, path = "/api/v1/images", tag = "images", params(ImageQuery),
     responses(
@@ -93,8 +93,8 @@ pub(in crate::http) async fn list_images(
     images: web::Data<Images>,
     access: Access<Read, Query<ImageQuery>>,
 ) -> Result<Json<ImageList>, ApiError> {
-    let query = access.input;
-    let page = images.list(&query.cursor, check_limit(query.limit)?).await?;
+    let Access { principal, input: query, .. } = access;
+    let page = images.list(&query.cursor, check_limit(query.limit)?, &principal).await?;
     let shown = page.items.into_iter().map(shown).collect();
     Ok(Json(ImageList { images: shown, next_cursor: page.next }))
 }
@@ -119,8 +119,8 @@ pub(in crate::http) async fn show_image(
     access: Access<Read, InPath<ImagePath>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let InPath(path) = access.input;
-    let image = images.show(&path).await?;
+    let Access { principal, input: InPath(path), .. } = access;
+    let image = images.show_to(&path, &principal).await?;
     let expected = conditional::precondition(request.headers())?;
     let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
     Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
@@ -170,8 +170,8 @@ pub(in crate::http) async fn show_envelope(
     images: web::Data<Images>,
     access: Access<Read, (InPath<EnvelopeOf>, Query<EnvelopeQuery>)>,
 ) -> Result<HttpResponse, ApiError> {
-    let (InPath(EnvelopeOf(path)), query) = access.input;
-    let envelope = images.show_envelope(&path, query.kid.as_deref()).await?;
+    let Access { principal, input: (InPath(EnvelopeOf(path)), query), .. } = access;
+    let envelope = images.show_envelope(&path, query.kid.as_deref(), &principal).await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
 }
 

@@ -11,6 +11,7 @@ pub(super) mod recipients;
 pub(super) mod roles;
 pub(super) mod roots;
 pub(super) mod rotations;
+pub(super) mod suppliers;
 mod upload_body;
 mod upload_head;
 pub(super) mod vehicle;

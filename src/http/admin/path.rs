@@ -9,7 +9,10 @@ use percent_encoding::percent_decode_str;
 use super::upload_head::{IMAGES, image_path};
 use crate::app::Error;
 use crate::http::ApiError;
-use crate::model::{EcuSerial, ImagePath, ParseFieldError, RepositorySide, VehicleId};
+use crate::model::{
+    EcuSerial, ImagePath, ParseFieldError, ParseSupplierError, RepositorySide, SupplierName,
+    VehicleId,
+};
 
 /// What the path of a request names.
 ///
@@ -69,6 +72,16 @@ impl Named for RepositorySide {
 impl Named for ImagePath {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
         image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())
+    }
+}
+
+impl Named for SupplierName {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let parsed = parameter(request, "supplier").parse();
+        parsed.map_err(|rule: ParseSupplierError| Error::Invalid {
+            code: "bad_path",
+            detail: rule.to_string(),
+        })
     }
 }
 

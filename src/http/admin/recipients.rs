@@ -43,9 +43,10 @@ pub(in crate::http) async fn register_recipient(
 )]
 pub(in crate::http) async fn list_recipients(
     images: web::Data<Images>,
-    _: Access<Read>,
+    access: Access<Read>,
 ) -> Result<Json<RecipientList>, ApiError> {
-    let recipients = images.list_recipients().await?.into_iter().map(RecipientBody::from).collect();
+    let recipients = images.list_recipients(&access.principal).await?;
+    let recipients = recipients.into_iter().map(RecipientBody::from).collect();
     Ok(Json(RecipientList { recipients }))
 }
 

@@ -50,6 +50,11 @@ fn rule(name: &str) -> Value {
         "requires" | "conflicts" => {
             json!({ "pattern": "^[!-;?-~]{1,128}((>=|<=|<|>|=)[0-9]{1,15})?$" })
         }
+        "supplier" => {
+            json!({ "pattern": "^(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*$", "examples": ["acme"] })
+        }
+        "folder" => json!({ "pattern": folder(), "examples": ["acme/"] }),
+        "threshold" => json!({ "minimum": 1, "maximum": 16 }),
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),
         "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
         "silent_since" | "since" | "until" => json!({ "format": "date-time" }),
@@ -92,6 +97,12 @@ fn image_path() -> String {
     let folder = format!("(?![.]{{1,2}}/){part}");
     let file = format!("(?!(envelope|reseal|[.]{{1,2}})$)(?![^/]*[.]jwe$){part}{{1,186}}");
     format!("^({folder}{{1,186}}/({folder}{{1,255}}/){{0,14}})?{file}$")
+}
+
+/// `model::Folder`, but for folders that look like published names.
+fn folder() -> String {
+    let folder = "(?![.]{1,2}/)[A-Za-z0-9._~+@=,-]";
+    format!("^{folder}{{1,186}}/({folder}{{1,255}}/){{0,14}}$")
 }
 
 const ID: &str = "^[A-Za-z0-9._-]{1,64}$";

@@ -2,8 +2,8 @@
 //!
 //! A role's keys are in `<role>.pem`, `<role>-2.pem` and so on, PKCS#8 each, encrypted or not: all
 //! files whose name begins with the role's are read. Ed25519 is what is made, and ML-DSA-65 for every
-//! other key of a hybrid role; P-256 and RSA are read too. Keys that sign no more are moved to
-//! `retired/`. The escrow key is `escrow.jwk`.
+//! other key of a hybrid role; P-256 and RSA are read too. A supplier's are in `supplier-<name>-…pem`. Keys that sign no
+//! more are moved to `retired/`. The escrow key is `escrow.jwk`.
 
 mod encrypted;
 mod escrow;
@@ -110,6 +110,9 @@ pub fn read_all(directory: &Path) -> Result<KeysByRole, Error> {
 /// The role of a key file of this name.
 fn role_of(name: &str) -> Option<(RepositorySide, RoleKind)> {
     let stem = name.strip_suffix(".pem")?;
+    if stem.starts_with("supplier-") {
+        return Some((RepositorySide::Image, RoleKind::Suppliers));
+    }
     let is_of = |role: &str| {
         stem.strip_prefix(role).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };

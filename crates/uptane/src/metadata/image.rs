@@ -285,7 +285,7 @@ mod tests {
         let keys = [[7; 32], [8; 32]].map(|seed| SigningKey::ed25519_from_seed(&seed));
         let public: Vec<PublicKey> = keys.iter().map(|key| key.public().clone()).collect();
         let bins = BinKeys { keys: public, threshold: NonZeroU64::new(2).unwrap() };
-        let unsigned = targets(VERSION, Timestamp::UNIX_EPOCH, Bins::new(1), &bins).unwrap();
+        let unsigned = targets(VERSION, Timestamp::UNIX_EPOCH, &[], Bins::new(1), &bins).unwrap();
         let authority = Authority { key_ids: bins.ids(), threshold: 1 };
         let unsigned = unsigned.authorize(&authority, bins.ids()).unwrap();
         let file = unsigned.into_file([]).unwrap().bytes;

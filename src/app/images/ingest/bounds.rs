@@ -3,6 +3,7 @@
 //! byte of the image is sealed.
 
 use super::UploadRequest;
+use super::lister::Lister;
 use crate::app::Error;
 use crate::app::images::Images;
 use crate::catalog::{FolderBound, ListingBound};
@@ -16,7 +17,11 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::Unprocessable`] if they are too long, [`Error::Conflict`] if there is no room.
-    pub(super) async fn check_listing(&self, request: &UploadRequest) -> Result<(), Error> {
+    pub(super) async fn check_listing(
+        &self,
+        request: &UploadRequest,
+        lister: &Lister,
+    ) -> Result<(), Error> {
         let entries = longest_entries(request);
         let bytes: u64 = entries.iter().map(TargetEntry::listed_bytes).sum();
         if bytes > MAX_ENTRIES {
@@ -26,8 +31,8 @@ impl Images {
             );
             return Err(Error::Unprocessable { code: "description_too_long", detail });
         }
-        let room = entries.map(|entry| (self.publisher.bin_of(&entry.path), entry.listed_bytes()));
-        Ok(self.catalog.check_room(&room, &bound(request)).await?)
+        let room = entries.map(|entry| (self.role_of(lister, &entry.path), entry.listed_bytes()));
+        Ok(self.catalog.check_room(&room, &bound(request, lister)).await?)
     }
 
     /// Tells the operator how full the fullest bin is. Their number is decided by `init`, so that
@@ -46,13 +51,11 @@ impl Images {
     }
 }
 
-/// How much the bins may list after an upload.
-pub(super) fn bound(request: &UploadRequest) -> ListingBound {
-    let folder = request
-        .by
-        .path_prefix
-        .clone()
-        .map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
+/// How much the roles may list after an upload. A supplier's role is its own: nobody has to be left
+/// room in it.
+pub(super) fn bound(request: &UploadRequest, lister: &Lister) -> ListingBound {
+    let prefix = request.by.path_prefix.clone().filter(|_| *lister == Lister::Bins);
+    let folder = prefix.map(|prefix| FolderBound { prefix, bytes: MAX_FOLDER_SHARE });
     ListingBound { role_bytes: MAX_BIN_BYTES, folder }
 }
 

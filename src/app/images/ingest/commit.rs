@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
+use super::lister::Lister;
 use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
 use crate::app::Error;
 use crate::app::access::check_token_still_valid;
@@ -57,14 +58,15 @@ impl Images {
         // Held to the end: a rotation waits for what is wrapped with these.
         let escrow = self.escrow.keys();
         let envelope = self.seal_envelope(&escrow, secret, image.sha256, recipients).await?;
-        let (new, keys) = self.assemble(&request, image, &envelope);
+        let lister = self.find_lister(&request).await?; // delegations may have changed too
+        let (new, keys) = self.assemble(&request, image, &envelope, &lister);
         // Beside each other: each has to reach the disk.
         let (announced, envelope) = tokio::join!(
             self.catalog.announce_blobs(&new.blobs.names, self.upload_holder()),
             self.blobs.stage_all(vec![envelope.public.into()])
         );
         announced?;
-        let bound = bounds::bound(&request);
+        let bound = bounds::bound(&request, &lister);
         let record = new.record.clone();
         let inserted = (new, request.by.author(record.created_at));
         let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
@@ -122,6 +124,7 @@ impl Images {
         request: &UploadRequest,
         sealed: SealedImage,
         envelope: &EnvelopeTexts,
+        lister: &Lister,
     ) -> (NewImage, [BlobKey; 2]) {
         let public = &envelope.public;
         let envelope_sha256 = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
@@ -153,7 +156,7 @@ impl Images {
             },
             envelope: envelope.with_escrow.clone(),
             targets: [image_target, envelope_target]
-                .map(|target| (self.publisher.bin_of(&target.path), target))
+                .map(|target| (self.role_of(lister, &target.path), target))
                 .into(),
             blobs: AnnouncedBlobs {
                 names: keys.iter().map(BlobKey::name).collect(),

@@ -14,6 +14,7 @@
 mod body;
 mod bounds;
 mod commit;
+mod lister;
 mod pipeline;
 mod slots;
 
@@ -93,8 +94,8 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Conflict`] on a taken
-    /// path or in a full bin,
+    /// Whatever can be known from the head: [`Error::TooLarge`], [`Error::Forbidden`] below another
+    /// supplier's folder, [`Error::Conflict`] on a taken path or in a full bin,
     /// [`Error::Unprocessable`] without recipients or with too much to be signed, [`Error::Full`].
     #[tracing::instrument(skip_all, fields(image.path = %request.path))]
     pub async fn plan_upload(&self, request: &UploadRequest) -> Result<Plan, Error> {
@@ -105,6 +106,7 @@ impl Images {
         if request.content_length == Some(0) {
             check_not_empty(request, 0)?;
         }
+        let lister = self.find_lister(request).await?;
         let existing = self.catalog.find_image(&request.path).await?;
         request.precondition.check(existing.as_ref())?;
         if let Some(existing) = existing {
@@ -125,7 +127,7 @@ impl Images {
         }
         self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
-        self.check_listing(request).await?;
+        self.check_listing(request, &lister).await?;
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
         Ok(Plan::Seal)

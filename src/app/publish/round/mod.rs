@@ -20,7 +20,8 @@ use crate::app::Error;
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
-    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RoleState,
+    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RetiredRole,
+    RoleState,
 };
 use crate::model::clock::later;
 use crate::model::{
@@ -28,7 +29,7 @@ use crate::model::{
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::BinKeys;
+use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
 use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
 use crate::uptane::verify::TrustedSet;
 
@@ -227,7 +228,9 @@ impl Rounds {
                 &reserved,
                 &set,
             );
-            let file = self.sign_targets(targets, &bins.await?, &set, now).await?;
+            let suppliers = delegations::to_suppliers(&self.catalog, &states, &reserved).await?;
+            let to = (suppliers.as_slice(), &bins.await?);
+            let file = self.sign_targets(targets, to, &set, now).await?;
             Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
             files.push(file);
         }
@@ -261,12 +264,13 @@ impl Rounds {
     async fn sign_targets(
         &self,
         reserved: &ReservedVersion,
-        bins: &BinKeys,
+        (suppliers, bins): (&[SupplierDelegation], &BinKeys),
         set: &TrustedSet,
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let authority = authority(set, &RoleName::Targets)?;
-        let signed = self.repository.sign_targets(reserved.version, bins, now, &authority).await;
+        let version = reserved.version;
+        let signed = self.repository.sign_targets(version, suppliers, bins, now, &authority).await;
         signed.map_err(Error::internal(SIGN))
     }
 
@@ -285,7 +289,9 @@ impl Rounds {
         let mut files = Vec::new();
         let snapshot = match version_of(RoleName::Snapshot) {
             Some(version) => {
-                let listed = listed_in_snapshot(states, new);
+                let retired = self.catalog.list_retired_roles().await?;
+                let retired = retired.into_iter().map(|role| (role.name.clone(), last_file(&role)));
+                let listed = listed_in_snapshot(states, new).into_iter().chain(retired);
                 let authority = authority(set, &RoleName::Snapshot)?;
                 let signed = self.repository.sign_snapshot(version, listed, now, &authority).await;
                 let file = signed.map_err(Error::internal(SIGN))?;
@@ -393,6 +399,12 @@ fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName
         None => (state.name.clone(), published_file(state)),
     };
     states.iter().filter(|state| due::is_listed(&state.name)).map(file).collect()
+}
+
+/// The file of a role that nobody delegates to any more, as snapshots go on listing it.
+fn last_file(role: &RetiredRole) -> MetaFile {
+    let hashes = Hashes { sha256: role.sha256 };
+    MetaFile { hashes, length: role.length, version: role.version }
 }
 
 fn published_file(state: &RoleState) -> MetaFile {

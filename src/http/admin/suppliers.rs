@@ -1,0 +1,84 @@
+//! `/api/v1/suppliers`.
+
+use actix_web::web::{self, Json};
+
+use super::path::InPath;
+use crate::api::{NewSupplierBody, Problem, RemovedSupplierBody, SupplierBody, SupplierList};
+use crate::app;
+use crate::app::suppliers::{NewSupplier, Suppliers};
+use crate::http::ApiError;
+use crate::http::answer::MaybeCreated;
+use crate::http::auth::{Access, ManageKeys, Read};
+use crate::model::{HardwareId, SupplierName};
+
+/// Adds a supplier: makes its keys and delegates its folder to it.
+#[utoipa::path(
+    post, path = "/api/v1/suppliers", tag = "suppliers", request_body = NewSupplierBody,
+    responses(
+        (status = 201, body = SupplierBody, description = "added, and published"),
+        (status = 409, body = Problem, description = "the name was used, the folder is another's, or others list images in it"),
+        (status = 422, body = Problem, description = "a threshold that can't be met"),
+        (status = 503, body = Problem, description = "accepted, and not published yet: the server's clock is wrong"),
+        (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
+    )
+)]
+pub(in crate::http) async fn add_supplier(
+    suppliers: web::Data<Suppliers>,
+    access: Access<ManageKeys, Json<NewSupplierBody>>,
+) -> Result<MaybeCreated<SupplierBody>, ApiError> {
+    let Access { principal, input: Json(body), .. } = access;
+    let added = suppliers.add(parse(body)?, &principal).await?;
+    Ok(MaybeCreated { is_new: true, body: added.into() })
+}
+
+/// Lists suppliers: all of them, or the one whose folder the caller's token is bound to.
+#[utoipa::path(
+    get, path = "/api/v1/suppliers", tag = "suppliers",
+    responses(
+        (status = 200, body = SupplierList, description = "the suppliers"),
+    )
+)]
+pub(in crate::http) async fn list_suppliers(
+    suppliers: web::Data<Suppliers>,
+    access: Access<Read>,
+) -> Result<Json<SupplierList>, ApiError> {
+    let suppliers = suppliers.list(&access.principal).await?;
+    Ok(Json(SupplierList { suppliers: suppliers.into_iter().map(SupplierBody::from).collect() }))
+}
+
+/// Removes a supplier, its images and its tokens.
+#[utoipa::path(
+    delete, path = "/api/v1/suppliers/{supplier}", tag = "suppliers", params(("supplier" = String, Path)),
+    responses(
+        (status = 200, body = RemovedSupplierBody, description = "removed, and published"),
+        (status = 404, body = Problem, description = "there is none"),
+        (status = 503, body = Problem, description = "accepted, and not published yet: the server's clock is wrong"),
+        (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
+    )
+)]
+pub(in crate::http) async fn remove_supplier(
+    suppliers: web::Data<Suppliers>,
+    access: Access<ManageKeys, InPath<SupplierName>>,
+) -> Result<Json<RemovedSupplierBody>, ApiError> {
+    let Access { principal, input: InPath(name), .. } = access;
+    let removed = suppliers.remove(&name, &principal).await?;
+    Ok(Json(RemovedSupplierBody { images: removed.images, tokens: removed.tokens }))
+}
+
+fn parse(body: NewSupplierBody) -> Result<NewSupplier, app::Error> {
+    let hardware_ids = body.hardware_ids.unwrap_or_default();
+    let hardware_ids: Result<Vec<HardwareId>, _> =
+        hardware_ids.iter().map(|id| id.parse()).collect();
+    Ok(NewSupplier {
+        name: body.supplier.parse().map_err(bad("bad_supplier"))?,
+        folder: body.folder.map(|text| text.parse()).transpose().map_err(bad("bad_folder"))?,
+        hardware_ids: hardware_ids.map_err(bad("bad_hardware_id"))?,
+        threshold: body.threshold,
+        keys: body.keys,
+        terminating: body.terminating,
+    })
+}
+
+fn bad<E: std::error::Error>(code: &'static str) -> impl FnOnce(E) -> app::Error {
+    move |rule| app::Error::Invalid { code, detail: rule.to_string() }
+}

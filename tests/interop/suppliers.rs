@@ -1,0 +1,70 @@
+//! Suppliers, whose images other people's clients find, before and after one is removed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use motorcade::uptane::client::VerifiedRepository;
+use serde_json::Value;
+
+use super::Fleet;
+use super::support::{Client, HARDWARE, create_token, json, motorcade, run};
+
+impl Fleet {
+    /// `motorcade supplier …` by a key officer.
+    fn supplier(&self, officer: &str, args: &[&str]) -> String {
+        let mut command = motorcade(["supplier"]);
+        command.args(args).args(["--server", &self.client.url]);
+        run(command.env("MOTORCADE_TOKEN", officer))
+    }
+
+    fn supplier_token(&self, folder: &str) -> String {
+        let mut command = motorcade(["token", "create", "--role", "uploader"]);
+        command.args(["--path-prefix", folder, "--data-dir"]).arg(self.data_dir());
+        run(&mut command).trim().to_owned()
+    }
+
+    /// What python-tuf downloads, with what it has kept of the runs before.
+    fn python_tuf(&self, target: &str) -> Value {
+        let (root, out): (PathBuf, PathBuf) = (self.root(), self.file("python-tuf"));
+        let repo_url = self.server.repo_url();
+        let args = ["--repo-url", &repo_url, "--target", target, "--root"].map(Path::new);
+        let args = args.into_iter().chain([root.as_path(), Path::new("--out"), out.as_path()]);
+        json("tests/interop/ngclient_download.py", args)
+    }
+}
+
+#[tokio::test]
+async fn python_tuf_and_tough_find_suppliers_images_and_go_on_when_one_is_removed() {
+    let fleet = Fleet::start(&[]).await;
+    let officer = create_token(&fleet.data_dir(), "officer");
+    let added = fleet.supplier(
+        &officer,
+        &["add", "acme", "--hardware-id", HARDWARE, "--threshold", "2", "--keys", "3"],
+    );
+    assert_eq!(added.trim(), "supplier-acme signs for acme/, with 2 of 3 keys");
+    fleet.supplier(&officer, &["add", "bolt", "--folder", "gw/bolt/", "--not-terminating"]);
+    let of = |folder| Client { token: fleet.supplier_token(folder), ..fleet.client.clone() };
+    of("acme/").upload("acme/brakes/eu/1/brake.bin", "", b"of acme").await;
+    of("gw/bolt/").upload("gw/bolt/1.bin", "", b"of bolt").await;
+    fleet.client.upload("gw/1.bin", "", b"of the car maker").await;
+    let trusted = fs::read(fleet.root()).unwrap();
+    let load = async || {
+        VerifiedRepository::load(&trusted, &fleet.server.repo_url()).await.expect("tough reads it")
+    };
+    let all = ["acme/brakes/eu/1/brake.bin", "gw/bolt/1.bin", "gw/1.bin"];
+    for target in all.map(|path| [path.to_owned(), format!("{path}.jwe")]).as_flattened() {
+        let seen = fleet.python_tuf(target);
+        assert_eq!(seen["sha256"], seen["signed_hashes"]["sha256"], "{target}");
+        load().await.download(target, &fleet.file("tough")).await.unwrap();
+    }
+
+    let removed = fleet.supplier(&officer, &["remove", "acme"]);
+    assert_eq!(removed.trim(), "Removed acme; images yanked: 1; tokens revoked: 1");
+    assert!(!fleet.supplier(&officer, &["list"]).contains("acme"));
+    for target in &all[1..] {
+        fleet.python_tuf(target); // with the snapshot that it knows, which lists acme's role
+        load().await.download(target, &fleet.file("tough")).await.unwrap();
+    }
+    let gone = load().await.download(all[0], &fleet.file("gone")).await;
+    assert_eq!(gone.unwrap_err().to_string(), "no such target");
+}
