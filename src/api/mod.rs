@@ -7,6 +7,7 @@
 
 mod assignments;
 mod audit;
+mod escrow;
 mod images;
 mod jobs;
 mod problem;
@@ -24,6 +25,7 @@ pub use assignments::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments,
 };
 pub use audit::{AuditEntryBody, AuditPage, AuditQuery};
+pub use escrow::{EscrowBody, EscrowKeyBody, EscrowRotation};
 pub use images::{EnvelopeQuery, FileBody, ImageBody, ImageList, ImageQuery, SealedBody};
 pub use jobs::{JobBody, JobList, JobQuery, NewJob, ProgressBody};
 pub use problem::{Problem, ProblemItem};

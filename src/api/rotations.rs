@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::EscrowRotation;
 use crate::model::KeyInput;
 
 /// A key that is to go, on every image concerned. Exactly one of the members but `dry_run` is given.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRotation {
     /// A recipient's key that is replaced by another one.
@@ -15,6 +16,9 @@ pub struct NewRotation {
     /// A recipient's key that is taken off every image, and never is a recipient again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RecipientRevocation>,
+    /// The escrow key is replaced by another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<EscrowRotation>,
     /// Only find out on how many images, and on which ones it can't be done.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub dry_run: bool,

@@ -185,6 +185,7 @@ impl App {
             state: state.clone(),
             images: Arc::clone(&images),
             director: Arc::clone(&director),
+            escrows: Arc::clone(&escrows),
             owner: server_id,
         });
         let suppliers = Suppliers::new(

@@ -4,6 +4,15 @@ use serde_json::json;
 
 use super::{AuditKind, Author, Catalog, During, Error, audit, number, text};
 
+/// How many envelopes name an escrow key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EscrowedCount {
+    /// All of them.
+    pub all: u64,
+    /// Those of images that were not yanked.
+    pub listed: u64,
+}
+
 /// An escrow key that comes.
 #[derive(Debug, Clone, Copy)]
 pub struct EscrowKeyAdded<'a> {
@@ -14,17 +23,20 @@ pub struct EscrowKeyAdded<'a> {
 }
 
 impl Catalog {
-    /// Counts the envelopes that an escrow key opens, those of yanked images too.
+    /// Counts the envelopes that name an escrow key, with those of yanked images and without.
     ///
     /// # Errors
     ///
     /// [`Error::Backend`].
-    pub async fn count_escrowed(&self, kid: &str) -> Result<u64, Error> {
+    pub async fn count_escrowed(&self, kid: &str) -> Result<EscrowedCount, Error> {
         const OP: &str = "count envelopes";
         // `_`, which kids may have, stands for any character: for an id, that is near enough.
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM images WHERE envelope LIKE $1");
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n, COUNT(yanked_at) AS yanked FROM images WHERE envelope LIKE $1",
+        );
         let row = row.bind(format!("%\"{kid}\"%")).fetch_one(&self.pool).await.during(OP)?;
-        number(&row, "n", OP)
+        let (all, yanked) = (number(&row, "n", OP)?, number(&row, "yanked", OP)?);
+        Ok(EscrowedCount { all, listed: all - yanked })
     }
 
     /// Records a key that wraps from now on, by an envelope that it opens; doing it again changes

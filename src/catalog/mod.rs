@@ -52,7 +52,7 @@ pub use counts::VehicleCounts;
 pub use director::DirectorRoot;
 pub use ecu_keys::KeyPermission;
 pub use ecus::EcuFilter;
-pub use escrow::EscrowKeyAdded;
+pub use escrow::{EscrowKeyAdded, EscrowedCount};
 pub use handovers::Handover;
 pub use holder::Holder;
 pub use images::NewImage;

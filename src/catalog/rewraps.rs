@@ -182,12 +182,14 @@ impl Catalog {
         }
         let recorded: Vec<&Rewrapped> =
             batch.iter().filter(|new| changed.contains(new.path.as_str())).collect();
+        let published: Vec<&Rewrapped> =
+            recorded.iter().copied().filter(|new| new.blob.is_some()).collect();
         let mut listed = BTreeMap::new();
-        for part in recorded.chunks(ROWS_AT_ONCE) {
+        for part in published.chunks(ROWS_AT_ONCE) {
             listed.extend(roles_of(&mut transaction, part).await?);
         }
-        let changes = mark_changed(&mut transaction, &recorded, &listed).await?;
-        for part in recorded.chunks(ROWS_AT_ONCE) {
+        let changes = mark_changed(&mut transaction, &published, &listed).await?;
+        for part in published.chunks(ROWS_AT_ONCE) {
             note_superseded(&mut transaction, part, at).await?;
             replace_targets(&mut transaction, part).await?;
         }

@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod demo;
+mod escrow;
 mod export;
 mod fleet;
 mod fsck;
@@ -66,6 +67,8 @@ enum Command {
     Root(root::Args),
     /// Registers public keys that images are sealed for
     Recipient(recipient::Args),
+    /// Shows the escrow keys, and has another one take their place
+    Escrow(escrow::Args),
     /// Adds, lists and removes suppliers, who sign for folders of their own
     Supplier(supplier::Args),
     /// Uploads, lists, shows and yanks images
@@ -154,6 +157,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => token::run(args).await,
         Command::Root(args) => root::run(args).await,
         Command::Recipient(args) => recipient::run(args).await,
+        Command::Escrow(args) => escrow::run(args).await,
         Command::Supplier(args) => supplier::run(args).await,
         Command::Image(args) => image::run(args).await,
         Command::Vehicle(args) => vehicle::run(args).await,

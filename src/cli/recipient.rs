@@ -165,7 +165,8 @@ async fn rotate(
     revocation: Option<RecipientRevocation>,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::new(args.client)?;
-    let body = NewRotation { recipient, revocation, dry_run: args.dry_run };
+    let body =
+        NewRotation { recipient, revocation, dry_run: args.dry_run, ..NewRotation::default() };
     let job = api.json(api.request(Method::POST, "rotations").json(&body)).await?;
     job::begun(&api, &job, args.follow).await
 }

@@ -51,6 +51,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(state.app.director())))
             .app_data(web::Data::from(Arc::clone(state.app.ceremony())))
             .app_data(web::Data::from(Arc::clone(state.app.jobs())))
+            .app_data(web::Data::from(Arc::clone(state.app.escrows())))
             .app_data(web::Data::from(Arc::clone(state.app.roles())))
             .app_data(web::Data::from(Arc::clone(state.app.audit())))
             .app_data(web::Data::from(Arc::clone(state.app.upkeep())))

@@ -14,8 +14,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, images, jobs, quarantine, recipients, roles, roots, rotations, suppliers,
-    vehicle, vehicles,
+    assignments, audit, escrow, images, jobs, quarantine, recipients, roles, roots, rotations,
+    suppliers, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -78,6 +78,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         recipients::list_recipients,
         recipients::register_recipient,
         recipients::remove_recipient,
+        escrow::show_escrow,
         roles::list_roles,
         rotations::create_rotation,
         suppliers::list_suppliers,

@@ -9,14 +9,21 @@ pub enum JobKind {
     RecipientRotation,
     /// Takes a recipient's key off every image.
     RecipientRevocation,
+    /// Puts another escrow key in the place of the one that wraps, on every image.
+    EscrowRotation,
     /// Seals an image again under a new data key.
     ImageReseal,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Fsck, Self::RecipientRotation, Self::RecipientRevocation, Self::ImageReseal];
+    pub const ALL: [Self; 5] = [
+        Self::Fsck,
+        Self::RecipientRotation,
+        Self::RecipientRevocation,
+        Self::EscrowRotation,
+        Self::ImageReseal,
+    ];
     /// Those that can be asked for by their name alone; each of the others has a call of its own.
     pub const PLAIN: [Self; 1] = [Self::Fsck];
 
@@ -26,6 +33,7 @@ impl JobKind {
             Self::Fsck => "fsck",
             Self::RecipientRotation => "recipient_rotation",
             Self::RecipientRevocation => "recipient_revocation",
+            Self::EscrowRotation => "escrow_rotation",
             Self::ImageReseal => "image_reseal",
         }
     }

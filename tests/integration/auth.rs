@@ -34,6 +34,7 @@ const CALLS: [Call; 45] = [
         (404, "recipient_not_found"),
     ),
     ("POST", "/api/v1/images/no/such.bin/reseal", &[Officer], (400, "bad_json")),
+    ("GET", "/api/v1/escrow", &[Officer], (200, "")),
     ("POST", "/api/v1/rotations", &[Officer], (400, "bad_json")),
     ("GET", "/api/v1/suppliers", &AccessRole::READERS, (200, "")),
     ("POST", "/api/v1/suppliers", &[Officer], (400, "bad_json")),

@@ -20,6 +20,7 @@ mod damage;
 mod director;
 mod documented;
 mod early_answers;
+mod escrow;
 mod expect;
 mod export;
 mod footing;

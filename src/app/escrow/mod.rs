@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::keys::escrow_failed;
 use super::state_dir::StateDir;
 use super::{Error, trust};
-use crate::catalog::{Author, Catalog};
+use crate::catalog::{Author, Catalog, EscrowedCount};
 use crate::envelope::key::Kid;
 use crate::keys::file::FileEscrow;
 use crate::keys::pkcs11::Pkcs11Escrow;
@@ -81,14 +81,14 @@ impl Escrows {
                 kid: entry.kid().to_owned(),
                 source: entry.source().to_owned(),
                 is_wrapping: at == 0,
-                envelopes: self.catalog.count_escrowed(entry.kid()).await?,
+                envelopes: self.catalog.count_escrowed(entry.kid()).await?.all,
             });
         }
         Ok(shown)
     }
 
     /// What can't be used of the keys, a line each; those that failed are tried again.
-    pub(super) async fn faults(&self) -> Vec<String> {
+    pub async fn faults(&self) -> Vec<String> {
         self.tried.get_or_init(|| self.try_keys(|_| true)).await;
         let untried = self.health.untried();
         self.try_keys(|kid| untried.contains(kid)).await;
@@ -147,19 +147,16 @@ impl Escrows {
     }
 
     /// The key that wraps.
-    #[allow(dead_code, reason = "the job of a rotation uses it")]
     pub(super) fn wrapping(&self) -> Arc<dyn Escrow> {
         Arc::clone(&self.ring.keys().wrapping)
     }
 
-    /// Whether an envelope is left that a key opens.
-    #[allow(dead_code, reason = "the job of a rotation uses it")]
-    pub(super) async fn opens_something(&self, kid: &Kid) -> Result<bool, Error> {
-        Ok(self.catalog.count_escrowed(kid.as_str()).await? > 0)
+    /// How many envelopes are left that name a key.
+    pub(super) async fn count(&self, kid: &Kid) -> Result<EscrowedCount, Error> {
+        Ok(self.catalog.count_escrowed(kid.as_str()).await?)
     }
 
     /// Whether nobody wraps any more with a key that was the wrapping one before.
-    #[allow(dead_code, reason = "the job of a rotation uses it")]
     pub(super) fn is_settled(&self) -> bool {
         self.ring.is_settled()
     }
@@ -169,7 +166,6 @@ impl Escrows {
     /// # Errors
     ///
     /// [`Error::Full`]; [`Error::Internal`].
-    #[allow(dead_code, reason = "the job of a rotation uses it")]
     pub(super) async fn retire(&self, kid: &Kid, author: &Author) -> Result<(), Error> {
         let _one = self.changing.lock().await;
         let keys = self.ring.keys();
@@ -244,5 +240,4 @@ async fn prove(key: &dyn Escrow) -> Result<(), escrow::EscrowError> {
 }
 
 /// How long to wait for uploads that have sealed with the key before, between two looks.
-#[allow(dead_code, reason = "the job of a rotation uses it")]
 pub(super) const SETTLING: Duration = Duration::from_millis(200);

@@ -80,6 +80,7 @@ impl Images {
                 Some(Successor { kid: new.kid().to_string(), jwk: new.to_jwk().to_string() })
             }
             Change::Remove { .. } => None,
+            Change::Escrow { .. } => return Ok(()), // no recipient's key
         };
         self.catalog.retire_recipient(change.old().as_str(), successor.as_ref(), author).await?;
         tracing::info!(recipient.kid = %change.old(), "recipient retired");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::work::Job;
-use super::{fsck, reseal, rotation};
+use super::{escrow, fsck, reseal, rotation};
 use crate::app::Error;
 use crate::app::director::Director;
+use crate::app::escrow::Escrows;
 use crate::app::images::Images;
 use crate::app::state_dir::StateDir;
 use crate::catalog::{Catalog, JobRecord};
@@ -17,6 +18,7 @@ pub(super) struct Context {
     pub(super) catalog: Catalog,
     pub(super) images: Arc<Images>,
     pub(super) director: Arc<Director>,
+    pub(super) escrows: Arc<Escrows>,
 }
 
 /// The work of a kind, for one run of a job.
@@ -29,11 +31,15 @@ pub(super) fn make(
     job: &JobRecord,
     context: &Context,
 ) -> Result<Box<dyn Job>, Error> {
-    let Context { state, catalog, images, director } = context;
+    let Context { state, catalog, images, director, escrows } = context;
     Ok(match kind {
         JobKind::Fsck => Box::new(fsck::FsckJob::new(state.clone())),
         JobKind::RecipientRotation | JobKind::RecipientRevocation => {
             Box::new(rotation::RotationJob::new(job, Arc::clone(images))?)
+        }
+        JobKind::EscrowRotation => {
+            let (images, escrows) = (Arc::clone(images), Arc::clone(escrows));
+            Box::new(escrow::EscrowRotationJob::new(job, images, escrows)?)
         }
         JobKind::ImageReseal => {
             let (images, director) = (Arc::clone(images), Arc::clone(director));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{JobRecord, Jobs, reseal, rotation};
+use super::{JobRecord, Jobs, escrow, reseal, rotation};
 use crate::app::Error;
 use crate::app::images::rewrap::RewrapMode;
 use crate::app::principal::Principal;
@@ -43,6 +43,29 @@ impl Jobs {
         let kid = self.context.images.check_known(kid).await?;
         let parameters = rotation::Parameters { kid, successor: None, mode };
         self.create(JobKind::RecipientRevocation, &written(&parameters)?, by).await
+    }
+
+    /// Has another escrow key wrap, and every envelope wrapped again; without a `source` a new key
+    /// in a file, or the one of the rotation that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unprocessable`] for a key that can't be an escrow key; [`Error::Conflict`] for one
+    /// that is in use, and while another rotation has not ended; [`Error::Unavailable`] if it can't
+    /// be used; [`Error::Full`]; [`Error::Internal`].
+    pub async fn rotate_escrow(
+        &self,
+        source: Option<&str>,
+        mode: RewrapMode,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let escrows = &self.context.escrows;
+        let kid = match mode {
+            RewrapMode::DryRun => escrows.check(source).await?,
+            RewrapMode::Record => escrows.begin(source, &by.author(self.clock.now())).await?.old,
+        };
+        let parameters = escrow::Parameters { kid, mode };
+        self.create(JobKind::EscrowRotation, &written(&parameters)?, by).await
     }
 
     /// Has an image sealed again under a new data key, at `to` or beside it; the one that is there

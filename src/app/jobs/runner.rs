@@ -13,6 +13,7 @@ use super::kinds::{Context, make};
 use super::work::{Job, Step};
 use crate::app::Error;
 use crate::app::director::Director;
+use crate::app::escrow::Escrows;
 use crate::app::images::Images;
 use crate::app::state_dir::StateDir;
 use crate::app::watch::Pulse;
@@ -40,6 +41,7 @@ pub(in crate::app) struct JobsParts {
     pub(in crate::app) state: StateDir,
     pub(in crate::app) images: Arc<Images>,
     pub(in crate::app) director: Arc<Director>,
+    pub(in crate::app) escrows: Arc<Escrows>,
     pub(in crate::app) owner: String,
 }
 
@@ -53,8 +55,8 @@ enum Outcome {
 
 impl Jobs {
     pub(in crate::app) fn new(parts: JobsParts) -> Self {
-        let JobsParts { catalog, clock, state, images, director, owner } = parts;
-        let context = Context { state, catalog: catalog.clone(), images, director };
+        let JobsParts { catalog, clock, state, images, director, escrows, owner } = parts;
+        let context = Context { state, catalog: catalog.clone(), images, director, escrows };
         Self {
             catalog,
             clock,

@@ -31,19 +31,22 @@ pub(in crate::http) async fn create_rotation(
     jobs: web::Data<Jobs>,
     access: Access<ManageKeys, Json<NewRotation>>,
 ) -> Result<MaybeCreated<JobBody>, ApiError> {
-    let Access { principal, input: Json(NewRotation { recipient, revocation, dry_run }), .. } =
-        access;
+    let Access { principal, input: Json(rotation), .. } = access;
+    let NewRotation { recipient, revocation, escrow, dry_run } = rotation;
     let mode = if dry_run { RewrapMode::DryRun } else { RewrapMode::Record };
-    let (job, is_new) = match (recipient, revocation) {
-        (Some(rotation), None) => {
+    let (job, is_new) = match (recipient, revocation, escrow) {
+        (Some(rotation), None, None) => {
             let public_key = rotation.public_key.text();
             jobs.rotate_recipient(&rotation.kid, &public_key, mode, &principal).await?
         }
-        (None, Some(revocation)) => {
+        (None, Some(revocation), None) => {
             jobs.revoke_recipient(&revocation.kid, mode, &principal).await?
         }
-        (None, None) | (Some(_), Some(_)) => {
-            let detail = "give either `recipient` or `revocation`".to_owned();
+        (None, None, Some(escrow)) => {
+            jobs.rotate_escrow(escrow.key.as_deref(), mode, &principal).await?
+        }
+        _ => {
+            let detail = "give one of `recipient`, `revocation` and `escrow`".to_owned();
             return Err(Error::Invalid { code: "bad_rotation", detail }.into());
         }
     };

@@ -16,6 +16,8 @@ use crate::blob::{self, BlobKey};
 use crate::catalog::{Author, ConcernedEnvelope, EnvelopePosition, Rewrapped, Who};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::Cek;
+use crate::envelope::wrap::WrappedKey;
+use crate::keys::EscrowKeys;
 use crate::keys::escrow::{self, EscrowError};
 use crate::model::{AuditKind, Sha256Digest, TargetEntry};
 use crate::telemetry::Chain;
@@ -35,10 +37,13 @@ pub(super) struct Changed {
     with_escrow: String,
     public: Bytes,
     sha256: Sha256Digest,
+    /// Whether what is published of it changes too.
+    is_published_anew: bool,
 }
 
-/// An envelope with its content encryption key, or why there is none.
-type Opened = Result<(Envelope, Cek), EnvelopeError>;
+/// An envelope with its content encryption key, and that wrapped by the escrow key that comes, if
+/// one does; or why there is none.
+type Opened = Result<(Envelope, Cek, Option<WrappedKey>), EnvelopeError>;
 
 /// Changes the next envelopes after `from`. Nothing of it is kept yet.
 ///
@@ -50,6 +55,8 @@ pub(super) async fn prepare(
     change: Arc<Change>,
     from: EnvelopePosition,
 ) -> Result<Batch, Error> {
+    // Before the envelopes are read: a rotation of the escrow key keeps these until they are let go.
+    let keys = images.escrow.keys();
     let found = images.catalog.list_envelopes_for(change.old().as_str(), &from, IMAGES, BYTES);
     let (concerned, next) = found.await?;
     let parse = |concerned: ConcernedEnvelope| {
@@ -58,15 +65,16 @@ pub(super) async fn prepare(
     };
     let parsed = on_all_cores(concerned, parse).await?;
     let opened = parsed.into_iter().map(|(concerned, parsed)| {
-        let images = &images;
+        let (keys, change) = (&keys, &change);
         async move {
-            let opened = open(images, parsed, &concerned.sealed_sha256).await?;
+            let opened = open(keys, change, parsed, &concerned.sealed_sha256).await?;
             Ok((concerned, opened))
         }
     });
     let opened: Vec<Result<_, Error>> =
         stream::iter(opened.collect::<Vec<_>>()).buffered(KEYS_AT_ONCE).collect().await;
     let opened = opened.into_iter().collect::<Result<Vec<_>, Error>>()?;
+    let change = Arc::clone(&change);
     let apply = move |(concerned, opened)| apply(&change, concerned, opened);
     let mut batch = Batch { changed: Vec::new(), problems: Vec::new(), next };
     for outcome in on_all_cores(opened, apply).await? {
@@ -79,7 +87,8 @@ pub(super) async fn prepare(
 }
 
 async fn open(
-    images: &Images,
+    keys: &EscrowKeys,
+    change: &Change,
     parsed: Result<Envelope, EnvelopeError>,
     image: &Sha256Digest,
 ) -> Result<Opened, Error> {
@@ -87,8 +96,11 @@ async fn open(
         Ok(envelope) => envelope,
         Err(fault) => return Ok(Err(fault)),
     };
-    match escrow::recover(&images.escrow.keys(), &envelope, image).await {
-        Ok(cek) => Ok(Ok((envelope, cek))),
+    match escrow::recover(keys, &envelope, image).await {
+        Ok(cek) => {
+            let escrowed = change.wrap(&cek).await.map_err(EscrowError::Backend);
+            Ok(Ok((envelope, cek, escrowed.map_err(escrow_failed("ask the escrow key"))?)))
+        }
         Err(EscrowError::Envelope(fault)) => Ok(Err(fault)),
         // Not this envelope's fault: the job ends here, and goes on once it is begun again.
         Err(error @ (EscrowError::Backend(_) | EscrowError::CutOff(_))) => {
@@ -104,15 +116,17 @@ fn apply(
     opened: Opened,
 ) -> Result<Option<Changed>, String> {
     let path = concerned.path.clone();
-    let changed = opened.and_then(|(mut envelope, cek)| {
-        if !change.apply(&mut envelope, &cek)? {
+    let changed = opened.and_then(|(mut envelope, cek, escrowed)| {
+        if !change.apply(&mut envelope, &cek, escrowed)? {
             return Ok(None);
         }
-        envelope.bind(&cek, concerned.sealed_sha256)?; // one from before envelopes were bound
+        // One from before envelopes were bound.
+        let is_bound_now = envelope.bind(&cek, concerned.sealed_sha256)?;
+        let is_published_anew = concerned.is_listed && (change.is_public() || is_bound_now);
         let public = Bytes::from(envelope.public_json()?);
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&public).into());
         let with_escrow = envelope.to_json_with_escrow();
-        Ok(Some(Changed { concerned, with_escrow, public, sha256 }))
+        Ok(Some(Changed { concerned, with_escrow, public, sha256, is_published_anew }))
     });
     changed.map_err(|fault| match fault {
         EnvelopeError::NoRecipients => format!(
@@ -135,7 +149,7 @@ pub(super) async fn record(
     changed: Vec<Changed>,
 ) -> Result<usize, Error> {
     let author = Author { who, at: images.clock.now(), request_id: None };
-    let listed = changed.iter().filter(|changed| changed.concerned.is_listed);
+    let listed = changed.iter().filter(|changed| changed.is_published_anew);
     let blobs: Vec<(BlobKey, Bytes)> =
         listed.map(|changed| (changed.key(), changed.public.clone())).collect();
     let rewrapped: Vec<Rewrapped> =
@@ -160,8 +174,8 @@ impl Changed {
 
 fn describe(changed: Changed, change: &Change, author: &Author) -> Rewrapped {
     let key = changed.key();
-    let Changed { concerned, with_escrow, public, sha256 } = changed;
-    let ConcernedEnvelope { path, envelope: before, is_listed, .. } = concerned;
+    let Changed { concerned, with_escrow, public, sha256, is_published_anew } = changed;
+    let ConcernedEnvelope { path, envelope: before, .. } = concerned;
     let audit = author.entry(AuditKind::EnvelopeRewrapped, path.as_str(), change.detail());
     let target = TargetEntry {
         path: path.envelope_path(),
@@ -169,7 +183,7 @@ fn describe(changed: Changed, change: &Change, author: &Author) -> Rewrapped {
         sha256,
         custom: None,
     };
-    let blob = is_listed.then(|| key.name());
+    let blob = is_published_anew.then(|| key.name());
     Rewrapped { path, before, after: with_escrow, target, blob, audit }
 }
 

@@ -65,6 +65,12 @@ impl Walk {
         self.position == EnvelopePosition::End
     }
 
+    /// The same from the start, for what has come in behind it; what was done counts on.
+    pub(in crate::app) fn again(&self) -> Self {
+        let (passes, failed, problems) = (0, 0, Vec::new());
+        Self { position: EnvelopePosition::start(), passes, failed, problems, ..self.clone() }
+    }
+
     fn note(&mut self, problems: Vec<String>) {
         self.failed += problems.len() as u64;
         let room = MOST_LINES.saturating_sub(self.problems.len());
