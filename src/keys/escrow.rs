@@ -6,43 +6,15 @@
 //! wrapping of content encryption keys is the backend's. What is heavy besides, RSA and
 //! ECDH for the recipients, runs here where it holds no executor up.
 
-use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{BackendError, EscrowKeys};
+use super::{BackendError, Escrow, EscrowKeys};
 use crate::envelope::jwe::{Envelope, EnvelopeError};
-use crate::envelope::key::{Cek, DataKey, Kid, RecipientKey};
-use crate::envelope::wrap::WrappedKey;
+use crate::envelope::key::{Cek, DataKey, RecipientKey};
 use crate::model::{SealAlgorithm, Sha256Digest};
-
-/// The key that opens every envelope for the server itself, wherever it is.
-#[async_trait]
-pub trait Escrow: fmt::Debug + Send + Sync {
-    /// Where it is, for messages: its file, say.
-    fn place(&self) -> String;
-
-    /// Its id.
-    fn kid(&self) -> &Kid;
-
-    /// Wraps a content encryption key. **Must not** hold the executor up.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the backend says.
-    async fn wrap_key(&self, cek: &Cek) -> Result<WrappedKey, BackendError>;
-
-    /// Unwraps a content encryption key; gives nothing if it was wrapped by another key. **Must
-    /// not** hold the executor up.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the backend says.
-    async fn unwrap_key(&self, escrowed: &WrappedKey) -> Result<Option<Cek>, BackendError>;
-}
 
 /// Why the escrow key did not do something with an envelope.
 #[derive(Debug, thiserror::Error)]

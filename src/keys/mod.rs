@@ -6,6 +6,7 @@
 //! key's content leaves this module.
 
 pub mod escrow;
+mod escrow_key;
 pub mod file;
 pub mod hybrid;
 mod keyring;
@@ -18,7 +19,7 @@ mod shared;
 pub mod source;
 mod sources;
 
-pub use escrow::Escrow;
+pub use escrow_key::Escrow;
 pub use keyring::{Cosigners, Keyring, KeysByRole, Signer};
 pub use open::{load, open};
 pub use ring::{EscrowKeys, EscrowRing};

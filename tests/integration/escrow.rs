@@ -121,7 +121,7 @@ async fn envelopes_from_before_are_bound_when_they_are_wrapped_again() {
     server.escrow_rotation(json!({ "escrow": {} })).await;
     let image = server.image("gw/1").await;
     let bound = stored(&server.state, "gw/1").await;
-    assert_eq!(bound.image().map(|image| image.to_string()), Some(image.sealed.hashes.sha256));
+    assert_eq!(bound.image().map(|image| image.to_string()), Some(image.sealed.sha256));
     assert_eq!(bound.open(&recipient).unwrap(), (data_key, algorithm));
     let published = server.get("/api/v1/images/gw/1/envelope").await;
     assert_eq!(Envelope::parse(&published.body).unwrap().image(), bound.image());

@@ -4,6 +4,7 @@
 //! Another engine is a function here that makes one, and a line `conformance!(that_function);`.
 
 mod audit;
+mod escrow;
 mod handovers;
 mod images;
 mod jobs;
@@ -49,6 +50,7 @@ macro_rules! conformance {
                 a_director_root_is_recorded_once
             );
             conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
+            conformance!($engine, escrow: an_escrow_key_comes_and_goes_once);
             conformance!(
                 $engine, staged: a_revision_is_never_used_twice, a_signature_is_kept_once_and_for_its_revision_alone,
                 a_published_root_ends_its_staging_or_is_not_recorded

@@ -46,7 +46,7 @@ pub(in crate::http) async fn create_rotation(
             jobs.rotate_escrow(escrow.key.as_deref(), mode, &principal).await?
         }
         _ => {
-            let detail = "give one of `recipient`, `revocation` and `escrow`".to_owned();
+            let detail = "give either `recipient` or `revocation` or `escrow`".to_owned();
             return Err(Error::Invalid { code: "bad_rotation", detail }.into());
         }
     };
