@@ -1,5 +1,7 @@
 //! Encryption keys of ECUs that are changed: by the ECU's own signature, and a person's approval.
 
+use std::process::Command;
+
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::RecipientPrivateKey;
 use motorcade::model::AccessRole::{Engineer, Viewer};
@@ -208,4 +210,51 @@ async fn no_ecu_is_registered_with_a_signing_key_of_ml_dsa() {
     vehicle.ecus[1].signing = SigningKey::from_pem(&pem).unwrap();
     let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles");
     send(request.json(&vehicle.record())).await.refused(422, "key_refused");
+}
+
+/// Both programs: the vehicle asks, a person approves, and the image that was waiting is installed.
+#[tokio::test]
+async fn the_reference_vehicle_changes_the_key_of_an_ecu_that_waits_for_an_image() {
+    let server = TestServer::start().await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = send(server.request(Method::GET, "/director/1.root.json")).await.expect(200);
+    std::fs::write(folder.path().join("d.json"), &root[..]).unwrap();
+    let root = server.download("1.root.json").await;
+    std::fs::write(folder.path().join("i.json"), root).unwrap();
+    let vehicle = |arguments: &str| {
+        let mut command = Command::new(crate::support::vehicle_binary());
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        command.env("MOTORCADE_ENROLMENT_TOKEN", &server.state.tokens.enroller).output().unwrap()
+    };
+    let provisioned = vehicle(&format!(
+        "provision --dir v --vin VIN1 --server {} --primary gw-1:gw-mk3 --secondary gw-2:gw-mk3:rsa \
+         --director-root d.json --image-root i.json",
+        server.url("")
+    ));
+    assert!(provisioned.status.success(), "{provisioned:?}");
+    let body = json!({ "assignments": [{ "ecu_serial": "gw-2", "image": "gw/1" }] });
+    let request = server.request_as(Engineer, Method::POST, "/api/v1/vehicles/VIN1/assignments");
+    send(request.json(&body)).await.expect(201);
+    let change = || {
+        let output = vehicle("change-key --dir v --json gw-2");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (told["kid"].as_str().unwrap().to_owned(), told["changed"].clone(), output)
+    };
+    let (new, changed, output) = change();
+    assert_eq!((changed, output.status.success()), (json!(false), false));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&format!("vehicle approve-key VIN1 gw-2 {new}")), "{error}");
+    let path = "/api/v1/vehicles/VIN1/ecus/gw-2/key-change";
+    let body = json!({ "kid": new, "expires_in_seconds": 3600 });
+    send(server.request_as(Engineer, Method::POST, path).json(&body)).await.expect(201);
+    let (again, changed, output) = change();
+    assert_eq!((&again, changed), (&new, json!(true)), "{output:?}");
+    let key = std::fs::read_to_string(folder.path().join("v/keys/gw-2.encryption.pem")).unwrap();
+    assert_eq!(kid(&RecipientPrivateKey::parse(&key).unwrap()), new);
+    let updated = vehicle("update --dir v --json");
+    let outcome: Value = serde_json::from_slice(&updated.stdout).unwrap();
+    assert_eq!(outcome["outcome"], "updated", "{outcome}");
+    let installed = std::fs::read(folder.path().join("v/ecus/gw-2/image.bin")).unwrap();
+    assert!(installed.starts_with(b"firmware at /api/v1/images/gw/1"));
 }
