@@ -1,7 +1,8 @@
 //! The Director: its root chain, and the metadata that is kept for each vehicle.
 
 use super::Check;
-use crate::app::{Error, director, trust};
+use crate::app::trust::{self, ChainFault, Walk};
+use crate::app::{Error, director};
 use crate::catalog::VehicleFilter;
 use crate::uptane::verify::TrustedSet;
 
@@ -27,39 +28,23 @@ impl Check {
     }
 
     async fn director_roots(&mut self) -> Result<Option<TrustedSet>, Error> {
-        let mut trusted: Option<TrustedSet> = None;
-        let mut expected = 1;
-        for root in self.catalog.list_director_roots().await? {
-            for missing in expected..root.version {
-                self.problem(format!(
-                    "root {missing} of the Director is missing: vehicles that trust an older one stop there"
-                ));
-            }
-            let taken = match trusted.take() {
-                Some(mut set) if root.version == expected => {
-                    set.update_root(&root.body).map(|()| set)
+        let roots = self.catalog.list_director_roots().await?;
+        let Walk { newest, faults } =
+            trust::walk(roots.into_iter().map(|root| (root.version, root.body)));
+        for (version, fault) in faults {
+            self.problem(match fault {
+                ChainFault::Missing => format!(
+                    "root {version} of the Director is missing: vehicles that trust an older one stop there"
+                ),
+                ChainFault::Other(found) => {
+                    format!("root {version} of the Director says that it is version {found}")
                 }
-                _ => trust::trusted_root(&root.body),
-            };
-            let version = root.version;
-            match taken {
-                Ok(set) if set.root_version() == version => trusted = Some(set),
-                Ok(set) => {
-                    let found = set.root_version();
-                    self.problem(format!(
-                        "root {version} of the Director says that it is version {found}"
-                    ));
+                ChainFault::Refused(fault) => {
+                    format!("root {version} of the Director would be refused by vehicles: {fault}")
                 }
-                Err(fault) => {
-                    self.problem(format!(
-                        "root {version} of the Director would be refused by vehicles: {fault}"
-                    ));
-                    trusted = trust::trusted_root(&root.body).ok(); // what follows is judged by itself
-                }
-            }
-            expected = version + 1;
+            });
         }
-        Ok(trusted)
+        Ok(newest)
     }
 }
 

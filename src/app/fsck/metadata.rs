@@ -4,8 +4,9 @@
 use sha2::{Digest, Sha256};
 
 use super::Check;
+use crate::app::Error;
 use crate::app::listing::{Files, Listing};
-use crate::app::{Error, trust};
+use crate::app::trust::{self, ChainFault, Walk};
 use crate::blob::BlobKey;
 use crate::model::RoleName;
 use crate::uptane::verify::{TrustedSet, VerifyError};
@@ -65,31 +66,26 @@ impl Check {
         taken.is_ok()
     }
 
-    /// Goes along the chain (TUF 1.0.34, 5.3). After a file that breaks it, what follows is judged
-    /// by itself.
+    /// Goes along the chain. What is missing of it has been said with the listing.
     fn roots(&mut self, listing: &Listing) -> Option<TrustedSet> {
-        let mut trusted: Option<TrustedSet> = None;
-        for (key, bytes) in &listing.metadata {
-            let BlobKey::Metadata { version, role: RoleName::Root } = key else { continue };
-            let taken = match trusted.take() {
-                Some(mut set) if set.root_version() + 1 == *version => {
-                    set.update_root(bytes).map(|()| set)
-                }
-                _ => trust::trusted_root(bytes),
-            };
-            match taken {
-                Ok(set) if set.root_version() == *version => trusted = Some(set),
-                Ok(set) => {
-                    let found = set.root_version();
+        let roots = listing.metadata.iter().filter_map(|(key, bytes)| match key {
+            BlobKey::Metadata { version, role: RoleName::Root } => Some((*version, bytes)),
+            _ => None,
+        });
+        let Walk { newest, faults } = trust::walk(roots);
+        for (version, fault) in faults {
+            let key = BlobKey::Metadata { version, role: RoleName::Root };
+            match fault {
+                ChainFault::Missing => {}
+                ChainFault::Other(found) => {
                     self.problem(format!("{key} says that it is version {found}"));
                 }
-                Err(fault) => {
+                ChainFault::Refused(fault) => {
                     self.problem(format!("{key} would be refused by clients: {fault}"));
-                    trusted = trust::trusted_root(bytes).ok();
                 }
             }
         }
-        trusted
+        newest
     }
 
     /// The newest root that is there has to be the one that was recorded.

@@ -5,11 +5,13 @@
 //! starts, and no file is recorded that the verifier has not taken. What was published by a server
 //! that did not look is signed again.
 
+mod chain;
 mod escrow;
 mod keys;
 mod start;
 mod verifier;
 
+pub(super) use chain::{ChainFault, Walk, walk};
 pub(super) use escrow::{
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
