@@ -7,6 +7,7 @@
 
 mod assignments;
 mod audit;
+mod doctor;
 mod escrow;
 mod images;
 mod jobs;
@@ -25,6 +26,7 @@ pub use assignments::{
     AssignmentBody, AssignmentList, AssignmentQuery, NewAssignment, NewAssignments,
 };
 pub use audit::{AuditEntryBody, AuditPage, AuditQuery};
+pub use doctor::{CheckBody, DoctorBody, FindingBody};
 pub use escrow::{EscrowBody, EscrowKeyBody, EscrowRotation};
 pub use images::{EnvelopeQuery, FileBody, ImageBody, ImageList, ImageQuery, SealedBody};
 pub use jobs::{JobBody, JobList, JobQuery, NewJob, ProgressBody};

@@ -8,8 +8,10 @@ pub mod access;
 pub mod audit;
 pub mod ceremony;
 pub mod director;
+pub mod doctor;
 pub mod error;
 pub mod escrow;
+pub mod expiry;
 pub mod export;
 pub mod fleet;
 pub mod footing;
@@ -51,6 +53,7 @@ use access::Tokens;
 use audit::AuditLog;
 use ceremony::Ceremony;
 use director::{Director, DirectorRoots, ListedImages};
+use doctor::Doctor;
 use escrow::Escrows;
 use fleet::{Fleet, Vehicles};
 use handover::Handovers;
@@ -76,6 +79,7 @@ pub struct App {
     audit: Arc<AuditLog>,
     escrows: Arc<Escrows>,
     upkeep: Arc<Upkeep>,
+    doctor: Arc<Doctor>,
     metrics: Arc<Metrics>,
     limits: Limits,
     watch: Watch,
@@ -193,7 +197,7 @@ impl App {
             publisher.clone(),
             Arc::clone(&images),
             Arc::clone(&handovers),
-            state,
+            state.clone(),
             Arc::clone(&clock),
         );
         let audit = Arc::new(AuditLog::new(catalog.clone()));
@@ -211,6 +215,8 @@ impl App {
             watch: watch.clone(),
             silent_after: limits.silent_after,
         });
+        let upkeep = Arc::new(upkeep);
+        let doctor = Doctor::new(state, Arc::clone(&clock), Arc::clone(&upkeep), &limits);
         Self {
             tokens: Arc::new(Tokens::new(catalog, clock)),
             images,
@@ -222,7 +228,8 @@ impl App {
             jobs: Arc::new(jobs),
             audit,
             escrows,
-            upkeep: Arc::new(upkeep),
+            upkeep,
+            doctor: Arc::new(doctor),
             metrics,
             limits,
             watch,
@@ -282,6 +289,11 @@ impl App {
     /// What the server does by itself, and how it is.
     pub fn upkeep(&self) -> &Arc<Upkeep> {
         &self.upkeep
+    }
+
+    /// What is wrong with all this, and what to do about it.
+    pub fn doctor(&self) -> &Arc<Doctor> {
+        &self.doctor
     }
 
     /// What bounds the work.

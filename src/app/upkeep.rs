@@ -10,6 +10,7 @@ use super::Error;
 use super::audit::AuditLog;
 use super::director::Director;
 use super::escrow::Escrows;
+use super::expiry::{Expiry, SignedBy, Stage};
 use super::fleet::Fleet;
 use super::handover::Handovers;
 use super::images::Images;
@@ -17,6 +18,7 @@ use super::publish::Publisher;
 use super::watch::{Pulse, Watch};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
+use crate::model::RepositorySide;
 use crate::telemetry::{Chain, Metrics};
 
 /// Looks after the state directory and the fleet, and tells how the server is.
@@ -96,7 +98,7 @@ impl Upkeep {
         let mut ticks = tokio::time::interval(interval);
         let mut sweeps = tokio::time::interval(interval.min(SWEEP_INTERVAL));
         ticks.tick().await; // which is at once: `recover` has just looked after the fleet
-        self.parts.publisher.warn_of_expiry().await;
+        self.watch_expiry().await;
         self.parts.images.watch_bins().await;
         let mut logged = self.parts.audit.log_head(None).await;
         loop {
@@ -121,7 +123,7 @@ impl Upkeep {
                 }
                 _ = ticks.tick() => {}
             }
-            self.parts.publisher.warn_of_expiry().await;
+            self.watch_expiry().await;
             self.parts.images.watch_bins().await;
             logged = self.parts.audit.log_head(logged).await;
             self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
@@ -137,12 +139,13 @@ impl Upkeep {
     }
 
     /// Whether requests can be answered: the catalog is reachable, every background task is alive,
-    /// and all that is due has been published.
+    /// all that is due has been published, and nothing has expired. Returns what a person has to
+    /// sign, well ahead of that.
     ///
     /// # Errors
     ///
     /// [`Error::NotReady`], [`Error::Unavailable`], [`Error::Internal`] or [`Error::Full`].
-    pub async fn check_ready(&self) -> Result<(), Error> {
+    pub async fn check_ready(&self) -> Result<Vec<Expiry>, Error> {
         if let Some(name) = self.parts.watch.lifeless() {
             return Err(Error::NotReady {
                 detail: format!("the task that {name} gives no sign of life"),
@@ -155,14 +158,48 @@ impl Upkeep {
         }
         self.parts.publisher.check()?;
         let faults = self.parts.escrows.faults().await;
-        if faults.is_empty() {
-            return Ok(());
+        if !faults.is_empty() {
+            let detail = format!(
+                "{}; uploads, and vehicles with something new to install, wait for it; what is signed is served",
+                faults.join("; ")
+            );
+            return Err(Error::Unavailable { code: "escrow_unavailable", detail });
         }
-        let detail = format!(
-            "{}; uploads, and vehicles with something new to install, wait for it; what is signed is served",
-            faults.join("; ")
-        );
-        Err(Error::Unavailable { code: "escrow_unavailable", detail })
+        let mut expiries = self.expiries().await?;
+        // The Director's root, if it is signed here, is looked after by itself: see above.
+        let is_looked_after = |expiry: &&Expiry| {
+            (expiry.side, expiry.signer) == (RepositorySide::Director, SignedBy::Server)
+        };
+        let mut expired = expiries.iter().filter(|expiry| expiry.stage == Stage::Expired);
+        if let Some(expired) = expired.find(|expiry| !is_looked_after(expiry)) {
+            let detail = format!("{}: {}", expired.describe(), expired.action());
+            return Err(Error::Unavailable { code: "metadata_expired", detail });
+        }
+        expiries.retain(|expiry| expiry.awaits_person() && expiry.stage >= Stage::Soon);
+        Ok(expiries)
+    }
+
+    /// When what is published expires, and who signs it before that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
+        self.parts.publisher.expiries().await
+    }
+
+    /// Shows and logs what has not been signed again: by a person, whose keys are not here, or by
+    /// this server, which could not.
+    async fn watch_expiry(&self) {
+        let Ok(expiries) = self.expiries().await else { return }; // whoever needs the catalog reports it
+        for expiry in expiries {
+            self.parts.metrics.set_awaits_person(expiry.side, expiry.kind, expiry.awaits_person());
+            if expiry.stage >= Stage::Soon {
+                let (role, expires_at) = (expiry.name(), expiry.expires_at);
+                let action = expiry.action();
+                tracing::warn!(role, %expires_at, action, "metadata expires soon and has not been signed again");
+            }
+        }
     }
 
     /// Brings up to date what is measured rather than counted as it happens, for a scrape.

@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod demo;
+mod doctor;
 mod escrow;
 mod export;
 mod fleet;
@@ -81,6 +82,8 @@ enum Command {
     Open(open::Args),
     /// Writes the published repository to a folder that any file server can serve
     Export(export::Args),
+    /// Looks for what is wrong, or will be, and says what to do about it
+    Doctor(doctor::Args),
     /// Reads every stored byte and compares it with what was signed
     Fsck(fsck::Args),
     /// Lists who changed what, and finds out whether that list is whole
@@ -164,6 +167,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fleet(args) => fleet::run(args).await,
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Job(args) => job::run(args).await,

@@ -55,6 +55,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(state.app.roles())))
             .app_data(web::Data::from(Arc::clone(state.app.audit())))
             .app_data(web::Data::from(Arc::clone(state.app.upkeep())))
+            .app_data(web::Data::from(Arc::clone(state.app.doctor())))
             .app_data(web::Data::from(Arc::clone(state.app.metrics())))
             .app_data(web::Data::new(state.app.limits().clone()))
             .app_data(web::Data::new(state.repo.clone()))

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::ApiError;
 use crate::api::Problem;
+use crate::app::expiry::Expiry;
 use crate::app::upkeep::Upkeep;
 use crate::telemetry::Metrics;
 
@@ -17,7 +18,8 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// Requests can be answered: the catalog is reachable, and every background task is alive.
+/// Requests can be answered: the catalog is reachable, every background task is alive, and nothing
+/// has expired. What a person has to sign in time is in `attention`.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation",
     responses(
@@ -28,8 +30,13 @@ pub(super) async fn healthz() -> HttpResponse {
     )
 )]
 pub(super) async fn readyz(upkeep: web::Data<Upkeep>) -> Result<HttpResponse, ApiError> {
-    upkeep.check_ready().await?;
-    Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
+    let waiting = upkeep.check_ready().await?;
+    let line = |expiry: &Expiry| format!("{}: {}", expiry.describe(), expiry.action());
+    let attention: Vec<String> = waiting.iter().map(line).collect();
+    Ok(HttpResponse::Ok().json(match attention.is_empty() {
+        true => json!({ "status": "ready" }),
+        false => json!({ "status": "ready", "attention": attention }),
+    }))
 }
 
 /// Metrics in Prometheus' text format.

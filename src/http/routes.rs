@@ -14,8 +14,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, escrow, images, jobs, quarantine, recipients, roles, roots, rotations,
-    suppliers, vehicle, vehicles,
+    assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, roles, roots,
+    rotations, suppliers, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -108,6 +108,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         roots::sign_staged,
         roots::publish_root,
         audit::list_audit,
+        doctor::examine,
         jobs::list_jobs,
         jobs::create_job,
         jobs::show_job,

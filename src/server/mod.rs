@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::app::doctor::Certificates;
 use crate::app::footing::StateLock;
 use crate::app::publish::PublisherTask;
 use crate::app::setup::{Opened, StateDir};
@@ -41,6 +42,7 @@ use crate::telemetry::{Metrics, TraceExport};
 use connections::{Bounds, Connections, Patience};
 use notify::Manager;
 use serve::Port;
+pub(crate) use tls::inspect as inspect_tls;
 use tls::{Refusals, Tls};
 
 /// A server that listens and does not serve yet.
@@ -74,6 +76,8 @@ impl Server {
         let opened = state.open(limits(&config)?, clock, metrics, Handle::current()).await?;
         if let Some((_, tls)) = &tls {
             tls.give_tickets(state.ticket_file());
+            let tls = Arc::clone(tls);
+            opened.app.doctor().look_at_certificates(Certificates::new(move || tls.certificates()));
         }
         // Whatever can fail without touching the directory comes before what changes it.
         let identity = identity_config(&config.vehicles)?;

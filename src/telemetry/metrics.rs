@@ -38,6 +38,7 @@ pub struct Metrics {
     bin_limit: IntGauge,
     metadata_expiry: IntGaugeVec,
     metadata_version: IntGaugeVec,
+    awaits_person: IntGaugeVec,
     clock_jumps: IntCounterVec,
     clock_behind: IntGauge,
     corrupt_blobs: IntCounter,
@@ -158,6 +159,12 @@ impl Metrics {
                 r,
                 "metadata_version",
                 "Version of signed metadata.",
+                &ROLE_LABELS,
+            ),
+            awaits_person: int_gauges(
+                r,
+                "metadata_awaits_person",
+                "Whether metadata is past half of its life and its keys are not here.",
                 &ROLE_LABELS,
             ),
             clock_jumps: int_counters(
@@ -286,6 +293,12 @@ impl Metrics {
         let version = version.try_into().unwrap_or(i64::MAX);
         self.metadata_version.with_label_values(&[repository, role]).set(version);
         self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));
+    }
+
+    /// Sets whether a role is past half of its life and waits for a person, whose keys are not here.
+    pub fn set_awaits_person(&self, repository: RepositorySide, role: RoleKind, awaits: bool) {
+        let labels = [repository.as_str(), role.as_str()];
+        self.awaits_person.with_label_values(&labels).set(awaits.into());
     }
 
     /// Counts a jump of the clock, by the direction of its seconds.

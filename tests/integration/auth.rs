@@ -17,7 +17,7 @@ use AccessRole::{Engineer, Enroller, Officer, Uploader, Viewer};
 type Call = (&'static str, &'static str, &'static [AccessRole], (u16, &'static str));
 
 /// Every call, about nothing that is there, so that none changes anything.
-const CALLS: [Call; 46] = [
+const CALLS: [Call; 47] = [
     ("GET", "/api/v1/images", &AccessRole::READERS, (200, "")),
     ("GET", "/api/v1/images/no/such.bin", &AccessRole::READERS, (404, "image_not_found")),
     ("GET", "/api/v1/images/no/such.bin/envelope", &AccessRole::READERS, (404, "image_not_found")),
@@ -83,6 +83,7 @@ const CALLS: [Call; 46] = [
     ("POST", "/api/v1/roots/director/staged/publish", &[Officer], (404, "nothing_staged")),
     ("GET", "/api/v1/audit", &[Engineer, Officer, Viewer], (200, "")),
     ("GET", "/api/v1/audit?kind=x", &[Engineer, Officer, Viewer], (400, "bad_query")),
+    ("GET", "/api/v1/doctor", &[Engineer, Officer, Viewer], (200, "")),
     ("GET", "/api/v1/vehicles?limit=0", &[Engineer, Officer, Viewer], (400, "bad_query")),
 ];
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
+use super::expiry::Expiry;
 use super::watch::Pulse;
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog};
@@ -195,10 +196,13 @@ impl Publisher {
         self.rounds.current()
     }
 
-    /// Logs which files are past three quarters of their life: a role that is not signed again by
-    /// itself, such as a root whose keys are elsewhere, or one that could not be.
-    pub async fn warn_of_expiry(&self) {
-        self.rounds.warn_of_expiry().await;
+    /// When what is published expires, and who signs it before that; of both repositories.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
+        self.rounds.expiries().await
     }
 
     /// Whether a public key signs metadata here.

@@ -14,6 +14,8 @@ pub struct CurrentTimestamp {
     pub sha256: Sha256Digest,
     /// When it was published.
     pub published_at: Timestamp,
+    /// When it expires; after that it **must not** be served.
+    pub expires_at: Timestamp,
 }
 
 /// What it takes to sign everything that is published at once.

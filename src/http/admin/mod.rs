@@ -2,6 +2,7 @@
 
 pub(super) mod assignments;
 pub(super) mod audit;
+pub(super) mod doctor;
 pub(super) mod escrow;
 pub(super) mod images;
 pub(super) mod jobs;

@@ -26,10 +26,11 @@ use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch::{Receiver, Sender};
 
+use crate::app::doctor::Certificate;
 use crate::config::TlsConfig;
 use crate::model::{Clock, Timestamp};
 use crate::telemetry::Metrics;
-use files::{Expiries, Fingerprint};
+use files::{Expiries, File, Fingerprint};
 pub(super) use refusal::Refusals;
 use standing::Standing;
 use ticket_keys::{Binding, TicketKeys};
@@ -142,6 +143,15 @@ impl Tls {
         Ok(())
     }
 
+    /// The files that are in force, for the doctor.
+    pub(super) fn certificates(&self) -> Vec<Certificate> {
+        let expiries = self.read().expiries;
+        expiries
+            .iter()
+            .map(|(file, expires)| self::certificate(file, &self.config, expires))
+            .collect()
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Loaded> {
         self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,6 +217,29 @@ impl Loaded {
         server.send_tls13_tickets = 1; // a vehicle makes one connection, and gets another one with it
         server.max_early_data_size = 0; // a request that could be replayed is none
         Ok(Self { server: Arc::new(server), standing, binding, expiries, fingerprint })
+    }
+}
+
+/// The files of TLS as a server that starts would find them.
+pub(crate) fn inspect(config: &TlsConfig, clock: &Arc<dyn Clock>) -> Vec<Certificate> {
+    match Loaded::read(config, clock) {
+        Ok(loaded) => {
+            let certificate = |(file, expires)| certificate(file, config, expires);
+            loaded.expiries.iter().map(certificate).collect()
+        }
+        Err(error) => vec![Certificate {
+            what: "TLS can't be served".into(),
+            expires: Err(format!("{error:#}")),
+            consequence: "",
+        }],
+    }
+}
+
+fn certificate(file: File, config: &TlsConfig, expires: Timestamp) -> Certificate {
+    Certificate {
+        what: format!("{} in {}", file.noun(), file.path(config).display()),
+        expires: Ok(expires),
+        consequence: file.consequence(),
     }
 }
 

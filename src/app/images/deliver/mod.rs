@@ -88,7 +88,8 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], also for a name that can't be one; [`Error::Corrupt`].
+    /// [`Error::NotFound`], also for a name that can't be one; [`Error::Corrupt`];
+    /// [`Error::Unavailable`] for a timestamp that has expired.
     pub async fn deliver(&self, name: &str) -> Result<Delivery, Error> {
         for key in BlobKey::candidates(name) {
             let opened = match &key {
@@ -111,6 +112,9 @@ impl Images {
             code: "not_published",
             detail: "nothing has been published yet".into(),
         })?;
+        if current.expires_at <= self.clock.now() {
+            return Err(expired(current.expires_at));
+        }
         let content = Content::Bytes(current.bytes);
         Ok(delivery(BlobKey::Timestamp, current.sha256, current.published_at, content))
     }
@@ -223,6 +227,15 @@ fn no_file() -> Error {
         code: "file_not_found",
         detail: "there is no such file in the repository".into(),
     }
+}
+
+/// What has expired looks like an attack to a vehicle; that there is nothing newer is the server's
+/// fault, and said as that.
+fn expired(at: Timestamp) -> Error {
+    let detail = format!(
+        "timestamp.json expired at {at}, and could not be signed again: it is served once it is"
+    );
+    Error::Unavailable { code: "metadata_expired", detail }
 }
 
 fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Content) -> Delivery {

@@ -316,8 +316,8 @@ fn other_bytes(path: &ImagePath) -> Error {
 
 /// How often everything has to fit in once more: when it is signed again, the files before are
 /// still needed.
-const SIGNINGS: u64 = 2;
+pub(in crate::app) const SIGNINGS: u64 = 2;
 /// Two blobs, the folders of their names, what is staged, and the catalog's own.
 const FILES_OF_AN_UPLOAD: u64 = 64;
 const CATALOG_SPACE: u64 = 32 * 1024 * 1024; // 32 MiB: the write-ahead log, twice
-const LEAST_RESERVED: u64 = 64 * 1024 * 1024; // 64 MiB
+pub(in crate::app) const LEAST_RESERVED: u64 = 64 * 1024 * 1024; // 64 MiB

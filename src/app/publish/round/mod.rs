@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
@@ -17,16 +15,14 @@ use super::roots::RootChain;
 use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
+use crate::app::expiry::{self, Expiry};
 use crate::app::trust::{Verifier, authority};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
     self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RetiredRole,
     RoleState,
 };
-use crate::model::clock::later;
-use crate::model::{
-    Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp,
-};
+use crate::model::{Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
@@ -322,7 +318,8 @@ impl Rounds {
     ) -> Result<(), Error> {
         self.blobs.promote_all(staged).await?;
         if let Some(timestamp) = files.iter().find(|file| file.role == RoleName::Timestamp) {
-            self.set_current(timestamp.bytes.clone(), timestamp.sha256, now);
+            let SignedFile { bytes, sha256, expires_at, .. } = timestamp.clone();
+            self.set_current(CurrentTimestamp { bytes, sha256, published_at: now, expires_at });
         }
         self.is_shown.store(true, Ordering::Relaxed);
         self.is_overtaken.store(false, Ordering::Relaxed);
@@ -346,16 +343,10 @@ impl Rounds {
         self.retention.sweep(self.time.now()?).await
     }
 
-    pub(super) async fn warn_of_expiry(&self) {
-        let Ok(states) = self.catalog.list_roles().await else { return }; // whoever needs the catalog reports it
-        let now = self.clock.now();
-        for state in states {
-            let quarter_life = self.repository.role_policy(&state.name).lifetime() / 4;
-            if state.expires_at < later(now, quarter_life) {
-                let (role, expires_at) = (&state.name, state.expires_at);
-                tracing::warn!(%role, %expires_at, "metadata expires soon and has not been signed again");
-            }
-        }
+    pub(super) async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
+        let (policy, keyring) = (self.repository.policy(), self.repository.keyring());
+        let image = self.verifier.current(&self.catalog.list_roles().await?).await?;
+        expiry::list(&self.catalog, policy, &keyring, Some(&image), self.clock.now()).await
     }
 
     /// Tells the metrics when each role expires; all bins together are one role, which expires with
@@ -371,8 +362,7 @@ impl Rounds {
         }
     }
 
-    fn set_current(&self, bytes: Bytes, sha256: Sha256Digest, published_at: Timestamp) {
-        let current = CurrentTimestamp { bytes, sha256, published_at };
+    fn set_current(&self, current: CurrentTimestamp) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
 }

@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::Rounds;
 use crate::app::Error;
-use crate::app::publish::seen;
+use crate::app::publish::{CurrentTimestamp, seen};
 use crate::blob::BlobKey;
 use crate::catalog::{Author, RoleState};
 use crate::model::{RoleName, Sha256Digest, Timestamp};
+use crate::uptane::metadata::{Signed, TimestampRole};
 
 impl Rounds {
     /// Compares what is stored with what the catalog knows, and takes up the time of the last
@@ -89,7 +90,9 @@ impl Rounds {
         };
         self.is_shown.store(true, Ordering::Relaxed);
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
-        self.set_current(current, sha256, self.published_at().await?);
+        let published_at = self.published_at().await?;
+        let expires_at = expiry_of(&current).unwrap_or(Timestamp::MIN);
+        self.set_current(CurrentTimestamp { bytes: current, sha256, published_at, expires_at });
         self.set_size(states.iter().map(|state| state.length));
         self.report(states.iter().map(|state| (&state.name, state.version, state.expires_at)));
         Ok(())
@@ -121,6 +124,12 @@ impl Rounds {
         }
         Ok(())
     }
+}
+
+/// When a timestamp expires, if it is one.
+fn expiry_of(timestamp: &[u8]) -> Option<Timestamp> {
+    let content: Signed<TimestampRole> = serde_json::from_slice(timestamp).ok()?;
+    Some(content.signed.expires)
 }
 
 /// How many numbers each role but root has past its last file, at least: the roles' numbers and the

@@ -1,0 +1,58 @@
+//! Keys: those that are here against the roots and the envelopes.
+
+use super::Examination;
+use crate::app::trust::{self, Remembered};
+use crate::app::{Error, keys};
+use crate::model::RepositorySide;
+
+impl Examination {
+    pub(super) async fn keys(&mut self) -> Result<String, Error> {
+        let weak = keys::check_stored_keys(&self.catalog).await?;
+        for problem in weak {
+            self.error(
+                problem,
+                "remove it or have it replaced, and count what was sealed for it as known",
+            );
+        }
+        if !self.state.keys().exists() {
+            self.warn(
+                "keys/ is not here, as in a backup that keeps it apart",
+                "put it in place before you start the server",
+            );
+            return Ok("public keys in the catalog; keys/ is not here".into());
+        }
+        self.role_keys().await;
+        self.escrow_key().await?;
+        Ok("keys/ against both roots and the envelopes, public keys in the catalog".into())
+    }
+
+    async fn role_keys(&mut self) {
+        let keyring = match self.state.keyring(&self.policy_or_default()).await {
+            Err(error) => return self.error(error.reason(), PUT_BACK),
+            Ok(keyring) => keyring,
+        };
+        let mut problems = Vec::new();
+        for (side, root) in
+            [(RepositorySide::Image, &self.image), (RepositorySide::Director, &self.director)]
+        {
+            problems.extend(root.iter().flat_map(|root| trust::compare_keys(&keyring, side, root)));
+        }
+        let image = self.image.iter();
+        problems.extend(image.flat_map(|set| trust::compare_bins(&keyring, &self.roles, set)));
+        problems.into_iter().for_each(|problem| self.error(problem, PUT_BACK));
+        self.keyring = Some(keyring);
+    }
+
+    async fn escrow_key(&mut self) -> Result<(), Error> {
+        match self.state.escrow() {
+            Err(error) => self.error(error.reason(), PUT_BACK),
+            Ok(escrow) => match trust::check_proof(&self.catalog, &escrow).await? {
+                Remembered::Another(problem) => self.error(problem, PUT_BACK),
+                Remembered::These | Remembered::AllBut { .. } | Remembered::Nothing => {}
+            },
+        }
+        Ok(())
+    }
+}
+
+const PUT_BACK: &str = "put the right file back from a backup of keys/, with mode 0600";
