@@ -28,10 +28,15 @@ impl StaticFiles {
         Self { address, folder: folder.to_owned(), serving }
     }
 
+    /// Base URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// The folder as a stock TUF client has verified it, from root version 1.
     pub(crate) async fn repository(&self) -> VerifiedRepository {
         let root = std::fs::read(self.folder.join("1.root.json")).unwrap();
-        VerifiedRepository::load(&root, &format!("http://{}", self.address)).await.unwrap()
+        VerifiedRepository::load(&root, &self.url()).await.unwrap()
     }
 }
 

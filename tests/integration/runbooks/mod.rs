@@ -1,0 +1,7 @@
+//! Each page of docs/runbooks/ is carried out from its own text against a running server, and
+//! clients that knew the repository before go on afterwards.
+
+mod drill;
+mod fleet;
+mod roots;
+mod versions;
