@@ -14,6 +14,7 @@ async fn local_store_keeps_the_contract() {
     the_same_bytes_can_be_put_again_and_others_cannot(&store).await;
     the_timestamp_is_replaced(&store).await;
     several_are_stored_together(&store).await;
+    very_many_are_stored_together(&store).await;
     dropped_uploads_leave_nothing(&store).await;
     deleting_is_idempotent_and_keeps_open_blobs(&store).await;
     ranges_are_half_open_and_a_short_blob_fails(&store).await;
@@ -103,6 +104,17 @@ async fn several_are_stored_together(store: &dyn BlobStore) {
     let before = store.list().await.unwrap().len();
     drop(store.stage_all(files.to_vec()).await.unwrap());
     assert_eq!(store.list().await.unwrap().len(), before);
+}
+
+async fn very_many_are_stored_together(store: &dyn BlobStore) {
+    let keys: Vec<_> = (0..500).map(|number| key(&format!("many/{number}/a.bin"))).collect();
+    let bytes = |key: &BlobKey| Bytes::from(key.name());
+    let staged = store.stage_all(keys.iter().map(bytes).collect()).await.unwrap();
+    store.promote_all(staged.into_iter().zip(keys.iter().cloned()).collect()).await.unwrap();
+    for key in &keys {
+        assert_eq!(content(store, key).await, bytes(key));
+        store.delete(key).await.unwrap();
+    }
 }
 
 async fn dropped_uploads_leave_nothing(store: &dyn BlobStore) {

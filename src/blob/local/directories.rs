@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::beneath::{Beneath, is_refusal};
-use super::folders::{Folders, beside_each_other};
+use super::folders::{Folders, MANY, beside_each_other, sync_all_below};
 use crate::blob::{BlobKey, Error};
 
 #[derive(Debug)]
@@ -101,13 +101,18 @@ impl Directories {
         beside_each_other(&numbered, |(number, bytes)| {
             let mut staged = self.stage()?;
             staged.write(bytes)?;
-            staged.sync()?;
+            if files.len() <= MANY {
+                staged.sync()?;
+            }
             if files.len() > KEPT_OPEN {
                 staged.file = None;
             }
             all.lock().unwrap_or_else(PoisonError::into_inner).insert(*number, staged);
             Ok(())
         })?;
+        if files.len() > MANY {
+            sync_all_below(&self.staging)?;
+        }
         Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect())
     }
 
