@@ -244,3 +244,27 @@ async fn a_key_is_rotated_at_the_command_line() {
     assert_eq!(server.kids("gw/1/a.bin").await, [kid(NEW)]);
     assert!(!motorcade(["recipient", "rotate"]).output().unwrap().status.success());
 }
+
+#[tokio::test]
+async fn what_is_uploaded_meanwhile_is_for_the_new_key() {
+    let server = TestServer::start().await;
+    for number in 0..20 {
+        server.upload(&format!("gw/{number}/a.bin"), "x").await.expect(201);
+    }
+    let uploads: Vec<_> = (0..30)
+        .map(|number| {
+            let upload = server.upload_request(&format!("up/{number}/a.bin"), "").body("x");
+            tokio::spawn(async move { send(upload).await.status })
+        })
+        .collect();
+    let job = server.rotated(rotation(OLD, NEW)).await;
+    assert_eq!(job["state"], "done", "{job}");
+    for upload in uploads {
+        assert_eq!(upload.await.unwrap(), 201);
+    }
+    for number in 0..30 {
+        let kids = server.kids(&format!("up/{number}/a.bin")).await;
+        assert!(kids.contains(&kid(NEW)) && !kids.contains(&kid(OLD)), "{number}: {kids:?}");
+    }
+    server.stop().assert_clean().await;
+}

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::RwLock;
 use tokio_util::task::TaskTracker;
 
 use super::publish::Publisher;
@@ -42,6 +43,9 @@ pub struct Images {
     metrics: Arc<Metrics>,
     limits: Limits,
     upload_slots: UploadSlots,
+    /// Shared by commits from the choice of recipients to the catalog. Who has retired a recipient
+    /// takes it once alone: what was sealed for that one is in the catalog then.
+    sealing: RwLock<()>,
     published: AtomicI64,
     /// Work that goes on when the request that started it is gone runs on this runtime, and is
     /// waited for.
@@ -81,6 +85,7 @@ impl Images {
             clock,
             metrics,
             upload_slots: UploadSlots::new(limits.max_uploads),
+            sealing: RwLock::default(),
             limits,
             published: AtomicI64::new(0),
             runtime,

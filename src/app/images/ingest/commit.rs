@@ -51,6 +51,7 @@ impl Images {
         // An upload may take hours: its token may have been revoked, and a recipient removed, since
         // it was planned.
         check_token_still_valid(&self.catalog, &request.by.id, self.clock.now()).await?;
+        let sealing = self.sealing.read().await;
         let recipients = self
             .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
@@ -70,6 +71,7 @@ impl Images {
         let record = new.record.clone();
         let inserted = (new, request.by.author(record.created_at));
         let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
+        drop(sealing);
         // A commit that failed may have taken place all the same; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),

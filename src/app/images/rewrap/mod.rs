@@ -158,8 +158,7 @@ impl Rewrap {
         Ok(recorded.map_err(Error::internal("record envelopes"))?? as u64)
     }
 
-    /// An upload that was sealed for the key before that was retired may have come in behind the
-    /// walk.
+    /// What somebody else has changed meanwhile was left as it was.
     async fn begin_again(&self, walk: &mut Walk) -> Result<(), Error> {
         let is_done = self.mode == RewrapMode::DryRun || walk.passes == MOST_PASSES;
         if is_done || self.count().await? <= walk.failed {
