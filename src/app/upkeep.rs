@@ -111,7 +111,7 @@ impl Upkeep {
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded metadata"),
                     }
                     self.parts.handovers.look_after().await;
-                    match self.parts.images.remove_superseded_envelopes().await {
+                    match self.remove_superseded_envelopes().await {
                         Ok(0) => {}
                         Ok(files) => tracing::info!(files, "removed superseded envelopes"),
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded envelopes"),
@@ -224,6 +224,15 @@ impl Upkeep {
             );
         }
         Ok(())
+    }
+
+    /// Removes the files of envelopes that were replaced long ago, and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while the time isn't known; [`Error::Full`]; [`Error::Internal`].
+    pub async fn remove_superseded_envelopes(&self) -> Result<usize, Error> {
+        self.parts.images.remove_superseded_envelopes().await
     }
 
     /// Removes superseded metadata that nobody asks for any more, and returns how many files that

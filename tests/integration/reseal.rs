@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestServer, eventually, pattern, send};
 use crate::state::private_key;
+use crate::support::run;
 
 impl TestServer {
     async fn resealed(&self, path: &str, body: Value) -> Value {
@@ -107,4 +108,15 @@ async fn what_can_t_be_resealed_is_refused_and_stays() {
     assert!(job["error"].as_str().unwrap().contains("does not open"), "{job}");
     assert_eq!(server.image("gw/1/a.bin").await.yanked_at, None);
     server.get("/api/v1/images/gw/1/resealed-1/a.bin").await.refused(404, "image_not_found");
+}
+
+#[tokio::test]
+async fn an_image_is_resealed_at_the_command_line() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "x").await.expect(201);
+    let mut command = server.motorcade("--json image reseal gw/1/a.bin --to gw/2/a.bin --follow");
+    let job = run(command.env("MOTORCADE_TOKEN", server.state.tokens.of(Officer)));
+    let job: Value = serde_json::from_str(&job).unwrap();
+    assert_eq!(job["result"]["image"], "gw/2/a.bin", "{job}");
+    assert_eq!(server.open("gw/2/a.bin", "snakeoil_p256").await, b"x");
 }

@@ -1,12 +1,16 @@
 //! Which superseded metadata is kept, and for how long.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
+use motorcade::app::images::rewrap::RewrapMode;
+use motorcade::app::jobs::JobState;
 use serde_json::Value;
 
-use crate::publication::{NEVER, Node};
-use crate::state::{BINS, TestState};
+use crate::app::eventually;
+use crate::publication::{NEVER, Node, engineer};
+use crate::state::{BINS, TestState, key_file, private_key};
 
 fn set_timestamp_days(state: &TestState, from: u32, to: u32) {
     let path = state.path().join("metadata/policy.toml");
@@ -77,5 +81,35 @@ async fn many_publications_leave_no_more_than_a_client_may_still_ask_for() {
     assert_eq!(missing(&node, &read[149]), [""; 0]);
     assert_eq!(missing(&node, &read[100]), [""; 0], "one of the last, and in force");
     assert!(!missing(&node, &read[10]).is_empty());
+    node.close().await.assert_clean().await;
+}
+
+#[tokio::test]
+async fn the_file_of_a_replaced_envelope_goes_after_a_month() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    node.upload("gw/1/a.bin").await;
+    let envelopes = || {
+        let names = node.state.stored_targets().into_iter();
+        names.filter(|name| name.ends_with(".jwe")).collect::<BTreeSet<_>>()
+    };
+    let before = envelopes();
+    let jobs = node.app.jobs();
+    let (kid, key) =
+        (private_key("snakeoil_p256").kid().to_string(), key_file("snakeoil_p256_other.pub.pem"));
+    let rotation = jobs.rotate_recipient(&kid, &key, RewrapMode::Record, &engineer()).await;
+    let id = rotation.unwrap().0.id;
+    let running = tokio::spawn(Arc::clone(jobs).run());
+    eventually("the rotation ends", async || jobs.show(&id).await.unwrap().state == JobState::Done)
+        .await;
+    running.abort();
+    let both = envelopes();
+    assert!(both.is_superset(&before) && both.len() == 2 * before.len(), "{both:?}");
+    node.after_hours(29 * 24).await;
+    assert_eq!(node.app.upkeep().remove_superseded_envelopes().await.unwrap(), 0);
+    assert_eq!(envelopes(), both);
+    node.after_hours(2 * 24).await;
+    assert_eq!(node.app.upkeep().remove_superseded_envelopes().await.unwrap(), 1);
+    assert_eq!(envelopes(), both.difference(&before).cloned().collect());
+    assert_eq!(node.app.upkeep().remove_superseded_envelopes().await.unwrap(), 0);
     node.close().await.assert_clean().await;
 }
