@@ -35,7 +35,7 @@ pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{
     NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
-pub use roles::{RoleBody, RoleKeyBody, RoleList};
+pub use roles::{NewRoleRotation, RoleBody, RoleKeyBody, RoleList, RoleRotationBody};
 pub use roots::{
     CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,
     RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,

@@ -43,3 +43,41 @@ pub struct RoleKeyBody {
     /// RFC 3339: until when a key signs that leaves.
     pub until: Option<String>,
 }
+
+/// Other keys for a role that the server signs by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRoleRotation {
+    /// All keys that the role is to have: `file:NAME` in `keys/`, or a source that
+    /// `metadata/policy.toml` names for it. Without one, all of those, or else new ones.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Says what would be done, and does nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a rotation comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoleRotationBody {
+    /// `image` or `director`.
+    pub repository: String,
+    /// `targets`, `bins`, `snapshot` or `timestamp`.
+    pub role: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// How many keys have to sign after it.
+    pub threshold: u64,
+    /// Ids of the keys that sign after it, as far as they are there.
+    pub keys: Vec<String>,
+    /// How many keys are made for it.
+    pub made: u8,
+    /// Ids of the keys that sign no more after it.
+    pub leaving: Vec<String>,
+    /// For how many seconds these sign on, for clients that are in the midst of a cycle.
+    pub grace_seconds: u64,
+    /// The version of root that names the new keys; null for bins, whose keys the targets name.
+    pub root_version: Option<u64>,
+    /// How many files of the Image repository are signed again.
+    pub files: u64,
+}

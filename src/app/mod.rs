@@ -16,7 +16,6 @@ pub mod export;
 pub mod fleet;
 pub mod footing;
 pub mod fsck;
-#[expect(dead_code, reason = "rotation begins what is settled here already")]
 mod handover;
 pub mod images;
 pub mod jobs;
@@ -135,7 +134,6 @@ impl App {
             keyring: director.shared_keyring().clone(),
             clock: Arc::clone(&clock),
         }));
-        let roles = Roles::new(state.clone(), catalog.clone(), Arc::clone(&handovers));
         let escrows = Arc::new(Escrows::new(
             catalog.clone(),
             state.clone(),
@@ -170,8 +168,17 @@ impl App {
             Arc::clone(&blobs),
             publisher.clone(),
             Arc::clone(&director),
+            Arc::clone(&handovers),
             Arc::clone(&clock),
         ));
+        let roles = Roles::new(roles::Parts {
+            state: state.clone(),
+            catalog: catalog.clone(),
+            handovers: Arc::clone(&handovers),
+            ceremony: Arc::clone(&ceremony),
+            clock: Arc::clone(&clock),
+            runtime: runtime.clone(),
+        });
         let images = Arc::new(Images::new(images::Parts {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),

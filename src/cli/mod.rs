@@ -90,7 +90,7 @@ enum Command {
     Audit(audit::Args),
     /// Starts, lists, shows and cancels work that the server does by itself
     Job(job::Args),
-    /// Shows who signs for which role
+    /// Shows who signs for which role, and gives roles other keys
     Role(role::Args),
     /// Gets a state directory going again whose catalog was restored, or whose clock was wrong
     Recover(recover::Args),

@@ -1,4 +1,4 @@
-//! `motorcade role list`
+//! `motorcade role list | rotate`
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use super::api::Api;
 use super::output::{self, List, print_json, print_line};
-use crate::api::{RoleBody, RoleKeyBody, RoleList};
+use crate::api::{NewRoleRotation, RoleBody, RoleKeyBody, RoleList, RoleRotationBody};
 use crate::config::ClientSettings;
 use motorcade_host::shown::printable;
 
@@ -23,11 +23,50 @@ enum Command {
         #[command(flatten)]
         client: ClientSettings,
     },
+    /// Gives a role that the server signs by itself other keys
+    ///
+    /// Clients take what is published before, meanwhile and after.
+    /// Root, and roles whose root is signed elsewhere, are changed by `motorcade root`.
+    Rotate {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// Whose role
+        #[arg(long, value_enum, default_value_t = Repository::Image)]
+        repository: Repository,
+        /// A key that it is to have: `file:NAME` in keys/, or a source of metadata/policy.toml; repeat
+        /// for more. Without one, those of the policy, or new ones
+        #[arg(long, value_name = "SOURCE")]
+        key: Vec<String>,
+        /// Says what would be done, and does nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// The role
+        #[arg(value_enum)]
+        role: Role,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Repository {
+    Image,
+    Director,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Role {
+    Root,
+    Targets,
+    Bins,
+    Snapshot,
+    Timestamp,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { client } => list(client).await,
+        Command::Rotate { client, repository, key, dry_run, role } => {
+            rotate(client, repository, role, NewRoleRotation { keys: key, dry_run }).await
+        }
     }
 }
 
@@ -53,6 +92,58 @@ async fn list(client: ClientSettings) -> anyhow::Result<ExitCode> {
         print_line(printable(&difference(role)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn rotate(
+    client: ClientSettings,
+    repository: Repository,
+    role: Role,
+    body: NewRoleRotation,
+) -> anyhow::Result<ExitCode> {
+    let api = Api::new(client)?;
+    let path = format!("roles/{}/{}/rotate", name(repository), name(role));
+    let rotated: RoleRotationBody = api.json(api.request(Method::POST, &path).json(&body)).await?;
+    if output::is_json() {
+        print_json(&rotated)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in told(&rotated) {
+        print_line(printable(&line))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(value: impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn told(rotated: &RoleRotationBody) -> Vec<String> {
+    let RoleRotationBody {
+        repository, role, threshold, keys, made, leaving, grace_seconds, ..
+    } = rotated;
+    let head = if rotated.dry_run { "Nothing was changed. It would be:" } else { "Done:" };
+    let mut lines = vec![head.to_owned()];
+    let new = usize::from(*made);
+    let total = if rotated.dry_run { keys.len() + new } else { keys.len() };
+    lines.push(format!("{repository} {role}: {threshold} of {total} keys have to sign"));
+    if new > 0 {
+        lines.push(format!("  made: {}", output::count(new, "new key", "new keys")));
+    }
+    lines.extend(keys.iter().map(|key| format!("  signs: {key}")));
+    lines.extend(
+        leaving.iter().map(|key| format!("  leaves, and signs on for {grace_seconds} s: {key}")),
+    );
+    match rotated.root_version {
+        Some(version) => {
+            lines.push(format!("  root {version} says so; clients follow it from every older one"))
+        }
+        None => lines.push("  the targets say so; root stays as it is".to_owned()),
+    }
+    match rotated.files {
+        0 => lines.push("  each vehicle's metadata is signed again when it asks".to_owned()),
+        files => lines.push(format!("  {files} published files are signed again")),
+    }
+    lines
 }
 
 fn place(key: &RoleKeyBody) -> String {

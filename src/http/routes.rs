@@ -80,6 +80,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         recipients::remove_recipient,
         escrow::show_escrow,
         roles::list_roles,
+        roles::rotate_role,
         rotations::create_rotation,
         suppliers::list_suppliers,
         suppliers::add_supplier,

@@ -46,6 +46,7 @@ mod repo_ranges;
 mod reseal;
 mod retention;
 mod roles;
+mod roles_rotate;
 mod rotations;
 mod runbooks;
 mod secrets;

@@ -16,6 +16,7 @@ mod openapi;
 mod real_input;
 mod repository;
 mod root_rotation;
+mod rotation;
 mod suppliers;
 mod vehicle_tuf;
 

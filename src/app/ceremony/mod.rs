@@ -29,6 +29,7 @@ pub use state::{CeremonyState, PublishedRoot, StagedRoot};
 use super::Error;
 use super::access::Principal;
 use super::director::Director;
+use super::handover::Handovers;
 use super::images::precondition::Precondition;
 use super::publish::Publisher;
 use crate::blob::BlobStore;
@@ -42,6 +43,7 @@ pub struct Ceremony {
     blobs: Arc<dyn BlobStore>,
     publisher: Publisher,
     director: Arc<Director>,
+    handovers: Arc<Handovers>,
     clock: Arc<dyn Clock>,
 }
 
@@ -51,9 +53,10 @@ impl Ceremony {
         blobs: Arc<dyn BlobStore>,
         publisher: Publisher,
         director: Arc<Director>,
+        handovers: Arc<Handovers>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { catalog, blobs, publisher, director, clock }
+        Self { catalog, blobs, publisher, director, handovers, clock }
     }
 
     /// What is published of a repository's root, and what is staged.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::{Ceremony, CeremonyState, StagedRoot, walk};
 use crate::app::access::Principal;
+use crate::app::handover;
 use crate::app::images::precondition::Precondition;
 use crate::app::trust::Verifier;
 use crate::app::{Error, Problem};
-use crate::model::{RepositorySide, RoleName, Timestamp};
+use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp};
+use crate::telemetry::Chain;
 use crate::uptane::metadata::SignedFile;
 use crate::uptane::root::check_successor;
 
@@ -40,12 +42,30 @@ impl Ceremony {
         let (state, staged) = self.staged(side, expected).await?;
         staged.refuse_outdated(&state)?;
         staged.refuse_unsigned()?;
+        self.handovers.reload().await?; // keys that were put there for it
         self.refuse_missing_keys(&staged)?;
         let file = staged.file()?;
         check_successor(&state.published.bytes, file.bytes.clone(), now)
             .map_err(Error::internal("verify what was signed, which is not published"))?;
-        self.check_clients(&state, &file, gap, now).await?;
-        self.add(side, &file, staged.revision(), &by.author(self.clock.now())).await?;
+        // What clients fetch meanwhile is signed by the keys that come and by those that leave.
+        let author = by.author(self.clock.now());
+        let changes = handover::changes(&state.published.root, &staged.root);
+        match self.handovers.begin(side, &changes, &author).await {
+            Err(error) if gap == Gap::Accepted => {
+                tracing::warn!(error = %Chain(&error), "what is published can't be signed by the keys that leave");
+            }
+            begun => begun?,
+        }
+        let added = match self.check_clients(&state, &file, gap, now).await {
+            Ok(()) => self.add(side, &file, staged.revision(), &author).await,
+            refused => refused,
+        };
+        if added.is_err() {
+            let kinds: Vec<RoleKind> = changes.iter().map(|change| change.kind).collect();
+            self.handovers.abandon(side, &kinds).await;
+        }
+        added?;
+        self.handovers.note_published().await?;
         if side == RepositorySide::Image {
             self.sign_again().await;
         }

@@ -90,6 +90,7 @@ impl Ceremony {
         let (state, staged) = self.staged(side, expected).await?;
         staged.refuse_outdated(&state)?;
         let (either, author) = (staged.succession.either(), by.author(self.clock.now()));
+        self.handovers.reload().await?; // a root key that was put back for it
         let keyring = self.keyring();
         let usable = keyring.named(&either.key_ids);
         if usable.is_empty() {

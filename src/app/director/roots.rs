@@ -1,6 +1,7 @@
 //! The Director's root: made by `init`, or when a server of this version first opens an older state
 //! directory, and signed again at half its life if its keys are here.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,6 +23,8 @@ pub(in crate::app) struct DirectorRoots {
     repository: DirectorRepository,
     metrics: Arc<Metrics>,
     newest: RwLock<Option<Arc<NewestRoot>>>,
+    /// Those before it that vehicles may go by that began a cycle before it was published.
+    former: RwLock<VecDeque<Arc<NewestRoot>>>,
     is_failing: AtomicBool,
 }
 
@@ -44,6 +47,7 @@ impl DirectorRoots {
             repository,
             metrics,
             newest: RwLock::new(None),
+            former: RwLock::default(),
             is_failing: AtomicBool::new(false),
         }
     }
@@ -64,6 +68,11 @@ impl DirectorRoots {
                 "there is no root yet",
             ))
         })
+    }
+
+    /// The roots before it that this process has gone by, the newest first.
+    pub(super) fn former(&self) -> Vec<Arc<NewestRoot>> {
+        self.former.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Keeps the root fresh, if the time is known. What goes wrong is logged and makes
@@ -169,8 +178,13 @@ impl DirectorRoots {
         if known.as_ref().is_some_and(|known| known.set.root_version() > newest.version) {
             return Ok(()); // somebody else has read a newer one meanwhile
         }
-        *known = Some(Arc::new(NewestRoot { sha256, authority, set }));
+        let former = known.replace(Arc::new(NewestRoot { sha256, authority, set }));
         drop(known);
+        if let Some(former) = former.filter(|former| former.set.root_version() < newest.version) {
+            let mut roots = self.former.write().unwrap_or_else(PoisonError::into_inner);
+            roots.push_front(former);
+            roots.truncate(FORMER);
+        }
         self.metrics.set_metadata(
             RepositorySide::Director,
             RoleKind::Root,
@@ -193,6 +207,9 @@ impl DirectorRoots {
         Ok(self.catalog.find_director_root(Some(root.version)).await?.unwrap_or(root))
     }
 }
+
+/// More than are published within a vehicle's cycle.
+const FORMER: usize = 8;
 
 fn as_stored(file: &SignedFile) -> DirectorRoot {
     let (version, body, expires_at) = (file.version, file.bytes.to_vec(), file.expires_at);

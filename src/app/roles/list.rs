@@ -78,12 +78,12 @@ impl Roles {
     ///
     /// [`Error::Corrupt`] if the published metadata can't be read; [`Error::Internal`].
     pub async fn list(&self) -> Result<Vec<RoleRecord>, Error> {
-        let policy = self.state.policy()?;
-        let keyring = self.handovers.keyring();
-        let handovers = self.catalog.list_handovers().await?;
+        let policy = self.parts.state.policy()?;
+        let keyring = self.parts.handovers.keyring();
+        let handovers = self.parts.catalog.list_handovers().await?;
         let mut roles = Vec::new();
         for (side, kind, wanted) in policy.roles() {
-            let authority = self.handovers.signers(side, kind).await?;
+            let authority = self.parts.handovers.signers(side, kind).await?;
             let handover = handovers.iter().find(|other| (other.side, other.kind) == (side, kind));
             roles.push(RoleRecord {
                 side,

@@ -5,24 +5,42 @@
 //! wants, and the difference is shown until a rotation makes it so.
 
 mod list;
+mod plan;
+mod rotate;
 
 use std::sync::Arc;
 
 pub use list::{RoleKey, RoleKeyState, RoleRecord};
+pub use plan::{Rotation, RotationRequest};
 
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+use super::ceremony::Ceremony;
 use super::handover::Handovers;
 use super::state_dir::StateDir;
 use crate::catalog::Catalog;
+use crate::model::Clock;
 
 /// The keys of all roles.
 pub struct Roles {
-    state: StateDir,
-    catalog: Catalog,
-    handovers: Arc<Handovers>,
+    parts: Parts,
+    /// Held by whoever changes a role.
+    turn: Mutex<()>,
+}
+
+/// What [`Roles`] is made of.
+pub(super) struct Parts {
+    pub(super) state: StateDir,
+    pub(super) catalog: Catalog,
+    pub(super) handovers: Arc<Handovers>,
+    pub(super) ceremony: Arc<Ceremony>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) runtime: Handle,
 }
 
 impl Roles {
-    pub(super) fn new(state: StateDir, catalog: Catalog, handovers: Arc<Handovers>) -> Self {
-        Self { state, catalog, handovers }
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, turn: Mutex::new(()) }
     }
 }

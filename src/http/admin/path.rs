@@ -10,8 +10,8 @@ use super::upload_head::{IMAGES, image_path};
 use crate::app::Error;
 use crate::http::ApiError;
 use crate::model::{
-    EcuSerial, ImagePath, ParseFieldError, ParseSupplierError, RepositorySide, SupplierName,
-    VehicleId,
+    EcuSerial, ImagePath, ParseFieldError, ParseSupplierError, RepositorySide, RoleKind,
+    SupplierName, VehicleId,
 };
 
 /// What the path of a request names.
@@ -65,6 +65,17 @@ impl Named for RepositorySide {
         Self::ALL.into_iter().find(|side| side.as_str() == name).ok_or_else(|| Error::Invalid {
             code: "bad_path",
             detail: "a repository is `image` or `director`".into(),
+        })
+    }
+}
+
+impl Named for RoleKind {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let name = parameter(request, "role");
+        let kinds = RepositorySide::Image.kinds();
+        kinds.iter().copied().find(|kind| kind.as_str() == name).ok_or_else(|| Error::Invalid {
+            code: "bad_path",
+            detail: "a role is `root`, `targets`, `bins`, `snapshot` or `timestamp`".into(),
         })
     }
 }
