@@ -113,9 +113,6 @@ async fn keys_that_are_missing_or_not_fit_are_refused_by_name() {
         assert!(error.contains(expected) && error.contains(name), "{error}");
         assert!(!error.contains(PIN), "{error}");
     }
-    let uri = hsm.uri("none").replace("token=", "token=x");
-    let missing = Pkcs11Escrow::find(uri.parse().unwrap()).await.unwrap_err();
-    assert!(matches!(missing, TokenError::NoToken { .. }), "{missing}");
 }
 
 #[tokio::test]
@@ -274,4 +271,93 @@ async fn a_server_starts_without_its_token_and_never_tries_a_wrong_pin_twice() {
         assert!(problem.contains("PIN") && !problem.contains("8642"), "{problem}");
     }
     assert!(!hsm.is_locked());
+}
+
+/// Only for other processes: a server that looks for a token in vain starts the library anew, and
+/// other tests of this one use it.
+fn aes_of_nowhere(hsm: &Hsm) -> String {
+    hsm.uri("aes").replace("token=", "token=x")
+}
+
+#[tokio::test]
+async fn the_escrow_key_moves_into_a_token_and_out_again() {
+    let hsm = Hsm::new("moves");
+    hsm.make_aes("aes");
+    hsm.make_p256("p256");
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("state");
+    support::init(&data_dir);
+    let token = support::create_token(&data_dir, "engineer");
+    let officer = support::create_token(&data_dir, "officer");
+    let server = Server::start(&data_dir, &[]);
+    let client = server.client(&token);
+    client.register(&support::snakeoil("snakeoil_p256.pub.pem")).await;
+    for number in 0..20 {
+        client.upload(&format!("gw/{number}"), "", b"firmware").await;
+    }
+    let motorcade = |args: &[&str]| {
+        let mut command = support::motorcade(args);
+        command.env("MOTORCADE_SERVER", &client.url).env("MOTORCADE_TOKEN", &officer);
+        support::run(&mut command)
+    };
+    let missing = aes_of_nowhere(&hsm);
+    let mut refused = support::motorcade(["escrow", "rotate", "--key", &missing]);
+    refused.env("MOTORCADE_SERVER", &client.url).env("MOTORCADE_TOKEN", &officer);
+    let refused = support::refused(&mut refused);
+    assert!(refused.contains("is not there"), "{refused}");
+    let (aes, p256) = (hsm.uri("aes"), hsm.uri("p256"));
+    for key in [Some(&aes), Some(&p256), None] {
+        let mut args = vec!["--json", "escrow", "rotate", "--follow"];
+        args.extend(key.iter().flat_map(|key| ["--key", key.as_str()]));
+        let job: Value = serde_json::from_str(&motorcade(&args)).unwrap();
+        assert_eq!(job["result"]["rewrapped"], 20, "{job}");
+        assert!(job["result"]["retired"].is_string(), "{job}");
+        let shown: Value = serde_json::from_str(&motorcade(&["--json", "escrow", "show"])).unwrap();
+        assert_eq!(shown["envelopes"], 20, "{shown}");
+        match key {
+            Some(key) => assert_eq!(shown["source"], key.as_str()),
+            None => assert!(shown["source"].as_str().unwrap().starts_with("file:"), "{shown}"),
+        }
+        assert_eq!(support::fsck(&data_dir), [""; 0]);
+    }
+    assert!(!server.log().contains(PIN), "a PIN is in the log");
+    for file in support::files_below(&data_dir) {
+        let bytes = std::fs::read(data_dir.join(&file)).unwrap();
+        let is_there = bytes.windows(PIN.len()).any(|bytes| bytes == PIN.as_bytes());
+        assert!(!is_there, "a PIN is in {file}");
+    }
+}
+
+#[tokio::test]
+async fn an_officer_signs_a_root_with_a_token() {
+    let hsm = Hsm::new("officer");
+    hsm.make_ed25519("root");
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("state");
+    support::init(&data_dir);
+    let officer = support::create_token(&data_dir, "officer");
+    let server = Server::start(&data_dir, &[]);
+    let client = server.client(&officer);
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let motorcade = |args: &[&str]| {
+        let mut command = support::motorcade(args);
+        command.env("MOTORCADE_SERVER", &client.url).env("MOTORCADE_TOKEN", &officer);
+        support::run(&mut command)
+    };
+    let uri = hsm.uri("root");
+    let key = Pkcs11Signer::find(uri.parse().unwrap()).await.unwrap();
+    std::fs::write(file("officer.json"), key.public().object().to_string()).unwrap();
+    motorcade(&["root", "stage", "--add", &format!("root={}", file("officer.json"))]);
+    motorcade(&["root", "diff", "--out", &file("staged.json")]);
+    let offline =
+        ["root", "sign", &file("staged.json"), "--key", &uri, "--yes", "--out", &file("sig")];
+    support::run(&mut support::motorcade(offline)); // which knows no server
+    motorcade(&["root", "sign", "--send", &file("sig")]);
+    motorcade(&["root", "sign", "--here"]);
+    motorcade(&["root", "publish"]);
+    let root: Value = serde_json::from_slice(&client.get("/repo/2.root.json").await).unwrap();
+    let id = key.id().to_string();
+    let signatures = root["signatures"].as_array().unwrap();
+    assert!(signatures.iter().any(|signature| signature["keyid"] == id.as_str()), "{root}");
+    assert!(root["signed"]["roles"]["root"]["keyids"].to_string().contains(&id), "{root}");
 }

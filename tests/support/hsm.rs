@@ -11,7 +11,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 
 /// The PIN of every token.
-pub(crate) const PIN: &str = "2468";
+pub(crate) const PIN: &str = "snakeoil-2468";
 const SO_PIN: &str = "13579";
 /// `prime256v1` and `edwards25519`, as `CKA_EC_PARAMS` has them.
 const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];

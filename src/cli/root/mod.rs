@@ -97,7 +97,7 @@ struct SignArgs {
     /// File of `root diff --out`; nothing but it and the key is read, and no network is used
     #[arg(required_unless_present_any = ["send", "here"], requires = "key")]
     file: Option<PathBuf>,
-    /// Private key that signs: PKCS#8 in PEM, mode 0600
+    /// Private key that signs: PKCS#8 in PEM, mode 0600; or one in a token, as a PKCS#11 URI
     #[arg(long, value_name = "FILE", requires = "file")]
     key: Option<PathBuf>,
     /// Where the signature goes

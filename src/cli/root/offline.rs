@@ -17,6 +17,7 @@ use crate::api::{CeremonyFile, NewRootSignature};
 use crate::cli::output::{self, note, print_json, print_line};
 use crate::keys::Signer;
 use crate::keys::file::FileSigner;
+use crate::keys::pkcs11::Pkcs11Signer;
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::metadata::root::{Succession, succession};
 use crate::uptane::metadata::{Root, Unsigned};
@@ -57,13 +58,13 @@ impl Signing {
         if let Some(trusted) = &self.trusted {
             staged.compare(trusted)?;
         }
-        let key = FileSigner::read(&self.key)?;
-        let place = staged.place_of(&key)?;
+        let key = open_key(&self.key).await?;
+        let place = staged.place_of(key.as_ref())?;
         staged.show(&place)?;
         if !self.yes {
             confirm(staged.unsigned.version())?;
         }
-        let signed = staged.sign(&key).await?;
+        let signed = staged.sign(key.as_ref()).await?;
         let out = self.out.unwrap_or_else(|| {
             PathBuf::from(format!(
                 "root-{}-{:.8}.signature.json",
@@ -128,7 +129,7 @@ impl Staged {
     }
 
     /// As whose key it counts.
-    fn place_of(&self, key: &FileSigner) -> anyhow::Result<String> {
+    fn place_of(&self, key: &dyn Signer) -> anyhow::Result<String> {
         let (id, Succession { before, after }) = (key.id(), &self.succession);
         let (old, new) = (self.published.version, self.next.version);
         Ok(match (before.key_ids.contains(&id), after.key_ids.contains(&id)) {
@@ -153,7 +154,7 @@ impl Staged {
         Ok(())
     }
 
-    async fn sign(self, key: &FileSigner) -> anyhow::Result<SignatureFile> {
+    async fn sign(self, key: &dyn Signer) -> anyhow::Result<SignatureFile> {
         let (version, payload_sha256) =
             (self.unsigned.version(), self.unsigned.digest().to_string());
         let authorized = self.unsigned.authorize(&self.succession.either(), [key.id()])?;
@@ -162,6 +163,14 @@ impl Staged {
         let signatures = vec![NewRootSignature { keyid: key.id().to_string(), sig }];
         Ok(SignatureFile { repository: self.repository, version, payload_sha256, signatures })
     }
+}
+
+/// A key in a file, or in a token.
+async fn open_key(key: &Path) -> anyhow::Result<Box<dyn Signer>> {
+    Ok(match key.to_str().filter(|text| text.starts_with("pkcs11:")) {
+        Some(uri) => Box::new(Pkcs11Signer::find(uri.parse()?).await?),
+        None => Box::new(FileSigner::read(key)?),
+    })
 }
 
 fn content(file: &[u8]) -> anyhow::Result<Root> {
