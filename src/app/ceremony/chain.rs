@@ -1,7 +1,10 @@
 //! The published roots of either repository: the Image repository's are blobs, the Director's are
 //! in the catalog.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Ceremony, PublishedRoot};
 use crate::app::Error;
@@ -59,18 +62,25 @@ impl Ceremony {
         Ok(roots)
     }
 
-    /// Hands the next version to the one writer of its chain.
+    /// Hands the next version to the one writer of its chain, which goes on if the caller goes away:
+    /// a file that was stored and not recorded could be fetched, and its staging be cancelled.
     pub(super) async fn add(
         &self,
         side: RepositorySide,
-        file: &SignedFile,
+        file: SignedFile,
         staging: u64,
-        author: &Author,
+        author: Author,
+        turn: OwnedMutexGuard<()>,
     ) -> Result<(), Error> {
-        match side {
-            RepositorySide::Image => self.publisher.publish_root(file, staging, author).await,
-            RepositorySide::Director => self.director.roots.publish(file, staging, author).await,
-        }
+        let (publisher, director) = (self.publisher.clone(), Arc::clone(&self.director));
+        let adding = tokio::spawn(async move {
+            let _turn = turn;
+            match side {
+                RepositorySide::Image => publisher.publish_root(&file, staging, &author).await,
+                RepositorySide::Director => director.roots.publish(&file, staging, &author).await,
+            }
+        });
+        adding.await.map_err(Error::internal("publish a root"))?
     }
 }
 

@@ -25,6 +25,7 @@ pub use publish::Gap;
 pub use sign::{Offer, OfferedSignature};
 pub use stage::{RoleRequest, StageRequest};
 pub use state::{CeremonyState, PublishedRoot, StagedRoot};
+use tokio::sync::Mutex;
 
 use super::Error;
 use super::access::Principal;
@@ -45,6 +46,9 @@ pub struct Ceremony {
     director: Arc<Director>,
     handovers: Arc<Handovers>,
     clock: Arc<dyn Clock>,
+    /// Held by whoever changes what is staged, but for signatures: what is being published can't be
+    /// dropped meanwhile.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Ceremony {
@@ -56,7 +60,7 @@ impl Ceremony {
         handovers: Arc<Handovers>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { catalog, blobs, publisher, director, handovers, clock }
+        Self { catalog, blobs, publisher, director, handovers, clock, turn: Arc::default() }
     }
 
     /// What is published of a repository's root, and what is staged.
@@ -89,6 +93,7 @@ impl Ceremony {
         expected: &Precondition,
         by: &Principal,
     ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
         let (state, staged) = self.staged(side, expected).await?;
         let author = by.author(self.clock.now());
         let revision = staged.revision();

@@ -39,6 +39,7 @@ impl Ceremony {
         by: &Principal,
     ) -> Result<CeremonyState, Error> {
         let now = self.publisher.signing_time()?;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (state, staged) = self.staged(side, expected).await?;
         staged.refuse_outdated(&state)?;
         staged.refuse_unsigned()?;
@@ -57,7 +58,7 @@ impl Ceremony {
             begun => begun?,
         }
         let added = match self.check_clients(&state, &file, gap, now).await {
-            Ok(()) => self.add(side, &file, staged.revision(), &author).await,
+            Ok(()) => self.add(side, file, staged.revision(), author, turn).await,
             refused => refused,
         };
         if added.is_err() {

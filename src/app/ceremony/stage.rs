@@ -51,6 +51,7 @@ impl Ceremony {
         by: &Principal,
     ) -> Result<CeremonyState, Error> {
         let now = self.publisher.signing_time()?;
+        let _turn = self.turn.lock().await;
         let state = self.state(side).await?;
         state.check(expected)?;
         if expected.matches.is_none() && state.staged.is_some() {
