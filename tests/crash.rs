@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "crash/ceremony.rs"]
+mod ceremony;
 #[path = "crash/escrow.rs"]
 mod escrow;
 #[path = "crash/rotation.rs"]
