@@ -1,5 +1,6 @@
 //! Ceremonies: a root from what is to change to what clients fetch.
 
+mod commands;
 mod officer;
 mod publish;
 mod stage;

@@ -27,7 +27,12 @@ pub(crate) fn officer() -> Principal {
 
 impl Officer {
     pub(crate) fn new() -> Self {
-        Self::with(&SigningKey::generate_pem(Scheme::Ed25519).unwrap())
+        Self::with(&Self::pem())
+    }
+
+    /// A new private key.
+    pub(crate) fn pem() -> String {
+        SigningKey::generate_pem(Scheme::Ed25519).unwrap().to_string()
     }
 
     pub(crate) fn with(pem: &str) -> Self {
