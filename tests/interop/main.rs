@@ -10,6 +10,7 @@ mod hostile;
 mod support;
 
 mod attacks;
+mod ceremonies;
 mod formats;
 mod hybrid;
 mod openapi;
