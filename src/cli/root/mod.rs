@@ -97,9 +97,10 @@ struct SignArgs {
     /// File of `root diff --out`; nothing but it and the key is read, and no network is used
     #[arg(required_unless_present_any = ["send", "here"], requires = "key")]
     file: Option<PathBuf>,
-    /// Private key that signs: PKCS#8 in PEM, mode 0600; or one in a token, as a PKCS#11 URI
-    #[arg(long, value_name = "FILE", requires = "file")]
-    key: Option<PathBuf>,
+    /// Private key that signs: a PKCS#8 file in PEM of mode 0600, or where else a key of a role may
+    /// be, such as `pkcs11:…` (RFC 7512)
+    #[arg(long, value_name = "KEY", requires = "file")]
+    key: Option<String>,
     /// Where the signature goes
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::told::tell_diff;
 use crate::api::{CeremonyFile, NewRootSignature};
 use crate::cli::output::{self, note, print_json, print_line};
-use crate::keys::Signer;
-use crate::keys::file::FileSigner;
-use crate::keys::pkcs11::Pkcs11Signer;
+use crate::keys::source::KeySource;
+use crate::keys::{self, Signer};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::metadata::root::{Succession, succession};
 use crate::uptane::metadata::{Root, Unsigned};
@@ -28,7 +28,7 @@ use motorcade_host::shown::printable;
 /// What is signed, with what, and where the signature goes.
 pub(super) struct Signing {
     pub(super) file: PathBuf,
-    pub(super) key: PathBuf,
+    pub(super) key: String,
     pub(super) trusted: Option<PathBuf>,
     pub(super) out: Option<PathBuf>,
     pub(super) yes: bool,
@@ -165,16 +165,14 @@ impl Staged {
     }
 }
 
-/// A key in a file, or in a token.
-async fn open_key(key: &Path) -> anyhow::Result<Box<dyn Signer>> {
-    Ok(match key.to_str().filter(|text| text.starts_with("pkcs11:")) {
-        Some(uri) => Box::new(Pkcs11Signer::find(uri.parse()?).await?),
-        None => Box::new(FileSigner::read(key)?),
-    })
-}
-
 fn content(file: &[u8]) -> anyhow::Result<Root> {
     Ok(crate::uptane::metadata::root::parse(file)?)
+}
+
+/// Opens the signer's key: a file, or a source as the metadata policy names them.
+async fn open_key(key: &str) -> anyhow::Result<Arc<dyn Signer>> {
+    let source = key.parse().unwrap_or_else(|_| KeySource::File(key.into()));
+    Ok(keys::open(Path::new("."), &source).await?)
 }
 
 /// Asks the person at the terminal.
