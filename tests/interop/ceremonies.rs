@@ -10,7 +10,7 @@ use motorcade::uptane::key::{Scheme, SigningKey};
 use serde_json::Value;
 
 use super::Fleet;
-use super::support::{create_token, json, motorcade, project, run, vehicle_binary, wait_until};
+use super::support::{create_token, motorcade, run, wait_until};
 
 const IMAGE: &str = "gw/4.2.0/gateway.bin";
 
