@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "hsm/ceremony.rs"]
+mod ceremony;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/hsm.rs"]

@@ -104,7 +104,7 @@ impl Ceremony {
             let authorized = staged.unsigned()?.authorize(&either, [key.id()]);
             let authorized = authorized.map_err(Error::internal(OP))?;
             let signature = key.sign(authorized.message()).await;
-            let signature = signature.map_err(|error| Error::Internal(error))?;
+            let signature = signature.map_err(Error::Internal)?;
             // One that came in meanwhile is as good.
             let _ = self.keep(side, &staged, key.id(), &signature, &author).await?;
         }

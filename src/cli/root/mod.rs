@@ -1,4 +1,4 @@
-//! `motorcade root status | make-key | stage | diff | sign | publish | cancel`
+//! `motorcade root status | make-key | key | stage | diff | sign | publish | cancel`
 
 mod change;
 mod make_key;
@@ -59,6 +59,11 @@ enum Command {
     },
     /// Signs a staged root: offline, from a file; or brings signatures to the server
     Sign(SignArgs),
+    /// Prints the public half of a signing key, for `root stage --add`
+    Key {
+        /// The private key, as for `root sign`
+        key: String,
+    },
     /// Publishes what is staged, once enough keys have signed it and every client can follow
     Publish {
         #[command(flatten)]
@@ -125,6 +130,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Stage { at, change, replace } => at.stage(&change, replace).await,
         Command::Diff { at, out } => at.diff(out).await,
         Command::Sign(args) => sign(args).await,
+        Command::Key { key } => {
+            print_json(offline::open_key(&key).await?.public().object())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Publish { at, revision, accept_failed_cycles } => {
             at.publish(revision, accept_failed_cycles).await
         }
