@@ -97,8 +97,9 @@ fn inspect(session: &Session, found: Found, key: &TokenKey) -> Result<PublicKey,
         }
         _ => return Err(key.unusable("a role key is Ed25519, or ECDSA on P-256")),
     };
-    let public =
-        PublicKey::parse(&pem).map_err(|_| key.unusable("it is no key that is accepted"))?;
+    let public = PublicKey::parse(&pem)
+        .and_then(|key| key.as_named())
+        .map_err(|_| key.unusable("it is no key that is accepted"))?;
     if public.verifies(PROOF, &sign(session, found, PROOF, key)?) {
         Ok(public)
     } else {
