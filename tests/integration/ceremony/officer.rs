@@ -12,7 +12,6 @@ use motorcade::uptane::metadata::Authority;
 
 /// Somebody with a signing key.
 pub(crate) struct Officer {
-    pub(crate) pem: String,
     pub(crate) key: SigningKey,
 }
 
@@ -37,7 +36,7 @@ impl Officer {
     }
 
     pub(crate) fn with(pem: &str) -> Self {
-        Self { pem: pem.to_owned(), key: SigningKey::from_pem(pem).unwrap() }
+        Self { key: SigningKey::from_pem(pem).unwrap() }
     }
 
     pub(crate) fn id(&self) -> Sha256Digest {

@@ -1,7 +1,6 @@
 //! What it takes to publish, and what a crash or somebody else leaves.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use motorcade::app::Error;
 use motorcade::app::audit::AuditFilter;
@@ -110,33 +109,6 @@ async fn a_root_that_clients_could_not_use_is_not_published() {
     let (versions, files) = (node.versions(), StaticFiles::serve(&node.state.blob("")).await);
     assert_eq!(files.repository().await.versions(), [2, versions.timestamp, versions.snapshot]);
     node.close().await.assert_clean().await;
-}
-
-#[tokio::test]
-async fn for_a_lost_key_everything_is_signed_again_at_once() {
-    let (state, new) = (TestState::new(), Officer::new());
-    let file = state.path().join("keys/timestamp-2.pem");
-    fs::write(&file, &new.pem).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let node = Node::open(state, NEVER).await;
-    let ceremony = node.app.ceremony();
-    let (anyone, by) = (Precondition::default(), officer());
-    let old = server_key(&node, "timestamp.pem").id();
-    let change = image_change(RoleName::Timestamp, None, &[&new], &[old]);
-    ceremony.stage(IMAGE, &change, &anyone, &by).await.unwrap();
-    ceremony.sign_here(IMAGE, &anyone, &by).await.unwrap();
-    let refused = ceremony.publish(IMAGE, Gap::Refused, &anyone, &by).await.unwrap_err();
-    assert!(refused.to_string().contains("refuses the published timestamp"), "{refused}");
-    assert_eq!(codes(refused), ["clients_would_fail"]);
-    let before = node.versions();
-    ceremony.publish(IMAGE, Gap::Accepted, &anyone, &by).await.unwrap();
-    let after = node.versions();
-    assert_eq!((after.root, after.timestamp), (2, before.timestamp + 1));
-    let files = StaticFiles::serve(&node.state.blob("")).await;
-    assert_eq!(files.repository().await.versions(), [2, after.timestamp, after.snapshot]);
-    let state = node.close().await;
-    fs::remove_file(state.path().join("keys/timestamp.pem")).unwrap();
-    state.assert_clean().await;
 }
 
 #[tokio::test]
