@@ -80,4 +80,6 @@ pub struct RoleRotationBody {
     pub root_version: Option<u64>,
     /// How many files of the Image repository are signed again.
     pub files: u64,
+    /// Which clients can read what it makes, and which can't; null if all can that could before.
+    pub readers: Option<String>,
 }

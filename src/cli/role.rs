@@ -143,6 +143,12 @@ fn told(rotated: &RoleRotationBody) -> Vec<String> {
         0 => lines.push("  each vehicle's metadata is signed again when it asks".to_owned()),
         files => lines.push(format!("  {files} published files are signed again")),
     }
+    lines.extend(
+        rotated
+            .readers
+            .iter()
+            .map(|readers| format!("  not every client can read that root: {readers}")),
+    );
     lines
 }
 

@@ -266,3 +266,24 @@ async fn a_rotation_that_was_cut_off_is_given_up() {
     rotate(&server, "image", "timestamp").await;
     server.repository().await;
 }
+
+/// docs/POST-QUANTUM.md: who does not follow is named before anything is done.
+#[tokio::test]
+async fn a_dry_run_names_the_clients_that_can_not_read_hybrid_targets() {
+    let server = TestServer::start().await;
+    let planned: RoleRotationBody =
+        ask(&server, "image", "targets", json!({ "dry_run": true })).await.body();
+    assert_eq!(planned.readers, None);
+    let targets = "[targets]\nexpires_days = 90\nthreshold = ";
+    change_policy(
+        server.state.path(),
+        &format!("{targets}1"),
+        &format!("{targets}2\nhybrid = true"),
+    );
+    let planned: RoleRotationBody =
+        ask(&server, "image", "targets", json!({ "dry_run": true })).await.body();
+    assert_eq!((planned.made, planned.threshold), (2, 2));
+    assert!(planned.readers.unwrap().contains("tough 0.24 and aktualizr can't read it"));
+    let printed = server.motorcade_as(Officer, "role rotate targets --dry-run").output().unwrap();
+    assert!(String::from_utf8(printed.stdout).unwrap().contains("tough 0.24"));
+}

@@ -61,6 +61,8 @@ pub struct Rotation {
     pub files: usize,
     /// For how many seconds the keys that leave sign on.
     pub grace_s: u64,
+    /// Which clients can read it and which can't, if keys of ML-DSA-65 sign after.
+    pub readers: Option<&'static str>,
 }
 
 impl Rotation {
@@ -130,6 +132,7 @@ impl Roles {
             root_version,
             files: self.files(side, kind).await?,
             grace_s: if kind == RoleKind::Bins { 0 } else { GRACE.as_secs() },
+            readers: role.hybrid.then_some(hybrid::READERS),
             before,
         };
         let plan = Plan { rotation, policy: role, named };

@@ -63,6 +63,7 @@ impl From<Rotation> for RoleRotationBody {
             grace_seconds: rotation.grace_s,
             root_version: rotation.root_version,
             files: rotation.files as u64,
+            readers: rotation.readers.map(str::to_owned),
         }
     }
 }

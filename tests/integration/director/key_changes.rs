@@ -93,7 +93,10 @@ async fn a_key_is_changed_once_a_person_has_approved_that_very_key() {
     vehicle.send_key(&server, 0, &change).await.expect(204); // its answer did not arrive
     let old = kid(&vehicle.ecus[0].encryption);
     let said = format!("from {old} to {}", kid(&new));
-    assert_eq!(vehicle.events(&server, "encryption_key_changed").await, std::slice::from_ref(&said));
+    assert_eq!(
+        vehicle.events(&server, "encryption_key_changed").await,
+        std::slice::from_ref(&said)
+    );
     let audited = server.get("/api/v1/audit?kind=encryption_key_changed").await.json();
     assert_eq!(audited["entries"][0]["detail"]["text"], said);
     assert_eq!(audited["entries"].as_array().unwrap().len(), 1);
