@@ -2,6 +2,8 @@
 //! clients that knew the repository before go on afterwards.
 
 mod drill;
+mod escrow;
 mod fleet;
 mod roots;
+mod stolen;
 mod versions;

@@ -80,7 +80,7 @@ fn version(file: &str) -> u64 {
 }
 
 /// Signs the timestamp of an exported repository again, as a thief of its key does.
-async fn sign_ahead(state: &TestState, repository: &Path, version: u64) {
+pub(super) async fn sign_ahead(state: &TestState, repository: &Path, version: u64) {
     let (thief, _) = state.dir().repositories().await.unwrap();
     let snapshot: Signed<TimestampRole> =
         serde_json::from_slice(&fs::read(repository.join("timestamp.json")).unwrap()).unwrap();
