@@ -10,6 +10,8 @@ mod escrow_key;
 pub mod file;
 pub mod hybrid;
 mod keyring;
+#[cfg(feature = "aws-kms")]
+mod kms;
 mod open;
 pub mod pkcs11;
 pub mod policy;

@@ -7,7 +7,7 @@ use super::file::{self, FileSigner};
 use super::pkcs11::{Pkcs11Signer, Pkcs11Uri};
 use super::policy::Policy;
 use super::source::KeySource;
-use super::{Error, Keyring, Signer};
+use super::{BackendError, Error, Keyring, Signer};
 
 /// Opens all keys. Those of the root roles may be elsewhere, if they are files.
 ///
@@ -44,14 +44,12 @@ pub async fn load(directory: &Path, policy: &Policy) -> Result<Keyring, Error> {
 ///
 /// [`Error::KeyFile`], [`Error::Source`].
 pub async fn open(directory: &Path, source: &KeySource) -> Result<Arc<dyn Signer>, Error> {
-    let unsupported = |what: &str| Error::Source {
-        key: source.to_string(),
-        source: format!("this build has no {what}").into(),
-    };
     match source {
         KeySource::File(path) => Ok(Arc::new(FileSigner::read(&directory.join(path))?)),
         KeySource::Pkcs11(uri) => open_token(uri).await,
-        KeySource::AwsKms(_) => Err(unsupported("AWS KMS")),
+        KeySource::AwsKms(id) => open_kms(id)
+            .await
+            .map_err(|fault| Error::Source { key: source.to_string(), source: fault }),
     }
 }
 
@@ -60,6 +58,16 @@ async fn open_token(uri: &str) -> Result<Arc<dyn Signer>, Error> {
     let parsed: Pkcs11Uri = uri.parse().map_err(|error| failed(Box::from(error)))?;
     let signer = Pkcs11Signer::find(parsed).await.map_err(|error| failed(Box::from(error)))?;
     Ok(Arc::new(signer))
+}
+
+#[cfg(feature = "aws-kms")]
+async fn open_kms(id: &str) -> Result<Arc<dyn Signer>, BackendError> {
+    Ok(Arc::new(super::kms::KmsSigner::open(id).await?))
+}
+
+#[cfg(not(feature = "aws-kms"))]
+async fn open_kms(_: &str) -> Result<Arc<dyn Signer>, BackendError> {
+    Err("this build has no AWS KMS: build it with `--features aws-kms`".into())
 }
 
 fn place_of(path: &Path) -> String {

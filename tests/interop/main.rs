@@ -13,6 +13,8 @@ mod attacks;
 mod ceremonies;
 mod formats;
 mod hybrid;
+#[cfg(feature = "aws-kms")]
+mod kms;
 mod openapi;
 mod real_input;
 mod repository;

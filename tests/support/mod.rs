@@ -251,10 +251,20 @@ impl Server {
         Self::launch(data_dir, args).listening()
     }
 
+    /// The same in an environment with more in it.
+    pub(crate) fn start_in(environment: &[(&str, &str)], data_dir: &Path) -> Self {
+        Self::launch_in(environment, data_dir, &[]).listening()
+    }
+
     /// Starts it and waits for nothing.
     pub(crate) fn launch(data_dir: &Path, args: &[&str]) -> Launched {
+        Self::launch_in(&[], data_dir, args)
+    }
+
+    fn launch_in(environment: &[(&str, &str)], data_dir: &Path, args: &[&str]) -> Launched {
         let mut command =
             motorcade(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]);
+        command.envs(environment.iter().copied());
         let mut process = Process::spawn(
             command.arg(data_dir).args(args).stdout(Stdio::null()).stderr(Stdio::piped()),
         );
