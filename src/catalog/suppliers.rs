@@ -132,6 +132,40 @@ impl Catalog {
         rows.iter().map(supplier).collect()
     }
 
+    /// Gives a supplier other keys. Returns those that it had; none if there is no such supplier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn replace_supplier_keys(
+        &self,
+        name: &SupplierName,
+        keys: &[Value],
+        author: &Author,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        const OP: &str = "give a supplier other keys";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        // First, so that a publication sees the change with what it needs.
+        for role in [RoleName::Targets, RoleName::of_supplier(name)] {
+            count_change(&mut transaction, &role).await?;
+        }
+        let row = sqlx::query("SELECT keys FROM suppliers WHERE name = $1 AND removed_at IS NULL");
+        let row = row.bind(name.as_str()).fetch_optional(&mut *transaction).await.during(OP)?;
+        let Some(row) = row else { return Ok(None) };
+        let before: Vec<Value> = super::json(&row, "keys", OP)?;
+        sqlx::query("UPDATE suppliers SET keys = $1 WHERE name = $2")
+            .bind(serde_json::to_string(keys).or_corrupt(OP)?)
+            .bind(name.as_str())
+            .execute(&mut *transaction)
+            .await
+            .during(OP)?;
+        let detail = json!({ "before": before, "keys": keys });
+        let entry = author.entry(AuditKind::SupplierKeysReplaced, name.as_str(), detail);
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.during(OP)?;
+        Ok(Some(before))
+    }
+
     /// Removes a supplier: nobody delegates to it any more, its images are yanked, the tokens that
     /// are bound to its folder are revoked, and snapshots go on listing its role's last file. None
     /// if there is no such supplier.

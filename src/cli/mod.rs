@@ -70,7 +70,7 @@ enum Command {
     Recipient(recipient::Args),
     /// Shows the escrow keys, and has another one take their place
     Escrow(escrow::Args),
-    /// Adds, lists and removes suppliers, who sign for folders of their own
+    /// Adds, lists and removes suppliers, who sign for folders of their own, and rotates their keys
     Supplier(supplier::Args),
     /// Uploads, lists, shows and yanks images
     Image(image::Args),

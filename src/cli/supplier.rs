@@ -1,8 +1,8 @@
-//! `motorcade supplier add | list | remove`
+//! `motorcade supplier add | list | rotate | remove`
 
 use std::process::ExitCode;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 
 use super::api::Api;
 use super::output::{self, List, print_json, print_line};
@@ -25,6 +25,13 @@ enum Command {
     List {
         #[command(flatten)]
         client: ClientSettings,
+    },
+    /// Gives a supplier other keys, as many as it has
+    Rotate {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// Name of the supplier, as listed
+        name: SupplierName,
     },
     /// Removes a supplier, yanks its images and revokes its tokens
     Remove {
@@ -62,6 +69,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add(args) => add(args).await,
         Command::List { client } => list(client).await,
+        Command::Rotate { client, name } => {
+            let api = Api::new(client)?;
+            report(&api, api.request(Method::POST, &format!("suppliers/{name}/rotation"))).await
+        }
         Command::Remove { client, name } => remove(client, &name).await,
     }
 }
@@ -77,13 +88,17 @@ async fn add(args: AddArgs) -> anyhow::Result<ExitCode> {
         keys: args.keys,
         terminating: !args.not_terminating,
     };
-    let request = api.request(Method::POST, "suppliers").json(&body);
-    let added: SupplierBody = api.json(request).await?;
+    report(&api, api.request(Method::POST, "suppliers").json(&body)).await
+}
+
+/// Prints the supplier that a request answers with.
+async fn report(api: &Api, request: RequestBuilder) -> anyhow::Result<ExitCode> {
+    let supplier: SupplierBody = api.json(request).await?;
     if output::is_json() {
-        print_json(&added)?;
+        print_json(&supplier)?;
     } else {
-        let (role, folder) = (printable(&added.delegated_role), printable(&added.folder));
-        print_line(format_args!("{role} signs for {folder}, with {}", keys(&added)))?;
+        let (role, folder) = (printable(&supplier.delegated_role), printable(&supplier.folder));
+        print_line(format_args!("{role} signs for {folder}, with {}", keys(&supplier)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

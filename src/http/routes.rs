@@ -84,6 +84,7 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         rotations::create_rotation,
         suppliers::list_suppliers,
         suppliers::add_supplier,
+        suppliers::rotate_supplier,
         suppliers::remove_supplier,
         vehicles::list_vehicles,
         vehicles::register_vehicles,

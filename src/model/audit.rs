@@ -81,6 +81,8 @@ pub enum AuditKind {
     EscrowKeyRetired,
     /// A supplier was added: who signs for a folder from now on.
     SupplierAdded,
+    /// A supplier got other keys.
+    SupplierKeysReplaced,
     /// A supplier was removed, with its images.
     SupplierRemoved,
     /// A job was made.
@@ -91,7 +93,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -131,6 +133,7 @@ impl AuditKind {
         Self::EscrowKeyAdded,
         Self::EscrowKeyRetired,
         Self::SupplierAdded,
+        Self::SupplierKeysReplaced,
         Self::SupplierRemoved,
         Self::JobCreated,
         Self::JobCancelled,
@@ -178,6 +181,7 @@ impl AuditKind {
             Self::EscrowKeyAdded => "escrow_key_added",
             Self::EscrowKeyRetired => "escrow_key_retired",
             Self::SupplierAdded => "supplier_added",
+            Self::SupplierKeysReplaced => "supplier_keys_replaced",
             Self::SupplierRemoved => "supplier_removed",
             Self::JobCreated => "job_created",
             Self::JobCancelled => "job_cancelled",

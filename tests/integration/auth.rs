@@ -39,6 +39,7 @@ const CALLS: &[Call] = &[
     ("POST", "/api/v1/rotations", &[Officer], (400, "bad_json")),
     ("GET", "/api/v1/suppliers", &AccessRole::READERS, (200, "")),
     ("POST", "/api/v1/suppliers", &[Officer], (400, "bad_json")),
+    ("POST", "/api/v1/suppliers/nobody/rotation", &[Officer], (404, "supplier_not_found")),
     ("DELETE", "/api/v1/suppliers/nobody", &[Officer], (404, "supplier_not_found")),
     ("GET", "/api/v1/vehicles", &[Engineer, Officer, Viewer], (200, "")),
     ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{DESCRIPTION, TestServer, send};
+use crate::app::{DESCRIPTION, TestServer, eventually, send};
 use crate::state::TestState;
 
 async fn add(server: &TestServer, body: Value) -> Answer {
@@ -41,27 +41,37 @@ async fn upload(server: &TestServer, token: &str, path: &str, more: &str) -> Ans
 
 /// A published metadata file by the role's name, as the newest snapshot lists it.
 async fn published(server: &TestServer, role: &str) -> Value {
-    let read = async |name: String| {
-        serde_json::from_slice::<Value>(&server.download(&name).await).unwrap()
-    };
-    let timestamp = read("timestamp.json".into()).await;
-    let snapshot = timestamp["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
-    let snapshot = read(format!("{snapshot}.snapshot.json")).await;
-    if role == "snapshot" {
-        return snapshot;
-    }
+    let timestamp = server.download("timestamp.json").await;
+    let snapshot = snapshot_of(server, &timestamp).await;
+    if role == "snapshot" { snapshot } else { listed(server, &snapshot, role).await }
+}
+
+async fn read(server: &TestServer, name: String) -> Value {
+    serde_json::from_slice(&server.download(&name).await).unwrap()
+}
+
+async fn snapshot_of(server: &TestServer, timestamp: &[u8]) -> Value {
+    let timestamp: Value = serde_json::from_slice(timestamp).unwrap();
+    let version = timestamp["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    read(server, format!("{version}.snapshot.json")).await
+}
+
+async fn listed(server: &TestServer, snapshot: &Value, role: &str) -> Value {
     let version = &snapshot["signed"]["meta"][format!("{role}.json")]["version"];
-    read(format!("{}.{role}.json", version.as_u64().expect("the snapshot lists it"))).await
+    let version = version.as_u64().expect("the snapshot lists it");
+    read(server, format!("{version}.{role}.json")).await
 }
 
 /// Where our verifier finds a target for some hardware, and whom it asks on the way.
 async fn search(server: &TestServer, path: &str, hardware: &str) -> (Vec<String>, bool) {
     let root = server.state.first_root();
     let mut set = TrustedSet::new(&root, Rules::Image, SystemClock.now()).unwrap();
-    set.update_timestamp(&server.download("timestamp.json").await).unwrap();
+    let timestamp = server.download("timestamp.json").await;
+    set.update_timestamp(&timestamp).unwrap();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
-    set.update_snapshot(&bytes(&published(server, "snapshot").await)).unwrap();
-    set.update_targets(&bytes(&published(server, "targets").await)).unwrap();
+    let snapshot = snapshot_of(server, &timestamp).await;
+    set.update_snapshot(&bytes(&snapshot)).unwrap();
+    set.update_targets(&bytes(&listed(server, &snapshot, "targets").await)).unwrap();
     let hardware: Vec<HardwareId> = vec![hardware.parse().unwrap()];
     let mut asked = Vec::new();
     loop {
@@ -70,7 +80,7 @@ async fn search(server: &TestServer, path: &str, hardware: &str) -> (Vec<String>
             Search::Missing => return (asked, false),
             Search::Needs { role, delegator } => (role, delegator),
         };
-        let file = published(server, role.as_str()).await;
+        let file = listed(server, &snapshot, role.as_str()).await;
         set.update_delegated(&role, &delegator, &bytes(&file)).unwrap();
         asked.push(role.to_string());
     }
@@ -234,6 +244,30 @@ async fn a_removed_supplier_is_gone_and_no_client_takes_that_for_a_rollback() {
     assert_eq!(retired.count(), 1, "its key signs nothing any more");
     let server = TestServer::on(server.stop(), |_| ()).await;
     assert!(server.repository().await.find("acme/2.bin").is_some());
+}
+
+#[tokio::test]
+async fn a_supplier_gets_other_keys_and_every_image_stays_found() {
+    let server = TestServer::start().await;
+    let body = json!({ "supplier": "acme", "threshold": 2, "keys": 2 });
+    let before: SupplierBody =
+        serde_json::from_slice(&add(&server, body).await.expect(201)).unwrap();
+    let own = token(&server.state, "acme/").await;
+    upload(&server, &own, "acme/1.bin", "").await.expect(201);
+    let rotate = "/api/v1/suppliers/acme/rotation";
+    let after = send(server.request_as(AccessRole::Officer, Method::POST, rotate)).await;
+    let after: SupplierBody = serde_json::from_slice(&after.expect(200)).unwrap();
+    assert_eq!(after.keys.len(), 2);
+    assert!(before.keys.iter().all(|key| !after.keys.contains(key)));
+    let (asked, is_found) = search(&server, "acme/1.bin", "gw-mk3").await;
+    assert_eq!((asked.as_slice(), is_found), (&["supplier-acme".to_owned()][..], true));
+    assert!(server.repository().await.find("acme/1.bin").is_some());
+    let retired = fs::read_dir(server.state.path().join("keys/retired")).unwrap();
+    assert_eq!(retired.count(), 2);
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    upload(&server, &own, "acme/2.bin", "").await.expect(201);
+    assert!(server.repository().await.find("acme/2.bin").is_some());
+    server.state.assert_clean().await;
 }
 
 #[tokio::test]

@@ -44,19 +44,11 @@ pub(super) async fn bin_keys(
     Ok(repository.first_bin_keys())
 }
 
-/// The delegations to suppliers. Not to one whose file would not be there: it was added since the
-/// round began, and the next one has it.
-pub(super) async fn to_suppliers(
-    catalog: &Catalog,
-    states: &[RoleState],
-    reserved: &[ReservedVersion],
+/// The delegations to suppliers.
+pub(super) fn to_suppliers(
+    suppliers: Vec<SupplierRecord>,
 ) -> Result<Vec<SupplierDelegation>, Error> {
-    let has_file = |role: &RoleName| {
-        states.iter().any(|state| state.name == *role && state.version > 0)
-            || reserved.iter().any(|version| version.name == *role)
-    };
-    let suppliers = catalog.list_suppliers().await?.into_iter();
-    suppliers.filter(|supplier| has_file(&supplier.role())).map(to_supplier).collect()
+    suppliers.into_iter().map(to_supplier).collect()
 }
 
 fn to_supplier(supplier: SupplierRecord) -> Result<SupplierDelegation, Error> {

@@ -20,6 +20,7 @@ use super::publish::Publisher;
 use super::state_dir::StateDir;
 use crate::catalog::{Catalog, RemovedSupplier};
 use crate::keys::file::{self, FileSigner};
+use crate::keys::policy::Policy;
 use crate::keys::{self, Signer};
 use crate::model::{Clock, Folder, HardwareId, RoleName, SupplierName, SupplierRecord};
 use crate::uptane::key::{PublicKey, Scheme};
@@ -122,6 +123,35 @@ impl Suppliers {
         Ok(suppliers)
     }
 
+    /// Gives a supplier as many other keys as it has. Clients take the delegation to these and what
+    /// they have signed from one snapshot, and what the former ones have signed from those before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Full`] or [`Error::Internal`], also if it could not be
+    /// published yet; it will be.
+    pub async fn rotate(
+        &self,
+        name: &SupplierName,
+        by: &Principal,
+    ) -> Result<SupplierRecord, Error> {
+        let _turn = self.turn.lock().await;
+        let found = self.catalog.list_suppliers().await?.into_iter();
+        let mut supplier = { found }.find(|found| found.name == *name);
+        let supplier = supplier.as_mut().ok_or_else(|| no_supplier(name))?;
+        let count = u8::try_from(supplier.keys.len()).unwrap_or(Policy::MAX_KEYS);
+        let keys = self.make_keys(supplier.role(), count).await?;
+        self.handovers.reload().await?; // before the publisher can ask for them
+        supplier.keys = keys.iter().map(|key| key.public().object().clone()).collect();
+        let author = by.author(self.clock.now());
+        let before = self.catalog.replace_supplier_keys(name, &supplier.keys, &author).await?;
+        let before = before.ok_or_else(|| no_supplier(name))?;
+        tracing::info!(supplier = %name, "supplier has other keys");
+        self.publisher.publish().await?;
+        self.retire_keys(&before).await?;
+        Ok(supplier.clone())
+    }
+
     /// Removes a supplier with its images and its tokens (Deployment Best Practices 6.3). Snapshots
     /// go on listing its role's last file, or clients would take the next one for a rollback.
     ///
@@ -141,14 +171,14 @@ impl Suppliers {
         self.images.count_yanked(removed.images);
         tracing::info!(supplier = %name, images = removed.images, "supplier removed");
         self.publisher.publish().await?;
-        self.retire_keys(&removed).await?;
+        self.retire_keys(&removed.keys).await?;
         Ok(removed)
     }
 
     /// Moves the key files of a supplier away that nothing delegates to any more.
-    async fn retire_keys(&self, removed: &RemovedSupplier) -> Result<(), Error> {
+    async fn retire_keys(&self, keys: &[Value]) -> Result<(), Error> {
         let key = |object: &Value| PublicKey::from_object(object.clone()).map(|key| key.id());
-        let ids = removed.keys.iter().map(key).collect::<Result<_, _>>();
+        let ids = keys.iter().map(key).collect::<Result<_, _>>();
         let ids = ids.map_err(Error::internal("read the keys of a supplier"))?;
         let keyring = self.handovers.keyring();
         self.handovers.remove(keyring.named(&ids).into_iter())?;

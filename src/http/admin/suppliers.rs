@@ -46,6 +46,24 @@ pub(in crate::http) async fn list_suppliers(
     Ok(Json(SupplierList { suppliers: suppliers.into_iter().map(SupplierBody::from).collect() }))
 }
 
+/// Gives a supplier other keys, made by the server, as many as it has.
+#[utoipa::path(
+    post, path = "/api/v1/suppliers/{supplier}/rotation", tag = "suppliers", params(("supplier" = String, Path)),
+    responses(
+        (status = 200, body = SupplierBody, description = "the supplier with its new keys; published"),
+        (status = 404, body = Problem, description = "there is none"),
+        (status = 503, body = Problem, description = "accepted, and not published yet: the server's clock is wrong"),
+        (status = 507, body = Problem, description = "accepted, and not published yet: no space is left"),
+    )
+)]
+pub(in crate::http) async fn rotate_supplier(
+    suppliers: web::Data<Suppliers>,
+    access: Access<ManageKeys, InPath<SupplierName>>,
+) -> Result<Json<SupplierBody>, ApiError> {
+    let Access { principal, input: InPath(name), .. } = access;
+    Ok(Json(suppliers.rotate(&name, &principal).await?.into()))
+}
+
 /// Removes a supplier, its images and its tokens.
 #[utoipa::path(
     delete, path = "/api/v1/suppliers/{supplier}", tag = "suppliers", params(("supplier" = String, Path)),

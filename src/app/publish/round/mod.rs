@@ -22,7 +22,9 @@ use crate::catalog::{
     self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RetiredRole,
     RoleState,
 };
-use crate::model::{Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
+use crate::model::{
+    Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp,
+};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
@@ -53,6 +55,14 @@ pub(super) struct Rounds {
     /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before
     /// it was published.
     is_overtaken: AtomicBool,
+}
+
+/// What a round signs.
+struct Begun {
+    now: Timestamp,
+    suppliers: Vec<SupplierRecord>,
+    states: Vec<RoleState>,
+    reserved: Vec<ReservedVersion>,
 }
 
 impl Rounds {
@@ -199,21 +209,10 @@ impl Rounds {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
         let now = self.time.now(); // asked each time, since it tells of what the clock does
-        let states = self.catalog.list_roles().await?;
-        let due = match self.is_overtaken.load(Ordering::Relaxed) {
-            true => due::all_roles(&states),
-            false => {
-                let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
-                due::due_roles(self.repository.policy(), &states, now)
-            }
-        };
-        if due.is_empty() {
-            return Ok(0); // also while the clock is behind
-        }
-        let now = now?;
-        let reserved = self.catalog.reserve_versions(&due).await?;
+        let begun = self.begin(now).await?;
+        let Some(Begun { now, suppliers, states, reserved }) = begun else { return Ok(0) };
         let mut set = self.verifier.current(&states).await?;
-        let mut files = Vec::with_capacity(due.len());
+        let mut files = Vec::with_capacity(reserved.len());
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
             let bins = delegations::bin_keys(
@@ -224,8 +223,7 @@ impl Rounds {
                 &reserved,
                 &set,
             );
-            let suppliers = delegations::to_suppliers(&self.catalog, &states, &reserved).await?;
-            let to = (suppliers.as_slice(), &bins.await?);
+            let to = (delegations::to_suppliers(suppliers)?, &bins.await?);
             let file = self.sign_targets(targets, to, &set, now).await?;
             Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
             files.push(file);
@@ -257,16 +255,46 @@ impl Rounds {
         Ok(files.len())
     }
 
+    /// What is due, with numbers for it; none if nothing is. Suppliers and what is due fit each
+    /// other: a delegation to other keys is published with the file that they sign. Numbers are
+    /// skipped where somebody has changed a supplier meanwhile.
+    async fn begin(&self, now: Result<Timestamp, Error>) -> Result<Option<Begun>, Error> {
+        let mut suppliers = self.catalog.list_suppliers().await?;
+        loop {
+            let states = self.catalog.list_roles().await?;
+            let due = match self.is_overtaken.load(Ordering::Relaxed) {
+                true => due::all_roles(&states),
+                false => {
+                    let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
+                    due::due_roles(self.repository.policy(), &states, now)
+                }
+            };
+            if due.is_empty() {
+                return Ok(None); // also while the clock is behind
+            }
+            let now = match now {
+                Ok(now) => now,
+                Err(error) => return Err(error),
+            };
+            let reserved = self.catalog.reserve_versions(&due).await?;
+            let newest = self.catalog.list_suppliers().await?;
+            if newest == suppliers {
+                return Ok(Some(Begun { now, suppliers, states, reserved }));
+            }
+            suppliers = newest;
+        }
+    }
+
     async fn sign_targets(
         &self,
         reserved: &ReservedVersion,
-        (suppliers, bins): (&[SupplierDelegation], &BinKeys),
+        (suppliers, bins): (Vec<SupplierDelegation>, &BinKeys),
         set: &TrustedSet,
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
         let authority = authority(set, &RoleName::Targets)?;
         let version = reserved.version;
-        let signed = self.repository.sign_targets(version, suppliers, bins, now, &authority).await;
+        let signed = self.repository.sign_targets(version, &suppliers, bins, now, &authority).await;
         signed.map_err(Error::internal(SIGN))
     }
 
