@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{DESCRIPTION, TestServer, eventually, send};
+use crate::app::{DESCRIPTION, TestServer, send};
 use crate::state::TestState;
 
 async fn add(server: &TestServer, body: Value) -> Answer {
