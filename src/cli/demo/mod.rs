@@ -1,5 +1,6 @@
 //! `motorcade demo`: the main job end to end, with the real server on a free port of this machine.
 
+mod rotation;
 mod vehicle;
 
 use std::fs::{self, File};
@@ -75,6 +76,7 @@ async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
     demo.upload(size).await?;
     demo.show_what_the_server_keeps()?;
     demo.verify_and_open().await?;
+    demo.rotate_a_recipient().await?;
     demo.show_refusals().await?;
     demo.drive_a_vehicle().await?;
     demo.stop().await?;
@@ -91,6 +93,7 @@ struct Demo {
     engineer: String,
     uploader: String,
     enroller: String,
+    officer: String,
     http: reqwest::Client,
     stop: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -111,18 +114,14 @@ impl Demo {
         );
         let catalog = state.open_catalog().await?;
         let now = SystemClock.now();
-        let engineer =
-            access::create_token(&catalog, NewToken::of(AccessRole::Engineer, "demo"), now)
-                .await?
-                .to_string();
-        let uploader =
-            access::create_token(&catalog, NewToken::of(AccessRole::Uploader, "demo"), now)
-                .await?
-                .to_string();
-        let enroller =
-            access::create_token(&catalog, NewToken::of(AccessRole::Enroller, "demo"), now)
-                .await?
-                .to_string();
+        let token = async |role| {
+            let made = access::create_token(&catalog, NewToken::of(role, "demo"), now).await;
+            made.map(|token| token.to_string())
+        };
+        let engineer = token(AccessRole::Engineer).await?;
+        let uploader = token(AccessRole::Uploader).await?;
+        let enroller = token(AccessRole::Enroller).await?;
+        let officer = token(AccessRole::Officer).await?;
         catalog.close().await;
         let config = ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -141,6 +140,7 @@ impl Demo {
             engineer,
             uploader,
             enroller,
+            officer,
             http,
             stop,
             serving,
@@ -319,7 +319,7 @@ impl Demo {
         file.seek(SeekFrom::Start(middle))?;
         file.write_all(&[byte[0] ^ 1])?;
         fs::remove_file(self.folder.join("opened.bin"))?;
-        let opened = self.open("P-256", &[])?;
+        let opened = self.open("new", &[])?;
         if opened.status.success() || self.folder.join("opened.bin").exists() {
             bail!("a changed image was opened");
         }

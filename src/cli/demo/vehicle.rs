@@ -31,6 +31,10 @@ impl Demo {
         self.assign(&[(GATEWAY, IMAGE), (BRAKE, "brake/7/brake.bin")]).await?;
         self.cut_off_a_download()?;
         self.finish_the_update(&brake)?;
+        let root = self.rotate_a_role().await?;
+        let polled = self.update()?;
+        ensure!(polled.outcome == "up_to_date", "the vehicle did not follow: {polled:?}");
+        say("Polled", format!("the vehicle follows root {root}, and is up to date"));
         self.refuse_a_changed_image().await
     }
 
