@@ -16,7 +16,7 @@ pub(super) fn write(ecus: &EcuMap<EcuStatus>) -> serde_json::Result<String> {
     serde_json::to_string(&Written(ecus))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(super) fn read(text: &str) -> serde_json::Result<EcuMap<EcuStatus>> {
     serde_json::from_str(text).map(|Read(ecus)| ecus)
 }
