@@ -38,7 +38,7 @@ pub(in crate::http) async fn list_roles(
 )]
 pub(in crate::http) async fn rotate_role(
     roles: web::Data<Roles>,
-    access: Access<ManageKeys, (InPath<(RepositorySide, RoleKind)>, Json<NewRoleRotation>)>,
+    access: Access<ManageKeys, (InPath<WhichRole>, Json<NewRoleRotation>)>,
 ) -> Result<Json<RoleRotationBody>, ApiError> {
     let Access { principal, input: (InPath((side, kind)), Json(body)), .. } = access;
     let request = RotationRequest::new(side, kind, &body.keys)?;
@@ -48,6 +48,9 @@ pub(in crate::http) async fn rotate_role(
     };
     Ok(Json(RoleRotationBody { dry_run: body.dry_run, ..rotation.into() }))
 }
+
+/// A role of a repository.
+type WhichRole = (RepositorySide, RoleKind);
 
 impl From<Rotation> for RoleRotationBody {
     fn from(rotation: Rotation) -> Self {
