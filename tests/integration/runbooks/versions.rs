@@ -84,7 +84,7 @@ pub(super) async fn sign_ahead(state: &TestState, repository: &Path, version: u6
     let (thief, _) = state.dir().repositories().await.unwrap();
     let snapshot: Signed<TimestampRole> =
         serde_json::from_slice(&fs::read(repository.join("timestamp.json")).unwrap()).unwrap();
-    let described = snapshot.signed.snapshot().unwrap().clone();
+    let described = *snapshot.signed.snapshot().unwrap();
     let keyring = thief.keyring();
     let keys = keyring.keys(RepositorySide::Image, RoleKind::Timestamp);
     let authority = Authority { key_ids: keys.iter().map(|key| key.id()).collect(), threshold: 1 };
