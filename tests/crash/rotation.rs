@@ -50,14 +50,17 @@ async fn a_rotation_goes_on_where_its_server_was_killed() {
         let [old, new] = [KEYS[round % 2], KEYS[(round + 1) % 2]];
         let mut server = site.serve(&[]);
         rotate(&server.client(&officer), old, new).await;
-        loop {
+        for attempt in 1.. {
             tokio::time::sleep(rng.duration(Duration::from_millis(60))).await;
             if has_ended(&server.client(&officer)).await {
                 break;
             }
-            server.process.kill();
-            kills += 1;
-            server = site.serve(&[]);
+            // A job that gets no further ten times is given up, and a machine may be that slow.
+            if attempt < 8 {
+                server.process.kill();
+                kills += 1;
+                server = site.serve(&[]);
+            }
         }
         site.check_after_start(&server).await;
         let client = server.client(&officer);
