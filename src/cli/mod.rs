@@ -12,6 +12,7 @@ mod image;
 mod init;
 mod job;
 mod manual;
+mod new_file;
 mod open;
 mod output;
 mod problem;

@@ -48,12 +48,15 @@ impl Fleet {
     /// Stages a change, has `keys` sign it offline and the server too if it may, and publishes it.
     fn ceremony(&self, repository: &str, change: &str, keys: &[&str], here: bool) {
         let of = format!("--repository {repository}");
+        let number = fs::read_dir(self.dir.path()).unwrap().count(); // no file is overwritten
+        let staged = format!("staged-{number}.json");
         run(&mut self.officer(&format!("root stage {of} {change}")));
-        run(&mut self.officer(&format!("root diff {of} --out staged.json")));
+        run(&mut self.officer(&format!("root diff {of} --out {staged}")));
         for key in keys {
-            let words = format!("root sign staged.json --key {key}.pem --yes --out {key}.sig");
+            let signature = format!("{key}-{number}.sig");
+            let words = format!("root sign {staged} --key {key}.pem --yes --out {signature}");
             run(motorcade(words.split_whitespace()).env_clear().current_dir(self.dir.path()));
-            run(&mut self.officer(&format!("root sign {of} --send {key}.sig")));
+            run(&mut self.officer(&format!("root sign {of} --send {signature}")));
         }
         if here {
             run(&mut self.officer(&format!("root sign {of} --here")));

@@ -15,6 +15,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::api::Api;
+use super::new_file::{ensure_new, write_new};
 use super::output::{self, print_json, print_line};
 use crate::api::{CeremonyFile, PublishRootQuery, RootBody, RootSignatures};
 use crate::config::ClientSettings;
@@ -53,7 +54,7 @@ enum Command {
     Diff {
         #[command(flatten)]
         at: At,
-        /// Write the file to be signed on a machine without a network
+        /// Write the file to be signed on a machine without a network; nothing may be there
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -106,7 +107,7 @@ struct SignArgs {
     /// be, such as `pkcs11:…` (RFC 7512)
     #[arg(long, value_name = "KEY", requires = "file")]
     key: Option<String>,
-    /// Where the signature goes
+    /// Where the signature goes; nothing may be there
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
     /// A root that the signer trusts: the published one in the file must be the same
@@ -199,6 +200,9 @@ impl At {
     }
 
     async fn diff(self, out: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+        if let Some(out) = &out {
+            ensure_new(out)?;
+        }
         let (at, api) = self.open()?;
         let root = at.root(&api).await?;
         let Some(staged) = &root.staged else {
@@ -206,8 +210,7 @@ impl At {
         };
         if let Some(out) = &out {
             let file: CeremonyFile = api.json(at.request(&api, Method::GET, "/staged")).await?;
-            fs::write(out, serde_json::to_vec(&file)?)
-                .with_context(|| format!("failed to write {}", out.display()))?;
+            write_new(out, &serde_json::to_vec(&file)?)?;
         }
         if output::is_json() {
             print_json(staged)?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::told::tell_diff;
 use crate::api::{CeremonyFile, NewRootSignature};
+use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
 use crate::keys::source::KeySource;
 use crate::keys::{self, Signer};
@@ -60,20 +61,17 @@ impl Signing {
         }
         let key = open_key(&self.key).await?;
         let place = staged.place_of(key.as_ref())?;
+        let out = self.out.unwrap_or_else(|| {
+            let key_id = key.id().to_string();
+            format!("root-{}-{key_id:.8}.signature.json", staged.unsigned.version()).into()
+        });
+        ensure_new(&out).context("nothing was signed")?;
         staged.show(&place)?;
         if !self.yes {
             confirm(staged.unsigned.version())?;
         }
         let signed = staged.sign(key.as_ref()).await?;
-        let out = self.out.unwrap_or_else(|| {
-            PathBuf::from(format!(
-                "root-{}-{:.8}.signature.json",
-                signed.version,
-                key.id().to_string()
-            ))
-        });
-        fs::write(&out, serde_json::to_vec(&signed)?)
-            .with_context(|| format!("failed to write {}", out.display()))?;
+        write_new(&out, &serde_json::to_vec(&signed)?)?;
         if output::is_json() {
             print_json(&signed)?;
         }

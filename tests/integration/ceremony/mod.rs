@@ -1,6 +1,7 @@
 //! Ceremonies: a root from what is to change to what clients fetch.
 
 mod commands;
+mod files;
 mod officer;
 mod publish;
 mod stage;
