@@ -16,14 +16,17 @@ use crate::files::{self, Exposure};
 ///
 /// [`Error::KeyFile`].
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // A bare name has the parent "".
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     // A temporary file has mode 0600.
     let written =
         tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).and_then(|mut file| {
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             file.persist_noclobber(path)?;
-            File::open(folder)?.sync_all()
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.inspect_err(|_| _ = fs::remove_file(path))
         });
     written.map_err(|e| Error::KeyFile {
         verb: "write",
