@@ -24,6 +24,7 @@ async fn officers_sign_roots_with_keys_in_tokens() {
         command.env("MOTORCADE_TOKEN", &token);
         command
     };
+    fs::copy(data_dir.join("repo/1.root.json"), dir.path().join("1.root.json")).unwrap();
     for name in ["anna", "bert"] {
         let public = run(&mut root(&format!("root key {}", hsm.uri(name))));
         assert!(public.contains("\"keyval\":{\"public\":"), "{public}");
@@ -32,7 +33,10 @@ async fn officers_sign_roots_with_keys_in_tokens() {
     run(&mut root("root stage --threshold root=2 --add root=anna.json --add root=bert.json"));
     run(&mut root("root diff --out staged.json"));
     let sign = |name: &str| -> Command {
-        let words = format!("root sign staged.json --yes --key {} --out {name}.sig", hsm.uri(name));
+        let words = format!(
+            "root sign staged.json --trusted 1.root.json --yes --key {} --out {name}.sig",
+            hsm.uri(name)
+        );
         root(&words)
     };
     let missing = refused(&mut sign("carl"));

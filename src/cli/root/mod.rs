@@ -110,7 +110,8 @@ struct SignArgs {
     /// Where the signature goes; nothing may be there
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
-    /// A root that the signer trusts: the published one in the file must be the same
+    /// The signer's own copy of the published root: the one in the file must be the same. Without
+    /// it nobody vouches for that one, and its digests have to be compared by hand
     #[arg(long, value_name = "FILE", requires = "file")]
     trusted: Option<PathBuf>,
     /// Sign without asking, once what is signed was shown

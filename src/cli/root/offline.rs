@@ -2,7 +2,8 @@
 //!
 //! Nothing is read but the file, the key and a root that the signer trusts. What the file says is
 //! taken for nothing: the published root in it has to be one, what changes is worked out here from
-//! both roots, and what is shown is what is signed.
+//! both roots, and what is shown is what is signed. For the published root itself nobody vouches but
+//! the signer's own copy; without one, its digests are shown to be compared.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::told::tell_diff;
 use crate::api::{CeremonyFile, NewRootSignature};
@@ -19,7 +21,7 @@ use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
 use crate::keys::source::KeySource;
 use crate::keys::{self, Signer};
-use crate::model::{RoleName, Timestamp};
+use crate::model::{RoleName, Sha256Digest, Timestamp};
 use crate::uptane::metadata::root::{Succession, succession};
 use crate::uptane::metadata::{Root, Unsigned};
 use crate::uptane::root_diff::RootDiff;
@@ -48,9 +50,18 @@ pub(super) struct SignatureFile {
 struct Staged {
     repository: String,
     published: Root,
+    published_digests: Digests,
     next: Root,
     unsigned: Unsigned,
     succession: Succession,
+}
+
+/// By what people compare the published root.
+struct Digests {
+    /// SHA-256 of the file that clients fetch.
+    file: Sha256Digest,
+    /// What was shown as its digest when it was signed.
+    content: Sha256Digest,
 }
 
 impl Signing {
@@ -67,6 +78,9 @@ impl Signing {
         });
         ensure_new(&out).context("nothing was signed")?;
         staged.show(&place)?;
+        if self.trusted.is_none() {
+            staged.warn();
+        }
         if !self.yes {
             confirm(staged.unsigned.version())?;
         }
@@ -100,6 +114,10 @@ impl Staged {
             unsigned.digest().to_string() == file.payload_sha256,
             "{name} is damaged: the digest in it is not that of its root"
         );
+        let published_digests = Digests {
+            file: Sha256Digest::from_bytes(Sha256::digest(&published).into()),
+            content: Unsigned::of_file(RoleName::Root, &published)?.digest(),
+        };
         let published = content(&published)?;
         let next: Root = serde_json::from_slice(unsigned.text())?;
         ensure!(
@@ -109,7 +127,14 @@ impl Staged {
             published.version
         );
         let succession = succession(&published, &next)?;
-        Ok(Self { repository: file.repository, published, next, unsigned, succession })
+        Ok(Self {
+            repository: file.repository,
+            published,
+            published_digests,
+            next,
+            unsigned,
+            succession,
+        })
     }
 
     /// Holds the published root against the signer's own copy.
@@ -124,6 +149,21 @@ impl Staged {
             trusted.version
         );
         Ok(())
+    }
+
+    /// Says that the file vouches for itself: who made it can have made up the published root, too,
+    /// and what that would hide does not show as a change. On stderr, for programs as well.
+    fn warn(&self) {
+        let (version, Digests { file, content }) =
+            (self.published.version, &self.published_digests);
+        eprintln!(
+            "warning: nobody vouches for the published root {version} in this file, from which the \
+             changes are counted: whoever made the file can have made it up.\n\
+             Give your own copy of {version}.root.json with `--trusted`. Or compare, with such a copy \
+             or another officer, and not with whoever sent the file:\n  \
+             SHA-256 of {version}.root.json  {file}\n  \
+             digest when it was signed  {content}"
+        );
     }
 
     /// As whose key it counts.
@@ -145,6 +185,9 @@ impl Staged {
             return Ok(());
         }
         print_line(format_args!("of the {} repository:", printable(&self.repository)))?;
+        let Digests { file, content } = &self.published_digests;
+        let version = self.published.version;
+        print_line(format_args!("published: root {version}, SHA-256 {file}, digest {content}"))?;
         let diff = RootDiff::between(&self.published, &self.next);
         tell_diff(&diff.lines(), &diff.consequences())?;
         print_line(format_args!("digest {}", self.unsigned.digest()))?;

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use motorcade::model::RoleName;
+use motorcade::uptane::metadata::Unsigned;
+use sha2::{Digest, Sha256};
+
 use super::commands::Desk;
 use crate::app::TestServer;
 use crate::support::{refused, run};
@@ -44,6 +48,39 @@ async fn no_command_overwrites_a_file() {
         let make = format!("root make-key {out} --public new.json");
         is_refused(refused(&mut desk.offline(&make)), out);
     }
+}
+
+/// Anybody can make a file with a root of their own as the published one.
+#[tokio::test]
+async fn an_officer_is_told_that_nobody_vouches_for_the_published_root() {
+    let server = TestServer::start().await;
+    let desk = Desk::new(&["anna"]);
+    run(&mut server.officer(&desk, "root stage --add root=anna.json"));
+    run(&mut server.officer(&desk, "root diff --out staged.json"));
+    let published = fs::read(server.state.blob("1.root.json")).unwrap();
+    let file = hex::encode(Sha256::digest(&published));
+    let content = Unsigned::of_file(RoleName::Root, &published).unwrap().digest();
+    fs::write(desk.file("trusted.json"), published).unwrap();
+    let sign = |more: &str| {
+        let words = format!("root sign staged.json --key anna.pem --yes {more}");
+        let said = desk.offline(&words).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        [said.stdout, said.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let is_warned = |said: &str| {
+        assert!(said.contains("nobody vouches for the published root 1"), "{said}");
+        assert!(said.contains("`--trusted`"), "{said}");
+        assert!(said.contains(&file) && said.contains(&content.to_string()), "{said}");
+    };
+    let shows = format!("published: root 1, SHA-256 {file}, digest {content}");
+    let [shown, said] = sign("--out a.json");
+    assert!(shown.lines().any(|line| line == shows), "{shown}");
+    is_warned(&said);
+    let [_, said] = sign("--out b.json --json");
+    is_warned(&said);
+    let [shown, said] = sign("--out c.json --trusted trusted.json");
+    assert!(shown.lines().any(|line| line == shows), "{shown}");
+    assert!(!said.contains("vouches"), "{said}");
 }
 
 #[test]

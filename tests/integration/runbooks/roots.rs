@@ -45,6 +45,8 @@ async fn root_about_to_expire_with_one_officer_on_leave() {
     drill.shell("systemctl start motorcade");
     drill.client().upload("gw/1/a.bin", "", b"firmware").await;
     let mut field = Field::join(&drill, "VIN1").await;
+    fs::copy(drill.state.blob("1.root.json"), drill.file("own-copy.json")).unwrap();
+    drill.set("TRUSTED", drill.file("own-copy.json"));
     Field::refresh(&drill);
     field.poll().await;
     let (is_fine, said) = drill.try_shell("motorcade doctor");
@@ -53,6 +55,7 @@ async fn root_about_to_expire_with_one_officer_on_leave() {
 
     let said = drill.follow("root-about-to-expire.md");
     assert!(said.contains("root 2 of the Image repository"), "{said}");
+    assert!(!said.contains("nobody vouches"), "{said}");
     Field::refresh(&drill);
     let root = fs::read_to_string(drill.file("trusted/root.json")).unwrap_or_default();
     assert!(root.is_empty() || root.contains("\"version\":2"), "{root}");
