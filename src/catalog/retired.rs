@@ -45,12 +45,12 @@ impl Catalog {
     }
 
     /// Retires a recipient's key: registers `successor` in its place wherever it is registered, or
-    /// takes its registrations away. Doing it again changes nothing.
+    /// takes its registrations away. Doing it again changes nothing. A key that was revoked stays so,
+    /// whatever is wrapped for `successor` in its place.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if it has another successor, or none any more; [`Error::Full`];
-    /// [`Error::Backend`].
+    /// [`Error::AlreadyExists`] if it has another successor; [`Error::Full`]; [`Error::Backend`].
     pub async fn retire_recipient(
         &self,
         kid: &str,
@@ -83,7 +83,7 @@ impl Catalog {
 }
 
 /// Notes what becomes of a key; returns whether that is news. A key that was replaced can be
-/// revoked after that.
+/// revoked after that, and not the other way round.
 async fn note_retired(
     transaction: &mut Transaction<'_, Any>,
     kid: &str,
@@ -116,9 +116,11 @@ async fn note_retired(
     let row = sqlx::query("SELECT successor FROM retired_recipients WHERE kid = $1").bind(kid);
     let row = row.fetch_one(&mut **transaction).await.during(OP)?;
     let known: Option<String> = row.try_get("successor").during(OP)?;
-    match known.as_deref() == wanted {
-        true => Ok(false),
-        false => Err(Error::AlreadyExists(format!("another successor of the recipient {kid}"))),
+    match known {
+        Some(known) if Some(known.as_str()) != wanted => {
+            Err(Error::AlreadyExists(format!("another successor of the recipient {kid}")))
+        }
+        Some(_) | None => Ok(false), // the same one, or it is revoked
     }
 }
 

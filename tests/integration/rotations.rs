@@ -159,6 +159,34 @@ async fn a_revoked_key_is_in_no_envelope_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_a_revoked_key_alone_could_open_is_given_to_another_one() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        let alone = server.upload_request(path, &format!("&recipient={}", kid(OLD)));
+        send(alone.body("x")).await.expect(201);
+    }
+    let job = server.rotated(revocation(OLD)).await;
+    let problems = job["result"]["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2, "{job}");
+    assert!(problems[0].as_str().unwrap().contains("rotate the key to a new one"), "{job}");
+    let registered = server.registered().await;
+
+    let job = server.rotated(rotation(OLD, NEW)).await;
+    assert_eq!([&job["state"], &job["result"]["rewrapped"]], [&json!("done"), &json!(2)], "{job}");
+    assert_eq!(server.kids("gw/1/a.bin").await, [kid(NEW)]);
+    assert_eq!(server.open("gw/2/a.bin", NEW).await, b"x");
+    assert_eq!(server.registered().await, registered);
+    server.rotate(rotation(NEW, OLD)).await.refused(422, "key_refused");
+    // Nothing is left of it: then a rotation to whichever key changes nothing.
+    let job = server.rotated(rotation(OLD, "snakeoil_rsa2048")).await;
+    assert_eq!([&job["state"], &job["result"]["rewrapped"]], [&json!("done"), &json!(0)], "{job}");
+    assert_eq!(server.kids("gw/1/a.bin").await, [kid(NEW)]);
+    let job = server.rotated(revocation(OLD)).await;
+    assert_eq!([&job["state"], &job["result"]["problems"]], [&json!("done"), &json!([])], "{job}");
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
 async fn a_rotation_that_makes_no_sense_is_refused_with_the_reason() {
     let server = TestServer::start().await;
     server.upload("gw/1/a.bin", "x").await.expect(201);

@@ -8,7 +8,8 @@ use crate::catalog::{Author, RetiredRecipient, Successor};
 use crate::envelope::key::{Kid, RecipientKey};
 
 impl Images {
-    /// Reads a public key that is to take the place of the recipient `kid`.
+    /// Reads a public key that is to take the place of the recipient `kid`. Of one that was revoked
+    /// that is for the envelopes that are left, and it may be a recipient already.
     ///
     /// # Errors
     ///
@@ -32,7 +33,9 @@ impl Images {
             Some(RetiredRecipient::Replaced { by }) => {
                 return in_use(format!("{kid} was replaced by {by}: rotate that one"));
             }
-            Some(RetiredRecipient::Revoked) | None => {}
+            // It has no successor: what it alone could open is given to any key that is named.
+            Some(RetiredRecipient::Revoked) => return Ok((old, key)),
+            None => {}
         }
         let recipients = self.catalog.list_recipients().await?;
         if let Some(known) = recipients.iter().find(|known| known.kid == new.as_str()) {

@@ -17,6 +17,7 @@ use crate::http::auth::{Access, ManageKeys};
 /// images, their digests and their entity tags stay as they are. The answer is a job.
 ///
 /// Whoever has had a data key keeps it: for a compromised key, reseal the images.
+/// A key that was revoked can be rotated for the images that nobody else can open; it stays revoked.
 #[utoipa::path(
     post, path = "/api/v1/rotations", tag = "recipients", request_body = NewRotation,
     responses(
