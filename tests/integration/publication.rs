@@ -71,6 +71,15 @@ impl Node {
     }
 
     pub(crate) async fn try_to_upload(&self, path: &str) -> Result<Accepted, Error> {
+        self.try_to_copy(None, path).await
+    }
+
+    /// As [`Self::try_to_upload`], of what is a copy of another image.
+    pub(crate) async fn try_to_copy(
+        &self,
+        original: Option<&str>,
+        path: &str,
+    ) -> Result<Accepted, Error> {
         let request = UploadRequest {
             path: path.parse().unwrap(),
             description: ImageDescription {
@@ -88,6 +97,7 @@ impl Node {
             empty: EmptyImage::Refused,
             precondition: Precondition::default(),
             content_length: None,
+            copy_of: original.map(|original| original.parse().unwrap()),
             by: engineer(),
         };
         let plan = self.app.images().plan_upload(&request).await?;
@@ -150,6 +160,19 @@ pub(crate) struct Versions {
 }
 
 pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn what_is_yanked_while_a_copy_of_it_is_sealed_has_no_copy() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    node.upload("gw/1/a.bin").await;
+    node.try_to_copy(Some("gw/1/a.bin"), "gw/2/a.bin").await.unwrap();
+    let original = "gw/1/a.bin".parse().unwrap();
+    node.app.images().yank(&original, &Precondition::default(), &engineer()).await.unwrap();
+    let (before, stored) = (node.versions(), node.state.stored_targets());
+    let refused = node.try_to_copy(Some("gw/1/a.bin"), "gw/3/a.bin").await;
+    assert!(matches!(refused, Err(Error::Conflict { code: "image_yanked", .. })), "{refused:?}");
+    assert_eq!((node.versions(), node.state.stored_targets()), (before, stored));
+}
 
 #[tokio::test]
 async fn each_role_is_signed_again_past_half_its_life_and_not_before() {

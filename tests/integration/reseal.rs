@@ -23,6 +23,35 @@ impl TestServer {
         ended
     }
 
+    /// Queues a reseal of `gw/1/a.bin` at `gw/2/a.bin` that has got as far as `checkpoint`, asked for
+    /// by whoever has uploaded it; returns it once it has ended.
+    pub(crate) async fn goes_on_to_reseal(&self, checkpoint: &Value) -> Value {
+        let id = "0123456789abcdef01234567";
+        self.state
+            .sql(&format!(
+                "INSERT INTO jobs (id, kind, parameters, state, checkpoint, phase, done, total, created_at, created_by, lease_until, \
+                 run, stalled, is_cancelled) SELECT '{id}', 'image_reseal', '{}', 'queued', '{checkpoint}', '', 0, 0, 0, created_by, 0, \
+                 0, 0, 0 FROM images WHERE path = 'gw/1/a.bin'",
+                json!({ "path": "gw/1/a.bin", "to": "gw/2/a.bin" })
+            ))
+            .await;
+        // Another one has the server look for both.
+        let wake = self.request_as(Engineer, Method::POST, "/api/v1/jobs");
+        send(wake.json(&json!({ "kind": "fsck" }))).await.expect(201);
+        let mut job = Value::Null;
+        eventually("the job ends", async || {
+            job = self.get(&format!("/api/v1/jobs/{id}")).await.json();
+            !job["ended_at"].is_null()
+        })
+        .await;
+        job
+    }
+
+    pub(crate) async fn yank(&self, path: &str) {
+        let path = format!("/api/v1/images/{path}");
+        send(self.request_as(Engineer, Method::DELETE, &path)).await.expect(204);
+    }
+
     /// The data key of an image, as JSON.
     async fn data_key(&self, path: &str, key: &str) -> Vec<u8> {
         let envelope = self.get(&format!("/api/v1/images/{path}/envelope")).await;
@@ -81,6 +110,50 @@ async fn a_revoked_recipient_does_not_open_what_was_resealed() {
     let expected = private_key("snakeoil_rsa2048").kid().clone();
     assert_eq!(envelope.recipients().collect::<Vec<_>>(), [expected]);
     assert_eq!(server.open("gw/2/a.bin", "snakeoil_rsa2048").await, b"secret");
+}
+
+fn assert_is_stopped(job: &Value) {
+    assert_eq!(job["state"], "failed", "{job}");
+    let error = job["error"].as_str().unwrap();
+    assert!(error.starts_with("image_yanked: gw/1/a.bin was yanked"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_that_is_yanked_before_its_reseal_begins_does_not_come_back() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "bad").await.expect(201);
+    server.yank("gw/1/a.bin").await;
+    assert_is_stopped(&server.goes_on_to_reseal(&Value::Null).await);
+    server.get("/api/v1/images/gw/2/a.bin").await.refused(404, "image_not_found");
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn of_an_image_that_is_yanked_while_it_is_resealed_the_copy_is_yanked_too() {
+    // Killed before it has saved that it has sealed the copy, and after that.
+    let stored = json!({ "after": "", "moved": 0, "problems": [], "left_out": 0 });
+    for checkpoint in [Value::Null, stored] {
+        let server = TestServer::start().await;
+        server.upload("gw/1/a.bin", "bad").await.expect(201);
+        server.upload("gw/2/a.bin", "bad").await.expect(201);
+        server.yank("gw/1/a.bin").await;
+        assert_is_stopped(&server.goes_on_to_reseal(&checkpoint).await);
+        assert!(server.image("gw/2/a.bin").await.yanked_at.is_some(), "{checkpoint}");
+        server.stop().assert_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reseal_that_is_killed_after_its_own_yank_is_done() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "good").await.expect(201);
+    server.upload("gw/2/a.bin", "good").await.expect(201);
+    server.yank("gw/1/a.bin").await;
+    let stored =
+        json!({ "after": "", "moved": 3, "problems": [], "left_out": 0, "all_moved": true });
+    let job = server.goes_on_to_reseal(&stored).await;
+    assert_eq!([&job["state"], &job["result"]["assignments_moved"]], [&json!("done"), &json!(3)]);
+    assert_eq!(server.image("gw/2/a.bin").await.yanked_at, None);
 }
 
 #[tokio::test]

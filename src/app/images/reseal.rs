@@ -36,11 +36,7 @@ impl Images {
         path: &ImagePath,
         wanted: Option<ImagePath>,
     ) -> Result<ImagePath, Error> {
-        let image = self.show(path).await?;
-        if image.yanked_at.is_some() {
-            let detail = format!("{path} was yanked: what is published nowhere needs no reseal");
-            return Err(Error::Conflict { code: "image_yanked", detail });
-        }
+        self.check_not_yanked(path).await?;
         if let Some(wanted) = wanted {
             return match self.catalog.find_image(&wanted).await? {
                 Some(_) => {
@@ -66,14 +62,15 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// As of an upload; [`Error::Corrupt`] if the image does not open, or is not what was uploaded.
+    /// As of an upload; [`Error::Conflict`] if the image was yanked, also while it was read;
+    /// [`Error::Corrupt`] if it does not open, or is not what was uploaded.
     pub(in crate::app) async fn reseal(
         self: &Arc<Self>,
         from: &ImagePath,
         to: &ImagePath,
         by: &Principal,
     ) -> Result<ImageRecord, Error> {
-        let image = self.catalog.find_image(from).await?.ok_or_else(|| no_image(from))?;
+        let image = self.check_not_yanked(from).await?;
         let stored = self.catalog.find_envelope(from).await?.ok_or_else(|| no_image(from))?;
         let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal(READ))?;
         let opened = escrow::open(&self.escrow.keys(), &envelope, &image.sealed.sha256).await;
@@ -87,6 +84,7 @@ impl Images {
             empty: EmptyImage::Allowed,
             precondition: Precondition::default(),
             content_length: Some(image.sealed.plaintext_length),
+            copy_of: Some(from.clone()),
             by: by.clone(),
         };
         let plan = self.plan_upload(&request).await?;
@@ -100,6 +98,28 @@ impl Images {
             })?;
         match accepted {
             Accepted::Created(image) | Accepted::AlreadyStored(image) => Ok(image),
+        }
+    }
+
+    /// Yanks what `by` has sealed again at `to`, if it is there: of an image that somebody has
+    /// yanked, no copy stays.
+    ///
+    /// # Errors
+    ///
+    /// As of a yank.
+    pub(in crate::app) async fn yank_copy(
+        &self,
+        image: &ImageRecord,
+        to: &ImagePath,
+        by: &Principal,
+    ) -> Result<(), Error> {
+        let is_copy = |other: &ImageRecord| {
+            other.created_by == by.id
+                && other.sealed.plaintext_sha256 == image.sealed.plaintext_sha256
+        };
+        match self.catalog.find_image(to).await? {
+            Some(copy) if is_copy(&copy) => self.yank(to, &Precondition::default(), by).await,
+            Some(_) | None => Ok(()),
         }
     }
 

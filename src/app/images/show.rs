@@ -73,6 +73,20 @@ impl Images {
             detail: format!("{path} is not sealed for the recipient {kid:.64}"),
         })
     }
+
+    /// Finds an image that is published, for a copy of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it was yanked.
+    pub(super) async fn check_not_yanked(&self, path: &ImagePath) -> Result<ImageRecord, Error> {
+        let image = self.show(path).await?;
+        if image.yanked_at.is_some() {
+            let detail = format!("{path} was yanked: what is published nowhere needs no reseal");
+            return Err(Error::Conflict { code: "image_yanked", detail });
+        }
+        Ok(image)
+    }
 }
 
 pub(in crate::app) fn no_image(path: &ImagePath) -> Error {

@@ -1,5 +1,6 @@
 //! Reseal of an image: sealed again at another path, then its assignments move there, then it is
-//! yanked.
+//! yanked. If somebody else yanks it before that, the job ends, and what was sealed again is yanked
+//! too.
 
 use std::sync::Arc;
 
@@ -27,13 +28,16 @@ pub(super) struct Parameters {
 }
 
 /// What is done of it.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Checkpoint {
     /// After which vehicle to go on.
     after: String,
     moved: u64,
     problems: Vec<String>,
     left_out: u64,
+    /// Whether no assignment is left to be moved: from then on it is this job that yanks the image.
+    #[serde(default)]
+    all_moved: bool,
 }
 
 pub(super) struct ResealJob {
@@ -71,12 +75,15 @@ impl ResealJob {
             (Arc::clone(&self.images), path.clone(), to.clone(), by.clone());
         on_one_thread(async move || images.reseal(&from, &target, &by).await).await??;
         tracing::info!(image.path = %path, resealed.path = %to, "image resealed");
-        Ok(Checkpoint { after: String::new(), moved: 0, problems: Vec::new(), left_out: 0 })
+        Ok(Checkpoint::default())
     }
 
-    /// Moves the assignments of some vehicles, and yanks the image after the last ones; returns
-    /// whether those were they.
-    async fn move_on(&self, checkpoint: &mut Checkpoint, by: &Principal) -> Result<bool, Error> {
+    /// Moves the assignments of some vehicles.
+    async fn move_on(
+        &self,
+        mut checkpoint: Checkpoint,
+        by: &Principal,
+    ) -> Result<Checkpoint, Error> {
         let Parameters { path, to } = &self.parameters;
         let (director, from, target) = (Arc::clone(&self.director), path.clone(), to.clone());
         let (after, author) = (checkpoint.after.clone(), by.clone());
@@ -86,16 +93,25 @@ impl ResealJob {
         let room = MOST_LINES.saturating_sub(checkpoint.problems.len());
         checkpoint.left_out += outcome.problems.len().saturating_sub(room) as u64;
         checkpoint.problems.extend(outcome.problems.into_iter().take(room));
-        match outcome.next {
-            Some(next) => {
-                checkpoint.after = next;
-                Ok(false)
-            }
-            None => {
-                self.images.yank(path, &Precondition::default(), by).await?;
-                Ok(true)
-            }
+        checkpoint.all_moved = outcome.next.is_none();
+        checkpoint.after = outcome.next.unwrap_or_default();
+        Ok(checkpoint)
+    }
+
+    /// Ends the job if somebody has yanked the image, for whatever reason: its copy has the same
+    /// bytes.
+    async fn check_not_yanked(&self, by: &Principal) -> Result<(), Error> {
+        let Parameters { path, to } = &self.parameters;
+        let image = self.images.show(path).await?;
+        if image.yanked_at.is_none() {
+            return Ok(());
         }
+        let copy = match self.images.yank_copy(&image, to, by).await {
+            Ok(()) => format!("what it had sealed at {to}, if anything, is yanked too"),
+            Err(error) => format!("{to} could not be yanked yet, look at it: {}", error.reason()),
+        };
+        let detail = format!("image_yanked: {path} was yanked while it was sealed again; {copy}");
+        Err(Error::Conflict { code: "image_yanked", detail })
     }
 }
 
@@ -103,19 +119,21 @@ impl ResealJob {
 impl Job for ResealJob {
     async fn step(&mut self, checkpoint: Value) -> Result<Step, Error> {
         let by = self.principal().await?;
-        let checkpoint = match checkpoint {
-            Value::Null => self.seal(&by).await?,
-            stored => {
-                let mut stored: Checkpoint =
-                    serde_json::from_value(stored).map_err(Error::internal("read a checkpoint"))?;
-                if self.move_on(&mut stored, &by).await? {
-                    return Ok(Step::Done { result: self.result(&stored) });
-                }
-                stored
-            }
+        let stored: Option<Checkpoint> =
+            serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
+        if let Some(moved) = stored.as_ref().filter(|stored| stored.all_moved) {
+            self.images.yank(&self.parameters.path, &Precondition::default(), &by).await?;
+            return Ok(Step::Done { result: self.result(moved) });
+        }
+        self.check_not_yanked(&by).await?;
+        let stepped = match stored {
+            None => self.seal(&by).await,
+            Some(stored) => self.move_on(stored, &by).await,
         };
-        let progress =
-            JobProgress { phase: "moves assignments".into(), done: checkpoint.moved, total: 0 };
+        self.check_not_yanked(&by).await?; // it takes a while
+        let checkpoint = stepped?;
+        let phase = if checkpoint.all_moved { "yanks the old image" } else { "moves assignments" };
+        let progress = JobProgress { phase: phase.into(), done: checkpoint.moved, total: 0 };
         let checkpoint =
             serde_json::to_value(&checkpoint).map_err(Error::internal("write a checkpoint"))?;
         Ok(Step::Next { checkpoint, progress })

@@ -50,6 +50,7 @@ pub(in crate::http) fn parse(
         empty,
         content_length: body.framing.content_length(empty)?,
         precondition: conditional::precondition(headers)?,
+        copy_of: None,
         by: by.clone(),
     })
 }

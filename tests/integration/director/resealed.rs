@@ -43,3 +43,22 @@ async fn the_assignments_of_a_resealed_image_move_to_the_new_one() {
     let targets = other.targets(&server).await;
     assert!(targets["targets"].as_object().unwrap().contains_key("gw/2"));
 }
+
+#[tokio::test]
+async fn no_vehicle_installs_the_copy_of_an_image_that_was_yanked_meanwhile() {
+    let server = TestServer::start().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        let upload = server.upload_request(path, "").body("bad");
+        send(upload).await.expect(201);
+    }
+    vehicle.assign(&server, &[(0, "gw/1/a.bin")]).await.expect(201);
+    server.yank("gw/1/a.bin").await;
+    let sealed = json!({ "after": "", "moved": 0, "problems": [], "left_out": 0 });
+    let job = server.goes_on_to_reseal(&sealed).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    let targets = vehicle.targets(&server).await;
+    assert_eq!(targets["targets"], json!({}), "{targets}");
+    assert!(server.image("gw/2/a.bin").await.yanked_at.is_some());
+}

@@ -60,6 +60,9 @@ impl Images {
         let escrow = self.escrow.keys();
         let envelope = self.seal_envelope(&escrow, secret, image.sha256, recipients).await?;
         let lister = self.find_lister(&request).await?; // delegations may have changed too
+        if let Some(original) = &request.copy_of {
+            self.check_not_yanked(original).await?;
+        }
         let (new, keys) = self.assemble(&request, image, &envelope, &lister);
         // Beside each other: each has to reach the disk.
         let (announced, envelope) = tokio::join!(

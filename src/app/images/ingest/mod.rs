@@ -54,6 +54,8 @@ pub struct UploadRequest {
     pub precondition: Precondition,
     /// Length of the body in bytes, if the client sent it.
     pub content_length: Option<u64>,
+    /// The image that it is a copy of: once that is yanked, it is not taken in.
+    pub copy_of: Option<ImagePath>,
     /// Who uploads it. There is a share of each metadata file for a folder that somebody is bound
     /// to.
     pub by: Principal,
