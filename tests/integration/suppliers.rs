@@ -157,6 +157,34 @@ async fn each_upload_is_checked_against_the_delegations() {
 }
 
 #[tokio::test]
+async fn nobody_else_reseals_a_supplier_s_images() {
+    let server = TestServer::start().await;
+    let acme = json!({ "supplier": "acme", "hardware_ids": ["gw-mk3"] });
+    add(&server, acme).await.expect(201);
+    let bolt = json!({ "supplier": "bolt", "hardware_ids": ["door-1"], "terminating": false });
+    add(&server, bolt).await.expect(201);
+    let (acme, maker) = (token(&server.state, "acme/").await, server.state.tokens.uploader.clone());
+    upload(&server, &acme, "acme/a.bin", "").await.expect(201);
+    upload(&server, &maker, "gw/a.bin", "").await.expect(201);
+    upload(&server, &maker, "bolt/a.bin", "").await.expect(201);
+    let reseal = async |path: &str, body: Value| {
+        let url = format!("/api/v1/images/{path}/reseal");
+        send(server.request_as(AccessRole::Officer, Method::POST, &url).json(&body)).await
+    };
+    for body in [json!({}), json!({ "to": "gw/b.bin" }), json!({ "to": "acme/b.bin" })] {
+        let detail = reseal("acme/a.bin", body).await.refused(422, "supplier_folder");
+        assert!(detail.contains("supplier acme") && detail.contains("then yank"), "{detail}");
+    }
+    let detail = reseal("gw/a.bin", json!({ "to": "acme/b.bin" })).await;
+    let detail = detail.refused(422, "supplier_folder");
+    assert!(detail.contains("name a path outside"), "{detail}");
+    let jobs = server.get("/api/v1/jobs").await.json();
+    assert_eq!(jobs["jobs"], json!([]), "refused before anything is made");
+    // What is the maker's own in a folder.
+    reseal("bolt/a.bin", json!({})).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_supplier_sees_its_own_folder() {
     let server = TestServer::start().await;
     for name in ["acme", "bolt"] {

@@ -21,7 +21,7 @@ use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, Kid};
 use crate::envelope::stream::SegmentReader;
 use crate::keys::escrow;
-use crate::model::{ImagePath, ImageRecord, ParseImagePathError, SealAlgorithm};
+use crate::model::{ImagePath, ImageRecord, ParseImagePathError, SealAlgorithm, SupplierRecord};
 
 impl Images {
     /// Chooses where an image is sealed again: at `wanted`, or at the first path of its own folder
@@ -30,23 +30,27 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked, or the path is taken by
-    /// another image; [`Error::Unprocessable`] if there is no such path.
+    /// another image; [`Error::Unprocessable`] if there is no such path, or the image or the path is
+    /// in a supplier's folder.
     pub(in crate::app) async fn plan_reseal(
         &self,
         path: &ImagePath,
         wanted: Option<ImagePath>,
     ) -> Result<ImagePath, Error> {
-        self.check_not_yanked(path).await?;
-        if let Some(wanted) = wanted {
-            return match self.catalog.find_image(&wanted).await? {
-                Some(_) => {
-                    let detail =
-                        format!("{wanted} is taken, and a path is used once: name another");
-                    Err(Error::Conflict { code: "image_exists", detail })
-                }
-                None => Ok(wanted),
-            };
-        }
+        let image = self.check_not_yanked(path).await?;
+        let to = match wanted {
+            Some(wanted) if self.catalog.find_image(&wanted).await?.is_some() => {
+                let detail = format!("{wanted} is taken, and a path is used once: name another");
+                return Err(Error::Conflict { code: "image_exists", detail });
+            }
+            Some(wanted) => wanted,
+            None => self.free_path(path).await?,
+        };
+        self.check_no_supplier_s(&image, &to).await?;
+        Ok(to)
+    }
+
+    async fn free_path(&self, path: &ImagePath) -> Result<ImagePath, Error> {
         for number in 1..MOST_RESEALS {
             let candidate = numbered(path, number)?;
             if self.catalog.find_image(&candidate).await?.is_none() {
@@ -71,6 +75,7 @@ impl Images {
         by: &Principal,
     ) -> Result<ImageRecord, Error> {
         let image = self.check_not_yanked(from).await?;
+        self.check_no_supplier_s(&image, to).await?; // delegations may have changed
         let stored = self.catalog.find_envelope(from).await?.ok_or_else(|| no_image(from))?;
         let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal(READ))?;
         let opened = escrow::open(&self.escrow.keys(), &envelope, &image.sealed.sha256).await;
@@ -99,6 +104,25 @@ impl Images {
         match accepted {
             Accepted::Created(image) | Accepted::AlreadyStored(image) => Ok(image),
         }
+    }
+
+    /// Refuses what would be signed with a supplier's keys on somebody else's word, or would take a
+    /// supplier's image out of its delegation.
+    async fn check_no_supplier_s(&self, image: &ImageRecord, to: &ImagePath) -> Result<(), Error> {
+        let (path, ids) = (&image.path, &image.description.hardware_ids);
+        let refuse = |detail: String| Err(Error::Unprocessable { code: "supplier_folder", detail });
+        if let Some(SupplierRecord { name, folder, .. }) = self.find_supplier_of(path, ids).await? {
+            return refuse(format!(
+                "{path} is in {folder}, the folder of the supplier {name}, who alone uploads there: have the supplier upload it \
+                 again at another path there, with a token of its own, and then yank {path}"
+            ));
+        }
+        if let Some(SupplierRecord { name, folder, .. }) = self.find_supplier_of(to, ids).await? {
+            return refuse(format!(
+                "{to} is in {folder}, the folder of the supplier {name}, who alone uploads there: name a path outside of it"
+            ));
+        }
+        Ok(())
     }
 
     /// Yanks what `by` has sealed again at `to`, if it is there: of an image that somebody has

@@ -74,7 +74,8 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked or `to` is taken;
-    /// [`Error::Unprocessable`]; [`Error::Full`]; [`Error::Internal`].
+    /// [`Error::Unprocessable`] in a supplier's folder, or if there is no path to be found;
+    /// [`Error::Full`]; [`Error::Internal`].
     pub async fn reseal(
         &self,
         path: &ImagePath,

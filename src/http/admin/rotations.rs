@@ -58,6 +58,9 @@ pub(in crate::http) async fn create_rotation(
 /// is there is yanked, and its assignments move. The answer is a job.
 ///
 /// Whoever could open the image that is yanked, and has kept a copy of it, still can.
+/// A supplier's image can't be resealed: the supplier uploads it again at another path, with a token
+/// of its own, and then the old one is yanked. If the image is yanked while the job waits or runs, the
+/// job fails, and what it has sealed is yanked too.
 #[utoipa::path(
     post, path = "/api/v1/images/{path}/reseal", tag = "images",
     params(("path" = String, Path, description = "target path")),
@@ -68,7 +71,7 @@ pub(in crate::http) async fn create_rotation(
         (status = 400, body = Problem, description = "malformed"),
         (status = 404, body = Problem, description = "there is no such image"),
         (status = 409, body = Problem, description = "it was yanked, or the other path is taken"),
-        (status = 422, body = Problem, description = "there is no path to be found for it: name one"),
+        (status = 422, body = Problem, description = "there is no path to be found for it: name one; or it or the other path is in a supplier's folder, where the supplier alone uploads"),
     )
 )]
 pub(in crate::http) async fn reseal_image(

@@ -28,6 +28,22 @@ impl Images {
         choose(&suppliers, &request.path, &request.description.hardware_ids, &request.by)
     }
 
+    /// Finds the supplier in whose folder an image lies, or would; none for what is the maker's own
+    /// there, since it is for other hardware and the delegation doesn't end the search.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub(in crate::app::images) async fn find_supplier_of(
+        &self,
+        path: &ImagePath,
+        hardware_ids: &[HardwareId],
+    ) -> Result<Option<SupplierRecord>, Error> {
+        let suppliers = self.catalog.list_suppliers().await?;
+        let supplier = suppliers.into_iter().find(|supplier| supplier.folder.has(path.as_str()));
+        Ok(supplier.filter(|supplier| supplier.terminating || supplier.has_hardware(hardware_ids)))
+    }
+
     /// The role that lists a target.
     pub(super) fn role_of(&self, lister: &Lister, target: &str) -> RoleName {
         match lister {
