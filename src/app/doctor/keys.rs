@@ -35,7 +35,9 @@ impl Examination {
         for (side, root) in
             [(RepositorySide::Image, &self.image), (RepositorySide::Director, &self.director)]
         {
-            problems.extend(root.iter().flat_map(|root| trust::compare_keys(&keyring, side, root)));
+            let Some(root) = root else { continue };
+            let former = trust::former_root_keys(&self.catalog, &self.store, side, root).await;
+            problems.extend(trust::compare_keys(&keyring, side, root, &former));
         }
         let image = self.image.iter();
         problems.extend(image.flat_map(|set| trust::compare_bins(&keyring, &self.roles, set)));

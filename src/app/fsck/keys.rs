@@ -27,8 +27,11 @@ impl Check {
                 for (side, root) in
                     [(RepositorySide::Image, image), (RepositorySide::Director, director)]
                 {
-                    let problems = root.map(|root| trust::compare_keys(&keyring, side, root));
-                    self.findings.problems.extend(problems.into_iter().flatten());
+                    let Some(root) = root else { continue };
+                    let former =
+                        trust::former_root_keys(&self.catalog, &self.store, side, root).await;
+                    let problems = trust::compare_keys(&keyring, side, root, &former);
+                    self.findings.problems.extend(problems);
                 }
                 let states = self.catalog.list_roles().await?;
                 for compare in [trust::compare_bins, trust::compare_suppliers] {

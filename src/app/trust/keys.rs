@@ -7,6 +7,7 @@ use crate::catalog::RoleState;
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, key_name};
 use crate::model::{RepositorySide, RoleKind, RoleName};
+use crate::uptane::key::KeyId;
 use crate::uptane::metadata::Authority;
 use crate::uptane::verify::{Signers, TrustedSet};
 
@@ -38,12 +39,13 @@ pub(in crate::app) fn compare_keys(
     keyring: &Keyring,
     side: RepositorySide,
     root: &TrustedSet,
+    former: &BTreeSet<KeyId>,
 ) -> Vec<String> {
     let source = format!("root {} of the {side}", root.root_version());
     let compare = |role: RoleName| {
         let signers = root.signers(&role)?;
         let needed = match role {
-            RoleName::Root => Needed::Elsewhere,
+            RoleName::Root => Needed::Elsewhere { former },
             RoleName::Targets
             | RoleName::Snapshot
             | RoleName::Timestamp
@@ -122,10 +124,21 @@ pub(in crate::app) fn compare_policy(
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Needed {
+enum Needed<'a> {
     Here,
-    /// The keys of a root may be on another machine.
-    Elsewhere,
+    /// The keys of a root may be on another machine, and those that are here be former ones.
+    Elsewhere {
+        former: &'a BTreeSet<KeyId>,
+    },
+}
+
+impl Needed<'_> {
+    fn is_former(self, id: &KeyId) -> bool {
+        match self {
+            Self::Here => false,
+            Self::Elsewhere { former } => former.contains(id),
+        }
+    }
 }
 
 /// Who is named and who is here. Keys that are named nowhere, such as one that was prepared for a
@@ -134,7 +147,7 @@ fn compare_role(
     keyring: &Keyring,
     (side, kind): (RepositorySide, RoleKind),
     signers: &Signers,
-    needed: Needed,
+    needed: Needed<'_>,
     source: &str,
 ) -> Vec<String> {
     let ids: BTreeSet<_> = signers.key_ids.iter().filter_map(|id| id.parse().ok()).collect();
@@ -143,7 +156,10 @@ fn compare_role(
         return Vec::new();
     }
     let (role, expected) = (key_name(side, kind), signers.key_ids.join(", "));
-    let others = keyring.keys(side, kind).iter().filter(|key| !ids.contains(&key.id()));
+    let others = keyring
+        .keys(side, kind)
+        .iter()
+        .filter(|key| !ids.contains(&key.id()) && !needed.is_former(&key.id()));
     let mut problems: Vec<String> = others
         .map(|key| {
             let (file, found) = (key.place(), key.id());

@@ -7,6 +7,7 @@
 
 mod chain;
 mod escrow;
+mod former;
 mod keys;
 mod start;
 mod verifier;
@@ -15,6 +16,7 @@ pub(super) use chain::{ChainFault, Walk, walk};
 pub(super) use escrow::{
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
+pub(super) use former::former_root_keys;
 pub(super) use keys::{authority, compare_bins, compare_keys, compare_policy, compare_suppliers};
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, trusted_root};

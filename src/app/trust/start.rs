@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Verifier, check_escrow, compare_bins, compare_keys, compare_policy, compare_suppliers, refuse,
-    trusted_root,
+    Verifier, check_escrow, compare_bins, compare_keys, compare_policy, compare_suppliers,
+    former_root_keys, refuse, trusted_root,
 };
 use crate::app::Error;
 use crate::blob::BlobStore;
@@ -29,7 +29,8 @@ pub(in crate::app) async fn check_keys(
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
-    let mut problems = compare_keys(keyring, RepositorySide::Image, &image);
+    let former = former_root_keys(catalog, blobs.as_ref(), RepositorySide::Image, &image).await;
+    let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former);
     problems.extend(compare_bins(keyring, &states, &image));
     problems.extend(compare_suppliers(keyring, &states, &image));
     let mut names = states.iter().map(|state| &state.name);
@@ -42,7 +43,9 @@ pub(in crate::app) async fn check_keys(
                 root.version
             ),
         })?;
-        problems.extend(compare_keys(keyring, RepositorySide::Director, &director));
+        let side = RepositorySide::Director;
+        let former = former_root_keys(catalog, blobs.as_ref(), side, &director).await;
+        problems.extend(compare_keys(keyring, side, &director, &former));
         differences.extend(compare_policy(policy, RepositorySide::Director, &director, None));
     }
     refuse(&problems)?;
