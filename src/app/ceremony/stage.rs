@@ -1,11 +1,14 @@
 //! From what is to change to what is to be signed.
 
+use std::collections::BTreeSet;
+
 use super::{Ceremony, CeremonyState, PublishedRoot, StagedRoot, hybrid};
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
 use crate::app::keys::{Door, check_keys, stored_recipient};
 use crate::app::{Error, Problem};
 use crate::catalog::{self, NewStaging};
+use crate::envelope::key::RecipientKey;
 use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
 use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::root::{self, RoleChange};
@@ -116,11 +119,13 @@ impl Ceremony {
         changes: &[RoleChange],
     ) -> Result<(), Error> {
         let new: Vec<&PublicKey> = changes.iter().flat_map(|change| &change.keys).collect();
-        let mut problems = Vec::new();
+        let (mut problems, mut refused) = (Vec::new(), BTreeSet::new());
         let mut refuse = |key: &PublicKey, use_: &str| {
-            let detail =
-                format!("the key {} {use_}: each key has one use; make another one", key.id());
-            problems.push(Problem { code: "key_in_use", detail });
+            if refused.insert(key.id()) {
+                let detail =
+                    format!("the key {} {use_}: each key has one use; make another one", key.id());
+                problems.push(Problem { code: "key_in_use", detail });
+            }
         };
         let other = match side {
             RepositorySide::Image => RepositorySide::Director,
@@ -134,16 +139,28 @@ impl Ceremony {
             });
         }
         let keyring = self.keyring();
-        for used in keyring.public(RepositorySide::Image, RoleKind::Bins) {
-            new.iter().filter(|key| key.is_same_key(used)).for_each(|key| {
-                refuse(key, "signs the hash bins");
-            });
+        for (kind, use_) in [
+            (RoleKind::Bins, "signs the hash bins"),
+            (RoleKind::Suppliers, "signs a supplier's folder"),
+        ] {
+            for used in keyring.public(RepositorySide::Image, kind) {
+                let same = new.iter().filter(|key| key.is_same_key(used));
+                same.for_each(|key| refuse(key, use_));
+            }
         }
         for recipient in self.catalog.list_recipients().await? {
             let pem = stored_recipient(&recipient.jwk)?.to_public_pem();
             new.iter().filter(|key| key.is_same_as_pem(&pem)).for_each(|key| {
                 refuse(key, &format!("is a recipient of {}", recipient.hardware_id));
             });
+        }
+        for key in &new {
+            // PEM, but for kinds of keys that no recipient has.
+            let pem = key.object()["keyval"]["public"].as_str().unwrap_or_default();
+            let Ok(recipient) = RecipientKey::parse(pem) else { continue };
+            if self.catalog.find_retired(recipient.kid().as_str()).await?.is_some() {
+                refuse(key, "was a recipient of images");
+            }
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
     }

@@ -5,6 +5,7 @@ use std::fs;
 use motorcade::app::Error;
 use motorcade::app::ceremony::{Gap, Offer, OfferedSignature, StageRequest};
 use motorcade::app::images::precondition::{Precondition, Tags};
+use motorcade::app::suppliers::NewSupplier;
 use motorcade::model::{RepositorySide, RoleName, Sha256Digest};
 
 use super::{Officer, image_change, officer};
@@ -128,6 +129,26 @@ async fn what_could_not_be_signed_or_has_another_use_is_not_staged() {
     let mut recipient = root(None, &[], &[]);
     recipient.roles[0].add = vec![key_file("snakeoil_p256.pub.pem")];
     assert_eq!(stage(&recipient).await, "key_in_use");
+    let supplier = NewSupplier {
+        name: "acme".parse().unwrap(),
+        folder: None,
+        hardware_ids: Vec::new(),
+        threshold: None,
+        keys: None,
+        terminating: true,
+    };
+    node.app.suppliers().add(supplier, &by).await.unwrap();
+    let mut files = fs::read_dir(node.state.path().join("keys")).unwrap();
+    let file = files.find_map(|file| {
+        file.unwrap()
+            .file_name()
+            .into_string()
+            .ok()
+            .filter(|name| name.starts_with("supplier-acme"))
+    });
+    let supplier = of_file(&file.unwrap());
+    let of_supplier = image_change(RoleName::Targets, None, &[&supplier], &[]);
+    assert_eq!(stage(&of_supplier).await, "key_in_use");
     recipient.roles[0].add = vec![key_file("snakeoil_p256.pem")];
     assert_eq!(stage(&recipient).await, "key_refused");
     let never = StageRequest { expires_days: Some(0), roles: Vec::new() };
