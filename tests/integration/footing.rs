@@ -257,6 +257,9 @@ async fn put_earlier_catalog(state: &TestState, last: i64) {
         );
         sqlx::raw_sql(AssertSqlSafe(copy)).execute(&mut catalog).await.unwrap();
     }
+    // A migration after those puts it there.
+    let later = "DELETE FROM main.sequences WHERE name = 'staging'";
+    sqlx::raw_sql(later).execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(state.path().join(format!("catalog.sqlite{suffix}")));

@@ -118,7 +118,7 @@ async fn take_director_away(state: &TestState) {
     );
     let policy = state.path().join("metadata/policy.toml");
     let text = fs::read_to_string(&policy).unwrap();
-    fs::write(&policy, text.split_once("[director.root]").expect("it had a policy").0).unwrap();
+    fs::write(&policy, text.split_once("\n[director.root]").expect("it had a policy").0).unwrap();
 }
 
 #[tokio::test]
