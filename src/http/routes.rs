@@ -9,19 +9,15 @@ use std::sync::LazyLock;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
 use actix_web::web::ServiceConfig;
-use actix_web::{
-    FromRequest, Handler, HttpRequest, Resource, Responder, ResponseError, Route, guard, web,
-};
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard, web};
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
-use super::admin::path;
 use super::admin::{
     assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, roles, roots,
     rotations, suppliers, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
-use super::error::ApiError;
 use super::{director, error, openapi, operate, page, repo};
 
 /// A method at a path, and the handler behind it.
@@ -159,10 +155,7 @@ fn resource(pattern: &str, calls: &[&Call]) -> Resource {
     let allowed: Vec<&str> = METHODS.iter().filter(is_allowed).map(Method::as_str).collect();
     let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are letters");
     let refuse = move |request: HttpRequest| {
-        let response = match path::reserved_name(&request) {
-            Some(rule) => ApiError::from(rule).error_response(),
-            None => error::method_not_allowed(&request, &allowed),
-        };
+        let response = error::method_not_allowed(&request, &allowed);
         async { response }
     };
     let resource = web::resource(pattern).default_service(web::to(refuse));

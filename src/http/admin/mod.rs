@@ -6,7 +6,7 @@ pub(super) mod doctor;
 pub(super) mod escrow;
 pub(super) mod images;
 pub(super) mod jobs;
-pub(super) mod path;
+mod path;
 pub(super) mod quarantine;
 mod query;
 pub(super) mod recipients;

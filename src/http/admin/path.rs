@@ -3,7 +3,6 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::Method;
 use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
@@ -85,15 +84,6 @@ impl Named for ImagePath {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
         image_path(request.path().strip_prefix(IMAGES).unwrap_or_default())
     }
-}
-
-/// The rule that keeps an image's last part from being the name of a call: what is asked of an image
-/// by that name would otherwise be asked of the call.
-pub(in crate::http) fn reserved_name(request: &HttpRequest) -> Option<Error> {
-    let is_of_images =
-        [Method::GET, Method::HEAD, Method::PUT, Method::DELETE].contains(request.method());
-    let path = request.path().strip_prefix(IMAGES).filter(|_| is_of_images)?;
-    image_path(path).err()
 }
 
 impl Named for SupplierName {
