@@ -77,6 +77,9 @@ impl Ceremony {
     fn sign(&self, officer: &Officer) {
         let (staged, signature) =
             (self.fleet.file("staged.json"), self.fleet.file("signature.json"));
+        for earlier in [&staged, &signature] {
+            let _ = fs::remove_file(earlier); // nothing is overwritten
+        }
         run(self.root(&["diff"]).arg("--out").arg(&staged));
         let mut offline = motorcade(["root", "sign", "--yes", "--key"]);
         run(offline.arg(&officer.private).arg("--out").arg(&signature).arg(&staged));
