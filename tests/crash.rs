@@ -7,6 +7,8 @@
 mod ceremony;
 #[path = "crash/escrow.rs"]
 mod escrow;
+#[path = "crash/jobs.rs"]
+mod jobs;
 #[path = "crash/rotation.rs"]
 mod rotation;
 mod support;

@@ -1,10 +1,10 @@
 //! A rotation of the escrow key under which the server is killed.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::jobs::kill_until_done;
 use crate::support::{Client, create_token};
 use crate::{Rng, Site, upload_many};
 
@@ -18,13 +18,6 @@ async fn begin(client: &Client) {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
-async fn has_ended(client: &Client) -> bool {
-    let jobs: Value = serde_json::from_slice(&client.get("/api/v1/jobs?limit=1").await).unwrap();
-    let job = &jobs["jobs"][0];
-    assert_ne!(job["state"], "failed", "{job}");
-    job["state"] == "done"
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_of_the_escrow_key_goes_on_where_its_server_was_killed() {
     let mut rng = Rng::new("escrow");
@@ -35,21 +28,9 @@ async fn a_rotation_of_the_escrow_key_goes_on_where_its_server_was_killed() {
     drop(server);
     let (mut kills, mut former) = (0, Vec::new());
     for _ in 0..ROTATIONS {
-        let mut server = site.serve(&[]);
+        let server = site.serve(&[]);
         begin(&server.client(&officer)).await;
-        for attempt in 0_u32.. {
-            // Milliseconds at first: a fast machine is done in ten.
-            tokio::time::sleep(rng.duration(Duration::from_millis(2 << attempt.min(8)))).await;
-            if has_ended(&server.client(&officer)).await {
-                break;
-            }
-            // A job that gets no further ten times is given up, and a machine may be that slow.
-            if attempt < 8 {
-                server.process.kill();
-                kills += 1;
-                server = site.serve(&[]);
-            }
-        }
+        let server = kill_until_done(&site, server, &officer, &mut rng, &mut kills).await;
         let escrow = server.client(&officer).get("/api/v1/escrow").await;
         let escrow: Value = serde_json::from_slice(&escrow).unwrap();
         assert_eq!(escrow["keys"].as_array().unwrap().len(), 1, "{escrow}");

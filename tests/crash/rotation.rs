@@ -1,12 +1,12 @@
 //! A rotation under which the server is killed.
 
 use std::fs;
-use std::time::Duration;
 
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::RecipientPrivateKey;
 use serde_json::{Value, json};
 
+use crate::jobs::kill_until_done;
 use crate::support::{Client, create_token, snakeoil};
 use crate::{Rng, Site, upload_many};
 
@@ -29,14 +29,6 @@ async fn rotate(client: &Client, old: &str, new: &str) -> Value {
     answer.json().await.unwrap()
 }
 
-/// Whether the newest job has ended.
-async fn has_ended(client: &Client) -> bool {
-    let jobs: Value = serde_json::from_slice(&client.get("/api/v1/jobs?limit=1").await).unwrap();
-    let job = &jobs["jobs"][0];
-    assert_ne!(job["state"], "failed", "{job}");
-    job["state"] == "done"
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_goes_on_where_its_server_was_killed() {
     let mut rng = Rng::new("rotation");
@@ -48,21 +40,9 @@ async fn a_rotation_goes_on_where_its_server_was_killed() {
     let mut kills = 0;
     for round in 0..ROTATIONS {
         let [old, new] = [KEYS[round % 2], KEYS[(round + 1) % 2]];
-        let mut server = site.serve(&[]);
+        let server = site.serve(&[]);
         rotate(&server.client(&officer), old, new).await;
-        for attempt in 0_u32.. {
-            // Milliseconds at first: a fast machine is done in ten.
-            tokio::time::sleep(rng.duration(Duration::from_millis(2 << attempt.min(8)))).await;
-            if has_ended(&server.client(&officer)).await {
-                break;
-            }
-            // A job that gets no further ten times is given up, and a machine may be that slow.
-            if attempt < 8 {
-                server.process.kill();
-                kills += 1;
-                server = site.serve(&[]);
-            }
-        }
+        let server = kill_until_done(&site, server, &officer, &mut rng, &mut kills).await;
         site.check_after_start(&server).await;
         let client = server.client(&officer);
         for number in 0..IMAGES {
