@@ -1,11 +1,11 @@
 //! Files that a command makes: what is there already may be a key that nobody can make again.
 
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{anyhow, ensure};
+use motorcade_host::new_file;
 
 /// Fails if something is at `path`, for commands that would rather know before they do their work.
 ///
@@ -23,21 +23,10 @@ pub(super) fn ensure_new(path: &Path) -> anyhow::Result<()> {
 ///
 /// If something is there, which stays as it is, or the file can't be written.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    write(path, bytes).map_err(|error| match error.kind() {
+    new_file::write_new(path, bytes, MODE).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => anyhow!(taken(path)),
         _ => anyhow!(error).context(format!("failed to write {}", path.display())),
     })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-").permissions(Permissions::from_mode(0o666)); // less the umask
-    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    Ok(())
 }
 
 fn taken(path: &Path) -> String {
@@ -46,3 +35,5 @@ fn taken(path: &Path) -> String {
         path.display()
     )
 }
+
+const MODE: u32 = 0o666; // less the mask

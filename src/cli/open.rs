@@ -21,6 +21,7 @@ use crate::envelope::jwe::Envelope;
 use crate::envelope::key::{DataKey, RecipientPrivateKey};
 use crate::envelope::stream::SegmentReader;
 use crate::model::{SealAlgorithm, Sha256Digest};
+use motorcade_host::new_file::folder_of;
 use motorcade_host::unnamed::UnnamedFile;
 
 #[derive(Debug, clap::Args)]
@@ -121,8 +122,7 @@ impl Out {
             "{} is not a plain file, and won't be replaced; for a pipe use `--out -`",
             path.display()
         );
-        let folder =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let file = UnnamedFile::create_in(folder).and_then(|file| {
             file.temporary_path().map(Path::to_owned).map_or(Ok(()), signals::remove_at_end)?;
             Ok(file)

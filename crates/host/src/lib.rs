@@ -3,5 +3,6 @@
 
 pub mod environment;
 pub mod files;
+pub mod new_file;
 pub mod shown;
 pub mod unnamed;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+pub(super) use motorcade_host::new_file::folder_of;
 use motorcade_host::unnamed::TEMPORARY;
 
 use super::Error;
@@ -32,11 +33,6 @@ pub(super) fn copy_of(path: &Path) -> PathBuf {
 /// Makes a rename in a folder last.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-/// Where a file is; never empty.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a small file; `None` if there is none.

@@ -1,9 +1,10 @@
 //! Files that only their owner can read.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
+use motorcade_host::new_file::{UNFINISHED, folder_of, write_new};
 use zeroize::Zeroizing;
 
 use super::super::Error;
@@ -16,18 +17,10 @@ use crate::files::{self, Exposure};
 ///
 /// [`Error::KeyFile`].
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    // A bare name has the parent "".
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    // A temporary file has mode 0600.
-    let written =
-        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist_noclobber(path)?;
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.inspect_err(|_| _ = fs::remove_file(path))
-        });
+    let written = write_new(path, bytes, 0o600).and_then(|()| {
+        let synced = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+        synced.inspect_err(|_| _ = fs::remove_file(path))
+    });
     written.map_err(|e| Error::KeyFile {
         verb: "write",
         path: path.display().to_string(),
@@ -70,5 +63,3 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     }
     Ok(text)
 }
-
-const UNFINISHED: &str = ".unfinished-";
