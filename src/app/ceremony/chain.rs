@@ -8,10 +8,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{Ceremony, PublishedRoot};
 use crate::app::Error;
-use crate::app::trust::read_published;
-use crate::blob::BlobKey;
+use crate::app::trust::{read_published, read_root};
 use crate::catalog::Author;
-use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleName};
+use crate::model::{RepositorySide, RoleName};
 use crate::uptane::metadata::SignedFile;
 use crate::uptane::metadata::root;
 
@@ -47,17 +46,8 @@ impl Ceremony {
     ) -> Result<Vec<Bytes>, Error> {
         let mut roots = Vec::new();
         for version in 1..=newest {
-            roots.push(match side {
-                RepositorySide::Image => {
-                    let key = BlobKey::Metadata { version, role: RoleName::Root };
-                    let read = self.blobs.open(&key).await?.read_all(MAX_ROOT_BYTES).await;
-                    read.map_err(Error::internal("read root metadata"))?
-                }
-                RepositorySide::Director => {
-                    let found = self.catalog.find_director_root(Some(version)).await?;
-                    found.ok_or_else(|| corrupt(side, version, "is missing"))?.body.into()
-                }
-            });
+            let root = read_root(&self.catalog, self.blobs.as_ref(), side, version).await?;
+            roots.push(root.ok_or_else(|| corrupt(side, version, "is missing"))?);
         }
         Ok(roots)
     }

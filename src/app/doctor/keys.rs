@@ -36,7 +36,8 @@ impl Examination {
             [(RepositorySide::Image, &self.image), (RepositorySide::Director, &self.director)]
         {
             let Some(root) = root else { continue };
-            let former = trust::former_root_keys(&self.catalog, &self.store, side, root).await;
+            let former =
+                trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root).await;
             problems.extend(trust::compare_keys(&keyring, side, root, &former));
         }
         let image = self.image.iter();

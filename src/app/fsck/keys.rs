@@ -29,7 +29,8 @@ impl Check {
                 {
                     let Some(root) = root else { continue };
                     let former =
-                        trust::former_root_keys(&self.catalog, &self.store, side, root).await;
+                        trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root)
+                            .await;
                     let problems = trust::compare_keys(&keyring, side, root, &former);
                     self.findings.problems.extend(problems);
                 }

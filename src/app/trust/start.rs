@@ -29,7 +29,8 @@ pub(in crate::app) async fn check_keys(
 ) -> Result<(), Error> {
     let states = catalog.list_roles().await?;
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
-    let former = former_root_keys(catalog, blobs.as_ref(), RepositorySide::Image, &image).await;
+    let former =
+        former_root_keys(catalog, blobs.as_ref(), keyring, RepositorySide::Image, &image).await;
     let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former);
     problems.extend(compare_bins(keyring, &states, &image));
     problems.extend(compare_suppliers(keyring, &states, &image));
@@ -44,7 +45,7 @@ pub(in crate::app) async fn check_keys(
             ),
         })?;
         let side = RepositorySide::Director;
-        let former = former_root_keys(catalog, blobs.as_ref(), side, &director).await;
+        let former = former_root_keys(catalog, blobs.as_ref(), keyring, side, &director).await;
         problems.extend(compare_keys(keyring, side, &director, &former));
         differences.extend(compare_policy(policy, RepositorySide::Director, &director, None));
     }
