@@ -12,5 +12,4 @@ pub mod key;
 pub mod key_change;
 pub mod manifest;
 pub mod metadata;
-mod ml_dsa;
 pub mod verify;
