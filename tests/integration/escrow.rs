@@ -9,8 +9,7 @@ use motorcade::model::AccessRole::{Engineer, Officer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
-use crate::app::{TestServer, eventually, send};
+use crate::app::{TestServer, send};
 use crate::director::vehicle::TestVehicle;
 use crate::state::{TestState, private_key};
 use crate::support::{motorcade, run};
@@ -18,21 +17,9 @@ use crate::support::{motorcade, run};
 const RECIPIENT: &str = "snakeoil_p256";
 
 impl TestServer {
-    async fn begin_escrow_rotation(&self, body: &Value) -> Answer {
-        send(self.request_as(Officer, Method::POST, "/api/v1/rotations").json(body)).await
-    }
-
     /// Begins a rotation, and waits for its end.
     async fn escrow_rotation(&self, body: Value) -> Value {
-        let begun = self.begin_escrow_rotation(&body).await;
-        assert!([200, 201].contains(&begun.status), "{begun:?}");
-        let path = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
-        let mut job = Value::Null;
-        eventually("the job ends", async || {
-            job = self.get(&path).await.json();
-            !job["ended_at"].is_null()
-        })
-        .await;
+        let job = self.rotated(body).await;
         assert_eq!(job["state"], "done", "{job}");
         job
     }
@@ -157,7 +144,7 @@ async fn an_envelope_that_cannot_be_wrapped_again_keeps_the_former_key() {
     let path = server.state.path().join("keys/other.jwk");
     motorcade::keys::file::write_secret(&path, other.to_jwk().as_bytes()).unwrap();
     let body = json!({ "escrow": { "key": "file:other.jwk" } });
-    server.begin_escrow_rotation(&body).await.refused(409, "rotation_not_ended");
+    server.rotate(body).await.refused(409, "rotation_not_ended");
     let yank = server.request_as(Engineer, Method::DELETE, "/api/v1/images/gw/1");
     send(yank).await.expect(204);
     let state = server.stop();
@@ -182,7 +169,7 @@ async fn a_key_that_cannot_be_the_escrow_key_is_refused_with_the_reason() {
     ] {
         for dry_run in [false, true] {
             let body = json!({ "escrow": { "key": key }, "dry_run": dry_run });
-            let detail = server.begin_escrow_rotation(&body).await.refused(status, code);
+            let detail = server.rotate(body).await.refused(status, code);
             assert!(detail.contains(key), "{detail}");
         }
     }

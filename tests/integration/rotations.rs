@@ -15,12 +15,12 @@ const OLD: &str = "snakeoil_p256";
 const NEW: &str = "snakeoil_p256_other";
 
 impl TestServer {
-    async fn rotate(&self, body: Value) -> Answer {
+    pub(crate) async fn rotate(&self, body: Value) -> Answer {
         send(self.request_as(Officer, Method::POST, "/api/v1/rotations").json(&body)).await
     }
 
     /// Begins a rotation or revocation, and waits for its end.
-    async fn rotated(&self, body: Value) -> Value {
+    pub(crate) async fn rotated(&self, body: Value) -> Value {
         let begun = self.rotate(body).await;
         assert!([200, 201].contains(&begun.status), "{begun:?}");
         let path = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
