@@ -1,9 +1,10 @@
 //! A real server in this process, with everything a test asks of it.
 
+use std::fmt::{Debug, Display};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use motorcade::api::ImageBody;
 use motorcade::config::{ServeConfig, ServeSettings};
@@ -71,7 +72,8 @@ impl TestServer {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let server = Server::bind(config, TraceExport::Off).await.unwrap();
+                let bind = async || Server::bind(config.clone(), TraceExport::Off).await;
+                let server = once_unlocked(bind).await;
                 ready.send(server.address().unwrap()).unwrap();
                 server.run(async { drop(stopped.await) }).await.unwrap();
             });
@@ -179,6 +181,25 @@ pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool)
         }
     };
     assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "it never happened that {what}");
+}
+
+/// Opens a state directory whose lock was just let go: a program that another test starts has this
+/// process's files, and so its locks, until it runs.
+pub(crate) async fn once_unlocked<T, E: Debug + Display>(
+    open: impl AsyncFn() -> Result<T, E>,
+) -> T {
+    let started = Instant::now();
+    loop {
+        match open().await {
+            Err(error)
+                if format!("{error:#}").contains("another server runs on")
+                    && started.elapsed() < TIMEOUT =>
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Bytes that differ from place to place and from seed to seed.

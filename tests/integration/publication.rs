@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::app::{TestServer, eventually, send};
+use crate::app::{TestServer, eventually, once_unlocked, send};
 use crate::state::{BINS, HARDWARE_ID, ManualClock, TestState};
 use crate::static_files::StaticFiles;
 
@@ -48,11 +48,12 @@ impl Node {
     /// One whose clock goes on from an earlier one's.
     pub(crate) async fn at(state: TestState, clock: Arc<ManualClock>, interval: Duration) -> Self {
         let metrics = Arc::new(Metrics::new("0"));
-        let opened = state
-            .dir()
-            .open(Limits::default(), clock.clone(), metrics, Handle::current())
-            .await
-            .unwrap();
+        let dir = state.dir();
+        let open = async || {
+            let metrics = Arc::clone(&metrics);
+            dir.open(Limits::default(), clock.clone(), metrics, Handle::current()).await
+        };
+        let opened = once_unlocked(open).await;
         let Opened { app, publisher_task, lock } = opened;
         app.upkeep().recover().await.unwrap();
         Self {

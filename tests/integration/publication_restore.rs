@@ -14,6 +14,7 @@ use serde_json::Value;
 use sqlx::Connection;
 use tokio::runtime::Handle;
 
+use crate::app::once_unlocked;
 use crate::publication::{NEVER, Node};
 use crate::state::{ManualClock, TestState, files_below};
 
@@ -189,9 +190,12 @@ async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
     clock.advance_hours(30 * 24);
     let mut reserved = Vec::new();
     for _ in 0..3 {
-        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
-        let opened =
-            state.dir().open(limits, clock.clone(), metrics, Handle::current()).await.unwrap();
+        let dir = state.dir();
+        let open = async || {
+            let metrics = Arc::new(Metrics::new("0"));
+            dir.open(Limits::default(), clock.clone(), metrics, Handle::current()).await
+        };
+        let opened = once_unlocked(open).await;
         opened.app.upkeep().recover().await.unwrap(); // and then it ends, before a round
         drop(opened);
         state.catalog_closed().await;
