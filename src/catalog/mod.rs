@@ -68,7 +68,7 @@ pub use retired::{RetiredRecipient, Successor};
 pub use rewraps::{
     ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,
 };
-pub use roles::{PublishedRole, ReservedVersion, RoleState};
+pub use roles::{EndedStaging, PublishedRole, ReservedVersion, RoleState};
 pub use staged::{NewStaging, StagedSignature, Staging};
 pub use status::StatusWriter;
 pub use suppliers::{RemovedSupplier, RetiredRole, SupplierConflict};

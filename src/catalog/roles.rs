@@ -1,8 +1,8 @@
 //! The state of each metadata role: versions, expiry, and what waits to be published.
 
 use serde_json::json;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
 use super::staged::take_staging;
@@ -56,6 +56,17 @@ pub struct PublishedRole {
     pub expires_at: Timestamp,
     /// The file, for `timestamp` alone.
     pub body: Option<Vec<u8>>,
+    /// What it comes from, if others have signed it.
+    pub staging: Option<EndedStaging>,
+}
+
+/// A staging that ends with the publication of its file.
+#[derive(Debug, Clone)]
+pub struct EndedStaging {
+    /// Which one.
+    pub revision: u64,
+    /// Who publishes it.
+    pub author: Author,
 }
 
 impl Catalog {
@@ -222,13 +233,14 @@ impl Catalog {
     }
 
     /// Makes signed files the published ones of their roles, all or none; with what is known then
-    /// of the time, and of the timestamp, if there is a new one.
+    /// of the time, and of the timestamp, if there is a new one. What was staged of them ends with
+    /// it.
     ///
     /// # Errors
     ///
     /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher
-    /// that started later has, or will have, everything that this one has. [`Error::Full`];
-    /// [`Error::Backend`].
+    /// that started later has, or will have, everything that this one has; or if a staging isn't
+    /// staged any more. [`Error::Full`]; [`Error::Backend`].
     pub async fn record_publication(
         &self,
         roles: &[PublishedRole],
@@ -261,12 +273,32 @@ impl Catalog {
             put_published_timestamp(&mut transaction, timestamp).await?;
         }
         put_moments(&mut transaction, moments).await?;
+        end_stagings(&mut transaction, roles).await?;
         transaction.commit().await.during(OP)?;
         for PublishedRole { reserved, .. } in roles {
             self.journal.forget(&reserved.name, reserved.changes);
         }
         Ok(())
     }
+}
+
+/// Ends what others have signed, as the last thing of its publication.
+async fn end_stagings(
+    transaction: &mut Transaction<'_, Any>,
+    roles: &[PublishedRole],
+) -> Result<(), Error> {
+    let mut entries = Vec::new();
+    for PublishedRole {
+        reserved: ReservedVersion { name, version, .. }, sha256, staging, ..
+    } in roles
+    {
+        let Some(EndedStaging { revision, author }) = staging else { continue };
+        take_staging(transaction, RepositorySide::Image, name, *revision).await?;
+        let detail =
+            json!({ "version": version, "sha256": sha256.to_string(), "revision": revision });
+        entries.push(author.entry(AuditKind::MetadataPublished, name.as_str(), detail));
+    }
+    if entries.is_empty() { Ok(()) } else { audit::append(transaction, &entries).await }
 }
 
 fn root_published(author: &Author, version: u64, sha256: Sha256Digest) -> NewAuditEntry {

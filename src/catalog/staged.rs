@@ -24,6 +24,8 @@ pub struct NewStaging {
     pub base: u64,
     /// The version that is staged.
     pub version: u64,
+    /// How many changes of what the role lists it has; 0 for a root.
+    pub changes: u64,
     /// What is signed, as it stands in the file.
     pub content: Vec<u8>,
 }
@@ -81,8 +83,8 @@ impl Catalog {
             take_staging(&mut transaction, new.side, &new.role, replaced).await?;
         }
         let inserted = sqlx::query(
-            "INSERT INTO staged_metadata (side, role, base, version, content, revision, created_at, created_by) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (side, role) DO NOTHING",
+            "INSERT INTO staged_metadata (side, role, base, version, content, revision, created_at, created_by, changes) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (side, role) DO NOTHING",
         )
         .bind(new.side.as_str())
         .bind(new.role.as_str())
@@ -92,6 +94,7 @@ impl Catalog {
         .bind(column(revision))
         .bind(author.at.as_millisecond())
         .bind(author.who.id())
+        .bind(column(new.changes))
         .execute(&mut *transaction)
         .await
         .during(OP)?;
@@ -120,7 +123,7 @@ impl Catalog {
         const OP: &str = "find staged metadata";
         // One statement, so that no signature of another revision is read with it.
         let rows = sqlx::query(
-            "SELECT m.base, m.version, m.content, m.revision, m.created_at, m.created_by, s.key_id, s.signature, \
+            "SELECT m.base, m.version, m.changes, m.content, m.revision, m.created_at, m.created_by, s.key_id, s.signature, \
              s.created_at AS signed_at, s.created_by AS signed_by \
              FROM staged_metadata m LEFT JOIN staged_signatures s ON s.side = m.side AND s.role = m.role \
              WHERE m.side = $1 AND m.role = $2 ORDER BY s.key_id",
@@ -134,6 +137,7 @@ impl Catalog {
             role: role.clone(),
             base: number(first, "base", OP)?,
             version: number(first, "version", OP)?,
+            changes: number(first, "changes", OP)?,
             content: first.try_get("content").during(OP)?,
         };
         Ok(Some(Staging {
@@ -243,12 +247,36 @@ pub(super) async fn take_staging(
     if deleted.rows_affected() == 0 {
         return Err(Error::Overtaken);
     }
+    drop_signatures(transaction, side, role).await
+}
+
+/// Drops what is staged for a role, if anything is, for whoever takes away what it was staged for in
+/// the same transaction.
+pub(super) async fn drop_staging(
+    transaction: &mut Transaction<'_, Any>,
+    side: RepositorySide,
+    role: &RoleName,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM staged_metadata WHERE side = $1 AND role = $2")
+        .bind(side.as_str())
+        .bind(role.as_str())
+        .execute(&mut **transaction)
+        .await
+        .during("drop what is staged")?;
+    drop_signatures(transaction, side, role).await
+}
+
+async fn drop_signatures(
+    transaction: &mut Transaction<'_, Any>,
+    side: RepositorySide,
+    role: &RoleName,
+) -> Result<(), Error> {
     sqlx::query("DELETE FROM staged_signatures WHERE side = $1 AND role = $2")
         .bind(side.as_str())
         .bind(role.as_str())
         .execute(&mut **transaction)
         .await
-        .during(OP)
+        .during("drop signatures")
         .map(drop)
 }
 

@@ -5,9 +5,10 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, Row, Transaction};
 
 use super::images::count_change;
+use super::staged::drop_staging;
 use super::{AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, column, number};
 use super::{parsed, text, time};
-use crate::model::{RoleName, Sha256Digest, SupplierName, SupplierRecord};
+use crate::model::{RepositorySide, RoleName, Sha256Digest, SupplierName, SupplierRecord};
 
 /// Why a supplier can't be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub struct RemovedSupplier {
 }
 
 impl Catalog {
-    /// Adds a supplier with its role, which is published with the targets that delegate to it.
+    /// Adds a supplier with its role, which is published with the targets that delegate to it: at
+    /// once, or once the supplier has signed its first file.
     ///
     /// # Errors
     ///
@@ -68,8 +70,8 @@ impl Catalog {
         let role = supplier.role();
         let mut transaction = self.pool.begin().await.during(OP)?;
         let inserted = sqlx::query(
-            "INSERT INTO suppliers (name, role, folder, hardware_ids, keys, threshold, terminating, created_at, created_by) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO suppliers (name, role, folder, hardware_ids, keys, threshold, terminating, created_at, created_by, \
+             offline) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (name) DO NOTHING",
         )
         .bind(supplier.name.as_str())
         .bind(role.as_str())
@@ -80,6 +82,7 @@ impl Catalog {
         .bind(i64::from(supplier.terminating))
         .bind(supplier.created_at.as_millisecond())
         .bind(supplier.created_by.as_str())
+        .bind(i64::from(supplier.offline))
         .execute(&mut *transaction)
         .await
         .during(OP)?;
@@ -96,10 +99,12 @@ impl Catalog {
         .execute(&mut *transaction)
         .await
         .during(OP)?;
-        count_change(&mut transaction, &RoleName::Targets).await?;
+        if !supplier.offline {
+            count_change(&mut transaction, &RoleName::Targets).await?;
+        }
         let detail = json!({
             "folder": supplier.folder, "hardware_ids": supplier.hardware_ids, "keys": supplier.keys,
-            "threshold": supplier.threshold, "terminating": supplier.terminating,
+            "threshold": supplier.threshold, "terminating": supplier.terminating, "offline": supplier.offline,
         });
         let entry = author.entry(AuditKind::SupplierAdded, supplier.name.as_str(), detail);
         audit::append(&mut transaction, &[entry]).await?;
@@ -166,6 +171,45 @@ impl Catalog {
         Ok(Some(before))
     }
 
+    /// Notes which keys a supplier signs with itself from its next file on, and how many of them
+    /// have to. Nothing is to be signed by this server. Returns the keys that it had; none if there
+    /// is no such supplier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn give_supplier_keys(
+        &self,
+        name: &SupplierName,
+        keys: &[Value],
+        threshold: u8,
+        author: &Author,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        const OP: &str = "note the keys of a supplier";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        // A staging is for the keys that it was made for.
+        let role = RoleName::of_supplier(name);
+        drop_staging(&mut transaction, RepositorySide::Image, &role).await?;
+        let row = sqlx::query("SELECT keys FROM suppliers WHERE name = $1 AND removed_at IS NULL");
+        let row = row.bind(name.as_str()).fetch_optional(&mut *transaction).await.during(OP)?;
+        let Some(row) = row else { return Ok(None) };
+        let before: Vec<Value> = super::json(&row, "keys", OP)?;
+        sqlx::query("UPDATE suppliers SET keys = $1, threshold = $2, offline = 1 WHERE name = $3")
+            .bind(serde_json::to_string(keys).or_corrupt(OP)?)
+            .bind(i64::from(threshold))
+            .bind(name.as_str())
+            .execute(&mut *transaction)
+            .await
+            .during(OP)?;
+        let detail = json!({
+            "before": before, "keys": keys, "threshold": threshold, "offline": true,
+        });
+        let entry = author.entry(AuditKind::SupplierKeysReplaced, name.as_str(), detail);
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.during(OP)?;
+        Ok(Some(before))
+    }
+
     /// Removes a supplier: nobody delegates to it any more, its images are yanked, the tokens that
     /// are bound to its folder are revoked, and snapshots go on listing its role's last file. None
     /// if there is no such supplier.
@@ -193,6 +237,7 @@ impl Catalog {
         let images = yank_all(&mut transaction, &role, author).await?;
         let folder = text(&removed, "folder", OP)?;
         let tokens = revoke_all(&mut transaction, &folder, author).await?;
+        drop_staging(&mut transaction, RepositorySide::Image, &role).await?;
         for statement in [
             "INSERT INTO retired_roles (name, version, length, sha256) \
              SELECT name, version, length, sha256 FROM roles WHERE name = $1 AND version > 0",
@@ -335,6 +380,7 @@ fn supplier(row: &AnyRow) -> Result<SupplierRecord, Error> {
         keys: super::json(row, "keys", OP)?,
         threshold: threshold.or_corrupt(OP)?,
         terminating: number(row, "terminating", OP)? != 0,
+        offline: number(row, "offline", OP)? != 0,
         created_at: time(row, "created_at", OP)?,
         created_by: text(row, "created_by", OP)?,
     })

@@ -61,6 +61,8 @@ pub enum AuditKind {
     MetadataStaged,
     /// A signature of a staged file came in.
     MetadataSigned,
+    /// A file that others have signed was published.
+    MetadataPublished,
     /// What was staged was dropped.
     StagingCancelled,
     /// A role began to be handed over to other keys.
@@ -93,7 +95,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -123,6 +125,7 @@ impl AuditKind {
         Self::RootPublished,
         Self::MetadataStaged,
         Self::MetadataSigned,
+        Self::MetadataPublished,
         Self::StagingCancelled,
         Self::RoleHandoverBegun,
         Self::RoleHandoverEnded,
@@ -171,6 +174,7 @@ impl AuditKind {
             Self::RootPublished => "root_published",
             Self::MetadataStaged => "metadata_staged",
             Self::MetadataSigned => "metadata_signed",
+            Self::MetadataPublished => "metadata_published",
             Self::StagingCancelled => "staging_cancelled",
             Self::RoleHandoverBegun => "role_handover_begun",
             Self::RoleHandoverEnded => "role_handover_ended",

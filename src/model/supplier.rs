@@ -14,6 +14,9 @@ pub struct SupplierRecord {
     pub hardware_ids: Vec<HardwareId>,
     /// Key objects of its keys (TUF 1.0.34, 4.2.2).
     pub keys: Vec<Value>,
+    /// Whether these are with the supplier, who signs each file of its role: then what is published
+    /// goes by them from the first file on that they have signed.
+    pub offline: bool,
     /// How many of them have to sign.
     pub threshold: u8,
     /// Whether nobody else is asked for what lies in the folder.

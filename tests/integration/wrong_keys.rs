@@ -191,6 +191,7 @@ async fn publish_with_other_keys(state: &TestState, role: &RoleName) {
         sha256: signed.sha256,
         expires_at: signed.expires_at,
         body: (*role == RoleName::Timestamp).then(|| signed.bytes.to_vec()),
+        staging: None,
         reserved,
     };
     catalog.record_publication(&[published], None, &Moments::default()).await.unwrap();

@@ -57,7 +57,8 @@ macro_rules! conformance {
             );
             conformance!(
                 $engine, suppliers: a_folder_has_one_supplier_and_a_name_is_used_once,
-                a_removed_supplier_leaves_the_last_file_of_its_role
+                a_removed_supplier_leaves_the_last_file_of_its_role,
+                a_supplier_s_own_keys_make_nothing_due_and_drop_what_is_staged
             );
             conformance!(
                 $engine, people: a_token_is_found_by_its_digest_and_revoked_once,

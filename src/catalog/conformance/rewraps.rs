@@ -116,6 +116,7 @@ pub(super) async fn a_replaced_envelope_is_superseded_once_its_successor_is_publ
         sha256: digest(9),
         expires_at: seconds_later(3600),
         body: None,
+        staging: None,
     };
     catalog.record_publication(&[published], None, &Default::default()).await.unwrap();
     assert_eq!(catalog.list_superseded_envelopes(now(), 10).await.unwrap(), [], "not yet");

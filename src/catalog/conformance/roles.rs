@@ -25,6 +25,7 @@ fn published(reserved: ReservedVersion) -> PublishedRole {
         sha256: digest(7),
         expires_at: seconds_later(60),
         body: None,
+        staging: None,
     }
 }
 

@@ -5,7 +5,8 @@ use crate::catalog::{AuditFilter, Catalog, DirectorRoot, Error, NewStaging};
 use crate::model::{RepositorySide, RoleName};
 
 fn new(side: RepositorySide, content: &str) -> NewStaging {
-    NewStaging { side, role: RoleName::Root, base: 1, version: 2, content: content.into() }
+    let (role, content) = (RoleName::Root, content.into());
+    NewStaging { side, role, base: 1, version: 2, changes: 0, content }
 }
 
 pub(super) async fn a_revision_is_never_used_twice(catalog: &Catalog) {

@@ -119,6 +119,7 @@ mod tests {
             name,
             hardware_ids: hardware_ids.iter().map(|id| id.parse().unwrap()).collect(),
             keys: Vec::new(),
+            offline: false,
             threshold: 1,
             terminating,
             created_at: Timestamp::UNIX_EPOCH,
