@@ -13,6 +13,7 @@
 
 mod chain;
 mod hybrid;
+pub(in crate::app) mod offered;
 mod publish;
 mod sign;
 mod stage;
@@ -21,8 +22,9 @@ mod walk;
 
 use std::sync::Arc;
 
+pub use offered::{Offer, OfferedSignature};
 pub use publish::Gap;
-pub use sign::{Offer, OfferedSignature};
+pub(in crate::app) use stage::read_keys;
 pub use stage::{RoleRequest, StageRequest};
 pub use state::{CeremonyState, PublishedRoot, StagedRoot};
 use tokio::sync::Mutex;

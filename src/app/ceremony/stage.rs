@@ -9,7 +9,9 @@ use crate::app::keys::{Door, check_keys, stored_recipient};
 use crate::app::{Error, Problem};
 use crate::catalog::{self, NewStaging};
 use crate::envelope::key::RecipientKey;
-use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
+use crate::model::{
+    MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Sha256Digest, SupplierName, Timestamp,
+};
 use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::root::{self, RoleChange};
 use crate::uptane::metadata::{self, RoleKeys, Root};
@@ -62,7 +64,8 @@ impl Ceremony {
         }
         let content = self.next_content(side, &state.published, request, now).await?;
         let base = state.published.version;
-        let new = NewStaging { side, role: RoleName::Root, base, version: base + 1, content };
+        let (role, version) = (RoleName::Root, base + 1);
+        let new = NewStaging { side, role, base, version, changes: 0, content };
         let replaced = state.staged.as_ref().map(StagedRoot::revision);
         match self.catalog.stage(&new, replaced, &by.author(self.clock.now())).await {
             Err(catalog::Error::Overtaken) => return Err(self.unexpected(side).await),
@@ -95,7 +98,12 @@ impl Ceremony {
             changes.push(change(&published.root, role).await?);
         }
         hybrid::check(self.director.repository.policy(), side, &changes)?;
-        self.refuse_used_keys(side, &changes).await?;
+        let other = match side {
+            RepositorySide::Image => RepositorySide::Director,
+            RepositorySide::Director => RepositorySide::Image,
+        };
+        let new: Vec<&PublicKey> = changes.iter().flat_map(|change| &change.keys).collect();
+        self.refuse_used_keys(&[other], &new, None).await?;
         let version = metadata::version(&RoleName::Root, published.version + 1).map_err(unfit)?;
         let expires = policy.expiry(now);
         let (unsigned, _) =
@@ -112,13 +120,18 @@ impl Ceremony {
         Ok(content)
     }
 
-    /// No key serves two roles, in either repository, nor signs and opens images.
-    async fn refuse_used_keys(
+    /// No key serves two roles, in either repository, nor signs and opens images: new ones of a
+    /// root, if `roots` is the other repository, or of the supplier `own`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] names each that is in use; [`Error::Corrupt`], [`Error::Internal`].
+    pub(in crate::app) async fn refuse_used_keys(
         &self,
-        side: RepositorySide,
-        changes: &[RoleChange],
+        roots: &[RepositorySide],
+        new: &[&PublicKey],
+        own: Option<&SupplierName>,
     ) -> Result<(), Error> {
-        let new: Vec<&PublicKey> = changes.iter().flat_map(|change| &change.keys).collect();
         let (mut problems, mut refused) = (Vec::new(), BTreeSet::new());
         let mut refuse = |key: &PublicKey, use_: &str| {
             if refused.insert(key.id()) {
@@ -127,16 +140,21 @@ impl Ceremony {
                 problems.push(Problem { code: "key_in_use", detail });
             }
         };
-        let other = match side {
-            RepositorySide::Image => RepositorySide::Director,
-            RepositorySide::Director => RepositorySide::Image,
-        };
-        let other_root = self.published(other).await?.root;
-        for object in other_root.keys.values() {
-            let Ok(used) = PublicKey::from_object(object.clone()) else { continue };
-            new.iter().filter(|key| key.is_same_key(&used)).for_each(|key| {
-                refuse(key, &format!("signs a role of the {other}"));
-            });
+        for &side in roots {
+            for object in self.published(side).await?.root.keys.values() {
+                let Ok(used) = PublicKey::from_object(object.clone()) else { continue };
+                new.iter().filter(|key| key.is_same_key(&used)).for_each(|key| {
+                    refuse(key, &format!("signs a role of the {side}"));
+                });
+            }
+        }
+        let suppliers = self.catalog.list_suppliers().await?.into_iter();
+        for supplier in suppliers.filter(|supplier| own != Some(&supplier.name)) {
+            for object in supplier.keys {
+                let Ok(used) = PublicKey::from_object(object) else { continue };
+                let same = new.iter().filter(|key| key.is_same_key(&used));
+                same.for_each(|key| refuse(key, "signs a supplier's folder"));
+            }
         }
         let keyring = self.keyring();
         for (kind, use_) in [
@@ -154,7 +172,7 @@ impl Ceremony {
                 refuse(key, &format!("is a recipient of {}", recipient.hardware_id));
             });
         }
-        for key in &new {
+        for key in new {
             // PEM, but for kinds of keys that no recipient has.
             let pem = key.object()["keyval"]["public"].as_str().unwrap_or_default();
             let Ok(recipient) = RecipientKey::parse(pem) else { continue };
@@ -198,7 +216,11 @@ async fn change(published: &Root, request: &RoleRequest) -> Result<RoleChange, E
 }
 
 /// Reads and checks public keys where it holds nobody up.
-async fn read_keys(texts: Vec<String>) -> Result<Vec<PublicKey>, Error> {
+///
+/// # Errors
+///
+/// [`Error::Unprocessable`] for what is no key to rely on, or too many of them.
+pub(in crate::app) async fn read_keys(texts: Vec<String>) -> Result<Vec<PublicKey>, Error> {
     if texts.len() > MAX_KEYS {
         let detail = format!("a role has at most {MAX_KEYS} keys");
         return Err(Error::Unprocessable { code: "too_many_keys", detail });

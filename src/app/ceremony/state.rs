@@ -126,9 +126,9 @@ impl StagedRoot {
         self.revision().to_string()
     }
 
-    /// A key that may sign it.
-    pub(super) fn key(&self, id: &str) -> Option<&PublicKey> {
-        self.keys.values().find(|key| key.id().to_string() == id)
+    /// The keys that may sign it.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.values()
     }
 
     /// Who has signed it.
