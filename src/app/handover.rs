@@ -303,6 +303,20 @@ impl Handovers {
         Ok(Authority { key_ids, threshold })
     }
 
+    /// Who signs for a role that the published targets delegate to, if they do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if it can't be read; [`Error::Internal`].
+    pub(super) async fn delegated(&self, role: &RoleName) -> Result<Option<Authority>, Error> {
+        let states = self.parts.catalog.list_roles().await?;
+        let set = self.verifier.current(&states).await?;
+        Ok(set.delegated_signers(role).map(|Signers { key_ids, threshold }| {
+            let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
+            Authority { key_ids, threshold }
+        }))
+    }
+
     /// The files that are signed again when the keys of a kind of roles change.
     async fn signed_by(
         &self,

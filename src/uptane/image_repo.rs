@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use motorcade_uptane::canonical::canonical;
-use motorcade_uptane::metadata::image::{self, BinKeys, Bins, Entries, SupplierDelegation};
+use motorcade_uptane::metadata::image::{self, Bins, DelegatedKeys, Entries, SupplierDelegation};
 use motorcade_uptane::metadata::{
     self, Authority, MetaFile, Signature, Signed, SignedFile, Unsigned, version,
 };
@@ -64,11 +64,11 @@ impl ImageRepository {
     }
 
     /// Whom the bins are given to at first: the keys that were made or declared for them.
-    pub fn first_bin_keys(&self) -> BinKeys {
+    pub fn first_bin_keys(&self) -> DelegatedKeys {
         let keyring = self.keyring.current();
         let keys = keyring.public(RepositorySide::Image, RoleKind::Bins);
         let threshold = NonZeroU64::new(self.policy.bins.threshold.into());
-        BinKeys {
+        DelegatedKeys {
             keys: keys.into_iter().cloned().collect(),
             threshold: threshold.unwrap_or(NonZeroU64::MIN),
         }
@@ -83,7 +83,7 @@ impl ImageRepository {
         &self,
         number: u64,
         suppliers: &[SupplierDelegation],
-        bin_keys: &BinKeys,
+        bin_keys: &DelegatedKeys,
         now: Timestamp,
         authority: &Authority,
     ) -> Result<SignedFile, Error> {

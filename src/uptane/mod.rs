@@ -9,5 +9,6 @@ pub mod director;
 pub mod image_repo;
 pub mod root;
 pub mod root_diff;
+pub mod targets_diff;
 
 pub use motorcade_uptane::*;

@@ -34,7 +34,8 @@ impl Check {
                     let problems = trust::compare_keys(&keyring, side, root, &former);
                     self.findings.problems.extend(problems);
                 }
-                let states = self.catalog.list_roles().await?;
+                let suppliers = self.catalog.list_suppliers().await?;
+                let states = trust::signed_here(&self.catalog.list_roles().await?, &suppliers);
                 for compare in [trust::compare_bins, trust::compare_suppliers] {
                     let problems = image.map(|image| compare(&keyring, &states, image));
                     self.findings.problems.extend(problems.into_iter().flatten());

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
+
 use crate::app::Error;
 use crate::app::trust::read_published;
 use crate::blob::BlobStore;
@@ -10,8 +12,8 @@ use crate::catalog::{Catalog, Handover, ReservedVersion, RoleState};
 use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
-use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
-use crate::uptane::verify::TrustedSet;
+use crate::uptane::metadata::image::{DelegatedKeys, SupplierDelegation};
+use crate::uptane::verify::{Signers, TrustedSet};
 
 /// Who signs for the bins from these targets on: whoever they are being handed over to, if all bins
 /// are signed with them; else whoever has signed for them, as the published targets in `set` say.
@@ -22,7 +24,7 @@ pub(super) async fn bin_keys(
     states: &[RoleState],
     reserved: &[ReservedVersion],
     set: &TrustedSet,
-) -> Result<BinKeys, Error> {
+) -> Result<DelegatedKeys, Error> {
     let is_bin = |role: &RoleName| role.kind() == RoleKind::Bins;
     let bins: Vec<&RoleName> =
         states.iter().map(|state| &state.name).filter(|role| is_bin(role)).collect();
@@ -37,38 +39,91 @@ pub(super) async fn bin_keys(
     let targets = states.iter().find(|state| state.name == RoleName::Targets);
     if let (Some(bin), Some(targets)) = (named, targets)
         && let Ok(file) = read_published(blobs, targets).await
-        && let Some(keys) = BinKeys::of_file(&file, bin)
+        && let Some(keys) = DelegatedKeys::of_file(&file, bin)
     {
         return Ok(keys);
     }
     Ok(repository.first_bin_keys())
 }
 
-/// The delegations to suppliers.
-pub(super) fn to_suppliers(
+/// The delegations to suppliers. To those who have their keys themselves, targets delegate as they
+/// do, and otherwise only with the file that the other keys have signed: `signed` are the roles of
+/// which there is one.
+pub(super) async fn to_suppliers(
+    blobs: &dyn BlobStore,
+    states: &[RoleState],
     suppliers: Vec<SupplierRecord>,
+    signed: &[RoleName],
+    set: &TrustedSet,
 ) -> Result<Vec<SupplierDelegation>, Error> {
-    suppliers.into_iter().map(to_supplier).collect()
+    let targets = match suppliers.iter().any(|supplier| supplier.offline) {
+        true => published_targets(blobs, states, set).await,
+        false => None,
+    };
+    let mut delegations = Vec::with_capacity(suppliers.len());
+    for supplier in suppliers {
+        let role = supplier.role();
+        let wanted = wanted_keys(&supplier)?;
+        let keys = match (supplier.offline && !signed.contains(&role), &targets) {
+            (false, _) => Some(wanted),
+            (true, Some(targets)) => DelegatedKeys::of_file(targets, &role),
+            // What no client takes names nobody: then those that signed its file last.
+            (true, None) => {
+                states.iter().any(|state| state.name == role && state.version > 0).then_some(wanted)
+            }
+        };
+        delegations.extend(keys.map(|keys| to_supplier(supplier, keys)));
+    }
+    Ok(delegations)
 }
 
-fn to_supplier(supplier: SupplierRecord) -> Result<SupplierDelegation, Error> {
-    let role = supplier.role();
-    let keys = supplier.keys.into_iter().map(PublicKey::from_object).collect::<Result<_, _>>();
-    Ok(SupplierDelegation {
-        role,
-        folder: supplier.folder,
-        hardware_ids: supplier.hardware_ids,
+/// Whether the published targets, in `set`, delegate to a supplier's keys.
+pub(super) fn is_published(supplier: &SupplierRecord, set: &TrustedSet) -> Result<bool, Error> {
+    let wanted = wanted_keys(supplier)?;
+    let Some(Signers { key_ids, threshold }) = set.delegated_signers(&supplier.role()) else {
+        return Ok(false);
+    };
+    let published: BTreeSet<_> = key_ids.iter().filter_map(|id| id.parse().ok()).collect();
+    Ok(published == wanted.ids() && threshold == wanted.threshold.get())
+}
+
+/// The published targets, if clients take them.
+async fn published_targets(
+    blobs: &dyn BlobStore,
+    states: &[RoleState],
+    set: &TrustedSet,
+) -> Option<Bytes> {
+    set.targets_version()?;
+    let state = states.iter().find(|state| state.name == RoleName::Targets)?;
+    read_published(blobs, state).await.ok()
+}
+
+fn wanted_keys(supplier: &SupplierRecord) -> Result<DelegatedKeys, Error> {
+    let keys = supplier.keys.iter().cloned().map(PublicKey::from_object);
+    let keys = keys.collect::<Result<_, _>>();
+    Ok(DelegatedKeys {
         keys: keys.map_err(Error::internal("read the keys of a supplier"))?,
         threshold: NonZeroU64::new(supplier.threshold.into()).unwrap_or(NonZeroU64::MIN),
-        terminating: supplier.terminating,
     })
+}
+
+fn to_supplier(supplier: SupplierRecord, keys: DelegatedKeys) -> SupplierDelegation {
+    let DelegatedKeys { keys, threshold } = keys;
+    SupplierDelegation {
+        role: supplier.role(),
+        folder: supplier.folder,
+        hardware_ids: supplier.hardware_ids,
+        keys,
+        threshold,
+        terminating: supplier.terminating,
+    }
 }
 
 /// Whom the bins are being handed over to, if enough of them are here.
 async fn incoming(
     catalog: &Catalog,
     repository: &ImageRepository,
-) -> Result<Option<BinKeys>, Error> {
+) -> Result<Option<DelegatedKeys>, Error> {
     let is_of_bins = |handover: &Handover| {
         (handover.side, handover.kind) == (RepositorySide::Image, RoleKind::Bins)
             && handover.ends_at.is_none()
@@ -88,5 +143,5 @@ async fn incoming(
         return Ok(None);
     }
     let threshold = NonZeroU64::new(handover.threshold).unwrap_or(NonZeroU64::MIN);
-    Ok(Some(BinKeys { keys, threshold }))
+    Ok(Some(DelegatedKeys { keys, threshold }))
 }

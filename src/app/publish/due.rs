@@ -12,10 +12,13 @@ pub(super) fn due_roles(policy: &Policy, states: &[RoleState], now: Timestamp) -
         let is_old = state.version == 0 || role.is_due(state.expires_at, now);
         state.name != RoleName::Root && (state.is_changed || is_old)
     };
-    let mut due: Vec<RoleName> =
-        states.iter().filter(is_due).map(|state| state.name.clone()).collect();
+    with_listers(states.iter().filter(is_due).map(|state| state.name.clone()).collect(), &[])
+}
+
+/// What is due, and whoever lists that or what others have signed.
+pub(super) fn with_listers(mut due: Vec<RoleName>, signed: &[RoleName]) -> Vec<RoleName> {
     let mut cascade = |role: RoleName, causes: fn(&RoleName) -> bool| {
-        if !due.contains(&role) && due.iter().any(causes) {
+        if !due.contains(&role) && due.iter().chain(signed).any(causes) {
             due.push(role);
         }
     };
@@ -101,5 +104,13 @@ mod tests {
         let new = |states: &mut Vec<RoleState>| states.iter_mut().for_each(|s| s.version = 0);
         assert_eq!(due(new, 0).len(), 5);
         assert_eq!(all_roles(&states()).len(), 5);
+    }
+
+    #[test]
+    fn what_others_have_signed_is_listed() {
+        let signed: RoleName = "supplier-acme".parse().unwrap();
+        let listers = with_listers(Vec::new(), &[signed]);
+        assert_eq!(listers, [RoleName::Snapshot, RoleName::Timestamp]);
+        assert_eq!(with_listers(Vec::new(), &[]), []);
     }
 }

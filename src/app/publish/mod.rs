@@ -24,6 +24,7 @@ mod retention;
 mod roots;
 mod round;
 pub(in crate::app) mod seen;
+pub(in crate::app) mod signed;
 mod time;
 
 use std::sync::Arc;
@@ -44,17 +45,25 @@ use crate::uptane::metadata::SignedFile;
 pub use outcome::{CurrentTimestamp, SigningSize};
 use outcome::{Failed, Outcome};
 use round::Rounds;
+use signed::OwnerSigned;
 
 /// Signs and publishes the Image repository's metadata.
 #[derive(Clone)]
 pub struct Publisher {
-    requests: mpsc::UnboundedSender<oneshot::Sender<Outcome>>,
+    requests: mpsc::UnboundedSender<Request>,
     rounds: Arc<Rounds>,
+}
+
+/// What is asked of the task that publishes.
+struct Request {
+    /// What others have signed, to be published with what is due.
+    signed: Vec<OwnerSigned>,
+    answer: oneshot::Sender<Outcome>,
 }
 
 /// The other end of [`Publisher`]: the task that publishes.
 pub struct PublisherTask {
-    requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
+    requests: mpsc::UnboundedReceiver<Request>,
     rounds: Arc<Rounds>,
     pulse: Pulse,
 }
@@ -83,12 +92,7 @@ impl Publisher {
     /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is
     /// tried again.
     pub async fn publish(&self) -> Result<(), Error> {
-        let (answer, outcome) = oneshot::channel();
-        // Both fail only when the task is gone, at the end of the process.
-        let stopped =
-            || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
-        self.requests.send(answer).map_err(|_| stopped())?;
-        match outcome.await.map_err(|_| stopped())? {
+        match self.request(Vec::new()).await? {
             Ok(()) => Ok(()),
             Err(Failed::Full) => Err(Error::Full {
                 detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
@@ -103,6 +107,44 @@ impl Publisher {
                 Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
             }
         }
+    }
+
+    /// Publishes what others have signed, with whatever is due. It is visible when this returns, or
+    /// the catalog knows it to be as it was: another server may have been first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], [`Error::Unavailable`] or [`Error::Internal`]: nothing of it is published,
+    /// and it is not tried again.
+    pub(in crate::app) async fn publish_signed(
+        &self,
+        signed: Vec<OwnerSigned>,
+    ) -> Result<(), Error> {
+        let detail = "nothing of it was published, and what is staged stays: publish it again";
+        match self.request(signed).await? {
+            Ok(()) => Ok(()),
+            Err(Failed::Full) => {
+                Err(Error::Full { detail: format!("no space is left: {detail} once there is") })
+            }
+            Err(Failed::Clock) => Err(Error::Unavailable {
+                code: "clock_behind",
+                detail: format!(
+                    "the server's clock is behind what was signed last: {detail} once it is right"
+                ),
+            }),
+            Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other(
+                "see the round's own log line",
+            ))),
+        }
+    }
+
+    /// Asks for a round. Fails only when the task is gone, at the end of the process.
+    async fn request(&self, signed: Vec<OwnerSigned>) -> Result<Outcome, Error> {
+        let (answer, outcome) = oneshot::channel();
+        let stopped =
+            || Error::internal("publish")(std::io::Error::other("the publisher has stopped"));
+        self.requests.send(Request { signed, answer }).map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())
     }
 
     /// Whether all that is due has been published.
@@ -247,14 +289,16 @@ impl PublisherTask {
                 waiting.push(request);
             }
             self.pulse.beat(LONGEST_ROUND);
-            let outcome = self.rounds.round().await;
+            let signed = waiting.iter_mut().flat_map(|request| std::mem::take(&mut request.signed));
+            let signed: Vec<OwnerSigned> = signed.collect();
+            let outcome = self.rounds.round(&signed).await;
             let renewed = self.rounds.keep_root_fresh().await; // whatever came of the round
             self.rounds.set_failing(outcome.and(renewed).err());
             if outcome.and(renewed).is_err() {
                 ticks.reset_after(RETRY_PAUSE.min(interval));
             }
             for request in waiting {
-                let _ = request.send(outcome); // whoever asked may be gone
+                let _ = request.answer.send(outcome); // whoever asked may be gone
             }
         }
     }

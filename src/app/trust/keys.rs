@@ -6,7 +6,7 @@ use crate::app::Error;
 use crate::catalog::RoleState;
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, key_name};
-use crate::model::{RepositorySide, RoleKind, RoleName};
+use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord};
 use crate::uptane::key::KeyId;
 use crate::uptane::metadata::Authority;
 use crate::uptane::verify::{Signers, TrustedSet};
@@ -71,7 +71,18 @@ pub(in crate::app) fn compare_bins(
     compare_role(keyring, role, &signers, Needed::Here, "the targets of the Image repository")
 }
 
-/// The same for the keys of suppliers' roles, whose other keys are those of other suppliers.
+/// The roles that this server signs: not those whose keys are with a supplier.
+pub(in crate::app) fn signed_here(
+    states: &[RoleState],
+    suppliers: &[SupplierRecord],
+) -> Vec<RoleState> {
+    let others: Vec<RoleName> =
+        suppliers.iter().filter(|supplier| supplier.offline).map(SupplierRecord::role).collect();
+    states.iter().filter(|state| !others.contains(&state.name)).cloned().collect()
+}
+
+/// The same for the keys of suppliers' roles, whose other keys are those of other suppliers. Of
+/// those whose keys are with the supplier, none **must** be among `states`.
 pub(in crate::app) fn compare_suppliers(
     keyring: &Keyring,
     states: &[RoleState],

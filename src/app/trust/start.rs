@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Verifier, check_escrow, compare_bins, compare_keys, compare_policy, compare_suppliers,
-    former_root_keys, refuse, trusted_root,
+    former_root_keys, refuse, signed_here, trusted_root,
 };
 use crate::app::Error;
 use crate::blob::BlobStore;
@@ -33,7 +33,8 @@ pub(in crate::app) async fn check_keys(
         former_root_keys(catalog, blobs.as_ref(), keyring, RepositorySide::Image, &image).await;
     let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former);
     problems.extend(compare_bins(keyring, &states, &image));
-    problems.extend(compare_suppliers(keyring, &states, &image));
+    let here = signed_here(&states, &catalog.list_suppliers().await?);
+    problems.extend(compare_suppliers(keyring, &here, &image));
     let mut names = states.iter().map(|state| &state.name);
     let bin = names.find(|role| role.kind() == RoleKind::Bins);
     let mut differences = compare_policy(policy, RepositorySide::Image, &image, bin);

@@ -23,9 +23,9 @@ pub struct Bins {
     prefix_digits: usize,
 }
 
-/// Who signs for all bins.
+/// Who signs for a role that targets delegate to: all bins together, or a supplier's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BinKeys {
+pub struct DelegatedKeys {
     /// The keys.
     pub keys: Vec<PublicKey>,
     /// How many of them have to sign.
@@ -36,13 +36,13 @@ pub struct BinKeys {
 #[derive(Debug, Clone, Default)]
 pub struct Entries(BTreeMap<String, Box<RawValue>>);
 
-impl BinKeys {
-    /// Whom targets that are published name for a bin, if they do. The file **must** have been
+impl DelegatedKeys {
+    /// Whom targets that are published name for a role, if they do. The file **must** have been
     /// verified.
-    pub fn of_file(targets: &[u8], bin: &RoleName) -> Option<Self> {
+    pub fn of_file(targets: &[u8], role: &RoleName) -> Option<Self> {
         let file: Signed<Targets<serde::de::IgnoredAny>> = serde_json::from_slice(targets).ok()?;
         let delegations = file.signed.delegations?;
-        let delegation = delegations.roles.iter().find(|delegation| delegation.name == *bin)?;
+        let delegation = delegations.roles.iter().find(|delegation| delegation.name == *role)?;
         let key = |id| PublicKey::from_object(delegations.keys.get(id)?.clone()).ok();
         let keys = delegation.keyids.iter().map(key).collect::<Option<Vec<_>>>()?;
         Some(Self { keys, threshold: delegation.threshold })
@@ -166,9 +166,9 @@ pub fn targets(
     expires: Timestamp,
     suppliers: &[SupplierDelegation],
     bins: Bins,
-    keys: &BinKeys,
+    keys: &DelegatedKeys,
 ) -> Result<Unsigned, Error> {
-    let BinKeys { keys, threshold } = keys;
+    let DelegatedKeys { keys, threshold } = keys;
     let delegate = |prefix: String| Delegation {
         keyids: keys.iter().map(|key| key.id()).collect(),
         name: bin(&prefix),
@@ -284,13 +284,13 @@ mod tests {
     fn who_signs_for_bins_is_read_back_from_the_targets() {
         let keys = [[7; 32], [8; 32]].map(|seed| SigningKey::ed25519_from_seed(&seed));
         let public: Vec<PublicKey> = keys.iter().map(|key| key.public().clone()).collect();
-        let bins = BinKeys { keys: public, threshold: NonZeroU64::new(2).unwrap() };
+        let bins = DelegatedKeys { keys: public, threshold: NonZeroU64::new(2).unwrap() };
         let unsigned = targets(VERSION, Timestamp::UNIX_EPOCH, &[], Bins::new(1), &bins).unwrap();
         let authority = Authority { key_ids: bins.ids(), threshold: 1 };
         let unsigned = unsigned.authorize(&authority, bins.ids()).unwrap();
         let file = unsigned.into_file([]).unwrap().bytes;
-        assert_eq!(BinKeys::of_file(&file, &bin("a")), Some(bins));
-        assert_eq!(BinKeys::of_file(&file, &bin("aa")), None);
+        assert_eq!(DelegatedKeys::of_file(&file, &bin("a")), Some(bins));
+        assert_eq!(DelegatedKeys::of_file(&file, &bin("aa")), None);
     }
 
     #[test]

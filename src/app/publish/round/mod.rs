@@ -12,22 +12,23 @@ use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
 use super::roots::RootChain;
+use super::signed::{OwnerSigned, due_with};
 use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
 use crate::app::expiry::{self, Expiry};
-use crate::app::trust::{Verifier, authority};
+use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
-    self, Author, Catalog, PublishedRole, PublishedTimestamp, ReservedVersion, RetiredRole,
-    RoleState,
+    self, Author, Catalog, EndedStaging, PublishedRole, PublishedTimestamp, ReservedVersion,
+    RetiredRole, RoleState,
 };
 use crate::model::{
     Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp,
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::{BinKeys, SupplierDelegation};
+use crate::uptane::metadata::image::{DelegatedKeys, SupplierDelegation};
 use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
 use crate::uptane::verify::TrustedSet;
 
@@ -63,6 +64,8 @@ struct Begun {
     suppliers: Vec<SupplierRecord>,
     states: Vec<RoleState>,
     reserved: Vec<ReservedVersion>,
+    /// The published root and targets.
+    set: Arc<TrustedSet>,
 }
 
 impl Rounds {
@@ -136,9 +139,10 @@ impl Rounds {
         *self.failing.write().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    pub(super) async fn round(&self) -> Outcome {
+    /// Publishes what is due, together with what others have signed.
+    pub(super) async fn round(&self, signed: &[OwnerSigned]) -> Outcome {
         let started = Instant::now();
-        let published = self.publish_changes().await;
+        let published = self.publish_changes(signed).await;
         let files = self.tell("publish metadata", started, published)?;
         if files > 0 {
             tracing::info!(
@@ -204,15 +208,16 @@ impl Rounds {
     }
 
     /// One round; returns how many files it published.
-    async fn publish_changes(&self) -> Result<usize, Error> {
+    async fn publish_changes(&self, signed: &[OwnerSigned]) -> Result<usize, Error> {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
         let now = self.time.now(); // asked each time, since it tells of what the clock does
-        let begun = self.begin(now).await?;
-        let Some(Begun { now, suppliers, states, reserved }) = begun else { return Ok(0) };
-        let mut set = self.verifier.current(&states).await?;
-        let mut files = Vec::with_capacity(reserved.len());
+        let begun = self.begin(now, signed).await?;
+        let Some(Begun { now, suppliers, states, reserved, mut set }) = begun else {
+            return Ok(0);
+        };
+        let mut files: Vec<SignedFile> = signed.iter().map(|signed| signed.file.clone()).collect();
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
             let bins = delegations::bin_keys(
@@ -223,7 +228,11 @@ impl Rounds {
                 &reserved,
                 &set,
             );
-            let to = (delegations::to_suppliers(suppliers)?, &bins.await?);
+            let owned: Vec<RoleName> = files.iter().map(|file| file.role.clone()).collect();
+            let blobs = self.blobs.as_ref();
+            let suppliers =
+                delegations::to_suppliers(blobs, &states, suppliers, &owned, &set).await?;
+            let to = (suppliers, &bins.await?);
             let file = self.sign_targets(targets, to, &set, now).await?;
             Arc::make_mut(&mut set).adopt_targets(&file.bytes).map_err(Error::internal(SIGN))?;
             files.push(file);
@@ -243,7 +252,7 @@ impl Rounds {
         self.is_shown.store(false, Ordering::Relaxed);
         let timestamp = published_timestamp(&states, &files, now);
         let moments = self.time.moments_with(now);
-        let roles = published_roles(&reserved, &files);
+        let roles = published_roles(&reserved, signed, &files);
         match self.catalog.record_publication(&roles, timestamp.as_ref(), &moments).await {
             // Another replica, which started after this one, publishes all that this one would
             // have.
@@ -258,17 +267,24 @@ impl Rounds {
     /// What is due, with numbers for it; none if nothing is. Suppliers and what is due fit each
     /// other: a delegation to other keys is published with the file that they sign. Numbers are
     /// skipped where somebody has changed a supplier meanwhile.
-    async fn begin(&self, now: Result<Timestamp, Error>) -> Result<Option<Begun>, Error> {
+    async fn begin(
+        &self,
+        now: Result<Timestamp, Error>,
+        signed: &[OwnerSigned],
+    ) -> Result<Option<Begun>, Error> {
         let mut suppliers = self.catalog.list_suppliers().await?;
         loop {
             let states = self.catalog.list_roles().await?;
+            let ours = signed_here(&states, &suppliers);
             let due = match self.is_overtaken.load(Ordering::Relaxed) {
-                true => due::all_roles(&states),
+                true => due::all_roles(&ours),
                 false => {
                     let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
-                    due::due_roles(self.repository.policy(), &states, now)
+                    due::due_roles(self.repository.policy(), &ours, now)
                 }
             };
+            let set = self.verifier.current(&states).await?;
+            let due = due_with(due, signed, &suppliers, &set)?;
             if due.is_empty() {
                 return Ok(None); // also while the clock is behind
             }
@@ -279,7 +295,7 @@ impl Rounds {
             let reserved = self.catalog.reserve_versions(&due).await?;
             let newest = self.catalog.list_suppliers().await?;
             if newest == suppliers {
-                return Ok(Some(Begun { now, suppliers, states, reserved }));
+                return Ok(Some(Begun { now, suppliers, states, reserved, set }));
             }
             suppliers = newest;
         }
@@ -288,7 +304,7 @@ impl Rounds {
     async fn sign_targets(
         &self,
         reserved: &ReservedVersion,
-        (suppliers, bins): (Vec<SupplierDelegation>, &BinKeys),
+        (suppliers, bins): (Vec<SupplierDelegation>, &DelegatedKeys),
         set: &TrustedSet,
         now: Timestamp,
     ) -> Result<SignedFile, Error> {
@@ -381,7 +397,7 @@ impl Rounds {
     /// the first of them.
     fn report<'a>(&self, roles: impl Iterator<Item = (&'a RoleName, u64, Timestamp)>) {
         let mut kinds: BTreeMap<RoleKind, (u64, Timestamp)> = BTreeMap::new();
-        for (role, version, expires_at) in roles {
+        for (role, version, expires_at) in roles.filter(|(_, version, _)| *version > 0) {
             let (highest, first) = kinds.entry(role.kind()).or_insert((version, expires_at));
             (*highest, *first) = ((*highest).max(version), (*first).min(expires_at));
         }
@@ -416,7 +432,12 @@ fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName
         Some(file) => (file.role.clone(), file.described()),
         None => (state.name.clone(), published_file(state)),
     };
-    states.iter().filter(|state| due::is_listed(&state.name)).map(file).collect()
+    // A supplier who has its keys itself may not have signed anything yet.
+    let is_listed = |state: &&RoleState| {
+        let is_there = state.version > 0 || new.iter().any(|file| file.role == state.name);
+        due::is_listed(&state.name) && is_there
+    };
+    states.iter().filter(is_listed).map(file).collect()
 }
 
 /// The file of a role that nobody delegates to any more, as snapshots go on listing it.
@@ -437,18 +458,25 @@ fn key_of(file: &SignedFile) -> BlobKey {
     }
 }
 
-fn published_roles(reserved: &[ReservedVersion], files: &[SignedFile]) -> Vec<PublishedRole> {
-    let published = |reserved: &ReservedVersion| {
+fn published_roles(
+    reserved: &[ReservedVersion],
+    signed: &[OwnerSigned],
+    files: &[SignedFile],
+) -> Vec<PublishedRole> {
+    let published = |reserved: ReservedVersion, staging: Option<EndedStaging>| {
         let file = files.iter().find(|file| file.role == reserved.name)?;
         Some(PublishedRole {
-            reserved: reserved.clone(),
+            reserved,
             length: file.bytes.len() as u64,
             sha256: file.sha256,
             expires_at: file.expires_at,
             body: (file.role == RoleName::Timestamp).then(|| file.bytes.to_vec()),
+            staging,
         })
     };
-    reserved.iter().filter_map(published).collect()
+    let ours = reserved.iter().map(|reserved| (reserved.clone(), None));
+    let others = signed.iter().map(|signed| (signed.reserved(), Some(signed.staging())));
+    ours.chain(others).filter_map(|(reserved, staging)| published(reserved, staging)).collect()
 }
 
 fn published_timestamp(

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Rounds;
 use crate::app::Error;
 use crate::app::publish::{CurrentTimestamp, seen};
+use crate::app::trust::signed_here;
 use crate::blob::BlobKey;
 use crate::catalog::{Author, RoleState};
 use crate::model::{RoleName, Sha256Digest, Timestamp};
@@ -110,17 +111,27 @@ impl Rounds {
         let states = self.catalog.list_roles().await?;
         let timestamp = self.catalog.find_role_body(&RoleName::Timestamp).await?.map(Bytes::from);
         let unverified = self.verifier.find_unverified(&states, timestamp.as_ref()).await?;
-        for (role, fault) in &unverified {
+        let ours = signed_here(&states, &self.catalog.list_suppliers().await?);
+        let mut roles = Vec::new();
+        for (role, fault) in unverified {
+            if !ours.iter().any(|state| state.name == role) {
+                tracing::error!(
+                    %role,
+                    fault,
+                    "published metadata would be refused by clients; its owner has to sign it again"
+                );
+                continue;
+            }
             tracing::error!(
                 %role,
                 fault,
                 "published metadata would be refused by clients; it is signed again"
             );
+            roles.push(role);
         }
-        let roles: Vec<RoleName> = unverified.into_iter().map(|(role, _)| role).collect();
         if !roles.is_empty() {
             self.catalog.mark_changed(&roles).await?;
-            let _ = self.round().await; // which has logged what went wrong, and is tried again
+            let _ = self.round(&[]).await; // which has logged what went wrong, and is tried again
         }
         Ok(())
     }

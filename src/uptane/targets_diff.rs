@@ -1,0 +1,261 @@
+//! What changes from one targets file to the next, in words, for the people who are to sign it.
+
+use std::collections::BTreeMap;
+
+use motorcade_uptane::custom::ImageCustom;
+use motorcade_uptane::metadata::{Delegation, Delegations, Hashes, Signed, Target, Targets};
+use serde_json::Value;
+
+use crate::model::{Folder, RoleName, TargetEntry};
+
+/// The content of a targets file, as people are shown it.
+pub type Listing = Targets<Target<Value>>;
+
+/// What changes from one file of a role to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetsDiff {
+    head: Vec<String>,
+    entries: Vec<String>,
+    delegations: Vec<String>,
+}
+
+impl TargetsDiff {
+    /// Compares two files; without one before it, all that `next` says is new.
+    pub fn between(role: &RoleName, current: Option<&Listing>, next: &Listing) -> Self {
+        let version = match current {
+            Some(current) => format!("{role} {} -> {}", current.version, next.version),
+            None => format!("{role} {}, of which everything is shown", next.version),
+        };
+        let expires = match current.map(|current| current.expires) {
+            Some(before) if before != next.expires => {
+                format!("expires {before} -> {}", next.expires)
+            }
+            Some(before) => format!("expires {before}, as before"),
+            None => format!("expires {}", next.expires),
+        };
+        let (nothing, nobody) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            head: vec![version, expires],
+            entries: changes(
+                current.map_or(&nothing, |current| &current.targets),
+                &next.targets,
+                entry,
+            ),
+            delegations: changes(
+                &current.map_or(nobody, delegations),
+                &delegations(next),
+                |role, said: &String| format!("{role}: {said}"),
+            ),
+        }
+    }
+
+    /// All of it, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = self.head.clone();
+        lines.extend(self.entries.iter().cloned());
+        lines.extend(self.delegations.iter().map(|line| match line.split_once(' ') {
+            Some((sign, said)) => format!("{sign} delegates to {said}"),
+            None => line.clone(),
+        }));
+        if lines.len() == self.head.len() {
+            lines.push("lists the same as before".to_owned());
+        }
+        lines
+    }
+}
+
+/// Reads a targets file.
+///
+/// # Errors
+///
+/// [`serde_json::Error`] if it is none.
+pub fn parse(file: &[u8]) -> Result<Listing, serde_json::Error> {
+    let file: Signed<Listing> = serde_json::from_slice(file)?;
+    Ok(file.signed)
+}
+
+/// What is listed otherwise in `wanted` than in a file, a line each.
+pub fn waiting(current: Option<&Listing>, wanted: &[TargetEntry]) -> Vec<String> {
+    let target = |target: &TargetEntry| {
+        let custom = target.custom.as_deref();
+        Target {
+            custom: custom.map(|custom| serde_json::from_str(custom).unwrap_or_default()),
+            hashes: Hashes { sha256: target.sha256 },
+            length: target.length,
+        }
+    };
+    let wanted = wanted.iter().map(|entry| (entry.path.clone(), target(entry))).collect();
+    let nothing = BTreeMap::new();
+    changes(current.map_or(&nothing, |current| &current.targets), &wanted, entry)
+}
+
+/// What is new, what is other than before, and what is gone, a line each.
+fn changes<T: PartialEq>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    describe: impl Fn(&str, &T) -> String,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, value) in after {
+        match before.get(name) {
+            None => lines.push(format!("+ {}", describe(name, value))),
+            Some(before) if before != value => {
+                lines.push(format!("~ {}", describe(name, value)));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    lines.extend(gone.map(|name| format!("- {name}")));
+    lines
+}
+
+fn entry(path: &str, target: &Target<Value>) -> String {
+    let sealed = format!("{} bytes, SHA-256 {}", target.length, target.hashes.sha256);
+    let Some(custom) = &target.custom else { return format!("{path}: {sealed}") };
+    let Ok(image) = serde_json::from_value::<ImageCustom>(custom.clone()) else {
+        return format!("{path}: {sealed}, {custom}");
+    };
+    let hardware: Vec<&str> = image.hardware_ids.iter().map(|id| id.as_str()).collect();
+    let plaintext = &image.sealed.plaintext;
+    format!(
+        "{path}: {} {}, release {}, for {}; {} bytes of plaintext with SHA-256 {}; sealed {sealed}",
+        image.name,
+        image.version,
+        image.release_counter.value(),
+        hardware.join(", "),
+        plaintext.length,
+        plaintext.hashes.sha256
+    )
+}
+
+/// To whom a file delegates, and what it says of each; of bins that have the same keys in one line.
+fn delegations(listing: &Listing) -> BTreeMap<String, String> {
+    let Some(Delegations { roles, .. }) = &listing.delegations else { return BTreeMap::new() };
+    let mut said: BTreeMap<String, String> = BTreeMap::new();
+    let mut bins: BTreeMap<String, Vec<&RoleName>> = BTreeMap::new();
+    for delegation in roles {
+        let role = &delegation.name;
+        let mut text = signers(delegation);
+        if is_bin(delegation) {
+            bins.entry(text).or_default().push(role);
+            continue;
+        }
+        text.push_str(&format!(", for {}", paths(delegation)));
+        if let Some(ids) = listing.delegation_hardware_ids.get(role) {
+            let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+            text.push_str(&format!(", hardware {}", ids.join(", ")));
+        }
+        if !delegation.terminating {
+            text.push_str(", not terminating");
+        }
+        said.insert(role.to_string(), text);
+    }
+    for (text, roles) in bins {
+        let (first, last) = (roles.first(), roles.last());
+        if let (Some(first), Some(last)) = (first, last) {
+            said.insert(format!("{first} to {last}, {} bins", roles.len()), text);
+        }
+    }
+    said
+}
+
+/// A bin, which says nothing but what its name does.
+fn is_bin(delegation: &Delegation) -> bool {
+    let prefix = delegation.name.as_str().strip_prefix("bin-").unwrap_or_default();
+    let Delegation { path_hash_prefixes, paths, terminating, .. } = delegation;
+    paths.is_none() && *terminating && path_hash_prefixes.as_deref() == Some(&[prefix.to_owned()])
+}
+
+/// For what it speaks: a folder, if its patterns are those of one.
+fn paths(delegation: &Delegation) -> String {
+    let Delegation { paths, path_hash_prefixes, .. } = delegation;
+    let patterns = paths.clone().unwrap_or_default();
+    let folder = patterns.first().and_then(|first| first.strip_suffix('*')?.parse::<Folder>().ok());
+    match folder.filter(|folder| folder.patterns() == patterns && path_hash_prefixes.is_none()) {
+        Some(folder) => folder.to_string(),
+        None => format!("{patterns:?} {:?}", path_hash_prefixes.clone().unwrap_or_default()),
+    }
+}
+
+fn signers(delegation: &Delegation) -> String {
+    let ids: Vec<String> = delegation.keyids.iter().map(ToString::to_string).collect();
+    format!("{} of {} keys: {}", delegation.threshold, ids.len(), ids.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{Sha256Digest, Timestamp};
+
+    fn listing(version: u64, targets: &[(&str, u64)]) -> Listing {
+        let target = |length: u64| Target {
+            custom: None,
+            hashes: Hashes { sha256: Sha256Digest::from_bytes([7; 32]) },
+            length,
+        };
+        let targets = targets.iter().map(|(path, length)| ((*path).to_owned(), target(*length)));
+        let version = NonZeroU64::new(version).unwrap();
+        Targets::new(version, Timestamp::UNIX_EPOCH, targets.collect())
+    }
+
+    #[test]
+    fn what_is_new_other_and_gone_is_told() {
+        let role: RoleName = "supplier-acme".parse().unwrap();
+        let (before, after) = (
+            listing(1, &[("acme/a", 1), ("acme/b", 1), ("acme/c", 1)]),
+            listing(3, &[("acme/a", 1), ("acme/b", 2), ("acme/d", 1)]),
+        );
+        let digest = Sha256Digest::from_bytes([7; 32]);
+        let expected = [
+            "supplier-acme 1 -> 3".to_owned(),
+            "expires 1970-01-01T00:00:00Z, as before".to_owned(),
+            format!("~ acme/b: 2 bytes, SHA-256 {digest}"),
+            format!("+ acme/d: 1 bytes, SHA-256 {digest}"),
+            "- acme/c".to_owned(),
+        ];
+        assert_eq!(TargetsDiff::between(&role, Some(&before), &after).lines(), expected);
+        let all = TargetsDiff::between(&role, None, &after).lines();
+        assert_eq!(all.iter().filter(|line| line.starts_with("+ ")).count(), 3, "{all:?}");
+        let same = TargetsDiff::between(&role, Some(&after), &after).lines();
+        assert_eq!(same.last().unwrap(), "lists the same as before");
+    }
+
+    #[test]
+    fn whoever_targets_delegate_to_is_told() {
+        let key = "07".repeat(32);
+        let delegation = |name: &str, of: Value| {
+            let mut delegation = of;
+            delegation["name"] = json!(name);
+            delegation["keyids"] = json!([key]);
+            (delegation["threshold"], delegation["terminating"]) = (json!(1), json!(true));
+            delegation
+        };
+        let folder: Folder = "acme/".parse().unwrap();
+        let bin = |prefix: &str| json!({ "path_hash_prefixes": [prefix] });
+        let mut next = serde_json::to_value(listing(2, &[])).unwrap();
+        next["delegations"] = json!({
+            "keys": {},
+            "roles": [
+                delegation("supplier-acme", json!({ "paths": folder.patterns() })),
+                delegation("bin-0", bin("0")), delegation("bin-1", bin("1")),
+            ],
+        });
+        next["delegation_hardware_ids"] = json!({ "supplier-acme": ["gw-mk3"] });
+        let next: Listing = serde_json::from_value(next).unwrap();
+        let lines = TargetsDiff::between(&RoleName::Targets, Some(&listing(1, &[])), &next).lines();
+        assert_eq!(
+            lines[2..],
+            [
+                format!("+ delegates to bin-0 to bin-1, 2 bins: 1 of 1 keys: {key}"),
+                format!(
+                    "+ delegates to supplier-acme: 1 of 1 keys: {key}, for acme/, hardware gw-mk3"
+                ),
+            ]
+        );
+    }
+}
