@@ -9,16 +9,18 @@ use crate::catalog::Catalog;
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, RolePolicy, key_name};
 use crate::model::clock::later;
-use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp};
+use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp};
 use crate::uptane::verify::{Signers, TrustedSet};
 
 /// A role of which something is published that expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiry {
     /// Its repository.
     pub side: RepositorySide,
-    /// The role; all hash bins are one, and all suppliers.
+    /// The role; all hash bins are one, and all suppliers whose keys are here.
     pub kind: RoleKind,
+    /// The supplier's role, if the keys are with the supplier.
+    pub owned: Option<RoleName>,
     /// When the first file of it expires.
     pub expires_at: Timestamp,
     /// How far that is away.
@@ -75,19 +77,23 @@ impl Expiry {
 
     /// The role's name as in the policy and in names of key files.
     pub fn name(&self) -> String {
-        key_name(self.side, self.kind)
+        match &self.owned {
+            Some(role) => role.to_string(),
+            None => key_name(self.side, self.kind),
+        }
     }
 
     /// What there is to know, in words.
     pub fn describe(&self) -> String {
-        let Self { side, kind, expires_at, .. } = self;
+        let Self { side, kind, owned, expires_at, .. } = self;
+        let role = owned.as_ref().map_or_else(|| kind.to_string(), RoleName::to_string);
         match self.stage {
             Stage::Expired => {
                 format!(
-                    "the {kind} metadata of the {side} expired at {expires_at}: clients refuse it"
+                    "the {role} metadata of the {side} expired at {expires_at}: clients refuse it"
                 )
             }
-            _ => format!("the {kind} metadata of the {side} expires at {expires_at}"),
+            _ => format!("the {role} metadata of the {side} expires at {expires_at}"),
         }
     }
 
@@ -99,6 +105,9 @@ impl Expiry {
             }
             (SignedBy::Person, RoleKind::Root) => {
                 "its keys are not on this machine, so a person has to sign it: docs/runbooks/root-about-to-expire.md"
+            }
+            (SignedBy::Person, RoleKind::Suppliers) => {
+                "its keys are with the supplier, who has to sign it again: `motorcade supplier stage`"
             }
             (SignedBy::Person, _) => {
                 "its keys are not on this machine: put them back, or have its owner sign it again"
@@ -120,31 +129,36 @@ pub(in crate::app) async fn list(
     image: Option<&TrustedSet>,
     now: Timestamp,
 ) -> Result<Vec<Expiry>, Error> {
-    let expiry = |side, kind, expires_at, signers| {
+    let expiry = |side, (kind, owned), expires_at, signers| {
         let stage = Stage::of(policy.role(side, kind), expires_at, now);
-        Expiry { side, kind, expires_at, stage, signer: signer(keyring, signers) }
+        Expiry { side, kind, owned, expires_at, stage, signer: signer(keyring, signers) }
     };
-    let mut first: BTreeMap<RoleKind, (Timestamp, RoleName)> = BTreeMap::new();
+    let suppliers = catalog.list_suppliers().await?;
+    let owned: BTreeSet<RoleName> =
+        suppliers.iter().filter(|supplier| supplier.offline).map(SupplierRecord::role).collect();
+    let mut first: BTreeMap<(RoleKind, Option<RoleName>), (Timestamp, RoleName)> = BTreeMap::new();
     for state in catalog.list_roles().await?.into_iter().filter(|state| state.version > 0) {
-        let (kind, found) = (state.name.kind(), (state.expires_at, state.name));
-        let known = first.entry(kind).or_insert_with(|| found.clone());
+        let owned = owned.get(&state.name).cloned();
+        let (role, found) = ((state.name.kind(), owned), (state.expires_at, state.name));
+        let known = first.entry(role).or_insert_with(|| found.clone());
         if found.0 < known.0 {
             *known = found;
         }
     }
     let mut roles: Vec<Expiry> = first
         .into_iter()
-        .map(|(kind, (expires_at, role))| {
+        .map(|(of, (expires_at, role))| {
             let signers = image.and_then(|set| match role {
                 RoleName::Delegated(_) => set.delegated_signers(&role),
                 _ => set.signers(&role),
             });
-            expiry(RepositorySide::Image, kind, expires_at, signers)
+            expiry(RepositorySide::Image, of, expires_at, signers)
         })
         .collect();
     if let Some(root) = catalog.find_director_root(None).await? {
         let signers = trusted_root(&root.body).ok().and_then(|set| set.signers(&RoleName::Root));
-        roles.push(expiry(RepositorySide::Director, RoleKind::Root, root.expires_at, signers));
+        let of = (RoleKind::Root, None);
+        roles.push(expiry(RepositorySide::Director, of, root.expires_at, signers));
     }
     Ok(roles)
 }

@@ -22,6 +22,7 @@ pub mod jobs;
 mod keys;
 mod limits;
 mod listing;
+pub mod owners;
 mod principal;
 pub mod publish;
 pub mod recovery;
@@ -58,6 +59,7 @@ use fleet::{Fleet, Vehicles};
 use handover::Handovers;
 use images::Images;
 use jobs::{Jobs, JobsParts};
+use owners::Owners;
 use publish::Publisher;
 use roles::Roles;
 use state_dir::StateDir;
@@ -70,6 +72,7 @@ pub struct App {
     tokens: Arc<Tokens>,
     images: Arc<Images>,
     suppliers: Arc<Suppliers>,
+    owners: Arc<Owners>,
     fleet: Arc<Fleet>,
     director: Arc<Director>,
     ceremony: Arc<Ceremony>,
@@ -199,14 +202,22 @@ impl App {
             escrows: Arc::clone(&escrows),
             owner: server_id,
         });
-        let suppliers = Suppliers::new(
-            catalog.clone(),
-            publisher.clone(),
-            Arc::clone(&images),
-            Arc::clone(&handovers),
-            state.clone(),
-            Arc::clone(&clock),
-        );
+        let suppliers = Suppliers::new(suppliers::Parts {
+            catalog: catalog.clone(),
+            publisher: publisher.clone(),
+            images: Arc::clone(&images),
+            ceremony: Arc::clone(&ceremony),
+            handovers: Arc::clone(&handovers),
+            state: state.clone(),
+            clock: Arc::clone(&clock),
+        });
+        let owners = Owners::new(owners::Parts {
+            catalog: catalog.clone(),
+            blobs: Arc::clone(&blobs),
+            publisher: publisher.clone(),
+            handovers: Arc::clone(&handovers),
+            clock: Arc::clone(&clock),
+        });
         let audit = Arc::new(AuditLog::new(catalog.clone()));
         let upkeep = Upkeep::new(upkeep::Parts {
             catalog: catalog.clone(),
@@ -228,6 +239,7 @@ impl App {
             tokens: Arc::new(Tokens::new(catalog, clock)),
             images,
             suppliers: Arc::new(suppliers),
+            owners: Arc::new(owners),
             fleet,
             director,
             ceremony,
@@ -256,6 +268,11 @@ impl App {
     /// Who signs for folders of their own.
     pub fn suppliers(&self) -> &Arc<Suppliers> {
         &self.suppliers
+    }
+
+    /// Targets files that their owners sign.
+    pub fn owners(&self) -> &Arc<Owners> {
+        &self.owners
     }
 
     /// The inventory of vehicles.

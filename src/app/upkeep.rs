@@ -3,6 +3,7 @@
 //!
 //! Signing again what gets old is [`super::publish`]'s.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::publish::Publisher;
 use super::watch::{Pulse, Watch};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
-use crate::model::RepositorySide;
+use crate::model::{RepositorySide, RoleKind};
 use crate::telemetry::{Chain, Metrics};
 
 /// Looks after the state directory and the fleet, and tells how the server is.
@@ -170,7 +171,10 @@ impl Upkeep {
         let is_looked_after = |expiry: &&Expiry| {
             (expiry.side, expiry.signer) == (RepositorySide::Director, SignedBy::Server)
         };
-        let mut expired = expiries.iter().filter(|expiry| expiry.stage == Stage::Expired);
+        // What a supplier has to sign itself is its own, and keeps nobody else from anything.
+        let mut expired = expiries
+            .iter()
+            .filter(|expiry| expiry.stage == Stage::Expired && expiry.owned.is_none());
         if let Some(expired) = expired.find(|expiry| !is_looked_after(expiry)) {
             let detail = format!("{}: {}", expired.describe(), expired.action());
             return Err(Error::Unavailable { code: "metadata_expired", detail });
@@ -192,8 +196,14 @@ impl Upkeep {
     /// this server, which could not.
     async fn watch_expiry(&self) {
         let Ok(expiries) = self.expiries().await else { return }; // whoever needs the catalog reports it
+        let mut awaited: BTreeMap<(RepositorySide, RoleKind), bool> = BTreeMap::new();
+        for expiry in &expiries {
+            *awaited.entry((expiry.side, expiry.kind)).or_default() |= expiry.awaits_person();
+        }
+        for ((side, kind), awaits) in awaited {
+            self.parts.metrics.set_awaits_person(side, kind, awaits);
+        }
         for expiry in expiries {
-            self.parts.metrics.set_awaits_person(expiry.side, expiry.kind, expiry.awaits_person());
             if expiry.stage >= Stage::Soon {
                 let (role, expires_at) = (expiry.name(), expiry.expires_at);
                 let action = expiry.action();

@@ -3,9 +3,11 @@
 use super::Images;
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::app::trust::read_published;
 use crate::catalog::Page;
 use crate::envelope::jwe::Envelope;
-use crate::model::{ImagePath, ImageRecord};
+use crate::model::{ImagePath, ImageRecord, RoleName, SupplierRecord};
+use crate::uptane::targets_diff;
 
 impl Images {
     /// Shows an image to a caller, yanked ones included.
@@ -43,6 +45,27 @@ impl Images {
     ) -> Result<Page<ImageRecord>, Error> {
         let folder = by.path_prefix.as_deref().unwrap_or_default();
         Ok(self.catalog.list_folder(folder, after, limit).await?)
+    }
+
+    /// The role whose owner has to sign for an image before it is published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub async fn awaited_role(&self, path: &ImagePath) -> Result<Option<RoleName>, Error> {
+        let Some(role) = self.catalog.find_lister(path.as_str()).await? else { return Ok(None) };
+        let suppliers = self.catalog.list_suppliers().await?;
+        let is_its = |supplier: &SupplierRecord| supplier.offline && supplier.role() == role;
+        if !suppliers.iter().any(is_its) {
+            return Ok(None);
+        }
+        let state = self.catalog.find_role(&role).await?.filter(|state| state.version > 0);
+        let Some(state) = state else { return Ok(Some(role)) };
+        let Ok(file) = read_published(self.blobs.as_ref(), &state).await else {
+            return Ok(Some(role));
+        };
+        let listed = targets_diff::parse(&file).map_err(Error::internal("read a targets file"))?;
+        Ok((!listed.targets.contains_key(path.as_str())).then_some(role))
     }
 
     /// An image's envelope without the escrow entry: for everyone, or flattened for one recipient.

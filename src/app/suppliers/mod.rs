@@ -2,9 +2,11 @@
 //! 5.2.3.2).
 //!
 //! A supplier's role is one that the top-level targets delegate to, before the bins. Its keys are
-//! in the server's pool and serve nothing else. What it lists is decided as an image comes in
-//! (`images/ingest/lister.rs`), and published like a bin.
+//! in the server's pool and serve nothing else, or they are with the supplier. What it lists is
+//! decided as an image comes in (`images/ingest/lister.rs`), and published like a bin; or once the
+//! supplier has signed it ([`super::owners`]).
 
+mod own_keys;
 mod refusal;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::Error;
 use super::access::Principal;
+use super::ceremony::Ceremony;
 use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
@@ -24,7 +27,8 @@ use crate::keys::policy::Policy;
 use crate::keys::{self, Signer};
 use crate::model::{Clock, Folder, HardwareId, RoleName, SupplierName, SupplierRecord};
 use crate::uptane::key::{PublicKey, Scheme};
-use refusal::{check_keys, conflict, no_supplier};
+pub use own_keys::OwnKeys;
+use refusal::{check_keys, conflict, keys_elsewhere, no_supplier};
 
 /// A supplier that is about to be added.
 #[derive(Debug, Clone)]
@@ -39,6 +43,9 @@ pub struct NewSupplier {
     pub threshold: Option<u8>,
     /// How many keys are made; as the policy says without it, and the threshold at least.
     pub keys: Option<u8>,
+    /// Public keys, PEM or key objects, of which the private halves stay with the supplier: then
+    /// none are made.
+    pub public_keys: Vec<String>,
     /// Whether nobody else is asked for what lies in the folder.
     pub terminating: bool,
 }
@@ -48,6 +55,7 @@ pub struct Suppliers {
     catalog: Catalog,
     publisher: Publisher,
     images: Arc<Images>,
+    ceremony: Arc<Ceremony>,
     handovers: Arc<Handovers>,
     state: StateDir,
     clock: Arc<dyn Clock>,
@@ -55,37 +63,50 @@ pub struct Suppliers {
     turn: Mutex<()>,
 }
 
+/// What [`Suppliers`] is made of.
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) publisher: Publisher,
+    pub(super) images: Arc<Images>,
+    pub(super) ceremony: Arc<Ceremony>,
+    pub(super) handovers: Arc<Handovers>,
+    pub(super) state: StateDir,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
 impl Suppliers {
-    pub(super) fn new(
-        catalog: Catalog,
-        publisher: Publisher,
-        images: Arc<Images>,
-        handovers: Arc<Handovers>,
-        state: StateDir,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { catalog, publisher, images, handovers, state, clock, turn: Mutex::new(()) }
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { catalog, publisher, images, ceremony, handovers, state, clock } = parts;
+        let turn = Mutex::new(());
+        Self { catalog, publisher, images, ceremony, handovers, state, clock, turn }
     }
 
-    /// Adds a supplier: makes its keys, and publishes the delegation to it with its first file.
+    /// Adds a supplier: makes its keys, and publishes the delegation to it with its first file; or
+    /// takes its public keys, and leaves both to its first signature.
     ///
     /// # Errors
     ///
     /// [`Error::Conflict`] if the name was used, the folder is another's, or others list images in
     /// a folder that the supplier alone is to speak for; [`Error::Unprocessable`] for a threshold
-    /// that can't be met; [`Error::Full`] or [`Error::Internal`], also if it could not be published
-    /// yet; it will be.
+    /// that can't be met, or a key that is none; [`Error::Refused`] for keys that have another use;
+    /// [`Error::Full`] or [`Error::Internal`], also if it could not be published yet; it will be.
     pub async fn add(&self, new: NewSupplier, by: &Principal) -> Result<SupplierRecord, Error> {
         let _turn = self.turn.lock().await;
         let policy = self.publisher.policy().suppliers;
         let threshold = new.threshold.unwrap_or(policy.threshold);
-        let count = new.keys.unwrap_or_else(|| policy.keys().max(threshold));
+        let offline = !new.public_keys.is_empty();
+        let count = match offline {
+            true => self.count_own_keys(&new)?,
+            false => new.keys.unwrap_or_else(|| policy.keys().max(threshold)),
+        };
         check_keys(threshold, count)?;
+        let own = self.read_own_keys(&new.public_keys, threshold, None).await?;
         let mut supplier = SupplierRecord {
             folder: new.folder.unwrap_or_else(|| new.name.folder()),
             name: new.name,
             hardware_ids: new.hardware_ids,
-            keys: Vec::new(),
+            keys: own.iter().map(|key| key.object().clone()).collect(),
+            offline,
             threshold,
             terminating: new.terminating,
             created_at: self.clock.now(),
@@ -96,15 +117,18 @@ impl Suppliers {
         if let Some(found) = self.catalog.find_supplier_conflict(&supplier).await? {
             return Err(conflict(&supplier, found));
         }
-        let keys = self.make_keys(supplier.role(), count).await?;
-        supplier.keys = keys.iter().map(|key| key.public().object().clone()).collect();
+        let keys = match offline {
+            true => Vec::new(),
+            false => self.make_keys(supplier.role(), count).await?,
+        };
+        supplier.keys.extend(keys.iter().map(|key| key.public().object().clone()));
         let author = by.author(supplier.created_at);
         self.handovers.reload().await?; // before the publisher can ask for them
         if let Err(found) = self.catalog.insert_supplier(&supplier, &author).await? {
             self.handovers.remove(keys.iter())?;
             return Err(conflict(&supplier, found));
         }
-        tracing::info!(supplier = %supplier.name, folder = %supplier.folder, "supplier added");
+        tracing::info!(supplier = %supplier.name, folder = %supplier.folder, offline, "supplier added");
         self.publisher.publish().await?;
         Ok(supplier)
     }
@@ -128,17 +152,18 @@ impl Suppliers {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::Full`] or [`Error::Internal`], also if it could not be
-    /// published yet; it will be.
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the supplier keeps its keys itself;
+    /// [`Error::Full`] or [`Error::Internal`], also if it could not be published yet; it will be.
     pub async fn rotate(
         &self,
         name: &SupplierName,
         by: &Principal,
     ) -> Result<SupplierRecord, Error> {
         let _turn = self.turn.lock().await;
-        let found = self.catalog.list_suppliers().await?.into_iter();
-        let mut supplier = { found }.find(|found| found.name == *name);
-        let supplier = supplier.as_mut().ok_or_else(|| no_supplier(name))?;
+        let mut supplier = self.find(name).await?;
+        if supplier.offline {
+            return Err(keys_elsewhere(name));
+        }
         let count = u8::try_from(supplier.keys.len()).unwrap_or(Policy::MAX_KEYS);
         let keys = self.make_keys(supplier.role(), count).await?;
         self.handovers.reload().await?; // before the publisher can ask for them
@@ -149,7 +174,12 @@ impl Suppliers {
         tracing::info!(supplier = %name, "supplier has other keys");
         self.publisher.publish().await?;
         self.retire_keys(&before).await?;
-        Ok(supplier.clone())
+        Ok(supplier)
+    }
+
+    async fn find(&self, name: &SupplierName) -> Result<SupplierRecord, Error> {
+        let mut found = self.catalog.list_suppliers().await?.into_iter();
+        found.find(|found| found.name == *name).ok_or_else(|| no_supplier(name))
     }
 
     /// Removes a supplier with its images and its tokens (Deployment Best Practices 6.3). Snapshots

@@ -20,6 +20,14 @@ pub(super) fn check_keys(threshold: u8, count: u8) -> Result<(), Error> {
     })
 }
 
+pub(super) fn keys_elsewhere(name: &SupplierName) -> Error {
+    let detail = format!(
+        "the supplier {name} keeps its keys itself, so that none can be made here: have it make other ones, and name their \
+         public halves with `motorcade supplier keys {name} --public-key FILE`"
+    );
+    Error::Conflict { code: "keys_elsewhere", detail }
+}
+
 pub(super) fn no_supplier(name: &SupplierName) -> Error {
     let detail = format!("there is no supplier {name}");
     Error::NotFound { code: "supplier_not_found", detail }

@@ -1,0 +1,148 @@
+//! Targets files that their owners sign: suppliers who keep their keys themselves.
+//!
+//! What such a role is to list is decided as for any other, and waits. [`Owners::stage`] makes a
+//! file of it, with a version of its own that no other file ever gets; its owner signs it, on a
+//! machine without a network if need be, and [`Owners::sign`] checks each signature as it arrives;
+//! [`Owners::publish`] hands it to the one writer of the Image repository. Targets delegate to new
+//! keys in the very publication that shows the first file which these have signed, and never before.
+//!
+//! It is kept where root ceremonies keep theirs ([`super::ceremony`]).
+
+mod owner;
+mod publish;
+mod stage;
+mod state;
+
+use std::sync::Arc;
+
+pub use owner::Owner;
+pub use stage::StageTargets;
+pub use state::{OwnedState, PublishedTargets, StagedTargets};
+use tokio::sync::Mutex;
+
+use super::Error;
+use super::access::Principal;
+use super::ceremony::Offer;
+use super::ceremony::offered::{Signable, take};
+use super::handover::Handovers;
+use super::images::precondition::Precondition;
+use super::publish::Publisher;
+use crate::blob::BlobStore;
+use crate::catalog::{self, Catalog};
+use crate::model::{Clock, RepositorySide, RoleName};
+
+/// The roles that their owners sign.
+pub struct Owners {
+    parts: Parts,
+    /// Held by whoever changes what is staged, but for signatures: what is being published can't be
+    /// dropped meanwhile.
+    turn: Mutex<()>,
+}
+
+/// What [`Owners`] is made of.
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) blobs: Arc<dyn BlobStore>,
+    pub(super) publisher: Publisher,
+    pub(super) handovers: Arc<Handovers>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Owners {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, turn: Mutex::new(()) }
+    }
+
+    /// What is published of a role, what waits and what is staged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is no such role that the caller may see; [`Error::Conflict`] if
+    /// this server signs it; [`Error::Corrupt`], [`Error::Internal`].
+    pub async fn state(&self, role: &RoleName, by: &Principal) -> Result<OwnedState, Error> {
+        let owner = self.owner(role, by).await?;
+        self.state_of(owner).await
+    }
+
+    /// Keeps the signatures that are good.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] names each one that isn't, and says how many were kept;
+    /// [`Error::Conflict`] if something else was signed, or what is staged is outdated;
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unexpected`].
+    pub async fn sign(
+        &self,
+        role: &RoleName,
+        offer: &Offer,
+        expected: &Precondition,
+        by: &Principal,
+    ) -> Result<OwnedState, Error> {
+        let (state, staged) = self.staged(role, expected, by).await?;
+        staged.refuse_outdated(&state)?;
+        let signable = Signable {
+            staging: &staged.staging,
+            keys: state.owner.keys.iter().collect(),
+            foreign: format!("is none of those that sign for {role}"),
+        };
+        let author = by.author(self.parts.clock.now());
+        if take(&self.parts.catalog, &signable, offer, &author).await?.is_none() {
+            return Err(self.unexpected(role, by).await);
+        }
+        self.state(role, by).await
+    }
+
+    /// Drops what is staged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if nothing is; [`Error::Forbidden`]; [`Error::Unexpected`] if it is
+    /// something else than the caller thinks, or the caller doesn't say what it is.
+    pub async fn cancel(
+        &self,
+        role: &RoleName,
+        expected: &Precondition,
+        by: &Principal,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let (state, staged) = self.staged(role, expected, by).await?;
+        if expected.matches.is_none() {
+            return Err(state.unexpected());
+        }
+        let (side, revision) = (RepositorySide::Image, staged.revision());
+        let author = by.author(self.parts.clock.now());
+        match self.parts.catalog.cancel_staging(side, role, revision, &author).await {
+            Err(catalog::Error::Overtaken) => Err(self.unexpected(role, by).await),
+            cancelled => {
+                cancelled?;
+                tracing::info!(%role, revision, "staging cancelled");
+                Ok(())
+            }
+        }
+    }
+
+    /// What is staged, if it is what a caller thinks who may change it.
+    async fn staged(
+        &self,
+        role: &RoleName,
+        expected: &Precondition,
+        by: &Principal,
+    ) -> Result<(OwnedState, StagedTargets), Error> {
+        let owner = self.owner(role, by).await?;
+        owner.check_may_change(by)?;
+        let state = self.state_of(owner).await?;
+        state.check(expected)?;
+        match state.staged.clone() {
+            Some(staged) => Ok((state, staged)),
+            None => Err(Error::NotFound { code: "nothing_staged", detail: state.described() }),
+        }
+    }
+
+    /// Somebody else was first: what is so now.
+    async fn unexpected(&self, role: &RoleName, by: &Principal) -> Error {
+        match self.state(role, by).await {
+            Ok(state) => state.unexpected(),
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! How far a file is that its owner signs.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::{Owner, Owners};
+use crate::app::Error;
+use crate::app::images::precondition::{Precondition, Tags};
+use crate::app::trust::read_published;
+use crate::catalog::{RoleState, StagedSignature, Staging};
+use crate::model::{RepositorySide, Sha256Digest, Timestamp};
+use crate::uptane::key::KeyId;
+use crate::uptane::metadata::{SignedFile, Unsigned};
+use crate::uptane::targets_diff::{self, Listing, TargetsDiff};
+
+/// What is published of a role, and what is staged.
+#[derive(Debug, Clone)]
+pub struct OwnedState {
+    /// Who signs its next file.
+    pub owner: Owner,
+    /// What clients have; nothing before the first file.
+    pub published: Option<PublishedTargets>,
+    /// What it is to list otherwise than it does, a line each.
+    pub waiting: Vec<String>,
+    /// What is staged to follow it.
+    pub staged: Option<StagedTargets>,
+    /// The role as the catalog has it.
+    pub(super) role: RoleState,
+}
+
+/// A file that is published.
+#[derive(Debug, Clone)]
+pub struct PublishedTargets {
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// The file.
+    pub bytes: Bytes,
+    /// What it says.
+    pub listing: Listing,
+}
+
+/// A file that is staged.
+#[derive(Debug, Clone)]
+pub struct StagedTargets {
+    /// As it is kept.
+    pub staging: Staging,
+    /// What it says.
+    pub listing: Listing,
+    /// Digest of what is signed.
+    pub payload: Sha256Digest,
+    /// How many signatures are missing.
+    pub missing: u64,
+    /// Whether another file was published since, or numbers were left out.
+    pub is_outdated: bool,
+}
+
+impl Owners {
+    pub(super) async fn state_of(&self, owner: Owner) -> Result<OwnedState, Error> {
+        let (side, role) = (RepositorySide::Image, &owner.role);
+        let staging = self.parts.catalog.find_staging(side, role).await?;
+        let state = self.parts.catalog.find_role(role).await?;
+        let state = state.ok_or_else(|| Error::Corrupt {
+            detail: format!("the catalog knows the supplier of {role}, and not the role"),
+        })?;
+        let published = self.published(&state).await?;
+        let wanted = self.parts.catalog.list_targets(role).await?;
+        let listing = published.as_ref().map(|published| &published.listing);
+        let staged = staging.map(|staging| StagedTargets::read(staging, &state, &owner));
+        Ok(OwnedState {
+            waiting: targets_diff::waiting(listing, &wanted),
+            staged: staged.transpose()?,
+            owner,
+            published,
+            role: state,
+        })
+    }
+
+    async fn published(&self, state: &RoleState) -> Result<Option<PublishedTargets>, Error> {
+        let &RoleState { version, expires_at, .. } = state;
+        if version == 0 {
+            return Ok(None);
+        }
+        let corrupt = |fault: String| Error::Corrupt {
+            detail: format!(
+                "{version}.{}.json in repo/ {fault}: restore it from a backup",
+                state.name
+            ),
+        };
+        let bytes = read_published(self.parts.blobs.as_ref(), state).await.map_err(&corrupt)?;
+        let listing = targets_diff::parse(&bytes).map_err(|fault| corrupt(fault.to_string()))?;
+        Ok(Some(PublishedTargets { version, expires_at, bytes, listing }))
+    }
+}
+
+impl OwnedState {
+    /// Refuses a caller who thinks that something else is staged. Who says nothing of it thinks
+    /// nothing wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unexpected`], with what is so.
+    pub(super) fn check(&self, expected: &Precondition) -> Result<(), Error> {
+        let is_in =
+            |tags: &Tags| self.staged.as_ref().is_some_and(|staged| tags.include(&staged.tag()));
+        let holds = expected.matches.as_ref().is_none_or(is_in)
+            && !expected.matches_none.as_ref().is_some_and(is_in);
+        if holds { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    pub(super) fn unexpected(&self) -> Error {
+        let detail =
+            format!("somebody else was first, and nothing was changed: {}", self.described());
+        Error::Unexpected { detail }
+    }
+
+    /// How far it is, for people.
+    pub fn described(&self) -> String {
+        let role = &self.owner.role;
+        let published = match &self.published {
+            Some(published) => format!("{role} {} is published", published.version),
+            None => format!("nothing of {role} is published"),
+        };
+        let Some(staged) = &self.staged else {
+            return format!("{published} and nothing is staged");
+        };
+        let Staging { revision, created_at, created_by, staged: new, .. } = &staged.staging;
+        let state = if staged.is_outdated { " and outdated" } else { "" };
+        format!(
+            "{published}, and version {} is staged{state}: revision {revision}, by {created_by} at {created_at}, with {} \
+             signatures",
+            new.version,
+            staged.staging.signatures.len()
+        )
+    }
+}
+
+impl StagedTargets {
+    fn read(staging: Staging, role: &RoleState, owner: &Owner) -> Result<Self, Error> {
+        const OP: &str = "read what is staged";
+        let unsigned = unsigned(&staging)?;
+        let listing = serde_json::from_slice(unsigned.text()).map_err(Error::internal(OP))?;
+        let signers: BTreeSet<KeyId> =
+            staging.signatures.iter().map(|signature| signature.key_id).collect();
+        let found = owner.authority().key_ids.intersection(&signers).count() as u64;
+        let new = &staging.staged;
+        Ok(Self {
+            listing,
+            payload: unsigned.digest(),
+            missing: owner.threshold.saturating_sub(found),
+            // A number above it was handed out: it can't be published any more (`recover versions`).
+            is_outdated: (new.base, new.version) != (role.version, role.reserved),
+            staging,
+        })
+    }
+
+    /// Which of all stagings it is.
+    pub fn revision(&self) -> u64 {
+        self.staging.revision
+    }
+
+    /// The same as a tag, for who says which one was meant.
+    pub fn tag(&self) -> String {
+        self.revision().to_string()
+    }
+
+    /// What it changes.
+    pub fn diff(&self, published: Option<&PublishedTargets>) -> TargetsDiff {
+        let published = published.map(|published| &published.listing);
+        TargetsDiff::between(&self.staging.staged.role, published, &self.listing)
+    }
+
+    /// What is to be signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if it can't be read back.
+    pub fn unsigned(&self) -> Result<Unsigned, Error> {
+        unsigned(&self.staging)
+    }
+
+    /// The file with the signatures that there are, to be signed elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`].
+    pub fn draft(&self) -> Result<Bytes, Error> {
+        self.unsigned()?.draft(self.signatures()).map_err(Error::internal("show what is staged"))
+    }
+
+    /// It is for another file than the one that is published now.
+    pub(super) fn refuse_outdated(&self, state: &OwnedState) -> Result<(), Error> {
+        if !self.is_outdated {
+            return Ok(());
+        }
+        let detail = format!(
+            "another file was published since this was staged, or numbers were left out: stage it again; {}",
+            state.described()
+        );
+        Err(Error::Conflict { code: "staging_outdated", detail })
+    }
+
+    /// The file as it would be published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if too few of its owner's keys have signed it.
+    pub(super) fn file(&self, owner: &Owner) -> Result<SignedFile, Error> {
+        const OP: &str = "put a signed file together";
+        let authority = owner.authority();
+        let signatures: Vec<_> =
+            self.signatures().filter(|(id, _)| authority.key_ids.contains(id)).collect();
+        let signers = signatures.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+        let authorized = self.unsigned()?.authorize(&authority, signers);
+        let authorized = authorized.map_err(Error::internal(OP))?;
+        authorized.into_file(signatures).map_err(Error::internal(OP))
+    }
+
+    fn signatures(&self) -> impl Iterator<Item = (KeyId, Vec<u8>)> {
+        let pair = |signature: &StagedSignature| (signature.key_id, signature.signature.clone());
+        self.staging.signatures.iter().map(pair)
+    }
+}
+
+fn unsigned(staging: &Staging) -> Result<Unsigned, Error> {
+    Unsigned::read(staging.staged.role.clone(), &staging.staged.content)
+        .map_err(Error::internal("read what is staged"))
+}
