@@ -35,6 +35,10 @@ pub struct ImageBody {
     pub created_by: String,
     /// RFC 3339; null while it is published.
     pub yanked_at: Option<String>,
+    /// In the answer to an upload: the role whose owner has to sign for the image before anybody
+    /// gets it. It isn't there for an image that is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits_signature_of: Option<String>,
 }
 
 /// A file's length and digest.
@@ -116,6 +120,7 @@ impl ImageBody {
             created_at: created_at.to_string(),
             created_by,
             yanked_at: yanked_at.map(|time| time.to_string()),
+            awaits_signature_of: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod roles;
 mod roots;
 mod rotations;
 mod suppliers;
+mod targets;
 mod upload;
 mod vehicle;
 mod vehicles;
@@ -41,7 +42,13 @@ pub use roots::{
     RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
 };
 pub use rotations::{NewReseal, NewRotation, RecipientRevocation, RecipientRotation};
-pub use suppliers::{NewSupplierBody, RemovedSupplierBody, SupplierBody, SupplierList};
+pub use suppliers::{
+    NewSupplierBody, RemovedSupplierBody, SupplierBody, SupplierKeys, SupplierList,
+};
+pub use targets::{
+    NewTargets, NewTargetsSignature, StagedTargetsBody, TargetsBody, TargetsFile,
+    TargetsSignatureBody, TargetsSignatures,
+};
 pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::model::SupplierRecord;
+use crate::model::{KeyInput, SupplierRecord};
 
 /// A supplier that is about to be added: who signs for a folder with keys of its own.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -24,6 +24,11 @@ pub struct NewSupplierBody {
     /// How many keys the server makes for it; as the metadata policy says without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<u8>,
+    /// Public keys, PEM text or TUF key objects, of which the private halves stay with the supplier,
+    /// who signs what it lists itself: the server makes none then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Value>)]
+    pub public_keys: Vec<KeyInput>,
     /// Whether nobody else is asked for what lies in the folder.
     #[serde(default = "yes")]
     pub terminating: bool,
@@ -43,6 +48,8 @@ pub struct SupplierBody {
     pub hardware_ids: Option<Vec<String>>,
     /// Key objects of its keys (TUF 1.0.34, 4.2.2).
     pub keys: Vec<Value>,
+    /// Whether these are with the supplier, who signs what it lists itself.
+    pub offline: bool,
     /// How many of them have to sign.
     pub threshold: u8,
     /// Whether nobody else is asked for what lies in the folder.
@@ -51,6 +58,18 @@ pub struct SupplierBody {
     pub created_at: String,
     /// Id of the token that added it.
     pub created_by: String,
+}
+
+/// The keys with which a supplier signs from its next file on.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupplierKeys {
+    /// Public keys, PEM text or TUF key objects.
+    #[schema(value_type = Vec<Value>)]
+    pub public_keys: Vec<KeyInput>,
+    /// How many of them have to sign; as many as before without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u8>,
 }
 
 /// The suppliers.
@@ -83,6 +102,7 @@ impl From<SupplierRecord> for SupplierBody {
             folder: supplier.folder.into(),
             hardware_ids: Some(hardware_ids).filter(|ids| !ids.is_empty()),
             keys: supplier.keys,
+            offline: supplier.offline,
             threshold: supplier.threshold,
             terminating: supplier.terminating,
             created_at: supplier.created_at.to_string(),

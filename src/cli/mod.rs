@@ -24,6 +24,7 @@ mod serve;
 mod signals;
 mod state;
 mod supplier;
+mod targets;
 mod token;
 mod transport;
 mod vehicle;
@@ -71,7 +72,7 @@ enum Command {
     Recipient(recipient::Args),
     /// Shows the escrow keys, and has another one take their place
     Escrow(escrow::Args),
-    /// Adds, lists and removes suppliers, who sign for folders of their own, and rotates their keys
+    /// Manages suppliers, who sign for folders of their own: with keys of the server, or their own
     Supplier(supplier::Args),
     /// Uploads, lists, shows and yanks images
     Image(image::Args),

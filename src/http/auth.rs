@@ -33,6 +33,14 @@ pub struct Manage;
 /// and revocation, reseal.
 pub struct ManageKeys;
 
+/// Staging and signing what a role lists whose keys are with its owner: a supplier for itself, and
+/// officers.
+pub struct SignTargets;
+
+impl Permission for SignTargets {
+    const ROLES: &'static [AccessRole] = &[AccessRole::Uploader, AccessRole::Officer];
+}
+
 impl Permission for ManageKeys {
     const ROLES: &'static [AccessRole] = &[AccessRole::Officer];
 }

@@ -47,6 +47,7 @@ pub fn configure(state: &HttpState) -> impl Fn(&mut ServiceConfig) + Clone + use
             .app_data(web::Data::from(Arc::clone(state.app.tokens())))
             .app_data(web::Data::from(Arc::clone(state.app.images())))
             .app_data(web::Data::from(Arc::clone(state.app.suppliers())))
+            .app_data(web::Data::from(Arc::clone(state.app.owners())))
             .app_data(web::Data::from(Arc::clone(state.app.fleet())))
             .app_data(web::Data::from(Arc::clone(state.app.director())))
             .app_data(web::Data::from(Arc::clone(state.app.ceremony())))

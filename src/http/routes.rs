@@ -15,7 +15,7 @@ use utoipa::openapi::path::PathItem;
 
 use super::admin::{
     assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, roles, roots,
-    rotations, suppliers, vehicle, vehicles,
+    rotations, suppliers, targets, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -85,7 +85,14 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         suppliers::list_suppliers,
         suppliers::add_supplier,
         suppliers::rotate_supplier,
+        suppliers::give_supplier_keys,
         suppliers::remove_supplier,
+        targets::show_targets,
+        targets::stage_targets,
+        targets::show_staged_targets,
+        targets::cancel_staged_targets,
+        targets::bring_targets_signatures,
+        targets::publish_targets,
         vehicles::list_vehicles,
         vehicles::register_vehicles,
         vehicles::show_vehicle,

@@ -40,7 +40,34 @@ const CALLS: &[Call] = &[
     ("GET", "/api/v1/suppliers", &AccessRole::READERS, (200, "")),
     ("POST", "/api/v1/suppliers", &[Officer], (400, "bad_json")),
     ("POST", "/api/v1/suppliers/nobody/rotation", &[Officer], (404, "supplier_not_found")),
+    ("PUT", "/api/v1/suppliers/nobody/keys", &[Officer], (400, "bad_json")),
     ("DELETE", "/api/v1/suppliers/nobody", &[Officer], (404, "supplier_not_found")),
+    ("GET", "/api/v1/targets/supplier-nobody", &AccessRole::READERS, (404, "supplier_not_found")),
+    (
+        "GET",
+        "/api/v1/targets/supplier-nobody/staged",
+        &AccessRole::READERS,
+        (404, "supplier_not_found"),
+    ),
+    ("PUT", "/api/v1/targets/supplier-nobody/staged", &[Uploader, Officer], (400, "bad_json")),
+    (
+        "DELETE",
+        "/api/v1/targets/supplier-nobody/staged",
+        &[Uploader, Officer],
+        (404, "supplier_not_found"),
+    ),
+    (
+        "POST",
+        "/api/v1/targets/supplier-nobody/staged/signatures",
+        &[Uploader, Officer],
+        (400, "bad_json"),
+    ),
+    (
+        "POST",
+        "/api/v1/targets/supplier-nobody/staged/publish",
+        &[Uploader, Officer],
+        (404, "supplier_not_found"),
+    ),
     ("GET", "/api/v1/vehicles", &[Engineer, Officer, Viewer], (200, "")),
     ("POST", "/api/v1/vehicles", &[Engineer, Officer], (400, "bad_content_type")),
     ("GET", "/api/v1/vehicles/NONE", &[Engineer, Officer, Viewer], (404, "vehicle_not_found")),
@@ -131,7 +158,7 @@ async fn every_path_of_the_openapi_document_is_401_without_a_token() {
         let path = template.replace("{path}", "gw/1/a.bin").replace("{kid}", "nobody");
         let path = path.replace("{vin}", "NONE").replace("{serial}", "x").replace("{id}", "x");
         let path = path.replace("{repository}", "image").replace("{supplier}", "nobody");
-        let path = path.replace("{role}", "root");
+        let path = path.replace("{role}", "root").replace("{targets_role}", "supplier-nobody");
         assert!(path.starts_with("/api/v1/") && !path.contains('{'), "{template}");
         for (method, call) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();

@@ -34,6 +34,8 @@ mod lifecycle;
 mod links;
 mod log;
 mod observe;
+mod own_keys;
+mod own_keys_by_hand;
 mod paths;
 mod publication;
 mod publication_faults;

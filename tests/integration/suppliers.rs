@@ -14,18 +14,18 @@ use crate::answer::Answer;
 use crate::app::{DESCRIPTION, TestServer, send};
 use crate::state::TestState;
 
-async fn add(server: &TestServer, body: Value) -> Answer {
+pub(crate) async fn add(server: &TestServer, body: Value) -> Answer {
     let request = server.request_as(AccessRole::Officer, Method::POST, "/api/v1/suppliers");
     send(request.json(&body)).await
 }
 
-async fn remove(server: &TestServer, name: &str) -> Answer {
+pub(crate) async fn remove(server: &TestServer, name: &str) -> Answer {
     let path = format!("/api/v1/suppliers/{name}");
     send(server.request_as(AccessRole::Officer, Method::DELETE, &path)).await
 }
 
 /// A token that is bound to a folder.
-async fn token(state: &TestState, folder: &str) -> String {
+pub(crate) async fn token(state: &TestState, folder: &str) -> String {
     let catalog = state.dir().open_catalog().await.unwrap();
     let new =
         NewToken { path_prefix: Some(folder), ..NewToken::of(AccessRole::Uploader, "supplier") };
@@ -34,13 +34,13 @@ async fn token(state: &TestState, folder: &str) -> String {
     token.to_string()
 }
 
-async fn upload(server: &TestServer, token: &str, path: &str, more: &str) -> Answer {
+pub(crate) async fn upload(server: &TestServer, token: &str, path: &str, more: &str) -> Answer {
     let path = format!("/api/v1/images/{path}?{DESCRIPTION}{more}");
     send(server.request(Method::PUT, &path).bearer_auth(token).body(format!("of {path}"))).await
 }
 
 /// A published metadata file by the role's name, as the newest snapshot lists it.
-async fn published(server: &TestServer, role: &str) -> Value {
+pub(crate) async fn published(server: &TestServer, role: &str) -> Value {
     let timestamp = server.download("timestamp.json").await;
     let snapshot = snapshot_of(server, &timestamp).await;
     if role == "snapshot" { snapshot } else { listed(server, &snapshot, role).await }
@@ -63,7 +63,7 @@ async fn listed(server: &TestServer, snapshot: &Value, role: &str) -> Value {
 }
 
 /// Where our verifier finds a target for some hardware, and whom it asks on the way.
-async fn search(server: &TestServer, path: &str, hardware: &str) -> (Vec<String>, bool) {
+pub(crate) async fn search(server: &TestServer, path: &str, hardware: &str) -> (Vec<String>, bool) {
     let root = server.state.first_root();
     let mut set = TrustedSet::new(&root, Rules::Image, SystemClock.now()).unwrap();
     let timestamp = server.download("timestamp.json").await;

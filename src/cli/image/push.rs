@@ -21,6 +21,7 @@ use crate::model::{
     Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm,
     Sha256Digest,
 };
+use motorcade_host::shown::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PushArgs {
@@ -82,9 +83,23 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let rate = output::rate(length, started.elapsed());
     let line = match was_there {
         true => format!("{} was there already, with the same bytes", args.path),
+        false if image.awaits_signature_of.is_some() => {
+            format!(
+                "Sealed {}, which is not published yet ({}, {rate})",
+                args.path,
+                output::size(length)
+            )
+        }
         false => format!("Sealed and published {} ({}, {rate})", args.path, output::size(length)),
     };
+    let awaited = image.awaits_signature_of.clone();
     output::report(line, image)?;
+    if let Some(role) = awaited {
+        let role = printable(&role);
+        output::note(format_args!(
+            "{role} lists it once it is signed: see `motorcade supplier stage`"
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

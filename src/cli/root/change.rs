@@ -68,7 +68,12 @@ fn role_of<'a>(body: &'a mut NewRoot, name: &str) -> &'a mut NewRootRole {
     &mut body.roles[index]
 }
 
-fn public_key(file: &Path) -> anyhow::Result<KeyInput> {
+/// Reads a public key from a file.
+///
+/// # Errors
+///
+/// If it can't be used; a private key that was named by mistake stays here.
+pub(in crate::cli) fn public_key(file: &Path) -> anyhow::Result<KeyInput> {
     let text =
         fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     PublicKey::parse(&text).with_context(|| format!("failed to use {}", file.display()))?;

@@ -21,7 +21,9 @@ use crate::api::{CeremonyFile, PublishRootQuery, RootBody, RootSignatures};
 use crate::config::ClientSettings;
 use crate::model::RepositorySide;
 use change::ChangeArgs;
+pub(super) use change::public_key;
 use motorcade_host::shown::printable;
+pub(super) use offline::open_key;
 use told::{tell_diff, tell_staged};
 
 #[derive(Debug, clap::Args)]

@@ -211,7 +211,7 @@ fn content(file: &[u8]) -> anyhow::Result<Root> {
 }
 
 /// Opens the signer's key: a file, or a source as the metadata policy names them.
-pub(super) async fn open_key(key: &str) -> anyhow::Result<Arc<dyn Signer>> {
+pub(in crate::cli) async fn open_key(key: &str) -> anyhow::Result<Arc<dyn Signer>> {
     let source = key.parse().unwrap_or_else(|_| KeySource::File(key.into()));
     Ok(keys::open(Path::new("."), &source).await?)
 }

@@ -44,7 +44,7 @@ use crate::model::{ImagePath, ImageRecord};
     ),
     request_body(content_type = "application/octet-stream", description = "the image, of any size"),
     responses(
-        (status = 201, body = ImageBody, description = "sealed and published"),
+        (status = 201, body = ImageBody, description = "sealed and published; or sealed, until the role that is named has signed for it"),
         (status = 200, body = ImageBody, description = "the same image was there already"),
         (status = 409, body = Problem, description = "the path has other bytes or another description, or the metadata has no room"),
         (status = 411, body = Problem, description = "no body"),
@@ -71,7 +71,10 @@ pub(in crate::http) async fn upload_image(
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
     let location = format!("{IMAGES}{}", image.path);
-    Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(shown(image)))
+    let awaited = images.awaited_role(&image.path).await?;
+    let mut body = shown(image);
+    body.awaits_signature_of = awaited.map(|role| role.to_string());
+    Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(body))
 }
 
 /// Chunks that are none are `InvalidData`; whatever else is a connection that broke off.

@@ -14,6 +14,7 @@ pub(super) mod roles;
 pub(super) mod roots;
 pub(super) mod rotations;
 pub(super) mod suppliers;
+pub(super) mod targets;
 mod upload_body;
 mod upload_head;
 pub(super) mod vehicle;

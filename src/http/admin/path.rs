@@ -10,7 +10,7 @@ use super::upload_head::{IMAGES, image_path};
 use crate::app::Error;
 use crate::http::ApiError;
 use crate::model::{
-    EcuSerial, ImagePath, ParseFieldError, ParseSupplierError, RepositorySide, RoleKind,
+    EcuSerial, ImagePath, ParseFieldError, ParseSupplierError, RepositorySide, RoleKind, RoleName,
     SupplierName, VehicleId,
 };
 
@@ -76,6 +76,18 @@ impl Named for RoleKind {
         kinds.iter().copied().find(|kind| kind.as_str() == name).ok_or_else(|| Error::Invalid {
             code: "bad_path",
             detail: "a role is `root`, `targets`, `bins`, `snapshot` or `timestamp`".into(),
+        })
+    }
+}
+
+/// One that its owner may sign.
+impl Named for RoleName {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        let role = parameter(request, "targets_role").parse::<Self>().ok();
+        let role = role.filter(|role| role.kind() == RoleKind::Suppliers);
+        role.ok_or_else(|| Error::Invalid {
+            code: "bad_path",
+            detail: "name the role of a supplier, such as supplier-acme".into(),
         })
     }
 }

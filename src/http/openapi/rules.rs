@@ -53,6 +53,9 @@ fn rule(name: &str) -> Value {
         "supplier" => {
             json!({ "pattern": "^(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*$", "examples": ["acme"] })
         }
+        "targets_role" => {
+            json!({ "pattern": "^supplier-(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*$", "examples": ["supplier-acme"] })
+        }
         "folder" => json!({ "pattern": folder(), "examples": ["acme/"] }),
         "threshold" => json!({ "minimum": 1, "maximum": 16 }),
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),

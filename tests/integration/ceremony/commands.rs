@@ -15,13 +15,13 @@ use crate::app::{TestServer, send};
 use crate::support::{motorcade, refused, run};
 
 /// A folder with the keys of officers, as `NAME.pem`, and their public halves, as `NAME.json`.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
     officers: Vec<Officer>,
 }
 
 impl Desk {
-    pub(super) fn new(names: &[&str]) -> Self {
+    pub(crate) fn new(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let officers = names.iter().map(|name| {
             let pem = Officer::pem();
@@ -36,12 +36,12 @@ impl Desk {
         Self { officers: officers.collect(), folder }
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A command on a machine that knows of no server and no state directory.
-    pub(super) fn offline(&self, words: &str) -> Command {
+    pub(crate) fn offline(&self, words: &str) -> Command {
         let mut command = motorcade(words.split_whitespace());
         command.env_clear().current_dir(self.folder.path());
         command
@@ -49,7 +49,7 @@ impl Desk {
 }
 
 impl TestServer {
-    pub(super) fn officer(&self, desk: &Desk, words: &str) -> Command {
+    pub(crate) fn officer(&self, desk: &Desk, words: &str) -> Command {
         let mut command = motorcade(words.split_whitespace());
         command
             .current_dir(desk.folder.path())

@@ -6,4 +6,5 @@ mod officer;
 mod publish;
 mod stage;
 
+pub(crate) use commands::Desk;
 pub(crate) use officer::{Officer, image_change, officer};

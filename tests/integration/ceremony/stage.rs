@@ -135,6 +135,7 @@ async fn what_could_not_be_signed_or_has_another_use_is_not_staged() {
         hardware_ids: Vec::new(),
         threshold: None,
         keys: None,
+        public_keys: Vec::new(),
         terminating: true,
     };
     node.app.suppliers().add(supplier, &by).await.unwrap();
