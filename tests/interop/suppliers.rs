@@ -68,3 +68,58 @@ async fn python_tuf_and_tough_find_suppliers_images_and_go_on_when_one_is_remove
     let gone = load().await.download(all[0], &fleet.file("gone")).await;
     assert_eq!(gone.unwrap_err().to_string(), "no such target");
 }
+
+/// Before its first signature, with it, and after it has signed with other keys: nobody's cycle
+/// fails, and what a client has cached leads on.
+#[tokio::test]
+async fn python_tuf_and_tough_follow_a_supplier_who_keeps_its_keys() {
+    let fleet = Fleet::start(&[]).await;
+    let officer = create_token(&fleet.data_dir(), "officer");
+    let key = |name: &str| {
+        let (private, public) =
+            (fleet.file(&format!("{name}.pem")), fleet.file(&format!("{name}.json")));
+        let mut make = motorcade(["root", "make-key"]);
+        run(make.arg(&private).arg("--public").arg(&public));
+        (private.display().to_string(), public.display().to_string())
+    };
+    let [(first, first_public), (second, second_public)] = ["first", "second"].map(key);
+    fleet.supplier(&officer, &["add", "acme", "--public-key", &first_public]);
+    let acme = Client { token: fleet.supplier_token("acme/"), ..fleet.client.clone() };
+    let trusted = fs::read(fleet.root()).unwrap();
+    let load = async || {
+        VerifiedRepository::load(&trusted, &fleet.server.repo_url()).await.expect("tough reads it")
+    };
+    let sign = |key: &str, number: u32| {
+        let [staged, signature] =
+            ["staged", "signature"].map(|name| fleet.file(&format!("{name}-{number}.json")));
+        let (staged, signature) = (staged.display().to_string(), signature.display().to_string());
+        fleet.supplier(&officer, &["stage", "acme"]);
+        fleet.supplier(&officer, &["diff", "acme", "--out", &staged]);
+        let mut offline = motorcade(["supplier", "sign", &staged, "--key", key, "--yes"]);
+        run(offline.args(["--out", &signature]));
+        fleet.supplier(&officer, &["sign", "--send", &signature]);
+        fleet.supplier(&officer, &["publish", "acme"]);
+    };
+    let is_found = async |target: &str| {
+        let seen = fleet.python_tuf(target);
+        assert_eq!(seen["sha256"], seen["signed_hashes"]["sha256"], "{target}");
+        load().await.download(target, &fleet.file("tough")).await.unwrap();
+    };
+
+    acme.upload("acme/1.bin", "", b"of acme").await;
+    fleet.client.upload("gw/1.bin", "", b"of the car maker").await;
+    is_found("gw/1.bin").await;
+    assert!(load().await.find("acme/1.bin").is_none(), "nobody has signed for it");
+    sign(&first, 1);
+    for target in ["acme/1.bin", "acme/1.bin.jwe", "gw/1.bin"] {
+        is_found(target).await;
+    }
+    acme.upload("acme/2.bin", "", b"of acme, again").await;
+    fleet.supplier(&officer, &["keys", "acme", "--public-key", &second_public]);
+    is_found("acme/1.bin").await;
+    assert!(load().await.find("acme/2.bin").is_none());
+    sign(&second, 2);
+    for target in ["acme/1.bin", "acme/2.bin", "gw/1.bin"] {
+        is_found(target).await;
+    }
+}
