@@ -4,7 +4,8 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{
-    Catalog, During, Error, OrCorrupt, number, optional_time, parsed, placeholders, text, time,
+    Catalog, During, Error, OrCorrupt, number, optional_time, parsed, placeholders, rows_at_once,
+    text, time,
 };
 use crate::model::{
     AssignmentOutcome, AssignmentRecord, EcuSerial, EventKind, NewEvent, VehicleEvent, VehicleId,
@@ -165,4 +166,4 @@ fn assignment(row: &AnyRow) -> Result<AssignmentRecord, Error> {
     })
 }
 
-const EVENTS_AT_ONCE: usize = 1000;
+const EVENTS_AT_ONCE: usize = rows_at_once(10);

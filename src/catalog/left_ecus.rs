@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{During, Error, OrCorrupt, column, optional_time, placeholders, text};
+use super::{During, Error, OrCorrupt, column, optional_time, placeholders, rows_at_once, text};
 use crate::model::clock::earlier;
 use crate::model::{
     CounterReset, EcuRecord, ReleaseCounter, Timestamp, VehicleChange, VehicleRecord,
@@ -167,7 +167,7 @@ fn public_key(ecu: &EcuRecord) -> String {
     }
 }
 
-const SERIALS_AT_ONCE: usize = 2000; // SQLite takes 32,766 parameters
+const SERIALS_AT_ONCE: usize = rows_at_once(1);
 
 #[cfg(test)]
 mod tests {

@@ -258,6 +258,15 @@ fn placeholders(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
+/// Rows of `columns` values that are put into one statement.
+///
+/// SQLite's driver looks each parameter of a statement up among all of them: with thousands, that
+/// takes longer than what the statement does.
+const fn rows_at_once(columns: usize) -> usize {
+    const PARAMETERS: usize = 300;
+    PARAMETERS / columns
+}
+
 /// A length, counter or version as a column holds it; all of ours are far below 2^63.
 fn column(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

@@ -6,7 +6,7 @@
 
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
-use super::{Catalog, During, Error, Holder, placeholders, text};
+use super::{Catalog, During, Error, Holder, placeholders, rows_at_once, text};
 
 /// Blobs that a server has announced for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,4 +121,4 @@ pub(super) async fn end(
     Ok(())
 }
 
-const ROWS_AT_ONCE: usize = 500;
+const ROWS_AT_ONCE: usize = rows_at_once(4);

@@ -15,7 +15,7 @@ use super::journal::{EntryChange, NumberedChange};
 use super::pending_blobs;
 use super::{
     AnnouncedBlobs, Catalog, During, Error, NewAuditEntry, audit, column, number, parsed,
-    placeholders, text, time,
+    placeholders, rows_at_once, text, time,
 };
 use crate::model::{ImagePath, RoleName, Sha256Digest, TargetEntry, Timestamp};
 
@@ -408,4 +408,4 @@ async fn mark_changed(
     Ok(changes)
 }
 
-const ROWS_AT_ONCE: usize = 500;
+const ROWS_AT_ONCE: usize = rows_at_once(3);

@@ -9,7 +9,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 use super::left_ecus::{self, LeftEcus};
 use super::{
     Author, Catalog, During, Error, OrCorrupt, audit, ecu_column, fleet_log, json, old_reason,
-    optional_time, parsed, placeholders, status, text, time,
+    optional_time, parsed, placeholders, rows_at_once, status, text, time,
 };
 use crate::model::{
     EcuRecord, EcuSerial, NewEvent, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
@@ -477,5 +477,5 @@ pub(super) fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
     Ok(Some(Quarantine { since, reason, kinds }))
 }
 
-const REGISTERED_AT_ONCE: usize = 500;
-const ECUS_AT_ONCE: usize = 2000; // three parameters each; SQLite takes 32,766
+const REGISTERED_AT_ONCE: usize = rows_at_once(6);
+const ECUS_AT_ONCE: usize = rows_at_once(3);

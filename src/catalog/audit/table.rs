@@ -4,7 +4,9 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{AuditEntry, AuditHead, Author, NewAuditEntry, Who, entry_hash};
-use crate::catalog::{Catalog, During, Error, Page, column, number, placeholders, text, time};
+use crate::catalog::{
+    Catalog, During, Error, Page, column, number, placeholders, rows_at_once, text, time,
+};
 use crate::model::{AccessRole, AuditKind, NewEvent, Timestamp};
 
 /// Which entries to list.
@@ -249,4 +251,4 @@ fn entry(row: &AnyRow) -> Result<AuditEntry, Error> {
 
 const COLUMNS: &str =
     "seq, at, kind, actor_kind, actor, actor_role, subject, detail, request_id, hash";
-const ROWS_AT_ONCE: usize = 500;
+const ROWS_AT_ONCE: usize = rows_at_once(10);
