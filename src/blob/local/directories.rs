@@ -1,6 +1,6 @@
 //! The two directories of a local store, and how a file gets its name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::beneath::{Beneath, is_refusal};
 use super::folders::{Folders, MANY, beside_each_other, sync_all_below};
@@ -118,11 +120,11 @@ impl Directories {
 
     /// Gives staged files their names, and syncs the folders once all have theirs.
     pub(super) fn promote_all(&self, blobs: Vec<(Staged, BlobKey)>) -> Result<(), Error> {
-        let mut changed = BTreeSet::new();
+        let mut changed = HashSet::new();
         for (staged, key) in &blobs {
             let name = key.name();
             if key.is_immutable() {
-                changed.insert(self.link(&staged.path, &name)?);
+                changed.insert(self.name(&staged.path, &name)?);
                 changed.extend(self.link_alias(key)?);
             } else {
                 fs::rename(&staged.path, self.repo.join(&name))
@@ -141,7 +143,8 @@ impl Directories {
     /// Returns the folder that has changed.
     fn link_alias(&self, key: &BlobKey) -> Result<Option<PathBuf>, Error> {
         let Some(alias) = key.alias() else { return Ok(None) };
-        match self.link(&self.repo.join(key.name()), &alias) {
+        let file = self.repo.join(key.name());
+        match self.enter(&alias, |to| fs::hard_link(&file, to)) {
             Err(Error::AlreadyExists(_)) => Ok(None), // the digest in the name says that it is the same
             linked => linked.map(Some),
         }
@@ -160,13 +163,23 @@ impl Directories {
         self.folders.sync(&[folder.to_owned()].into())
     }
 
-    /// Returns the folder that has changed, and has to be synced.
-    fn link(&self, from: &Path, name: &str) -> Result<PathBuf, Error> {
+    /// Gives a staged file its name. Returns the folder that has changed, and has to be synced.
+    fn name(&self, staged: &Path, name: &str) -> Result<PathBuf, Error> {
+        self.enter(name, |to| match renameat_with(CWD, staged, CWD, to, RenameFlags::NOREPLACE) {
+            // Some file systems can't.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(staged, to),
+            named => Ok(named?),
+        })
+    }
+
+    /// Makes an entry below the repository, whose folder may be missing. Returns the folder that has
+    /// changed, and has to be synced.
+    fn enter(&self, name: &str, make: impl Fn(&Path) -> io::Result<()>) -> Result<PathBuf, Error> {
         let to = self.repo.join(name);
         let folder = to.parent().unwrap_or(&self.repo);
         let mut attempts = 1;
         loop {
-            match self.folders.create(folder).and_then(|()| fs::hard_link(from, &to)) {
+            match self.folders.create(folder).and_then(|()| make(&to)) {
                 Ok(()) => return Ok(folder.to_owned()),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::AlreadyExists(name.to_owned()));

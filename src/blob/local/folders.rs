@@ -4,7 +4,7 @@
 //! entry was made. Whoever gives a file its name syncs its folder, and each folder above that has
 //! got a folder, by whomever, and wasn't synced since.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(super) struct Folders {
 #[derive(Debug, Default)]
 struct Unsynced {
     changes: u64,
-    folders: BTreeMap<PathBuf, u64>,
+    folders: HashMap<PathBuf, u64>,
 }
 
 impl Folders {
@@ -51,7 +51,7 @@ impl Folders {
     }
 
     /// Syncs folders whose entries have changed, and what is needed above them, beside each other.
-    pub(super) fn sync(&self, changed: &BTreeSet<PathBuf>) -> Result<(), Error> {
+    pub(super) fn sync(&self, changed: &HashSet<PathBuf>) -> Result<(), Error> {
         let due = self.due(changed);
         if due.len() > MANY {
             sync_all_below(&self.root)?;
@@ -71,9 +71,9 @@ impl Folders {
         Ok(())
     }
 
-    fn due(&self, changed: &BTreeSet<PathBuf>) -> Vec<(PathBuf, Option<u64>)> {
+    fn due(&self, changed: &HashSet<PathBuf>) -> Vec<(PathBuf, Option<u64>)> {
         let unsynced = self.unsynced();
-        let mut due = BTreeMap::new();
+        let mut due = HashMap::new();
         for folder in changed {
             due.insert(folder.clone(), unsynced.folders.get(folder).copied());
             for above in
@@ -84,7 +84,9 @@ impl Folders {
                 }
             }
         }
-        due.into_iter().collect()
+        let mut due: Vec<_> = due.into_iter().collect();
+        due.sort_unstable_by(|(one, _), (other, _)| one.as_os_str().cmp(other.as_os_str()));
+        due
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn all_items_are_worked_on_and_an_error_is_told() {
-        let done = Mutex::new(BTreeSet::new());
+        let done = Mutex::new(HashSet::new());
         let items: Vec<usize> = (0..100).collect();
         let work = |item: &usize| {
             done.lock().unwrap().insert(*item);
