@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::key::BlobKey;
-use super::local::read;
+use super::local::{FileReader, read};
 use crate::model::Timestamp;
 
 /// Stores immutable blobs.
@@ -172,6 +172,13 @@ impl Blob {
     pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
         match &self.content {
             Content::File(file) => read(Arc::clone(file), range),
+        }
+    }
+
+    /// The bytes from the first to the last, for a thread that may block.
+    pub fn reader(&self) -> impl io::Read + Send + use<> {
+        match &self.content {
+            Content::File(file) => FileReader::new(Arc::clone(file), self.length),
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Images;
 use super::ingest::{Accepted, EmptyImage, UploadRequest};
@@ -171,8 +170,7 @@ impl Images {
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Error> {
         let key = BlobKey::target(image.path.as_str(), image.sealed.sha256);
         let blob = self.blobs.open(&key).await?;
-        let sealed = StreamReader::new(blob.read(0..blob.length));
-        let sealed = SyncIoBridge::new_with_handle(sealed, self.runtime.clone());
+        let sealed = blob.reader();
         let (pieces, opened) = mpsc::channel(1);
         std::thread::Builder::new()
             .name("open".to_owned())
@@ -193,12 +191,17 @@ fn open(
     pieces: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let mut reader = SegmentReader::new(sealed, data_key, algorithm).map_err(io::Error::other)?;
-    let (mut piece, mut segment) = (Vec::new(), Vec::new());
+    let new_piece = || Vec::with_capacity(PIECE_SIZE + algorithm.segment_size());
+    let (mut piece, mut segment) = (new_piece(), Vec::with_capacity(algorithm.segment_size()));
     loop {
         let is_over = reader.next_segment(&mut segment).map_err(io::Error::other)?.is_none();
-        piece.append(&mut segment);
+        if piece.is_empty() {
+            std::mem::swap(&mut piece, &mut segment); // large segments are not copied
+        } else {
+            piece.append(&mut segment);
+        }
         if is_over || piece.len() >= PIECE_SIZE {
-            let full = std::mem::take(&mut piece);
+            let full = std::mem::replace(&mut piece, new_piece());
             if !full.is_empty() && pieces.blocking_send(Ok(full.into())).is_err() {
                 return Ok(()); // nobody reads on
             }

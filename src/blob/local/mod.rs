@@ -12,7 +12,7 @@ mod folders;
 mod reading;
 mod upload;
 
-pub(super) use reading::read;
+pub(super) use reading::{FileReader, read};
 
 use std::any::Any;
 use std::fs;

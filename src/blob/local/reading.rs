@@ -37,6 +37,29 @@ pub(in crate::blob) fn read(
     stream::iter(pieces).map(read).buffered(READ_AHEAD).boxed()
 }
 
+/// Reads a file from its start to `length`, wherever others are in it.
+pub(in crate::blob) struct FileReader {
+    file: Arc<File>,
+    position: u64,
+    length: u64,
+}
+
+impl FileReader {
+    pub(in crate::blob) fn new(file: Arc<File>, length: u64) -> Self {
+        Self { file, position: 0, length }
+    }
+}
+
+impl io::Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length - self.position).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..wanted], self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
 /// One of those who read a large blob now. The more they are, the smaller their pieces: each may
 /// hold some for as long as its client likes.
 struct Reader;
