@@ -13,6 +13,8 @@ use crate::app::Error;
 #[derive(Debug)]
 pub(in crate::app) struct UploadSlots {
     slots: Arc<Semaphore>,
+    count: usize,
+    given: AtomicUsize,
     /// So many of the slots a token can have: some are left for the others, whatever it does.
     per_token: usize,
     tokens: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -30,6 +32,8 @@ impl UploadSlots {
     pub(in crate::app) fn new(count: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(count)),
+            count,
+            given: AtomicUsize::new(0),
             per_token: (count * 3 / 4).max(1),
             tokens: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -51,6 +55,7 @@ impl UploadSlots {
             let slot = Arc::clone(&self.slots).acquire_owned().await;
             drop(waiting);
             let slot = slot.map_err(Error::internal("take an upload slot"))?;
+            self.given.fetch_add(1, Ordering::Relaxed);
             Ok(UploadSlot { _slot: slot, _of_token: of_token })
         };
         tokio::time::timeout(patience, taking).await.map_err(|_| Error::Busy)?
@@ -59,6 +64,16 @@ impl UploadSlots {
     /// Whether somebody waits for a slot that another one has.
     pub(super) fn are_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many were given so far, to be told apart from how many that are later.
+    pub(in crate::app) fn given(&self) -> usize {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// Whether some are in use, or were since so many had been given.
+    pub(in crate::app) fn were_used_since(&self, given: usize) -> bool {
+        self.given() != given || self.slots.available_permits() < self.count
     }
 
     fn of_token(&self, token: &str) -> Arc<Semaphore> {
@@ -110,6 +125,18 @@ mod tests {
         drop((held, other));
         drop(slots.take("third", SOON).await.unwrap());
         assert_eq!(slots.tokens.lock().unwrap().len(), 1, "tokens that hold nothing are forgotten");
+    }
+
+    #[tokio::test]
+    async fn it_is_known_whether_slots_were_used() {
+        let slots = UploadSlots::new(2);
+        let given = slots.given();
+        assert!(!slots.were_used_since(given));
+        let held = slots.take("one", SOON).await.unwrap();
+        assert!(slots.were_used_since(slots.given()), "one is in use");
+        drop(held);
+        assert!(slots.were_used_since(given), "one was");
+        assert!(!slots.were_used_since(slots.given()));
     }
 
     #[tokio::test]

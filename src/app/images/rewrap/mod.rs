@@ -10,6 +10,7 @@ mod batch;
 mod change;
 mod cores;
 mod superseded;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::batch::{Batch, prepare, record};
 pub(in crate::app) use self::change::Change;
+use self::uploads::Uploads;
 use super::Images;
 use crate::app::Error;
 use crate::catalog::{EnvelopePosition, Who};
@@ -55,6 +57,7 @@ pub(in crate::app) struct Rewrap {
     /// Who has asked for it.
     who: Who,
     mode: RewrapMode,
+    uploads: Uploads,
     /// The next batch, and from where it is.
     ahead: Option<(EnvelopePosition, AbortOnDropHandle<Result<Batch, Error>>)>,
 }
@@ -85,7 +88,14 @@ impl Rewrap {
         who: Who,
         mode: RewrapMode,
     ) -> Self {
-        Self { images, change: Arc::new(change), who, mode, ahead: None }
+        Self {
+            images,
+            change: Arc::new(change),
+            who,
+            mode,
+            uploads: Uploads::default(),
+            ahead: None,
+        }
     }
 
     /// What is to be done.
@@ -151,10 +161,12 @@ impl Rewrap {
     }
 
     /// Goes on to its end if the job is cancelled or the server stops.
-    async fn record(&self, changed: Vec<batch::Changed>) -> Result<u64, Error> {
+    async fn record(&mut self, changed: Vec<batch::Changed>) -> Result<u64, Error> {
+        self.uploads.let_pass(&self.images).await;
         let record =
             record(Arc::clone(&self.images), Arc::clone(&self.change), self.who.clone(), changed);
         let recorded = self.images.tasks.spawn_on(record, &self.images.runtime).await;
+        self.uploads.note(&self.images);
         Ok(recorded.map_err(Error::internal("record envelopes"))?? as u64)
     }
 
