@@ -10,12 +10,13 @@ from ..text import GIB, KIB, MIB
 from .ingest import Ingest
 from .opening import Opening
 from .publishing import Publishing
+from .resealing import Resealing
 from .rewrapping import Rewrapping
 from .serving import Serving
 
 
-class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Bench):
-    """Rows 1 to 10."""
+class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Resealing, Bench):
+    """Rows 1 to 11."""
 
     def __init__(self, opts: argparse.Namespace, session: Path):
         super().__init__(opts, session)
@@ -44,4 +45,5 @@ class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Bench):
             "8": ("serving timestamp.json", self.timestamp, [], 64 * MIB),
             "9": ("publishing", self.publishing, [(64 * KIB, 0)], 4 * GIB),
             "10": ("re-wrapping envelopes", self.rewrapping, [(16 * MIB, 0)], 12 * GIB),
+            "11": ("resealing", self.resealing, [(self.open_sizes[0], 0)], 4 * self.open_sizes[0]),
         }

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from ..machine import CORES
 from ..process import Failed, run
 from ..row import Row
 from ..servers import Motorcade
@@ -20,7 +21,11 @@ class Rewrapping:
     # -- 10
 
     def rewrapping(self, row: Row, where: Path) -> None:
-        """Time of a rotation from its job's start to its end; uploads and polls before it and meanwhile."""
+        """Time of a rotation from its job's start to its end; uploads and polls before it and meanwhile.
+
+        The images are seeded without files, so a rotation before the measured one makes the folders that an upload would
+        have made.
+        """
         n = self.rewraps
         data = where / "data"
         seeded = self.tool("seed", "--data-dir", data, "--images", n)
@@ -30,15 +35,21 @@ class Rewrapping:
             settle()
             idle = server.rss()
             upload_alone, poll_alone = self.beside(server, where, lambda: time.sleep(3 if self.opts.quick else 10))
-            seconds = self.rotate(server, officer, seeded["kid"], where)
-            back = self.kid_of(where / "new.pub.pem", server)
+            self.rotate(server, officer, seeded["kid"], where)
+            present = self.kid_of(where / "new.pub.pem", server)
+            settle()
+            before = server.cpu_parts()
+            seconds = self.rotate(server, officer, present, where)
+            user, kernel = (now - then for now, then in zip(server.cpu_parts(), before))
+            present = self.kid_of(where / "new.pub.pem", server)
             took: list[float] = []
-            upload_busy, poll_busy = self.beside(server, where, lambda: took.append(self.rotate(server, officer, back, where)))
+            upload_busy, poll_busy = self.beside(server, where, lambda: took.append(self.rotate(server, officer, present, where)))
             peak = server.peak_rss()
         rate = n / seconds
-        row.data.update(images=n, seconds=seconds, rate=rate, bare=bare, peak_rss=peak, idle_rss=idle)
+        row.data.update(images=n, seconds=seconds, rate=rate, bare=bare, user=user, kernel=kernel, peak_rss=peak, idle_rss=idle)
         row.raw.append(
             f"{n:,} envelopes in {seconds:.1f} s, {rate:,.0f} a second; bare wrapping on all cores {bare:,.0f} a second; "
+            f"CPU {user + kernel:.1f} s, {kernel:.1f} s of it the kernel's, and {n / bare * CORES:.1f} s of bare wrapping; "
             f"with uploads and polls beside it {took[0]:.1f} s; server RSS {size_text(idle)} before, at most {size_text(peak)}"
         )
         row.at_least("re-wrapping / bare wrapping on all cores", rate / bare, 0.8, ratio)
