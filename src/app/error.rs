@@ -216,8 +216,8 @@ impl From<catalog::Error> for Error {
                 code: "already_exists",
                 detail: format!("{what} is there already"),
             },
-            catalog::Error::Unusable { path, fault } => {
-                Self::Unusable { detail: format!("{} {fault}", path.display()) }
+            catalog::Error::Unusable { catalog, fault } => {
+                Self::Unusable { detail: format!("{catalog} {fault}") }
             }
             catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
             catalog::Error::NotDelegated { target, .. } => Self::Conflict {

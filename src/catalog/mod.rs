@@ -24,9 +24,9 @@ mod journal;
 mod left_ecus;
 mod listed;
 mod old_reason;
-mod open;
 mod page;
 mod pending_blobs;
+mod pool;
 mod published;
 mod reads;
 mod recipients;
@@ -34,18 +34,20 @@ mod renewal;
 mod retired;
 mod rewraps;
 mod roles;
+mod sqlite;
 mod staged;
 mod status;
 mod suppliers;
 mod tokens;
 mod vehicle_list;
 mod vehicles;
+mod versions;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row};
 
 pub use audit::{AuditEntry, AuditFilter, AuditHead, Author, NewAuditEntry, Who, entry_hash};
 pub use counts::VehicleCounts;
@@ -77,12 +79,13 @@ pub use vehicle_list::{Quarantined, VehicleFilter};
 pub use vehicles::Registration;
 
 use crate::model::{AuditKind, RoleName, Timestamp};
+use pool::Pool;
 use reads::Reads;
 
 /// A connection pool to the catalog.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    pool: AnyPool,
+    pool: Pool,
     /// What a vehicle's poll waits for.
     reads: Arc<Reads>,
     file: Arc<Path>,
@@ -97,6 +100,11 @@ impl Catalog {
     /// [`Error::Backend`] if there is none.
     pub async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).during("reach the catalog")
+    }
+
+    /// What it is called in what people read.
+    fn name(&self) -> String {
+        self.file.display().to_string()
     }
 
     /// Closes all connections once they are idle.
@@ -137,11 +145,11 @@ pub enum Error {
         /// What was being done.
         op: &'static str,
     },
-    /// The file can't be used as it is.
-    #[error("{} {fault}", path.display())]
+    /// The catalog can't be used as it is.
+    #[error("{catalog} {fault}")]
     Unusable {
-        /// The catalog's file.
-        path: PathBuf,
+        /// Which catalog.
+        catalog: String,
         /// What is wrong with it, and what to do.
         fault: String,
     },

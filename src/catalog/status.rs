@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row, Transaction};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction};
 
+use super::pool::Pool;
 use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, ecu_column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
@@ -41,7 +42,7 @@ impl StatusWriter {
             Some(connection) => connection,
             None => self.catalog.pool.acquire().await.during("reach the catalog")?,
         };
-        let applied = apply(&mut connection, changes, versions).await;
+        let applied = apply(&self.catalog.pool, &mut connection, changes, versions).await;
         if applied.is_ok() {
             self.connection = Some(connection);
         } // after a failure nobody knows in what state it is; the pool looks at it
@@ -50,6 +51,7 @@ impl StatusWriter {
 }
 
 async fn apply(
+    pool: &Pool,
     connection: &mut AnyConnection,
     changes: &[Arc<VehicleChange>],
     versions: u64,
@@ -72,7 +74,7 @@ async fn apply(
     if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| !change.is_news()) {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
-        let mut transaction = connection.begin().await.during(OP)?;
+        let mut transaction = pool.begin_on(connection).await.during(OP)?;
         if versions > 0 {
             first_version = reserve_versions(&mut transaction, versions).await?;
         }

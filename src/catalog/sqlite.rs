@@ -4,7 +4,6 @@
 //! What is wrong with the file is said at once and with its path: a pool would try again until it
 //! times out.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +15,9 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
+use super::pool::Pool;
 use super::reads::Reads;
-use super::{Catalog, During, Error, number, text};
+use super::{Catalog, During, Error};
 use crate::model::Timestamp;
 
 /// How a file can be used.
@@ -49,8 +49,12 @@ impl Catalog {
             unusable(file, format!("can't be written: {source}{}", belongs_to(file)))
         })?;
         let catalog = Self::connect(file, Mode::ReadWrite).await?;
-        catalog.refuse_later_version(file).await?;
-        MIGRATIONS.run(&catalog.pool).await.map_err(|source| Error::Migrate(Box::new(source)))?;
+        catalog.refuse_later_version(&MIGRATIONS).await?;
+        catalog
+            .pool
+            .migrate(&MIGRATIONS)
+            .await
+            .map_err(|source| Error::Migrate(Box::new(source)))?;
         catalog.note_version(now).await?;
         Ok(catalog)
     }
@@ -70,14 +74,8 @@ impl Catalog {
             return Err(unusable(file, "is empty: restore it from a backup"));
         }
         let catalog = Self::connect(file, mode_of(file)).await?;
-        catalog.refuse_later_version(file).await?;
-        if let Some(missing) = catalog.missing_migration().await? {
-            let fault = format!(
-                "is from an earlier version (migration {missing} was not run): `motorcade serve` of this version brings it \
-                 up to date when it starts; until then use the version that serves it"
-            );
-            return Err(unusable(file, fault));
-        }
+        catalog.refuse_later_version(&MIGRATIONS).await?;
+        catalog.refuse_earlier_version(&MIGRATIONS).await?;
         Ok(catalog)
     }
 
@@ -126,81 +124,7 @@ impl Catalog {
             .await
             .during("open the catalog")?;
         let reads = Arc::new(Reads::new(options, READ_ONLY_SETTINGS));
-        Ok(Self { pool, reads, file: file.into(), journal: Arc::default() })
-    }
-
-    /// Tables of a later version may mean other things under the same names.
-    async fn refuse_later_version(&self, file: &Path) -> Result<(), Error> {
-        if self.applied_migration().await? <= newest_migration() {
-            return Ok(());
-        }
-        let version = self.latest_version().await?;
-        let version = version.map_or_else(
-            || "a later version".to_owned(),
-            |version| format!("version {version} or newer"),
-        );
-        let fault = format!(
-            "is from {version}, and this is {}: install that version, or restore the backup that was made before the \
-             upgrade",
-            env!("CARGO_PKG_VERSION")
-        );
-        Err(unusable(file, fault))
-    }
-
-    /// Number of the last migration that was run; 0 if none was.
-    async fn applied_migration(&self) -> Result<i64, Error> {
-        const OP: &str = "look for migrations of the catalog";
-        if !self.has_table("_sqlx_migrations").await? {
-            return Ok(0);
-        }
-        let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations");
-        let row = row.fetch_one(&self.pool).await.during(OP)?;
-        Ok(i64::try_from(number(&row, "version", OP)?).unwrap_or(i64::MAX))
-    }
-
-    /// The first migration of ours that was not run, wherever in their order it is.
-    async fn missing_migration(&self) -> Result<Option<i64>, Error> {
-        const OP: &str = "look for migrations of the catalog";
-        let mut applied = HashSet::new();
-        if self.has_table("_sqlx_migrations").await? {
-            let rows = sqlx::query("SELECT version FROM _sqlx_migrations");
-            for row in rows.fetch_all(&self.pool).await.during(OP)? {
-                applied.insert(row.try_get::<i64, _>("version").during(OP)?);
-            }
-        }
-        Ok(MIGRATIONS.iter().map(|migration| migration.version).find(|it| !applied.contains(it)))
-    }
-
-    async fn latest_version(&self) -> Result<Option<String>, Error> {
-        const OP: &str = "look for the version of the catalog";
-        if !self.has_table("program_versions").await? {
-            return Ok(None);
-        }
-        let row = sqlx::query(
-            "SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1",
-        );
-        let row = row.fetch_optional(&self.pool).await.during(OP)?;
-        row.map(|row| text(&row, "version", OP)).transpose()
-    }
-
-    /// Leaves word of this version for those before it.
-    async fn note_version(&self, now: Timestamp) -> Result<(), Error> {
-        let insert = sqlx::query(
-            "INSERT INTO program_versions (version, first_used_at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
-        );
-        let inserted = insert
-            .bind(env!("CARGO_PKG_VERSION"))
-            .bind(now.as_millisecond())
-            .execute(&self.pool)
-            .await;
-        inserted.map(drop).during("note the version that uses the catalog")
-    }
-
-    async fn has_table(&self, name: &str) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
-            .bind(name);
-        let row = row.fetch_optional(&self.pool).await.during("look for a table of the catalog")?;
-        Ok(row.is_some())
+        Ok(Self { pool: Pool::new(pool), reads, file: file.into(), journal: Arc::default() })
     }
 }
 
@@ -270,12 +194,8 @@ fn belongs_to(file: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn newest_migration() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
-
 fn unusable(file: &Path, fault: impl Into<String>) -> Error {
-    Error::Unusable { path: file.to_owned(), fault: fault.into() }
+    Error::Unusable { catalog: file.display().to_string(), fault: fault.into() }
 }
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");

@@ -1,0 +1,102 @@
+//! Which versions of the program have used a catalog: tables of a later one may mean other things
+//! under the same names, and those of an earlier one are not there yet.
+
+use std::collections::HashSet;
+
+use sqlx::Row;
+use sqlx::migrate::Migrator;
+
+use super::{Catalog, During, Error, number, text};
+use crate::model::Timestamp;
+
+impl Catalog {
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if a migration was run that is newer than all of `known`;
+    /// [`Error::Backend`].
+    pub(super) async fn refuse_later_version(&self, known: &Migrator) -> Result<(), Error> {
+        let newest = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+        if self.applied_migration().await? <= newest {
+            return Ok(());
+        }
+        let version = self.latest_version().await?;
+        let version = version.map_or_else(
+            || "a later version".to_owned(),
+            |version| format!("version {version} or newer"),
+        );
+        let fault = format!(
+            "is from {version}, and this is {}: install that version, or restore the backup that was made before the \
+             upgrade",
+            env!("CARGO_PKG_VERSION")
+        );
+        Err(Error::Unusable { catalog: self.name(), fault })
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if one of `known` was not run, wherever in their order it is;
+    /// [`Error::Backend`].
+    pub(super) async fn refuse_earlier_version(&self, known: &Migrator) -> Result<(), Error> {
+        let Some(missing) = self.missing_migration(known).await? else { return Ok(()) };
+        let fault = format!(
+            "is from an earlier version (migration {missing} was not run): `motorcade serve` of this version brings it \
+             up to date when it starts; until then use the version that serves it"
+        );
+        Err(Error::Unusable { catalog: self.name(), fault })
+    }
+
+    /// Leaves word of this version for those before it.
+    pub(super) async fn note_version(&self, now: Timestamp) -> Result<(), Error> {
+        let insert = sqlx::query(
+            "INSERT INTO program_versions (version, first_used_at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
+        );
+        let inserted = insert
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(now.as_millisecond())
+            .execute(&self.pool)
+            .await;
+        inserted.map(drop).during("note the version that uses the catalog")
+    }
+
+    /// Number of the last migration that was run; 0 if none was.
+    async fn applied_migration(&self) -> Result<i64, Error> {
+        const OP: &str = "look for migrations of the catalog";
+        if !self.has_table("_sqlx_migrations").await? {
+            return Ok(0);
+        }
+        let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations");
+        let row = row.fetch_one(&self.pool).await.during(OP)?;
+        Ok(i64::try_from(number(&row, "version", OP)?).unwrap_or(i64::MAX))
+    }
+
+    async fn missing_migration(&self, known: &Migrator) -> Result<Option<i64>, Error> {
+        const OP: &str = "look for migrations of the catalog";
+        let mut applied = HashSet::new();
+        if self.has_table("_sqlx_migrations").await? {
+            let rows = sqlx::query("SELECT version FROM _sqlx_migrations");
+            for row in rows.fetch_all(&self.pool).await.during(OP)? {
+                applied.insert(row.try_get::<i64, _>("version").during(OP)?);
+            }
+        }
+        Ok(known.iter().map(|migration| migration.version).find(|it| !applied.contains(it)))
+    }
+
+    async fn latest_version(&self) -> Result<Option<String>, Error> {
+        const OP: &str = "look for the version of the catalog";
+        if !self.has_table("program_versions").await? {
+            return Ok(None);
+        }
+        let row = sqlx::query(
+            "SELECT version FROM program_versions ORDER BY first_used_at DESC, version DESC LIMIT 1",
+        );
+        let row = row.fetch_optional(&self.pool).await.during(OP)?;
+        row.map(|row| text(&row, "version", OP)).transpose()
+    }
+
+    async fn has_table(&self, name: &str) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
+            .bind(name);
+        let row = row.fetch_optional(&self.pool).await.during("look for a table of the catalog")?;
+        Ok(row.is_some())
+    }
+}
