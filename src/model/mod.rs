@@ -5,6 +5,7 @@
 
 mod audit;
 mod change;
+mod database_url;
 mod ecu_map;
 mod event;
 mod fleet;
@@ -19,6 +20,7 @@ pub use motorcade_model::*;
 
 pub use audit::AuditKind;
 pub use change::VehicleChange;
+pub use database_url::{DatabaseUrl, ParseDatabaseUrlError};
 pub use ecu_map::EcuMap;
 pub use event::{Actor, EventKind, NewEvent, VehicleEvent};
 pub use fleet::{
