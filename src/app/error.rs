@@ -173,6 +173,19 @@ struct FailedTo {
 }
 
 impl Error {
+    /// The catalog's database is away.
+    pub(in crate::app) fn catalog_unreachable() -> Self {
+        Self::Unavailable {
+            code: CATALOG_UNREACHABLE,
+            detail: "the server can't reach its database; try again later".into(),
+        }
+    }
+
+    /// Whether the same may succeed once the catalog's database is back.
+    pub(in crate::app) fn is_catalog_unreachable(&self) -> bool {
+        matches!(self, Self::Unavailable { code, .. } if *code == CATALOG_UNREACHABLE)
+    }
+
     /// What went wrong, for whoever may manage the server: not without the words for those who are
     /// told no more.
     pub(in crate::app) fn reason(&self) -> String {
@@ -219,6 +232,14 @@ impl From<catalog::Error> for Error {
             catalog::Error::Unusable { catalog, fault } => {
                 Self::Unusable { detail: format!("{catalog} {fault}") }
             }
+            unreachable @ catalog::Error::Unreachable { .. } => {
+                tracing::warn!(error = %Chain(&unreachable), "the catalog's database can't be reached");
+                Self::catalog_unreachable()
+            }
+            catalog::Error::Text { .. } => Self::Invalid {
+                code: "bad_text",
+                detail: "a text that was sent has a NUL character".into(),
+            },
             catalog::Error::RoleFull { role, folder } => no_room(&role, folder.as_deref()),
             catalog::Error::NotDelegated { target, .. } => Self::Conflict {
                 code: "delegation_changed",
@@ -232,3 +253,5 @@ impl From<catalog::Error> for Error {
         }
     }
 }
+
+const CATALOG_UNREACHABLE: &str = "catalog_unreachable";

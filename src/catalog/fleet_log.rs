@@ -1,5 +1,7 @@
 //! What happened to vehicles: assignments and events.
 
+use std::collections::HashSet;
+
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
@@ -81,7 +83,7 @@ pub(super) async fn insert_events(
     events: &[NewEvent],
 ) -> Result<(), Error> {
     const OP: &str = "record events";
-    for events in events.chunks(EVENTS_AT_ONCE) {
+    for events in batches(events) {
         let sql = format!(
             "INSERT INTO vehicle_events (vin, kind, ecu_serial, detail, actor, at, alike, request_id, count, last_at) \
              VALUES {} \
@@ -105,6 +107,27 @@ pub(super) async fn insert_events(
         query.execute(&mut **transaction).await.during(OP)?;
     }
     Ok(())
+}
+
+/// Parts of a list that a statement each takes: none has more rows than that, nor two events that
+/// are counted as one, since PostgreSQL changes a row once in a statement.
+fn batches(events: &[NewEvent]) -> Vec<&[NewEvent]> {
+    let mut batches = Vec::new();
+    let (mut rest, mut length) = (events, 0);
+    let mut seen = HashSet::new();
+    for event in events {
+        let is_alike = event.alike.as_ref().is_some_and(|alike| seen.contains(alike));
+        if is_alike || length == EVENTS_AT_ONCE {
+            let (batch, others) = rest.split_at(length);
+            batches.push(batch);
+            (rest, length) = (others, 0);
+            seen.clear();
+        }
+        seen.extend(event.alike.as_ref());
+        length += 1;
+    }
+    batches.extend(Some(rest).filter(|rest| !rest.is_empty()));
+    batches
 }
 
 pub(super) async fn insert_assignment(

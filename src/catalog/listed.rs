@@ -73,7 +73,7 @@ impl Catalog {
         bound: &ListingBound,
     ) -> Result<(), Error> {
         const OP: &str = "look for room in a role";
-        let mut connection = self.pool.acquire().await.during(OP)?;
+        let mut connection = self.pool.begin_to_read().await.during(OP)?;
         for (role, bytes) in entries {
             let row =
                 sqlx::query("SELECT listed_bytes FROM roles WHERE name = $1").bind(role.as_str());

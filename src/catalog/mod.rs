@@ -26,7 +26,9 @@ mod listed;
 mod old_reason;
 mod page;
 mod pending_blobs;
+mod place;
 mod pool;
+mod postgres;
 mod published;
 mod reads;
 mod recipients;
@@ -43,7 +45,6 @@ mod vehicle_list;
 mod vehicles;
 mod versions;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::Row;
@@ -79,6 +80,7 @@ pub use vehicle_list::{Quarantined, VehicleFilter};
 pub use vehicles::Registration;
 
 use crate::model::{AuditKind, RoleName, Timestamp};
+use place::Place;
 use pool::Pool;
 use reads::Reads;
 
@@ -88,7 +90,7 @@ pub struct Catalog {
     pool: Pool,
     /// What a vehicle's poll waits for.
     reads: Arc<Reads>,
-    file: Arc<Path>,
+    place: Place,
     journal: Arc<journal::Journal>,
 }
 
@@ -104,7 +106,7 @@ impl Catalog {
 
     /// What it is called in what people read.
     fn name(&self) -> String {
-        self.file.display().to_string()
+        self.place.to_string()
     }
 
     /// Closes all connections once they are idle.
@@ -139,6 +141,21 @@ pub enum Error {
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]
     Overtaken,
+    /// The database can't be reached, or does nothing more for the moment.
+    #[error("failed to {op}: the catalog's database can't be reached")]
+    Unreachable {
+        /// What was being done.
+        op: &'static str,
+        /// What went wrong.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// A text has a character that the database can't hold or look for: NUL, in PostgreSQL.
+    #[error("failed to {op}: a text has a NUL character")]
+    Text {
+        /// What was being done.
+        op: &'static str,
+    },
     /// The disk is full.
     #[error("no space left to {op}")]
     Full {
@@ -174,6 +191,10 @@ impl Error {
             let code = source.as_database_error().and_then(|e| e.code()).unwrap_or_default();
             if ["13", "778", "53100"].contains(&&*code) {
                 Self::Full { op }
+            } else if code == "22021" {
+                Self::Text { op }
+            } else if is_passing(&source, &code) {
+                Self::Unreachable { op, source: Box::new(source) }
             } else {
                 Self::corrupt(op, source)
             }
@@ -187,6 +208,19 @@ impl Error {
     ) -> Self {
         Self::Backend { op, source: source.into() }
     }
+}
+
+/// Whether an error says that a server is away or out of breath, so that the same may succeed later.
+fn is_passing(error: &sqlx::Error, code: &str) -> bool {
+    use sqlx::Error as E;
+    // The classes of connections, of resources and of what an operator does (PostgreSQL, appendix A;
+    // SQLite's codes are shorter), a lock that was waited for in vain, and a transaction that lost it.
+    let is_passing_code = |code: &str| {
+        let class = code.get(..2).filter(|_| code.len() == 5);
+        class.is_some_and(|class| ["08", "53", "57", "58"].contains(&class))
+            || ["55P03", "25P03", "25006", "40001", "40P01"].contains(&code)
+    };
+    matches!(error, E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed) || is_passing_code(code)
 }
 
 /// Says what was being done when the database failed.

@@ -1,31 +1,70 @@
 //! The connections to a catalog. How a transaction begins, and how a statement runs that is in
 //! none, is the engine's matter; a query says `&self.pool` or `self.pool.begin()` and knows of no
 //! engine.
+//!
+//! SQLite has one writer at a time, and whoever writes sees all that was written before: queries
+//! rely on that. PostgreSQL would let writers work beside each other, each on what it read before
+//! the others committed. So there, whatever writes takes one lock first, which ends with its
+//! transaction; reads wait for nobody.
+
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use sqlx::error::BoxDynError;
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Describe, Either, Execute, Executor, SqlStr,
     Transaction,
 };
+use tokio::time::timeout;
 
 /// A pool of connections, for statements of which each is a transaction by itself.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     connections: AnyPool,
+    engine: Engine,
+}
+
+/// What runs the statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Engine {
+    Sqlite,
+    Postgres(Session),
+}
+
+/// What stays between two transactions of a connection to PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    /// All of it, such as the statements that were prepared.
+    Kept,
+    /// Nothing: something between, such as pgbouncer, gives each transaction to any connection.
+    Lost,
 }
 
 impl Pool {
-    pub(super) fn new(connections: AnyPool) -> Self {
-        Self { connections }
+    pub(super) fn new(connections: AnyPool, engine: Engine) -> Self {
+        Self { connections, engine }
     }
 
-    /// Begins a transaction that writes, and whose first statement does.
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Whether a statement that writes takes its turn over a connection by itself, and needs no
+    /// transaction for it.
+    pub(super) fn takes_turns(&self) -> bool {
+        self.engine == Engine::Sqlite
+    }
+
+    /// Begins a transaction that writes. On SQLite its first statement **must** write, which takes
+    /// the lock that PostgreSQL's takes here.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        self.connections.begin().await
+        match self.engine {
+            Engine::Sqlite => self.connections.begin().await,
+            Engine::Postgres(session) => self.connections.begin_with(TO_WRITE.of(session)).await,
+        }
     }
 
     /// The same over a connection of this pool.
@@ -33,22 +72,104 @@ impl Pool {
         &self,
         connection: &'c mut AnyConnection,
     ) -> Result<Transaction<'c, Any>, sqlx::Error> {
-        connection.begin().await
+        match self.engine {
+            Engine::Sqlite => connection.begin().await,
+            Engine::Postgres(session) => connection.begin_with(TO_WRITE.of(session)).await,
+        }
     }
 
-    /// A connection that is kept for longer than a statement.
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
-        self.connections.acquire().await
+    /// Begins a transaction that only reads, and all of it as it was at one moment.
+    pub(super) async fn begin_to_read(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.engine {
+            Engine::Sqlite => self.connections.begin().await,
+            Engine::Postgres(session) => self.connections.begin_with(TO_READ.of(session)).await,
+        }
     }
 
-    /// Brings the tables up to date.
-    pub(super) async fn migrate(&self, migrations: &Migrator) -> Result<(), MigrateError> {
-        migrations.run(&self.connections).await
+    /// Begins a transaction that changes tables.
+    pub(super) async fn begin_to_migrate(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.engine {
+            Engine::Sqlite => self.connections.begin().await,
+            Engine::Postgres(session) => self.connections.begin_with(TO_MIGRATE.of(session)).await,
+        }
+    }
+
+    /// The connections themselves, for what belongs to one engine.
+    pub(super) fn connections(&self) -> &AnyPool {
+        &self.connections
     }
 
     /// Closes all connections once they are idle.
     pub(super) async fn close(&self) {
         self.connections.close().await;
+    }
+
+    /// Runs a statement that is in no transaction, on PostgreSQL, for as long as it may take: a cut
+    /// that drops what is sent is noticed by nothing else for a quarter of an hour.
+    async fn run(
+        &self,
+        session: Session,
+        statement: Statement,
+    ) -> Result<Vec<Either<AnyQueryResult, AnyRow>>, sqlx::Error> {
+        let run = timeout(LONGEST, self.run_patiently(session, statement));
+        run.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn run_patiently(
+        &self,
+        session: Session,
+        statement: Statement,
+    ) -> Result<Vec<Either<AnyQueryResult, AnyRow>>, sqlx::Error> {
+        let writes = !statement.sql.as_str().trim_start().starts_with("SELECT");
+        if !writes && session == Session::Kept {
+            let mut connection = self.connections.acquire().await?;
+            let done = connection.fetch_many(statement).try_collect().await?;
+            return Ok(done);
+        }
+        let mut transaction = match writes {
+            true => self.begin().await?,
+            false => self.begin_to_read().await?,
+        };
+        let done = transaction.fetch_many(statement).try_collect().await?;
+        transaction.commit().await?;
+        Ok(done)
+    }
+}
+
+/// A statement that was taken apart to see what it does.
+struct Statement {
+    sql: SqlStr,
+    arguments: Option<AnyArguments>,
+    persistent: bool,
+}
+
+impl Statement {
+    fn of<'q>(mut query: impl Execute<'q, Any>) -> Result<Self, sqlx::Error> {
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let persistent = query.persistent();
+        let sql = query.sql();
+        // The columns of a star change with a migration, which a server of the next version may run
+        // beside this one: a statement that was prepared before would be refused from then on.
+        let persistent = persistent && !sql.as_str().contains("SELECT *");
+        Ok(Self { sql, arguments, persistent })
+    }
+}
+
+impl<'q> Execute<'q, Any> for Statement {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&AnyStatement> {
+        None
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<AnyArguments>, BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
     }
 }
 
@@ -63,7 +184,12 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        self.connections.fetch_many(query)
+        let Engine::Postgres(session) = self.engine else {
+            return self.connections.fetch_many(query);
+        };
+        let done = async move { self.run(session, Statement::of(query)?).await };
+        let each = |done: Vec<_>| stream::iter(done.into_iter().map(Ok));
+        stream::once(done).map_ok(each).try_flatten().boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(
@@ -74,7 +200,13 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        self.connections.fetch_optional(query)
+        let Engine::Postgres(session) = self.engine else {
+            return self.connections.fetch_optional(query);
+        };
+        Box::pin(async move {
+            let done = self.run(session, Statement::of(query)?).await?;
+            Ok(done.into_iter().find_map(Either::right))
+        })
     }
 
     fn prepare_with<'e>(
@@ -95,3 +227,47 @@ impl<'p> Executor<'p> for &'p Pool {
         self.connections.describe(sql)
     }
 }
+
+/// For a statement on a server, with the wait for the lock.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How a transaction begins: in PostgreSQL with all of it in one message.
+///
+/// The lock's number is one of this database alone. A server that hangs or is cut off while it has
+/// the lock loses it, and its transaction with it; who waits for it for too long gives up. All
+/// migrations together may take longer. Where no session is kept, the driver's names for its
+/// statements may be taken by those that somebody else has left.
+macro_rules! begin {
+    ($begin:literal $(, $more:literal)*) => {
+        Begin {
+            kept: concat!($begin, "; ", $($more),*),
+            lost: concat!($begin, "; DEALLOCATE ALL; ", $($more),*),
+        }
+    };
+}
+
+struct Begin {
+    kept: &'static str,
+    lost: &'static str,
+}
+
+impl Begin {
+    fn of(&self, session: Session) -> &'static str {
+        match session {
+            Session::Kept => self.kept,
+            Session::Lost => self.lost,
+        }
+    }
+}
+
+const TO_READ: Begin = begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+const TO_WRITE: Begin = begin!(
+    "BEGIN",
+    "SET LOCAL lock_timeout = '20s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; ",
+    "SELECT pg_advisory_xact_lock(7091026)"
+);
+const TO_MIGRATE: Begin = begin!(
+    "BEGIN",
+    "SET LOCAL lock_timeout = '10min'; SET LOCAL idle_in_transaction_session_timeout = 0; ",
+    "SELECT pg_advisory_xact_lock(7091026)"
+);

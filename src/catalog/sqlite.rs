@@ -15,7 +15,8 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
-use super::pool::Pool;
+use super::place::Place;
+use super::pool::{Engine, Pool};
 use super::reads::Reads;
 use super::{Catalog, During, Error};
 use crate::model::Timestamp;
@@ -49,12 +50,9 @@ impl Catalog {
             unusable(file, format!("can't be written: {source}{}", belongs_to(file)))
         })?;
         let catalog = Self::connect(file, Mode::ReadWrite).await?;
-        catalog.refuse_later_version(&MIGRATIONS).await?;
-        catalog
-            .pool
-            .migrate(&MIGRATIONS)
-            .await
-            .map_err(|source| Error::Migrate(Box::new(source)))?;
+        catalog.refuse_later_version(&SQLITE_MIGRATIONS).await?;
+        let migrated = SQLITE_MIGRATIONS.run(catalog.pool.connections()).await;
+        migrated.map_err(|source| Error::Migrate(Box::new(source)))?;
         catalog.note_version(now).await?;
         Ok(catalog)
     }
@@ -74,24 +72,32 @@ impl Catalog {
             return Err(unusable(file, "is empty: restore it from a backup"));
         }
         let catalog = Self::connect(file, mode_of(file)).await?;
-        catalog.refuse_later_version(&MIGRATIONS).await?;
-        catalog.refuse_earlier_version(&MIGRATIONS).await?;
+        catalog.refuse_later_version(&SQLITE_MIGRATIONS).await?;
+        catalog.refuse_earlier_version(&SQLITE_MIGRATIONS).await?;
         Ok(catalog)
     }
 
-    /// Lengths in bytes of the database and of its write-ahead log; 0 for a file that is not there.
+    /// Lengths in bytes of the database and of its write-ahead log; 0 for a file that is not there,
+    /// and for a database on a server.
     pub fn file_sizes(&self) -> [u64; 2] {
         let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-        [size(&self.file), size(&beside(&self.file, "-wal"))]
+        match &self.place {
+            Place::File(file) => [size(file), size(&beside(file, "-wal"))],
+            Place::Server(_) => [0, 0],
+        }
     }
 
-    /// Reads the whole file for damage; returns what is wrong, a line each.
+    /// Reads the whole file for damage; returns what is wrong, a line each. A server looks after its
+    /// pages itself.
     ///
     /// # Errors
     ///
     /// [`Error::Backend`].
     pub async fn find_damage(&self) -> Result<Vec<String>, Error> {
         const OP: &str = "check the catalog";
+        if let Place::Server(_) = self.place {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query("PRAGMA quick_check(20)").fetch_all(&self.pool).await.during(OP)?;
         let lines = rows.iter().map(|row| row.try_get::<String, _>(0).during(OP));
         Ok(lines.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|line| line != "ok").collect())
@@ -123,8 +129,9 @@ impl Catalog {
             .connect_with(options.clone())
             .await
             .during("open the catalog")?;
-        let reads = Arc::new(Reads::new(options, READ_ONLY_SETTINGS));
-        Ok(Self { pool: Pool::new(pool), reads, file: file.into(), journal: Arc::default() })
+        let pool = Pool::new(pool, Engine::Sqlite);
+        let reads = Arc::new(Reads::new(&pool, options, Some(READ_ONLY_SETTINGS)));
+        Ok(Self { pool, reads, place: Place::File(file.into()), journal: Arc::default() })
     }
 }
 
@@ -198,7 +205,8 @@ fn unusable(file: &Path, fault: impl Into<String>) -> Error {
     Error::Unusable { catalog: file.display().to_string(), fault: fault.into() }
 }
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The tables of a catalog in SQLite.
+pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 const SQLITE_PERM: u32 = 3;
 const SQLITE_READONLY: u32 = 8;

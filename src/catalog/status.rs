@@ -40,7 +40,7 @@ impl StatusWriter {
     ) -> Result<(Vec<bool>, u64), Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.catalog.pool.acquire().await.during("reach the catalog")?,
+            None => self.catalog.pool.connections().acquire().await.during("reach the catalog")?,
         };
         let applied = apply(&self.catalog.pool, &mut connection, changes, versions).await;
         if applied.is_ok() {
@@ -71,7 +71,11 @@ async fn apply(
     let polls: Vec<&VehicleChange> = first().filter(|change| !change.is_news()).collect();
     let mut first_version = 0;
     let mut made;
-    if versions == 0 && polls.len() <= POLLS_AT_ONCE && first().all(|change| !change.is_news()) {
+    if pool.takes_turns()
+        && versions == 0
+        && polls.len() <= POLLS_AT_ONCE
+        && first().all(|change| !change.is_news())
+    {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
         let mut transaction = pool.begin_on(connection).await.during(OP)?;

@@ -6,7 +6,7 @@ use sqlx::{Any, AnyConnection, Row, Transaction};
 
 use super::images::count_change;
 use super::staged::drop_staging;
-use super::{AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, column, number};
+use super::{AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, number};
 use super::{parsed, text, time};
 use crate::model::{RepositorySide, RoleName, Sha256Digest, SupplierName, SupplierRecord};
 
@@ -122,7 +122,7 @@ impl Catalog {
         supplier: &SupplierRecord,
     ) -> Result<Option<SupplierConflict>, Error> {
         let mut connection =
-            self.pool.acquire().await.during("look for conflicts of a supplier")?;
+            self.pool.begin_to_read().await.during("look for conflicts of a supplier")?;
         find_conflict(&mut connection, supplier, false).await
     }
 
@@ -302,7 +302,7 @@ async fn find_conflict(
     is_inserted: bool,
 ) -> Result<Option<SupplierConflict>, Error> {
     const OP: &str = "look for conflicts of a supplier";
-    let rows = sqlx::query("SELECT * FROM suppliers ORDER BY name");
+    let rows = sqlx::query("SELECT * FROM suppliers ORDER BY name").persistent(false); // columns may come
     for row in rows.fetch_all(&mut *connection).await.during(OP)? {
         let is_removed = row.try_get::<Option<i64>, _>("removed_at").during(OP)?.is_some();
         let other = supplier(&row)?;
@@ -318,9 +318,9 @@ async fn find_conflict(
         return Ok(None);
     }
     let row = sqlx::query(
-        "SELECT COUNT(*) AS images FROM images WHERE yanked_at IS NULL AND SUBSTR(path, 1, $1) = $2",
+        "SELECT COUNT(*) AS images FROM images WHERE yanked_at IS NULL AND SUBSTR(path, 1, LENGTH($1)) = $2",
     )
-    .bind(column(new.folder.as_str().len() as u64))
+    .bind(new.folder.as_str())
     .bind(new.folder.as_str())
     .fetch_one(&mut *connection);
     let images = number(&row.await.during(OP)?, "images", OP)?;

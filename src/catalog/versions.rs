@@ -94,8 +94,7 @@ impl Catalog {
     }
 
     async fn has_table(&self, name: &str) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
-            .bind(name);
+        let row = sqlx::query(self.place.find_table()).bind(name);
         let row = row.fetch_optional(&self.pool).await.during("look for a table of the catalog")?;
         Ok(row.is_some())
     }

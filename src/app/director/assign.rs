@@ -143,8 +143,10 @@ fn check_request(request: &AssignmentRequest) -> Result<(), Error> {
         return invalid("an ECU can have one image");
     }
     match &request.rollback_reason {
-        Some(reason) if reason.trim().is_empty() || reason.len() > MAX_REASON => {
-            invalid("`rollback_reason` must have 1 to 500 bytes")
+        Some(reason)
+            if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.contains('\0') =>
+        {
+            invalid("`rollback_reason` must have 1 to 500 bytes, and no NUL")
         }
         _ => Ok(()),
     }

@@ -99,8 +99,8 @@ impl Fleet {
 
 /// What a person gives as the reason, for the record.
 pub(in crate::app) fn check_reason(reason: &str) -> Result<(), Error> {
-    if reason.trim().is_empty() || reason.len() > MAX_REASON {
-        return Err(invalid(format!("`reason` must have 1 to {MAX_REASON} bytes")));
+    if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.contains('\0') {
+        return Err(invalid(format!("`reason` must have 1 to {MAX_REASON} bytes, and no NUL")));
     }
     Ok(())
 }

@@ -15,22 +15,41 @@ mod staged;
 mod suppliers;
 mod vehicles;
 
+#[path = "../../../tests/support/postgres.rs"]
+pub(super) mod server;
+
 use tempfile::TempDir;
 
 use super::{Author, Catalog};
 use crate::model::{Sha256Digest, Timestamp};
+use server::Postgres;
 
 /// An empty catalog, and what it lives in.
 struct Empty {
     catalog: Catalog,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 /// On SQLite, in a file of its own.
 async fn sqlite() -> Empty {
     let folder = tempfile::tempdir().unwrap();
     let catalog = Catalog::own_sqlite(&folder.path().join("catalog.sqlite"), now()).await.unwrap();
-    Empty { catalog, _folder: folder }
+    Empty { catalog, _folder: Some(folder) }
+}
+
+/// On PostgreSQL, in a database of its own whose own order of texts is that of a dictionary.
+async fn postgres() -> Empty {
+    let url = Postgres::shared().database_with("LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");
+    let catalog = Catalog::own_postgres(&url.parse().unwrap(), now()).await.unwrap();
+    Empty { catalog, _folder: None }
+}
+
+/// The same by way of pgbouncer, which keeps no sessions.
+async fn pgbouncer() -> Empty {
+    let server = Postgres::shared();
+    let url = server.pooled(&server.database());
+    let catalog = Catalog::own_postgres(&url.parse().unwrap(), now()).await.unwrap();
+    Empty { catalog, _folder: None }
 }
 
 macro_rules! conformance {
@@ -107,6 +126,8 @@ macro_rules! conformance {
 }
 
 conformance!(sqlite);
+conformance!(postgres);
+conformance!(pgbouncer);
 
 /// A time; tests that need others count from it.
 fn now() -> Timestamp {

@@ -166,9 +166,10 @@ pub(super) async fn events_that_are_alike_are_counted_as_one(catalog: &Catalog) 
     };
     catalog.insert_events(&[refused(), event("VIN1", EventKind::Registered)]).await.unwrap();
     catalog.insert_events(&[refused()]).await.unwrap();
+    catalog.insert_events(&[refused(), refused()]).await.unwrap();
     let events = catalog.list_events(&vin("VIN1"), i64::MAX, 10).await.unwrap();
     let counted: Vec<_> = events.iter().map(|event| (event.event.kind, event.count)).collect();
-    assert_eq!(counted, [(EventKind::Registered, 1), (EventKind::ManifestRefused, 2)]);
+    assert_eq!(counted, [(EventKind::Registered, 1), (EventKind::ManifestRefused, 4)]);
 }
 
 pub(super) async fn an_approval_is_used_once_and_in_time(catalog: &Catalog) {

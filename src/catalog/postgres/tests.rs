@@ -1,0 +1,183 @@
+//! What is PostgreSQL's alone; what every engine has to do is in `conformance/`.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use sqlx::Row;
+
+use crate::catalog::conformance::server::Postgres;
+use crate::catalog::{Catalog, Error};
+use crate::model::{DatabaseUrl, RoleName, Timestamp};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn url(text: &str) -> DatabaseUrl {
+    text.parse().unwrap()
+}
+
+async fn own(database: &str) -> Result<Catalog, Error> {
+    Catalog::own_postgres(&url(database), NOW).await
+}
+
+/// Why a database can't be used.
+async fn fault(database: &str) -> String {
+    match own(database).await {
+        Err(Error::Unusable { catalog, fault }) => {
+            assert!(!catalog.contains("postgres@"), "{catalog}");
+            fault
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_bring_the_tables_up_to_date_once() {
+    let server = Postgres::shared();
+    let database = server.database();
+    assert!(Catalog::open_postgres(&url(&database)).await.unwrap().is_none());
+    let pooled = server.pooled(&database);
+    let both = [&database, &pooled, &database, &pooled];
+    for catalog in join_all(both.iter().map(|database| own(database))).await {
+        let catalog = catalog.unwrap();
+        catalog.ensure_roles(&[RoleName::Snapshot]).await.unwrap();
+        catalog.close().await;
+    }
+    let applied =
+        server.run(&database, "SELECT COUNT(*) - COUNT(DISTINCT version) FROM _sqlx_migrations");
+    assert_eq!(applied, "0");
+    let opened = Catalog::open_postgres(&url(&database)).await.unwrap().unwrap();
+    assert_eq!(opened.list_roles().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn replicas_on_one_database_are_never_given_one_version() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let replicas = [own(&database).await.unwrap(), own(&server.pooled(&database)).await.unwrap()];
+    replicas[0].ensure_roles(&[RoleName::Snapshot]).await.unwrap();
+    let reserve = async |number: usize| {
+        let reserved = replicas[number % 2].reserve_versions(&[RoleName::Snapshot]).await;
+        reserved.unwrap()[0].version
+    };
+    let versions = join_all((0..40).map(reserve)).await;
+    let versions: BTreeSet<u64> = versions.into_iter().collect();
+    assert_eq!(versions, (1..=40).collect());
+}
+
+/// Tables with their columns, and indexes.
+async fn shape(catalog: &Catalog, tables: &'static str, indexes: &'static str) -> BTreeSet<String> {
+    let mut shape = BTreeSet::new();
+    for query in [tables, indexes] {
+        for row in sqlx::query(query).fetch_all(&catalog.pool).await.unwrap() {
+            let line: String = row.get(0);
+            shape.insert(line.to_lowercase());
+        }
+    }
+    shape
+}
+
+#[tokio::test]
+async fn both_engines_have_the_same_tables() {
+    let postgres = own(&Postgres::shared().database()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalog.sqlite");
+    let sqlite = Catalog::own_sqlite(&file, NOW).await.unwrap();
+    let of_postgres = shape(
+        &postgres,
+        "SELECT CAST(table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable AS TEXT) \
+         FROM information_schema.columns WHERE table_schema = current_schema() AND table_name NOT LIKE '\\_sqlx%'",
+        "SELECT CAST(indexname AS TEXT) FROM pg_indexes WHERE schemaname = current_schema() \
+         AND indexname NOT LIKE '%\\_pkey' AND indexname NOT LIKE '%\\_key'",
+    );
+    let of_sqlite = shape(
+        &sqlite,
+        "SELECT m.name || '.' || c.name || ' ' || \
+         CASE c.type WHEN 'INTEGER' THEN 'bigint' WHEN 'BLOB' THEN 'bytea' ELSE c.type END || ' ' || \
+         CASE c.\"notnull\" WHEN 1 THEN 'no' ELSE 'yes' END \
+         FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    );
+    let (in_postgres, in_sqlite) = (of_postgres.await, of_sqlite.await);
+    let only = |ours: &BTreeSet<String>, others: &BTreeSet<String>| -> Vec<String> {
+        ours.difference(others).cloned().collect()
+    };
+    assert_eq!(only(&in_sqlite, &in_postgres), Vec::<String>::new(), "in SQLite alone");
+    assert_eq!(only(&in_postgres, &in_sqlite), Vec::<String>::new(), "in PostgreSQL alone");
+}
+
+#[tokio::test]
+async fn what_can_hold_no_catalog_is_named() {
+    let server = Postgres::shared();
+    let foreign = server.database();
+    server.run(&foreign, "CREATE TABLE jobs (id BIGINT)");
+    assert!(fault(&foreign).await.contains("holds tables of something else"));
+    let ascii = server.database_with("ENCODING 'SQL_ASCII' LOCALE 'C'");
+    assert!(fault(&ascii).await.contains("has the encoding SQL_ASCII"));
+    let missing = format!("{foreign}_missing");
+    assert!(fault(&missing).await.contains("is not there: "));
+    let later = server.database();
+    own(&later).await.unwrap().close().await;
+    server.run(&later, "INSERT INTO _sqlx_migrations VALUES (9999, 'later', now(), true, '', 1)");
+    assert!(fault(&later).await.contains("is from version"));
+    server.run(&later, "DELETE FROM _sqlx_migrations WHERE version > 100");
+    server.run(&later, "CREATE ROLE somebody LOGIN PASSWORD 'right'; ALTER DATABASE template1 ALLOW_CONNECTIONS true");
+    let somebody = |password: &str| later.replace("postgres@", &format!("somebody:{password}@"));
+    assert!(fault(&somebody("wrong")).await.contains("refuses this user or password"));
+    let empty = server.database().replace("postgres@", "somebody:right@");
+    let may_not = fault(&empty).await;
+    assert!(may_not.contains("does not let this user make tables"), "{may_not}");
+    assert!(fault("postgresql://127.0.0.1:9/x").await.contains("can't be reached"));
+}
+
+#[tokio::test]
+async fn tls_is_verified_against_the_ca_that_is_named() {
+    let server = Postgres::shared();
+    let database = server.database().replace("127.0.0.1", "localhost");
+    let ca = server.ca_file().display().to_string();
+    let verified = format!("{database}?sslmode=verify-full&sslrootcert={ca}");
+    let catalog = own(&verified).await.unwrap();
+    let row = sqlx::query("SELECT CAST(ssl AS TEXT) FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    let row = row.fetch_one(&catalog.pool).await.unwrap();
+    assert_eq!(row.get::<String, _>(0), "true");
+    let unknown = fault(&format!("{database}?sslmode=verify-full")).await;
+    assert!(
+        unknown.contains("can't be reached over TLS") && unknown.contains("sslrootcert"),
+        "{unknown}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_is_told_from_one_that_is_wrong() {
+    let server = Postgres::start();
+    let catalog = own(&server.database()).await.unwrap();
+    catalog.ping().await.unwrap();
+    server.tell("stop");
+    let gone = catalog.ping().await.unwrap_err();
+    assert!(matches!(gone, Error::Unreachable { .. }), "{gone:?}");
+    let gone = catalog.reserve_versions(&[RoleName::Snapshot]).await.unwrap_err();
+    assert!(matches!(gone, Error::Unreachable { .. }), "{gone:?}");
+    server.tell("start");
+    catalog.ping().await.unwrap();
+    catalog.ensure_roles(&[RoleName::Snapshot]).await.unwrap();
+    let wrong = sqlx::query("SELECT nothing").execute(&catalog.pool).await.unwrap_err();
+    assert!(matches!(Error::backend("x")(wrong), Error::Backend { .. }));
+}
+
+#[tokio::test]
+async fn a_change_that_is_given_up_while_it_begins_leaves_nothing_begun() {
+    let server = Postgres::shared();
+    let database = server.database();
+    for database in [database.clone(), server.pooled(&database)] {
+        let catalog = own(&format!("{database}?connections=2")).await.unwrap();
+        let other = catalog.pool.begin().await.unwrap();
+        for _ in 0..3 {
+            let begun =
+                tokio::time::timeout(std::time::Duration::from_millis(100), catalog.pool.begin());
+            assert!(begun.await.is_err(), "it waits for the other one");
+        }
+        other.commit().await.unwrap();
+        catalog.insert_installed(&database, "written").await.unwrap();
+        let written = own(&database).await.unwrap().find_installed(&database).await.unwrap();
+        assert_eq!(written.as_deref(), Some("written"));
+    }
+}

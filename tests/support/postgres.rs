@@ -1,0 +1,93 @@
+//! A PostgreSQL that runs as long as the tests do, with a database for each that asks for one.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+/// A running server; it ends with this, or with this process.
+pub(crate) struct Postgres {
+    url: String,
+    pooler: String,
+    folder: PathBuf,
+    control: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    _script: Child,
+}
+
+impl Postgres {
+    /// One server that all tests of a process share.
+    pub(crate) fn shared() -> &'static Self {
+        static SERVER: OnceLock<Postgres> = OnceLock::new();
+        SERVER.get_or_init(Self::start)
+    }
+
+    /// A server of one's own.
+    pub(crate) fn start() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
+        let mut script = Command::new(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/postgres starts");
+        let input = script.stdin.take().unwrap();
+        let mut output = BufReader::new(script.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [url, pooler, folder] = words[..] else { panic!("PostgreSQL does not start") };
+        Self {
+            url: url.to_owned(),
+            pooler: pooler.to_owned(),
+            folder: folder.into(),
+            control: Mutex::new((input, output)),
+            _script: script,
+        }
+    }
+
+    /// Makes a database, and returns its URL.
+    pub(crate) fn database(&self) -> String {
+        self.database_with("")
+    }
+
+    /// The same with more words of `CREATE DATABASE`.
+    pub(crate) fn database_with(&self, more: &str) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("motorcade_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.run("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 {more}"));
+        format!("{}/{name}", self.url)
+    }
+
+    /// The URL of a database by way of pgbouncer, which gives each transaction to any connection.
+    pub(crate) fn pooled(&self, database: &str) -> String {
+        database.replacen(&self.url, &self.pooler, 1)
+    }
+
+    /// Runs SQL in a database, by its name or its URL, and returns what comes of it, a line a row.
+    pub(crate) fn run(&self, database: &str, sql: &str) -> String {
+        let name = database.rsplit('/').next().unwrap();
+        let done = Command::new("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .arg(format!("{}/{name}", self.url))
+            .output()
+            .expect("psql is there: scripts/test installs it");
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The certificate of the CA that the server's is from.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
+    /// Ends the server, or starts it again.
+    pub(crate) fn tell(&self, command: &str) {
+        let mut control = self.control.lock().unwrap();
+        writeln!(control.0, "{command}").unwrap();
+        let mut done = String::new();
+        control.1.read_line(&mut done).unwrap();
+        assert_eq!(done.trim(), "done");
+    }
+}
