@@ -23,7 +23,7 @@ impl Director {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`]. What speaks against one vehicle is told of it, and the
+    /// [`Error::Full`], [`Error::Unavailable`] or [`Error::Internal`]. What speaks against one vehicle is told of it, and the
     /// others go on.
     pub(in crate::app) async fn move_assignments(
         &self,
@@ -43,6 +43,7 @@ impl Director {
             match self.assign(&vehicle.vin, &request, by).await {
                 Ok(assigned) => outcome.moved += assigned.len() as u64,
                 Err(error @ (Error::Full { .. } | Error::Internal(_))) => return Err(error),
+                Err(error) if error.is_catalog_unreachable() => return Err(error),
                 Err(refused) => outcome.problems.push(format!("{}: {refused}", vehicle.vin)),
             }
         }

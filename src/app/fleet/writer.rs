@@ -28,6 +28,7 @@ enum Job {
 #[derive(Debug, Clone, Copy)]
 enum Failed {
     Full,
+    Unreachable,
     Other,
 }
 
@@ -70,6 +71,7 @@ impl Writer {
             Err(Failed::Full) => {
                 Err(Error::Full { detail: "no space is left for the catalog".into() })
             }
+            Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
             Err(Failed::Other) => Err(internal("see the writer's own log line")),
         }
     }
@@ -112,10 +114,10 @@ async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>, pulse: Puls
             }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), changes = changes.len(), "failed to change the status of vehicles");
-                let failed = if matches!(error, catalog::Error::Full { .. }) {
-                    Failed::Full
-                } else {
-                    Failed::Other
+                let failed = match error {
+                    catalog::Error::Full { .. } => Failed::Full,
+                    catalog::Error::Unreachable { .. } => Failed::Unreachable,
+                    _ => Failed::Other,
                 };
                 for answer in answers {
                     let _ = answer.send(Err(failed));

@@ -175,6 +175,10 @@ impl Jobs {
                 Outcome::Stepped(Ok(Step::Done { result })) => {
                     return Ok(Some(JobEnd::Done(result)));
                 }
+                Outcome::Stepped(Err(error)) if error.is_catalog_unreachable() => {
+                    tracing::warn!(job.id = %id, %error, "job waits until its lease has ended");
+                    return Ok(None);
+                }
                 Outcome::Stepped(Err(error)) => return Ok(Some(failed(id, &error))),
                 Outcome::Panicked => {
                     return Ok(Some(JobEnd::Failed("it panicked: the log says where".into())));

@@ -103,6 +103,7 @@ impl Publisher {
                          published once the clock is right"
                     .into(),
             }),
+            Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
             Err(Failed::Other) => {
                 Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
             }
@@ -132,6 +133,7 @@ impl Publisher {
                     "the server's clock is behind what was signed last: {detail} once it is right"
                 ),
             }),
+            Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
             Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other(
                 "see the round's own log line",
             ))),
@@ -157,6 +159,7 @@ impl Publisher {
             None => return Ok(()),
             Some(Failed::Full) => "no space is left",
             Some(Failed::Clock) => "the clock is behind what was signed last",
+            Some(Failed::Unreachable) => "the database can't be reached",
             Some(Failed::Other) => "the log says why",
         };
         let detail =

@@ -36,6 +36,7 @@ pub(super) type Outcome = Result<(), Failed>;
 pub(super) enum Failed {
     Full,
     Clock,
+    Unreachable,
     Other,
 }
 
@@ -43,6 +44,7 @@ impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match error {
             Error::Full { .. } => Self::Full,
+            error if error.is_catalog_unreachable() => Self::Unreachable,
             Error::Unavailable { .. } => Self::Clock,
             _ => Self::Other,
         }
