@@ -18,6 +18,7 @@ pub mod footing;
 pub mod fsck;
 mod handover;
 pub mod images;
+mod installation;
 pub mod jobs;
 mod keys;
 mod limits;

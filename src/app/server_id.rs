@@ -20,23 +20,29 @@ pub(super) fn server_id(state: &Path) -> Result<String, Error> {
     {
         return Ok(id.trim().to_owned());
     }
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(Error::internal("make an id"))?;
-    let id = hex::encode(random);
+    let id = new_id()?;
     if let Err(error) = write(state, &file, &id) {
         tracing::warn!(path = %file.display(), %error, "failed to write this server's id");
     }
     Ok(id)
 }
 
-fn write(state: &Path, file: &Path, id: &str) -> std::io::Result<()> {
+/// An id that nobody else has.
+pub(super) fn new_id() -> Result<String, Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(Error::internal("make an id"))?;
+    Ok(hex::encode(random))
+}
+
+/// Writes an id, whole or not at all.
+pub(super) fn write(state: &Path, file: &Path, id: &str) -> std::io::Result<()> {
     let mut unfinished = tempfile::Builder::new().prefix(".probe-").tempfile_in(state)?;
     writeln!(unfinished, "{id}")?;
     unfinished.as_file().sync_all()?;
     unfinished.persist(file).map(drop).map_err(|error| error.error)
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -51,7 +51,7 @@ impl StateDir {
         let is_new = !self.path().exists();
         let made = self.make(clock).await;
         let is_taken = matches!(made, Err(Error::Conflict { .. }));
-        if made.is_err() && is_new && !is_taken {
+        if made.is_err() && is_new && !is_taken && !self.has_database() {
             let _ = fs::remove_dir_all(self.path()); // nothing was there before, and nothing in it has been used
         }
         made
@@ -83,7 +83,7 @@ impl StateDir {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Result<Opened, Error> {
-        if !self.catalog_file().exists() {
+        if !self.is_made() {
             return Err(self.not_initialized());
         }
         footing::refuse_root_in_foreign(self.path())?; // before anything is written
@@ -100,7 +100,7 @@ impl StateDir {
             footing::check(self.path(), &self.catalog_file())?;
         }
         self.refuse_empty_catalog()?;
-        let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
+        let catalog = self.own_catalog(clock.now()).await?;
         if !is_published(&catalog).await? {
             return Err(self.not_initialized());
         }
@@ -145,7 +145,7 @@ impl StateDir {
     }
 
     async fn publish_first(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
-        let catalog = Catalog::own_sqlite(&self.catalog_file(), clock.now()).await?;
+        let catalog = self.own_catalog(clock.now()).await?;
         if is_published(&catalog).await? {
             return Err(self.already_initialized()); // by a version before this one
         }
@@ -186,7 +186,12 @@ impl StateDir {
     async fn refuse_published(&self) -> Result<(), Error> {
         self.refuse_empty_catalog()?;
         // One that can't be opened is looked at again once the directory is locked.
-        let Ok(catalog) = Catalog::open_sqlite(&self.catalog_file()).await else { return Ok(()) };
+        let found = match self.find_catalog().await {
+            // Nothing is made if the database can't be used.
+            Err(error) if self.has_database() => return Err(error),
+            found => found,
+        };
+        let Ok(Some(catalog)) = found else { return Ok(()) };
         let is_published = is_published(&catalog).await;
         catalog.close().await;
         if is_published? { Err(self.already_initialized()) } else { Ok(()) }

@@ -4,10 +4,11 @@
 //! motorcade-data/
 //!   keys/       role keys, the escrow key, and the secret of TLS session tickets, mode 0600
 //!   metadata/   policy.toml
-//!   catalog.sqlite
+//!   catalog.sqlite  unless the catalog is in a database
 //!   repo/       blobs: a static TUF repository
 //!   staging/    files on their way into repo/
 //!   server-id   whose jobs and uploads are this server's
+//!   installation-id  which catalog in a database is this directory's
 //!   lock        held, as the directory itself, by the one server that runs on it
 //! ```
 
@@ -17,11 +18,12 @@ use std::sync::Arc;
 
 use super::Error;
 use super::footing::{self, StateLock};
+use super::installation;
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
 use crate::keys::policy::Policy;
 use crate::keys::{self, Cosigners, EscrowRing, Keyring, RingFile, SharedKeyring};
-use crate::model::{RoleName, Timestamp};
+use crate::model::{DatabaseUrl, RoleName, Timestamp};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
 
@@ -29,12 +31,19 @@ use crate::uptane::image_repo::ImageRepository;
 #[derive(Debug, Clone)]
 pub struct StateDir {
     path: PathBuf,
+    catalog: Option<DatabaseUrl>,
 }
 
 impl StateDir {
     /// Names a state directory, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), catalog: None }
+    }
+
+    /// The same with its catalog in a database.
+    #[must_use]
+    pub fn with_catalog(self, catalog: Option<DatabaseUrl>) -> Self {
+        Self { catalog, ..self }
     }
 
     /// Where it is.
@@ -49,10 +58,19 @@ impl StateDir {
     /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Unusable`],
     /// [`Error::Internal`].
     pub async fn open_catalog(&self) -> Result<Catalog, Error> {
-        if !self.catalog_file().exists() {
+        if !self.is_made() {
             return Err(self.not_initialized());
         }
-        Ok(Catalog::open_sqlite(&self.catalog_file()).await?)
+        self.find_catalog().await?.ok_or_else(|| self.not_initialized())
+    }
+
+    /// The same, if there is one.
+    pub(super) async fn find_catalog(&self) -> Result<Option<Catalog>, Error> {
+        match &self.catalog {
+            None if !self.catalog_file().exists() => Ok(None),
+            None => Ok(Some(Catalog::open_sqlite(&self.catalog_file()).await?)),
+            Some(url) => Ok(Catalog::open_postgres(url).await?),
+        }
     }
 
     /// Locks the directory and opens its catalog as a server does, for a command that must not run
@@ -63,18 +81,41 @@ impl StateDir {
     /// [`Error::NotFound`] if the directory isn't initialized, [`Error::Conflict`] if a server runs
     /// on it, [`Error::Unusable`], [`Error::Internal`].
     pub(super) async fn own(&self, now: Timestamp) -> Result<(StateLock, Catalog), Error> {
-        if !self.catalog_file().exists() {
+        if !self.is_made() {
             return Err(self.not_initialized());
         }
         footing::refuse_root_in_foreign(&self.path)?;
         let lock = self.lock()?;
         self.refuse_empty_catalog()?;
-        let catalog = Catalog::own_sqlite(&self.catalog_file(), now).await?;
+        let catalog = self.own_catalog(now).await?;
         if is_published(&catalog).await? {
             Ok((lock, catalog))
         } else {
             Err(self.not_initialized())
         }
+    }
+
+    /// Opens the catalog as a server does. **Must be called by the holder of the directory's lock.**
+    pub(super) async fn own_catalog(&self, now: Timestamp) -> Result<Catalog, Error> {
+        let Some(url) = &self.catalog else {
+            return Ok(Catalog::own_sqlite(&self.catalog_file(), now).await?);
+        };
+        let catalog = Catalog::own_postgres(url, now).await?;
+        installation::claim(&self.path, url, &catalog).await?;
+        Ok(catalog)
+    }
+
+    /// Whether there is something that may be an initialized directory.
+    pub(super) fn is_made(&self) -> bool {
+        match self.catalog {
+            None => self.catalog_file().exists(),
+            Some(_) => self.policy_file().exists(),
+        }
+    }
+
+    /// Whether the catalog is in a database.
+    pub(super) fn has_database(&self) -> bool {
+        self.catalog.is_some()
     }
 
     /// Opens the blob store alone.
@@ -125,12 +166,19 @@ impl StateDir {
     }
 
     pub(super) fn already_initialized(&self) -> Error {
-        let detail = format!("{} is initialized already; nothing was changed", self.path.display());
+        let whose = match &self.catalog {
+            None => self.path.display().to_string(),
+            Some(url) => url.to_string(),
+        };
+        let detail = format!("{whose} is initialized already; nothing was changed");
         Error::Conflict { code: "already_initialized", detail }
     }
 
     /// A published repository with no catalog: nothing can be known of its images any more.
     pub(super) fn refuse_empty_catalog(&self) -> Result<(), Error> {
+        if self.has_database() {
+            return Ok(());
+        }
         let catalog = self.catalog_file();
         let is_empty = fs::metadata(&catalog).map_or(true, |metadata| metadata.len() == 0);
         if is_empty && self.path.join("repo/timestamp.json").exists() {
@@ -163,7 +211,13 @@ impl StateDir {
 
     pub(super) fn not_initialized(&self) -> Error {
         let path = self.path.display();
-        let detail = format!("{path} is not initialized: run `motorcade init --data-dir {path}`");
+        let detail = match &self.catalog {
+            None => format!("{path} is not initialized: run `motorcade init --data-dir {path}`"),
+            Some(url) => format!(
+                "{path} with its catalog in {url} is not initialized: run `motorcade init --data-dir {path}` with the \
+                 same catalog"
+            ),
+        };
         Error::NotFound { code: "not_initialized", detail }
     }
 

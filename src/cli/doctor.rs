@@ -29,7 +29,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         reserved_space: config.reserved_space,
         service: None,
     };
-    let report = doctor::examine(&StateDir::new(config.data_dir), clock.now(), around).await?;
+    let state = StateDir::new(config.data_dir).with_catalog(config.catalog);
+    let report = doctor::examine(&state, clock.now(), around).await?;
     let is_fine = report.worst().is_none_or(|worst| worst < Severity::Warning);
     let body = DoctorBody::from(report);
     if output::is_json() {

@@ -3,6 +3,7 @@
 //! wherever it comes from.
 
 mod address;
+mod catalog;
 mod client;
 mod connections;
 mod file;
@@ -10,6 +11,7 @@ mod serve;
 mod units;
 mod vehicles;
 
+pub use catalog::CatalogSettings;
 pub use client::{ClientConfig, ClientSettings};
 pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};

@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::address::parse_address;
+use super::catalog::CatalogSettings;
 use super::connections::{ConnectionConfig, ConnectionSettings};
 use super::vehicles::{VehicleConfig, VehicleSettings};
 use super::{Bytes, Error, Span, file};
-use crate::model::{BaseUrl, ParseBaseUrlError};
+use crate::model::{BaseUrl, DatabaseUrl, ParseBaseUrlError};
 
 /// What can be set, as flags, in the environment, or in a TOML file under the same names with
 /// underscores.
@@ -27,6 +28,10 @@ pub struct ServeSettings {
     /// State directory [default: ./motorcade-data]
     #[arg(long, env = "MOTORCADE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Where the catalog is.
+    #[command(flatten)]
+    catalog: CatalogSettings,
 
     /// Largest image, of plaintext [default: 16GiB]
     #[arg(long, env = "MOTORCADE_MAX_IMAGE_SIZE", value_name = "SIZE")]
@@ -116,6 +121,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// State directory.
     pub data_dir: PathBuf,
+    /// The database that the catalog is in; none for a file in the state directory.
+    pub catalog: Option<DatabaseUrl>,
     /// Largest image, in bytes of plaintext; none for the built-in limit.
     pub max_image_size: Option<u64>,
     /// Longest pause within an upload; none for the built-in limit.
@@ -161,6 +168,7 @@ impl ServeSettings {
         Ok(ServeConfig {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            catalog: self.catalog.url().or_else(|| file.catalog.url()),
             max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
             idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
             max_uploads: self.max_uploads.or(file.max_uploads).map(|uploads| uploads as usize), // at most 4096

@@ -64,7 +64,7 @@ impl Server {
     pub async fn bind(config: ServeConfig, trace_export: TraceExport) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let state = StateDir::new(&config.data_dir);
+        let state = StateDir::new(&config.data_dir).with_catalog(config.catalog.clone());
         // First, since they are what an operator changes most: nothing is touched if they can't be
         // used.
         let tls = match &config.vehicles.tls {

@@ -22,9 +22,9 @@ use super::{EXIT_FAILURE, output, signals};
 use crate::api::{ImageBody, NewRecipient};
 use crate::app::access::{self, NewToken};
 use crate::app::setup::StateDir;
-use crate::config::{ServeConfig, ServeSettings};
+use crate::config::{CatalogSettings, ServeConfig, ServeSettings};
 use crate::envelope::key::RecipientPrivateKey;
-use crate::model::{AccessRole, Clock, KeyInput, SystemClock};
+use crate::model::{AccessRole, Clock, DatabaseUrl, KeyInput, SystemClock};
 use crate::server::Server;
 use crate::telemetry::TraceExport;
 use crate::uptane::client::VerifiedRepository;
@@ -38,6 +38,10 @@ pub(super) struct Args {
     /// Where the demo takes place, in the process that does the work
     #[arg(long, hide = true)]
     folder: Option<PathBuf>,
+
+    /// Where the catalog is; it has to be empty, and stays as the demo leaves it.
+    #[command(flatten)]
+    catalog: CatalogSettings,
 }
 
 /// Runs the demo in processes of their own, and removes whatever they leave, also when it is told
@@ -50,6 +54,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("motorcade-demo-").tempdir()?;
     let mut command = Command::new(this_program());
     command.args(["demo", "--size", &args.size.to_string(), "--folder"]).arg(folder.path());
+    if let Some(url) = args.catalog.url() {
+        // Not as an argument, which other users can see.
+        command.env_remove("MOTORCADE_CATALOG_URL_FILE");
+        command.env("MOTORCADE_CATALOG_URL", url.with(&[]).as_str());
+    }
     command.process_group(0).stdin(Stdio::null());
     let mut playing = command.spawn()?;
     let group = Pid::from_child(&playing);
@@ -69,7 +78,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
-    let demo = Demo::start(folder).await?;
+    let demo = Demo::start(folder, args.catalog.url()).await?;
     let size = args.size * 1024 * 1024;
     demo.register_recipients().await?;
     demo.make_firmware(size)?;
@@ -100,9 +109,9 @@ struct Demo {
 }
 
 impl Demo {
-    async fn start(folder: &Path) -> anyhow::Result<Self> {
+    async fn start(folder: &Path, database: Option<DatabaseUrl>) -> anyhow::Result<Self> {
         let data_dir = folder.join("motorcade-data");
-        let state = StateDir::new(&data_dir);
+        let state = StateDir::new(&data_dir).with_catalog(database.clone());
         let started = Instant::now();
         state.init(Arc::new(SystemClock)).await?;
         say(
@@ -126,6 +135,7 @@ impl Demo {
         let config = ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir,
+            catalog: database,
             ..ServeSettings::default().resolve()?
         };
         let server = Server::bind(config, TraceExport::Off).await?;

@@ -1,0 +1,42 @@
+//! Which installation a catalog in a database belongs to: its id is in both, the database and the
+//! state directory, and where they differ nothing is touched.
+
+use std::fs;
+use std::path::Path;
+
+use super::Error;
+use super::server_id::{is_id, new_id, write};
+use crate::catalog::Catalog;
+use crate::model::DatabaseUrl;
+
+/// Makes the catalog this directory's, unless it is another's. A directory without an id, as a copy
+/// of the keys is, takes the catalog's over: whether its keys are the right ones is found out then.
+///
+/// # Errors
+///
+/// [`Error::Unusable`] names both, if the catalog is another installation's;
+/// [`Error::Internal`].
+pub(super) async fn claim(state: &Path, url: &DatabaseUrl, catalog: &Catalog) -> Result<(), Error> {
+    let file = state.join(FILE);
+    let own = fs::read_to_string(&file).ok().map(|id| id.trim().to_owned()).filter(|id| is_id(id));
+    let id = match &own {
+        Some(id) => id.clone(),
+        None => new_id()?,
+    };
+    catalog.insert_installed(NAME, &id).await?;
+    let known = catalog.find_installed(NAME).await?.unwrap_or(id);
+    match own {
+        Some(own) if own != known => Err(Error::Unusable {
+            detail: format!(
+                "{url} is the catalog of installation {known}, and {} is of installation {own}: use its own catalog, or \
+                 a database that is empty",
+                state.display()
+            ),
+        }),
+        Some(_) => Ok(()),
+        None => write(state, &file, &known).map_err(Error::internal("write the installation's id")),
+    }
+}
+
+const FILE: &str = "installation-id";
+const NAME: &str = "id";

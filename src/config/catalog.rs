@@ -1,0 +1,87 @@
+//! Settings of where the catalog is.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
+use zeroize::Zeroizing;
+
+use crate::model::DatabaseUrl;
+
+/// Where the catalog is, if it is no file in the state directory.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CatalogSettings {
+    /// Database in PostgreSQL that the catalog is in, such as
+    /// postgresql://motorcade@db.example/motorcade; a URL with a password is better set in the
+    /// environment or in a file [default: a file in the state directory]
+    #[arg(
+        long,
+        env = "MOTORCADE_CATALOG_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = FromText
+    )]
+    catalog: Option<DatabaseUrl>,
+
+    /// File that holds the URL of the catalog
+    #[arg(
+        long,
+        env = "MOTORCADE_CATALOG_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "catalog",
+        value_parser = FromFile
+    )]
+    catalog_url_file: Option<DatabaseUrl>,
+}
+
+impl CatalogSettings {
+    /// The database, if the catalog is in one.
+    pub fn url(&self) -> Option<DatabaseUrl> {
+        self.catalog.clone().or_else(|| self.catalog_url_file.clone())
+    }
+}
+
+/// Reads a URL, and never repeats one that it can't read: there may be a password in it.
+#[derive(Debug, Clone)]
+struct FromText;
+
+impl TypedValueParser for FromText {
+    type Value = DatabaseUrl;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<DatabaseUrl, clap::Error> {
+        let url = value.to_str().unwrap_or_default().parse::<DatabaseUrl>();
+        url.map_err(|error| refuse(command, &error.to_string()))
+    }
+}
+
+/// The same from the file of that name.
+#[derive(Debug, Clone)]
+struct FromFile;
+
+impl TypedValueParser for FromFile {
+    type Value = DatabaseUrl;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<DatabaseUrl, clap::Error> {
+        let path = value.to_string_lossy();
+        let text = fs::read_to_string(value).map(Zeroizing::new);
+        let text =
+            text.map_err(|error| refuse(command, &format!("failed to read {path}: {error}")))?;
+        text.parse().map_err(|error| refuse(command, &format!("{path}: {error}")))
+    }
+}
+
+fn refuse(command: &Command, why: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")).with_cmd(command)
+}
