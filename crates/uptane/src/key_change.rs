@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::counter::MAX_COUNTER;
 use super::key::SigningKey;
 use super::manifest::{Signed, sign};
 use motorcade_model::strict_json::check_json;
@@ -87,8 +88,6 @@ impl KeyChange {
         Ok(change)
     }
 }
-
-const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly
 
 #[cfg(test)]
 mod tests {

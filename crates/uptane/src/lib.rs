@@ -6,6 +6,7 @@
 //! reads a clock.
 
 pub mod canonical;
+pub mod counter;
 pub mod custom;
 pub mod gzip;
 pub mod key;

@@ -8,6 +8,7 @@ use crate::app::Error;
 use crate::app::fleet::{HOUR, Suspicion, Vehicle};
 use crate::model::{Actor, EcuRole, EcuSerial, EventKind, NewEvent, VehicleChange, VehicleId};
 use crate::telemetry::Chain;
+use crate::uptane::counter::check_step;
 use crate::uptane::manifest::{EcuReport, ManifestError, Signed, VehicleManifest};
 use crate::uptane::verify::Fault;
 
@@ -214,8 +215,9 @@ fn check_counters(vehicle: &Vehicle, manifest: &VehicleManifest) -> Result<(), R
         if let Some(last) = vehicle.record.status.replayed(serial, counter, time) {
             return Err(Refusal::Replayed { serial: serial.clone(), counter, last });
         }
-        if counter > MAX_COUNTER {
-            let fault = format!("the counter of {serial} is over {MAX_COUNTER}");
+        let last = vehicle.record.status.counters.get(serial).copied().unwrap_or(0);
+        if let Err(fault) = check_step(last, counter) {
+            let fault = format!("{serial} has counter {counter}: {fault}");
             return Err(ManifestError::Shape { what: "an ECU version report", fault }.into());
         }
     }
@@ -238,4 +240,3 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_SHOWN: usize = 200;
-const MAX_COUNTER: u64 = (1 << 53) - 1; // what every JSON reader holds exactly

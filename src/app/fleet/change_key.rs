@@ -18,6 +18,7 @@ use crate::catalog::{self, KeyPermission};
 use crate::envelope::key::{Kid, ParseKidError, RecipientKey};
 use crate::model::clock::later;
 use crate::model::{Actor, EcuRecord, EcuSerial, EventKind, Timestamp, VehicleChange, VehicleId};
+use crate::uptane::counter::check_step;
 use crate::uptane::key::PublicKey;
 use crate::uptane::key_change::KeyChange;
 pub use crate::uptane::key_change::MAX_KEY_CHANGE_SIZE;
@@ -206,6 +207,10 @@ fn check_counter(vehicle: &Vehicle, change: &KeyChange) -> Result<(), Error> {
     let Some(last) = vehicle.record.status.replayed(ecu_serial, *counter, *time) else {
         return Ok(());
     };
+    let last = vehicle.record.status.counters.get(ecu_serial).copied().unwrap_or(0);
+    check_step(last, *counter).map_err(|fault| {
+        invalid(format!("the change of {ecu_serial} has counter {counter}: {fault}"))
+    })?;
     let detail = format!(
         "the change of {ecu_serial} has counter {counter}, and {last} was accepted before: it is a replay"
     );

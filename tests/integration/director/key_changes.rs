@@ -6,6 +6,7 @@ use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::RecipientPrivateKey;
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{Clock, SystemClock, VehicleId};
+use motorcade::uptane::counter::MAX_COUNTER;
 use motorcade::uptane::key::{Scheme, SigningKey};
 use motorcade::uptane::key_change::KeyChange;
 use reqwest::Method;
@@ -196,6 +197,28 @@ async fn keys_that_protect_nothing_and_keys_that_sign_are_refused() {
     ask(Engineer, body("nobody", 60)).await.refused(400, "bad_key_change");
     ask(Engineer, body(&kid, 31 * 86_400)).await.refused(400, "bad_vehicle");
     approve(&server, &TestVehicle::new("VIN9"), 0, &kid).await.refused(404, "vehicle_not_found");
+}
+
+/// With the highest counter accepted, its next report would have none.
+#[tokio::test]
+async fn no_message_takes_an_ecu_to_the_end_of_its_counter() {
+    let server = accepting().await;
+    let mut vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.report(&server).await;
+    for counter in [MAX_COUNTER, MAX_COUNTER - 1, MAX_COUNTER + 1] {
+        vehicle.ecus[0].report.counter = counter - 1;
+        let change = vehicle.key_change(0, &RecipientPrivateKey::generate_p256());
+        vehicle.send_key(&server, 0, &change).await.refused(400, "bad_key_change");
+        vehicle.ecus[1].report.counter = 1_000;
+        let manifest = vehicle.manifest();
+        vehicle.send(&server, &manifest).await.refused(400, "manifest_malformed");
+    }
+    for ecu in &mut vehicle.ecus {
+        ecu.report.counter = 1;
+    }
+    vehicle.report(&server).await;
+    vehicle.change_key(&server, 0).await.expect(204);
+    vehicle.report(&server).await;
 }
 
 fn divisible_by_three() -> String {
