@@ -1,6 +1,8 @@
 //! Recipients' keys that images are not to be sealed for any more: replaced by another one, or
 //! revoked.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use sqlx::{Any, Row, Transaction};
 
@@ -42,6 +44,35 @@ impl Catalog {
             Ok(successor.map_or(RetiredRecipient::Revoked, |by| RetiredRecipient::Replaced { by }))
         })
         .transpose()
+    }
+
+    /// Ids of the keys that were revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_revoked(&self) -> Result<BTreeSet<String>, Error> {
+        const OP: &str = "list revoked recipients";
+        let rows = sqlx::query("SELECT kid FROM retired_recipients WHERE successor IS NULL");
+        let rows = rows.fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(|row| text(row, "kid", OP)).collect()
+    }
+
+    /// The keys that were revoked, and of how many images that are not yanked the envelopes still have
+    /// an entry for each; those of none are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn count_sealed_for_revoked(&self) -> Result<Vec<(String, u64)>, Error> {
+        const OP: &str = "count images that are sealed for revoked keys";
+        let rows = sqlx::query(
+            "SELECT r.kid AS kid, COUNT(*) AS n FROM retired_recipients r \
+             JOIN images i ON i.envelope LIKE '%' || r.kid || '%' \
+             WHERE r.successor IS NULL AND i.yanked_at IS NULL GROUP BY r.kid ORDER BY r.kid",
+        );
+        let rows = rows.fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(|row| Ok((text(row, "kid", OP)?, number(row, "n", OP)?))).collect()
     }
 
     /// Retires a recipient's key: registers `successor` in its place wherever it is registered, or

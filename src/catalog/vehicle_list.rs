@@ -55,6 +55,11 @@ const LIST_BELOW: &str = list_by_ecu!("ecu_releases WHERE release_counter < $9",
 const LIST_BY_HARDWARE_BELOW: &str =
     list_by_ecu!("ecu_releases WHERE hardware_id = $9 AND release_counter < $10", "$11");
 
+/// Vehicles whose ECUs' keys have one of two texts in them.
+const LIST_BY_KEY: &str = select_vehicles!(
+    "WHERE LOWER(v.ecus) LIKE $1 OR LOWER(v.ecus) LIKE $2 ORDER BY v.vin LIMIT $3"
+);
+
 /// A vehicle in quarantine.
 #[derive(Debug, Clone)]
 pub struct Quarantined {
@@ -67,6 +72,24 @@ pub struct Quarantined {
 }
 
 impl Catalog {
+    /// Lists at most `limit` vehicles of which a key may have one of two texts in it, small or
+    /// capital letters: reads every vehicle, so it is for what people do now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_vehicles_with_key(
+        &self,
+        [one, other]: [&str; 2],
+        limit: u32,
+    ) -> Result<Vec<VehicleRecord>, Error> {
+        const OP: &str = "look for a key of an ECU";
+        let pattern = |text: &str| format!("%{}%", text.to_ascii_lowercase());
+        let rows = sqlx::query(LIST_BY_KEY).bind(pattern(one)).bind(pattern(other));
+        let rows = rows.bind(i64::from(limit)).fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(vehicle).collect()
+    }
+
     /// Lists at most `limit` vehicles whose ids come after `after`.
     ///
     /// # Errors

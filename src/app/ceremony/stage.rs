@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Ceremony, CeremonyState, PublishedRoot, StagedRoot, hybrid};
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
-use crate::app::keys::{Door, check_keys, stored_recipient};
+use crate::app::keys::{Door, check_keys, stored_recipient, use_in_a_vehicle};
 use crate::app::{Error, Problem};
 use crate::catalog::{self, NewStaging};
 use crate::envelope::key::RecipientKey;
@@ -104,6 +104,11 @@ impl Ceremony {
         };
         let new: Vec<&PublicKey> = changes.iter().flat_map(|change| &change.keys).collect();
         self.refuse_used_keys(&[other], &new, None).await?;
+        // One that is there already stays: whoever registers it in a vehicle can't stop the
+        // ceremonies by that.
+        let is_added = |key: &&PublicKey| !published.root.keys.contains_key(&key.id());
+        let added: Vec<&PublicKey> = new.into_iter().filter(is_added).collect();
+        self.refuse_keys_of_ecus(&added).await?;
         let version = metadata::version(&RoleName::Root, published.version + 1).map_err(unfit)?;
         let expires = policy.expiry(now);
         let (unsigned, _) =
@@ -135,9 +140,7 @@ impl Ceremony {
         let (mut problems, mut refused) = (Vec::new(), BTreeSet::new());
         let mut refuse = |key: &PublicKey, use_: &str| {
             if refused.insert(key.id()) {
-                let detail =
-                    format!("the key {} {use_}: each key has one use; make another one", key.id());
-                problems.push(Problem { code: "key_in_use", detail });
+                problems.push(used(key, use_));
             }
         };
         for &side in roots {
@@ -182,6 +185,31 @@ impl Ceremony {
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
     }
+}
+
+impl Ceremony {
+    /// No ECU's key comes into a root or a delegation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] names each; [`Error::Internal`].
+    pub(in crate::app) async fn refuse_keys_of_ecus(
+        &self,
+        new: &[&PublicKey],
+    ) -> Result<(), Error> {
+        let mut problems = Vec::new();
+        for key in new {
+            if let Some(use_) = use_in_a_vehicle(&self.catalog, key).await? {
+                problems.push(used(key, &use_));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
+    }
+}
+
+fn used(key: &PublicKey, use_: &str) -> Problem {
+    let detail = format!("the key {} {use_}: each key has one use; make another one", key.id());
+    Problem { code: "key_in_use", detail }
 }
 
 /// All that the next root says of a role.

@@ -12,6 +12,7 @@ use super::decide::{images_of, violations_of};
 use crate::app::Error;
 use crate::app::fleet::Vehicle;
 use crate::app::keys::escrow_failed;
+use crate::catalog::RetiredRecipient;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::keys::escrow;
@@ -226,7 +227,16 @@ impl Director {
                 "the Image repository lists {path} otherwise than it was uploaded"
             )));
         }
-        let envelope = match vehicle.encryption_key(ecu)? {
+        let key = vehicle.encryption_key(ecu)?;
+        if let Some(key) = key
+            && self.is_revoked(key).await?
+        {
+            let (kid, serial) = (key.kid(), &ecu.serial);
+            return Ok(Some(format!(
+                "the encryption key of {serial}, {kid}, was revoked: the vehicle has to change it first"
+            )));
+        }
+        let envelope = match key {
             Some(key) => Some(self.wrap_for(key, &record).await?),
             None => None,
         };
@@ -241,6 +251,12 @@ impl Director {
             EcuCustom { hardware_id: ecu.hardware_id.clone(), envelope },
         );
         Ok(None)
+    }
+
+    /// Whether nothing is to be wrapped for a key any more.
+    async fn is_revoked(&self, key: &RecipientKey) -> Result<bool, Error> {
+        let retired = self.catalog.find_retired(key.kid().as_str()).await?;
+        Ok(retired == Some(RetiredRecipient::Revoked))
     }
 
     /// Wraps an image's data key for one ECU, through the escrow key: so an image that was uploaded

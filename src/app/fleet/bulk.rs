@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::Fleet;
 use super::lines::{self, Line, ListError};
 use super::register::{invalid, refused_registration};
+use super::revoked::refuse_revoked;
 use crate::app::Error;
 use crate::app::access::{Principal, check_token_still_valid};
 use crate::catalog::Registration;
@@ -104,10 +105,12 @@ impl Fleet {
     ) -> Result<BulkReport, Error> {
         let mut report = BulkReport::default();
         while let Some(batch) = batches.recv().await {
+            let revoked = self.catalog.list_revoked().await?;
             let mut lines = Vec::with_capacity(batch.len());
             let mut vehicles = Vec::with_capacity(batch.len());
             for Parsed { line, vehicle } in batch {
-                match vehicle {
+                let usable = |vehicle: &NewVehicle| refuse_revoked(&vehicle.ecus, &revoked);
+                match vehicle.and_then(|vehicle| usable(&vehicle).map(|()| vehicle)) {
                     Ok(vehicle) => {
                         lines.push(line);
                         vehicles.push(vehicle);

@@ -87,6 +87,7 @@ impl Fleet {
             }
             check_counter(&vehicle, &change.content)?;
             self.check_other_use(ecu, &key)?;
+            self.refuse_revoked_key(serial, key.kid()).await?;
             let permission = self.permission(&vehicle, serial, &key).await?;
             self.check_strength(serial, &key).await?;
             let mut made = VehicleChange::of(&vehicle.record, self.clock.now());
@@ -104,7 +105,8 @@ impl Fleet {
     /// # Errors
     ///
     /// [`Error::NotFound`] if the vehicle or the ECU is not there; [`Error::Invalid`] for a time of
-    /// over 30 days, and for what is no id of a key.
+    /// over 30 days, and for what is no id of a key; [`Error::Unprocessable`] for a key that was
+    /// revoked.
     pub async fn approve_key_change(
         &self,
         vin: &VehicleId,
@@ -118,6 +120,7 @@ impl Fleet {
             kid.parse().map_err(|rule: ParseKidError| invalid(format!("`kid`: {rule}")))?;
         let vehicle = self.vehicles.find(vin).await?.ok_or_else(|| not_registered(vin))?;
         vehicle.record.ecu(serial).ok_or_else(|| no_ecu(vin, serial))?;
+        self.refuse_revoked_key(serial, &kid).await?;
         let expires_at = later(self.clock.now(), valid_for);
         let event = self.event(vin, EventKind::KeyChangeApproved, &by.into()).of_ecu(serial);
         let event = event.saying(format!("to {kid}, until {expires_at}"));
@@ -204,13 +207,13 @@ fn with_key(vehicle: &Vehicle, serial: &EcuSerial, key: &RecipientKey) -> Vec<Ec
 /// The counter is that of the ECU's reports (DIR-17), so that none can be sent again.
 fn check_counter(vehicle: &Vehicle, change: &KeyChange) -> Result<(), Error> {
     let KeyChange { counter, ecu_serial, time, .. } = change;
-    let Some(last) = vehicle.record.status.replayed(ecu_serial, *counter, *time) else {
-        return Ok(());
-    };
     let last = vehicle.record.status.counters.get(ecu_serial).copied().unwrap_or(0);
     check_step(last, *counter).map_err(|fault| {
         invalid(format!("the change of {ecu_serial} has counter {counter}: {fault}"))
     })?;
+    let Some(last) = vehicle.record.status.replayed(ecu_serial, *counter, *time) else {
+        return Ok(());
+    };
     let detail = format!(
         "the change of {ecu_serial} has counter {counter}, and {last} was accepted before: it is a replay"
     );

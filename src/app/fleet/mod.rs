@@ -3,7 +3,8 @@
 //! - `inventory` is what people see of it, `bulk` and `register` are how vehicles get into it,
 //!   `enrol` how they do by themselves;
 //! - `replace` and `renew` are the ways back that a person approves: another ECU, or all anew;
-//! - `change_key` is another encryption key of an ECU that stays;
+//! - `change_key` is another encryption key of an ECU that stays, and `revoked` says which none can
+//!   have;
 //! - `quarantine` says what a vehicle has to be looked at for, and `clear` ends that;
 //! - `identity` is who a vehicle is;
 //! - `memory` is the one way to a vehicle's status, and `writer` writes it.
@@ -22,6 +23,7 @@ mod quarantine;
 mod register;
 mod renew;
 mod replace;
+mod revoked;
 mod writer;
 
 use std::sync::Arc;

@@ -70,7 +70,9 @@ impl Fleet {
         input: VehicleInput,
     ) -> Result<NewVehicle, Error> {
         let publisher = self.publisher.clone();
-        check_keys(Door::Staff, move || check_vehicle(&publisher, input)).await?
+        let vehicle = check_keys(Door::Staff, move || check_vehicle(&publisher, input)).await??;
+        self.refuse_revoked(&vehicle.ecus).await?;
+        Ok(vehicle)
     }
 
     /// Reads what a vehicle says of itself, without [`Self::check_new_keys`].
@@ -86,6 +88,7 @@ impl Fleet {
     /// **must** come after whatever else can refuse them.
     pub(super) async fn check_new_keys(&self, ecus: &[&EcuRecord]) -> Result<(), Error> {
         let ecus: Vec<EcuRecord> = ecus.iter().map(|ecu| (*ecu).clone()).collect();
+        self.refuse_revoked(&ecus).await?;
         check_keys(Door::Vehicles, move || ecus.iter().try_for_each(check_strength)).await?
     }
 
@@ -133,6 +136,12 @@ fn read_ecu(publisher: &Publisher, input: EcuInput) -> Result<EcuRecord, Error> 
         return Err(refuse(
             "signing",
             &"ML-DSA-65 is for roots and targets: an ECU signs its reports with Ed25519, P-256 or RSA",
+        ));
+    }
+    if publisher.signs_metadata(&signing_key) {
+        return Err(refuse(
+            "signing",
+            &"it signs metadata here: each key has one use, make another one",
         ));
     }
     let encryption_key =

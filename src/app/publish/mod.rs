@@ -41,6 +41,7 @@ use crate::keys::policy::Policy;
 use crate::model::{Clock, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
+use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::SignedFile;
 pub use outcome::{CurrentTimestamp, SigningSize};
 use outcome::{Failed, Outcome};
@@ -250,7 +251,13 @@ impl Publisher {
         self.rounds.expiries().await
     }
 
-    /// Whether a public key signs metadata here.
+    /// Whether a public key is one of those that sign metadata here.
+    pub fn signs_metadata(&self, key: &PublicKey) -> bool {
+        let keyring = self.rounds.repository().keyring();
+        keyring.all().any(|signer| signer.public().is_same_key(key))
+    }
+
+    /// The same of one that is written as PEM, and is to decrypt.
     pub fn is_role_key(&self, public_pem: &str) -> bool {
         self.rounds.repository().keyring().has_public_pem(public_pem)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Roles;
 use crate::app::handover::{GRACE, KeyChange};
+use crate::app::keys::{stored_recipient, use_in_a_vehicle};
 use crate::app::{Error, Problem};
 use crate::keys::policy::{Policy, RolePolicy, key_name};
 use crate::keys::source::{KeySource, ParseKeySourceError};
@@ -216,7 +217,7 @@ impl Roles {
 
     async fn opens_images_of(&self, key: &PublicKey) -> Result<Option<String>, Error> {
         for recipient in self.parts.catalog.list_recipients().await? {
-            let pem = crate::app::keys::stored_recipient(&recipient.jwk)?.to_public_pem();
+            let pem = stored_recipient(&recipient.jwk)?.to_public_pem();
             if key.is_same_as_pem(&pem) {
                 return Ok(Some(recipient.hardware_id.to_string()));
             }
@@ -239,6 +240,9 @@ impl Roles {
                  --repository {}` for the people who have them",
                 key_name(side, needed),
                 signers.threshold,
+            if let Some(used) = use_in_a_vehicle(&self.parts.catalog, key).await? {
+                refuse(used);
+            }
                 side.as_str()
             );
             return Err(Error::Conflict { code: "signers_elsewhere", detail });

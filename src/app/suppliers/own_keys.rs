@@ -86,6 +86,7 @@ impl Suppliers {
             return Err(refused(format!("a supplier's role {fault}")));
         }
         self.ceremony.refuse_used_keys(&RepositorySide::ALL, &references, own).await?;
+        self.ceremony.refuse_keys_of_ecus(&references).await?;
         Ok(keys)
     }
 }

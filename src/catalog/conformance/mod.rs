@@ -108,7 +108,8 @@ macro_rules! conformance {
                 a_status_changes_only_from_the_revision_on_which_it_was_decided, a_change_is_read_as_it_was_made,
                 a_quarantine_is_in_the_audit_log_once, events_that_are_alike_are_counted_as_one,
                 an_approval_is_used_once_and_in_time, a_token_is_one_vehicles,
-                an_ecu_key_is_changed_once_in_time_and_to_the_key_that_was_approved
+                an_ecu_key_is_changed_once_in_time_and_to_the_key_that_was_approved,
+                vehicles_are_found_by_a_part_of_a_key
             );
         }
     };

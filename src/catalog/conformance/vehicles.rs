@@ -243,6 +243,22 @@ pub(super) async fn an_ecu_key_is_changed_once_in_time_and_to_the_key_that_was_a
     assert!(!catalog.is_key_change_approved(id, &serial, "k3", now()).await.unwrap());
 }
 
+pub(super) async fn vehicles_are_found_by_a_part_of_a_key(catalog: &Catalog) {
+    let mut first = new_vehicle("VIN1", &["a", "b"]);
+    first.ecus[1].signing_key = json!({ "keyval": { "public": "0123ABcd" } }).into();
+    let mut second = new_vehicle("VIN2", &["c"]);
+    second.ecus[0].encryption_key = Some(json!({ "x": "some-Number" }).into());
+    register(catalog, &[first, second, new_vehicle("VIN3", &["d"])]).await;
+    let found = async |texts: [&str; 2], limit: u32| {
+        let found = catalog.list_vehicles_with_key(texts, limit).await.unwrap();
+        found.into_iter().map(|vehicle| vehicle.vin.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(["0123abCD", "none"], 9).await, ["VIN1"]);
+    assert_eq!(found(["0123abcd", "some-number"], 9).await, ["VIN1", "VIN2"]);
+    assert_eq!(found(["0123abcd", "some-number"], 1).await, ["VIN1"]);
+    assert_eq!(found(["none", "neither"], 9).await, [""; 0]);
+}
+
 pub(super) async fn a_token_is_one_vehicles(catalog: &Catalog) {
     register(catalog, &[new_vehicle("VIN1", &["a"]), new_vehicle("VIN2", &["b"])]).await;
     let issued = event("VIN1", EventKind::TokenIssued);

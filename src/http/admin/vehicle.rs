@@ -86,6 +86,7 @@ pub(in crate::http) async fn approve_replacement(
         (status = 201, body = Approved, description = "approved, once, until then"),
         (status = 400, body = Problem, description = "malformed"),
         (status = 404, body = Problem, description = "there is no such vehicle or ECU"),
+        (status = 422, body = Problem, description = "a key that was revoked as a recipient's"),
     )
 )]
 pub(in crate::http) async fn approve_key_change(

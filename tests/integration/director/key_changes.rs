@@ -24,20 +24,20 @@ fn kid(key: &RecipientPrivateKey) -> String {
 
 impl TestVehicle {
     /// A change that an ECU has signed, with its next counter.
-    fn key_change(&mut self, ecu: usize, key: &RecipientPrivateKey) -> Value {
+    pub(super) fn key_change(&mut self, ecu: usize, key: &RecipientPrivateKey) -> Value {
         let ecu = &mut self.ecus[ecu];
         ecu.report.counter += 1;
         let pem = key.public().to_public_pem();
         change(&self.vin, ecu, pem).sign(&ecu.signing)
     }
 
-    async fn send_key(&self, server: &TestServer, ecu: usize, change: &Value) -> Answer {
+    pub(super) async fn send_key(&self, server: &TestServer, ecu: usize, change: &Value) -> Answer {
         let path = format!("/director/ecus/{}/encryption-key", self.ecus[ecu].serial);
         let request = server.request(Method::PUT, &path).bearer_auth(&self.token);
         send(request.body(change.to_string())).await
     }
 
-    async fn change_key(&mut self, server: &TestServer, ecu: usize) -> Answer {
+    pub(super) async fn change_key(&mut self, server: &TestServer, ecu: usize) -> Answer {
         let key = RecipientPrivateKey::generate_p256();
         let change = self.key_change(ecu, &key);
         self.ecus[ecu].encryption = key;
@@ -70,7 +70,7 @@ async fn approve(server: &TestServer, vehicle: &TestVehicle, ecu: usize, kid: &s
     send(server.request_as(Engineer, Method::POST, &path).json(&body)).await
 }
 
-async fn accepting() -> TestServer {
+pub(super) async fn accepting() -> TestServer {
     TestServer::configured(|config| config.vehicles.ecu_key_changes = Some("accept".into())).await
 }
 

@@ -13,4 +13,5 @@ mod releases;
 mod renewals;
 mod resealed;
 mod unexpected;
+mod used_keys;
 pub(crate) mod vehicle;
