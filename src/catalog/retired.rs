@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use sqlx::{Any, Row, Transaction};
 
-use super::{AuditKind, Author, Catalog, During, Error, audit, text};
+use super::{AuditKind, Author, Catalog, During, Error, audit, number, text};
 
 /// A key that takes the place of another one.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use motorcade::api::{CheckBody, DoctorBody, FindingBody};
 use motorcade::app::Error;
 use motorcade::app::doctor::{self, Around, Certificate, Report, Severity};
 use motorcade::app::expiry::Stage;
+use motorcade::envelope::jwe::Envelope;
+use motorcade::envelope::key::{EscrowKey, RecipientPrivateKey};
 use motorcade::model::{AccessRole, Clock, RoleKind, SystemClock, Timestamp};
 use motorcade::uptane::key::{Scheme, SigningKey};
 use reqwest::Method;
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestServer, eventually, send};
 use crate::publication::{NEVER, Node};
-use crate::state::TestState;
+use crate::state::{TestState, key_file, private_key};
 use crate::support::{motorcade, refused, run};
 
 const CHECKS: [&str; 10] = [
@@ -301,4 +303,69 @@ async fn a_server_says_in_readiness_and_metrics_what_a_person_has_to_sign() {
     state.sql("UPDATE roles SET expires_at = 1000 WHERE name = 'root'").await;
     let server = TestServer::on(state, |_| ()).await;
     send(server.request(Method::GET, "/readyz")).await.refused(503, "metadata_expired");
+}
+
+/// The problems of a check, as the API says them.
+async fn problems_of(server: &TestServer, check: &str) -> Vec<String> {
+    let body: DoctorBody = server.get("/api/v1/doctor").await.body();
+    let found = body.checks.into_iter().find(|found| found.check == check).unwrap();
+    found.findings.into_iter().map(|finding| finding.problem).collect()
+}
+
+#[tokio::test]
+async fn an_envelope_that_was_put_in_the_place_of_another_is_not_served_and_is_found() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        server.upload(path, "firmware").await.expect(201);
+    }
+    server.state.sql("UPDATE images SET created_by = envelope WHERE path = 'gw/1/a.bin'").await;
+    let escrow = fs::read_to_string(server.state.path().join("keys/escrow.jwk")).unwrap();
+    let escrow = EscrowKey::from_jwk(&escrow).unwrap();
+    let own = server.get("/api/v1/images/gw/1/a.bin/envelope").await;
+    let stored = server.state.dir().open_catalog().await.unwrap();
+    let stored = stored.find_envelope(&"gw/1/a.bin".parse().unwrap()).await.unwrap().unwrap();
+    let (data_key, algorithm) =
+        Envelope::parse(stored.as_bytes()).unwrap().open_with_escrow(&escrow).unwrap();
+    // Opens under the right key, and is for somebody whom nobody has published.
+    let thief = RecipientPrivateKey::generate_p256();
+    let of_thief = Envelope::seal(&data_key, algorithm, &[thief.public()], Some(&escrow)).unwrap();
+    let kid = private_key("snakeoil_p256").kid().to_string();
+    for (envelope, said) in [
+        (
+            "SELECT envelope FROM images WHERE path = 'gw/2/a.bin'".to_owned(),
+            "is bound to the sealed image",
+        ),
+        (format!("SELECT '{}'", of_thief.to_json_with_escrow()), "another one than the catalog's"),
+    ] {
+        let swap = format!("UPDATE images SET envelope = ({envelope}) WHERE path = 'gw/1/a.bin'");
+        server.state.sql(&swap).await;
+        for query in [String::new(), format!("?kid={kid}"), format!("?kid={}", thief.kid())] {
+            let path = format!("/api/v1/images/gw/1/a.bin/envelope{query}");
+            server.get(&path).await.refused(500, "file_damaged");
+        }
+        let found = problems_of(&server, "blobs").await;
+        assert!(
+            found.len() == 1 && found[0].starts_with("the envelope of gw/1/a.bin"),
+            "{found:?}"
+        );
+        assert!(found[0].contains(said), "{found:?}");
+    }
+    server.state.sql("UPDATE images SET envelope = created_by WHERE path = 'gw/1/a.bin'").await;
+    assert_eq!(server.get("/api/v1/images/gw/1/a.bin/envelope").await.body, own.body);
+    assert_eq!(problems_of(&server, "blobs").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn images_that_are_still_sealed_for_a_revoked_key_are_named() {
+    let server = TestServer::start().await;
+    let kid = private_key("snakeoil_p256").kid().to_string();
+    let alone = server.upload_request("gw/1/a.bin", &format!("&recipient={kid}"));
+    send(alone.body("x")).await.expect(201);
+    assert_eq!(problems_of(&server, "blobs").await, [""; 0]);
+    server.rotated(json!({ "revocation": { "kid": kid } })).await;
+    let expected = format!("1 images are still sealed for {kid}, which was revoked");
+    assert_eq!(problems_of(&server, "blobs").await, [expected]);
+    let new = key_file("snakeoil_p256_other.pub.pem");
+    server.rotated(json!({ "recipient": { "kid": kid, "public_key": new } })).await;
+    assert_eq!(problems_of(&server, "blobs").await, [""; 0]);
 }

@@ -1,10 +1,12 @@
 //! Whether the blobs and the catalog agree: each file that the catalog lists is there and has its
-//! length, and each target that is there is an image's. What is in them is fsck's.
+//! length, and each target that is there is an image's; and whether the envelopes in the catalog are
+//! those that are published, and for nobody whose key was revoked. What is in files is fsck's.
 
 use std::collections::HashSet;
 
 use super::Examination;
 use crate::app::Error;
+use crate::app::trust::read_envelope;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::model::{ENVELOPE_SUFFIX, ImageRecord, RoleName};
 
@@ -53,6 +55,7 @@ impl Examination {
                 "run `motorcade fsck --repair`; put back from a backup what it can't mend",
             );
         }
+        self.look_for_revoked_keys().await?;
         let strays = self.strays(&files, &images).await?;
         for problem in strays.into_lines() {
             self.warn(problem, "if it is from after a restored backup, upload it again; `motorcade fsck` lists all of them");
@@ -77,6 +80,22 @@ impl Examination {
                 let key = BlobKey::target(entry.path, entry.sha256);
                 self.look_at(&key, entry.length, problems).await?;
             }
+        }
+        if let Err(fault) = read_envelope(&self.catalog, image).await? {
+            problems.add(format!("the envelope of {}, in the catalog: {fault}", image.path));
+        }
+        Ok(())
+    }
+
+    /// A revocation takes off what it can; what nobody else could open is left to a person.
+    async fn look_for_revoked_keys(&mut self) -> Result<(), Error> {
+        for (kid, images) in self.catalog.count_sealed_for_revoked().await? {
+            let problem = format!("{images} images are still sealed for {kid}, which was revoked");
+            let action = format!(
+                "see that its job ends (`motorcade job list`); what it could not do is wrapped for another key with \
+                 `motorcade recipient rotate {kid} NEW.pem`, or sealed again with `motorcade image reseal`"
+            );
+            self.warn(problem, action);
         }
         Ok(())
     }

@@ -1,13 +1,11 @@
 //! Envelopes: each has to open under the escrow key, to fit its image's record, and to be what is
 //! published of it.
 
-use sha2::{Digest, Sha256};
-
 use super::Check;
 use crate::app::{Error, trust};
 use crate::envelope::jwe::Envelope;
 use crate::keys::EscrowRing;
-use crate::model::{ImageRecord, Sha256Digest};
+use crate::model::ImageRecord;
 
 impl Check {
     /// Looks at the envelopes of some images after `after`; returns after which to go on, if
@@ -54,18 +52,8 @@ impl Check {
                 Err(fault) => return Ok(Some(format!("it can't be read: {fault}"))),
             },
         };
-        if image.yanked_at.is_some() {
-            return Ok(None); // it is listed no more
-        }
-        let public = envelope
-            .public_json()
-            .map(|json| Sha256Digest::from_bytes(Sha256::digest(json).into()));
         let listed = self.catalog.find_target(&image.path.envelope_path()).await?;
-        Ok(match (public, listed) {
-            (Ok(public), Some(listed)) if public == listed.sha256 => None,
-            (_, None) => Some("the metadata of the catalog does not list it".into()),
-            _ => Some("what is published of it is another one than the catalog's".into()),
-        })
+        Ok(trust::fault_of(&envelope, image, listed.map(|entry| entry.sha256)))
     }
 }
 

@@ -3,9 +3,8 @@
 use super::Images;
 use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::trust::read_published;
+use crate::app::trust::{read_envelope, read_published};
 use crate::catalog::Page;
-use crate::envelope::jwe::Envelope;
 use crate::model::{ImagePath, ImageRecord, RoleName, SupplierRecord};
 use crate::uptane::targets_diff;
 
@@ -73,7 +72,7 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::NotFound`] if there is no such image that the caller may see, or `kid` is not among
-    /// its recipients.
+    /// its recipients; [`Error::Corrupt`] if it is another image's, or not the one that is published.
     pub async fn show_envelope(
         &self,
         path: &ImagePath,
@@ -83,9 +82,13 @@ impl Images {
         if !by.sees(path) {
             return Err(no_image(path));
         }
-        let stored = self.catalog.find_envelope(path).await?.ok_or_else(|| no_image(path))?;
-        let envelope = Envelope::parse(stored.as_bytes())
-            .map_err(Error::internal("read a stored envelope"))?;
+        let image = self.show(path).await?;
+        let envelope = read_envelope(&self.catalog, &image).await?.map_err(|fault| {
+            let detail = format!(
+                "the envelope of {path} is not served: {fault}; restore it from a backup; `motorcade fsck` lists all such"
+            );
+            Error::Corrupt { detail }
+        })?;
         let Some(kid) = kid else {
             return envelope.public_json().map_err(Error::internal("write an envelope"));
         };

@@ -6,6 +6,7 @@
 //! that did not look is signed again.
 
 mod chain;
+mod envelope;
 mod escrow;
 mod keys;
 mod roots;
@@ -14,6 +15,7 @@ mod verifier;
 
 pub(super) use chain::{ChainFault, Walk, walk};
 pub(super) use escrow::{
+pub(super) use envelope::{fault_of, read_envelope};
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
 pub(super) use keys::{

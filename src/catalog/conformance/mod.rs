@@ -89,7 +89,8 @@ macro_rules! conformance {
                 a_batch_is_recorded_but_for_what_others_have_changed,
                 a_batch_whose_blobs_were_taken_is_not_recorded,
                 a_replaced_envelope_is_superseded_once_its_successor_is_published,
-                a_key_has_one_successor_unless_that_is_taken_back
+                a_key_has_one_successor_unless_that_is_taken_back,
+                revoked_keys_are_listed_with_the_images_that_are_left
             );
             conformance!(
                 $engine, audit: entries_that_are_written_at_once_make_one_chain,

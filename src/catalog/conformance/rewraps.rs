@@ -170,3 +170,23 @@ pub(super) async fn a_key_has_one_successor_unless_that_is_taken_back(catalog: &
     let head = catalog.find_audit_head().await.unwrap().unwrap();
     assert_eq!(head.seq, 2 + 3, "one entry a change");
 }
+
+pub(super) async fn revoked_keys_are_listed_with_the_images_that_are_left(catalog: &Catalog) {
+    with_bins(catalog).await;
+    for (at, envelope) in [("a", "one two"), ("b", "one"), ("c", "two"), ("d", "three")] {
+        seal(catalog, at, envelope).await;
+    }
+    assert_eq!(catalog.list_revoked().await.unwrap(), [].into());
+    assert_eq!(catalog.count_sealed_for_revoked().await.unwrap(), []);
+    for kid in ["one", "gone"] {
+        catalog.retire_recipient(kid, None, &author()).await.unwrap();
+    }
+    catalog.retire_recipient("two", Some(&successor("three")), &author()).await.unwrap();
+    assert_eq!(catalog.list_revoked().await.unwrap(), ["gone".into(), "one".into()].into());
+    let left = || catalog.count_sealed_for_revoked();
+    assert_eq!(left().await.unwrap(), [("one".to_owned(), 2)]);
+    catalog.yank_image(&path("a"), &author()).await.unwrap();
+    assert_eq!(left().await.unwrap(), [("one".to_owned(), 1)]);
+    catalog.yank_image(&path("b"), &author()).await.unwrap();
+    assert_eq!(left().await.unwrap(), []);
+}
