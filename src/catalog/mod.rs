@@ -72,7 +72,7 @@ pub use rewraps::{
     ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,
 };
 pub use roles::{EndedStaging, PublishedRole, ReservedVersion, RoleState};
-pub use staged::{NewStaging, StagedSignature, Staging};
+pub use staged::{NewStaging, RefusedSignature, StagedSignature, Staging};
 pub use status::StatusWriter;
 pub use suppliers::{RemovedSupplier, RetiredRole, SupplierConflict};
 pub use tokens::TokenRecord;

@@ -45,6 +45,15 @@ pub struct Staging {
     pub signatures: Vec<StagedSignature>,
 }
 
+/// A signature that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSignature {
+    /// Id of the key, as it came.
+    pub key_id: String,
+    /// Why, for programs.
+    pub code: &'static str,
+}
+
 /// A signature that was checked as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedSignature {
@@ -203,6 +212,32 @@ impl Catalog {
         audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.during(OP)?;
         Ok(true)
+    }
+
+    /// Writes down signatures of a staging that were not kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn note_refused_signatures(
+        &self,
+        staging: &Staging,
+        refused: &[RefusedSignature],
+        author: &Author,
+    ) -> Result<(), Error> {
+        const OP: &str = "note refused signatures";
+        let Staging { staged: NewStaging { side, role, version, .. }, revision, .. } = staging;
+        let entry = |RefusedSignature { key_id, code }: &RefusedSignature| {
+            let detail = json!({
+                "repository": side.as_str(), "version": version, "revision": revision,
+                "key_id": format!("{key_id:.64}"), "reason": code,
+            });
+            author.entry(AuditKind::SignatureRefused, role.as_str(), detail)
+        };
+        let entries: Vec<_> = refused.iter().map(entry).collect();
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        audit::append(&mut transaction, &entries).await?;
+        transaction.commit().await.during(OP)
     }
 
     /// Drops what is staged, with its signatures.

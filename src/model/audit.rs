@@ -63,6 +63,8 @@ pub enum AuditKind {
     MetadataSigned,
     /// A file that others have signed was published.
     MetadataPublished,
+    /// A signature of a staged file came in, and was not kept.
+    SignatureRefused,
     /// What was staged was dropped.
     StagingCancelled,
     /// A role began to be handed over to other keys.
@@ -71,6 +73,8 @@ pub enum AuditKind {
     RoleHandoverEnded,
     /// A server started with other role keys than the one before.
     RoleKeysLoaded,
+    /// A person said that keys of a role are lost.
+    RoleKeysLost,
     /// A server started with another policy than the one before.
     PolicyLoaded,
     /// Version numbers were skipped, as after a restore.
@@ -95,7 +99,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::RecipientRegistered,
@@ -126,10 +130,12 @@ impl AuditKind {
         Self::MetadataStaged,
         Self::MetadataSigned,
         Self::MetadataPublished,
+        Self::SignatureRefused,
         Self::StagingCancelled,
         Self::RoleHandoverBegun,
         Self::RoleHandoverEnded,
         Self::RoleKeysLoaded,
+        Self::RoleKeysLost,
         Self::PolicyLoaded,
         Self::VersionsSkipped,
         Self::ClockCorrected,
@@ -175,10 +181,12 @@ impl AuditKind {
             Self::MetadataStaged => "metadata_staged",
             Self::MetadataSigned => "metadata_signed",
             Self::MetadataPublished => "metadata_published",
+            Self::SignatureRefused => "signature_refused",
             Self::StagingCancelled => "staging_cancelled",
             Self::RoleHandoverBegun => "role_handover_begun",
             Self::RoleHandoverEnded => "role_handover_ended",
             Self::RoleKeysLoaded => "role_keys_loaded",
+            Self::RoleKeysLost => "role_keys_lost",
             Self::PolicyLoaded => "policy_loaded",
             Self::VersionsSkipped => "versions_skipped",
             Self::ClockCorrected => "clock_corrected",

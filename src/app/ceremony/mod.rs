@@ -88,7 +88,7 @@ impl Ceremony {
     /// # Errors
     ///
     /// [`Error::NotFound`] if nothing is; [`Error::Unexpected`] if it is something else than the
-    /// caller thinks.
+    /// caller thinks, or what somebody else has staged and the caller does not name.
     pub async fn cancel(
         &self,
         side: RepositorySide,
@@ -97,6 +97,7 @@ impl Ceremony {
     ) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         let (state, staged) = self.staged(side, expected).await?;
+        staged.refuse_unseen(&state, expected, by)?;
         let author = by.author(self.clock.now());
         let revision = staged.revision();
         match self.catalog.cancel_staging(side, &RoleName::Root, revision, &author).await {

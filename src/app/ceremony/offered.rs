@@ -2,7 +2,7 @@
 //! each that isn't kept is named.
 
 use crate::app::{Error, Problem};
-use crate::catalog::{self, Author, Catalog, StagedSignature, Staging};
+use crate::catalog::{self, Author, Catalog, RefusedSignature, StagedSignature, Staging};
 use crate::model::Sha256Digest;
 use crate::uptane::key::{KeyId, PublicKey};
 use crate::uptane::metadata::Unsigned;
@@ -35,7 +35,7 @@ pub(in crate::app) struct Signable<'a> {
     pub(in crate::app) foreign: String,
 }
 
-/// Keeps the signatures that are good.
+/// Keeps the signatures that are good, and writes down the others in the audit log.
 ///
 /// # Errors
 ///
@@ -54,22 +54,30 @@ pub(in crate::app) async fn take(
         let detail = format!(
             "what was signed has the digest {signed}, and what is staged as revision {revision} has {payload}: sign that one"
         );
+        note_refused(catalog, signable.staging, offer, "wrong_payload", author).await?;
         return Err(Error::Conflict { code: "wrong_payload", detail });
     }
     if offer.signatures.is_empty() || offer.signatures.len() > MAX_SIGNATURES {
         let detail = format!("send 1 to {MAX_SIGNATURES} signatures");
         return Err(Error::Invalid { code: "bad_signatures", detail });
     }
-    let mut problems = Vec::new();
+    let (mut problems, mut refused) = (Vec::new(), Vec::new());
     for offered in &offer.signatures {
-        match signable.check(&unsigned, offered) {
-            Err(problem) => problems.push(problem),
+        let kept = match signable.check(&unsigned, offered) {
+            Err(problem) => Err(problem),
             Ok((key_id, signature)) => {
                 let kept = keep(catalog, signable.staging, key_id, &signature, author).await?;
                 let Some(kept) = kept else { return Ok(None) };
-                problems.extend(kept.err());
+                kept
             }
+        };
+        if let Err(problem) = kept {
+            refused.push(refusal(offered, problem.code));
+            problems.push(problem);
         }
+    }
+    if !refused.is_empty() {
+        catalog.note_refused_signatures(signable.staging, &refused, author).await?;
     }
     let kept = offer.signatures.len() - problems.len();
     if let Some(last) = problems.last_mut() {
@@ -78,6 +86,23 @@ pub(in crate::app) async fn take(
         return Err(Error::Refused { problems });
     }
     Ok(Some(()))
+}
+
+/// Writes down that all signatures are refused, for a reason that they have in common.
+///
+/// # Errors
+///
+/// [`Error::Full`]; [`Error::Internal`].
+pub(in crate::app) async fn note_refused(
+    catalog: &Catalog,
+    staging: &Staging,
+    offer: &Offer,
+    code: &'static str,
+    author: &Author,
+) -> Result<(), Error> {
+    let refused: Vec<RefusedSignature> =
+        offer.signatures.iter().take(MAX_SIGNATURES).map(|offered| refusal(offered, code)).collect();
+    Ok(catalog.note_refused_signatures(staging, &refused, author).await?)
 }
 
 /// Keeps a signature that is good; the problem is that the key has signed before. None if what is
@@ -133,6 +158,10 @@ impl Signable<'_> {
             }
         }
     }
+}
+
+fn refusal(offered: &OfferedSignature, code: &'static str) -> RefusedSignature {
+    RefusedSignature { key_id: offered.key_id.clone(), code }
 }
 
 fn already_signed(key_id: &str) -> Problem {

@@ -1,6 +1,6 @@
 //! Signatures of a staged root, as people bring them, or as this server makes them itself.
 
-use super::offered::{Offer, Signable, keep, take};
+use super::offered::{Offer, Signable, keep, note_refused, take};
 use super::{Ceremony, CeremonyState, StagedRoot};
 use crate::app::Error;
 use crate::app::access::Principal;
@@ -8,7 +8,7 @@ use crate::app::images::precondition::Precondition;
 use crate::model::RepositorySide;
 
 impl Ceremony {
-    /// Keeps the signatures that are good.
+    /// Keeps the signatures that are good, and writes down the others in the audit log.
     ///
     /// # Errors
     ///
@@ -23,13 +23,17 @@ impl Ceremony {
         by: &Principal,
     ) -> Result<CeremonyState, Error> {
         let (state, staged) = self.staged(side, expected).await?;
-        staged.refuse_outdated(&state)?;
+        let author = by.author(self.clock.now());
+        if let Err(error) = staged.refuse_outdated(&state) {
+            let code = "staging_outdated";
+            note_refused(&self.catalog, &staged.staging, offer, code, &author).await?;
+            return Err(error);
+        }
         let signable = Signable {
             staging: &staged.staging,
             keys: staged.keys().collect(),
             foreign: "is no root key, neither of the published root nor of the staged one".into(),
         };
-        let author = by.author(self.clock.now());
         if take(&self.catalog, &signable, offer, &author).await?.is_none() {
             return Err(self.unexpected(side).await);
         }
@@ -41,7 +45,8 @@ impl Ceremony {
     /// # Errors
     ///
     /// [`Error::Conflict`] if it has none that may sign, or what is staged is outdated;
-    /// [`Error::NotFound`], [`Error::Unexpected`]; [`Error::Internal`] if a signer fails.
+    /// [`Error::NotFound`]; [`Error::Unexpected`], also if somebody else has staged it and the caller
+    /// does not say that it is meant; [`Error::Internal`] if a signer fails.
     pub async fn sign_here(
         &self,
         side: RepositorySide,
@@ -50,6 +55,7 @@ impl Ceremony {
     ) -> Result<CeremonyState, Error> {
         const OP: &str = "sign what is staged";
         let (state, staged) = self.staged(side, expected).await?;
+        staged.refuse_unseen(&state, expected, by)?;
         staged.refuse_outdated(&state)?;
         let (either, author) = (staged.succession.either(), by.author(self.clock.now()));
         self.handovers.reload().await?; // a root key that was put back for it

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::app::Error;
+use crate::app::access::Principal;
 use crate::app::images::precondition::{Precondition, Tags};
 use crate::catalog::{StagedSignature, Staging};
 use crate::model::{RepositorySide, RoleName, Sha256Digest};
@@ -114,6 +115,30 @@ impl StagedRoot {
             is_outdated: staging.staged.base != published.version,
             staging,
         })
+    }
+
+    /// Refuses who names no revision and has not staged this: it may have taken the place of what the
+    /// caller has looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unexpected`], with what is so.
+    pub(super) fn refuse_unseen(
+        &self,
+        state: &CeremonyState,
+        expected: &Precondition,
+        by: &Principal,
+    ) -> Result<(), Error> {
+        if expected.matches.is_some() || self.staging.created_by == by.id {
+            return Ok(());
+        }
+        let detail = format!(
+            "this was staged by somebody else, and nothing was changed: if it is what you mean, name its revision \
+             (`--revision {}`, or `If-Match`); {}",
+            self.revision(),
+            state.described()
+        );
+        Err(Error::Unexpected { detail })
     }
 
     /// Which of all stagings it is.

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use super::Error;
 use super::access::Principal;
 use super::ceremony::Offer;
-use super::ceremony::offered::{Signable, take};
+use super::ceremony::offered::{Signable, note_refused, take};
 use super::handover::Handovers;
 use super::images::precondition::Precondition;
 use super::publish::Publisher;
@@ -79,13 +79,17 @@ impl Owners {
         by: &Principal,
     ) -> Result<OwnedState, Error> {
         let (state, staged) = self.staged(role, expected, by).await?;
-        staged.refuse_outdated(&state)?;
+        let author = by.author(self.parts.clock.now());
+        if let Err(error) = staged.refuse_outdated(&state) {
+            let (catalog, code) = (&self.parts.catalog, "staging_outdated");
+            note_refused(catalog, &staged.staging, offer, code, &author).await?;
+            return Err(error);
+        }
         let signable = Signable {
             staging: &staged.staging,
             keys: state.owner.keys.iter().collect(),
             foreign: format!("is none of those that sign for {role}"),
         };
-        let author = by.author(self.parts.clock.now());
         if take(&self.parts.catalog, &signable, offer, &author).await?.is_none() {
             return Err(self.unexpected(role, by).await);
         }

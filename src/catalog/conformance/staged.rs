@@ -1,7 +1,7 @@
 //! What is staged, and who has signed it.
 
 use super::{author, digest, seconds_later};
-use crate::catalog::{AuditFilter, Catalog, DirectorRoot, Error, NewStaging};
+use crate::catalog::{AuditFilter, Catalog, DirectorRoot, Error, NewStaging, RefusedSignature};
 use crate::model::{RepositorySide, RoleName};
 
 fn new(side: RepositorySide, content: &str) -> NewStaging {
@@ -42,6 +42,8 @@ pub(super) async fn a_signature_is_kept_once_and_for_its_revision_alone(catalog:
     let keys: Vec<_> = found.signatures.iter().map(|signature| signature.key_id).collect();
     assert_eq!(keys, [digest(1), digest(2)]);
     assert_eq!(found.signatures[0].signature, b"signature");
+    let refused = RefusedSignature { key_id: "k".repeat(100), code: "unknown_key" };
+    catalog.note_refused_signatures(&staging, &[refused], &author()).await.unwrap();
     catalog.stage(&new(side, "two"), Some(first), &author()).await.unwrap();
     let late = catalog.add_staged_signature(&staging, digest(3), b"signature", &author()).await;
     assert!(matches!(late, Err(Error::Overtaken)), "{late:?}");
@@ -50,7 +52,8 @@ pub(super) async fn a_signature_is_kept_once_and_for_its_revision_alone(catalog:
     let log = catalog.list_audit(&AuditFilter::default(), i64::MAX, 10).await.unwrap().items;
     let kinds: Vec<&str> = log.iter().rev().map(|entry| entry.kind.as_str()).collect();
     let (staged, signed) = ("metadata_staged", "metadata_signed");
-    assert_eq!(kinds, [staged, signed, signed, staged]);
+    assert_eq!(kinds, [staged, signed, signed, "signature_refused", staged]);
+    assert!(log[1].detail.contains(&format!("\"{}\"", "k".repeat(64))), "{}", log[1].detail);
 }
 
 pub(super) async fn a_published_root_ends_its_staging_or_is_not_recorded(catalog: &Catalog) {

@@ -82,7 +82,7 @@ enum Command {
     Cancel {
         #[command(flatten)]
         at: At,
-        /// Only if this is what is staged
+        /// Only if this is what is staged; needed for what somebody else has staged
         #[arg(long, value_name = "REVISION")]
         revision: Option<u64>,
     },
@@ -125,6 +125,9 @@ struct SignArgs {
     /// Have the server sign with the root keys that it has
     #[arg(long, conflicts_with = "file")]
     here: bool,
+    /// Only if this is what is staged; needed with `--here` for what somebody else has staged
+    #[arg(long, value_name = "REVISION", conflicts_with = "file")]
+    revision: Option<u64>,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -153,7 +156,8 @@ async fn sign(args: SignArgs) -> anyhow::Result<ExitCode> {
     }
     let (at, api) = args.at.open()?;
     if args.here {
-        let root: RootBody = api.json(at.request(&api, Method::POST, "/staged/sign")).await?;
+        let request = at.request(&api, Method::POST, "/staged/sign");
+        let root: RootBody = api.json(if_match(request, args.revision)).await?;
         return at.tell(&root);
     }
     let mut last = None;
@@ -174,6 +178,7 @@ async fn sign(args: SignArgs) -> anyhow::Result<ExitCode> {
             signatures: signed.signatures,
         };
         let request = at.request(&api, Method::POST, "/staged/signatures").json(&body);
+        let request = if_match(request, args.revision);
         last = Some(
             api.json(request)
                 .await

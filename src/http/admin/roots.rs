@@ -89,11 +89,11 @@ pub(in crate::http) async fn show_staged(
 /// Drops what is staged.
 #[utoipa::path(
     delete, path = "/api/v1/roots/{repository}/staged", tag = "roots",
-    params(("repository" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1")),
+    params(("repository" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1: which staging is meant; needed for one that somebody else has staged")),
     responses(
         (status = 204, description = "nothing is staged any more"),
         (status = 404, body = Problem, description = "nothing was"),
-        (status = 412, body = Problem, description = "something else is staged: `detail` says what"),
+        (status = 412, body = Problem, description = "something else is staged, or somebody else has staged it: `detail` says what"),
     )
 )]
 pub(in crate::http) async fn cancel_staged(
@@ -136,12 +136,12 @@ pub(in crate::http) async fn bring_signatures(
 /// Signs what is staged with the root keys that this server has.
 #[utoipa::path(
     post, path = "/api/v1/roots/{repository}/staged/sign", tag = "roots",
-    params(("repository" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1")),
+    params(("repository" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1: which staging is meant; needed for one that somebody else has staged")),
     responses(
         (status = 200, body = RootBody, description = "signed", headers(("ETag" = String, description = "of what is staged"))),
         (status = 404, body = Problem, description = "nothing is staged"),
         (status = 409, body = Problem, description = "the server has no such key, or what is staged is outdated"),
-        (status = 412, body = Problem, description = "something else is staged: `detail` says what"),
+        (status = 412, body = Problem, description = "something else is staged, or somebody else has staged it: `detail` says what"),
     )
 )]
 pub(in crate::http) async fn sign_staged(

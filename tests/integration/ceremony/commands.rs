@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Officer;
 use crate::app::{TestServer, send};
-use crate::support::{motorcade, refused, run};
+use crate::support::{create_token, motorcade, refused, run};
 
 /// A folder with the keys of officers, as `NAME.pem`, and their public halves, as `NAME.json`.
 pub(crate) struct Desk {
@@ -149,7 +149,17 @@ async fn nothing_is_signed_that_is_not_what_it_seems() {
     run(&mut desk.offline("root sign staged.json --yes --key anna.pem --out anna.signature.json"));
     let image = refused(&mut server.officer(&desk, "root sign --send anna.signature.json"));
     assert!(image.contains("say `--repository director`"), "{image}");
-    run(&mut server.officer(&desk, "root cancel --repository director"));
+    let staged = server.root_body("director").await["staged"]["revision"].as_u64().unwrap();
+    let other = create_token(server.state.path(), "officer");
+    let cancel = |more: &str| {
+        let words = format!("root cancel --repository director {more}");
+        let mut command = server.officer(&desk, &words);
+        command.env("MOTORCADE_TOKEN", &other);
+        command
+    };
+    let of_anna = refused(&mut cancel(""));
+    assert!(of_anna.contains(&format!("--revision {staged}")), "{of_anna}");
+    run(&mut cancel(&format!("--revision {staged}")));
     let words = "root sign --repository director --send anna.signature.json";
     let late = refused(&mut server.officer(&desk, words));
     assert!(late.contains("nothing is staged"), "{late}");

@@ -3,10 +3,13 @@
 use std::fs;
 
 use motorcade::app::Error;
+use motorcade::app::access::Principal;
+use motorcade::app::audit::AuditFilter;
 use motorcade::app::ceremony::{Gap, Offer, OfferedSignature, StageRequest};
 use motorcade::app::images::precondition::{Precondition, Tags};
 use motorcade::app::suppliers::NewSupplier;
-use motorcade::model::{RepositorySide, RoleName, Sha256Digest};
+use motorcade::model::{AuditKind, RepositorySide, RoleName, Sha256Digest};
+use serde_json::Value;
 
 use super::{Officer, image_change, officer};
 use crate::publication::{NEVER, Node};
@@ -91,9 +94,49 @@ async fn signatures_are_refused_by_name_and_the_good_ones_kept() {
     assert_eq!(kept.signers(), [anna.id()].into());
     assert_eq!(kept.missing(), (1, 1));
 
+    let refused = async |key: &Officer| {
+        let filter =
+            AuditFilter { kind: Some(AuditKind::SignatureRefused), ..AuditFilter::default() };
+        let log = node.app.audit().list(&filter, i64::MAX, 100).await.unwrap().items;
+        let details = log.iter().map(|entry| serde_json::from_str::<Value>(&entry.detail).unwrap());
+        let own = details.filter(|detail| detail["key_id"] == key.id().to_string());
+        own.map(|detail| detail["reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&stranger).await, ["unknown_key"]);
+    assert_eq!(refused(&bert).await, ["bad_signature", "bad_signature"]);
+    assert_eq!(refused(&anna).await, ["already_signed"]);
+
     let of_another = Offer { payload: Some(Sha256Digest::from_bytes([0; 32])), ..offer };
     let wrong = ceremony.sign(IMAGE, &of_another, &anyone, &by).await.unwrap_err();
     assert_eq!(code(&wrong), "wrong_payload");
+    assert_eq!(refused(&stranger).await, ["wrong_payload", "unknown_key"]);
+    node.close().await.assert_clean().await;
+}
+
+/// Who names no revision means what he has staged himself.
+#[tokio::test]
+async fn nobody_drops_or_signs_what_another_officer_has_staged_without_naming_it() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    let ceremony = node.app.ceremony();
+    let (anyone, anna) = (Precondition::default(), officer());
+    let bert = Principal { id: "another".into(), ..officer() };
+    let change = StageRequest { expires_days: Some(300), roles: Vec::new() };
+    let staged = ceremony.stage(IMAGE, &change, &anyone, &anna).await.unwrap().staged.unwrap();
+    for refused in [
+        ceremony.cancel(IMAGE, &anyone, &bert).await.unwrap_err(),
+        ceremony.sign_here(IMAGE, &anyone, &bert).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(code(&refused), "precondition_failed");
+        let told = refused.to_string();
+        assert!(told.contains(&format!("--revision {}", staged.tag())), "{told}");
+    }
+    let kept = ceremony.state(IMAGE).await.unwrap().staged.unwrap();
+    assert_eq!((kept.revision(), kept.signers()), (staged.revision(), [].into()));
+    ceremony.sign_here(IMAGE, &revision(staged.tag()), &bert).await.unwrap();
+    ceremony.cancel(IMAGE, &revision(staged.tag()), &bert).await.unwrap();
+    ceremony.stage(IMAGE, &change, &anyone, &anna).await.unwrap();
+    ceremony.sign_here(IMAGE, &anyone, &anna).await.unwrap();
+    ceremony.cancel(IMAGE, &anyone, &anna).await.unwrap();
     node.close().await.assert_clean().await;
 }
 
