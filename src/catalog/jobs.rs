@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{
     AuditKind, Author, Catalog, During, Error, Holder, OrCorrupt, Page, audit, column,
@@ -96,6 +96,17 @@ pub enum JobLease {
     Lost,
 }
 
+/// What came of adding a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InsertedJob {
+    /// It is there now.
+    New(JobRecord),
+    /// One that does the same waits or runs.
+    Same(JobRecord),
+    /// Another one has not ended, which this one must not run beside.
+    InTheWay(JobRecord),
+}
+
 impl Catalog {
     /// Adds a job, unless one of the same kind and parameters waits or runs and nobody has cancelled
     /// it: then that is returned, and false. Of those that have ended the newest are kept.
@@ -110,6 +121,26 @@ impl Catalog {
         parameters: &Value,
         author: &Author,
     ) -> Result<(JobRecord, bool), Error> {
+        match self.insert_sole_job(id, kind, parameters, None, author).await? {
+            InsertedJob::New(job) => Ok((job, true)),
+            InsertedJob::Same(job) | InsertedJob::InTheWay(job) => Ok((job, false)),
+        }
+    }
+
+    /// The same for a job that must be alone: none of its kind may wait, run, or be about to stop,
+    /// whose parameters have the same `member`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn insert_sole_job(
+        &self,
+        id: &str,
+        kind: &str,
+        parameters: &Value,
+        member: Option<&str>,
+        author: &Author,
+    ) -> Result<InsertedJob, Error> {
         const OP: &str = "add a job";
         let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
@@ -127,7 +158,12 @@ impl Catalog {
         let like = like.bind(kind).bind(parameters.to_string());
         let like = like.fetch_optional(&mut *transaction).await.during(OP)?;
         if let Some(row) = like {
-            return Ok((job(&row)?, false));
+            return Ok(InsertedJob::Same(job(&row)?));
+        }
+        if let Some(member) = member
+            && let Some(other) = find_beside(&mut transaction, kind, member, parameters).await?
+        {
+            return Ok(InsertedJob::InTheWay(other));
         }
         let inserted = sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO jobs (id, kind, parameters, state, checkpoint, phase, done, total, created_at, created_by, \
@@ -147,7 +183,7 @@ impl Catalog {
         let entry = author.entry(AuditKind::JobCreated, id, detail);
         audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.during(OP)?;
-        Ok((job(&row)?, true))
+        Ok(InsertedJob::New(job(&row)?))
     }
 
     /// Looks a job up.
@@ -314,6 +350,26 @@ impl Catalog {
         .await;
         Ok(ended.during("end a job")?.rows_affected() == 1)
     }
+}
+
+/// A job of a kind that has not ended, and whose parameters have the same `member`.
+async fn find_beside(
+    transaction: &mut Transaction<'_, Any>,
+    kind: &str,
+    member: &str,
+    parameters: &Value,
+) -> Result<Option<JobRecord>, Error> {
+    let active = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM jobs WHERE kind = $1 AND state IN ('queued', 'running') ORDER BY id"
+    )));
+    let active = active.bind(kind).fetch_all(&mut **transaction).await;
+    for row in active.during("look for jobs that have not ended")? {
+        let other = job(&row)?;
+        if other.parameters[member] == parameters[member] {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 fn lease(row: Result<Option<AnyRow>, sqlx::Error>, op: &'static str) -> Result<JobLease, Error> {

@@ -60,7 +60,7 @@ pub use handovers::Handover;
 pub use holder::Holder;
 pub use images::NewImage;
 pub use installation::{Age, StoredEnvelope};
-pub use jobs::{JobEnd, JobLease, JobProgress, JobRecord, JobState};
+pub use jobs::{InsertedJob, JobEnd, JobLease, JobProgress, JobRecord, JobState};
 pub use journal::EntryChange;
 pub use listed::{FolderBound, ListingBound};
 pub use page::Page;

@@ -10,7 +10,7 @@ use futures_util::stream;
 use motorcade::api::ImageList;
 use motorcade::app::access::Principal;
 use motorcade::app::footing::StateLock;
-use motorcade::app::images::ingest::{Accepted, EmptyImage, UploadRequest};
+use motorcade::app::images::ingest::{Accepted, EmptyImage, Original, UploadRequest};
 use motorcade::app::images::precondition::Precondition;
 use motorcade::app::setup::Opened;
 use motorcade::app::{App, Error, Limits};
@@ -21,6 +21,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{TestServer, eventually, once_unlocked, send};
 use crate::state::{BINS, HARDWARE_ID, ManualClock, TestState};
@@ -98,7 +99,10 @@ impl Node {
             empty: EmptyImage::Refused,
             precondition: Precondition::default(),
             content_length: None,
-            copy_of: original.map(|original| original.parse().unwrap()),
+            copy_of: original.map(|original| Original {
+                path: original.parse().unwrap(),
+                wanted: CancellationToken::new(),
+            }),
             by: engineer(),
         };
         let plan = self.app.images().plan_upload(&request).await?;

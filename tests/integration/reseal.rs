@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{TestServer, eventually, pattern, send};
+use crate::director::vehicle::TestVehicle;
 use crate::state::private_key;
 use crate::support::run;
 
@@ -26,15 +27,30 @@ impl TestServer {
     /// Queues a reseal of `gw/1/a.bin` at `gw/2/a.bin` that has got as far as `checkpoint`, asked for
     /// by whoever has uploaded it; returns it once it has ended.
     pub(crate) async fn goes_on_to_reseal(&self, checkpoint: &Value) -> Value {
-        let id = "0123456789abcdef01234567";
+        self.has_begun_to_reseal(checkpoint, "'queued', NULL, 0, 0").await;
+        self.resealing_ended().await
+    }
+
+    /// The same of one that somebody cancels while it runs.
+    pub(crate) async fn stops_to_reseal(&self, checkpoint: &Value) -> Value {
+        self.has_begun_to_reseal(checkpoint, "'running', 'killed', 0, 1").await;
+        self.resealing_ended().await
+    }
+
+    /// `as_it_is`: state, owner, end of the lease, and whether it is cancelled.
+    async fn has_begun_to_reseal(&self, checkpoint: &Value, as_it_is: &str) {
         self.state
             .sql(&format!(
-                "INSERT INTO jobs (id, kind, parameters, state, checkpoint, phase, done, total, created_at, created_by, lease_until, \
-                 run, stalled, is_cancelled) SELECT '{id}', 'image_reseal', '{}', 'queued', '{checkpoint}', '', 0, 0, 0, created_by, 0, \
-                 0, 0, 0 FROM images WHERE path = 'gw/1/a.bin'",
+                "INSERT INTO jobs (state, owner, lease_until, is_cancelled, id, kind, parameters, checkpoint, phase, done, total, \
+                 created_at, created_by, run, stalled) SELECT {as_it_is}, '{BEGUN}', 'image_reseal', '{}', '{checkpoint}', '', 0, 0, \
+                 0, created_by, 0, 0 FROM images WHERE path = 'gw/1/a.bin'",
                 json!({ "path": "gw/1/a.bin", "to": "gw/2/a.bin" })
             ))
             .await;
+    }
+
+    async fn resealing_ended(&self) -> Value {
+        let id = BEGUN;
         // Another one has the server look for both.
         let wake = self.request_as(Engineer, Method::POST, "/api/v1/jobs");
         send(wake.json(&json!({ "kind": "fsck" }))).await.expect(201);
@@ -112,6 +128,9 @@ async fn a_revoked_recipient_does_not_open_what_was_resealed() {
     assert_eq!(server.open("gw/2/a.bin", "snakeoil_rsa2048").await, b"secret");
 }
 
+/// Id of a reseal that another run has begun.
+const BEGUN: &str = "0123456789abcdef01234567";
+
 fn assert_is_stopped(job: &Value) {
     assert_eq!(job["state"], "failed", "{job}");
     let error = job["error"].as_str().unwrap();
@@ -154,6 +173,119 @@ async fn a_reseal_that_is_killed_after_its_own_yank_is_done() {
     let job = server.goes_on_to_reseal(&stored).await;
     assert_eq!([&job["state"], &job["result"]["assignments_moved"]], [&json!("done"), &json!(3)]);
     assert_eq!(server.image("gw/2/a.bin").await.yanked_at, None);
+}
+
+#[tokio::test]
+async fn an_image_is_resealed_at_one_path_at_a_time() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "good").await.expect(201);
+    let far = i64::MAX / 2;
+    server
+        .has_begun_to_reseal(&Value::Null, &format!("'running', 'another server', {far}, 0"))
+        .await;
+    let ask = async |to: &str| {
+        let url = "/api/v1/images/gw/1/a.bin/reseal";
+        send(server.request_as(Officer, Method::POST, url).json(&json!({ "to": to }))).await
+    };
+    let told = ask("gw/3/a.bin").await.refused(409, "job_in_the_way");
+    assert!(told.contains(BEGUN) && told.contains("gw/2/a.bin"), "{told}");
+    assert_eq!(ask("gw/2/a.bin").await.json()["id"], BEGUN, "the same is done once");
+    server.state.sql("UPDATE jobs SET is_cancelled = 1").await;
+    ask("gw/3/a.bin").await.refused(409, "job_in_the_way"); // it has not stopped yet
+    server.state.sql("UPDATE jobs SET state = 'cancelled', ended_at = 1").await;
+    assert_eq!(ask("gw/3/a.bin").await.status, 201);
+}
+
+/// A vehicle that is to install the copy already, and one that is to install the image.
+async fn two_vehicles(server: &TestServer) -> [TestVehicle; 2] {
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        server.upload(path, "good").await.expect(201);
+    }
+    let vehicles = [
+        TestVehicle::registered(server, "VIN1").await,
+        TestVehicle::registered(server, "VIN2").await,
+    ];
+    for (vehicle, path) in vehicles.iter().zip(["gw/2/a.bin", "gw/1/a.bin"]) {
+        vehicle.assign(server, &[(0, path)]).await.expect(201);
+    }
+    vehicles
+}
+
+async fn assert_is_taken_back(server: &TestServer, vehicles: [TestVehicle; 2]) {
+    for mut vehicle in vehicles {
+        let targets = vehicle.targets(server).await;
+        let listed: Vec<_> = targets["targets"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(listed, ["gw/1/a.bin"], "{}", vehicle.vin);
+    }
+    assert_eq!(server.image("gw/1/a.bin").await.yanked_at, None);
+    assert!(server.image("gw/2/a.bin").await.yanked_at.is_some());
+}
+
+#[tokio::test]
+async fn a_reseal_whose_copy_is_yanked_is_taken_back() {
+    for all_moved in [false, true] {
+        let server = TestServer::start().await;
+        let vehicles = two_vehicles(&server).await;
+        server.yank("gw/2/a.bin").await;
+        let checkpoint = json!({ "after": "", "moved": 1, "problems": [], "left_out": 0, "all_moved": all_moved });
+        let job = server.goes_on_to_reseal(&checkpoint).await;
+        assert_eq!(job["state"], "failed", "{job}");
+        assert!(job["error"].as_str().unwrap().starts_with("copy_yanked: gw/2/a.bin"), "{job}");
+        assert_is_taken_back(&server, vehicles).await;
+        server.stop().assert_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_reseal_leaves_no_copy() {
+    let server = TestServer::start().await;
+    let vehicles = two_vehicles(&server).await;
+    let sealed = json!({ "after": "VIN1", "moved": 1, "problems": [], "left_out": 0 });
+    assert_eq!(server.stops_to_reseal(&sealed).await["state"], "cancelled");
+    assert_is_taken_back(&server, vehicles).await;
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_reseal_that_is_cancelled_after_its_own_yank_stays_done() {
+    let server = TestServer::start().await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        server.upload(path, "good").await.expect(201);
+    }
+    server.yank("gw/1/a.bin").await;
+    let stored =
+        json!({ "after": "", "moved": 3, "problems": [], "left_out": 0, "all_moved": true });
+    assert_eq!(server.stops_to_reseal(&stored).await["state"], "cancelled");
+    assert_eq!(server.image("gw/2/a.bin").await.yanked_at, None);
+}
+
+/// Cancelled while the copy is being sealed, or has just come in.
+#[tokio::test]
+async fn a_reseal_that_is_cancelled_at_any_moment_leaves_the_image_alone() {
+    let server = TestServer::start().await;
+    for (number, wait) in [0, 5, 20, 60, 150, 400].into_iter().enumerate() {
+        let path = format!("gw/{number}/a.bin");
+        send(server.upload_request(&path, "").body(pattern(1_000_000, 3))).await.expect(201);
+        let url = format!("/api/v1/images/{path}/reseal");
+        let to = format!("new/{number}/a.bin");
+        let begin = server.request_as(Officer, Method::POST, &url).json(&json!({ "to": to }));
+        let job = send(begin).await.json()["id"].as_str().unwrap().to_owned();
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        let cancel = server.request_as(Officer, Method::DELETE, &format!("/api/v1/jobs/{job}"));
+        send(cancel).await;
+        let mut ended = Value::Null;
+        eventually("the job ends", async || {
+            ended = server.get(&format!("/api/v1/jobs/{job}")).await.json();
+            !ended["ended_at"].is_null()
+        })
+        .await;
+        let copy = server.get(&format!("/api/v1/images/{to}")).await;
+        let is_published = copy.status == 200 && copy.json()["yanked_at"].is_null();
+        let is_yanked = server.image(&path).await.yanked_at.is_some();
+        assert_eq!(is_published, is_yanked, "one of the two is there: {ended}");
+        assert!(ended["state"] == "cancelled" || is_yanked, "{ended}");
+    }
+    server.stop().assert_clean().await;
 }
 
 #[tokio::test]

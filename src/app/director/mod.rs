@@ -28,6 +28,7 @@ use std::sync::Arc;
 pub use assign::{AssignmentRequest, EcuAssignment};
 pub use bundle::{DirectorFile, DirectorRole};
 pub(super) use listed::ListedImages;
+pub(super) use moved::MovedAssignments;
 pub use refusal::Refusal;
 pub(super) use roots::DirectorRoots;
 pub(super) use verified::verify_bundle;

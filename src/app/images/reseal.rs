@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Images;
-use super::ingest::{Accepted, EmptyImage, UploadRequest};
+use super::ingest::{Accepted, EmptyImage, Original, UploadRequest};
 use super::precondition::Precondition;
 use super::show::no_image;
 use crate::app::Error;
@@ -62,6 +63,7 @@ impl Images {
 
     /// Opens the image at `from` and seals it again at `to`, for those of its recipients that are
     /// still registered; where none is, for all of its hardware ids. A second time changes nothing.
+    /// Once `wanted` is cancelled, nothing is taken in any more, and [`Self::find_copy`] finds what was.
     ///
     /// # Errors
     ///
@@ -72,6 +74,7 @@ impl Images {
         from: &ImagePath,
         to: &ImagePath,
         by: &Principal,
+        wanted: CancellationToken,
     ) -> Result<ImageRecord, Error> {
         let image = self.check_not_yanked(from).await?;
         self.check_no_supplier_s(&image, to).await?; // delegations may have changed
@@ -88,7 +91,7 @@ impl Images {
             empty: EmptyImage::Allowed,
             precondition: Precondition::default(),
             content_length: Some(image.sealed.plaintext_length),
-            copy_of: Some(from.clone()),
+            copy_of: Some(Original { path: from.clone(), wanted }),
             by: by.clone(),
         };
         let plan = self.plan_upload(&request).await?;
@@ -124,26 +127,24 @@ impl Images {
         Ok(())
     }
 
-    /// Yanks what `by` has sealed again at `to`, if it is there: of an image that somebody has
-    /// yanked, no copy stays.
+    /// What `by` has sealed again at `to`, yanked or not. What is still being taken in is waited for,
+    /// so that it is found as well.
     ///
     /// # Errors
     ///
-    /// As of a yank.
-    pub(in crate::app) async fn yank_copy(
+    /// [`Error::Internal`].
+    pub(in crate::app) async fn find_copy(
         &self,
         image: &ImageRecord,
         to: &ImagePath,
         by: &Principal,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<ImageRecord>, Error> {
+        drop(self.sealing.write().await);
         let is_copy = |other: &ImageRecord| {
             other.created_by == by.id
                 && other.sealed.plaintext_sha256 == image.sealed.plaintext_sha256
         };
-        match self.catalog.find_image(to).await? {
-            Some(copy) if is_copy(&copy) => self.yank(to, &Precondition::default(), by).await,
-            Some(_) | None => Ok(()),
-        }
+        Ok(self.catalog.find_image(to).await?.filter(is_copy))
     }
 
     async fn still_registered(

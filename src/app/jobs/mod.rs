@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::access::Principal;
-use crate::catalog::Page;
+use crate::catalog::{InsertedJob, Page};
 pub use crate::catalog::{JobProgress, JobRecord, JobState};
 use crate::model::JobKind;
 pub use runner::Jobs;
@@ -44,6 +44,42 @@ impl Jobs {
             tracing::info!(job.id = %created.0.id, job.kind = kind.as_str(), "job made");
         }
         Ok(created)
+    }
+
+    /// The same for a job that must not run beside one of its kind for the same `member` of its
+    /// parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] names the one that has not ended; [`Error::Full`]; [`Error::Internal`].
+    async fn create_alone(
+        &self,
+        kind: JobKind,
+        parameters: &Value,
+        member: &str,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let author = by.author(self.clock.now());
+        let id = new_id(author.at.as_millisecond())?;
+        let name = kind.as_str();
+        let created =
+            self.catalog.insert_sole_job(&id, name, parameters, Some(member), &author).await?;
+        self.wake();
+        match created {
+            InsertedJob::New(job) => {
+                tracing::info!(job.id = %job.id, job.kind = name, "job made");
+                Ok((job, true))
+            }
+            InsertedJob::Same(job) => Ok((job, false)),
+            InsertedJob::InTheWay(job) => {
+                let (id, asked) = (job.id, job.parameters);
+                let detail = format!(
+                    "the job {id} does that already, otherwise than you ask for ({asked}): wait for its end, or cancel it \
+                     with `motorcade job cancel {id}`"
+                );
+                Err(Error::Conflict { code: "job_in_the_way", detail })
+            }
+        }
     }
 
     /// Shows a job.

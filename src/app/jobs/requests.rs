@@ -73,7 +73,8 @@ impl Jobs {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked or `to` is taken;
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked, `to` is taken, or another job
+    /// seals the image again elsewhere;
     /// [`Error::Unprocessable`] in a supplier's folder, or if there is no path to be found;
     /// [`Error::Full`]; [`Error::Internal`].
     pub async fn reseal(
@@ -84,7 +85,7 @@ impl Jobs {
     ) -> Result<(JobRecord, bool), Error> {
         let to = self.context.images.plan_reseal(path, to).await?;
         let parameters = reseal::Parameters { path: path.clone(), to };
-        self.create(JobKind::ImageReseal, &written(&parameters)?, by).await
+        self.create_alone(JobKind::ImageReseal, &written(&parameters)?, "path", by).await
     }
 }
 

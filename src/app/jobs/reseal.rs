@@ -1,6 +1,6 @@
 //! Reseal of an image: sealed again at another path, then its assignments move there, then it is
-//! yanked. If somebody else yanks it before that, the job ends, and what was sealed again is yanked
-//! too.
+//! yanked. If somebody yanks it or its copy before that, the job ends. A job that ends before it is
+//! done is taken back: assignments move to where they were, and the copy is yanked.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::work::{Job, JobProgress, Step};
 use crate::app::Error;
-use crate::app::director::Director;
+use crate::app::director::{Director, MovedAssignments};
 use crate::app::images::Images;
 use crate::app::images::precondition::Precondition;
 use crate::app::principal::Principal;
@@ -73,7 +73,8 @@ impl ResealJob {
         let Parameters { path, to } = &self.parameters;
         let (images, from, target, by) =
             (Arc::clone(&self.images), path.clone(), to.clone(), by.clone());
-        on_one_thread(async move || images.reseal(&from, &target, &by).await).await??;
+        let seal = async move |wanted| images.reseal(&from, &target, &by, wanted).await;
+        on_one_thread(seal).await??;
         tracing::info!(image.path = %path, resealed.path = %to, "image resealed");
         Ok(Checkpoint::default())
     }
@@ -85,10 +86,7 @@ impl ResealJob {
         by: &Principal,
     ) -> Result<Checkpoint, Error> {
         let Parameters { path, to } = &self.parameters;
-        let (director, from, target) = (Arc::clone(&self.director), path.clone(), to.clone());
-        let (after, author) = (checkpoint.after.clone(), by.clone());
-        let moving = async move || director.move_assignments(&from, &target, &after, &author).await;
-        let outcome = on_one_thread(moving).await??;
+        let outcome = self.move_some(path, to, &checkpoint.after, by).await?;
         checkpoint.moved += outcome.moved;
         let room = MOST_LINES.saturating_sub(checkpoint.problems.len());
         checkpoint.left_out += outcome.problems.len().saturating_sub(room) as u64;
@@ -98,20 +96,68 @@ impl ResealJob {
         Ok(checkpoint)
     }
 
-    /// Ends the job if somebody has yanked the image, for whatever reason: its copy has the same
-    /// bytes.
-    async fn check_not_yanked(&self, by: &Principal) -> Result<(), Error> {
+    async fn move_some(
+        &self,
+        from: &ImagePath,
+        to: &ImagePath,
+        after: &str,
+        by: &Principal,
+    ) -> Result<MovedAssignments, Error> {
+        let (director, from, to) = (Arc::clone(&self.director), from.clone(), to.clone());
+        let (after, by) = (after.to_owned(), by.clone());
+        on_one_thread(async move |_| director.move_assignments(&from, &to, &after, &by).await)
+            .await?
+    }
+
+    /// Ends the job if somebody has yanked the image, for whatever reason, as its copy has the same
+    /// bytes; or the copy, which nobody is to install then.
+    async fn check_not_yanked(&self) -> Result<(), Error> {
         let Parameters { path, to } = &self.parameters;
-        let image = self.images.show(path).await?;
-        if image.yanked_at.is_none() {
-            return Ok(());
+        let yanked = |detail| Err(Error::Conflict { code: "image_yanked", detail });
+        if self.images.show(path).await?.yanked_at.is_some() {
+            return yanked(format!(
+                "image_yanked: {path} was yanked while it was sealed again; what was sealed at {to} is yanked too"
+            ));
         }
-        let copy = match self.images.yank_copy(&image, to, by).await {
-            Ok(()) => format!("what it had sealed at {to}, if anything, is yanked too"),
-            Err(error) => format!("{to} could not be yanked yet, look at it: {}", error.reason()),
-        };
-        let detail = format!("image_yanked: {path} was yanked while it was sealed again; {copy}");
-        Err(Error::Conflict { code: "image_yanked", detail })
+        self.check_copy().await
+    }
+
+    async fn check_copy(&self) -> Result<(), Error> {
+        let Parameters { path, to } = &self.parameters;
+        match self.catalog.find_image(to).await? {
+            Some(copy) if copy.yanked_at.is_some() => {
+                let detail = format!(
+                    "copy_yanked: {to}, where {path} was sealed again, was yanked; assignments stay with {path}, which is not \
+                     yanked"
+                );
+                Err(Error::Conflict { code: "copy_yanked", detail })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Yanks the image, which is the last thing to do. A second time it is found done.
+    async fn finish(&self, moved: &Checkpoint, by: &Principal) -> Result<Step, Error> {
+        let path = &self.parameters.path;
+        if self.images.show(path).await?.yanked_at.is_none() {
+            self.check_copy().await?;
+        }
+        self.images.yank(path, &Precondition::default(), by).await?;
+        Ok(Step::Done { result: self.result(moved) })
+    }
+
+    /// Moves all assignments back that were moved.
+    async fn move_back(&self, by: &Principal) -> Result<(), Error> {
+        let Parameters { path, to } = &self.parameters;
+        let mut after = String::new();
+        loop {
+            let outcome = self.move_some(to, path, &after, by).await?;
+            for problem in outcome.problems {
+                tracing::warn!(image.path = %path, problem, "an assignment could not be moved back");
+            }
+            let Some(next) = outcome.next else { return Ok(()) };
+            after = next;
+        }
     }
 }
 
@@ -122,21 +168,39 @@ impl Job for ResealJob {
         let stored: Option<Checkpoint> =
             serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
         if let Some(moved) = stored.as_ref().filter(|stored| stored.all_moved) {
-            self.images.yank(&self.parameters.path, &Precondition::default(), &by).await?;
-            return Ok(Step::Done { result: self.result(moved) });
+            return self.finish(moved, &by).await;
         }
-        self.check_not_yanked(&by).await?;
+        self.check_not_yanked().await?;
         let stepped = match stored {
             None => self.seal(&by).await,
             Some(stored) => self.move_on(stored, &by).await,
         };
-        self.check_not_yanked(&by).await?; // it takes a while
+        self.check_not_yanked().await?; // it takes a while
         let checkpoint = stepped?;
         let phase = if checkpoint.all_moved { "yanks the old image" } else { "moves assignments" };
         let progress = JobProgress { phase: phase.into(), done: checkpoint.moved, total: 0 };
         let checkpoint =
             serde_json::to_value(&checkpoint).map_err(Error::internal("write a checkpoint"))?;
         Ok(Step::Next { checkpoint, progress })
+    }
+
+    async fn undo(&mut self, checkpoint: Value) -> Result<(), Error> {
+        let by = self.principal().await?;
+        let Parameters { path, to } = &self.parameters;
+        let image = self.images.show(path).await?;
+        let Some(copy) = self.images.find_copy(&image, to, &by).await? else { return Ok(()) };
+        let stored: Option<Checkpoint> =
+            serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
+        let was_last = stored.is_some_and(|stored| stored.all_moved);
+        if image.yanked_at.is_none() {
+            self.move_back(&by).await?;
+        } else if was_last {
+            return Ok(()); // it was done, but for saying so
+        }
+        if copy.yanked_at.is_some() {
+            return Ok(());
+        }
+        self.images.yank(to, &Precondition::default(), &by).await
     }
 }
 
@@ -151,13 +215,14 @@ impl ResealJob {
 }
 
 /// Does work that is never sent on to another thread, as requests are done. It ends when this is
-/// dropped.
+/// dropped, and the token that it gets is cancelled then.
 async fn on_one_thread<T: Send + 'static>(
-    work: impl AsyncFnOnce() -> T + Send + 'static,
+    work: impl AsyncFnOnce(CancellationToken) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
-    let work = move || Handle::current().block_on(stop.run_until_cancelled(work()));
+    let wanted = stop.clone();
+    let work = move || Handle::current().block_on(stop.run_until_cancelled(work(wanted)));
     let done = tokio::task::spawn_blocking(work).await.map_err(Error::internal("reseal"))?;
     done.ok_or_else(|| Error::internal("reseal")(std::io::Error::other("it was cancelled")))
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::kinds::{Context, make};
-use super::work::{Job, Step};
+use super::work::Step;
 use crate::app::Error;
 use crate::app::director::Director;
 use crate::app::escrow::Escrows;
@@ -45,9 +45,9 @@ pub(in crate::app) struct JobsParts {
     pub(in crate::app) owner: String,
 }
 
-/// What has become of a step.
-enum Outcome {
-    Stepped(Result<Step, Error>),
+/// What has become of a piece of work.
+enum Outcome<T> {
+    Stepped(Result<T, Error>),
     Panicked,
     Cancelled,
     Lost,
@@ -148,8 +148,45 @@ impl Jobs {
         }
     }
 
-    /// How a job ends; none if it is somebody else's by now.
+    /// How a job ends, with what it has done taken back if it is not done; none if it is somebody
+    /// else's by now, or taken up again.
     async fn work(&self, job: &JobRecord) -> Result<Option<JobEnd>, catalog::Error> {
+        let Some(end) = self.steps(job).await? else { return Ok(None) };
+        if matches!(end, JobEnd::Done(_)) {
+            return Ok(Some(end));
+        }
+        match self.undo(job).await? {
+            Outcome::Stepped(Ok(())) => Ok(Some(end)),
+            Outcome::Stepped(Err(error)) if job.stalled <= MOST_STALLED => {
+                let error = error.reason();
+                tracing::warn!(job.id = %job.id, error, "failed to take back what a job had done; it is tried again");
+                Ok(None)
+            }
+            Outcome::Cancelled | Outcome::Lost => Ok(None),
+            Outcome::Panicked | Outcome::Stepped(Err(_)) => {
+                let reason = match end {
+                    JobEnd::Failed(reason) => reason,
+                    JobEnd::Done(_) | JobEnd::Cancelled => "it was cancelled".into(),
+                };
+                let left = "what it had done is not taken back: the log says why";
+                Ok(Some(JobEnd::Failed(format!("{reason}; {left}"))))
+            }
+        }
+    }
+
+    /// Has a job take back what it has done.
+    async fn undo(&self, job: &JobRecord) -> Result<Outcome<()>, catalog::Error> {
+        let saved = self.catalog.find_job(&job.id).await?;
+        let checkpoint = saved.map_or(Value::Null, |saved| saved.checkpoint);
+        let kind = JobKind::from_name(&job.kind);
+        let Some(Ok(mut work)) = kind.map(|kind| make(kind, job, &self.context)) else {
+            return Ok(Outcome::Stepped(Ok(()))); // no step of it was done
+        };
+        Ok(self.kept(work.undo(checkpoint), job, JobLease::Cancelled).await)
+    }
+
+    /// How a job's steps end; none if it is somebody else's by now.
+    async fn steps(&self, job: &JobRecord) -> Result<Option<JobEnd>, catalog::Error> {
         let (id, run) = (job.id.as_str(), job.run);
         if job.stalled > MOST_STALLED {
             let reason = format!("it was begun {MOST_STALLED} times and got no further each time");
@@ -170,7 +207,8 @@ impl Jobs {
         };
         let mut checkpoint = job.checkpoint.clone();
         loop {
-            let (next, progress) = match self.step(&mut *work, job, checkpoint).await {
+            let step = work.step(checkpoint);
+            let (next, progress) = match self.kept(step, job, JobLease::Kept).await {
                 Outcome::Stepped(Ok(Step::Next { checkpoint, progress })) => (checkpoint, progress),
                 Outcome::Stepped(Ok(Step::Done { result })) => {
                     return Ok(Some(JobEnd::Done(result)));
@@ -194,9 +232,15 @@ impl Jobs {
         }
     }
 
-    /// Does a step, and keeps the job for as long as that takes.
-    async fn step(&self, work: &mut dyn Job, job: &JobRecord, checkpoint: Value) -> Outcome {
-        let step = AssertUnwindSafe(work.step(checkpoint)).catch_unwind();
+    /// Does a piece of the work, and keeps the job for as long as that takes. What is `expected`, be
+    /// it that the job was cancelled, is no reason to stop.
+    async fn kept<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+        job: &JobRecord,
+        expected: JobLease,
+    ) -> Outcome<T> {
+        let step = AssertUnwindSafe(work).catch_unwind();
         tokio::pin!(step);
         loop {
             tokio::select! {
@@ -208,6 +252,7 @@ impl Jobs {
             }
             match self.catalog.keep_job(&job.id, job.run, self.lease()).await {
                 Ok(JobLease::Kept) => {}
+                Ok(JobLease::Cancelled) if expected == JobLease::Cancelled => {}
                 Ok(JobLease::Cancelled) => return Outcome::Cancelled,
                 Ok(JobLease::Lost) => return Outcome::Lost,
                 Err(error) => {

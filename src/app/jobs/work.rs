@@ -20,6 +20,18 @@ pub(super) trait Job: Send {
     ///
     /// Whatever keeps the job from being done at all; it has failed then.
     async fn step(&mut self, checkpoint: Value) -> Result<Step, Error>;
+
+    /// Takes back what a job that has failed or was cancelled has done and nobody wants without the
+    /// rest. `checkpoint` is what was saved last; a step after it may have been cut off anywhere. It
+    /// **must** be able to be done again.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being taken back; it is tried again.
+    async fn undo(&mut self, checkpoint: Value) -> Result<(), Error> {
+        let _ = checkpoint;
+        Ok(())
+    }
 }
 
 /// What a step has come to.

@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{author, seconds_later};
-use crate::catalog::{Catalog, Holder, JobEnd, JobLease, JobProgress, JobRecord, JobState};
+use crate::catalog::{
+    Catalog, Holder, InsertedJob, JobEnd, JobLease, JobProgress, JobRecord, JobState,
+};
 
 async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
     let parameters = json!({ "for": id });
@@ -127,6 +129,28 @@ pub(super) async fn jobs_that_do_the_same_are_one_until_it_ends(catalog: &Catalo
         "the one that stops does it no more"
     );
     assert_eq!(ask("7", "fsck").await, ("6".to_owned(), false));
+}
+
+pub(super) async fn a_sole_job_is_made_beside_none_of_its_kind_for_the_same(catalog: &Catalog) {
+    let ask = async |id: &str, kind: &str, image: &str, to: &str| {
+        let parameters = json!({ "image": image, "to": to });
+        let asked = catalog.insert_sole_job(id, kind, &parameters, Some("image"), &author()).await;
+        match asked.unwrap() {
+            InsertedJob::New(job) => ("new", job.id),
+            InsertedJob::Same(job) => ("same", job.id),
+            InsertedJob::InTheWay(job) => ("in the way", job.id),
+        }
+    };
+    assert_eq!(ask("1", "reseal", "a", "b").await, ("new", "1".into()));
+    assert_eq!(ask("2", "reseal", "a", "b").await, ("same", "1".into()));
+    assert_eq!(ask("3", "reseal", "a", "c").await, ("in the way", "1".into()));
+    assert_eq!(ask("4", "reseal", "other", "c").await, ("new", "4".into()));
+    assert_eq!(ask("5", "another", "a", "c").await, ("new", "5".into()));
+    let taken = take(catalog, "a", 0).await.unwrap();
+    assert!(catalog.cancel_job("1", &author()).await.unwrap());
+    assert_eq!(ask("6", "reseal", "a", "c").await, ("in the way", "1".into()), "it is stopping");
+    assert!(catalog.end_job("1", taken.run, &JobEnd::Cancelled, seconds_later(1)).await.unwrap());
+    assert_eq!(ask("7", "reseal", "a", "c").await, ("new", "7".into()));
 }
 
 pub(super) async fn a_job_that_gets_on_has_not_stalled(catalog: &Catalog) {

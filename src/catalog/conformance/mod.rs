@@ -101,7 +101,8 @@ macro_rules! conformance {
                 $engine, jobs: a_job_is_taken_by_one_of_many, a_job_is_taken_over_when_its_lease_has_ended,
                 a_run_that_has_lost_its_job_changes_nothing, a_server_gets_its_own_jobs_back_at_once,
                 a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs,
-                jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled
+                jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled,
+                a_sole_job_is_made_beside_none_of_its_kind_for_the_same
             );
             conformance!(
                 $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::lister::Lister;
-use super::{Accepted, UploadRequest, bounds, check_same_description, other_bytes, pipeline};
+use super::{
+    Accepted, Original, UploadRequest, bounds, check_same_description, other_bytes, pipeline,
+};
 use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
@@ -60,8 +62,11 @@ impl Images {
         let escrow = self.escrow.keys();
         let envelope = self.seal_envelope(&escrow, secret, image.sha256, recipients).await?;
         let lister = self.find_lister(&request).await?; // delegations may have changed too
-        if let Some(original) = &request.copy_of {
-            self.check_not_yanked(original).await?;
+        if let Some(Original { path, wanted }) = &request.copy_of {
+            self.check_not_yanked(path).await?;
+            if wanted.is_cancelled() {
+                return Err(Error::ClientGone);
+            }
         }
         let (new, keys) = self.assemble(&request, image, &envelope, &lister);
         // Beside each other: each has to reach the disk.

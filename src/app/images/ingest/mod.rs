@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio_util::sync::CancellationToken;
 
 use super::precondition::Precondition;
 use crate::app::Error;
@@ -54,11 +55,20 @@ pub struct UploadRequest {
     pub precondition: Precondition,
     /// Length of the body in bytes, if the client sent it.
     pub content_length: Option<u64>,
-    /// The image that it is a copy of: once that is yanked, it is not taken in.
-    pub copy_of: Option<ImagePath>,
+    /// What it is a copy of.
+    pub copy_of: Option<Original>,
     /// Who uploads it. There is a share of each metadata file for a folder that somebody is bound
     /// to.
     pub by: Principal,
+}
+
+/// What an image is a copy of.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// The image: once it is yanked, no copy is taken in.
+    pub path: ImagePath,
+    /// Ends when nobody wants the copy any more: then it is not taken in either.
+    pub wanted: CancellationToken,
 }
 
 /// Whether an image may have no bytes. It is hardly ever meant, and its path is used up then.
