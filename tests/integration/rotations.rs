@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{TestServer, eventually, send};
+use crate::app::{DESCRIPTION, Log, TestServer, eventually, send};
 use crate::state::{key_file, private_key};
 use crate::support::{motorcade, run};
 
@@ -293,6 +293,34 @@ async fn what_is_uploaded_meanwhile_is_for_the_new_key() {
     for number in 0..30 {
         let kids = server.kids(&format!("up/{number}/a.bin")).await;
         assert!(kids.contains(&kid(NEW)) && !kids.contains(&kid(OLD)), "{number}: {kids:?}");
+    }
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_recipient_is_rotated_meanwhile_is_told_so() {
+    let server = TestServer::start().await;
+    for (kept, change, said) in [
+        ("snakeoil_p256", rotation(OLD, NEW), format!("was replaced by {}", kid(NEW))),
+        (NEW, revocation(NEW), "was revoked".to_owned()),
+    ] {
+        let mut raw = server.connect().await;
+        let (token, kid) = (&server.state.tokens.uploader, kid(kept));
+        let head = format!(
+            "PUT /api/v1/images/up/{kid}.bin?{DESCRIPTION}&recipient={kid} HTTP/1.1\r\nHost: test\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: 8\r\n\r\nhalf"
+        );
+        let log = Log::mark();
+        raw.send(head).await;
+        eventually("it has begun", async || {
+            server.metrics().await.contains("motorcade_uploads_in_progress 1")
+        })
+        .await;
+        let job = server.rotated(change).await;
+        assert_eq!(job["state"], "done", "{job}: {}", Log::since(log));
+        raw.send("half").await;
+        let told = raw.answer().await.refused(422, "unknown_recipient");
+        assert!(told.contains(&said) && told.contains("while this came in"), "{told}");
     }
     server.stop().assert_clean().await;
 }

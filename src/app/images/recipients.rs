@@ -163,11 +163,23 @@ impl Images {
         let all = self.catalog.list_recipients().await?;
         if let Some(unknown) = kids.iter().find(|kid| !all.iter().any(|record| record.kid == **kid))
         {
-            let detail = format!(
-                "the recipient {unknown:.64} is not registered: see GET /api/v1/recipients"
-            );
-            return Err(Error::Unprocessable { code: "unknown_recipient", detail });
+            return Err(self.unknown_recipient(unknown).await?);
         }
         Ok(all.into_iter().filter(|record| kids.contains(&record.kid)).collect())
+    }
+
+    /// Why an image can't be sealed for a key: it may have been registered when its upload began.
+    async fn unknown_recipient(&self, kid: &str) -> Result<Error, Error> {
+        let why = match self.catalog.find_retired(kid).await? {
+            Some(RetiredRecipient::Replaced { by }) => format!(
+                "was replaced by {by} in a rotation, perhaps while this came in: name that one, and send it again"
+            ),
+            Some(RetiredRecipient::Revoked) => {
+                "was revoked, perhaps while this came in: nothing is sealed for it any more".into()
+            }
+            None => "is not registered: see GET /api/v1/recipients".into(),
+        };
+        let detail = format!("the recipient {kid:.64} {why}");
+        Ok(Error::Unprocessable { code: "unknown_recipient", detail })
     }
 }
