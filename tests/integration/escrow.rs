@@ -196,3 +196,20 @@ async fn the_command_line_shows_and_rotates() {
     run(&mut command(&["escrow", "rotate", "--follow"]));
     assert_ne!(server.escrow_keys().await[0].0, old);
 }
+
+/// The former key is not what the installation was made for any more, and the message says so.
+#[tokio::test]
+async fn a_key_that_was_rotated_out_is_refused_by_name() {
+    let server = TestServer::start().await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    let old = first_key(&server.state).kid().to_string();
+    server.escrow_rotation(json!({ "escrow": {} })).await;
+    let new = server.escrow_keys().await[0].0.clone();
+    let state = server.stop();
+    fs::remove_file(state.path().join("keys/escrow.toml")).unwrap();
+    let detail = crate::wrong_keys::refused(&state).await;
+    let expected = format!(
+        "escrow.jwk holds the escrow key {old}, where the one that this installation goes by is {new}"
+    );
+    assert!(detail.contains(&expected), "{detail}");
+}

@@ -124,7 +124,7 @@ pub(in crate::app) async fn check_proof(
 }
 
 fn another(key: &dyn Escrow, fault: &EscrowFault) -> Remembered {
-    Remembered::Another(describe(key, fault, "this installation was made with"))
+    Remembered::Another(describe(key, fault, "this installation goes by"))
 }
 
 /// What an installation remembers of its escrow keys.
@@ -211,7 +211,7 @@ pub(in crate::app) async fn retire_key(
     Ok(catalog.retire_escrow_key(former.as_str(), proofs, author).await?)
 }
 
-/// Refuses a key that isn't one that the installation was made with, and remembers those that are
+/// Refuses a key that isn't one that the installation goes by, and remembers those that are
 /// not remembered yet.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub(super) use verifier::{Verifier, read_published, trusted_root};
 
 use super::Error;
 
-/// Refuses to start with files in `keys/` that aren't those that the installation was made with.
+/// Refuses to start with files in `keys/` that aren't those that the installation goes by.
 pub(super) fn refuse(problems: &[String]) -> Result<(), Error> {
     if problems.is_empty() {
         return Ok(());
