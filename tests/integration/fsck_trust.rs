@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use motorcade::app::fsck::{self, Damaged, Findings};
+use motorcade::model::AccessRole::Officer;
 use motorcade::uptane::key::{Scheme, SigningKey};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::app::{TestServer, pattern};
+use crate::app::{TestServer, pattern, send};
 use crate::client::published_name;
 use crate::director::vehicle::TestVehicle;
 use crate::repo::publish_large;
@@ -179,6 +181,31 @@ async fn metadata_that_is_kept_for_a_vehicle_is_verified() {
     let found = problem(&state).await;
     assert!(
         found.starts_with("vehicle VIN1: its metadata in the catalog would be refused"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
+async fn vehicles_that_have_not_polled_since_a_rotation_are_no_problem() {
+    let server = TestServer::start().await;
+    let mut vehicles = [
+        TestVehicle::registered(&server, "VIN1").await,
+        TestVehicle::registered(&server, "VIN2").await,
+    ];
+    for vehicle in &mut vehicles {
+        vehicle.targets(&server).await;
+    }
+    for role in ["targets", "snapshot"] {
+        let path = format!("/api/v1/roles/director/{role}/rotate");
+        send(server.request_as(Officer, Method::POST, &path).json(&json!({}))).await.expect(200);
+    }
+    vehicles[0].targets(&server).await;
+    assert_eq!(problems(&server.state).await, Vec::<String>::new());
+    let state = server.stop();
+    state.sql(r#"UPDATE vehicle_status SET bundle = replace(bundle, 'VIN2\"', 'VIN3\"')"#).await;
+    let found = problem(&state).await;
+    assert!(
+        found.starts_with("vehicle VIN2: its metadata in the catalog would be refused"),
         "{found}"
     );
 }

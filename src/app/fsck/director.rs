@@ -1,21 +1,30 @@
-//! The Director: its root chain, and the metadata that is kept for each vehicle.
+//! The Director: its root chain, and the metadata that is kept for each vehicle: good under the newest
+//! root, or under one before it, until the vehicle asks again.
 
 use super::Check;
 use crate::app::trust::{self, ChainFault, Walk};
 use crate::app::{Error, director};
-use crate::catalog::VehicleFilter;
+use crate::catalog::{DirectorRoot, VehicleFilter};
 use crate::uptane::verify::TrustedSet;
 
 impl Check {
     /// Returns the newest root, if it can be trusted.
     pub(super) async fn director(&mut self) -> Result<Option<TrustedSet>, Error> {
-        let Some(root) = self.director_roots().await? else { return Ok(None) };
+        let roots = self.catalog.list_director_roots().await?;
+        let former: Vec<TrustedSet> =
+            roots.iter().rev().filter_map(|root| trust::trusted_root(&root.body).ok()).collect();
+        let Some(root) = self.director_roots(roots) else { return Ok(None) };
         let mut after = String::new();
         loop {
             let page = self.catalog.list_vehicles(&after, PAGE, VehicleFilter::default()).await?;
             for vehicle in &page.items {
                 let Some(bundle) = &vehicle.status.bundle else { continue };
+                let taken_under =
+                    |root: &TrustedSet| director::verify_bundle(root, vehicle, bundle).is_ok();
                 if let Err(fault) = director::verify_bundle(&root, vehicle, bundle) {
+                    if former.iter().any(taken_under) {
+                        continue; // it has not polled since keys were rotated
+                    }
                     let vin = &vehicle.vin;
                     self.problem(format!(
                         "vehicle {vin}: its metadata in the catalog would be refused: {fault}; it is signed again when it asks"
@@ -27,8 +36,7 @@ impl Check {
         }
     }
 
-    async fn director_roots(&mut self) -> Result<Option<TrustedSet>, Error> {
-        let roots = self.catalog.list_director_roots().await?;
+    fn director_roots(&mut self, roots: Vec<DirectorRoot>) -> Option<TrustedSet> {
         let Walk { newest, faults } =
             trust::walk(roots.into_iter().map(|root| (root.version, root.body)));
         for (version, fault) in faults {
@@ -44,7 +52,7 @@ impl Check {
                 }
             });
         }
-        Ok(newest)
+        newest
     }
 }
 
