@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
+use super::remembered::Remembered;
 use super::trust::trusted_root;
 use crate::catalog::Catalog;
 use crate::keys::Keyring;
@@ -116,6 +117,9 @@ impl Expiry {
     }
 }
 
+/// Who signs the Director's root, as the newest one said when it was verified: readiness asks often.
+pub(in crate::app) type DirectorSigners = Remembered<Option<Signers>>;
+
 /// Every role of which something is published. `image` is the newest root of the Image repository,
 /// with its targets; the Director's is in the catalog.
 ///
@@ -127,6 +131,7 @@ pub(in crate::app) async fn list(
     policy: &Policy,
     keyring: &Keyring,
     image: Option<&TrustedSet>,
+    director: &DirectorSigners,
     now: Timestamp,
 ) -> Result<Vec<Expiry>, Error> {
     let expiry = |side, (kind, owned), expires_at, signers| {
@@ -156,8 +161,8 @@ pub(in crate::app) async fn list(
         })
         .collect();
     if let Some(root) = catalog.find_director_root(None).await? {
-        let signers = trusted_root(&root.body).ok().and_then(|set| set.signers(&RoleName::Root));
-        let of = (RoleKind::Root, None);
+        let read = |root: &[u8]| trusted_root(root).ok()?.signers(&RoleName::Root);
+        let (signers, of) = (director.of(&root.body, read), (RoleKind::Root, None));
         roles.push(expiry(RepositorySide::Director, of, root.expires_at, signers));
     }
     Ok(roles)

@@ -28,6 +28,7 @@ mod principal;
 pub mod publish;
 pub mod recovery;
 pub mod roles;
+mod remembered;
 mod server_id;
 pub mod setup;
 pub mod state_dir;

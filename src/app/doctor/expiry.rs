@@ -2,7 +2,7 @@
 
 use super::{Examination, Severity};
 use crate::app::Error;
-use crate::app::expiry::{self, Expiry, SignedBy, Stage};
+use crate::app::expiry::{self, DirectorSigners, Expiry, SignedBy, Stage};
 
 impl Examination {
     pub(super) async fn expiry(&mut self) -> Result<String, Error> {
@@ -10,8 +10,9 @@ impl Examination {
             return Ok("not looked at: without the role keys nobody knows who signs".into());
         };
         let policy = self.policy_or_default();
+        let (image, director) = (self.image.as_ref(), DirectorSigners::default());
         let roles =
-            expiry::list(&self.catalog, &policy, keyring, self.image.as_ref(), self.now).await?;
+            expiry::list(&self.catalog, &policy, keyring, image, &director, self.now).await?;
         let first = roles.iter().min_by_key(|role| role.expires_at);
         let first = first.map(|first| format!("; {} first", first.describe()));
         let looked_at = format!("{} roles{}", roles.len(), first.unwrap_or_default());

@@ -16,7 +16,7 @@ use super::signed::{OwnerSigned, due_with};
 use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
-use crate::app::expiry::{self, Expiry};
+use crate::app::expiry::{self, DirectorSigners, Expiry};
 use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
@@ -44,6 +44,7 @@ pub(super) struct Rounds {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     verifier: Verifier,
+    director_signers: DirectorSigners,
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
@@ -98,6 +99,7 @@ impl Rounds {
             time,
             clock,
             metrics,
+            director_signers: DirectorSigners::default(),
             current: RwLock::new(None),
             failing: RwLock::new(None),
             size: RwLock::default(),
@@ -390,7 +392,8 @@ impl Rounds {
     pub(super) async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
         let (policy, keyring) = (self.repository.policy(), self.repository.keyring());
         let image = self.verifier.current(&self.catalog.list_roles().await?).await?;
-        expiry::list(&self.catalog, policy, &keyring, Some(&image), self.clock.now()).await
+        let (director, now) = (&self.director_signers, self.clock.now());
+        expiry::list(&self.catalog, policy, &keyring, Some(&image), director, now).await
     }
 
     /// Tells the metrics when each role expires; all bins together are one role, which expires with
