@@ -7,3 +7,4 @@ mod fleet;
 mod roots;
 mod stolen;
 mod versions;
+mod supplier;
