@@ -55,6 +55,10 @@ pub struct NewRoleRotation {
     /// Says what would be done, and does nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// For lost keys: does it though clients that poll meanwhile fail, since nobody signs for both
+    /// the old keys and the new ones.
+    #[serde(default)]
+    pub accept_failed_cycles: bool,
 }
 
 /// What a rotation comes to.

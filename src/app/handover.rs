@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::Error;
 use super::publish::Publisher;
 use super::state_dir::StateDir;
-use super::trust::{Verifier, trusted_root};
+use super::trust::{Verifier, published_signers};
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog, Handover};
 use crate::keys::policy::key_name;
@@ -276,31 +276,7 @@ impl Handovers {
         side: RepositorySide,
         kind: RoleKind,
     ) -> Result<Authority, Error> {
-        let signers = match side {
-            RepositorySide::Image => {
-                let states = self.parts.catalog.list_roles().await?;
-                let set = self.verifier.current(&states).await?;
-                let is_bin = |role: &&RoleName| role.kind() == kind;
-                match top_level(kind) {
-                    Some(role) => set.signers(&role),
-                    None => {
-                        let mut names = states.iter().map(|state| &state.name);
-                        names.find(is_bin).and_then(|bin| set.delegated_signers(bin))
-                    }
-                }
-            }
-            RepositorySide::Director => {
-                let root = self.parts.catalog.find_director_root(None).await?;
-                let set = root.map(|root| trusted_root(&root.body)).transpose();
-                let set = set.map_err(Error::internal("read the Director's root"))?;
-                set.zip(top_level(kind)).and_then(|(set, role)| set.signers(&role))
-            }
-        };
-        let Signers { key_ids, threshold } = signers.ok_or_else(|| Error::Corrupt {
-            detail: format!("nothing that is published says who signs {}", key_name(side, kind)),
-        })?;
-        let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
-        Ok(Authority { key_ids, threshold })
+        published_signers(&self.parts.catalog, &self.verifier, side, kind).await
     }
 
     /// Who signs for a role that the published targets delegate to, if they do.
@@ -332,10 +308,6 @@ impl Handovers {
         };
         Ok(names.filter(is_signed).collect())
     }
-}
-
-fn top_level(kind: RoleKind) -> Option<RoleName> {
-    RoleName::TOP_LEVEL.into_iter().find(|role| role.kind() == kind)
 }
 
 /// The keys or the policy that are here can't be used; whoever manages them is told why.

@@ -23,6 +23,7 @@ mod jobs;
 mod journal;
 mod left_ecus;
 mod listed;
+mod lost_keys;
 mod old_reason;
 mod page;
 mod pending_blobs;

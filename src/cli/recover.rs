@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{note, report};
+use crate::app::lost_keys::LostKeys;
 use crate::app::recovery::SkippedVersions;
-use crate::model::{Clock, SystemClock};
+use crate::model::{Clock, RepositorySide, RoleKind, SystemClock};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -29,11 +30,45 @@ enum Action {
         #[arg(long, value_name = "VERSION", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_VERSION))]
         at_least: u64,
     },
+    /// After keys of a role that the server signs by itself were lost: makes others, and lets the
+    /// server start without the lost ones
+    Keys {
+        #[command(flatten)]
+        state: StateArgs,
+        /// Whose role
+        #[arg(long, value_name = "REPOSITORY", default_value = "image", value_parser = ["image", "director"])]
+        repository: String,
+        /// The role
+        #[arg(value_enum)]
+        role: LostRole,
+    },
     /// After the clock was ahead while something was signed: says that it is right now
     Clock {
         #[command(flatten)]
         state: StateArgs,
     },
+}
+
+/// A role that a server signs by itself.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LostRole {
+    Targets,
+    Bins,
+    Suppliers,
+    Snapshot,
+    Timestamp,
+}
+
+impl LostRole {
+    fn kind(self) -> RoleKind {
+        match self {
+            Self::Targets => RoleKind::Targets,
+            Self::Bins => RoleKind::Bins,
+            Self::Suppliers => RoleKind::Suppliers,
+            Self::Snapshot => RoleKind::Snapshot,
+            Self::Timestamp => RoleKind::Timestamp,
+        }
+    }
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -51,6 +86,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "hint: everything is published anew with them when the server starts; then run `motorcade fsck`",
             );
         }
+        Action::Keys { state, repository, role } => {
+            let side = match repository.as_str() {
+                "director" => RepositorySide::Director,
+                _ => RepositorySide::Image,
+            };
+            recover_keys(&state, side, role.kind()).await?;
+        }
         Action::Clock { state } => {
             let now = state.state().recover_clock(Arc::new(SystemClock)).await?;
             report(
@@ -62,6 +104,35 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn recover_keys(
+    state: &StateArgs,
+    side: RepositorySide,
+    kind: RoleKind,
+) -> anyhow::Result<()> {
+    let LostKeys { lost, made } = state.state().recover_keys(side, kind, SystemClock.now()).await?;
+    let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    let made: Vec<String> = made.iter().map(|path| path.display().to_string()).collect();
+    let beside = if made.is_empty() {
+        "no key was made".into()
+    } else {
+        format!("made {}", made.join(", "))
+    };
+    report(
+        format_args!("Taken for lost: {}; {beside}", lost.join(", ")),
+        json!({ "lost": lost, "made": made }),
+    )?;
+    note(match kind {
+        RoleKind::Suppliers => {
+            "hint: start the server, then give each supplier other keys with `motorcade supplier rotate NAME`".to_owned()
+        }
+        _ => format!(
+            "hint: start the server, then run `motorcade role rotate {kind} --repository {} --accept-failed-cycles`",
+            side.as_str()
+        ),
+    });
+    Ok(())
 }
 
 /// What the narrowest clients can count to, less what is left out beyond it.

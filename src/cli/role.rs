@@ -40,6 +40,9 @@ enum Command {
         /// Says what would be done, and does nothing
         #[arg(long)]
         dry_run: bool,
+        /// For lost keys: vehicles that poll meanwhile fail until the role is signed again
+        #[arg(long)]
+        accept_failed_cycles: bool,
         /// The role
         #[arg(value_enum)]
         role: Role,
@@ -64,8 +67,9 @@ enum Role {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { client } => list(client).await,
-        Command::Rotate { client, repository, key, dry_run, role } => {
-            rotate(client, repository, role, NewRoleRotation { keys: key, dry_run }).await
+        Command::Rotate { client, repository, key, dry_run, accept_failed_cycles, role } => {
+            let body = NewRoleRotation { keys: key, dry_run, accept_failed_cycles };
+            rotate(client, repository, role, body).await
         }
     }
 }

@@ -100,8 +100,12 @@ pub(in crate::app) async fn note_refused(
     code: &'static str,
     author: &Author,
 ) -> Result<(), Error> {
-    let refused: Vec<RefusedSignature> =
-        offer.signatures.iter().take(MAX_SIGNATURES).map(|offered| refusal(offered, code)).collect();
+    let refused: Vec<RefusedSignature> = offer
+        .signatures
+        .iter()
+        .take(MAX_SIGNATURES)
+        .map(|offered| refusal(offered, code))
+        .collect();
     Ok(catalog.note_refused_signatures(staging, &refused, author).await?)
 }
 

@@ -44,20 +44,25 @@ impl Ceremony {
         staged.refuse_outdated(&state)?;
         staged.refuse_unsigned()?;
         self.handovers.reload().await?; // keys that were put there for it
-        self.refuse_missing_keys(&staged)?;
+        self.refuse_missing_keys(&state, &staged, gap)?;
         let file = staged.file()?;
         check_successor(&state.published.bytes, file.bytes.clone(), now)
             .map_err(Error::internal("verify what was signed, which is not published"))?;
         // What clients fetch meanwhile is signed by the keys that come and by those that leave.
         let author = by.author(self.clock.now());
         let changes = handover::changes(&state.published.root, &staged.root);
-        match self.handovers.begin(side, &changes, &author).await {
+        let begun = match self.handovers.begin(side, &changes, &author).await {
             Err(error) if gap == Gap::Accepted => {
                 tracing::warn!(error = %Chain(&error), "what is published can't be signed by the keys that leave");
+                Ok(())
             }
-            begun => begun?,
-        }
-        let added = match self.check_clients(&state, &file, gap, now).await {
+            begun => begun,
+        };
+        let checked = match begun {
+            Ok(()) => self.check_clients(&state, &file, gap, now).await,
+            failed => failed,
+        };
+        let added = match checked {
             Ok(()) => self.add(side, file, staged.revision(), author, turn).await,
             refused => refused,
         };
@@ -101,11 +106,24 @@ impl Ceremony {
         }
     }
 
-    /// The roles that this server signs by itself need their keys here.
-    fn refuse_missing_keys(&self, staged: &StagedRoot) -> Result<(), Error> {
+    /// The roles that this server signs by itself need their keys here; but for those that stay as
+    /// they are, of which several may be lost at once.
+    fn refuse_missing_keys(
+        &self,
+        state: &CeremonyState,
+        staged: &StagedRoot,
+        gap: Gap,
+    ) -> Result<(), Error> {
         let mut problems = Vec::new();
         for role in [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp] {
             let Some(keys) = staged.root.roles.get(&role) else { continue };
+            let before = state.published.root.roles.get(&role);
+            let stays = before.is_some_and(|before| {
+                (&before.keyids, before.threshold) == (&keys.keyids, keys.threshold)
+            });
+            if stays && gap == Gap::Accepted {
+                continue;
+            }
             let named = keys.keyids.iter().copied().collect();
             let here = self.keyring().named(&named).len() as u64;
             if here < keys.threshold.get() {

@@ -1,9 +1,12 @@
 //! Keys: those that are here against the roots and the envelopes.
 
+use std::collections::BTreeSet;
+
 use super::Examination;
 use crate::app::trust::{self, Remembered};
 use crate::app::{Error, keys};
 use crate::model::RepositorySide;
+use crate::uptane::key::KeyId;
 
 impl Examination {
     pub(super) async fn keys(&mut self) -> Result<String, Error> {
@@ -21,14 +24,17 @@ impl Examination {
             );
             return Ok("public keys in the catalog; keys/ is not here".into());
         }
-        self.role_keys().await;
+        self.role_keys().await?;
         self.escrow_key().await?;
         Ok("keys/ against both roots and the envelopes, public keys in the catalog".into())
     }
 
-    async fn role_keys(&mut self) {
+    async fn role_keys(&mut self) -> Result<(), Error> {
         let keyring = match self.state.keyring(&self.policy_or_default()).await {
-            Err(error) => return self.error(error.reason(), PUT_BACK),
+            Err(error) => {
+                self.error(error.reason(), PUT_BACK);
+                return Ok(());
+            }
             Ok(keyring) => keyring,
         };
         let mut problems = Vec::new();
@@ -38,12 +44,18 @@ impl Examination {
             let Some(root) = root else { continue };
             let former =
                 trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root).await;
-            problems.extend(trust::compare_keys(&keyring, side, root, &former));
+            problems.extend(trust::compare_keys(&keyring, side, root, &former, &NONE));
         }
         let image = self.image.iter();
-        problems.extend(image.flat_map(|set| trust::compare_bins(&keyring, &self.roles, set)));
-        problems.into_iter().for_each(|problem| self.error(problem, PUT_BACK));
+        problems
+            .extend(image.flat_map(|set| trust::compare_bins(&keyring, &self.roles, set, &NONE)));
+        let lost = self.catalog.list_lost_keys().await?;
+        for problem in problems {
+            let is_lost = lost.iter().any(|id| problem.contains(&id.to_string()));
+            self.error(problem, if is_lost { ROTATE } else { PUT_BACK });
+        }
         self.keyring = Some(keyring);
+        Ok(())
     }
 
     async fn escrow_key(&mut self) -> Result<(), Error> {
@@ -58,4 +70,7 @@ impl Examination {
     }
 }
 
-const PUT_BACK: &str = "put the right file back from a backup of keys/, with mode 0600";
+static NONE: BTreeSet<KeyId> = BTreeSet::new();
+const ROTATE: &str = "it is lost, as a person has said: hand the role over with `motorcade role rotate ROLE \
+     --accept-failed-cycles`, see docs/runbooks/online-key-lost.md";
+const PUT_BACK: &str = "put the right file back from a backup of keys/, with mode 0600; one that is lost for good: docs/runbooks/online-key-lost.md";

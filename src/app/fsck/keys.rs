@@ -1,9 +1,12 @@
 //! Keys: the files in `keys/` against both roots and the envelopes.
 
+use std::collections::BTreeSet;
+
 use super::Check;
 use crate::app::Error;
 use crate::app::trust::{self, Remembered};
 use crate::model::RepositorySide;
+use crate::uptane::key::KeyId;
 use crate::uptane::verify::TrustedSet;
 
 impl Check {
@@ -31,13 +34,13 @@ impl Check {
                     let former =
                         trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root)
                             .await;
-                    let problems = trust::compare_keys(&keyring, side, root, &former);
+                    let problems = trust::compare_keys(&keyring, side, root, &former, &NONE);
                     self.findings.problems.extend(problems);
                 }
                 let suppliers = self.catalog.list_suppliers().await?;
                 let states = trust::signed_here(&self.catalog.list_roles().await?, &suppliers);
                 for compare in [trust::compare_bins, trust::compare_suppliers] {
-                    let problems = image.map(|image| compare(&keyring, &states, image));
+                    let problems = image.map(|image| compare(&keyring, &states, image, &NONE));
                     self.findings.problems.extend(problems.into_iter().flatten());
                 }
             }
@@ -52,3 +55,6 @@ impl Check {
         Ok(())
     }
 }
+
+/// Keys that are lost are missing, too.
+static NONE: BTreeSet<KeyId> = BTreeSet::new();

@@ -4,6 +4,7 @@ use std::path::Component;
 use std::sync::Arc;
 
 use super::Roles;
+use crate::app::ceremony::Gap;
 use crate::app::handover::{GRACE, KeyChange};
 use crate::app::keys::{stored_recipient, use_in_a_vehicle};
 use crate::app::{Error, Problem};
@@ -23,6 +24,8 @@ pub struct RotationRequest {
     pub(super) kind: RoleKind,
     /// All keys that it is to have. Without one, those that the policy names, or new ones.
     keys: Vec<KeySource>,
+    /// What becomes of it if what is published can't be signed by the keys that leave, too.
+    pub(super) gap: Gap,
 }
 
 impl RotationRequest {
@@ -31,13 +34,18 @@ impl RotationRequest {
     /// # Errors
     ///
     /// [`Error::Invalid`] names what is no source of a key.
-    pub fn new(side: RepositorySide, kind: RoleKind, keys: &[String]) -> Result<Self, Error> {
+    pub fn new(
+        side: RepositorySide,
+        kind: RoleKind,
+        keys: &[String],
+        gap: Gap,
+    ) -> Result<Self, Error> {
         let parsed: Result<Vec<KeySource>, _> = keys.iter().map(|key| key.parse()).collect();
         let keys = parsed.map_err(|fault: ParseKeySourceError| Error::Invalid {
             code: "bad_key_source",
             detail: fault.to_string(),
         })?;
-        Ok(Self { side, kind, keys })
+        Ok(Self { side, kind, keys, gap })
     }
 }
 
@@ -174,7 +182,28 @@ impl Roles {
             }
             named.push(key);
         }
+        if named.is_empty() && request.gap == Gap::Accepted {
+            return self.spare_keys(request.side, request.kind, policy).await;
+        }
         Ok(named)
+    }
+
+    /// Keys that were made in the place of lost ones, if there are as many as the policy asks for.
+    async fn spare_keys(
+        &self,
+        side: RepositorySide,
+        kind: RoleKind,
+        policy: &Policy,
+    ) -> Result<Vec<Arc<dyn Signer>>, Error> {
+        let mut taken = self.parts.handovers.signers(side, kind).await?.key_ids;
+        for handover in self.parts.catalog.list_handovers().await? {
+            taken.extend(handover.leaving);
+        }
+        let keyring = self.parts.handovers.keyring();
+        let spare = keyring.keys(side, kind).iter().filter(|key| !taken.contains(&key.id()));
+        let wanted = usize::from(policy.role(side, kind).keys());
+        let spare: Vec<Arc<dyn Signer>> = spare.take(wanted).cloned().collect();
+        Ok(if spare.len() == wanted { spare } else { Vec::new() })
     }
 
     /// No key serves two roles, in either repository, nor signs and opens images.
@@ -211,6 +240,9 @@ impl Roles {
             if let Some(hardware_id) = self.opens_images_of(key).await? {
                 refuse(format!("is a recipient of {hardware_id}"));
             }
+            if let Some(used) = use_in_a_vehicle(&self.parts.catalog, key).await? {
+                refuse(used);
+            }
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
     }
@@ -240,9 +272,6 @@ impl Roles {
                  --repository {}` for the people who have them",
                 key_name(side, needed),
                 signers.threshold,
-            if let Some(used) = use_in_a_vehicle(&self.parts.catalog, key).await? {
-                refuse(used);
-            }
                 side.as_str()
             );
             return Err(Error::Conflict { code: "signers_elsewhere", detail });

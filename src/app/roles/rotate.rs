@@ -31,7 +31,8 @@ impl Roles {
     }
 
     /// Gives a role other keys. Clients take what is published before, meanwhile and after; the
-    /// keys that leave sign on for an hour.
+    /// keys that leave sign on for an hour. Of keys that are lost that can't be, and is accepted if
+    /// the request says so.
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Roles {
         let _turn = self.turn.lock().await;
         let plan = self.plan(request).await?;
         let made = self.make(&plan)?;
-        let rotated = self.hand_over(&plan, &made, by).await;
+        let rotated = self.hand_over(&plan, &made, request.gap, by).await;
         let (side, kind) = (request.side, request.kind);
         if rotated.is_err() {
             self.parts.handovers.abandon(side, &[kind]).await;
@@ -93,6 +94,7 @@ impl Roles {
         &self,
         plan: &Plan,
         made: &[Arc<dyn Signer>],
+        gap: Gap,
         by: &Principal,
     ) -> Result<(), Error> {
         self.parts.handovers.reload().await?;
@@ -101,7 +103,9 @@ impl Roles {
         match top_level(kind) {
             Some(role) => {
                 let keys: Vec<&Arc<dyn Signer>> = plan.named.iter().chain(made).collect();
-                self.publish_root(side, role, &change, &keys, &plan.rotation, by).await
+                let staged =
+                    self.stage_root(side, role, &change, &keys, &plan.rotation, by).await?;
+                self.publish_root(side, &staged, gap, by).await
             }
             // The very targets that are published with them say who signs the bins.
             None => {
@@ -118,8 +122,8 @@ impl Roles {
         }
     }
 
-    /// Stages, signs and publishes a root that names the new keys.
-    async fn publish_root(
+    /// Stages a root that names the new keys, and returns which staging it is.
+    async fn stage_root(
         &self,
         side: RepositorySide,
         role: RoleName,
@@ -127,7 +131,7 @@ impl Roles {
         keys: &[&Arc<dyn Signer>],
         rotation: &Rotation,
         by: &Principal,
-    ) -> Result<(), Error> {
+    ) -> Result<Precondition, Error> {
         let is_new = |key: &&&Arc<dyn Signer>| !rotation.before.key_ids.contains(&key.id());
         let add = keys.iter().filter(is_new).map(|key| key.public().object().to_string());
         let request = StageRequest {
@@ -141,14 +145,24 @@ impl Roles {
         };
         let state = self.parts.ceremony.stage(side, &request, &Precondition::default(), by).await?;
         let tag = state.staged.map(|staged| staged.tag()).unwrap_or_default();
-        let ours = Precondition { matches: Some(Tags::Of(vec![tag])), matches_none: None };
+        Ok(Precondition { matches: Some(Tags::Of(vec![tag])), matches_none: None })
+    }
+
+    /// Signs and publishes a root that was staged.
+    async fn publish_root(
+        &self,
+        side: RepositorySide,
+        ours: &Precondition,
+        gap: Gap,
+        by: &Principal,
+    ) -> Result<(), Error> {
         let published = async {
-            self.parts.ceremony.sign_here(side, &ours, by).await?;
-            self.parts.ceremony.publish(side, Gap::Refused, &ours, by).await
+            self.parts.ceremony.sign_here(side, ours, by).await?;
+            self.parts.ceremony.publish(side, gap, ours, by).await
         };
         let published = published.await;
         if published.is_err()
-            && let Err(error) = self.parts.ceremony.cancel(side, &ours, by).await
+            && let Err(error) = self.parts.ceremony.cancel(side, ours, by).await
         {
             tracing::warn!(error = %Chain(&error), "failed to cancel the root that was staged for a rotation");
         }

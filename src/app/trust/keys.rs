@@ -34,12 +34,13 @@ pub(in crate::app) fn authority(set: &TrustedSet, role: &RoleName) -> Result<Aut
 }
 
 /// What is wrong with the keys of a repository's top-level roles, a line each. `root` **must** be
-/// its newest.
+/// its newest. Nobody misses those that are `lost`.
 pub(in crate::app) fn compare_keys(
     keyring: &Keyring,
     side: RepositorySide,
     root: &TrustedSet,
     former: &BTreeSet<KeyId>,
+    lost: &BTreeSet<KeyId>,
 ) -> Vec<String> {
     let source = format!("root {} of the {side}", root.root_version());
     let compare = |role: RoleName| {
@@ -49,7 +50,7 @@ pub(in crate::app) fn compare_keys(
             RoleName::Targets
             | RoleName::Snapshot
             | RoleName::Timestamp
-            | RoleName::Delegated(_) => Needed::Here,
+            | RoleName::Delegated(_) => Needed::Here { lost },
         };
         Some(compare_role(keyring, (side, role.kind()), &signers, needed, &source))
     };
@@ -62,13 +63,15 @@ pub(in crate::app) fn compare_bins(
     keyring: &Keyring,
     states: &[RoleState],
     set: &TrustedSet,
+    lost: &BTreeSet<KeyId>,
 ) -> Vec<String> {
     let bin = states.iter().find(|state| state.name.kind() == RoleKind::Bins);
     let Some(signers) = bin.and_then(|bin| set.delegated_signers(&bin.name)) else {
         return Vec::new();
     };
     let role = (RepositorySide::Image, RoleKind::Bins);
-    compare_role(keyring, role, &signers, Needed::Here, "the targets of the Image repository")
+    let needed = Needed::Here { lost };
+    compare_role(keyring, role, &signers, needed, "the targets of the Image repository")
 }
 
 /// The roles that this server signs: not those whose keys are with a supplier.
@@ -87,10 +90,12 @@ pub(in crate::app) fn compare_suppliers(
     keyring: &Keyring,
     states: &[RoleState],
     set: &TrustedSet,
+    lost: &BTreeSet<KeyId>,
 ) -> Vec<String> {
     let compare = |role: &RoleName| {
         let Signers { key_ids, threshold } = set.delegated_signers(role)?; // none before it is published
-        let found = keyring.named(&key_ids.iter().filter_map(|id| id.parse().ok()).collect()).len();
+        let ids: BTreeSet<KeyId> = key_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let found = keyring.named(&ids).len() + ids.intersection(lost).count();
         let expected = key_ids.join(", ");
         ((found as u64) < threshold).then(|| {
             format!(
@@ -136,18 +141,25 @@ pub(in crate::app) fn compare_policy(
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needed<'a> {
-    Here,
+    /// All but those that a person has said are lost.
+    Here { lost: &'a BTreeSet<KeyId> },
     /// The keys of a root may be on another machine, and those that are here be former ones.
-    Elsewhere {
-        former: &'a BTreeSet<KeyId>,
-    },
+    Elsewhere { former: &'a BTreeSet<KeyId> },
 }
 
 impl Needed<'_> {
     fn is_former(self, id: &KeyId) -> bool {
         match self {
-            Self::Here => false,
+            Self::Here { .. } => false,
             Self::Elsewhere { former } => former.contains(id),
+        }
+    }
+
+    /// How many of these keys nobody waits for.
+    fn excused(self, ids: &BTreeSet<KeyId>) -> usize {
+        match self {
+            Self::Here { lost } => ids.intersection(lost).count(),
+            Self::Elsewhere { .. } => 0,
         }
     }
 }
@@ -163,7 +175,7 @@ fn compare_role(
 ) -> Vec<String> {
     let ids: BTreeSet<_> = signers.key_ids.iter().filter_map(|id| id.parse().ok()).collect();
     let found = keyring.named(&ids).len();
-    if found as u64 >= signers.threshold {
+    if (found + needed.excused(&ids)) as u64 >= signers.threshold {
         return Vec::new();
     }
     let (role, expected) = (key_name(side, kind), signers.key_ids.join(", "));
@@ -179,7 +191,7 @@ fn compare_role(
             )
         })
         .collect();
-    if problems.is_empty() && needed == Needed::Here {
+    if problems.is_empty() && matches!(needed, Needed::Here { .. }) {
         let threshold = signers.threshold;
         problems.push(format!(
             "{found} keys of the role {role} are here, where {source} asks for {threshold}: {expected}"

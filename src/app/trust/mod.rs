@@ -10,18 +10,20 @@ mod envelope;
 mod escrow;
 mod keys;
 mod roots;
+mod signers;
 mod start;
 mod verifier;
 
 pub(super) use chain::{ChainFault, Walk, walk};
-pub(super) use escrow::{
 pub(super) use envelope::{fault_of, read_envelope};
+pub(super) use escrow::{
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
 pub(super) use keys::{
     authority, compare_bins, compare_keys, compare_policy, compare_suppliers, signed_here,
 };
 pub(super) use roots::{former_root_keys, read_root};
+pub(super) use signers::published_signers;
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, trusted_root};
 

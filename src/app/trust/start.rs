@@ -27,14 +27,14 @@ pub(in crate::app) async fn check_keys(
     policy: &Policy,
     escrow: &EscrowRing,
 ) -> Result<(), Error> {
-    let states = catalog.list_roles().await?;
+    let (states, lost) = (catalog.list_roles().await?, catalog.list_lost_keys().await?);
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
     let former =
         former_root_keys(catalog, blobs.as_ref(), keyring, RepositorySide::Image, &image).await;
-    let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former);
-    problems.extend(compare_bins(keyring, &states, &image));
+    let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former, &lost);
+    problems.extend(compare_bins(keyring, &states, &image, &lost));
     let here = signed_here(&states, &catalog.list_suppliers().await?);
-    problems.extend(compare_suppliers(keyring, &here, &image));
+    problems.extend(compare_suppliers(keyring, &here, &image, &lost));
     let mut names = states.iter().map(|state| &state.name);
     let bin = names.find(|role| role.kind() == RoleKind::Bins);
     let mut differences = compare_policy(policy, RepositorySide::Image, &image, bin);
@@ -47,7 +47,7 @@ pub(in crate::app) async fn check_keys(
         })?;
         let side = RepositorySide::Director;
         let former = former_root_keys(catalog, blobs.as_ref(), keyring, side, &director).await;
-        problems.extend(compare_keys(keyring, side, &director, &former));
+        problems.extend(compare_keys(keyring, side, &director, &former, &lost));
         differences.extend(compare_policy(policy, RepositorySide::Director, &director, None));
     }
     refuse(&problems)?;

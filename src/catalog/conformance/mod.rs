@@ -66,7 +66,8 @@ macro_rules! conformance {
                 $engine, roles: no_version_is_handed_out_twice, a_publication_that_was_overtaken_changes_nothing,
                 changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
-                a_director_root_is_recorded_once
+                a_director_root_is_recorded_once,
+                lost_keys_are_written_down_by_role_and_in_the_audit_log
             );
             conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
             conformance!($engine, escrow: an_escrow_key_comes_and_goes_once);

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
-    Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion, SkippedTo,
+    AuditFilter, AuditKind, Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion,
+    SkippedTo,
 };
 use crate::model::RoleName;
 
@@ -116,4 +117,21 @@ pub(super) async fn a_director_root_is_recorded_once(catalog: &Catalog) {
     let moments = Moments { signed: Some(now()), leap: None };
     catalog.replace_moments(&moments, &author()).await.unwrap();
     assert_eq!(catalog.find_moments().await.unwrap(), moments);
+}
+
+pub(super) async fn lost_keys_are_written_down_by_role_and_in_the_audit_log(catalog: &Catalog) {
+    assert_eq!(catalog.list_lost_keys().await.unwrap(), [].into());
+    let note = async |role: &str, keys: &[u8]| {
+        let ids = keys.iter().map(|key| digest(*key)).collect();
+        catalog.note_lost_keys(role, &ids, &author()).await.unwrap();
+    };
+    note("timestamp", &[1, 2]).await;
+    note("director-targets", &[3]).await;
+    assert_eq!(catalog.list_lost_keys().await.unwrap(), [digest(1), digest(2), digest(3)].into());
+    note("timestamp", &[4]).await;
+    assert_eq!(catalog.list_lost_keys().await.unwrap(), [digest(3), digest(4)].into());
+    let filter = AuditFilter { kind: Some(AuditKind::RoleKeysLost), ..AuditFilter::default() };
+    let log = catalog.list_audit(&filter, i64::MAX, 10).await.unwrap().items;
+    let subjects: Vec<&str> = log.iter().map(|entry| entry.subject.as_str()).collect();
+    assert_eq!(subjects, ["timestamp", "director-targets", "timestamp"]);
 }

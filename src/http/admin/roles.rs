@@ -4,6 +4,7 @@ use actix_web::web::{self, Json};
 
 use super::path::InPath;
 use crate::api::{NewRoleRotation, Problem, RoleBody, RoleKeyBody, RoleList, RoleRotationBody};
+use crate::app::ceremony::Gap;
 use crate::app::roles::{RoleKey, RoleKeyState, RoleRecord, Roles, Rotation, RotationRequest};
 use crate::http::ApiError;
 use crate::http::auth::{Access, Manage, ManageKeys};
@@ -41,7 +42,8 @@ pub(in crate::http) async fn rotate_role(
     access: Access<ManageKeys, (InPath<WhichRole>, Json<NewRoleRotation>)>,
 ) -> Result<Json<RoleRotationBody>, ApiError> {
     let Access { principal, input: (InPath((side, kind)), Json(body)), .. } = access;
-    let request = RotationRequest::new(side, kind, &body.keys)?;
+    let gap = if body.accept_failed_cycles { Gap::Accepted } else { Gap::Refused };
+    let request = RotationRequest::new(side, kind, &body.keys, gap)?;
     let rotation = match body.dry_run {
         true => roles.plan_rotation(&request).await?,
         false => roles.into_inner().rotate(request, principal).await?,

@@ -109,6 +109,39 @@ async fn a_root_that_clients_could_not_use_is_not_published() {
     node.close().await.assert_clean().await;
 }
 
+/// A key is lost, and with it what signs the same files for clients before and after.
+#[tokio::test]
+async fn a_lost_key_is_replaced_only_if_failed_cycles_are_accepted() {
+    let node = Node::open(TestState::new(), NEVER).await;
+    node.upload("gw/1/a.bin").await;
+    let before = node.versions();
+    let ceremony = node.app.ceremony();
+    let (anyone, by) = (Precondition::default(), officer());
+    let keys = node.state.path().join("keys");
+    let (old, pem) = (server_key(&node, "timestamp.pem"), Officer::pem());
+    let new = Officer::with(&pem);
+    motorcade::keys::file::write_secret(&keys.join("timestamp-new.pem"), pem.as_bytes()).unwrap();
+    fs::remove_file(keys.join("timestamp.pem")).unwrap();
+    let change = image_change(RoleName::Timestamp, None, &[&new], &[old.id()]);
+    ceremony.stage(IMAGE, &change, &anyone, &by).await.unwrap();
+    ceremony.sign_here(IMAGE, &anyone, &by).await.unwrap();
+    let refused = ceremony.publish(IMAGE, Gap::Refused, &anyone, &by).await.unwrap_err();
+    assert!(matches!(refused, Error::Internal(_) | Error::Unavailable { .. }), "{refused:?}");
+    let state = ceremony.state(IMAGE).await.unwrap();
+    assert_eq!((state.published.version, state.staged.is_some()), (1, true), "nothing changed");
+    let files = StaticFiles::serve(&node.state.blob("")).await;
+    assert_eq!(files.repository().await.versions(), [1, before.timestamp, before.snapshot]);
+
+    ceremony.publish(IMAGE, Gap::Accepted, &anyone, &by).await.unwrap();
+    let after = node.versions();
+    assert!(after.timestamp > before.timestamp, "it is signed again at once");
+    assert_eq!(files.repository().await.versions(), [2, after.timestamp, after.snapshot]);
+    node.upload("gw/2/a.bin").await;
+    assert_eq!(files.repository().await.versions()[0], 2);
+    let node = Node::open(node.close().await, NEVER).await;
+    node.close().await.assert_clean().await;
+}
+
 #[tokio::test]
 async fn a_staging_that_another_root_has_overtaken_is_not_published() {
     let node = Node::open(TestState::new(), NEVER).await;

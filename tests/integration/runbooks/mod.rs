@@ -4,7 +4,8 @@
 mod drill;
 mod escrow;
 mod fleet;
+mod lost;
 mod roots;
 mod stolen;
-mod versions;
 mod supplier;
+mod versions;
