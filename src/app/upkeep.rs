@@ -21,6 +21,7 @@ use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{RepositorySide, RoleKind};
 use crate::telemetry::{Chain, Metrics};
+use crate::uptane::verify::Fault;
 
 /// Looks after the state directory and the fleet, and tells how the server is.
 pub struct Upkeep {
@@ -82,6 +83,8 @@ impl Upkeep {
         self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
         super::fleet::Suspicion::all()
             .for_each(|kind| self.parts.metrics.show_attack(kind.as_str()));
+        Fault::ALL.into_iter().for_each(|kind| self.parts.metrics.show_fault(kind.as_str()));
+        self.parts.metrics.show_fault("other"); // of those that are not known here
         self.maintain_fleet().await?;
         self.parts.handovers.look_after().await;
         self.parts.publisher.recover().await

@@ -344,6 +344,11 @@ impl Metrics {
         self.fleet.attacks.with_label_values(&[kind]);
     }
 
+    /// Makes a kind of fault appear before there is one.
+    pub fn show_fault(&self, kind: &'static str) {
+        self.fleet.faults.with_label_values(&[kind]);
+    }
+
     /// Counts a fault in an ECU report; `kind` as in [`Self::add_attack`].
     pub fn add_fault(&self, kind: &'static str) {
         self.fleet.faults.with_label_values(&[kind]).inc();
