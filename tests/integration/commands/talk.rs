@@ -218,4 +218,18 @@ fn shells_and_man_know_the_commands() {
         "{page}"
     );
     assert!(!folder.path().join("motorcade-motorcade-vehicle.1").exists(), "it is the demo's");
+
+    // The other program's pages are beside these, in a section of their own.
+    let of_vehicle = ["--program", "motorcade-vehicle"];
+    run(motorcade(["man", "--out"]).arg(folder.path()).args(of_vehicle));
+    for (name, title) in [
+        ("motorcade-vehicle.1", ".TH motorcade-vehicle 1"),
+        ("motorcade-vehicle.8", ".TH motorcade-vehicle 8"),
+        ("motorcade-vehicle-provision.8", ".TH motorcade-vehicle-provision 8"),
+    ] {
+        let page = fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(page.contains(title), "{name}: {page}");
+    }
+    let text = run(motorcade(["completions", "bash"]).args(of_vehicle));
+    assert!(text.contains("provision") && text.contains("default motorcade-vehicle"), "{text}");
 }
