@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{self, print_line};
+use crate::app::Error;
 use crate::keys::hybrid;
 use crate::model::SystemClock;
 use crate::uptane::metadata::root;
@@ -16,11 +17,23 @@ use crate::uptane::metadata::root;
 pub(super) struct Args {
     #[command(flatten)]
     state: StateArgs,
+    /// Change nothing and succeed if it is initialized already, for what runs before each start
+    #[arg(long)]
+    if_needed: bool,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let state = args.state.state();
-    state.init(Arc::new(SystemClock)).await?;
+    match state.init(Arc::new(SystemClock)).await {
+        Err(Error::Conflict { code: "already_initialized", .. }) if args.if_needed => {
+            let path = state.path().display();
+            return output::done(
+                format_args!("{path} is initialized already"),
+                json!({ "data_dir": path.to_string() }),
+            );
+        }
+        made => made?,
+    }
     warn_of_readers(state.path());
     let path = state.path().display();
     if output::is_json() {
