@@ -1,14 +1,11 @@
 //! Where an export may go: a folder of its own, and never back in time.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::app::Error;
 use crate::app::listing::{self, Listing};
+use crate::app::{Error, apart};
 use crate::blob::{BlobKey, BlobStore};
 use crate::model::RoleName;
 
@@ -20,45 +17,12 @@ use crate::model::RoleName;
 /// [`Error::Conflict`]; [`Error::Internal`] if it can't be looked at.
 pub(super) fn check_folder(state: &Path, folder: &Path) -> Result<(), Error> {
     let look = Error::internal("look at the folder to export to");
-    let above = chain(folder).map_err(look)?;
-    // A mounted folder has other names, so folders are compared by what they are.
-    let parts =
-        ["", "repo", "staging", "keys", "metadata", "quarantine"].map(|part| state.join(part));
-    let ours: Vec<Identity> = parts.iter().filter_map(|part| identity(part)).collect();
-    let within = above
-        .iter()
-        .any(|path| identity(path).is_some_and(|found| ours.contains(&found)) || is_state(path));
-    let is_folder = identity(folder);
-    let around = parts.iter().any(|part| {
-        let part = chain(part).unwrap_or_default();
-        is_folder.is_some() && part.iter().any(|path| identity(path) == is_folder)
-    });
-    if !within && !around {
-        return Ok(());
-    }
-    let (folder, relation) =
-        (folder.display(), if within { "is, or is within," } else { "has within it" });
+    let Some(overlap) = apart::overlap(state, folder).map_err(look)? else { return Ok(()) };
+    let folder = folder.display();
     let detail = format!(
-        "{folder} {relation} a state directory: an export there would replace what a server publishes; name a folder of its own"
+        "{folder} {overlap} a state directory: an export there would replace what a server publishes; name a folder of its own"
     );
     Err(Error::Conflict { code: "export_into_state", detail })
-}
-
-/// A folder and all above it, the links on the way resolved; what is not there yet is left out.
-fn chain(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let path = std::path::absolute(path)?;
-    let there = path.ancestors().find_map(|path| fs::canonicalize(path).ok()).unwrap_or_default();
-    Ok(there.ancestors().map(Path::to_owned).collect())
-}
-
-type Identity = (u64, u64);
-
-fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-fn is_state(path: &Path) -> bool {
-    path.join("catalog.sqlite").is_file() && path.join("repo").is_dir()
 }
 
 /// Refuses to take an earlier export back: clients that have seen it would refuse what is older,
