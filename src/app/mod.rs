@@ -5,7 +5,9 @@
 //! signed is made in [`crate::uptane`], what is sealed in [`crate::envelope`].
 
 pub mod access;
+mod apart;
 pub mod audit;
+pub mod backup;
 pub mod ceremony;
 pub mod director;
 pub mod doctor;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::principal::local_author;
 use super::publish::seen;
-use super::{Error, state_dir::StateDir};
+use super::{Error, backup, state_dir::StateDir};
 use crate::catalog::{Moments, SkippedTo};
 use crate::model::{Clock, RoleName, Timestamp};
 
@@ -44,6 +44,7 @@ impl StateDir {
         let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
         catalog.close().await;
+        backup::forget(self.path())?;
         Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })
     }
 

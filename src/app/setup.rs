@@ -17,7 +17,7 @@ use super::publish::{Publisher, PublisherTask};
 use super::server_id::server_id;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
-use super::{App, Error, Limits, Parts, handover, trust};
+use super::{App, Error, Limits, Parts, backup, handover, trust};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys::file::{self, FileEscrow};
@@ -87,6 +87,7 @@ impl StateDir {
             return Err(self.not_initialized());
         }
         footing::refuse_root_in_foreign(self.path())?; // before anything is written
+        backup::refuse_unrecovered(self.path())?;
         let lock = self.lock()?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
         if footing::check(self.path(), &self.catalog_file())? == Room::Gone {

@@ -10,6 +10,7 @@
 //!   server-id   whose jobs and uploads are this server's
 //!   installation-id  which catalog in a database is this directory's
 //!   lock        held, as the directory itself, by the one server that runs on it
+//!   backup.json in a backup alone, until its versions were taken care of
 //! ```
 
 use std::fs;

@@ -6,6 +6,7 @@
 //! again.
 
 mod audit;
+mod backup;
 #[cfg(test)]
 mod conformance;
 mod counts;

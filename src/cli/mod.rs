@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod backup;
 mod demo;
 mod doctor;
 mod escrow;
@@ -84,6 +85,8 @@ enum Command {
     Open(open::Args),
     /// Writes the published repository to a folder that any file server can serve
     Export(export::Args),
+    /// Copies the state directory, beside the server that uses it
+    Backup(backup::Args),
     /// Looks for what is wrong, or will be, and says what to do about it
     Doctor(doctor::Args),
     /// Reads every stored byte and compares it with what was signed
@@ -169,6 +172,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fleet(args) => fleet::run(args).await,
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
         Command::Audit(args) => audit::run(args).await,

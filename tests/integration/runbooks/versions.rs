@@ -50,6 +50,32 @@ async fn restored_from_an_old_backup() {
     fs::remove_dir_all(format!("{}.broken", drill.state.path().display())).unwrap();
 }
 
+/// The same with a backup of a running server, which is not served by mistake.
+#[tokio::test]
+async fn restored_from_a_backup_that_was_made_meanwhile() {
+    let mut drill = Drill::on(TestState::new());
+    drill.shell("systemctl start motorcade");
+    drill.client().upload("gw/1/a.bin", "", b"firmware").await;
+    let mut field = Field::join(&drill, "VIN1").await;
+    drill.shell("motorcade backup backup");
+    drill.client().upload("gw/2/a.bin", "", b"firmware").await;
+    let seen = field.poll().await;
+    Field::refresh(&drill);
+    drill.shell(
+        "systemctl stop motorcade; mv $MOTORCADE_DATA_DIR lost; cp -a backup $MOTORCADE_DATA_DIR",
+    );
+    let (is_started, said) = drill.try_shell("systemctl start motorcade");
+    assert!(!is_started && said.contains("recover versions"), "{said}");
+
+    drill.set("BACKUP", drill.file("backup"));
+    drill.follow("restored-from-an-old-backup.md");
+    Field::refresh(&drill);
+    assert!(field.poll().await > seen);
+    drill.client().upload("gw/2/a.bin", "", b"firmware").await;
+    Field::refresh(&drill);
+    fs::remove_dir_all(format!("{}.broken", drill.state.path().display())).unwrap();
+}
+
 /// Whoever has the timestamp's key shows a client a number from far ahead.
 #[tokio::test(flavor = "multi_thread")] // the forged repository is served beside the shell
 async fn fast_forwarded_versions() {
