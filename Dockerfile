@@ -6,8 +6,14 @@
 #     docker exec motorcade motorcade token create --role uploader
 #
 # No key, token or state is ever in the image: all of it is made in the volume by `motorcade init`.
+#
+# Where no registry can be reached, scripts/container builds it from Debian's packages and a binary that is there.
 
-FROM rust:1.95-bookworm AS build
+# What is under the binary, and whose: `build` compiles it, `prebuilt` takes target/release/motorcade.
+ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
+ARG BINARY=build
+
+FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 
 # The packages first, against empty crates: this layer is built again only when a Cargo.toml or Cargo.lock changes.
@@ -35,10 +41,16 @@ COPY src src
 # The copied files can be older than what the empty crates were built from, and cargo compares times.
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs crates/host/build.rs && cargo build --release --locked --bin motorcade
 
+FROM ${BASE_IMAGE} AS prebuilt
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
+COPY target/release/motorcade /src/target/release/motorcade
+
+FROM ${BINARY} AS binary
+
 # The binary needs the C library, libm and libgcc_s, and this image has all three.
-FROM debian:bookworm-slim
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/motorcade /usr/local/bin/motorcade
+FROM ${BASE_IMAGE}
+COPY --from=binary /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=binary /src/target/release/motorcade /usr/local/bin/motorcade
 # Numeric, so that Kubernetes' runAsNonRoot can check it. A new volume takes owner and mode from this folder.
 RUN install -d -o 10001 -g 10001 -m 0750 /data
 USER 10001:10001
