@@ -6,6 +6,7 @@
 
 pub mod jwe;
 pub mod key;
+pub mod resume;
 pub mod segment;
 pub mod stream;
 pub mod wrap;

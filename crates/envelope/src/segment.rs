@@ -38,8 +38,9 @@ pub enum Position {
 /// Seals the segments of one image, in order, in place.
 ///
 /// A sealer makes its own salt and nonce prefix, so that even two sealers with the same data key
-/// never share a nonce under one key. It can't be cloned, saved or rewound: an upload that breaks
-/// off is sealed again from its start under a fresh data key.
+/// never share a nonce under one key. It can't be cloned, saved or rewound. Only
+/// [`ResumableSealer`](super::resume::ResumableSealer) goes on where another one stopped, and hands
+/// out no ciphertext that could be the second one for a nonce.
 pub struct SegmentSealer {
     cipher: Aes256Gcm,
     layout: Layout,
@@ -72,11 +73,23 @@ impl SegmentSealer {
         header[0] = HEADER_SIZE as u8;
         header[1..1 + SALT_SIZE].copy_from_slice(&salt);
         header[1 + SALT_SIZE..].copy_from_slice(&prefix);
+        Self::resume(data_key, algorithm, &header, 0)
+    }
+
+    /// Goes on at segment `index` of the image with this header. Whoever calls this **must** make
+    /// sure that no segment from there on has left the process, or leaves it, with other plaintext.
+    pub(crate) fn resume(
+        data_key: &DataKey,
+        algorithm: SealAlgorithm,
+        header: &[u8; HEADER_SIZE],
+        index: u32,
+    ) -> Self {
+        let (salt, prefix) = salt_and_prefix(header);
         Self {
             cipher: derive_cipher(data_key, &salt),
             layout: Layout::of(algorithm),
-            nonce: Nonce { prefix, index: Some(0) },
-            header,
+            nonce: Nonce { prefix, index: Some(index) },
+            header: *header,
             finished: false,
         }
     }
@@ -145,10 +158,7 @@ impl SegmentOpener {
         if usize::from(header[0]) != HEADER_SIZE {
             return Err(OpenError::Header);
         }
-        let mut salt = [0; SALT_SIZE];
-        let mut prefix = [0; PREFIX_SIZE];
-        salt.copy_from_slice(&header[1..1 + SALT_SIZE]);
-        prefix.copy_from_slice(&header[1 + SALT_SIZE..]);
+        let (salt, prefix) = salt_and_prefix(header);
         Ok(Self { cipher: derive_cipher(data_key, &salt), prefix, layout: Layout::of(algorithm) })
     }
 
@@ -267,6 +277,14 @@ impl Nonce {
         bytes[11] = u8::from(position == Position::Last);
         bytes
     }
+}
+
+fn salt_and_prefix(header: &[u8; HEADER_SIZE]) -> ([u8; SALT_SIZE], [u8; PREFIX_SIZE]) {
+    let mut salt = [0; SALT_SIZE];
+    let mut prefix = [0; PREFIX_SIZE];
+    salt.copy_from_slice(&header[1..1 + SALT_SIZE]);
+    prefix.copy_from_slice(&header[1 + SALT_SIZE..]);
+    (salt, prefix)
 }
 
 fn derive_cipher(data_key: &DataKey, salt: &[u8; SALT_SIZE]) -> Aes256Gcm {
