@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::{BlobKey, BlobStore, Error, LocalBlobStore};
+use super::{BlobKey, BlobStore, Error, LocalBlobStore, Parts};
 use crate::model::{RoleName, Sha256Digest};
 
 #[tokio::test]
@@ -18,7 +18,34 @@ async fn local_store_keeps_the_contract() {
     dropped_uploads_leave_nothing(&store).await;
     deleting_is_idempotent_and_keeps_open_blobs(&store).await;
     ranges_are_half_open_and_a_short_blob_fails(&store).await;
+    parts_stay_until_they_are_abandoned(&store).await;
+    parts_that_are_wanted_are_not_swept(&store).await;
     assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left in staging");
+}
+
+#[tokio::test]
+async fn local_store_keeps_parts_over_a_restart_and_writes_none_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    let mut parts = store.begin_parts();
+    store.append_part(&mut parts, 0, vec!["first ".into()], 0).await.unwrap();
+    let file = dir.path().join("staging/parts").join(parts.as_str());
+    let written = || std::fs::metadata(&file).unwrap().modified().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    let before = written();
+    store.append_part(&mut parts, 0, vec!["fir".into(), "st ".into()], 0).await.unwrap();
+    assert_eq!(written(), before, "the same bytes are not written again");
+    store.append_part(&mut parts, 6, vec!["second".into()], 0).await.unwrap();
+    let staged = store.finish_parts(&parts, 12).await.unwrap();
+    store.promote_all(vec![(staged, key("parts"))]).await.unwrap();
+    let before = written();
+    store.append_part(&mut parts, 6, vec!["second".into()], 0).await.unwrap();
+    assert_eq!(written(), before, "nor if they are in the repository by now");
+    assert!(matches!(
+        store.append_part(&mut parts, 12, vec!["x".into()], u64::MAX).await,
+        Err(Error::Full { .. })
+    ));
 }
 
 #[tokio::test]
@@ -144,4 +171,36 @@ async fn ranges_are_half_open_and_a_short_blob_fails(store: &dyn BlobStore) {
     let part: Vec<Bytes> = blob.read(5..500_005).try_collect().await.unwrap();
     assert_eq!(part.concat(), bytes[5..500_005]);
     assert!(blob.read(599_999..600_001).try_collect::<Vec<_>>().await.is_err());
+}
+
+async fn parts_stay_until_they_are_abandoned(store: &dyn BlobStore) {
+    let mut parts = store.begin_parts();
+    assert_eq!(store.parts_length(&parts).await.unwrap(), 0);
+    store.append_part(&mut parts, 0, vec!["one".into(), "two".into()], 0).await.unwrap();
+    let gap = store.append_part(&mut parts, 7, vec!["x".into()], 0).await;
+    assert!(matches!(gap, Err(Error::NotFound(_))));
+    store.append_part(&mut parts, 3, vec!["TWO".into()], 0).await.unwrap();
+    store.append_part(&mut parts, 6, vec!["three".into()], 0).await.unwrap();
+    assert_eq!(store.parts_length(&parts).await.unwrap(), 11);
+    assert!(matches!(store.finish_parts(&parts, 12).await, Err(Error::NotFound(_))));
+    drop(store.finish_parts(&parts, 11).await.unwrap());
+    let kept = Parts::from_text(parts.as_str().to_owned());
+    let staged = store.finish_parts(&kept, 11).await.unwrap();
+    let key = key("in-parts");
+    store.promote_all(vec![(staged, key.clone())]).await.unwrap();
+    store.abandon_parts(&parts).await.unwrap();
+    store.abandon_parts(&parts).await.unwrap();
+    assert_eq!(store.parts_length(&parts).await.unwrap(), 0);
+    assert_eq!(content(store, &key).await, b"oneTWOthree");
+}
+
+async fn parts_that_are_wanted_are_not_swept(store: &dyn BlobStore) {
+    let (mut wanted, mut other) = (store.begin_parts(), store.begin_parts());
+    for parts in [&mut wanted, &mut other] {
+        store.append_part(parts, 0, vec!["part".into()], 0).await.unwrap();
+    }
+    assert_eq!(store.sweep_parts(std::slice::from_ref(&wanted)).await.unwrap(), 1);
+    assert_eq!(store.parts_length(&wanted).await.unwrap(), 4);
+    assert_eq!(store.parts_length(&other).await.unwrap(), 0);
+    assert_eq!(store.sweep_parts(&[]).await.unwrap(), 1);
 }

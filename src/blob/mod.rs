@@ -12,4 +12,4 @@ mod conformance;
 
 pub use key::BlobKey;
 pub use local::{LocalBlobStore, Names};
-pub use store::{Blob, BlobStore, BlobUpload, Error, StagedBlob};
+pub use store::{Blob, BlobStore, BlobUpload, Error, Parts, StagedBlob};

@@ -23,6 +23,8 @@ use crate::model::Timestamp;
 ///   atomically.
 /// - Dropping an upload, or a staged blob that was not promoted, leaves nothing behind, nor does a
 ///   crash once [`BlobStore::sweep`] has run.
+/// - What was appended to a blob that comes in by parts stays over crashes, until it is abandoned;
+///   what is there is never written again.
 /// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes.
 /// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
 #[async_trait]
@@ -50,6 +52,54 @@ pub trait BlobStore: Send + Sync {
     fn free_files(&self) -> Result<Option<u64>, Error> {
         Ok(None)
     }
+
+    /// Begins a blob that comes in by parts, over requests and processes. Nothing is stored yet.
+    fn begin_parts(&self) -> Parts;
+
+    /// Appends a part at `at`, where the parts before it end; has brought it to the disk when it
+    /// returns. A part, or the beginning of one, that was appended there before is replaced, unless
+    /// it is the same. `parts` **must** be kept as this leaves it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], also if less than `keep_free` bytes would be left; [`Error::NotFound`] if
+    /// earlier parts are gone; [`Error::Backend`].
+    async fn append_part(
+        &self,
+        parts: &mut Parts,
+        at: u64,
+        bytes: Vec<Bytes>,
+        keep_free: u64,
+    ) -> Result<(), Error>;
+
+    /// Bytes that are there of a blob that comes in by parts, with those of a part that was cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error>;
+
+    /// Joins all parts to a staged blob of `length` bytes. The parts stay until they are abandoned,
+    /// so that this can be done again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there are not as many bytes; [`Error::Full`]; [`Error::Backend`].
+    async fn finish_parts(&self, parts: &Parts, length: u64) -> Result<Box<dyn StagedBlob>, Error>;
+
+    /// Removes the parts of a blob, if there are any. What was made of them stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn abandon_parts(&self, parts: &Parts) -> Result<(), Error>;
+
+    /// Abandons all parts but those of `kept`, and returns of how many blobs there were some.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn sweep_parts(&self, kept: &[Parts]) -> Result<usize, Error>;
 
     /// Brings small files to the disk that have no key yet, beside each other, in their order.
     ///
@@ -117,6 +167,22 @@ pub trait BlobStore: Send + Sync {
     ///
     /// [`Error::Backend`].
     async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error>;
+}
+
+/// A blob that comes in by parts: what its store needs to go on with it, as text to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Parts(String);
+
+impl Parts {
+    /// Takes what [`Self::as_str`] gave.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text to be kept.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A blob that is being written, on a thread that may block. Dropping it discards it.

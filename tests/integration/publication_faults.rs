@@ -11,7 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use motorcade::app::publish::Publisher;
-use motorcade::blob::{Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, StagedBlob};
+use motorcade::blob::{
+    Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, Parts, StagedBlob,
+};
 use motorcade::model::{Clock, RoleName};
 use motorcade::telemetry::Metrics;
 use motorcade::uptane::verify::{Rules, TrustedSet, VerifyError};
@@ -79,6 +81,36 @@ impl BlobStore for FaultyStore {
 
     fn free_space(&self) -> Result<Option<u64>, Error> {
         self.inner.free_space()
+    }
+
+    fn begin_parts(&self) -> Parts {
+        self.inner.begin_parts()
+    }
+
+    async fn append_part(
+        &self,
+        parts: &mut Parts,
+        at: u64,
+        bytes: Vec<Bytes>,
+        keep_free: u64,
+    ) -> Result<(), Error> {
+        self.inner.append_part(parts, at, bytes, keep_free).await
+    }
+
+    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error> {
+        self.inner.parts_length(parts).await
+    }
+
+    async fn finish_parts(&self, parts: &Parts, length: u64) -> Result<Box<dyn StagedBlob>, Error> {
+        self.inner.finish_parts(parts, length).await
+    }
+
+    async fn abandon_parts(&self, parts: &Parts) -> Result<(), Error> {
+        self.inner.abandon_parts(parts).await
+    }
+
+    async fn sweep_parts(&self, kept: &[Parts]) -> Result<usize, Error> {
+        self.inner.sweep_parts(kept).await
     }
 
     async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error> {

@@ -83,7 +83,7 @@ impl Directories {
     }
 
     /// A path in `staging/` that nobody else takes.
-    fn next_staged(&self) -> PathBuf {
+    pub(super) fn next_staged(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.staging.join(format!("{:016x}-{number}", self.own))
     }

@@ -1,14 +1,15 @@
 //! Blobs in a local directory.
 //!
 //! Two directories on one file system: `repo/`, which holds exactly what `/repo` serves and can be
-//! served by any file server, and `staging/`, where files are written before they get their name. A
-//! file is synced before it is linked into `repo/`, and its directory after, so that a name stands
+//! served by any file server, and `staging/`, where files are written before they get their name,
+//! those that come in by parts in a folder of their own. A file is synced before it is linked into `repo/`, and its directory after, so that a name stands
 //! for all of its bytes even after a power cut. What belongs together is synced beside each other:
 //! a disk takes as long for one as for many.
 
 mod beneath;
 mod directories;
 mod folders;
+mod parts;
 mod reading;
 mod upload;
 
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, StagedBlob};
+use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, Parts, StagedBlob};
 use crate::model::Timestamp;
 use beneath::is_refusal;
 use directories::{Directories, Found, files_below, is_absence, is_in_use};
@@ -148,6 +149,42 @@ impl BlobStore for LocalBlobStore {
         self.directories.free_files()
     }
 
+    fn begin_parts(&self) -> Parts {
+        parts::begin()
+    }
+
+    async fn append_part(
+        &self,
+        parts: &mut Parts,
+        at: u64,
+        bytes: Vec<Bytes>,
+        keep_free: u64,
+    ) -> Result<(), Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        blocking(move || parts::append(&directories, &parts, at, &bytes, keep_free)).await
+    }
+
+    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        blocking(move || parts::length(&directories, &parts)).await
+    }
+
+    async fn finish_parts(&self, parts: &Parts, length: u64) -> Result<Box<dyn StagedBlob>, Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        let staged = blocking(move || parts::finish(&directories, &parts, length)).await?;
+        Ok(Box::new(staged))
+    }
+
+    async fn abandon_parts(&self, parts: &Parts) -> Result<(), Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        blocking(move || parts::abandon(&directories, &parts)).await
+    }
+
+    async fn sweep_parts(&self, kept: &[Parts]) -> Result<usize, Error> {
+        let (directories, kept) = (Arc::clone(&self.directories), kept.to_vec());
+        blocking(move || parts::sweep(&directories, &kept)).await
+    }
+
     async fn stage_all(&self, files: Vec<Bytes>) -> Result<Vec<Box<dyn StagedBlob>>, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
@@ -222,7 +259,7 @@ impl BlobStore for LocalBlobStore {
                 files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))?
             {
                 let path = directories.staging.join(&name);
-                if !is_in_use(&path) {
+                if !parts::are_in(&name) && !is_in_use(&path) {
                     fs::remove_file(path).map_err(|e| Error::new("remove", name, e))?;
                     removed += 1;
                 }

@@ -1,0 +1,142 @@
+//! Files that come in by parts and outlive processes: in `staging/parts/`, which a sweep of
+//! `staging/` leaves alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::directories::{Directories, Staged};
+use crate::blob::{Error, Parts};
+
+/// A name that nobody else takes.
+pub(super) fn begin() -> Parts {
+    Parts::from_text(format!("{:032x}", rand::random::<u128>()))
+}
+
+/// Whether a name below `staging/` is of such a file.
+pub(super) fn are_in(name: &str) -> bool {
+    name.starts_with("parts/")
+}
+
+/// Writes a part and brings it to the disk. Bytes that are there already are not written again: the
+/// file may have got its name in the repository just before a crash.
+pub(super) fn append(
+    directories: &Directories,
+    parts: &Parts,
+    at: u64,
+    bytes: &[Bytes],
+    keep_free: u64,
+) -> Result<(), Error> {
+    let path = path(directories, parts);
+    let needed =
+        bytes.iter().map(|piece| piece.len() as u64).sum::<u64>().saturating_add(keep_free);
+    if directories.free_space()? < needed {
+        return Err(Error::Full { verb: "write", name: path.to_string_lossy().into_owned() });
+    }
+    let file = open(directories, &path)?;
+    let failed = |e| Error::new("write", path.to_string_lossy(), e);
+    let there = file.metadata().map_err(failed)?.len();
+    if there < at {
+        return Err(Error::NotFound(path.to_string_lossy().into_owned()));
+    }
+    let mut at = at;
+    for piece in bytes {
+        let end = at + piece.len() as u64;
+        if end > there || !holds(&file, at, piece).map_err(failed)? {
+            file.write_all_at(piece, at).map_err(failed)?;
+        }
+        at = end;
+    }
+    file.sync_data().map_err(|e| Error::new("sync", path.to_string_lossy(), e))
+}
+
+pub(super) fn length(directories: &Directories, parts: &Parts) -> Result<u64, Error> {
+    let path = path(directories, parts);
+    match fs::metadata(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
+        found => found
+            .map(|metadata| metadata.len())
+            .map_err(|e| Error::new("look at", path.to_string_lossy(), e)),
+    }
+}
+
+/// Another name for the file, to be promoted and dropped as any staged one.
+pub(super) fn finish(
+    directories: &Arc<Directories>,
+    parts: &Parts,
+    length: u64,
+) -> Result<Staged, Error> {
+    let path = path(directories, parts);
+    if self::length(directories, parts)? != length {
+        return Err(Error::NotFound(path.to_string_lossy().into_owned()));
+    }
+    let staged = directories.next_staged();
+    fs::hard_link(&path, &staged).map_err(|e| Error::new("link", path.to_string_lossy(), e))?;
+    Ok(Staged { directories: Arc::clone(directories), path: staged, file: None })
+}
+
+pub(super) fn abandon(directories: &Directories, parts: &Parts) -> Result<(), Error> {
+    let path = path(directories, parts);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|e| Error::new("remove", path.to_string_lossy(), e)),
+    }
+}
+
+pub(super) fn sweep(directories: &Directories, kept: &[Parts]) -> Result<usize, Error> {
+    let folder = folder(directories);
+    let failed = |e| Error::new("list", folder.to_string_lossy(), e);
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(failed)?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if !kept.iter().any(|parts| parts.as_str() == name) {
+            let path = folder.join(&name);
+            fs::remove_file(&path).map_err(|e| Error::new("remove", path.to_string_lossy(), e))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Opens the file of parts, and makes it where it is the first part.
+fn open(directories: &Directories, path: &PathBuf) -> Result<File, Error> {
+    let failed = |e| Error::new("create", path.to_string_lossy(), e);
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        opened => return opened.map_err(failed),
+    }
+    let folder = folder(directories);
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let file = file.map_err(failed)?;
+    for folder in [&folder, &directories.staging] {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(file)
+}
+
+fn holds(file: &File, at: u64, piece: &[u8]) -> io::Result<bool> {
+    let mut stored = vec![0; piece.len()];
+    file.read_exact_at(&mut stored, at)?;
+    Ok(stored == piece)
+}
+
+fn folder(directories: &Directories) -> PathBuf {
+    directories.staging.join("parts")
+}
+
+fn path(directories: &Directories, parts: &Parts) -> PathBuf {
+    // Of a name that is none nothing is opened: it comes from the catalog.
+    let is_name =
+        parts.as_str().len() == 32 && parts.as_str().bytes().all(|b| b.is_ascii_hexdigit());
+    folder(directories).join(if is_name { parts.as_str() } else { "none" })
+}
