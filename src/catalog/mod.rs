@@ -43,6 +43,7 @@ mod staged;
 mod status;
 mod suppliers;
 mod tokens;
+mod uploads;
 mod vehicle_list;
 mod vehicles;
 mod versions;
@@ -78,6 +79,7 @@ pub use staged::{NewStaging, RefusedSignature, StagedSignature, Staging};
 pub use status::StatusWriter;
 pub use suppliers::{RemovedSupplier, RetiredRole, SupplierConflict};
 pub use tokens::TokenRecord;
+pub use uploads::{NewUpload, UploadProgress, UploadRecord, UploadState};
 pub use vehicle_list::{Quarantined, VehicleFilter};
 pub use vehicles::Registration;
 

@@ -13,6 +13,7 @@ mod rewraps;
 mod roles;
 mod staged;
 mod suppliers;
+mod uploads;
 mod vehicles;
 
 #[path = "../../../tests/support/postgres.rs"]
@@ -104,6 +105,11 @@ macro_rules! conformance {
                 a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs,
                 jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled,
                 a_sole_job_is_made_beside_none_of_its_kind_for_the_same
+            );
+            conformance!(
+                $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,
+                an_upload_that_has_ended_keeps_no_key, an_upload_expires_unless_somebody_has_it,
+                an_open_upload_is_found_by_what_it_began_with
             );
             conformance!(
                 $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,

@@ -1,0 +1,126 @@
+//! Uploads that can be resumed: who has one, and what of it stays.
+
+use super::{digest, now, seconds_later};
+use crate::catalog::{Catalog, Holder, NewUpload, UploadProgress, UploadRecord, UploadState};
+
+fn new(id: &str) -> NewUpload {
+    NewUpload {
+        id: id.into(),
+        path: "gw/1/a.bin".parse().unwrap(),
+        request: serde_json::json!({ "name": "gateway" }),
+        length: 1000,
+        parts: format!("parts-{id}"),
+        wrapped_key: "wrapped".into(),
+        checkpoint: b"start\0".into(),
+        created_at: now(),
+        created_by: "token".into(),
+        expires_at: seconds_later(1000),
+    }
+}
+
+async fn take(catalog: &Catalog, id: &str, at: u64) -> Option<UploadRecord> {
+    let holder =
+        Holder { owner: "one", now: seconds_later(at), lease_until: seconds_later(at + 10) };
+    catalog.take_upload(id, holder).await.unwrap()
+}
+
+fn progress(at: u64) -> UploadProgress<'static> {
+    UploadProgress {
+        received: at,
+        checkpoint: b"later\0\xff",
+        intents: &[],
+        parts: "parts",
+        lease_until: Some(seconds_later(at + 10)),
+        expires_at: seconds_later(at + 1000),
+    }
+}
+
+pub(super) async fn an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing(
+    catalog: &Catalog,
+) {
+    assert!(catalog.insert_upload(&new("a"), 1).await.unwrap());
+    assert_eq!(take(catalog, "b", 0).await, None);
+    let first = take(catalog, "a", 0).await.unwrap();
+    assert_eq!((&first.upload, first.received, first.run), (&new("a"), 0, 1));
+    assert_eq!(take(catalog, "a", 9).await, None);
+    assert!(!catalog.end_upload("a", None, seconds_later(9), now()).await.unwrap());
+    let intents = [digest(1), digest(2)];
+    let saved = UploadProgress { intents: &intents, ..progress(5) };
+    assert!(catalog.save_upload(("a", 1), &saved).await.unwrap());
+    assert_eq!(take(catalog, "a", 14).await, None, "what is saved prolongs it");
+    let until = seconds_later(20);
+    assert!(catalog.keep_upload(("a", 1), until, seconds_later(1000)).await.unwrap());
+    assert_eq!(take(catalog, "a", 19).await, None);
+    let second = take(catalog, "a", 20).await.unwrap();
+    assert_eq!((second.run, second.received), (2, 5));
+    assert_eq!(second.intents, intents);
+    assert_eq!(second.upload.checkpoint, b"later\0\xff");
+    assert!(!catalog.save_upload(("a", 1), &progress(7)).await.unwrap());
+    assert!(!catalog.keep_upload(("a", 1), until, until).await.unwrap());
+    assert!(!catalog.end_upload("a", Some(1), seconds_later(20), now()).await.unwrap());
+    assert_eq!(catalog.find_upload("a").await.unwrap().unwrap().received, 5);
+    catalog.release_uploads("other").await.unwrap();
+    assert_eq!(take(catalog, "a", 21).await, None);
+    catalog.release_uploads("one").await.unwrap();
+    assert!(!catalog.save_upload(("a", 2), &progress(7)).await.unwrap());
+    assert_eq!(take(catalog, "a", 21).await.unwrap().run, 4);
+    let over = UploadProgress { lease_until: None, ..progress(9) };
+    assert!(catalog.save_upload(("a", 4), &over).await.unwrap());
+    assert!(!catalog.keep_upload(("a", 4), until, until).await.unwrap());
+    assert_eq!(take(catalog, "a", 21).await.unwrap().received, 9);
+}
+
+pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
+    for id in ["done", "stopped", "expired", "open"] {
+        assert!(catalog.insert_upload(&new(id), 4).await.unwrap());
+    }
+    assert!(!catalog.insert_upload(&new("one-too-many"), 4).await.unwrap());
+    assert!(catalog.insert_upload(&new("e"), 5).await.unwrap());
+    catalog.complete_upload("done", seconds_later(50)).await.unwrap();
+    assert!(catalog.end_upload("stopped", None, now(), seconds_later(60)).await.unwrap());
+    assert!(!catalog.end_upload("stopped", None, now(), seconds_later(60)).await.unwrap());
+    for (id, state, received) in
+        [("done", UploadState::Complete, 1000), ("stopped", UploadState::Ended, 0)]
+    {
+        let found = catalog.find_upload(id).await.unwrap().unwrap();
+        assert_eq!((found.state, found.received), (state, received));
+        assert!(found.upload.wrapped_key.is_empty() && found.upload.checkpoint.is_empty());
+        assert_eq!(take(catalog, id, 0).await, None);
+    }
+    let mut parts = catalog.open_upload_parts().await.unwrap();
+    parts.sort();
+    assert_eq!(parts, ["parts-e", "parts-expired", "parts-open"]);
+    assert_eq!(catalog.forget_ended_uploads(seconds_later(50)).await.unwrap(), 1);
+    assert_eq!(catalog.find_upload("done").await.unwrap(), None);
+    assert_eq!(catalog.forget_ended_uploads(seconds_later(60)).await.unwrap(), 1);
+}
+
+pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) {
+    catalog.insert_upload(&new("a"), 9).await.unwrap();
+    catalog.insert_upload(&new("b"), 9).await.unwrap();
+    assert_eq!(catalog.expired_uploads(seconds_later(999), 9).await.unwrap(), [""; 0]);
+    assert_eq!(take(catalog, "b", 1000).await, None, "what has expired is not taken");
+    take(catalog, "a", 999).await.unwrap();
+    assert_eq!(catalog.expired_uploads(seconds_later(1000), 9).await.unwrap(), ["b"]);
+    assert_eq!(catalog.expired_uploads(seconds_later(1009), 1).await.unwrap().len(), 1);
+    assert_eq!(catalog.expired_uploads(seconds_later(1009), 9).await.unwrap().len(), 2);
+}
+
+pub(super) async fn an_open_upload_is_found_by_what_it_began_with(catalog: &Catalog) {
+    catalog.insert_upload(&new("a"), 9).await.unwrap();
+    let find = async |by: &str, length, name: &str, at| {
+        let request = serde_json::json!({ "name": name });
+        let like = (&new("a").path, length);
+        let found = catalog.find_open_upload(by, like, &request, seconds_later(at)).await;
+        found.unwrap().map(|found| found.upload.id)
+    };
+    assert_eq!(find("token", 1000, "gateway", 0).await.as_deref(), Some("a"));
+    for (by, length, name, at) in [
+        ("other", 1000, "gateway", 0),
+        ("token", 1001, "gateway", 0),
+        ("token", 1000, "other", 0),
+        ("token", 1000, "gateway", 1000),
+    ] {
+        assert_eq!(find(by, length, name, at).await, None);
+    }
+}
