@@ -44,6 +44,32 @@ pub enum Error {
         /// What it contradicts.
         detail: String,
     },
+    /// There was such a thing, and it is gone for good.
+    #[error("{detail}")]
+    Gone {
+        /// Stable code.
+        code: &'static str,
+        /// What to do instead.
+        detail: String,
+    },
+    /// Another request works on this; it ends soon.
+    #[error("{detail}")]
+    Locked {
+        /// On what, and what to wait for.
+        detail: String,
+    },
+    /// An upload goes on from another offset.
+    #[error("this upload goes on from the offset {offset}")]
+    WrongOffset {
+        /// From which, in bytes.
+        offset: u64,
+    },
+    /// What came is not what was sent.
+    #[error("{detail}")]
+    WrongChecksum {
+        /// How that is known.
+        detail: String,
+    },
     /// Several things speak against the request.
     #[error("{}", join(problems))]
     Refused {

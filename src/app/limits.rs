@@ -13,9 +13,11 @@ pub struct Limits {
     /// Longest pause between two pieces of an upload; stops dead clients from holding memory. There
     /// is no limit on an upload's whole time.
     pub idle_timeout: Duration,
-    /// Uploads that are sealed at one time; each holds about 8 MiB. Others wait for as long as the
-    /// idle timeout.
+    /// Uploads that are sealed at one time; each holds about 8 MiB, one that can be resumed 16 MiB.
+    /// Others wait for as long as the idle timeout.
     pub max_uploads: usize,
+    /// How long an upload that can be resumed waits for more.
+    pub upload_expiry: Duration,
     /// Free space that uploads leave on the disk, in bytes, so that metadata can still be signed;
     /// if none is said, what that takes (`Images::reserved_space`).
     pub reserved_space: Option<u64>,
@@ -36,6 +38,7 @@ impl Default for Limits {
             max_image_size: 16 * 1024 * 1024 * 1024, // 16 GiB
             idle_timeout: Duration::from_secs(60),
             max_uploads: 16,
+            upload_expiry: Duration::from_secs(24 * 60 * 60),
             reserved_space: None,
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
             vehicles_in_memory: fleet::KEPT_BY_DEFAULT,

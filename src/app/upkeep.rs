@@ -59,7 +59,7 @@ impl Upkeep {
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
         self.parts.publisher.prepare().await?; // before anything is changed
-        let swept = self.parts.blobs.sweep().await?;
+        let swept = self.parts.blobs.sweep().await? + self.parts.images.recover_uploads().await?;
         // Those of another server that lives are not this one's to remove.
         let pending =
             self.parts.catalog.take_abandoned_blobs(self.parts.images.upload_holder()).await?;
@@ -119,6 +119,11 @@ impl Upkeep {
                         Ok(0) => {}
                         Ok(files) => tracing::info!(files, "removed superseded envelopes"),
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded envelopes"),
+                    }
+                    match self.parts.images.collect_uploads().await {
+                        Ok(0) => {}
+                        Ok(uploads) => tracing::info!(uploads, "uploads have expired"),
+                        Err(error) => tracing::warn!(error = %Chain(&error), "failed to end uploads that have expired"),
                     }
                     if self.parts.director.roots.is_failing() {
                         self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;

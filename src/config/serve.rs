@@ -45,6 +45,10 @@ pub struct ServeSettings {
     #[arg(long, env = "MOTORCADE_MAX_UPLOADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     max_uploads: Option<u64>,
 
+    /// How long an upload that can be resumed waits for more [default: 24h]
+    #[arg(long, env = "MOTORCADE_UPLOAD_EXPIRY", value_name = "TIME")]
+    upload_expiry: Option<Span<3600, 1, { 365 * 86_400 }>>,
+
     /// Free space that uploads leave on the disk [default: what signing takes, at least 64MiB]
     #[arg(long, env = "MOTORCADE_RESERVED_SPACE", value_name = "SIZE")]
     reserved_space: Option<Bytes<0, { 1 << 50 }>>,
@@ -129,6 +133,8 @@ pub struct ServeConfig {
     pub idle_timeout: Option<Duration>,
     /// Uploads that are sealed at one time; none for the built-in limit.
     pub max_uploads: Option<usize>,
+    /// How long an upload that can be resumed waits for more; none for the built-in limit.
+    pub upload_expiry: Option<Duration>,
     /// Free space that uploads leave, in bytes; none for what signing takes.
     pub reserved_space: Option<u64>,
     /// Whether reading `/repo` takes a token.
@@ -172,6 +178,7 @@ impl ServeSettings {
             max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
             idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
             max_uploads: self.max_uploads.or(file.max_uploads).map(|uploads| uploads as usize), // at most 4096
+            upload_expiry: self.upload_expiry.or(file.upload_expiry).map(Span::duration),
             reserved_space: self.reserved_space.or(file.reserved_space).map(Bytes::get),
             repo_access: self.repo_access.or(file.repo_access).unwrap_or(RepoAccess::Public),
             targets_url: targets_url.map(|url| url.to_string()),

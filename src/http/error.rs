@@ -5,7 +5,7 @@ use std::fmt;
 
 use actix_web::error::{JsonPayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use super::observe::request_id::RequestId;
@@ -63,10 +63,16 @@ impl ResponseError for ApiError {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            StatusCode::LOCKED => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
             }
             _ => {}
+        }
+        if let app::Error::WrongOffset { offset } = self.0 {
+            headers.insert(HeaderName::from_static("upload-offset"), HeaderValue::from(offset));
         }
         response
     }
@@ -81,6 +87,10 @@ impl ApiError {
             E::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             E::NotFound { code, .. } => (StatusCode::NOT_FOUND, code),
             E::Conflict { code, .. } => (StatusCode::CONFLICT, code),
+            E::WrongOffset { .. } => (StatusCode::CONFLICT, "wrong_offset"),
+            E::Gone { code, .. } => (StatusCode::GONE, code),
+            E::Locked { .. } => (StatusCode::LOCKED, "locked"),
+            E::WrongChecksum { .. } => (checksum_mismatch(), "wrong_checksum"),
             E::Refused { problems } => {
                 (StatusCode::CONFLICT, problems.first().map_or("refused", |problem| problem.code))
             }
@@ -103,6 +113,11 @@ impl ApiError {
             E::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
+}
+
+/// 460, as tus has it for a checksum that does not match.
+fn checksum_mismatch() -> StatusCode {
+    StatusCode::from_u16(460).expect("a status has three digits")
 }
 
 pub(super) async fn no_route(request: HttpRequest) -> HttpResponse {

@@ -15,7 +15,7 @@ use utoipa::openapi::path::PathItem;
 
 use super::admin::{
     assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, roles, roots,
-    rotations, suppliers, targets, vehicle, vehicles,
+    rotations, suppliers, targets, uploads, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -75,6 +75,11 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         images::show_image,
         images::upload_image,
         images::yank_image,
+        uploads::show_abilities,
+        uploads::create_upload,
+        uploads::show_upload,
+        uploads::append,
+        uploads::terminate_upload,
         recipients::list_recipients,
         recipients::register_recipient,
         recipients::remove_recipient,
@@ -156,8 +161,8 @@ pub fn openapi_document() -> &'static str {
 /// A path with its calls, which answers other methods with 405.
 fn resource(pattern: &str, calls: &[&Call]) -> Resource {
     let is_allowed = |method: &&Method| {
-        let asked = if **method == Method::HEAD { &Method::GET } else { *method };
-        calls.iter().any(|call| call.method == *asked)
+        let is_had = |asked: &Method| calls.iter().any(|call| call.method == *asked);
+        is_had(method) || **method == Method::HEAD && is_had(&Method::GET)
     };
     let allowed: Vec<&str> = METHODS.iter().filter(is_allowed).map(Method::as_str).collect();
     let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are letters");
@@ -208,6 +213,9 @@ fn method_of(item: &PathItem) -> Option<Method> {
         PathItem { put: Some(_), .. } => Some(Method::PUT),
         PathItem { post: Some(_), .. } => Some(Method::POST),
         PathItem { delete: Some(_), .. } => Some(Method::DELETE),
+        PathItem { patch: Some(_), .. } => Some(Method::PATCH),
+        PathItem { head: Some(_), .. } => Some(Method::HEAD),
+        PathItem { options: Some(_), .. } => Some(Method::OPTIONS),
         _ => None,
     }
 }
@@ -219,7 +227,15 @@ fn pattern_of(template: &str) -> String {
 }
 
 /// In the order in which `Allow` names them.
-const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::PUT,
+    Method::POST,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
 
 #[cfg(test)]
 mod tests {

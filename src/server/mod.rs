@@ -262,6 +262,7 @@ fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
         max_image_size: config.max_image_size.unwrap_or(default.max_image_size),
         idle_timeout: config.idle_timeout.unwrap_or(default.idle_timeout),
         max_uploads: config.max_uploads.unwrap_or(default.max_uploads),
+        upload_expiry: config.upload_expiry.unwrap_or(default.upload_expiry),
         reserved_space: config.reserved_space,
         vehicles_in_memory: config
             .vehicles

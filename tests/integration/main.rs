@@ -69,5 +69,6 @@ mod upload;
 mod upload_bodies;
 mod upload_fields;
 mod upload_races;
+mod uploads;
 mod weak_keys;
 mod wrong_keys;

@@ -46,7 +46,7 @@ fn refused_heads() -> Vec<(&'static str, u16, &'static str, &'static str)> {
             "content_coding",
             "",
         ),
-        ("Upload-Complete: ?0\r\nContent-Length: 8\r\n", 400, "partial_body", "resumed"),
+        ("Upload-Complete: ?0\r\nContent-Length: 8\r\n", 400, "partial_body", "by parts with tus"),
         (
             "Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\nContent-Length: 8\r\n",
             400,

@@ -6,6 +6,7 @@ pub mod ingest;
 pub mod precondition;
 mod recipients;
 mod reseal;
+pub mod resume;
 pub mod rewrap;
 mod rotation;
 mod show;

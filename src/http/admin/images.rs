@@ -78,7 +78,7 @@ pub(in crate::http) async fn upload_image(
 }
 
 /// Chunks that are none are `InvalidData`; whatever else is a connection that broke off.
-fn body_error(error: PayloadError) -> io::Error {
+pub(super) fn body_error(error: PayloadError) -> io::Error {
     match error {
         PayloadError::EncodingCorrupted => io::Error::new(io::ErrorKind::InvalidData, error),
         other => io::Error::other(other),

@@ -157,6 +157,15 @@ impl Named for JobId {
     }
 }
 
+/// Id of an upload, of any form: one that is none is no upload's.
+pub(in crate::http) struct UploadId(pub(super) String);
+
+impl Named for UploadId {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        Ok(Self(parameter(request, "id")))
+    }
+}
+
 fn parameter(request: &HttpRequest, name: &str) -> String {
     let value = request.match_info().query(name);
     percent_decode_str(value).decode_utf8_lossy().into_owned()

@@ -82,8 +82,8 @@ fn refuse_parts(headers: &HeaderMap) -> Result<(), Error> {
     if !is_part {
         return Ok(());
     }
-    let detail = "a part of an image can't be uploaded, and an upload can't be resumed: send the whole image in one \
-                  request, as `curl -T FILE` does without -C";
+    let detail = "a part of an image can't be uploaded here: send the whole image in one request, as `curl -T FILE` does \
+                  without -C, or upload it by parts with tus, at /api/v1/uploads";
     Err(Error::Invalid { code: "partial_body", detail: detail.into() })
 }
 

@@ -9,6 +9,7 @@ use crate::api::UploadQuery;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::ingest::{EmptyImage, UploadRequest};
+use crate::app::images::precondition::Precondition;
 use crate::http::rfc::conditional;
 use crate::model::{ImageDescription, ImageName, ImagePath};
 
@@ -27,6 +28,23 @@ pub(in crate::http) fn parse(
     by: &Principal,
 ) -> Result<UploadRequest, Error> {
     let body = upload_body::parse(headers)?;
+    let mut request = described(path, query, by)?;
+    request.expected_sha256 = body.expected_sha256;
+    request.content_length = body.framing.content_length(request.empty)?;
+    request.precondition = conditional::precondition(headers)?;
+    Ok(request)
+}
+
+/// An upload to `path` of which no more is known than a query says.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the parameter and the rule that it breaks.
+pub(in crate::http) fn described(
+    path: ImagePath,
+    query: &str,
+    by: &Principal,
+) -> Result<UploadRequest, Error> {
     let query = UploadQuery::parse(query).map_err(bad_query)?;
     let name = match query.name {
         Some(name) => name,
@@ -46,10 +64,10 @@ pub(in crate::http) fn parse(
         },
         algorithm: query.algorithm,
         recipients: query.recipients,
-        expected_sha256: body.expected_sha256,
+        expected_sha256: None,
         empty,
-        content_length: body.framing.content_length(empty)?,
-        precondition: conditional::precondition(headers)?,
+        content_length: None,
+        precondition: Precondition::default(),
         copy_of: None,
         by: by.clone(),
     })
@@ -63,7 +81,16 @@ pub(in crate::http) fn parse(
 pub(in crate::http) fn image_path(encoded: &str) -> Result<ImagePath, Error> {
     let decoded = percent_decode_str(encoded).decode_utf8();
     let decoded = decoded.map_err(|_| bad_path("image path must be ASCII"))?;
-    decoded.parse().map_err(bad_path)
+    image_path_of(&decoded)
+}
+
+/// An image path as it is.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the rule that it breaks.
+pub(in crate::http) fn image_path_of(text: &str) -> Result<ImagePath, Error> {
+    text.parse().map_err(bad_path)
 }
 
 fn bad_path(rule: impl ToString) -> Error {

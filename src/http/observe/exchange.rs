@@ -190,7 +190,8 @@ impl Exchange {
             describe_request(&span, method, route, status);
         }
         let duration_ms = took.as_micros() as f64 / 1000.0;
-        let is_upload = method == "PUT" && route.starts_with("/api/v1/images/");
+        let is_upload = method == "PUT" && route.starts_with("/api/v1/images/")
+            || ["POST", "PATCH"].contains(&method) && route.starts_with("/api/v1/uploads");
         let address = self.address.filter(|_| is_upload || is_refused_login(status)).map(display);
         let error = error.map(display);
         macro_rules! log_at {

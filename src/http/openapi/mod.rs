@@ -77,8 +77,9 @@ fn assembled<'a>(calls: impl IntoIterator<Item = Described<'a>>) -> utoipa::open
 }
 
 fn require_token(path: &mut PathItem) {
-    let calls = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
-    for call in calls.into_iter().flatten() {
+    let calls = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete, &mut path.patch];
+    let calls = calls.into_iter().chain([&mut path.head, &mut path.options]);
+    for call in calls.flatten() {
         call.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
     }
 }
@@ -128,7 +129,7 @@ fn complete_body(call: &mut Value, taken: &mut BTreeSet<String>) {
     taken.extend(["NewEcuBody", "NewAssignment"].map(String::from)); // within others
     for (content_type, content) in members(&mut body["content"]) {
         match content_type.as_str() {
-            "application/octet-stream" => {
+            "application/octet-stream" | "application/offset+octet-stream" => {
                 content["schema"] = json!({ "type": "string", "format": "binary", "minLength": 1 })
             }
             "text/csv" => content["schema"] = json!({ "type": "string", "pattern": CSV_HEAD }),

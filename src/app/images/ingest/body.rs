@@ -13,7 +13,7 @@ use crate::app::{Error, Limits};
 use crate::model::Sha256Digest;
 
 /// The body, as the socket gives it.
-pub(super) struct Body<'a, S> {
+pub(in crate::app::images) struct Body<'a, S> {
     pieces: S,
     received: u64,
     limit: u64,
@@ -27,7 +27,7 @@ impl<'a, S> Body<'a, S>
 where
     S: Stream<Item = io::Result<Bytes>> + Unpin,
 {
-    pub(super) fn new(pieces: S, limits: &Limits, slots: &'a UploadSlots) -> Self {
+    pub(in crate::app::images) fn new(pieces: S, limits: &Limits, slots: &'a UploadSlots) -> Self {
         let (limit, idle_timeout) = (limits.max_image_size, limits.idle_timeout);
         Self {
             pieces,
@@ -45,7 +45,7 @@ where
     ///
     /// [`Error::Stalled`], [`Error::TooSlow`], [`Error::ClientGone`], [`Error::TooLarge`],
     /// [`Error::Invalid`].
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(in crate::app::images) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(piece) = self.wait().await? else { return Ok(None) };
         let piece = piece.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Error::Invalid {

@@ -29,7 +29,7 @@ use crate::uptane::custom::ImageCustom;
 
 impl Images {
     /// Runs the commit to its end, whether or not the client waits for it.
-    pub(super) async fn commit_unattended(
+    pub(in crate::app::images) async fn commit_unattended(
         self: &Arc<Self>,
         request: UploadRequest,
         sealed: pipeline::Sealed,
@@ -92,7 +92,10 @@ impl Images {
                 } // if nobody knows, their announcement leads the next start to them
                 self.resolve_race(&request, image, error).await
             }
-            _ => {
+            stored => {
+                if stored.is_err() {
+                    self.forget_announced(&keys).await;
+                }
                 self.metrics.add_sealed_bytes(image.plaintext_length);
                 self.count_published(1);
                 tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
@@ -198,6 +201,15 @@ impl Images {
             };
             if let Err(error) = forgotten {
                 tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
+            }
+        }
+    }
+
+    /// What an accepted image needs is not to be taken for what a crash has left.
+    async fn forget_announced(&self, keys: &[BlobKey]) {
+        for key in keys {
+            if let Err(error) = self.catalog.forget_pending_blob(&key.name()).await {
+                tracing::warn!(blob = %key, %error, "a blob that is needed is still announced");
             }
         }
     }

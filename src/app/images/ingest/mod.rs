@@ -32,7 +32,8 @@ use crate::app::images::Images;
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
-use body::Body;
+pub(in crate::app::images) use body::Body;
+pub(in crate::app::images) use pipeline::{Sealed, too_long};
 use slots::UploadSlot;
 pub(in crate::app) use slots::UploadSlots;
 
@@ -163,7 +164,7 @@ impl Images {
 
     /// Space that uploads leave free: what is configured, or room for signing everything twice,
     /// with what the catalog needs besides.
-    fn reserved_space(&self) -> u64 {
+    pub(in crate::app::images) fn reserved_space(&self) -> u64 {
         let everything = self.publisher.signing_size().bytes * SIGNINGS + CATALOG_SPACE;
         self.limits.reserved_space.unwrap_or(everything.max(LEAST_RESERVED))
     }
@@ -200,7 +201,7 @@ impl Images {
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let _slot = self.upload_slot(&request).await?;
+        let _slot = self.upload_slot(&request.by.id).await?;
         let data_key = DataKey::generate();
         let body = Body::new(body, &self.limits, &self.upload_slots);
         let sealed = pipeline::seal(
@@ -226,7 +227,7 @@ impl Images {
     where
         S: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let _slot = self.upload_slot(&request).await?;
+        let _slot = self.upload_slot(&request.by.id).await?;
         let sha256 = Body::new(body, &self.limits, &self.upload_slots).digest().await?;
         check_digest(&request, sha256)?;
         if sha256 != existing.sealed.plaintext_sha256 {
@@ -237,7 +238,10 @@ impl Images {
 
     /// A retry is answered like the upload that it repeats: once the image is published. It may
     /// have been yanked while the body came in.
-    async fn confirm(&self, request: &UploadRequest) -> Result<Accepted, Error> {
+    pub(in crate::app::images) async fn confirm(
+        &self,
+        request: &UploadRequest,
+    ) -> Result<Accepted, Error> {
         self.publisher.publish().await?;
         let existing = self.show(&request.path).await?;
         request.precondition.check(Some(&existing))?;
@@ -245,12 +249,19 @@ impl Images {
         Ok(Accepted::AlreadyStored(existing))
     }
 
-    async fn upload_slot(&self, request: &UploadRequest) -> Result<UploadSlot, Error> {
-        self.upload_slots.take(&request.by.id, self.limits.idle_timeout).await
+    /// Waits for a slot, for an upload of this token.
+    pub(in crate::app::images) async fn upload_slot(
+        &self,
+        token: &str,
+    ) -> Result<UploadSlot, Error> {
+        self.upload_slots.take(token, self.limits.idle_timeout).await
     }
 }
 
-fn count_outcome(upload: UploadInProgress, accepted: &Result<Accepted, Error>) {
+pub(in crate::app::images) fn count_outcome(
+    upload: UploadInProgress,
+    accepted: &Result<Accepted, Error>,
+) {
     upload.finish(match accepted {
         Ok(Accepted::Created(_)) => UploadOutcome::Created,
         Ok(Accepted::AlreadyStored(_)) => UploadOutcome::Unchanged,
@@ -308,7 +319,10 @@ fn check_not_empty(request: &UploadRequest, length: u64) -> Result<(), Error> {
     Err(Error::Invalid { code: "empty_body", detail: detail.into() })
 }
 
-fn check_digest(request: &UploadRequest, sha256: Sha256Digest) -> Result<(), Error> {
+pub(in crate::app::images) fn check_digest(
+    request: &UploadRequest,
+    sha256: Sha256Digest,
+) -> Result<(), Error> {
     match request.expected_sha256 {
         Some(expected) if expected != sha256 => Err(Error::Unprocessable {
             code: "digest_mismatch",

@@ -28,9 +28,9 @@ use crate::model::{SealAlgorithm, SealedImage, Sha256Digest};
 use crate::telemetry::{Metrics, UploadStage};
 
 /// An image that is sealed and staged, but not visible yet.
-pub(super) struct Sealed {
-    pub(super) image: SealedImage,
-    pub(super) staged: Box<dyn StagedBlob>,
+pub(in crate::app::images) struct Sealed {
+    pub(in crate::app::images) image: SealedImage,
+    pub(in crate::app::images) staged: Box<dyn StagedBlob>,
 }
 
 /// Seals a body into `upload`.
@@ -215,16 +215,17 @@ impl Steps {
 
 fn seal_error(error: SealError) -> Error {
     match error {
-        SealError::TooLong => Error::Unprocessable {
-            code: "image_too_long",
-            detail:
-                "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB"
-                    .into(),
-        },
+        SealError::TooLong => too_long(),
         other @ (SealError::SegmentSize { .. } | SealError::Finished | SealError::Randomness) => {
             Error::internal("seal an image")(other)
         }
     }
+}
+
+/// For an image that has more segments than can be counted.
+pub(in crate::app::images) fn too_long() -> Error {
+    let detail = "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB";
+    Error::Unprocessable { code: "image_too_long", detail: detail.into() }
 }
 
 /// Hashes blocks and passes them on; `None` if the last one never came.

@@ -23,7 +23,7 @@ pub(in crate::app) struct UploadSlots {
 
 /// A slot that is taken; it is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct UploadSlot {
+pub(in crate::app::images) struct UploadSlot {
     _slot: OwnedSemaphorePermit,
     _of_token: OwnedSemaphorePermit,
 }

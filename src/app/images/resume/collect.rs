@@ -1,0 +1,88 @@
+//! The end of uploads: terminated, expired, or left behind by a crash.
+
+use super::rules::REMEMBERED;
+use crate::app::Error;
+use crate::app::access::Principal;
+use crate::app::images::Images;
+use crate::blob::Parts;
+use crate::catalog::{UploadRecord, UploadState};
+use crate::model::clock::later;
+
+impl Images {
+    /// Ends an upload, and removes what came of it; of one that is complete the image stays.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::show_upload`]; [`Error::Locked`] while a request brings bytes in.
+    pub async fn terminate_upload(&self, id: &str, by: &Principal) -> Result<(), Error> {
+        let record = self.find_own(id, by).await?;
+        if record.state == UploadState::Complete || self.end(&record, None).await {
+            return Ok(());
+        }
+        let detail = "a request brings bytes of this upload in: end it first";
+        Err(Error::Locked { detail: detail.into() })
+    }
+
+    /// Ends uploads that have expired, and forgets those that ended long ago; returns how many
+    /// expired.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub(in crate::app) async fn collect_uploads(&self) -> Result<usize, Error> {
+        let mut ended = 0;
+        for id in self.catalog.expired_uploads(self.clock.now(), AT_ONCE).await? {
+            if let Some(record) = self.catalog.find_upload(&id).await?
+                && self.end(&record, None).await
+            {
+                ended += 1;
+            }
+        }
+        self.catalog.forget_ended_uploads(self.clock.now()).await?;
+        Ok(ended)
+    }
+
+    /// Makes uploads ready to be resumed at the start: lets go of those that this server had taken,
+    /// and removes bytes of which the catalog knows no upload. Returns of how many there were some.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub(in crate::app) async fn recover_uploads(&self) -> Result<usize, Error> {
+        self.catalog.release_uploads(&self.server_id).await?;
+        let known = self.catalog.open_upload_parts().await?;
+        let known: Vec<Parts> = known.into_iter().map(Parts::from_text).collect();
+        Ok(self.blobs.sweep_parts(&known).await?)
+    }
+
+    /// Ends an upload that nobody has, or that `run` has; returns whether it did.
+    pub(super) async fn end(&self, record: &UploadRecord, run: Option<u64>) -> bool {
+        let parts = Parts::from_text(record.upload.parts.clone());
+        self.end_run(&record.upload.id, run, &parts).await
+    }
+
+    pub(super) async fn end_run(&self, id: &str, run: Option<u64>, parts: &Parts) -> bool {
+        let now = self.clock.now();
+        match self.catalog.end_upload(id, run, now, later(now, REMEMBERED)).await {
+            Ok(true) => {
+                self.abandon(parts).await;
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(upload.id = id, %error, "failed to end an upload");
+                false
+            }
+        }
+    }
+
+    /// What can't be removed now goes with the next start.
+    pub(super) async fn abandon(&self, parts: &Parts) {
+        if let Err(error) = self.blobs.abandon_parts(parts).await {
+            tracing::warn!(parts = parts.as_str(), %error, "failed to remove what came of an upload");
+        }
+    }
+}
+
+/// Uploads that are ended in one go; the rest waits for the next.
+const AT_ONCE: u32 = 1000;

@@ -1,0 +1,91 @@
+//! Cuts what comes in into blocks, and gives them to the writer some at a time.
+
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::envelope::resume::Blocks;
+
+/// Plaintext of some blocks that follow each other.
+pub(super) type Batch = Vec<Zeroizing<Vec<u8>>>;
+
+/// The writer has given up.
+pub(super) struct Stopped;
+
+/// What has come in and is not written yet.
+pub(super) struct Intake {
+    blocks: Blocks,
+    /// Number of the block that is filled.
+    number: u64,
+    block: Zeroizing<Vec<u8>>,
+    batch: Batch,
+    to_writer: mpsc::Sender<Batch>,
+}
+
+impl Intake {
+    /// Goes on with a block of which some has come before.
+    pub(super) fn new(
+        blocks: Blocks,
+        number: u64,
+        pending: &[u8],
+        to_writer: mpsc::Sender<Batch>,
+    ) -> Self {
+        let mut intake =
+            Self { blocks, number, block: Zeroizing::default(), batch: Vec::new(), to_writer };
+        intake.begin_block();
+        intake.block.extend_from_slice(pending);
+        intake
+    }
+
+    pub(super) async fn take(&mut self, mut piece: &[u8]) -> Result<(), Stopped> {
+        while !piece.is_empty() && self.room() > 0 {
+            let (now, later) = piece.split_at(piece.len().min(self.room()));
+            self.block.extend_from_slice(now);
+            piece = later;
+            self.pass_on_if_full().await?;
+        }
+        Ok(())
+    }
+
+    /// Passes the block on if it is full: an empty image has one that is from the beginning.
+    pub(super) async fn pass_on_if_full(&mut self) -> Result<(), Stopped> {
+        if self.room() > 0 {
+            return Ok(());
+        }
+        // By itself: once it is written the image is committed, and those before it are kept then.
+        if self.blocks.is_last(self.number) {
+            self.pass_on().await?;
+        }
+        self.batch.push(std::mem::take(&mut self.block));
+        if self.blocks.is_last(self.number) || self.batch.len() == BATCH {
+            self.pass_on().await?;
+        }
+        self.number += 1;
+        self.begin_block();
+        Ok(())
+    }
+
+    /// Passes all full blocks on, and returns what there is of the next one.
+    pub(super) async fn finish(mut self) -> Zeroizing<Vec<u8>> {
+        let _ = self.pass_on().await; // a writer that has given up says why
+        self.block
+    }
+
+    async fn pass_on(&mut self) -> Result<(), Stopped> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.to_writer.send(std::mem::take(&mut self.batch)).await.map_err(|_| Stopped)
+    }
+
+    fn begin_block(&mut self) {
+        // All at once: growing would leave plaintext behind.
+        self.block = Zeroizing::new(Vec::with_capacity(self.blocks.room(self.number)));
+    }
+
+    fn room(&self) -> usize {
+        self.blocks.room(self.number) - self.block.len()
+    }
+}
+
+/// Blocks that are written together: each batch costs a commit in the catalog and a sync.
+const BATCH: usize = 4;

@@ -1,0 +1,122 @@
+//! No nonce meets two plaintexts, whatever happens between a block's first byte on the disk and its
+//! place in the catalog, and whatever is sent then: what is on the disk on both sides is compared.
+
+use std::fs;
+
+use super::PATH;
+use crate::app::{TestServer, eventually, pattern, send};
+use crate::state::TestState;
+
+const BLOCK: usize = 1024 * 1024;
+
+/// All sealed bytes that have left the process.
+fn sealed(state: &TestState) -> Vec<u8> {
+    let staged = state.staged_files();
+    assert_eq!(staged.len(), 1, "{staged:?}");
+    fs::read(state.path().join("staging").join(staged.first().unwrap())).unwrap()
+}
+
+/// A server that has let sealed bytes go and could not note that they are there, as one that was
+/// killed in between: the beginning of `image` is on the disk, and the catalog says that nothing is.
+async fn crashed(image: &[u8], algorithm: &str) -> (TestState, String, Vec<u8>) {
+    let server = TestServer::start().await;
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE OF received ON uploads WHEN new.received > old.received \
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let url = server.begin(PATH, image.len(), &[("algorithm", algorithm)]).await;
+    server.state.sql(refuse).await;
+    send(server.part(&url, 0, &image[..3 * BLOCK])).await.refused(500, "internal");
+    let state = server.stop();
+    state.sql("DROP TRIGGER refuse").await;
+    let before = sealed(&state);
+    assert_eq!(before.len(), 3 * BLOCK, "whole blocks have left the process");
+    (state, url, before)
+}
+
+#[tokio::test]
+async fn other_bytes_for_what_was_sealed_before_never_leave_the_process() {
+    for algorithm in ["AES256_GCM_HKDF_1MB", "AES256_GCM_HKDF_4KB"] {
+        let image = pattern(5 * BLOCK, 1);
+        let (state, url, before) = crashed(&image, algorithm).await;
+        let server = TestServer::on(state, |_| ()).await;
+        assert_eq!(server.offset(&url).await, 0);
+        for changed in [0, BLOCK - 100, BLOCK, 2 * BLOCK - 1000] {
+            let mut other = image.clone();
+            other[changed] ^= 1;
+            send(server.part(&url, 0, &other)).await.refused(422, "other_bytes");
+            assert!(sealed(&server.state) == before, "{changed}: not a byte is another one");
+        }
+        // In other parts than before: the blocks are the same.
+        let mut at = 0;
+        for size in [300_000, BLOCK, 100_000, 3 * BLOCK] {
+            let part = &image[at..image.len().min(at + size)];
+            send(server.part(&url, at, part)).await.expect(204);
+            assert!(sealed(&server.state).starts_with(&before));
+            at += part.len();
+        }
+        send(server.part(&url, at, &image[at..])).await.expect(204);
+        assert!(server.open(PATH, "snakeoil_p256").await == image);
+        let published = server.image(PATH).await.sealed.url;
+        let published = server.download(published.strip_prefix("/repo/").unwrap()).await;
+        assert!(published.starts_with(&before), "the same ciphertext, and not sealed anew");
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_bytes_behind_what_was_sealed_are_refused_and_right_ones_before_them_kept() {
+    let image = pattern(5 * BLOCK, 2);
+    let (state, url, before) = crashed(&image, "AES256_GCM_HKDF_1MB").await;
+    let server = TestServer::on(state, |_| ()).await;
+    let mut other = image.clone();
+    other[BLOCK + 5] ^= 1;
+    send(server.part(&url, 0, &other[..BLOCK])).await.expect(204);
+    send(server.part(&url, BLOCK, &other[BLOCK..])).await.refused(422, "other_bytes");
+    assert!(sealed(&server.state) == before);
+    let at = server.offset(&url).await;
+    assert_eq!(at, BLOCK);
+    send(server.part(&url, at, &image[at..])).await.expect(204);
+    assert!(server.open(PATH, "snakeoil_p256").await == image);
+}
+
+#[tokio::test]
+async fn an_upload_from_before_a_restored_catalog_is_not_gone_on_with() {
+    let server = TestServer::start().await;
+    let image = pattern(4 * BLOCK, 3);
+    let url = server.begin(PATH, image.len(), &[]).await;
+    let state = server.stop();
+    let catalog = state.catalog_bytes().await;
+    let server = TestServer::on(state, |_| ()).await;
+    send(server.part(&url, 0, &image[..3 * BLOCK])).await.expect(204);
+    let state = server.stop();
+    state.put_catalog_back(&catalog).await;
+    let server = TestServer::on(state, |_| ()).await;
+    assert_eq!(server.offset(&url).await, 0, "so the restored catalog says");
+    send(server.part(&url, 0, &pattern(3 * BLOCK, 4))).await.refused(410, "upload_lost");
+    send(server.part(&url, 0, &image)).await.refused(410, "upload_ended");
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn of_an_upload_that_waits_neither_image_nor_key_is_on_the_disk() {
+    let server = TestServer::start().await;
+    let image = b"the plaintext of an image ".repeat(100_000);
+    let url = server.begin(PATH, image.len(), &[]).await;
+    send(server.part(&url, 0, &image[..2_000_000])).await.expect(204);
+    eventually("the log is written", async || server.offset(&url).await == 2_000_000).await;
+    assert_eq!(server.state.files_with(b"the plaintext of an image"), [""; 0]);
+    let state = server.stop();
+    assert_eq!(state.files_with(b"the plaintext of an image"), [""; 0]);
+    assert_eq!(state.files_with(b"\"k\":"), ["keys/escrow.jwk"], "no key is there but wrapped");
+}
+
+#[tokio::test]
+async fn the_envelope_of_an_image_is_no_key_for_an_upload() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/secret.bin", pattern(1000, 5)).await.expect(201);
+    let url = server.begin(PATH, 1000, &[]).await;
+    server
+        .state
+        .sql("UPDATE uploads SET wrapped_key = (SELECT envelope FROM images WHERE path = 'gw/1/secret.bin')")
+        .await;
+    send(server.part(&url, 0, &[0; 1000])).await.refused(500, "file_damaged");
+    server.get(&format!("/api/v1/images/{PATH}")).await.refused(404, "image_not_found");
+}
