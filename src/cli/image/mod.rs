@@ -1,6 +1,8 @@
 //! `motorcade image push | list | show | yank | reseal`
 
 mod push;
+mod resumable;
+mod retry;
 mod source;
 
 use std::process::ExitCode;

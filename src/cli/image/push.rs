@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
@@ -12,6 +12,8 @@ use indicatif::ProgressBar;
 use reqwest::{Body, Method, Response, StatusCode};
 use url::form_urlencoded;
 
+use super::resumable::{Pushed, Resumable, metadata};
+use super::retry::pause_before_retry;
 use super::source::Source;
 use crate::api::{FileBody, ImageBody};
 use crate::cli::api::{Api, Failure};
@@ -75,9 +77,14 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let started = Instant::now();
-    let response = send_until_taken(&api, &args, &source).await?;
-    let was_there = response.status() == StatusCode::OK;
-    let image: ImageBody = response.json().await.context("failed to read the server's answer")?;
+    let (image, was_there) = match push_resumably(&api, &args, &source).await? {
+        Some(image) => (image, false),
+        None => {
+            let response = send_until_taken(&api, &args, &source).await?;
+            let was_there = response.status() == StatusCode::OK;
+            (response.json().await.context("failed to read the server's answer")?, was_there)
+        }
+    };
     let length = image.plaintext.length;
     check_stored(&args, &source, &image.plaintext).await?;
     let rate = output::rate(length, started.elapsed());
@@ -101,6 +108,40 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a large file so that it can be resumed; none if it is small, a pipe, or there already, which
+/// takes one request, or if the server is too old.
+async fn push_resumably(
+    api: &Api,
+    args: &PushArgs,
+    source: &Source,
+) -> anyhow::Result<Option<ImageBody>> {
+    let (Some(length), Some(sha256)) = (source.length(), source.sha256()) else { return Ok(None) };
+    let path = format!("images/{}", args.path);
+    if length < RESUMABLE_FROM || api.send(api.request(Method::GET, &path)).await.is_ok() {
+        return Ok(None);
+    }
+    let said = [("path", args.path.to_string()), ("sha256", sha256.to_string())];
+    let metadata = metadata(said.into_iter().chain(listed(args)));
+    let patience = args.retry_for.duration();
+    let push = Resumable { api, source, length, metadata, patience };
+    match push.push().await? {
+        Pushed::Taken => Ok(Some(api.json(api.request(Method::GET, &path)).await?)),
+        Pushed::Unknown => Ok(None),
+    }
+}
+
+/// What is said of the image, each key once: members of a list have spaces between them.
+fn listed(args: &PushArgs) -> Vec<(&'static str, String)> {
+    let mut listed: Vec<(&'static str, String)> = Vec::new();
+    for (key, value) in described(args) {
+        match listed.iter_mut().find(|(name, _)| *name == key) {
+            Some((_, values)) => *values = format!("{values} {value}"),
+            None => listed.push((key, value)),
+        }
+    }
+    listed
 }
 
 /// A digest that was announced was checked by the server. Of a pipe nothing was, and its end is
@@ -145,26 +186,6 @@ async fn send_until_taken(api: &Api, args: &PushArgs, source: &Source) -> anyhow
     bail!("tried too often")
 }
 
-/// How long to wait before the next try; none if it would be in vain.
-fn pause_before_retry(error: &Failure, attempt: u32) -> Option<Duration> {
-    let backoff = Duration::from_secs(1 << attempt.min(5)).min(LONGEST_PAUSE);
-    match error {
-        Failure::Refused(refused) => match refused.status {
-            StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Some(refused.retry_after.unwrap_or(backoff).min(LONGEST_PAUSE))
-            }
-            _ => None,
-        },
-        // Nobody there at the first try is a wrong address more often than a server that starts
-        // again.
-        Failure::Unreachable { source, .. } if source.is_connect() && attempt == 1 => None,
-        Failure::Unreachable { .. } => Some(backoff),
-    }
-}
-
 async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, Failure> {
     let bar = match source.length() {
         Some(length) => output::bytes("uploading", length),
@@ -189,6 +210,13 @@ async fn send(api: &Api, args: &PushArgs, source: &Source) -> Result<Response, F
 }
 
 fn query(args: &PushArgs) -> String {
+    let query = described(args);
+    // A form writes a space as `+`, and the server takes neither for the other.
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20")
+}
+
+/// What is said of the image.
+fn described(args: &PushArgs) -> Vec<(&'static str, String)> {
     let mut query = vec![
         ("version", args.version.to_string()),
         ("release_counter", args.release_counter.to_string()),
@@ -199,8 +227,8 @@ fn query(args: &PushArgs) -> String {
     query.extend(args.requires.iter().map(|constraint| ("requires", constraint.to_string())));
     query.extend(args.conflicts.iter().map(|constraint| ("conflicts", constraint.to_string())));
     query.extend(args.recipient.iter().map(|kid| ("recipient", kid.clone())));
-    // A form writes a space as `+`, and the server takes neither for the other.
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20")
+    query
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// From here on a file is sent so that it can be resumed: sending less again costs little.
+const RESUMABLE_FROM: u64 = 16 * 1024 * 1024; // 16 MiB

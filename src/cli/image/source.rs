@@ -120,8 +120,16 @@ impl Source {
 
     /// The image from its start. One at a time.
     pub(super) fn body(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        self.body_from(0)
+    }
+
+    /// The same from a byte on, for what can be read again. A pipe comes from its start.
+    pub(super) fn body_from(
+        &self,
+        at: u64,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let start = match self {
-            Self::File(file) => Position::File(Arc::clone(file), 0),
+            Self::File(file) => Position::File(Arc::clone(file), at),
             Self::Pipe(pipe) => Position::Pipe(Arc::clone(pipe), 0),
         };
         stream::try_unfold(start, async |position| match position {

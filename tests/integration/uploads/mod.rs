@@ -2,6 +2,7 @@
 
 mod limits;
 mod nonces;
+mod push;
 mod refusals;
 
 use std::collections::BTreeSet;
