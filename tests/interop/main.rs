@@ -21,6 +21,7 @@ mod repository;
 mod root_rotation;
 mod rotation;
 mod suppliers;
+mod uploads;
 mod vehicle_tuf;
 
 use std::fs;

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::support::{project, python, run};
 use crate::{Fleet, public_key};
 
+/// How clients are generated.
+const GENERATOR: &str = "post_hooks: []\npackage_name_override: motorcade_client\ncontent_type_overrides:\n  \
+     application/offset+octet-stream: application/octet-stream\n";
 /// What the dictionaries of schemathesis.toml name.
 const VIN: &str = "WVWZZZ1JZXW000001";
 const IMAGE: &str = "gw/4.2.0/gateway.bin";
@@ -64,7 +67,10 @@ async fn the_server_does_what_the_document_says() {
         .document(|document| {
             // It makes up letters and digits for a header, and digests and entity tags have more
             // than those: each request would be refused for that alone.
-            let calls = document["paths"].as_object_mut().unwrap().values_mut();
+            // Of tus's requests all that matters is in headers: its clients are tried in uploads/.
+            let paths = document["paths"].as_object_mut().unwrap();
+            paths.retain(|path, _| !path.starts_with("/api/v1/uploads"));
+            let calls = paths.values_mut();
             for call in calls.flat_map(|calls| calls.as_object_mut().unwrap().values_mut()) {
                 let parameters = call.get_mut("parameters").and_then(Value::as_array_mut);
                 parameters
@@ -95,7 +101,7 @@ async fn a_generated_client_lists_uploads_and_assigns() {
     let fleet = Fleet::start(&[]).await;
     let document = fleet.document(|_| ()).await;
     let config = fleet.file("generator.yml");
-    fs::write(&config, "post_hooks: []\npackage_name_override: motorcade_client\n").unwrap();
+    fs::write(&config, GENERATOR).unwrap();
     let package = fleet.file("motorcade_client");
     let mut generate = python();
     generate
