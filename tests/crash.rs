@@ -14,6 +14,8 @@ mod roles;
 #[path = "crash/rotation.rs"]
 mod rotation;
 mod support;
+#[path = "crash/uploads.rs"]
+mod uploads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
