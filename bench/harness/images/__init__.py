@@ -11,12 +11,13 @@ from .ingest import Ingest
 from .opening import Opening
 from .publishing import Publishing
 from .resealing import Resealing
+from .resuming import Resuming
 from .rewrapping import Rewrapping
 from .serving import Serving
 
 
-class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Resealing, Bench):
-    """Rows 1 to 11."""
+class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Resealing, Resuming, Bench):
+    """Rows 1 to 12."""
 
     def __init__(self, opts: argparse.Namespace, session: Path):
         super().__init__(opts, session)
@@ -28,6 +29,7 @@ class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Resealing, Bench)
         self.serve_size = 128 * MIB if q else GIB
         self.seeds = (100, 5_000) if q else (100, 100_000)
         self.rewraps = 2_000 if q else 100_000
+        self.resume_size = 256 * MIB if q else 8 * GIB
         self.wrk_seconds = 1 if q else 5
         self.pushes = 10 if q else 30
 
@@ -46,4 +48,5 @@ class Images(Ingest, Opening, Serving, Publishing, Rewrapping, Resealing, Bench)
             "9": ("publishing", self.publishing, [(64 * KIB, 0)], 4 * GIB),
             "10": ("re-wrapping envelopes", self.rewrapping, [(16 * MIB, 0)], 12 * GIB),
             "11": ("resealing", self.resealing, [(self.open_sizes[0], 0)], 4 * self.open_sizes[0]),
+            "12": ("resuming an upload", self.resuming, [(self.resume_size, 0)], 3 * self.resume_size),
         }
