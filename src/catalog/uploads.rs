@@ -296,6 +296,37 @@ impl Catalog {
         rows.iter().map(|row| text(row, "parts", OP)).collect()
     }
 
+    /// The ids of all uploads that are open, with their wrapped keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn open_upload_keys(&self) -> Result<Vec<(String, String)>, Error> {
+        const OP: &str = "list the keys of uploads";
+        let rows =
+            sqlx::query("SELECT id, wrapped_key FROM uploads WHERE state = 'open' ORDER BY id");
+        let rows = rows.fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(|row| Ok((text(row, "id", OP)?, text(row, "wrapped_key", OP)?))).collect()
+    }
+
+    /// Exchanges the wrapped key of an upload that is open, if it is still `old`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn replace_upload_key(&self, id: &str, old: &str, new: &str) -> Result<(), Error> {
+        sqlx::query(
+            "UPDATE uploads SET wrapped_key = $1 WHERE id = $2 AND wrapped_key = $3 AND state = 'open'",
+        )
+        .bind(new)
+        .bind(id)
+        .bind(old)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .during("replace the key of an upload")
+    }
+
     /// Forgets uploads that have ended long enough ago, and returns how many there were.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ impl EscrowRotationJob {
             tokio::time::sleep(SETTLING).await;
             return Ok(None);
         }
+        self.images.rewrap_upload_keys().await?;
         let author = Author { who: self.who.clone(), at: self.images.now(), request_id: None };
         self.escrows.retire(&self.old, &author).await?;
         result["retired"] = self.old.as_str().into();

@@ -90,6 +90,13 @@ pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
     let mut parts = catalog.open_upload_parts().await.unwrap();
     parts.sort();
     assert_eq!(parts, ["parts-e", "parts-expired", "parts-open"]);
+    for (id, old) in [("e", "another"), ("open", "wrapped"), ("done", "")] {
+        catalog.replace_upload_key(id, old, "again").await.unwrap();
+    }
+    let keys = catalog.open_upload_keys().await.unwrap();
+    let keys: Vec<_> = keys.iter().map(|(id, key)| (id.as_str(), key.as_str())).collect();
+    assert_eq!(keys, [("e", "wrapped"), ("expired", "wrapped"), ("open", "again")]);
+    assert_eq!(catalog.find_upload("done").await.unwrap().unwrap().upload.wrapped_key, "");
     assert_eq!(catalog.forget_ended_uploads(seconds_later(50)).await.unwrap(), 1);
     assert_eq!(catalog.find_upload("done").await.unwrap(), None);
     assert_eq!(catalog.forget_ended_uploads(seconds_later(60)).await.unwrap(), 1);

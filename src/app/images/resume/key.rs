@@ -11,6 +11,7 @@ use crate::app::keys::escrow_failed;
 use crate::catalog::UploadRecord;
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::DataKey;
+use crate::keys::EscrowKeys;
 use crate::keys::escrow::{self, EscrowError};
 use crate::model::{SealAlgorithm, Sha256Digest};
 
@@ -22,18 +23,46 @@ impl Images {
     /// [`Error::Unavailable`] if the escrow key can't be used; [`Error::Internal`].
     pub(super) async fn wrap_upload_key(
         &self,
+        keys: &EscrowKeys,
         id: &str,
         secret: (DataKey, SealAlgorithm),
     ) -> Result<String, Error> {
-        let sealed = escrow::seal(&self.escrow.keys(), secret, binding(id), Vec::new()).await;
+        let sealed = escrow::seal(keys, secret, binding(id), Vec::new()).await;
         Ok(sealed.map_err(escrow_failed("wrap the key of an upload"))?.to_json_with_escrow())
+    }
+
+    /// Wraps the keys of all uploads that wait for the key that wraps now, before another one is
+    /// taken out. One that does not open is left: its upload has to begin again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if an escrow key can't be used; [`Error::Full`];
+    /// [`Error::Internal`].
+    pub(in crate::app) async fn rewrap_upload_keys(&self) -> Result<(), Error> {
+        let keys = self.escrow.keys();
+        for (id, wrapped) in self.catalog.open_upload_keys().await? {
+            let Ok(envelope) = Envelope::parse(wrapped.as_bytes()) else { continue };
+            if envelope.escrow_kid().as_ref() == Some(keys.wrapping.kid()) {
+                continue;
+            }
+            let secret = match escrow::open(&keys, &envelope, &binding(&id)).await {
+                Err(EscrowError::Envelope(error)) => {
+                    tracing::warn!(upload.id = id, %error, "the key of an upload does not open");
+                    continue;
+                }
+                opened => opened.map_err(escrow_failed("open the key of an upload"))?,
+            };
+            let again = self.wrap_upload_key(&keys, &id, secret).await?;
+            self.catalog.replace_upload_key(&id, &wrapped, &again).await?;
+        }
+        Ok(())
     }
 
     /// Unwraps the data key of an upload.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] if the escrow key was rotated since; [`Error::Unavailable`] if it can't be
+    /// [`Error::Gone`] if the escrow key that it was wrapped for is not there any more; [`Error::Unavailable`] if it can't be
     /// used; [`Error::Corrupt`] if it is another upload's, or an image's.
     pub(super) async fn unwrap_upload_key(&self, record: &UploadRecord) -> Result<DataKey, Error> {
         const OP: &str = "open the key of an upload";
@@ -47,8 +76,8 @@ impl Images {
         match escrow::open(&self.escrow.keys(), &envelope, &expected).await {
             Ok((data_key, _)) => Ok(data_key),
             Err(EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. })) => {
-                let detail = "the escrow key was rotated while this upload waited, and nothing opens its key any more: \
-                              begin another one";
+                let detail =
+                    "no escrow key that is here opens the key of this upload: begin another one";
                 Err(Error::Gone { code: "upload_key_gone", detail: detail.into() })
             }
             Err(error) => Err(escrow_failed(OP)(error)),

@@ -36,6 +36,7 @@ use crate::app::access::Principal;
 use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
 use crate::envelope::key::DataKey;
 use crate::envelope::resume::{ResumableSealer, UploadBinding};
+use crate::keys::EscrowKeys;
 use crate::model::clock::later;
 use crate::model::{ImagePath, Timestamp};
 pub use checksum::{Checksum, ChecksumAlgorithm};
@@ -108,8 +109,12 @@ impl Images {
                 return self.show_upload(&found.upload.id, &request.by).await;
             }
         }
-        let new = self.new_upload(&request, stored, length).await?;
-        if !self.catalog.insert_upload(&new, MOST_OPEN).await? {
+        // Held until the upload is where a rotation of the escrow key finds it.
+        let keys = self.escrow.keys();
+        let new = self.new_upload(&keys, &request, stored, length).await?;
+        let is_new = self.catalog.insert_upload(&new, MOST_OPEN).await?;
+        drop(keys);
+        if !is_new {
             let detail = format!(
                 "this token has {MOST_OPEN} uploads that wait for more: end some with DELETE, or let them expire"
             );
@@ -121,6 +126,7 @@ impl Images {
 
     async fn new_upload(
         &self,
+        keys: &EscrowKeys,
         request: &UploadRequest,
         stored: serde_json::Value,
         length: u64,
@@ -132,7 +138,7 @@ impl Images {
         let binding = UploadBinding { id: &id, length, algorithm: request.algorithm };
         let sealer = ResumableSealer::begin(&data_key, binding).map_err(seal_error)?;
         let checkpoint = sealer.checkpoint(&[]);
-        let wrapped_key = self.wrap_upload_key(&id, (data_key, request.algorithm)).await?;
+        let wrapped_key = self.wrap_upload_key(keys, &id, (data_key, request.algorithm)).await?;
         let now = self.clock.now();
         Ok(NewUpload {
             id,
