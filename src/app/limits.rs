@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::fleet::{self, KeyChangePolicy, QuarantinePolicy};
+use crate::uptane::director::REPORT_EVERY;
 
 /// What bounds the work that one request can cause.
 #[derive(Debug, Clone)]
@@ -23,6 +24,9 @@ pub struct Limits {
     pub reserved_space: Option<u64>,
     /// How long a vehicle that was heard of may say nothing before it counts as silent (AT-4).
     pub silent_after: Duration,
+    /// How often a vehicle reports at least, though nothing has changed; in between it only looks
+    /// at its timestamp.
+    pub report_every: Duration,
     /// Vehicles whose status stays in memory, up to 4 KiB each: the requests of their polls read
     /// the catalog no more.
     pub vehicles_in_memory: NonZeroUsize,
@@ -41,6 +45,7 @@ impl Default for Limits {
             upload_expiry: Duration::from_secs(24 * 60 * 60),
             reserved_space: None,
             silent_after: Duration::from_secs(7 * 24 * 60 * 60),
+            report_every: REPORT_EVERY,
             vehicles_in_memory: fleet::KEPT_BY_DEFAULT,
             quarantine_on: QuarantinePolicy::default(),
             key_changes: KeyChangePolicy::default(),

@@ -162,7 +162,7 @@ impl App {
             catalog: catalog.clone(),
             vehicles,
             roots: DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics)),
-            repository: director,
+            repository: director.asking_for_reports_every(limits.report_every),
             listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs)),
             escrow: Arc::clone(&escrow),
             publisher: publisher.clone(),

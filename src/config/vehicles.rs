@@ -58,6 +58,12 @@ pub struct VehicleSettings {
     #[arg(long, env = "MOTORCADE_SILENT_AFTER", value_name = "TIME")]
     silent_after: Option<Span<3600, 3600, { 3650 * 86_400 }>>,
 
+    /// Time after which a vehicle reports again, though nothing has changed: in between it only looks
+    /// whether its metadata has; hours, or with a unit [default: 6h, or half of silent-after if that
+    /// is less]
+    #[arg(long, env = "MOTORCADE_REPORT_EVERY", value_name = "TIME")]
+    report_every: Option<Span<3600, 60, { 30 * 86_400 }>>,
+
     /// What puts a vehicle into quarantine: kinds of attack that it reports, `other` for those of
     /// another name, and `unexpected-image`; separated by commas, or `none` [default: all but
     /// freeze, endless-data, slow-retrieval, malformed]
@@ -96,6 +102,8 @@ pub struct VehicleConfig {
     pub proxy: Option<(String, Vec<Network>)>,
     /// How long a vehicle may say nothing; none for the built-in time.
     pub silent_after: Option<Duration>,
+    /// How often a vehicle reports at least; none for the built-in time.
+    pub report_every: Option<Duration>,
     /// What puts a vehicle into quarantine, separated by commas; none for the built-in list.
     pub quarantine_on: Option<String>,
     /// Whether changed keys of ECUs are approved; none for the built-in policy.
@@ -150,7 +158,8 @@ impl VehicleSettings {
             // Without the addresses anybody could say to be any vehicle.
             _ => return Err(Error::Unusable("vehicle-header and trusted-proxy need each other")),
         };
-        let silent_after = self.silent_after.or(file.silent_after);
+        let silent_after = self.silent_after.or(file.silent_after).map(Span::duration);
+        let report_every = self.report_every.or(file.report_every).map(Span::duration);
         Ok(VehicleConfig {
             tls,
             id_from: self.vehicle_id_from.or(file.vehicle_id_from).unwrap_or(VehicleIdFrom::Cn),
@@ -158,7 +167,8 @@ impl VehicleSettings {
             quarantine_on: self.quarantine_on.or(file.quarantine_on),
             ecu_key_changes: self.ecu_key_changes.or(file.ecu_key_changes),
             vehicles_in_memory: self.vehicles_in_memory.or(file.vehicles_in_memory),
-            silent_after: silent_after.map(Span::duration),
+            report_every,
+            silent_after,
         })
     }
 }

@@ -19,7 +19,7 @@ use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::App as ActixApp;
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -252,6 +252,11 @@ fn identity_config(config: &VehicleConfig) -> anyhow::Result<IdentityConfig> {
 
 fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
     let default = Limits::default();
+    let silent_after = config.vehicles.silent_after.unwrap_or(default.silent_after);
+    let report_every = config.vehicles.report_every;
+    let report_every = report_every.unwrap_or(default.report_every.min(silent_after / 2));
+    // Nothing is wrong with a vehicle that is silent because it was told to be.
+    ensure!(report_every < silent_after, "report-every has to be less than silent-after");
     let quarantine_on = config.vehicles.quarantine_on.as_deref().map(str::parse).transpose();
     let key_changes = config.vehicles.ecu_key_changes.as_deref().map(str::parse).transpose();
     Ok(Limits {
@@ -268,7 +273,8 @@ fn limits(config: &ServeConfig) -> anyhow::Result<Limits> {
             .vehicles
             .vehicles_in_memory
             .unwrap_or(default.vehicles_in_memory),
-        silent_after: config.vehicles.silent_after.unwrap_or(default.silent_after),
+        silent_after,
+        report_every,
     })
 }
 

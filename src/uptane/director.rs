@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use motorcade_uptane::metadata::director::ForVehicle;
 use motorcade_uptane::metadata::{Authority, SignedFile, version};
@@ -18,6 +19,7 @@ use crate::model::{RepositorySide, RoleKind, RoleName, Timestamp, VehicleId};
 pub struct DirectorRepository {
     keyring: SharedKeyring,
     policy: Policy,
+    report_every: Duration,
 }
 
 /// The three files that are signed for one vehicle.
@@ -45,7 +47,12 @@ pub struct BundleAuthority {
 impl DirectorRepository {
     /// Starts from the role keys and the policy.
     pub fn new(keyring: impl Into<SharedKeyring>, policy: Policy) -> Self {
-        Self { keyring: keyring.into(), policy }
+        Self { keyring: keyring.into(), policy, report_every: REPORT_EVERY }
+    }
+
+    /// From now on asks vehicles for a report so often at least, in whole seconds.
+    pub fn asking_for_reports_every(self, report_every: Duration) -> Self {
+        Self { report_every, ..self }
     }
 
     /// The role keys as they are now.
@@ -81,7 +88,7 @@ impl DirectorRepository {
         let expires = self.policy.role(RepositorySide::Director, RoleKind::Targets).expiry(now);
         let vehicle = ForVehicle { vin, version: version(&RoleName::Targets, number)?, expires };
         let (side, keyring) = (RepositorySide::Director, self.keyring.current());
-        let targets = vehicle.targets(images)?;
+        let targets = vehicle.targets(images, self.report_every)?;
         let targets = keyring.sign(side, targets, &authority.targets).await?;
         let snapshot = vehicle.snapshot(targets.described())?;
         let snapshot = keyring.sign(side, snapshot, &authority.snapshot).await?;
@@ -90,6 +97,10 @@ impl DirectorRepository {
         Ok(SignedBundle { targets, snapshot, timestamp })
     }
 }
+
+/// How often a vehicle reports at least, where nothing is said: often enough to see within a day
+/// which vehicles are silent, and seldom enough that a parked fleet costs little.
+pub const REPORT_EVERY: Duration = Duration::from_secs(6 * 60 * 60); // 6 h
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +164,8 @@ mod tests {
         root.signed.verify_role(&snapshot).unwrap();
         root.signed.verify_role(&timestamp).unwrap();
         assert_eq!(targets.signed.version.get(), 17);
+        let content: Value = serde_json::from_slice(&bundle.targets.bytes).unwrap();
+        assert_eq!(content["signed"]["report_every"], REPORT_EVERY.as_secs());
         for file in [&bundle.targets, &bundle.snapshot, &bundle.timestamp] {
             let content: Value = serde_json::from_slice(&file.bytes).unwrap();
             assert_eq!(content["signed"]["vin"], "VIN1", "{}", file.role);

@@ -70,6 +70,15 @@ fn an_error_names_the_variable_that_it_comes_from() {
     assert_eq!(vehicle.unwrap().status.code(), Some(1));
 }
 
+/// Each of them would count as silent before it is to say anything.
+#[test]
+fn vehicles_are_not_told_to_be_silent_for_longer_than_they_may() {
+    let state = TestState::new();
+    let mut command = motorcade(["serve", "--listen", "127.0.0.1:0", "--report-every", "7d"]);
+    let refused = crate::support::refused(command.arg("--data-dir").arg(state.path()));
+    assert!(refused.contains("report-every has to be less than silent-after"), "{refused}");
+}
+
 #[test]
 fn numbers_have_bounds_and_none_makes_a_panic() {
     let state = TestState::new();
@@ -85,6 +94,7 @@ fn numbers_have_bounds_and_none_makes_a_panic() {
         "--max-image-size",
         "--reserved-space",
         "--silent-after",
+        "--report-every",
     ] {
         let error = serve(flag, &huge);
         assert!(error.contains("from ") || error.contains("not in"), "{error}");
@@ -95,6 +105,7 @@ fn numbers_have_bounds_and_none_makes_a_panic() {
         "--idle-timeout",
         "--max-image-size",
         "--silent-after",
+        "--report-every",
     ] {
         serve(flag, "0");
     }

@@ -88,6 +88,10 @@ pub struct Targets<E = Target> {
     pub delegations: Option<Delegations>,
     /// When it expires.
     pub expires: Timestamp,
+    /// In the Director repository: seconds after which the vehicle reports again, though nothing
+    /// has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_every: Option<u64>,
     spec_version: Cow<'static, str>,
     /// What it lists, by target path.
     pub targets: BTreeMap<String, E>,
@@ -208,6 +212,7 @@ impl<E> Targets<E> {
             delegation_hardware_ids: BTreeMap::new(),
             delegations: None,
             expires,
+            report_every: None,
             spec_version: SPEC_VERSION.into(),
             targets,
             version,

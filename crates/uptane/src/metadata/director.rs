@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use motorcade_model::{EcuSerial, RoleName, Sha256Digest, Timestamp, VehicleId};
 
@@ -38,12 +39,16 @@ pub struct ForVehicle<'a> {
 }
 
 impl ForVehicle<'_> {
-    /// What the vehicle is to run.
+    /// What the vehicle is to run, and how often it reports at least, in whole seconds.
     ///
     /// # Errors
     ///
     /// [`Error::Build`] if an ECU is listed twice.
-    pub fn targets(&self, images: &BTreeMap<String, DirectedImage>) -> Result<Unsigned, Error> {
+    pub fn targets(
+        &self,
+        images: &BTreeMap<String, DirectedImage>,
+        report_every: Duration,
+    ) -> Result<Unsigned, Error> {
         let mut ecus = BTreeSet::new();
         let serials = images.values().flat_map(|image| image.ecus.keys());
         for serial in serials {
@@ -63,6 +68,7 @@ impl ForVehicle<'_> {
         let targets = images.iter().map(|(path, image)| (path.clone(), target(image)));
         let mut targets = Targets::new(self.version, self.expires, targets.collect());
         targets.vin = Some(self.vin.clone());
+        targets.report_every = Some(report_every.as_secs());
         Unsigned::new(RoleName::Targets, &targets)
     }
 

@@ -161,6 +161,8 @@ pub struct TargetFile {
 pub(super) struct Targets {
     pub(super) targets: BTreeMap<String, TargetFile>,
     pub(super) delegations: Option<Delegations>,
+    /// Seconds, of the Director's.
+    pub(super) report_every: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +172,9 @@ pub(super) struct RawTargets {
     delegations: Option<RawDelegations>,
     #[serde(default)]
     delegation_hardware_ids: RawHardwareIds,
+    /// Whatever it is, it is no reason to refuse an update.
+    #[serde(default)]
+    report_every: Value,
 }
 
 impl Role for Targets {
@@ -182,6 +187,7 @@ impl Role for Targets {
         let delegations = delegations
             .map(|raw| Delegations::from_raw(role, raw, hardware_ids, ids))
             .transpose()?;
-        Ok(Self { targets: raw.targets, delegations })
+        let report_every = raw.report_every.as_u64();
+        Ok(Self { targets: raw.targets, delegations, report_every })
     }
 }

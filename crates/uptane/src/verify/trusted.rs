@@ -11,6 +11,7 @@
 //! fast-forward attacks after the repository has been compromised and recovered."
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use motorcade_model::{RoleName, Timestamp};
 
@@ -387,6 +388,12 @@ impl TrustedSet {
     /// Version of the top-level targets, if they have been taken.
     pub fn targets_version(&self) -> Option<u64> {
         self.targets.as_ref().map(|targets| targets.version)
+    }
+
+    /// How often the Director wants a report at least, if it says so in the targets that have been
+    /// taken (docs/POUF.md, 2.2).
+    pub fn report_every(&self) -> Option<Duration> {
+        self.targets.as_ref()?.content.report_every.map(Duration::from_secs)
     }
 
     /// Target metadata of the top-level targets, if they have been taken.

@@ -483,3 +483,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_director_asks_for_is_read_and_never_a_reason_to_refuse() {
+    for (asked, expected) in [
+        (json!(3600), Some(3600)),
+        (json!(0), Some(0)),
+        (json!(u64::MAX), Some(u64::MAX)),
+        (json!(-1), None),
+        (json!("1h"), None),
+        (json!(null), None),
+        (json!([3600]), None),
+    ] {
+        let mut repo = Repo::new(None);
+        repo.targets = json!({ "targets": {}, "report_every": asked });
+        repo.publish(1);
+        let mut set = set(&repo, image());
+        load(&mut set, &repo, 1).unwrap();
+        assert_eq!(set.report_every().map(|time| time.as_secs()), expected, "{asked}");
+    }
+    let repo = published(1);
+    let mut set = set(&repo, image());
+    assert_eq!(set.report_every(), None, "nothing is read yet");
+    load(&mut set, &repo, 1).unwrap();
+    assert_eq!(set.report_every(), None);
+}
