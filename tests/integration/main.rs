@@ -39,6 +39,7 @@ mod observe;
 mod own_keys;
 mod own_keys_by_hand;
 mod packaging;
+mod parked;
 mod paths;
 mod publication;
 mod publication_faults;

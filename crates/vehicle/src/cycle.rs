@@ -175,13 +175,7 @@ fn verify(
     let (director_store, image_store) =
         (vehicle.folder.director_store(), vehicle.folder.image_store());
     let (director_url, image_url) = (vehicle.config.director(), vehicle.config.image());
-    let ecus = vehicle
-        .config
-        .ecus
-        .iter()
-        .map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone()))
-        .collect();
-    let rules = Rules::Director { vin: vehicle.config.vin.clone(), ecus: Some(ecus) };
+    let rules = vehicle.director_rules();
     let token = vehicle.token_for(&director_url).cloned();
     let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
     let was_given = given.is_some();
@@ -207,6 +201,7 @@ fn verify(
     // it (AT-8).
     vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
     vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();
+    vehicle.report_every = director.set().report_every();
     vehicle.state.save()?;
     let wanted = bundle::wanted(&director, |_| true)?;
     if wanted.iter().all(|assignment| vehicle.state.runs(assignment)) {

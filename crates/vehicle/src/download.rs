@@ -18,6 +18,7 @@ use super::files::replace;
 use super::http::{Http, Request, Response, Token};
 use super::http_error::HttpError;
 use super::redirect::Redirects;
+use super::stop::Stop;
 use super::tries::Tries;
 use motorcade_host::shown::place;
 use motorcade_uptane::verify::{Hasher, Hashes, TargetFile};
@@ -53,7 +54,7 @@ fn fetch_parts(http: &Http, wanted: &Wanted<'_>, partial: &Path) -> Result<(), E
     let (mut tries, mut most, mut restarts) = (Tries::of_download(), 0, 0);
     let mut had_prefix = false;
     loop {
-        let mut state = Partial::open(partial, wanted)?;
+        let mut state = Partial::open(partial, wanted, http.stop())?;
         had_prefix |= state.length > 0;
         let cut = match state.length == wanted.length {
             true => None,
@@ -121,7 +122,7 @@ struct Partial<'p> {
 
 impl<'p> Partial<'p> {
     /// Opens what there is, and hashes it.
-    fn open(path: &'p Path, wanted: &Wanted<'_>) -> Result<Self, Error> {
+    fn open(path: &'p Path, wanted: &Wanted<'_>, stop: &Stop) -> Result<Self, Error> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(Error::file("write", path))?;
@@ -134,6 +135,9 @@ impl<'p> Partial<'p> {
             let read = partial.file.read(&mut block).map_err(Error::file("read", path))?;
             if read == 0 {
                 return Ok(partial);
+            }
+            if stop.is_asked() {
+                return Err(HttpError::Stopped.into());
             }
             partial.hasher.update(&block[..read]);
             partial.length += read as u64;

@@ -1,6 +1,7 @@
 //! Failures in a vehicle, and the attack or fault that each looks like.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::http_error::HttpError;
 use motorcade_uptane::verify::{Attack, Fault, Finding, VerifyError};
@@ -133,6 +134,14 @@ impl Error {
                 Some(Finding::Fault(Fault::Storage))
             }
             Self::Install { .. } => Some(Finding::Fault(Fault::Install)),
+        }
+    }
+
+    /// How long the server that has failed wants to be left alone, if it has said so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Http(error) => error.retry_after(),
+            _ => None,
         }
     }
 

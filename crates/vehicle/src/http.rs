@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use motorcade_host::shown::{place, printable};
 use motorcade_uptane::gzip::{self, GzipError};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, IF_NONE_MATCH, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, StatusCode};
 use serde_json::Value;
@@ -22,6 +22,7 @@ use super::Error;
 use super::http_error::HttpError;
 use super::progress::Progress;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::retry_after;
 use super::stop::Stop;
 use super::tries::Tries;
 
@@ -88,7 +89,7 @@ pub(super) struct Http {
 }
 
 /// One request.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) token: Option<&'a Token>,
@@ -100,8 +101,19 @@ pub(super) struct Request<'a> {
     pub(super) from: u64,
     /// Only if it is still this one (RFC 9110, 13.1.5).
     pub(super) if_range: Option<&'a str>,
+    /// Only if it is another one than this (RFC 9110, 13.1.2).
+    pub(super) if_none_match: Option<&'a str>,
     /// How it is answered best (RFC 7240).
     pub(super) prefer: Option<&'a str>,
+}
+
+/// What became of a small file.
+pub(super) enum Fetched {
+    File(Vec<u8>),
+    /// It is the one that is here.
+    Unchanged,
+    /// There is none of that name.
+    Missing,
 }
 
 /// A response whose body is yet to come.
@@ -208,6 +220,9 @@ impl Http {
                 builder = builder.header("if-range", etag);
             }
         }
+        if let Some(etag) = request.if_none_match {
+            builder = builder.header(IF_NONE_MATCH, etag);
+        }
         if let Some(prefer) = request.prefer {
             builder = builder.header("prefer", prefer);
         }
@@ -236,29 +251,48 @@ impl Http {
         max: u64,
         redirects: Redirects,
     ) -> Result<Option<Vec<u8>>, HttpError> {
+        let request = Request { token, accepts_gzip: true, redirects, ..Request::default() };
+        self.fetch_often(url, &request, max).map(|fetched| match fetched {
+            Fetched::File(file) => Some(file),
+            Fetched::Missing | Fetched::Unchanged => None,
+        })
+    }
+
+    /// Fetches a small file of JSON, unless it is the one with this entity tag; none if it is.
+    pub(super) fn fetch_other(
+        &self,
+        url: &str,
+        token: Option<&Token>,
+        etag: &str,
+        max: u64,
+    ) -> Result<Fetched, HttpError> {
+        let request = Request { token, if_none_match: Some(etag), ..Request::default() };
+        self.fetch_often(url, &request, max)
+    }
+
+    fn fetch_often(
+        &self,
+        url: &str,
+        request: &Request<'_>,
+        max: u64,
+    ) -> Result<Fetched, HttpError> {
         let mut tries = Tries::of_small_file();
         loop {
-            match self.fetch_once(
-                url,
-                Request { token, accepts_gzip: true, redirects, ..Request::default() },
-                max,
-            ) {
+            match self.fetch_once(url, request.clone(), max) {
                 Err(failure) if tries.again(&failure, |time| self.sleep(time))? => {}
                 fetched => return fetched,
             }
         }
     }
 
-    fn fetch_once(
-        &self,
-        url: &str,
-        request: Request<'_>,
-        max: u64,
-    ) -> Result<Option<Vec<u8>>, HttpError> {
+    fn fetch_once(&self, url: &str, request: Request<'_>, max: u64) -> Result<Fetched, HttpError> {
+        let is_conditional = request.if_none_match.is_some();
         let mut response = self.send(url, request)?;
         match response.status() {
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-            StatusCode::OK => response.body(max).map(Some),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Fetched::Missing),
+            // To nothing else it would be an answer (RFC 9110, 15.4.5).
+            StatusCode::NOT_MODIFIED if is_conditional => Ok(Fetched::Unchanged),
+            StatusCode::OK => response.body(max).map(Fetched::File),
             _ => Err(response.refusal()),
         }
     }
@@ -266,8 +300,10 @@ impl Http {
 
 /// All that both clients have in common.
 fn base(tls: Tls<'_>, patience: Patience) -> Result<reqwest::ClientBuilder, Error> {
-    let builder =
-        reqwest::Client::builder().redirect(Policy::none()).connect_timeout(patience.answer);
+    let builder = reqwest::Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(patience.answer)
+        .pool_idle_timeout(KEPT_IDLE);
     let builder = match tls.proxy {
         None => builder,
         Some("none") => builder.no_proxy(),
@@ -322,7 +358,8 @@ impl Response<'_> {
             }
             None => problem(&self.body(MAX_PROBLEM_SIZE).unwrap_or_default()),
         };
-        HttpError::Status { url, status: status.as_u16(), detail }
+        let retry_after = retry_after::of(self.headers());
+        HttpError::Status { url, status: status.as_u16(), detail, retry_after }
     }
 
     /// That a file came which cannot be the one that was asked for.
@@ -452,6 +489,10 @@ fn unusable(path: &Path) -> impl Fn(reqwest::Error) -> Error {
     |error| Error::Setting { path: path.to_owned(), fault: error.to_string() }
 }
 
+/// How long a connection is kept that nothing is asked over: a little less than Motorcade and nginx
+/// keep it, so that none is used in the moment in which they let go of it. TLS sessions are kept
+/// for longer, and resumed.
+const KEPT_IDLE: Duration = Duration::from_secs(70);
 const START: usize = 256; // bytes that tell what a body is
 const MAX_PROBLEM_SIZE: u64 = 16 * 1024; // 16 KiB
 

@@ -1,5 +1,7 @@
 //! Why there is no answer, or not the one that is needed.
 
+use std::time::Duration;
+
 use motorcade_uptane::verify::{Attack, Fault, Finding};
 
 /// Why there is no answer, or not the one that is needed.
@@ -31,6 +33,8 @@ pub enum HttpError {
         status: u16,
         /// The server's own explanation, after a colon.
         detail: String,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
     },
     /// An answer of somebody else: a login page, or a proxy that speaks for the server.
     #[error(
@@ -87,6 +91,21 @@ impl HttpError {
                 Some(Finding::Fault(Fault::Unreachable))
             }
             Self::Client { .. } | Self::Stopped => None,
+        }
+    }
+
+    /// How long the server wants to be left alone, if it has said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Client { .. }
+            | Self::Network { .. }
+            | Self::Unexpected { .. }
+            | Self::Redirect { .. }
+            | Self::Stopped
+            | Self::TooLarge { .. }
+            | Self::Stalled { .. }
+            | Self::TooSlow { .. } => None,
         }
     }
 

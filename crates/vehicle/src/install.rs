@@ -17,6 +17,7 @@ use super::sink::Sink;
 use super::sink::command::{CommandPatience, CommandSink};
 use super::sink::device::DeviceSink;
 use super::sink::file::FileSink;
+use super::stop::Stop;
 
 /// Whether an interrupted installation leaves the old image in place.
 pub(super) fn is_atomic(target: &InstallTarget) -> bool {
@@ -56,8 +57,11 @@ pub(super) fn install(
         }
         _ => Error::Install { ecu: assignment.ecu.clone(), reason: error.to_string() },
     };
+    // What has no way back goes on to its end; a program is asked to end by itself.
+    let stop = if is_atomic(target) { patience.stop.clone() } else { Stop::never() };
     let mut sink = sink(folder, target, assignment, patience).map_err(failed)?;
-    let opened = pipeline::open_into(file, &data_key, algorithm, &signed.plaintext, &mut *sink);
+    let (data_key, plaintext) = (&data_key, &signed.plaintext);
+    let opened = pipeline::open_into(file, data_key, algorithm, plaintext, &mut *sink, &stop);
     opened.map_err(|failure| failure.into_error(&assignment.path, failed))?;
     sink.commit(&signed.plaintext).map_err(failed)
 }

@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::http_error::HttpError;
 use super::sink::Sink;
+use super::stop::Stop;
 use motorcade_envelope::key::DataKey;
 use motorcade_envelope::stream::SegmentReader;
 use motorcade_model::SealAlgorithm;
@@ -19,13 +21,14 @@ use motorcade_uptane::custom::PlaintextCustom;
 
 /// Writes the plaintext to `sink`, which **must** not be used before this has returned: only then
 /// it is known that the image is whole, and the one that was signed (Uptane 2.1.0, 5.4.3.4 steps 6
-/// and 7).
+/// and 7). It ends early if `stop` is asked.
 pub(super) fn open_into(
     sealed: File,
     data_key: &DataKey,
     algorithm: SealAlgorithm,
     expected: &PlaintextCustom,
     sink: &mut dyn Sink,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     let (to_hash, opened) = sync_channel::<Vec<u8>>(1);
     let (to_write, hashed) = sync_channel::<Vec<u8>>(1);
@@ -35,9 +38,10 @@ pub(super) fn open_into(
         let hashing = scope.spawn(move || hash(&opened, &to_write, expected.length));
         let mut written = Ok(());
         for mut block in hashed {
-            if written.is_ok() {
-                written = sink.write(&block);
-            }
+            written = match stop.is_asked() {
+                true => Err(Failure::Stopped),
+                false => sink.write(&block).map_err(Failure::Write),
+            };
             if written.is_err() {
                 break; // the others notice that nobody listens
             }
@@ -47,7 +51,7 @@ pub(super) fn open_into(
         drop(give_back); // or the reader waits for a block for ever
         let read = reading.join().expect("reading does not panic");
         let (length, hasher) = hashing.join().expect("hashing does not panic");
-        written.map_err(Failure::Write)?;
+        written?;
         read.map_err(|error| Failure::Image(Some(error)))?;
         let is_signed = length == expected.length
             && hasher.finalize()[..] == *expected.hashes.sha256.as_bytes();
@@ -59,6 +63,8 @@ pub(super) fn open_into(
 pub(super) enum Failure {
     /// It could not be written.
     Write(io::Error),
+    /// The process is to end.
+    Stopped,
     /// It does not open, or not to what was signed.
     Image(Option<Box<dyn std::error::Error + Send + Sync>>),
 }
@@ -67,6 +73,7 @@ impl Failure {
     pub(super) fn into_error(self, path: &str, written: impl FnOnce(io::Error) -> Error) -> Error {
         match self {
             Self::Write(error) => written(error),
+            Self::Stopped => HttpError::Stopped.into(),
             Self::Image(source) => Error::WrongImage { path: path.to_owned(), source },
         }
     }
@@ -122,3 +129,42 @@ fn hash(opened: &Receiver<Vec<u8>>, to_write: &SyncSender<Vec<u8>>, limit: u64) 
 const READ_SIZE: usize = 256 * 1024; // 256 KiB
 const BLOCK_SIZE: usize = 1024 * 1024; // 1 MiB
 const BLOCKS: usize = 4; // in all
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::car::image;
+
+    #[derive(Default)]
+    struct Kept(Vec<u8>);
+
+    impl Sink for Kept {
+        fn write(&mut self, block: &[u8]) -> io::Result<()> {
+            self.0.extend_from_slice(block);
+            Ok(())
+        }
+
+        fn commit(self: Box<Self>, _: &PlaintextCustom) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_image_is_opened_whole_unless_the_process_is_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, image) = (folder.path().join("sealed"), image(3_000_000));
+        std::fs::write(&path, &image.sealed).unwrap();
+        let signed = image.custom("gateway", 1)["sealed"]["plaintext"].clone();
+        let signed: PlaintextCustom = serde_json::from_value(signed).unwrap();
+        let open = |sink: &mut Kept, stop: &Stop| {
+            let (file, algorithm) = (File::open(&path).unwrap(), SealAlgorithm::Aes256GcmHkdf4Kb);
+            open_into(file, &image.key, algorithm, &signed, sink, stop)
+        };
+        let mut whole = Kept::default();
+        assert!(open(&mut whole, &Stop::never()).is_ok());
+        assert_eq!(whole.0, image.plaintext);
+        let mut nothing = Kept::default();
+        let stopped = open(&mut nothing, &Stop::asked_already());
+        assert!(matches!(stopped, Err(Failure::Stopped)) && nothing.0.is_empty());
+    }
+}

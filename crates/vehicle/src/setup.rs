@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::Error;
 use super::ballast;
@@ -14,7 +14,7 @@ use super::http::{Http, Tls, Token};
 use super::sink::command::CommandPatience;
 use super::state::{Memory, State};
 use motorcade_model::{Clock, RoleName, SystemClock, Timestamp};
-use motorcade_uptane::verify::{Fault, Finding};
+use motorcade_uptane::verify::{Fault, Finding, Rules};
 
 /// A vehicle that is ready to update.
 pub(super) struct Vehicle {
@@ -22,6 +22,8 @@ pub(super) struct Vehicle {
     pub(super) config: Config,
     pub(super) state: State,
     pub(super) http: Http,
+    /// How often the Director wants a report at least, as far as that is known.
+    pub(super) report_every: Option<Duration>,
     token: Option<Token>,
     /// Held for as long as this lives.
     _lock: File,
@@ -45,7 +47,7 @@ impl Vehicle {
             true => Some(ecu::read_token(&folder.token())?),
             false => None,
         };
-        Ok(Self { folder, config, state, http, token, _lock: lock })
+        Ok(Self { folder, config, state, http, report_every: None, token, _lock: lock })
     }
 
     /// The token that goes with a request to a URL: the Director's server knows it, and nobody else
@@ -55,6 +57,13 @@ impl Vehicle {
         let is_ours =
             origin(url).is_some_and(|origin_of| Some(origin_of) == origin(&self.config.director()));
         self.token.as_ref().filter(|_| is_ours)
+    }
+
+    /// What the Director's metadata has to be for this vehicle.
+    pub(super) fn director_rules(&self) -> Rules {
+        let ecus = self.config.ecus.iter();
+        let ecus = ecus.map(|ecu| (ecu.serial.clone(), ecu.hardware_id.clone())).collect();
+        Rules::Director { vin: self.config.vin.clone(), ecus: Some(ecus) }
     }
 
     /// The keys of an ECU.

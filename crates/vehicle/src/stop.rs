@@ -33,6 +33,13 @@ impl Stop {
         Self(None)
     }
 
+    /// Somebody has asked before.
+    #[cfg(test)]
+    pub(super) fn asked_already() -> Self {
+        let (_ask, asked) = watch::channel(true);
+        Self(Some(asked))
+    }
+
     /// From now on `SIGTERM`, `SIGINT` and `SIGQUIT` ask, and do not end the process by themselves.
     pub(super) fn on_signals(hangup: Hangup) -> io::Result<Self> {
         let (ask, asked) = watch::channel(false);

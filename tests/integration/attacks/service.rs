@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::rig::Rig;
 use super::vehicle::lab;
-use crate::hostile::attack::{Expect, Row};
+use crate::hostile::attack::{Behaviour, Expect, Row};
 use crate::support::vehicle_binary;
 
 fn kill(signal: &str, process: u32) {
@@ -70,6 +70,48 @@ fn hangup_and_user_signals_do_not_end_a_service_and_sigterm_does() {
     assert!(service.try_wait().unwrap().is_none(), "it goes on");
     kill("TERM", service.id());
     assert!(service.wait().unwrap().success());
+}
+
+fn ends_at_once(mut service: Child) {
+    let asked = Instant::now();
+    kill("TERM", service.id());
+    assert!(service.wait().unwrap().success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
+
+/// Whatever it waits for, and the next start finds all as it should be.
+#[test]
+fn sigterm_ends_a_service_at_once_in_any_phase() {
+    let honest = Row::new(lab(), "AT-6").honest;
+    let step = || honest.step(Expect::Updated);
+    let names = step().site.repo.into_keys().filter(|name| name.starts_with("targets/"));
+    let images: Vec<String> = names.map(|name| format!("/repo/{name}")).collect();
+    let phases = ["/director/timestamp.json", "/repo/timestamp.json"].map(|path| vec![path.into()]);
+    for stalled in phases.into_iter().chain([images]) {
+        let mut rig = Rig::new();
+        let serve = stalled.iter().fold(step(), |step, path| step.serve(path, Behaviour::Stall));
+        rig.server.serve(&serve);
+        let service = run(&rig);
+        let is_asked = || rig.server.requests().iter().any(|path| stalled.contains(path));
+        until(&format!("a request for {stalled:?}"), is_asked);
+        ends_at_once(service);
+        rig.expect(&step());
+    }
+    // A Director that does not answer to a report, and one that is not there.
+    let mut rig = Rig::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (here, nowhere) = (rig.server.url(), format!("http://{}", silent.local_addr().unwrap()));
+    rig.vehicle.change_settings(|text| text.replace(&here, &nowhere));
+    let service = run(&rig);
+    let _connection = silent.accept().unwrap();
+    ends_at_once(service);
+    drop(silent);
+    let mut service = run(&rig);
+    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"unreachable\""), "it waits to try again");
+    ends_at_once(service);
+    rig.vehicle.change_settings(|text| text.replace(&nowhere, &here));
+    rig.expect(&step());
 }
 
 /// An installation that takes long ends with the service, and so does what its program has started.

@@ -35,7 +35,12 @@ enum Command {
     Provision(provision::Args),
     /// Runs one update: report, verify, download, install, report
     Update(update::UpdateArgs),
-    /// Updates again and again
+    /// Updates again and again, as a service
+    ///
+    /// In each turn it looks whether its metadata is another one, and does nothing more if it is
+    /// not. It reports and updates when it starts, when something is new, after a failure, and as
+    /// often as the server asks for it. It waits longer after failures, and as long as the server
+    /// says (Retry-After). SIGTERM, SIGINT and SIGQUIT end it.
     Run(update::RunArgs),
     /// Gives an ECU another encryption key, and tells the Director; prints the key's id, by which a
     /// person approves it

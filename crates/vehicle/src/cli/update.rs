@@ -3,7 +3,8 @@
 //! With `--json` a cycle prints one line: `{"outcome": "updated"|"up_to_date"|"refused"|"failed",
 //! "installed": [{"ecu_serial", "filepath"}], "attack": null or a name of [`Attack`], "fault": null
 //! or a name of [`Fault`], "detail": null or what went wrong}`. It is refused what looks like an
-//! attack, and failed what does not.
+//! attack, and failed what does not. A turn of `run` that has found nothing new, and reported
+//! nothing, is `"unchanged"`.
 //!
 //! [`Attack`]: motorcade_uptane::verify::Attack
 //! [`Fault`]: motorcade_uptane::verify::Fault
@@ -18,6 +19,7 @@ use crate::Error;
 use crate::cycle::{self, Outcome};
 use crate::http_error::HttpError;
 use crate::progress::Progress;
+use crate::service::Service;
 use crate::setup::Vehicle;
 use crate::stop::{Hangup, Stop};
 
@@ -34,10 +36,10 @@ pub(super) struct UpdateArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     state: StateArgs,
-    /// Seconds between two updates; a tenth more or less, so that a fleet does not come at once
+    /// Seconds between two turns; a tenth more or less, so that a fleet does not come at once
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
     interval: u64,
-    /// Print a line of JSON for each update
+    /// Print a line of JSON for each turn
     #[arg(long)]
     json: bool,
 }
@@ -62,27 +64,21 @@ pub(super) fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut vehicle = Vehicle::open(&args.state.dir)?;
     vehicle.http.stop_with(Stop::on_signals(Hangup::Ignored)?);
-    let mut failures = 0;
+    let mut service = Service::new(Duration::from_secs(args.interval));
     loop {
-        let outcome = cycle::run(&mut vehicle);
-        if matches!(outcome.failure, Some(Error::Http(HttpError::Stopped))) {
-            return Ok(ExitCode::SUCCESS);
+        match service.turn(&mut vehicle) {
+            Some(Outcome { failure: Some(Error::Http(HttpError::Stopped)), .. }) => {
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(outcome) => show(&outcome, args.json)?,
+            None if args.json => print_line(line(&Outcome::default(), "unchanged"))?,
+            None => {}
         }
-        show(&outcome, args.json)?;
-        failures = if outcome.failure.is_some() { failures + 1 } else { 0 };
-        let pause = pause(Duration::from_secs(args.interval), failures, rand::random());
-        match vehicle.http.sleep(pause) {
+        match service.wait(&vehicle) {
             Err(HttpError::Stopped) => return Ok(ExitCode::SUCCESS),
             other => other?,
         }
     }
-}
-
-/// The interval, twice as long for each failure up to an hour, and a tenth more or less.
-fn pause(interval: Duration, failures: u32, random: u32) -> Duration {
-    let longest = interval.max(MAX_PAUSE);
-    let pause = interval.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
-    pause.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
 }
 
 fn show(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
@@ -92,21 +88,13 @@ fn show(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
             path.display()
         );
     }
-    let detail = outcome.failure.as_ref().or(outcome.undelivered.as_ref()).map(describe);
     if json {
-        let installed = outcome.installed.iter();
-        let installed: Vec<_> =
-            installed.map(|(ecu, path)| json!({ "ecu_serial": ecu, "filepath": path })).collect();
-        let line = json!({
-            "outcome": name(outcome), "installed": installed, "attack": outcome.attack(), "fault": outcome.fault(),
-            "detail": detail,
-        });
-        return print_line(line);
+        return print_line(line(outcome, name(outcome)));
     }
     for (ecu, path) in &outcome.installed {
         print_line(format!("{ecu} {path}"))?;
     }
-    match (outcome.attack(), outcome.fault(), detail) {
+    match (outcome.attack(), outcome.fault(), detail(outcome)) {
         (Some(attack), _, Some(detail)) => eprintln!("error: {detail} (attack: {attack})"),
         (None, Some(fault), Some(detail)) => eprintln!("error: {detail} (fault: {fault})"),
         (None, None, Some(detail)) => eprintln!("error: {detail}"),
@@ -124,27 +112,16 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn describe(error: &Error) -> String {
-    chain(error)
+fn line(outcome: &Outcome, name: &str) -> serde_json::Value {
+    let installed = outcome.installed.iter();
+    let installed: Vec<_> =
+        installed.map(|(ecu, path)| json!({ "ecu_serial": ecu, "filepath": path })).collect();
+    json!({
+        "outcome": name, "installed": installed, "attack": outcome.attack(), "fault": outcome.fault(),
+        "detail": detail(outcome),
+    })
 }
 
-const MAX_PAUSE: Duration = Duration::from_secs(3600); // 1 h
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_with_failures_and_are_not_all_the_same() {
-        let minute = Duration::from_secs(60);
-        assert_eq!(pause(minute, 0, 0), Duration::from_secs(54));
-        assert_eq!(pause(minute, 0, u32::MAX), Duration::from_secs(66));
-        assert_eq!(pause(minute, 2, 0), Duration::from_secs(216));
-        assert_eq!(pause(minute, 60, 0), Duration::from_secs(3240));
-        assert_eq!(
-            pause(minute * 1440, 1, 0),
-            Duration::from_secs(77_760),
-            "never more often than without failures"
-        );
-    }
+fn detail(outcome: &Outcome) -> Option<String> {
+    outcome.failure.as_ref().or(outcome.undelivered.as_ref()).map(|error| chain(error))
 }

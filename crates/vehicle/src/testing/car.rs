@@ -15,9 +15,9 @@ use tempfile::TempDir;
 
 use super::server::Server;
 use crate::Error;
-use crate::config::TlsConfig;
+use crate::config::{Config, EcuConfig, TlsConfig};
 use crate::cycle::{self, Outcome};
-use crate::ecu::EncryptionKind;
+use crate::ecu::{EncryptionKind, KeyFiles};
 use crate::folder::Folder;
 use crate::provision::{self, Plan, PlannedEcu};
 use crate::setup::Vehicle;
@@ -153,9 +153,15 @@ impl Car {
     }
 
     pub(crate) fn key_of(&self, serial: &str) -> RecipientKey {
-        let vehicle = self.vehicle();
-        let ecu = vehicle.config.ecus.iter().find(|ecu| ecu.serial.as_str() == serial).unwrap();
-        vehicle.keys_of(ecu).encryption().unwrap().public().clone()
+        let keys = self.keys().into_iter().find(|(known, _)| known.as_str() == serial);
+        keys.unwrap().1.encryption().unwrap().public().clone()
+    }
+
+    /// Of each ECU; also while a vehicle is open.
+    fn keys(&self) -> Vec<(EcuSerial, KeyFiles)> {
+        let config = Config::load(&self.folder().config()).unwrap();
+        let keys = |ecu: &EcuConfig| KeyFiles::new(self.folder().path(), ecu);
+        config.ecus.iter().map(|ecu| (ecu.serial.clone(), keys(ecu))).collect()
     }
 
     /// Lists an image on the Image repository, and serves it.
@@ -185,8 +191,13 @@ impl Car {
 
     /// Publishes both repositories with these targets at the Director.
     pub(crate) fn publish(&mut self, targets: Value) {
-        self.version += 1;
         self.director.targets = json!({ "targets": targets });
+        self.publish_as_it_is();
+    }
+
+    /// The same with whatever the Director's Targets have by now.
+    pub(crate) fn publish_as_it_is(&mut self) {
+        self.version += 1;
         self.director.publish(self.version);
         self.image.publish(self.version);
         for (name, bytes) in &self.director.files {
@@ -247,10 +258,9 @@ impl Car {
     pub(crate) fn reported(&self, serial: &str) -> (String, String, u64) {
         let body = self.server.bodies().pop().expect("a manifest was sent");
         let manifest = VehicleManifest::parse(&body).unwrap();
-        let vehicle = self.vehicle();
-        for ecu in &vehicle.config.ecus {
-            let key = vehicle.keys_of(ecu).signing().unwrap();
-            assert!(manifest.content.reports[&ecu.serial].verify(key.public().verifying()));
+        for (serial, keys) in self.keys() {
+            let key = keys.signing().unwrap();
+            assert!(manifest.content.reports[&serial].verify(key.public().verifying()));
         }
         let report = &manifest.content.reports[&serial.parse::<EcuSerial>().unwrap()].content;
         (report.installed_image.path.clone(), report.attacks_detected.clone(), report.counter)

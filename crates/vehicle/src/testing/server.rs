@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use motorcade_uptane::verify::fixture::sha256;
+
 /// How a file is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -35,6 +37,12 @@ pub(crate) enum Manner {
     Replaced,
     /// The file is said to have this content coding.
     Coded(&'static str),
+    /// Its entity tag is its digest, and who has it does not get it again.
+    Tagged,
+    /// Whoever has one with an entity tag is told that it is the same, whatever it is.
+    Unchanged,
+    /// This head and body, instead of the file.
+    Says(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +51,8 @@ pub(crate) struct Content {
     pub(crate) manners: BTreeMap<String, Manner>,
     /// Method, path and `Range` of each request.
     pub(crate) requests: Vec<(String, String, Option<String>)>,
+    /// `If-None-Match` of each request.
+    pub(crate) etags: Vec<Option<String>>,
     /// `Authorization` of each request.
     pub(crate) tokens: Vec<Option<String>>,
     /// Bodies of `PUT` and `POST`.
@@ -87,6 +97,10 @@ impl Server {
         std::mem::take(&mut self.content.lock().unwrap().tokens)
     }
 
+    pub(crate) fn etags(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.content.lock().unwrap().etags)
+    }
+
     /// Answers reports with this from now on: status, fields and body.
     pub(crate) fn answer_reports(&self, answer: Option<&'static str>) {
         self.content.lock().unwrap().answer = answer;
@@ -105,12 +119,14 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
     let mut words = line.split_whitespace().map(str::to_owned);
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
     let (mut range, mut if_range, mut token, mut length) = (None, None, None, 0);
+    let mut if_none_match = None;
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).unwrap_or_default();
         let Some((name, value)) = header.trim().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "range" => range = Some(value.to_owned()),
+            "if-none-match" => if_none_match = Some(value.to_owned()),
             "if-range" => if_range = Some(value.to_owned()),
             "authorization" => token = Some(value.to_owned()),
             "content-length" => length = value.parse().unwrap(),
@@ -123,6 +139,7 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
         let mut content = content.lock().unwrap();
         content.requests.push((method.clone(), path.clone(), range.clone()));
         content.tokens.push(token);
+        content.etags.push(if_none_match.clone());
         let manner = content.manners.get(&path).copied().unwrap_or(Manner::Well);
         if method != "GET" && manner != Manner::Redirect {
             content.bodies.push(body);
@@ -143,6 +160,15 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
             .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         return;
     };
+    let is_same = match manner {
+        Manner::Unchanged => if_none_match.is_some(),
+        Manner::Tagged => if_none_match == Some(format!("\"{}\"", sha256(&file))),
+        _ => false,
+    };
+    if is_same {
+        let _ = stream.write_all(b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n");
+        return;
+    }
     let _ = answer(&mut stream, &file, manner, range, if_range);
 }
 
@@ -178,6 +204,7 @@ fn answer(
             );
         }
         Manner::PortalOnce => return write!(stream, "HTTP/1.1 {PORTAL}"),
+        Manner::Says(answer) => return write!(stream, "HTTP/1.1 {answer}"),
         Manner::Endless => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?,
         Manner::Coded(coding) => write!(
             stream,
@@ -191,13 +218,16 @@ fn answer(
         )?,
     }
     match manner {
-        Manner::Well | Manner::Whole | Manner::Replaced | Manner::Coded(_) => {
-            stream.write_all(body)
-        }
+        Manner::Well
+        | Manner::Whole
+        | Manner::Replaced
+        | Manner::Coded(_)
+        | Manner::Tagged
+        | Manner::Unchanged => stream.write_all(body),
         Manner::CutOnce(after) | Manner::CutAfter(after) | Manner::WholeCutAfter(after) => {
             stream.write_all(&body[..after.min(body.len())])
         }
-        Manner::PortalOnce | Manner::Redirect | Manner::MissingOnce => Ok(()), // answered above
+        Manner::PortalOnce | Manner::Redirect | Manner::MissingOnce | Manner::Says(_) => Ok(()), // answered above
         Manner::StallAfter(after) | Manner::StallOnce(after) => {
             stream.write_all(&body[..after.min(body.len())])?;
             let _ = stream.read(&mut [0]); // until the client gives up
