@@ -24,7 +24,7 @@ def micros(x: float) -> str:
 
 
 class Fleet(Parked, Bench):
-    """Rows a to j."""
+    """Rows a to k."""
 
     def __init__(self, opts, session: Path):
         super().__init__(opts, session)

@@ -1,4 +1,4 @@
-"""A parked fleet, which wakes, asks over a new mTLS connection and sleeps: rows g to j."""
+"""A parked fleet, which wakes, asks over a new mTLS connection and sleeps: rows g to k."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Parked:
             "h": ("a vehicle in memory", self.in_memory, [], 2 << 30),
             "i": ("many connections at once", self.at_once, [], 1 << 30),
             "j": ("the kernel's share", self.kernel_share, [], 1 << 30),
+            "k": ("a check between reports", self.checks, [], 1 << 30),
         }
 
     def certificates(self, where: Path) -> Path:
@@ -153,3 +154,32 @@ class Parked:
                     row.raw.append(f"{connection}: the kernel's share {ours['kernel_us']:.0f} µs of {ours['us']:.0f} µs, and {bare['kernel_us']:.0f} µs of {bare['us']:.0f} µs")
         finally:
             stop(nothing)
+
+    # -- k
+
+    def checks(self, row: Row, where: Path) -> None:
+        """Server CPU of a check between reports (the timestamp, with the entity tag of the one that is there: 304), 16 at a time.
+
+        Over a kept mTLS connection; and over a resumed one, against a resumed handshake and a GET of a small file, which
+        is the least that a client comes for. A poll over a kept connection is beside it, for what a check saves.
+        """
+        certificates = self.certificates(where)
+        kinds = [("check", "kept"), ("poll", "kept"), ("check", "resumed"), ("get", "resumed")]
+        results: dict = {kind: [] for kind in kinds}
+        with Motorcade(self, where, certificates=certificates) as server:
+            self.register(server, self.parked_vehicles)
+            for _, kind in self.in_turns(kinds, self.runs):
+                result = self.drive(server.tls_address, certificates, *kind, server.process.pid, vehicles=self.parked_vehicles)
+                if kind[0] == "check" and result["changed"]:
+                    raise Failed(f"{result['changed']} of {result['count']} checks got a file")
+                if kind[1] == "resumed" and result["resumed"] < 0.95 * result["count"]:
+                    raise Failed(f"only {result['resumed']} of {result['count']} connections were resumed")
+                results[kind].append(result)
+        us = {kind: median([result["us"] for result in all_]) for kind, all_ in results.items()}
+        for kind, all_ in results.items():
+            row.raw.append(f"{kind[0]} over {kind[1]} connections: " + ", ".join(f"{x['us']:.0f}" for x in all_)
+                           + f" µs, of which the kernel's {median([x['kernel_us'] for x in all_]):.0f}; p50 {median([x['ms']['p50'] for x in all_]):.2f} ms")
+            row.data[" ".join(kind)] = all_
+        row.at_most("server CPU of a check between reports, kept mTLS connection", us["check", "kept"], 40, lambda x: f"{x:.0f} µs")
+        row.at_most("… over a resumed connection / the resumed handshake and one GET", us["check", "resumed"] / us["get", "resumed"], 1.15, ratio)
+        row.told("… kept, against a poll (manifest, timestamp)", ratio(us["check", "kept"] / us["poll", "kept"]), us["check", "kept"] / us["poll", "kept"])

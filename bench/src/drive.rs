@@ -11,6 +11,7 @@ use rustls::client::Resumption;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -57,6 +58,8 @@ enum Work {
     Get,
     /// A manifest, and the timestamp that is signed for the vehicle
     Poll,
+    /// The timestamp, unless it is the one that the vehicle has
+    Check,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,6 +77,8 @@ struct Driven {
     vehicle: Vehicle,
     tls: TlsConnector,
     kept: Option<TlsStream<TcpStream>>,
+    /// Entity tag of the timestamp that it has.
+    tag: Option<String>,
 }
 
 #[derive(Default)]
@@ -82,6 +87,8 @@ struct Results {
     full: u64,
     resumed: u64,
     bytes: usize,
+    /// Answers with a file.
+    changed: u64,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -92,7 +99,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for number in 0..args.vehicles {
         let vehicle = Vehicle::new(number, args.ecus)?;
         let tls = connector(&args, certificates::vehicle(&issuer, vehicle.vin.as_str())?, &roots)?;
-        let driven = Driven { vehicle, tls, kept: None };
+        let driven = Driven { vehicle, tls, kept: None, tag: None };
         fleets[usize::try_from(number % workers)?].push(driven);
     }
     let (fleets, _) = round(&args, fleets, Duration::ZERO).await?;
@@ -109,11 +116,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         results.times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     let (count, full, resumed) = (results.times.len(), results.full, results.resumed);
+    let changed = results.changed;
     let ms = json!({ "p50": at(0.5), "p99": at(0.99), "max": at(1.0) });
     let bytes = results.bytes as f64 / count.max(1) as f64;
     println!(
         "{}",
-        json!({ "count": count, "seconds": seconds, "full": full, "resumed": resumed, "ms": ms, "bytes": bytes })
+        json!({ "count": count, "seconds": seconds, "full": full, "resumed": resumed, "ms": ms, "bytes": bytes, "changed": changed })
     );
     Ok(())
 }
@@ -154,6 +162,7 @@ async fn round(
         all.full += results.full;
         all.resumed += results.resumed;
         all.bytes += results.bytes;
+        all.changed += results.changed;
     }
     Ok((fleets, all))
 }
@@ -161,7 +170,7 @@ async fn round(
 impl Driven {
     async fn ask(&mut self, args: &Args, results: &mut Results) -> anyhow::Result<()> {
         let body = match args.work {
-            Work::Get => String::new(),
+            Work::Get | Work::Check => String::new(),
             Work::Poll => self.vehicle.manifest()?,
         };
         let started = Instant::now();
@@ -176,12 +185,21 @@ impl Driven {
         }
         let path = match args.work {
             Work::Get => "/director/1.root.json",
-            Work::Poll => "/director/timestamp.json",
+            Work::Poll | Work::Check => "/director/timestamp.json",
         };
-        let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n");
-        let (status, length) = ask(&mut stream, &head, b"").await?;
-        ensure!(status == 200, "{path} got {status}");
-        results.bytes += body.len() + length;
+        let known = self.tag.as_ref().map(|tag| format!("If-None-Match: \"{tag}\"\r\n"));
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: bench\r\n{}",
+            known.as_deref().unwrap_or_default()
+        );
+        let (status, file) = ask(&mut stream, &head, b"").await?;
+        match (status, args.work) {
+            (304, Work::Check) if known.is_some() => {}
+            (200, Work::Check) => self.tag = Some(hex::encode(Sha256::digest(&file))),
+            _ => ensure!(status == 200, "{path} got {status}"),
+        }
+        results.changed += u64::from(status == 200);
+        results.bytes += body.len() + file.len();
         if args.connection == Connection::Kept {
             self.kept = Some(stream);
         }

@@ -3,8 +3,12 @@
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Sends a request and reads its answer; returns the status and the body's length.
-pub(crate) async fn ask<S>(stream: &mut S, head: &str, body: &[u8]) -> anyhow::Result<(u16, usize)>
+/// Sends a request and reads its answer; returns the status and the body.
+pub(crate) async fn ask<S>(
+    stream: &mut S,
+    head: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, Vec<u8>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -25,7 +29,7 @@ where
     while buffer.len() < end + length {
         ensure!(stream.read_buf(&mut buffer).await? > 0, "it ends within a body");
     }
-    Ok((status, length))
+    Ok((status, buffer.split_off(end)))
 }
 
 /// Reads until a head is there; returns where it ends and the length of its body. None at the end of
