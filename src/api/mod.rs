@@ -14,6 +14,7 @@ mod jobs;
 mod problem;
 mod quarantine;
 mod recipients;
+mod retention;
 mod roles;
 mod roots;
 mod rotations;
@@ -36,6 +37,7 @@ pub use quarantine::{ClearBody, ClearManyBody, ClearedBody};
 pub use recipients::{
     NewRecipient, RecipientBody, RecipientList, RecipientQuery, RegisteredRecipient,
 };
+pub use retention::{NewCollection, NewRetention, RetentionBody};
 pub use roles::{NewRoleRotation, RoleBody, RoleKeyBody, RoleList, RoleRotationBody};
 pub use roots::{
     CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,

@@ -35,6 +35,7 @@ mod published;
 mod reads;
 mod recipients;
 mod renewal;
+mod retention;
 mod retired;
 mod rewraps;
 mod roles;
@@ -70,6 +71,7 @@ pub use page::Page;
 pub use pending_blobs::AnnouncedBlobs;
 pub use published::{Moments, PublishedTimestamp, SkippedTo};
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};
+pub use retention::YankedImage;
 pub use retired::{RetiredRecipient, Successor};
 pub use rewraps::{
     ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,

@@ -14,8 +14,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use super::admin::{
-    assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, roles, roots,
-    rotations, suppliers, targets, uploads, vehicle, vehicles,
+    assignments, audit, doctor, escrow, images, jobs, quarantine, recipients, retention, roles,
+    roots, rotations, suppliers, targets, uploads, vehicle, vehicles,
 };
 use super::callers::{Arguments, Callers};
 use super::{director, error, openapi, operate, page, repo};
@@ -80,6 +80,9 @@ static TABLE: LazyLock<Vec<Call>> = LazyLock::new(|| {
         uploads::show_upload,
         uploads::append,
         uploads::terminate_upload,
+        retention::show_retention,
+        retention::retain_image,
+        retention::collect_images,
         recipients::list_recipients,
         recipients::register_recipient,
         recipients::remove_recipient,

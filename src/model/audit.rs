@@ -7,6 +7,10 @@ pub enum AuditKind {
     ImagePublished,
     /// An image was yanked.
     ImageYanked,
+    /// Somebody said until when an image's files are kept.
+    ImageRetained,
+    /// A yanked image's files were removed.
+    ImageCollected,
     /// A recipient's key was registered for a hardware id.
     RecipientRegistered,
     /// A recipient's key was removed.
@@ -99,9 +103,11 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::ImagePublished,
         Self::ImageYanked,
+        Self::ImageRetained,
+        Self::ImageCollected,
         Self::RecipientRegistered,
         Self::RecipientRemoved,
         Self::RecipientReplaced,
@@ -153,6 +159,8 @@ impl AuditKind {
         match self {
             Self::ImagePublished => "image_published",
             Self::ImageYanked => "image_yanked",
+            Self::ImageRetained => "image_retained",
+            Self::ImageCollected => "image_collected",
             Self::RecipientRegistered => "recipient_registered",
             Self::RecipientRemoved => "recipient_removed",
             Self::RecipientReplaced => "recipient_replaced",

@@ -13,16 +13,19 @@ pub enum JobKind {
     EscrowRotation,
     /// Seals an image again under a new data key.
     ImageReseal,
+    /// Removes the files of images that were yanked long ago.
+    ImageCollection,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Fsck,
         Self::RecipientRotation,
         Self::RecipientRevocation,
         Self::EscrowRotation,
         Self::ImageReseal,
+        Self::ImageCollection,
     ];
     /// Those that can be asked for by their name alone; each of the others has a call of its own.
     pub const PLAIN: [Self; 1] = [Self::Fsck];
@@ -35,6 +38,7 @@ impl JobKind {
             Self::RecipientRevocation => "recipient_revocation",
             Self::EscrowRotation => "escrow_rotation",
             Self::ImageReseal => "image_reseal",
+            Self::ImageCollection => "image_collection",
         }
     }
 

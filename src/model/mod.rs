@@ -13,6 +13,7 @@ mod job;
 mod key_input;
 mod key_object;
 mod network;
+mod retention;
 mod supplier;
 mod token;
 
@@ -32,5 +33,6 @@ pub use job::JobKind;
 pub use key_input::KeyInput;
 pub use key_object::KeyObject;
 pub use network::{Network, NetworkError};
+pub use retention::ImageRetention;
 pub use supplier::SupplierRecord;
 pub use token::{AccessRole, ParseAccessRoleError};

@@ -15,6 +15,7 @@ mod ca;
 mod ceremony;
 mod circles;
 mod client;
+mod collection;
 mod commands;
 mod connections;
 mod damage;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::app::{TestServer, send};
 use crate::ceremony::{Officer, officer};
+use crate::collection::{collect, yanked_long_ago};
 use crate::publication::Node;
 use crate::state::{TestState, key_file};
 use crate::suppliers::{add, published, remove, search, token, upload};
@@ -398,4 +399,18 @@ async fn a_supplier_s_file_is_never_due_by_itself_and_its_expiry_is_told() {
     let waiting = node.app.upkeep().check_ready().await.unwrap(); // nobody else is kept from anything
     assert!(waiting.iter().any(|expiry| expiry.describe().contains("expired")), "{waiting:?}");
     node.close().await;
+}
+
+/// What waits for a signature may be published as it is, so what it lists stays.
+#[tokio::test]
+async fn a_yanked_image_is_not_collected_while_a_file_that_waits_lists_it() {
+    let server = TestServer::start().await;
+    let acme = Supplier::added(&server, 1).await;
+    upload(&server, &acme.token, "acme/1.bin", "").await.expect(201);
+    acme.stage(&server).await;
+    let path = "/api/v1/images/acme/1.bin";
+    send(server.request_as(AccessRole::Engineer, Method::DELETE, path)).await.expect(204);
+    yanked_long_ago(&server).await;
+    let result = collect(&server);
+    assert_eq!((&result["collected"], &result["kept"]), (&json!(0), &json!(1)), "{result}");
 }

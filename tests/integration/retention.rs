@@ -12,7 +12,7 @@ use crate::app::eventually;
 use crate::publication::{NEVER, Node, engineer};
 use crate::state::{BINS, TestState, key_file, private_key};
 
-fn set_timestamp_days(state: &TestState, from: u32, to: u32) {
+pub(crate) fn set_timestamp_days(state: &TestState, from: u32, to: u32) {
     let path = state.path().join("metadata/policy.toml");
     let text = fs::read_to_string(&path).unwrap();
     let changed = text.replace(

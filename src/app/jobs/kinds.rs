@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::work::Job;
-use super::{escrow, fsck, reseal, rotation};
+use super::{collection, escrow, fsck, reseal, rotation};
 use crate::app::Error;
 use crate::app::director::Director;
 use crate::app::escrow::Escrows;
@@ -40,6 +40,9 @@ pub(super) fn make(
         JobKind::EscrowRotation => {
             let (images, escrows) = (Arc::clone(images), Arc::clone(escrows));
             Box::new(escrow::EscrowRotationJob::new(job, images, escrows)?)
+        }
+        JobKind::ImageCollection => {
+            Box::new(collection::CollectionJob::new(job, Arc::clone(images))?)
         }
         JobKind::ImageReseal => {
             let (images, director) = (Arc::clone(images), Arc::clone(director));

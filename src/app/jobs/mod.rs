@@ -4,6 +4,7 @@
 //! was killed, or one that takes over, goes on there and not at the beginning. A new kind is a
 //! variant of [`JobKind`], a file here with its `Job`, and a line in `kinds`.
 
+mod collection;
 mod escrow;
 mod fsck;
 mod kinds;

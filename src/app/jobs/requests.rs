@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{JobRecord, Jobs, escrow, reseal, rotation};
+use super::{JobRecord, Jobs, collection, escrow, reseal, rotation};
 use crate::app::Error;
+use crate::app::images::collect::CollectMode;
 use crate::app::images::rewrap::RewrapMode;
 use crate::app::principal::Principal;
 use crate::model::{ImagePath, JobKind};
@@ -86,6 +87,22 @@ impl Jobs {
         let to = self.context.images.plan_reseal(path, to).await?;
         let parameters = reseal::Parameters { path: path.clone(), to };
         self.create_alone(JobKind::ImageReseal, &written(&parameters)?, "path", by).await
+    }
+
+    /// Has the files of images removed that were yanked `days` ago, or more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]; [`Error::Internal`].
+    pub async fn collect_images(
+        &self,
+        days: u32,
+        mode: CollectMode,
+        by: &Principal,
+    ) -> Result<(JobRecord, bool), Error> {
+        let grace_seconds = u64::from(days) * 24 * 60 * 60;
+        let parameters = collection::Parameters { grace_seconds, mode };
+        self.create(JobKind::ImageCollection, &written(&parameters)?, by).await
     }
 }
 

@@ -27,6 +27,7 @@ pub(in crate::app) mod seen;
 pub(in crate::app) mod signed;
 mod time;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use super::expiry::Expiry;
 use super::watch::Pulse;
-use crate::blob::BlobStore;
+use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Author, Catalog};
 use crate::keys::policy::Policy;
 use crate::model::{Clock, RoleName, Timestamp};
@@ -235,6 +236,15 @@ impl Publisher {
     /// [`Error::Unavailable`], [`Error::Full`] or [`Error::Internal`].
     pub async fn remove_superseded(&self) -> Result<usize, Error> {
         self.rounds.remove_superseded().await
+    }
+
+    /// All metadata that somebody may still go by: what a timestamp in force leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while that isn't known; [`Error::Internal`].
+    pub(in crate::app) async fn kept_metadata(&self) -> Result<HashSet<BlobKey>, Error> {
+        self.rounds.kept_metadata().await
     }
 
     /// The timestamp that is published now.

@@ -86,6 +86,24 @@ impl Retention {
         Ok(removed)
     }
 
+    /// All metadata that somebody may still be led to by a timestamp, the current one included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while it isn't known which timestamps those are.
+    pub(super) async fn kept(&self, now: Timestamp) -> Result<HashSet<BlobKey>, Error> {
+        let published = self.catalog.list_published_timestamps().await?;
+        let since = self.catalog.timestamps_watched_since().await?;
+        if published.is_empty() || since.is_some_and(|since| now < later(since, self.unknown_for)) {
+            let detail = "a server before this one has not recorded which timestamps are in force; \
+                          that is known once they have expired";
+            return Err(Error::Unavailable { code: "timestamps_unknown", detail: detail.into() });
+        }
+        let needed = published.iter().enumerate();
+        let needed = needed.filter(|(index, _)| is_needed(&published, *index, now));
+        self.named_by(needed.map(|(_, timestamp)| timestamp.snapshot).collect()).await
+    }
+
     /// Snapshots, and all files that they name.
     async fn named_by(&self, snapshots: BTreeSet<u64>) -> Result<HashSet<BlobKey>, Error> {
         let mut named = HashSet::new();

@@ -9,6 +9,7 @@ mod handovers;
 mod images;
 mod jobs;
 mod people;
+mod retention;
 mod rewraps;
 mod roles;
 mod staged;
@@ -70,6 +71,7 @@ macro_rules! conformance {
                 a_director_root_is_recorded_once,
                 lost_keys_are_written_down_by_role_and_in_the_audit_log
             );
+            conformance!($engine, retention: a_yanked_image_is_collected_once_unless_it_is_to_be_kept);
             conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
             conformance!($engine, escrow: an_escrow_key_comes_and_goes_once);
             conformance!(

@@ -1,7 +1,8 @@
-//! `motorcade image push | list | show | yank | reseal`
+//! `motorcade image push | list | show | yank | reseal | retain | collect`
 
 mod push;
 mod resumable;
+mod retention;
 mod retry;
 mod source;
 
@@ -11,6 +12,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use self::push::{PushArgs, push};
+use self::retention::{CollectArgs, RetainArgs, collect, retain};
 use super::api::Api;
 use super::job;
 use super::output::{self, List, print_json, print_line};
@@ -48,6 +50,10 @@ enum Command {
         /// Target path, such as gw/4.2.0/gateway.bin
         path: ImagePath,
     },
+    /// Says until when an image's files are kept in any case, yanked or not
+    Retain(RetainArgs),
+    /// Removes the files of images that were yanked long ago and that nothing leads to any more
+    Collect(CollectArgs),
     /// Opens an image and seals it again under a new data key; the old one is yanked, its
     /// assignments move
     Reseal {
@@ -69,6 +75,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Push(args) => push(args).await,
         Command::List { client } => list(&Api::new(client)?).await,
         Command::Show { client, path } => show(&Api::new(client)?, &path).await,
+        Command::Retain(args) => retain(args).await,
+        Command::Collect(args) => collect(args).await,
         Command::Yank { client, path } => yank(&Api::new(client)?, &path).await,
         Command::Reseal { client, follow, to, path } => {
             let api = Api::new(client)?;

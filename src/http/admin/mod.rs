@@ -10,6 +10,7 @@ mod path;
 pub(super) mod quarantine;
 mod query;
 pub(super) mod recipients;
+pub(super) mod retention;
 pub(super) mod roles;
 pub(super) mod roots;
 pub(super) mod rotations;

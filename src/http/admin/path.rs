@@ -130,6 +130,15 @@ impl Named for ResealOf {
     }
 }
 
+/// The image whose files are kept for so long.
+pub(in crate::http) struct RetentionOf(pub(in crate::http) ImagePath);
+
+impl Named for RetentionOf {
+    fn in_path(request: &HttpRequest) -> Result<Self, Error> {
+        image_path(request.path().strip_prefix("/api/v1/retentions/").unwrap_or_default()).map(Self)
+    }
+}
+
 /// Id of a recipient's key, of any form: one that is none is registered nowhere.
 pub(in crate::http) struct Kid(pub(in crate::http) String);
 

@@ -60,7 +60,7 @@ fn rule(name: &str) -> Value {
         "threshold" => json!({ "minimum": 1, "maximum": 16 }),
         "limit" => json!({ "minimum": 1, "maximum": 1000 }),
         "before" => json!({ "minimum": i64::MIN, "maximum": i64::MAX }),
-        "silent_since" | "since" | "until" => json!({ "format": "date-time" }),
+        "silent_since" | "since" | "until" | "retain_until" => json!({ "format": "date-time" }),
         "Repr-Digest" => json!({ "pattern": "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$" }),
         "If-Match" | "If-None-Match" => {
             json!({ "pattern": "^([*]|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$" })
@@ -68,6 +68,7 @@ fn rule(name: &str) -> Value {
         "reason" | "rollback_reason" => json!({ "pattern": "[!-~]", "maxLength": 500 }),
         "expires_in_seconds" => json!({ "minimum": 1, "maximum": 30 * 24 * 60 * 60 }),
         "repository" => json!({ "enum": RepositorySide::ALL.map(RepositorySide::as_str) }),
+        "yanked_for_days" => json!({ "minimum": 1, "maximum": 36_500, "examples": [90] }),
         "expires_days" => json!({ "minimum": 1, "maximum": 3650 }),
         "token_sha256" | "sha256" | "payload_sha256" => json!({ "pattern": "^[0-9a-f]{64}$" }),
         "attacks" => json!({ "enum": Suspicion::all().map(Suspicion::as_str).collect::<Vec<_>>() }),

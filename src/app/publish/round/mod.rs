@@ -3,7 +3,7 @@
 
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -387,6 +387,14 @@ impl Rounds {
             return Ok(0);
         }
         self.retention.sweep(self.time.now()?).await
+    }
+
+    pub(super) async fn kept_metadata(&self) -> Result<HashSet<BlobKey>, Error> {
+        if !self.is_shown.load(Ordering::Relaxed) || self.is_overtaken.load(Ordering::Relaxed) {
+            let detail = "what was published last is not shown yet".into();
+            return Err(Error::Unavailable { code: "not_published", detail });
+        }
+        self.retention.kept(self.time.now()?).await
     }
 
     pub(super) async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
