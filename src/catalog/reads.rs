@@ -19,7 +19,7 @@ use super::pool::{Engine, Pool, Session};
 #[derive(Debug)]
 pub(super) enum Reads {
     /// Over connections of its own.
-    Own(Connections),
+    Own(Box<Connections>),
     /// Over the pool, whose statements are transactions of several messages: behind something that
     /// keeps no session, others' could come between the messages of one.
     Pool(Pool),
@@ -50,7 +50,7 @@ impl Reads {
             Engine::Postgres(Session::Lost) => return Self::Pool(pool.clone()),
         };
         let (permits, idle) = (Semaphore::new(size), Mutex::default());
-        Self::Own(Connections { options, settings, stale_after, permits, size, idle })
+        Self::Own(Box::new(Connections { options, settings, stale_after, permits, size, idle }))
     }
 
     /// The first row of a query that writes nothing.
