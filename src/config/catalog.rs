@@ -85,3 +85,37 @@ impl TypedValueParser for FromFile {
 fn refuse(command: &Command, why: &str) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")).with_cmd(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Option<String>, String> {
+        let command = CatalogSettings::augment_args(Command::new("serve").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).map_err(|error| error.to_string())?;
+        let settings = CatalogSettings::from_arg_matches(&matches).unwrap();
+        Ok(settings.url().map(|url| url.to_string()))
+    }
+
+    #[test]
+    fn a_url_comes_as_a_text_or_in_a_file_and_is_never_repeated() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "postgresql://u:s3cret@db.example/cars").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let text = "postgresql://u:s3cret@db.example/vans";
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&["--catalog", text]), Ok(Some("postgresql://db.example/vans".into())));
+        let in_file = parse(&["--catalog-url-file", &path]);
+        assert_eq!(in_file, Ok(Some("postgresql://db.example/cars".into())));
+        let both = parse(&["--catalog", text, "--catalog-url-file", &path]).unwrap_err();
+        assert!(both.contains("cannot be used with"), "{both}");
+        let wrong = parse(&["--catalog", "postgresql://u:s3cret@db.example/"]).unwrap_err();
+        assert!(wrong.contains("names no database") && !wrong.contains("s3cret"), "{wrong}");
+        let missing = parse(&["--catalog-url-file", "/nowhere"]).unwrap_err();
+        assert!(missing.contains("failed to read /nowhere"), "{missing}");
+    }
+}
