@@ -27,7 +27,6 @@ mod state;
 mod supplier;
 mod targets;
 mod token;
-mod transport;
 mod vehicle;
 
 use std::process::ExitCode;

@@ -31,7 +31,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("actix_server", &["server/"]),
     ("actix_service", &["server/"]),
     ("hyper", &["server/"]),
-    ("rustls", &["server/", "cli/transport.rs"]), // who serves, and what a command offers first
+    ("rustls", &["server/"]),
     ("tough", &["uptane/client.rs"]), // a second opinion, which shares no code with ours
     ("aws_lc_rs", &["server/tls"]),
     ("sqlx", &["catalog/"]),

@@ -17,6 +17,8 @@ use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, StreamOw
 
 use crate::ca::{Ca, TlsFiles, client};
 use crate::director::vehicle::TestVehicle;
+use crate::state::TestState;
+use crate::support::vehicle_binary;
 
 /// The key exchange that a client with these gets, once it was answered.
 fn key_exchange(
@@ -100,18 +102,10 @@ async fn certificates_of_both_kinds_are_believed_at_once() {
     }
 }
 
-#[test]
-fn commands_offer_the_hybrid_key_exchange_first() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = format!("https://{}", listener.local_addr().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_motorcade"))
-        .args(["recipient", "list", "--server", &server])
-        .env("MOTORCADE_TOKEN", "mc_0000000000000000")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+/// What a program offers to a server, in its order, before it is hung up on.
+fn offered(listener: &TcpListener, command: &mut Command) -> Vec<NamedGroup> {
+    let mut command =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     let mut acceptor = Acceptor::default();
     let groups = loop {
@@ -121,7 +115,44 @@ fn commands_offer_the_hybrid_key_exchange_first() {
         }
     };
     drop(stream);
+    command.kill().unwrap(); // it would try again
     command.wait().unwrap();
+    groups
+}
+
+#[test]
+fn commands_offer_the_hybrid_key_exchange_first() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("https://{}", listener.local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_motorcade"));
+    command.args(["recipient", "list", "--server", &server]);
+    let groups = offered(&listener, command.env("MOTORCADE_TOKEN", "mc_0000000000000000"));
     assert_eq!(groups.first(), Some(&NamedGroup::X25519MLKEM768), "{groups:?}");
     assert!(groups.contains(&NamedGroup::X25519), "{groups:?}");
+}
+
+#[test]
+fn a_vehicle_offers_it_first_if_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = TestState::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("https://{}", listener.local_addr().unwrap());
+    let vehicle = |arguments: &str| {
+        let mut command = Command::new(vehicle_binary());
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        command
+    };
+    std::fs::write(folder.path().join("root.json"), state.first_root()).unwrap();
+    let provision = format!(
+        "provision --dir v --vin VIN1 --server {server} --primary gw-1:gw-mk3 --no-enrol --director-root root.json \
+         --image-root root.json"
+    );
+    let provisioned = vehicle(&provision).output().unwrap();
+    assert!(provisioned.status.success(), "{provisioned:?}");
+    let first = || offered(&listener, &mut vehicle("update --dir v"))[0];
+    assert_eq!(first(), NamedGroup::X25519);
+    let settings = folder.path().join("v/vehicle.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text + "\n[tls]\npost_quantum = true\n").unwrap();
+    assert_eq!(first(), NamedGroup::X25519MLKEM768);
 }

@@ -107,6 +107,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ca_file: absolute(args.ca_file)?,
         client_cert: absolute(args.client_cert)?,
         client_key: absolute(args.client_key)?,
+        ..TlsConfig::default()
     };
     let token = match &args.enrolment_token_file {
         Some(path) => Some(Token::new(&ecu::read(path)?)),
