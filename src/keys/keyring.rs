@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use super::{BackendError, Error, hybrid};
 use crate::keys::policy::{Policy, key_name};
+use crate::keys::source::KeySource;
 use crate::model::{RepositorySide, RoleKind};
 use motorcade_uptane::key::{KeyId, PublicKey};
 use motorcade_uptane::metadata::{Authority, SignedFile, Unsigned};
@@ -21,6 +22,14 @@ use motorcade_uptane::metadata::{Authority, SignedFile, Unsigned};
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Where it is, for messages: its file, say.
     fn place(&self) -> String;
+
+    /// Where it is, as the policy names it.
+    fn source(&self) -> KeySource;
+
+    /// Why it can't be used, if that is known without asking its backend.
+    fn fault(&self) -> Option<String> {
+        None
+    }
 
     /// Its file, if this server can move it away.
     fn file(&self) -> Option<&Path> {
@@ -101,6 +110,13 @@ impl Keyring {
     /// files before and after they learn of a change.
     pub fn cosigned_by(self, cosigners: Cosigners) -> Self {
         Self { cosigners, ..self }
+    }
+
+    /// The same keys, each as `wrap` makes it.
+    pub fn map(self, wrap: impl Fn(Arc<dyn Signer>) -> Arc<dyn Signer>) -> Self {
+        let wrap_all = |keys: Vec<_>| keys.into_iter().map(&wrap).collect();
+        let keys = self.keys.into_iter().map(|(role, keys)| (role, wrap_all(keys)));
+        Self { keys: keys.collect(), ..self }
     }
 
     /// Those of some keys that are here, whatever they were declared for.

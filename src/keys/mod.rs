@@ -5,6 +5,7 @@
 //! JWK files of mode 0600. A new backend is a module beside it, and a [`source::KeySource`]. No role
 //! key's content leaves this module.
 
+mod away;
 pub mod escrow;
 mod escrow_key;
 pub mod file;
@@ -12,6 +13,8 @@ pub mod hybrid;
 mod keyring;
 #[cfg(feature = "aws-kms")]
 mod kms;
+mod known;
+mod load;
 mod open;
 pub mod pkcs11;
 pub mod policy;
@@ -20,10 +23,13 @@ mod ring_file;
 mod shared;
 pub mod source;
 mod sources;
+mod written;
 
 pub use escrow_key::Escrow;
 pub use keyring::{Cosigners, Keyring, KeysByRole, Signer};
-pub use open::{load, open};
+pub use known::remember;
+pub use load::load;
+pub use open::open;
 pub use ring::{EscrowKeys, EscrowRing};
 pub use ring_file::{EscrowEntry, EscrowSource, ParseEscrowSourceError, RingFile};
 pub use shared::SharedKeyring;
@@ -56,6 +62,18 @@ pub enum Error {
         /// What went wrong.
         #[source]
         source: BackendError,
+    },
+    /// A key that is not in a file can't be reached, and was never found before, so that nobody
+    /// knows which one it is.
+    #[error(
+        "the role {role} has a key that can't be reached, and that was never found here before"
+    )]
+    NeverFound {
+        /// Name of the role.
+        role: String,
+        /// What went wrong.
+        #[source]
+        source: Box<Error>,
     },
     /// Fewer keys than the role's threshold (TUF 1.0.34, 4.3).
     #[error("role {role} has {found} keys where its threshold is {threshold}")]

@@ -4,8 +4,8 @@
 //! It is a file among the keys and no table, since whoever could name an escrow key there would
 //! have every data key wrapped to his own.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::FileEscrow;
 use super::pkcs11::{ParsePkcs11UriError, Pkcs11Escrow, Pkcs11Uri};
+use super::written::replace;
 use super::{Error, Escrow, EscrowKeys};
 use crate::envelope::key::{Kid, RecipientKey};
 
@@ -156,13 +157,7 @@ impl RingFile {
         let path = directory.join(NAME);
         let fault = |source| key_file("write", &path, source);
         let text = toml::to_string(self).map_err(|error| fault(error.into()))?;
-        let written = tempfile::NamedTempFile::new_in(directory).and_then(|mut file| {
-            file.write_all(HEAD.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(directory)?.sync_all()
-        });
+        let written = replace(directory, NAME, &format!("{HEAD}{text}"));
         written.map_err(|error| fault(error.into()))
     }
 

@@ -21,6 +21,14 @@ pub enum KeySource {
 pub struct ParseKeySourceError(String);
 
 impl KeySource {
+    /// Whether others than this machine's disk have to be asked for it.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            Self::Pkcs11(_) | Self::AwsKms(_) => true,
+        }
+    }
+
     /// The file, where it is one: a name is one of `directory`.
     pub fn path(&self, directory: &Path) -> Option<PathBuf> {
         match self {
@@ -81,5 +89,7 @@ mod tests {
         assert_eq!(path("file:a.pem"), Some("/state/keys/a.pem".into()));
         assert_eq!(path("file:/run/a.pem"), Some("/run/a.pem".into()));
         assert_eq!(path("awskms:a"), None);
+        let is_remote = |text: &str| text.parse::<KeySource>().unwrap().is_remote();
+        assert!(!is_remote("file:a.pem") && is_remote("pkcs11:token=a;object=b"));
     }
 }

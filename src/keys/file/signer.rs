@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::super::{BackendError, Error, Signer};
 use super::{encrypted, read_secret};
+use crate::keys::source::KeySource;
 use motorcade_uptane::key::{PublicKey, Scheme, SigningKey};
 
 /// A private key that was read from a file.
@@ -45,6 +46,10 @@ impl FileSigner {
 impl Signer for FileSigner {
     fn place(&self) -> String {
         self.file.display().to_string()
+    }
+
+    fn source(&self) -> KeySource {
+        KeySource::File(self.file.clone())
     }
 
     fn file(&self) -> Option<&Path> {

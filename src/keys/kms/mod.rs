@@ -18,6 +18,7 @@ use pkcs8::Document;
 use pkcs8::der::pem::LineEnding;
 use sha2::{Digest, Sha256};
 
+use super::source::KeySource;
 use super::{BackendError, Signer};
 use motorcade_uptane::key::{PublicKey, Scheme};
 
@@ -75,6 +76,10 @@ async fn client(id: &str) -> Client {
 impl Signer for KmsSigner {
     fn place(&self) -> String {
         format!("awskms:{}", self.id)
+    }
+
+    fn source(&self) -> KeySource {
+        KeySource::AwsKms(self.id.clone())
     }
 
     fn public(&self) -> &PublicKey {

@@ -17,6 +17,7 @@ use super::key::{Found, TokenKey};
 use super::token::WorkFault;
 use super::uri::Pkcs11Uri;
 use crate::envelope::key::RecipientKey;
+use crate::keys::source::KeySource;
 
 /// A private key in a token that signs metadata.
 pub struct Pkcs11Signer {
@@ -36,21 +37,16 @@ impl Pkcs11Signer {
         let public = key.run(inspect).await?;
         Ok(Self { key, public })
     }
-
-    /// A key whose public half is known, so that a server starts while its token is away.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenError`] if nobody says which module and token that is.
-    pub fn known(uri: Pkcs11Uri, public: PublicKey) -> Result<Self, TokenError> {
-        Ok(Self { key: TokenKey::new(uri)?, public })
-    }
 }
 
 #[async_trait]
 impl Signer for Pkcs11Signer {
     fn place(&self) -> String {
         self.key.uri().to_string()
+    }
+
+    fn source(&self) -> KeySource {
+        KeySource::Pkcs11(self.key.uri().to_string())
     }
 
     fn public(&self) -> &PublicKey {
