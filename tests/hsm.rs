@@ -4,6 +4,8 @@
 
 #[path = "hsm/ceremony.rs"]
 mod ceremony;
+#[path = "hsm/roles.rs"]
+mod roles;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/hsm.rs"]

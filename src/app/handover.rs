@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use super::Error;
 use super::publish::Publisher;
+use super::signing::Signing;
 use super::state_dir::StateDir;
 use super::trust::{Verifier, published_signers};
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog, Handover};
 use crate::keys::policy::key_name;
-use crate::keys::{Cosigners, Keyring, SharedKeyring, Signer, file};
+use crate::keys::{self, Cosigners, Keyring, SharedKeyring, Signer, file};
 use crate::model::clock::later;
 use crate::model::{Clock, RepositorySide, RoleKind, RoleName};
 use crate::telemetry::Chain;
@@ -42,6 +43,7 @@ pub(super) struct Parts {
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) publisher: Publisher,
     pub(super) keyring: SharedKeyring,
+    pub(super) signing: Arc<Signing>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -104,6 +106,8 @@ impl Handovers {
         let cosigners = cosigners(&self.parts.catalog.list_handovers().await?);
         let policy = self.parts.state.policy().map_err(unusable)?;
         let keyring = self.parts.state.keyring(&policy).await.map_err(unusable)?;
+        keys::remember(&self.parts.state.keys(), &keyring);
+        let keyring = self.parts.signing.measured(keyring);
         self.parts.keyring.replace(keyring.cosigned_by(cosigners));
         Ok(())
     }

@@ -34,10 +34,12 @@ mod remembered;
 pub mod roles;
 mod server_id;
 pub mod setup;
+pub mod signing;
 pub mod state_dir;
 pub mod suppliers;
 mod trust;
 pub mod upkeep;
+mod waiting;
 pub mod watch;
 
 use std::sync::Arc;
@@ -67,6 +69,7 @@ use jobs::{Jobs, JobsParts};
 use owners::Owners;
 use publish::Publisher;
 use roles::Roles;
+use signing::Signing;
 use state_dir::StateDir;
 use suppliers::Suppliers;
 use upkeep::Upkeep;
@@ -104,6 +107,8 @@ pub struct Parts {
     pub publisher: Publisher,
     /// Signs for vehicles.
     pub director: DirectorRepository,
+    /// Which of the keys that sign can be used.
+    pub signing: Arc<Signing>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -127,6 +132,7 @@ impl App {
             escrow,
             publisher,
             director,
+            signing,
             clock,
             metrics,
             limits,
@@ -140,6 +146,7 @@ impl App {
             blobs: Arc::clone(&blobs),
             publisher: publisher.clone(),
             keyring: director.shared_keyring().clone(),
+            signing: Arc::clone(&signing),
             clock: Arc::clone(&clock),
         }));
         let escrows = Arc::new(Escrows::new(
@@ -166,6 +173,7 @@ impl App {
             listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs)),
             escrow: Arc::clone(&escrow),
             publisher: publisher.clone(),
+            signing: Arc::clone(&signing),
             quarantine_on: limits.quarantine_on.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -234,6 +242,7 @@ impl App {
             audit: Arc::clone(&audit),
             handovers,
             escrows: Arc::clone(&escrows),
+            signing,
             metrics: Arc::clone(&metrics),
             watch: watch.clone(),
             silent_after: limits.silent_after,

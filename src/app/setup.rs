@@ -15,11 +15,13 @@ use super::footing::{self, Room, StateLock};
 use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
 use super::server_id::server_id;
+use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
 use super::{App, Error, Limits, Parts, backup, handover, trust};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
+use crate::keys;
 use crate::keys::file::{self, FileEscrow};
 use crate::keys::policy::Policy;
 use crate::model::{Clock, MAX_ROOT_BYTES, RepositorySide, RoleName, Sha256Digest, Timestamp};
@@ -107,11 +109,13 @@ impl StateDir {
         }
         self.ensure_director_keys(&catalog).await?;
         let cosigners = handover::cosigners(&catalog.list_handovers().await?);
-        let (repository, director) = self.cosigned_repositories(cosigners).await?;
+        let signing = Arc::new(Signing::new(Arc::clone(&metrics)));
+        let (repository, director) = self.served_repositories(&signing, cosigners).await?;
         catalog.ensure_roles(&role_names(&repository)).await?;
         let escrow = self.escrow()?;
         let (keyring, policy) = (repository.keyring(), repository.policy());
         trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
+        keys::remember(&self.keys(), &keyring);
         self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(
             catalog.clone(),
@@ -126,6 +130,7 @@ impl StateDir {
             escrow,
             publisher,
             director,
+            signing,
             clock,
             metrics,
             limits,
@@ -157,6 +162,7 @@ impl StateDir {
         let escrow = self.escrow()?;
         let (keyring, policy) = (repository.keyring(), repository.policy());
         trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
+        keys::remember(&self.keys(), &keyring);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         DirectorRoots::new(catalog.clone(), director, Arc::clone(&metrics))
             .keep_fresh(clock.now())

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::Error;
 use super::footing::{self, StateLock};
 use super::installation;
+use super::signing::Signing;
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
 use crate::keys::policy::Policy;
@@ -143,21 +144,21 @@ impl StateDir {
     ///
     /// [`Error::Internal`] if keys or policy can't be read.
     pub async fn repositories(&self) -> Result<(ImageRepository, DirectorRepository), Error> {
-        self.cosigned_repositories(Cosigners::new()).await
+        let policy = self.policy()?;
+        let keyring = self.keyring(&policy).await?;
+        Ok(repositories_of(keyring, policy))
     }
 
-    /// The same, where keys sign too that the published metadata does not name.
-    pub(super) async fn cosigned_repositories(
+    /// The same for a server: its keys are measured, and some sign too that the published metadata
+    /// does not name.
+    pub(super) async fn served_repositories(
         &self,
+        signing: &Signing,
         cosigners: Cosigners,
     ) -> Result<(ImageRepository, DirectorRepository), Error> {
         let policy = self.policy()?;
-        let keyring = self.keyring(&policy).await?.cosigned_by(cosigners);
-        let keyring = SharedKeyring::from(Arc::new(keyring));
-        Ok((
-            ImageRepository::new(keyring.clone(), policy.clone()),
-            DirectorRepository::new(keyring, policy),
-        ))
+        let keyring = signing.measured(self.keyring(&policy).await?);
+        Ok(repositories_of(keyring.cosigned_by(cosigners), policy))
     }
 
     /// The role keys.
@@ -242,6 +243,12 @@ impl StateDir {
     pub(super) fn catalog_file(&self) -> PathBuf {
         self.path.join("catalog.sqlite")
     }
+}
+
+fn repositories_of(keyring: Keyring, policy: Policy) -> (ImageRepository, DirectorRepository) {
+    let keyring = SharedKeyring::from(Arc::new(keyring));
+    let image = ImageRepository::new(keyring.clone(), policy.clone());
+    (image, DirectorRepository::new(keyring, policy))
 }
 
 /// The timestamp is the last thing that `init` makes.

@@ -16,6 +16,8 @@ use super::fleet::Fleet;
 use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
+use super::signing::{KEY_UNAVAILABLE, Signing};
+use super::waiting;
 use super::watch::{Pulse, Watch};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
@@ -40,6 +42,7 @@ pub(super) struct Parts {
     pub(super) audit: Arc<AuditLog>,
     pub(super) handovers: Arc<Handovers>,
     pub(super) escrows: Arc<Escrows>,
+    pub(super) signing: Arc<Signing>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
@@ -161,19 +164,12 @@ impl Upkeep {
             });
         }
         self.parts.catalog.ping().await?;
+        self.check_keys().await?; // what it finds is why other things fail
         if self.parts.director.roots.is_failing() {
             let detail = "the Director's root is due and can't be signed: the log says why".into();
             return Err(Error::Unavailable { code: "not_published", detail });
         }
         self.parts.publisher.check()?;
-        let faults = self.parts.escrows.faults().await;
-        if !faults.is_empty() {
-            let detail = format!(
-                "{}; uploads, and vehicles with something new to install, wait for it; what is signed is served",
-                faults.join("; ")
-            );
-            return Err(Error::Unavailable { code: "escrow_unavailable", detail });
-        }
         let mut expiries = self.expiries().await?;
         // The Director's root, if it is signed here, is looked after by itself: see above.
         let is_looked_after = |expiry: &&Expiry| {
@@ -189,6 +185,28 @@ impl Upkeep {
         }
         expiries.retain(|expiry| expiry.awaits_person() && expiry.stage >= Stage::Soon);
         Ok(expiries)
+    }
+
+    /// Whether role keys and escrow keys can be used; those that failed are tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] names each key and what waits for it; [`Error::Corrupt`];
+    /// [`Error::Internal`].
+    async fn check_keys(&self) -> Result<(), Error> {
+        let Parts { signing, handovers, publisher, escrows, .. } = &self.parts;
+        let (waiting, mut faults) =
+            tokio::join!(waiting::list(signing, handovers, publisher), escrows.faults());
+        let waiting = waiting?;
+        let code = match (waiting.is_empty(), faults.is_empty()) {
+            (true, true) => return Ok(()),
+            (true, false) => "escrow_unavailable",
+            (false, _) => KEY_UNAVAILABLE,
+        };
+        faults.iter_mut().for_each(|fault| fault.push_str(ESCROW_WAITS));
+        let lines = [waiting, faults].concat().join("; ");
+        let detail = format!("{lines}; what is signed is served");
+        Err(Error::Unavailable { code, detail })
     }
 
     /// When what is published expires, and who signs it before that.
@@ -264,6 +282,7 @@ impl Upkeep {
     }
 }
 
+const ESCROW_WAITS: &str = ": uploads, and vehicles with something new to install, wait for it";
 /// A disk on which each deletion takes a second can have that many files to delete.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// What is superseded can be gone soon after: many uploads leave much of it.

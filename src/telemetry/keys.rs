@@ -26,11 +26,36 @@ impl KeyOperation {
     }
 }
 
+/// Where a role key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBackend {
+    /// In a file.
+    File,
+    /// In a token.
+    Pkcs11,
+    /// In AWS KMS.
+    AwsKms,
+}
+
+impl KeyBackend {
+    const ALL: [Self; 3] = [Self::File, Self::Pkcs11, Self::AwsKms];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Pkcs11 => "pkcs11",
+            Self::AwsKms => "aws_kms",
+        }
+    }
+}
+
 /// What is counted of keys that may be elsewhere.
 #[derive(Debug)]
 pub struct KeyMetrics {
     durations: HistogramVec,
     failures: IntCounterVec,
+    signatures: HistogramVec,
+    unsigned: IntCounterVec,
 }
 
 impl KeyMetrics {
@@ -44,7 +69,26 @@ impl KeyMetrics {
         for operation in KeyOperation::ALL {
             durations.with_label_values(&[operation.label()]);
         }
-        Self { durations, failures }
+        let signatures = "Time that a role key took for a signature, failures included.";
+        let unsigned = "Signatures that a role key did not make.";
+        let signatures =
+            histograms(r, "signature_duration_seconds", signatures, &BUCKETS, &["backend"]);
+        let unsigned = int_counters(r, "signature_failures_total", unsigned, &["backend"]);
+        show(&unsigned, &KeyBackend::ALL.map(KeyBackend::label));
+        for backend in KeyBackend::ALL {
+            signatures.with_label_values(&[backend.label()]);
+        }
+        Self { durations, failures, signatures, unsigned }
+    }
+
+    /// Counts a signature of a role key.
+    pub fn add_signature(&self, backend: KeyBackend, took: Duration) {
+        self.signatures.with_label_values(&[backend.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one that failed, besides [`Self::add_signature`].
+    pub fn add_signature_failure(&self, backend: KeyBackend) {
+        self.unsigned.with_label_values(&[backend.label()]).inc();
     }
 
     /// Counts a use of a key.

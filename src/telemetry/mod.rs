@@ -17,7 +17,7 @@ mod trace;
 
 pub use connections::ConnectionMetrics;
 pub use families::{PublicationOutcome, UploadOutcome, UploadStage};
-pub use keys::{KeyMetrics, KeyOperation};
+pub use keys::{KeyBackend, KeyMetrics, KeyOperation};
 pub use logging::{Error, LogFormat, TelemetryConfig, TelemetryGuard, init};
 pub use metrics::{HttpMetrics, Metrics, StageTimer, UploadInProgress};
 pub use trace::{ParseTraceparentError, TraceContext, TraceExport, describe_request};

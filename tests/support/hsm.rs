@@ -1,5 +1,7 @@
 //! A token in software: SoftHSM 2, with its tokens below `target/`.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -53,6 +55,11 @@ impl Hsm {
     pub(crate) fn uri(&self, key: &str) -> String {
         let (label, module, pin) = (&self.label, module().display(), self.pin_file.display());
         format!("pkcs11:token={label};object={key}?module-path={module}&pin-source=file:{pin}")
+    }
+
+    /// The URI of a key in it, where module and PIN come from the environment.
+    pub(crate) fn bare_uri(&self, key: &str) -> String {
+        format!("pkcs11:token={};object={key}", self.label)
     }
 
     /// Makes an AES key that wraps.
@@ -149,12 +156,28 @@ impl Hsm {
 
     /// Takes the token away from other processes, until it is put back.
     pub(crate) fn take_away(&self) {
-        fs::rename(&self.folder, self.folder.with_extension("away")).expect("it is there");
+        fs::create_dir_all(base().join("away")).expect("a folder can be made");
+        fs::rename(&self.folder, self.away()).expect("it is there");
     }
 
     /// Puts it back.
     pub(crate) fn put_back(&self) {
-        fs::rename(self.folder.with_extension("away"), &self.folder).expect("it was there");
+        fs::rename(self.away(), &self.folder).expect("it was there");
+    }
+
+    /// Where the token is while it is away: every folder beside the others would be one.
+    pub(crate) fn away(&self) -> PathBuf {
+        base().join("away").join(self.folder.file_name().expect("it has a name"))
+    }
+
+    /// Where the token is, for who takes it away by other means.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file that this token's PIN is read from.
+    pub(crate) fn pin_file(&self) -> &Path {
+        &self.pin_file
     }
 
     /// Writes another PIN where this token's is read from.
@@ -167,7 +190,7 @@ impl Drop for Hsm {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.pin_file);
         let _ = fs::remove_dir_all(&self.folder);
-        let _ = fs::remove_dir_all(self.folder.with_extension("away"));
+        let _ = fs::remove_dir_all(self.away());
     }
 }
 

@@ -5,7 +5,9 @@ use super::{Ceremony, CeremonyState, StagedRoot};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
-use crate::model::RepositorySide;
+use crate::app::signing::signing_failed;
+use crate::keys;
+use crate::model::{RepositorySide, RoleName};
 
 impl Ceremony {
     /// Keeps the signatures that are good, and writes down the others in the audit log.
@@ -46,7 +48,7 @@ impl Ceremony {
     ///
     /// [`Error::Conflict`] if it has none that may sign, or what is staged is outdated;
     /// [`Error::NotFound`]; [`Error::Unexpected`], also if somebody else has staged it and the caller
-    /// does not say that it is meant; [`Error::Internal`] if a signer fails.
+    /// does not say that it is meant; [`Error::Unavailable`] if a signer fails; [`Error::Internal`].
     pub async fn sign_here(
         &self,
         side: RepositorySide,
@@ -72,7 +74,8 @@ impl Ceremony {
             let authorized = staged.unsigned()?.authorize(&either, [key.id()]);
             let authorized = authorized.map_err(Error::internal(OP))?;
             let signature = key.sign(authorized.message()).await;
-            let signature = signature.map_err(Error::Internal)?;
+            let failed = |source| keys::Error::Sign { role: RoleName::Root.to_string(), source };
+            let signature = signature.map_err(failed).map_err(signing_failed(OP))?;
             // One that came in meanwhile is as good.
             if keep(&self.catalog, &staged.staging, key.id(), &signature, &author).await?.is_none()
             {

@@ -12,6 +12,7 @@ use super::decide::{images_of, violations_of};
 use crate::app::Error;
 use crate::app::fleet::Vehicle;
 use crate::app::keys::escrow_failed;
+use crate::app::signing::{KEY_UNAVAILABLE, signing_failed};
 use crate::catalog::RetiredRecipient;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
@@ -22,7 +23,7 @@ use crate::model::{
 };
 use crate::telemetry::Chain;
 use crate::uptane::custom::{EcuCustom, ImageCustom};
-use crate::uptane::director::{DirectedImage, SignedBundle};
+use crate::uptane::director::{BundleAuthority, DirectedImage, SignedBundle};
 
 /// A file of the Director repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,17 @@ pub enum DirectorRole {
     Snapshot,
     /// `targets`
     Targets,
+}
+
+/// What is to be done about the bundle that is kept for a vehicle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is served as it is.
+    Current,
+    /// It is what a new one would be, and past half of its life.
+    Due,
+    /// Only another one may be served.
+    Unfit,
 }
 
 /// What is about to be signed for a vehicle.
@@ -75,8 +87,19 @@ impl Director {
     /// current one.
     pub async fn file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
         let vehicle = self.vehicles.update(vin, async |vehicle| {
-            let is_current = self.is_current(vehicle, file.version).await?;
-            if is_current { Ok(None) } else { self.sign_bundle(vehicle).await.map(Some) }
+            let standing = self.standing(vehicle, file.version).await?;
+            if standing == Standing::Current {
+                return Ok(None);
+            }
+            match self.sign_bundle(vehicle).await {
+                // Until the key can be used, what it has signed is as good as it was.
+                Err(Error::Unavailable { code: KEY_UNAVAILABLE, .. })
+                    if standing == Standing::Due =>
+                {
+                    Ok(None)
+                }
+                signed => signed.map(Some),
+            }
         });
         let vehicle = vehicle.await?;
         let unsigned = || Error::internal("serve a vehicle's metadata")(io::Error::other("none"));
@@ -117,38 +140,41 @@ impl Director {
     ///
     /// Who asks for a version by its number has begun with it: it is served until its cycle is over,
     /// though a root that names other keys was published meanwhile.
-    async fn is_current(&self, vehicle: &Vehicle, asked: Option<u64>) -> Result<bool, Error> {
+    async fn standing(&self, vehicle: &Vehicle, asked: Option<u64>) -> Result<Standing, Error> {
         let policy = self.repository.policy().director.bundle;
+        let Some(bundle) = &vehicle.record.status.bundle else { return Ok(Standing::Unfit) };
         // Nothing can be signed while the clock is behind, and what was signed is as good as it
         // was.
-        let now = self.publisher.signing_time().ok();
-        let is_fresh =
-            |bundle: &&Arc<Bundle>| now.is_none_or(|now| !policy.is_due(bundle.expires_at, now));
-        let Some(bundle) = vehicle.record.status.bundle.as_ref().filter(is_fresh) else {
-            return Ok(false);
+        let standing = match self.publisher.signing_time().ok() {
+            Some(now) if bundle.expires_at <= now => return Ok(Standing::Unfit),
+            Some(now) if policy.is_due(bundle.expires_at, now) => Standing::Due,
+            _ => Standing::Current,
         };
         let is_good = self.is_verified(vehicle, bundle)?
             || (asked == Some(bundle.version) && self.was_verified(vehicle, bundle));
         if bundle.lists != wanted(vehicle)? || !is_good {
-            return Ok(false);
+            return Ok(Standing::Unfit);
         }
         for listing in &bundle.lists {
             if self.listed.find(&listing.path).await?.is_none() {
-                return Ok(false);
+                return Ok(Standing::Unfit);
             }
         }
-        Ok(true)
+        Ok(standing)
     }
 
     /// Signs a vehicle's metadata, verifies it and keeps it.
     async fn sign_bundle(&self, vehicle: &Vehicle) -> Result<VehicleChange, Error> {
         let now = self.publisher.signing_time()?;
+        let (vin, root) = (&vehicle.record.vin, self.roots.newest()?);
+        let BundleAuthority { targets, snapshot, timestamp } = &root.authority;
+        let keyring = self.repository.keyring();
+        self.signing.refuse_resting(&keyring, [targets, snapshot, timestamp])?;
         let mut change = VehicleChange::of(&vehicle.record, now);
         let Draft { lists, images } = self.draft(vehicle, &mut change).await?;
         let version = self.vehicles.reserve_version().await?;
-        let (vin, root) = (&vehicle.record.vin, self.roots.newest()?);
         let signed = self.repository.sign(vin, version, &images, now, &root.authority).await;
-        let signed = signed.map_err(Error::internal("sign a vehicle's metadata"))?;
+        let signed = signed.map_err(signing_failed("sign a vehicle's metadata"))?;
         self.publisher.note_signed(now);
         self.metrics.add_director_bundle();
         // From now on the vehicle may have it, and may be running what it lists.

@@ -35,6 +35,7 @@ pub(super) use verified::verify_bundle;
 
 use super::fleet::{QuarantinePolicy, Vehicles};
 use super::publish::Publisher;
+use super::signing::Signing;
 use crate::catalog::Catalog;
 use crate::keys::EscrowRing;
 use crate::model::Clock;
@@ -50,6 +51,7 @@ pub struct Director {
     pub(super) listed: ListedImages,
     pub(super) escrow: Arc<EscrowRing>,
     pub(super) publisher: Publisher,
+    pub(super) signing: Arc<Signing>,
     pub(super) quarantine_on: QuarantinePolicy,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,

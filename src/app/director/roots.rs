@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use sha2::{Digest, Sha256};
 
 use crate::app::Error;
+use crate::app::signing::signing_failed;
 use crate::app::trust::{authority, trusted_root};
 use crate::catalog::{self, Author, Catalog, DirectorRoot};
 use crate::model::{RepositorySide, RoleKind, RoleName, Sha256Digest, Timestamp};
@@ -107,7 +108,7 @@ impl DirectorRoots {
                     now,
                 )
                 .await;
-                self.add(signed.map_err(Error::internal("sign the Director's first root"))?, now)
+                self.add(signed.map_err(signing_failed("sign the Director's first root"))?, now)
                     .await?
             }
         };
@@ -124,7 +125,7 @@ impl DirectorRoots {
         let signed =
             signed.and_then(|next| Ok(root::check_successor(&newest.body, next.bytes, now)?));
         let newest =
-            self.add(signed.map_err(Error::internal("sign the Director's root"))?, now).await?;
+            self.add(signed.map_err(signing_failed("sign the Director's root"))?, now).await?;
         self.go_by(&newest)
     }
 

@@ -37,6 +37,12 @@ impl Examination {
             }
             Ok(keyring) => keyring,
         };
+        for key in keyring.all() {
+            if let Some(fault) = key.fault() {
+                let problem = format!("the role key {} can't be used: {fault}", key.place());
+                self.error(problem, "docs/runbooks/hsm-away.md");
+            }
+        }
         let mut problems = Vec::new();
         for (side, root) in
             [(RepositorySide::Image, &self.image), (RepositorySide::Director, &self.director)]

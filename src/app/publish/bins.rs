@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::app::Error;
+use crate::app::signing::signing_failed;
 use crate::app::trust::{authority, read_published};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, EntryChange, ReservedVersion, RoleState};
@@ -71,7 +72,7 @@ impl BinSigner {
         };
         let signed =
             self.repository.sign_bin(&due.name, due.version, entries, now, &authority).await;
-        signed.map_err(Error::internal("sign a bin"))
+        signed.map_err(signing_failed("sign a bin"))
     }
 
     /// The entries of the published file with all changes up to `last`, if these are known and there

@@ -27,6 +27,20 @@ pub(super) fn with_listers(mut due: Vec<RoleName>, signed: &[RoleName]) -> Vec<R
     due
 }
 
+/// The timestamp alone, if its file is to be signed again: it then lists the snapshot that is
+/// published, whatever waits to be.
+pub(super) fn timestamp_alone(
+    policy: &Policy,
+    states: &[RoleState],
+    now: Timestamp,
+) -> Vec<RoleName> {
+    let role = policy.timestamp;
+    let is_old = |state: &&RoleState| {
+        state.name == RoleName::Timestamp && state.version > 0 && role.is_due(state.expires_at, now)
+    };
+    states.iter().filter(is_old).map(|state| state.name.clone()).collect()
+}
+
 /// All of them.
 pub(super) fn all_roles(states: &[RoleState]) -> Vec<RoleName> {
     states
@@ -97,6 +111,18 @@ mod tests {
         let all = ["bin-00", "bin-01", "snapshot", "targets", "timestamp"];
         assert_eq!(due(|_| (), 50 * DAY), all);
         assert_eq!(due(|states| states[2].is_changed = true, HOUR), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_timestamp_is_due_alone_by_its_age_and_nothing_else() {
+        let mut states = states();
+        let alone = |states: &[RoleState], second| {
+            timestamp_alone(&Policy::default(), states, at(second)).len()
+        };
+        states[1].is_changed = true;
+        assert_eq!((alone(&states, HOUR), alone(&states, 13 * HOUR)), (0, 1));
+        states[5].version = 0;
+        assert_eq!(alone(&states, 13 * HOUR), 0, "there is no snapshot to list");
     }
 
     #[test]

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::expiry::Expiry;
+use super::signing::KEY_UNAVAILABLE;
 use super::watch::Pulse;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Author, Catalog};
@@ -91,8 +92,8 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`]: the last publication stays as it is, and this one is
-    /// tried again.
+    /// [`Error::Full`], [`Error::Unavailable`] or [`Error::Internal`]: the last publication stays as
+    /// it is, and this one is tried again.
     pub async fn publish(&self) -> Result<(), Error> {
         match self.request(Vec::new()).await? {
             Ok(()) => Ok(()),
@@ -106,6 +107,12 @@ impl Publisher {
                     .into(),
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
+            Err(Failed::Key) => Err(Error::Unavailable {
+                code: KEY_UNAVAILABLE,
+                detail: "the change is accepted, but a key that has to sign it can't be used at the moment: it will be \
+                         published once it can; GET /readyz says which one"
+                    .into(),
+            }),
             Err(Failed::Other) => {
                 Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
             }
@@ -162,6 +169,7 @@ impl Publisher {
             Some(Failed::Full) => "no space is left",
             Some(Failed::Clock) => "the clock is behind what was signed last",
             Some(Failed::Unreachable) => "the database can't be reached",
+            Some(Failed::Key) => "a key that has to sign it can't be used, as the log says",
             Some(Failed::Other) => "the log says why",
         };
         let detail =

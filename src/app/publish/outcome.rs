@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::app::Error;
+use crate::app::signing::KEY_UNAVAILABLE;
 use crate::model::{Sha256Digest, Timestamp};
 
 /// The signed timestamp as it is served.
@@ -32,11 +33,12 @@ pub(super) type Outcome = Result<(), Failed>;
 
 /// The kinds of failure that a waiting request answers differently; the cause is logged once, by
 /// the round.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
     Full,
     Clock,
     Unreachable,
+    Key,
     Other,
 }
 
@@ -45,6 +47,7 @@ impl From<&Error> for Failed {
         match error {
             Error::Full { .. } => Self::Full,
             error if error.is_catalog_unreachable() => Self::Unreachable,
+            Error::Unavailable { code: KEY_UNAVAILABLE, .. } => Self::Key,
             Error::Unavailable { .. } => Self::Clock,
             _ => Self::Other,
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use crate::app::Error;
+use crate::app::signing::signing_failed;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{self, Author, Catalog, RoleState};
 use crate::model::{MAX_ROOT_BYTES, RepositorySide, RoleKind, RoleName, Timestamp};
@@ -221,7 +222,7 @@ impl RootChain {
         let (keyring, policy) = (self.repository.keyring(), self.repository.policy());
         let signed =
             root::renewed(RepositorySide::Image, current, version, &keyring, policy, now).await;
-        let signed = signed.map_err(Error::internal("sign root metadata"))?;
+        let signed = signed.map_err(signing_failed("sign root metadata"))?;
         root::check_successor(current, signed.bytes, now)
             .map_err(Error::internal("sign root metadata"))
     }

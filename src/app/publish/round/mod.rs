@@ -17,6 +17,7 @@ use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
 use crate::app::expiry::{self, DirectorSigners, Expiry};
+use crate::app::signing::signing_failed;
 use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{
@@ -57,6 +58,24 @@ pub(super) struct Rounds {
     /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before
     /// it was published.
     is_overtaken: AtomicBool,
+}
+
+/// What a round may sign.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    /// Whatever is due, together with what others have signed.
+    All(&'a [OwnerSigned]),
+    /// The timestamp, of the snapshot that is published.
+    TimestampAlone,
+}
+
+impl<'a> Scope<'a> {
+    fn signed(self) -> &'a [OwnerSigned] {
+        match self {
+            Self::All(signed) => signed,
+            Self::TimestampAlone => &[],
+        }
+    }
 }
 
 /// What a round signs.
@@ -144,7 +163,10 @@ impl Rounds {
     /// Publishes what is due, together with what others have signed.
     pub(super) async fn round(&self, signed: &[OwnerSigned]) -> Outcome {
         let started = Instant::now();
-        let published = self.publish_changes(signed).await;
+        let published = self.publish_changes(Scope::All(signed)).await;
+        if matches!(&published, Err(error) if Failed::from(error) == Failed::Key) {
+            self.keep_timestamp_fresh().await;
+        }
         let files = self.tell("publish metadata", started, published)?;
         if files > 0 {
             tracing::info!(
@@ -154,6 +176,20 @@ impl Rounds {
             );
         }
         Ok(())
+    }
+
+    /// Signs the timestamp again if it gets old, while something else that is due waits for its key:
+    /// to vehicles, one that expires looks like an attack.
+    async fn keep_timestamp_fresh(&self) {
+        match self.publish_changes(Scope::TimestampAlone).await {
+            Ok(0) => {}
+            Ok(_) => {
+                tracing::info!("timestamp signed again; what is due besides waits for its key")
+            }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "failed to sign the timestamp alone; will try again");
+            }
+        }
     }
 
     /// Renews root if it is time; a step of its own, which no round of the other roles waits for or
@@ -202,23 +238,24 @@ impl Rounds {
         files.map_err(|error| Failed::from(&error))
     }
 
-    /// Whether a failure is worth a line: a clock that is behind stays so for hours, and was told
-    /// of when that began.
+    /// Whether a failure is worth a line: a clock that is behind, or a key that is away, stays so
+    /// for hours, and was told of when that began.
     fn is_news(&self, error: &Error) -> bool {
-        !(matches!(Failed::from(error), Failed::Clock)
-            && matches!(self.failing(), Some(Failed::Clock)))
+        let failed = Failed::from(error);
+        !(matches!(failed, Failed::Clock | Failed::Key) && self.failing() == Some(failed))
     }
 
     /// One round; returns how many files it published.
-    async fn publish_changes(&self, signed: &[OwnerSigned]) -> Result<usize, Error> {
+    async fn publish_changes(&self, scope: Scope<'_>) -> Result<usize, Error> {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
         let now = self.time.now(); // asked each time, since it tells of what the clock does
-        let begun = self.begin(now, signed).await?;
+        let begun = self.begin(now, scope).await?;
         let Some(Begun { now, suppliers, states, reserved, mut set }) = begun else {
             return Ok(0);
         };
+        let signed = scope.signed();
         let mut files: Vec<SignedFile> = signed.iter().map(|signed| signed.file.clone()).collect();
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
@@ -272,21 +309,22 @@ impl Rounds {
     async fn begin(
         &self,
         now: Result<Timestamp, Error>,
-        signed: &[OwnerSigned],
+        scope: Scope<'_>,
     ) -> Result<Option<Begun>, Error> {
         let mut suppliers = self.catalog.list_suppliers().await?;
+        let policy = self.repository.policy();
         loop {
             let states = self.catalog.list_roles().await?;
             let ours = signed_here(&states, &suppliers);
-            let due = match self.is_overtaken.load(Ordering::Relaxed) {
-                true => due::all_roles(&ours),
-                false => {
-                    let now = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
-                    due::due_roles(self.repository.policy(), &ours, now)
-                }
+            let moment = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
+            let due = match (self.is_overtaken.load(Ordering::Relaxed), scope) {
+                (true, Scope::All(_)) => due::all_roles(&ours),
+                (false, Scope::All(_)) => due::due_roles(policy, &ours, moment),
+                (true, Scope::TimestampAlone) => Vec::new(), // it may list what is not here
+                (false, Scope::TimestampAlone) => due::timestamp_alone(policy, &ours, moment),
             };
             let set = self.verifier.current(&states).await?;
-            let due = due_with(due, signed, &suppliers, &set)?;
+            let due = due_with(due, scope.signed(), &suppliers, &set)?;
             if due.is_empty() {
                 return Ok(None); // also while the clock is behind
             }
@@ -313,7 +351,7 @@ impl Rounds {
         let authority = authority(set, &RoleName::Targets)?;
         let version = reserved.version;
         let signed = self.repository.sign_targets(version, &suppliers, bins, now, &authority).await;
-        signed.map_err(Error::internal(SIGN))
+        signed.map_err(signing_failed(SIGN))
     }
 
     /// Signs the snapshot and the timestamp, which list the others.
@@ -336,7 +374,7 @@ impl Rounds {
                 let listed = listed_in_snapshot(states, new).into_iter().chain(retired);
                 let authority = authority(set, &RoleName::Snapshot)?;
                 let signed = self.repository.sign_snapshot(version, listed, now, &authority).await;
-                let file = signed.map_err(Error::internal(SIGN))?;
+                let file = signed.map_err(signing_failed(SIGN))?;
                 warn_if_large(&file);
                 let described = file.described();
                 files.push(file);
@@ -349,7 +387,7 @@ impl Rounds {
         if let (Some(version), Some(snapshot)) = (version_of(RoleName::Timestamp), snapshot) {
             let authority = authority(set, &RoleName::Timestamp)?;
             let signed = self.repository.sign_timestamp(version, snapshot, now, &authority).await;
-            files.push(signed.map_err(Error::internal(SIGN))?);
+            files.push(signed.map_err(signing_failed(SIGN))?);
         }
         Ok(files)
     }
