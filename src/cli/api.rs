@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::config::{ClientConfig, ClientSettings};
 use crate::model::BaseUrl;
-use motorcade_host::key_exchange::prefer_post_quantum;
+use motorcade_host::key_exchange::{PostQuantum, offer_post_quantum};
 use motorcade_host::shown::printable;
 
 /// The server, and the token to use there.
@@ -83,7 +83,7 @@ impl fmt::Display for Refused {
 impl Api {
     pub(super) fn new(settings: ClientSettings) -> anyhow::Result<Self> {
         let config = settings.resolve()?;
-        prefer_post_quantum(); // what CI uploads is the plaintext of an image
+        offer_post_quantum(PostQuantum::First); // what CI uploads is the plaintext of an image
         // Redirects could carry the token to another host; the API has none.
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

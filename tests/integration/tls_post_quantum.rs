@@ -131,10 +131,14 @@ fn commands_offer_the_hybrid_key_exchange_first() {
     assert!(groups.contains(&NamedGroup::X25519), "{groups:?}");
 }
 
-#[test]
-fn a_vehicle_offers_it_first_if_it_is_told_to() {
+#[tokio::test]
+async fn a_vehicle_offers_it_first_if_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     let state = TestState::new();
+    let catalog = state.dir().open_catalog().await.unwrap();
+    let director = catalog.find_director_root(None).await.unwrap().unwrap();
+    catalog.close().await;
+    std::fs::write(folder.path().join("director-root.json"), director.body).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("https://{}", listener.local_addr().unwrap());
     let vehicle = |arguments: &str| {
@@ -144,8 +148,8 @@ fn a_vehicle_offers_it_first_if_it_is_told_to() {
     };
     std::fs::write(folder.path().join("root.json"), state.first_root()).unwrap();
     let provision = format!(
-        "provision --dir v --vin VIN1 --server {server} --primary gw-1:gw-mk3 --no-enrol --director-root root.json \
-         --image-root root.json"
+        "provision --dir v --vin VIN1 --server {server} --primary gw-1:gw-mk3 --no-enrol \
+         --director-root director-root.json --image-root root.json"
     );
     let provisioned = vehicle(&provision).output().unwrap();
     assert!(provisioned.status.success(), "{provisioned:?}");

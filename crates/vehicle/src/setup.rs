@@ -13,7 +13,7 @@ use super::folder::{Folder, Use, mark_enrolled};
 use super::http::{Http, Tls, Token};
 use super::sink::command::CommandPatience;
 use super::state::{Memory, State};
-use motorcade_host::key_exchange::prefer_post_quantum;
+use motorcade_host::key_exchange::{PostQuantum, offer_post_quantum};
 use motorcade_model::{Clock, RoleName, SystemClock, Timestamp};
 use motorcade_uptane::verify::{Fault, Finding, Rules};
 
@@ -138,9 +138,8 @@ pub(super) fn client(folder: &Folder, tls: &TlsConfig, config: &Config) -> Resul
         (below(&tls.ca_file), below(&tls.client_cert), below(&tls.client_key));
     let (ca_file, client_cert, client_key) =
         (ca_file.as_deref(), client_cert.as_deref(), client_key.as_deref());
-    if tls.post_quantum {
-        prefer_post_quantum();
-    }
+    let place = if tls.post_quantum { PostQuantum::First } else { PostQuantum::Last };
+    offer_post_quantum(place);
     let tls = Tls { proxy: config.proxy.as_deref(), ca_file, client_cert, client_key };
     Http::new(tls, config.patience())
 }
