@@ -67,6 +67,8 @@ mod support;
 mod tls;
 mod tls_post_quantum;
 mod tls_tickets;
+#[path = "../support/hsm.rs"]
+mod token;
 mod upload;
 mod upload_bodies;
 mod upload_fields;

@@ -62,7 +62,7 @@ impl TestState {
     }
 
     /// The same, made anew with what `prepare` has put into the folder before `init`, such as keys.
-    pub(crate) fn prepared(prepare: fn(&Path)) -> Self {
+    pub(crate) fn prepared(prepare: impl FnOnce(&Path) + Send + 'static) -> Self {
         Self::of(&Template::make(prepare))
     }
 
@@ -186,7 +186,7 @@ struct Template {
 }
 
 impl Template {
-    fn make(prepare: fn(&Path)) -> Self {
+    fn make(prepare: impl FnOnce(&Path) + Send + 'static) -> Self {
         // A runtime can't be started within another one, and tests run in theirs.
         let making = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -195,7 +195,7 @@ impl Template {
         making.join().unwrap()
     }
 
-    async fn make_async(prepare: fn(&Path)) -> Self {
+    async fn make_async(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path());
         let policy = Policy::DEFAULT.replace("prefix_digits = 2", "prefix_digits = 1");

@@ -106,6 +106,8 @@ fn blocks(page: &str) -> Vec<String> {
 /// What pages ask of an init system: the unit of docs/OPERATIONS.md, without systemd.
 const SYSTEMCTL: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
+unit=${2:-motorcade}
+if [ "$unit" != motorcade ]; then exec "$DRILL/$unit-$1"; fi # what the drill has put there
 pid_file=$DRILL/server.pid
 runs() { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 case $1 in

@@ -5,6 +5,7 @@ mod drill;
 mod escrow;
 mod fleet;
 mod lost;
+mod hsm;
 mod roots;
 mod stolen;
 mod supplier;
