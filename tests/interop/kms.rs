@@ -12,6 +12,8 @@ use super::support::{
     FreePort, Server, create_token, motorcade, program, refused, run, snakeoil, wait_until,
 };
 
+const SECRET: &str = "snakeoil-secret-of-the-kms";
+
 /// Killed when it is forgotten.
 struct Kms {
     process: Child,
@@ -32,12 +34,13 @@ impl Kms {
         Self { process, endpoint, keys }
     }
 
-    fn environment(&self) -> [(&str, &str); 4] {
+    fn environment(&self) -> [(&str, &str); 5] {
         [
             ("AWS_ENDPOINT_URL", &self.endpoint),
             ("AWS_REGION", "eu-central-1"),
             ("AWS_ACCESS_KEY_ID", "snakeoil"),
-            ("AWS_SECRET_ACCESS_KEY", "snakeoil"),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ("MOTORCADE_LOG", "trace"),
         ]
     }
 
@@ -97,14 +100,27 @@ async fn a_timestamp_is_signed_by_a_key_in_kms_and_by_another_one_after_a_rotati
     assert_eq!(seen.versions()[0], 2);
     assert!(seen.find("gw/2/a.bin").is_some());
 
-    // While KMS can't be reached, what is signed stays served, and a start names the key.
+    // While KMS can't be reached, what is signed stays served, also after a start; a key that was
+    // never found is named.
     kms.stop();
     let put = client.put("gw/3/a.bin", "", "firmware").await.unwrap();
-    assert!(put.status().is_server_error(), "{}", put.status());
+    assert_eq!(put.status(), 503);
+    let problem: serde_json::Value = put.json().await.unwrap();
+    assert_eq!(problem["code"], "role_key_unavailable", "{problem}");
     VerifiedRepository::load(&first, &server.repo_url()).await.unwrap();
     wait_until("the log says so", async || server.log().contains("a key does not sign")).await;
+    let log = server.log();
+    assert!(log.contains("TRACE") && !log.contains(SECRET), "a secret is in the log");
     drop(server);
+    let server = Server::start_in(&kms.environment(), &state);
+    VerifiedRepository::load(&first, &server.repo_url()).await.unwrap();
+    let readiness = client.http.get(format!("{}/readyz", server.url())).send().await.unwrap();
+    let told = readiness.text().await.unwrap();
+    assert!(told.contains(&format!("waits for its key (awskms:{}", kms.keys[1])), "{told}");
+    drop(server);
+    fs::remove_file(state.join("keys/public-halves.toml")).unwrap();
     let mut serve = motorcade(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
     let told = refused(serve.arg(&state).envs(kms.environment()));
+    assert!(told.contains("the role timestamp has a key that can't be reached"), "{told}");
     assert!(told.contains(&format!("failed to open the key awskms:{}", kms.keys[0])), "{told}");
 }
