@@ -143,6 +143,13 @@ impl Publisher {
                 ),
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
+            Err(Failed::Key) => Err(Error::Unavailable {
+                code: KEY_UNAVAILABLE,
+                detail: format!(
+                    "a key that has to sign what lists it can't be used, and GET /readyz says which one: {detail} \
+                     once it can"
+                ),
+            }),
             Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other(
                 "see the round's own log line",
             ))),

@@ -4,8 +4,8 @@
 mod drill;
 mod escrow;
 mod fleet;
-mod lost;
 mod hsm;
+mod lost;
 mod roots;
 mod stolen;
 mod supplier;
