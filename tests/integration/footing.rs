@@ -14,7 +14,7 @@ use motorcade::model::{AccessRole, Clock, SystemClock};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::app::TestServer;
+use crate::app::{TestServer, once_unlocked};
 use crate::state::{TestState, files_below};
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_damaged_catalog_is_named_at_once() {
     for bytes in damaged {
         fs::write(&file, &bytes).unwrap();
         let started = std::time::Instant::now();
-        for error in [open_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
+        for error in [unlocked_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
             let text = error.to_string();
             assert!(matches!(error, Error::Unusable { .. }), "{} bytes: {error:?}", bytes.len());
             assert!(text.contains("catalog.sqlite") && text.contains("backup"), "{text}");
@@ -68,7 +68,7 @@ async fn a_catalog_of_a_later_version_is_refused_and_stays_as_it_is() {
     let state = TestState::new();
     state.sql("INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, true, x'00', 1)").await;
     state.sql("INSERT INTO program_versions VALUES ('7.3.0', 9999999999999)").await;
-    for error in [open_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
+    for error in [unlocked_error(&state).await, state.dir().open_catalog().await.unwrap_err()] {
         let text = error.to_string();
         assert!(
             text.contains("is from version 7.3.0 or newer") && text.contains("backup"),
@@ -230,6 +230,15 @@ async fn open_error(state: &TestState) -> Error {
         Ok(_) => panic!("it was opened"),
         Err(error) => error,
     }
+}
+
+/// The same once no program that another test starts still has the directory's lock.
+async fn unlocked_error(state: &TestState) -> Error {
+    let open = async || match open_error(state).await {
+        locked @ Error::Conflict { code: "locked", .. } => Err(locked),
+        error => Ok(error),
+    };
+    once_unlocked(open).await
 }
 
 /// Puts a catalog that has had no more than the migrations up to `last` in the place of a state
