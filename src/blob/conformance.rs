@@ -27,7 +27,7 @@ async fn local_store_keeps_the_contract() {
 async fn local_store_keeps_parts_over_a_restart_and_writes_none_twice() {
     let dir = tempfile::tempdir().unwrap();
     let store = LocalBlobStore::open(dir.path()).unwrap();
-    let mut parts = store.begin_parts();
+    let mut parts = store.begin_parts().await.unwrap();
     store.append_part(&mut parts, 0, vec!["first ".into()], 0).await.unwrap();
     let file = dir.path().join("staging/parts").join(parts.as_str());
     let written = || std::fs::metadata(&file).unwrap().modified().unwrap();
@@ -174,14 +174,14 @@ async fn ranges_are_half_open_and_a_short_blob_fails(store: &dyn BlobStore) {
 }
 
 async fn parts_stay_until_they_are_abandoned(store: &dyn BlobStore) {
-    let mut parts = store.begin_parts();
-    assert_eq!(store.parts_length(&parts).await.unwrap(), 0);
+    let mut parts = store.begin_parts().await.unwrap();
+    assert_eq!(store.parts_length(&parts).await.unwrap(), Some(0));
     store.append_part(&mut parts, 0, vec!["one".into(), "two".into()], 0).await.unwrap();
     let gap = store.append_part(&mut parts, 7, vec!["x".into()], 0).await;
     assert!(matches!(gap, Err(Error::NotFound(_))));
     store.append_part(&mut parts, 3, vec!["TWO".into()], 0).await.unwrap();
     store.append_part(&mut parts, 6, vec!["three".into()], 0).await.unwrap();
-    assert_eq!(store.parts_length(&parts).await.unwrap(), 11);
+    assert_eq!(store.parts_length(&parts).await.unwrap(), Some(11));
     assert!(matches!(store.finish_parts(&parts, 12).await, Err(Error::NotFound(_))));
     drop(store.finish_parts(&parts, 11).await.unwrap());
     let kept = Parts::from_text(parts.as_str().to_owned());
@@ -190,17 +190,20 @@ async fn parts_stay_until_they_are_abandoned(store: &dyn BlobStore) {
     store.promote_all(vec![(staged, key.clone())]).await.unwrap();
     store.abandon_parts(&parts).await.unwrap();
     store.abandon_parts(&parts).await.unwrap();
-    assert_eq!(store.parts_length(&parts).await.unwrap(), 0);
+    assert_eq!(store.parts_length(&parts).await.unwrap(), None);
+    let late = store.append_part(&mut parts, 0, vec!["x".into()], 0).await;
+    assert!(matches!(late, Err(Error::NotFound(_))), "what was not begun here is not gone on with");
     assert_eq!(content(store, &key).await, b"oneTWOthree");
 }
 
 async fn parts_that_are_wanted_are_not_swept(store: &dyn BlobStore) {
-    let (mut wanted, mut other) = (store.begin_parts(), store.begin_parts());
+    let mut wanted = store.begin_parts().await.unwrap();
+    let mut other = store.begin_parts().await.unwrap();
     for parts in [&mut wanted, &mut other] {
         store.append_part(parts, 0, vec!["part".into()], 0).await.unwrap();
     }
     assert_eq!(store.sweep_parts(std::slice::from_ref(&wanted)).await.unwrap(), 1);
-    assert_eq!(store.parts_length(&wanted).await.unwrap(), 4);
-    assert_eq!(store.parts_length(&other).await.unwrap(), 0);
+    assert_eq!(store.parts_length(&wanted).await.unwrap(), Some(4));
+    assert_eq!(store.parts_length(&other).await.unwrap(), None);
     assert_eq!(store.sweep_parts(&[]).await.unwrap(), 1);
 }

@@ -53,8 +53,13 @@ pub trait BlobStore: Send + Sync {
         Ok(None)
     }
 
-    /// Begins a blob that comes in by parts, over requests and processes. Nothing is stored yet.
-    fn begin_parts(&self) -> Parts;
+    /// Begins a blob that comes in by parts, over requests and processes, and has its beginning on
+    /// the disk: where that is missing later, as in a restored backup, nothing is appended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    async fn begin_parts(&self) -> Result<Parts, Error>;
 
     /// Appends a part at `at`, where the parts before it end; has brought it to the disk when it
     /// returns. A part, or the beginning of one, that was appended there before is replaced, unless
@@ -62,8 +67,8 @@ pub trait BlobStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], also if less than `keep_free` bytes would be left; [`Error::NotFound`] if
-    /// earlier parts are gone; [`Error::Backend`].
+    /// [`Error::Full`], also if less than `keep_free` bytes would be left; [`Error::NotFound`] if its
+    /// beginning or earlier parts are gone; [`Error::Backend`].
     async fn append_part(
         &self,
         parts: &mut Parts,
@@ -72,12 +77,13 @@ pub trait BlobStore: Send + Sync {
         keep_free: u64,
     ) -> Result<(), Error>;
 
-    /// Bytes that are there of a blob that comes in by parts, with those of a part that was cut off.
+    /// Bytes that are there of a blob that comes in by parts, with those of a part that was cut off;
+    /// none if not even its beginning is.
     ///
     /// # Errors
     ///
     /// [`Error::Backend`].
-    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error>;
+    async fn parts_length(&self, parts: &Parts) -> Result<Option<u64>, Error>;
 
     /// Joins all parts to a staged blob of `length` bytes. The parts stay until they are abandoned,
     /// so that this can be done again.

@@ -83,8 +83,8 @@ impl BlobStore for FaultyStore {
         self.inner.free_space()
     }
 
-    fn begin_parts(&self) -> Parts {
-        self.inner.begin_parts()
+    async fn begin_parts(&self) -> Result<Parts, Error> {
+        self.inner.begin_parts().await
     }
 
     async fn append_part(
@@ -97,7 +97,7 @@ impl BlobStore for FaultyStore {
         self.inner.append_part(parts, at, bytes, keep_free).await
     }
 
-    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error> {
+    async fn parts_length(&self, parts: &Parts) -> Result<Option<u64>, Error> {
         self.inner.parts_length(parts).await
     }
 

@@ -149,8 +149,9 @@ impl BlobStore for LocalBlobStore {
         self.directories.free_files()
     }
 
-    fn begin_parts(&self) -> Parts {
-        parts::begin()
+    async fn begin_parts(&self) -> Result<Parts, Error> {
+        let directories = Arc::clone(&self.directories);
+        blocking(move || parts::begin(&directories)).await
     }
 
     async fn append_part(
@@ -164,7 +165,7 @@ impl BlobStore for LocalBlobStore {
         blocking(move || parts::append(&directories, &parts, at, &bytes, keep_free)).await
     }
 
-    async fn parts_length(&self, parts: &Parts) -> Result<u64, Error> {
+    async fn parts_length(&self, parts: &Parts) -> Result<Option<u64>, Error> {
         let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
         blocking(move || parts::length(&directories, &parts)).await
     }

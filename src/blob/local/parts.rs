@@ -12,9 +12,18 @@ use bytes::Bytes;
 use super::directories::{Directories, Staged};
 use crate::blob::{Error, Parts};
 
-/// A name that nobody else takes.
-pub(super) fn begin() -> Parts {
-    Parts::from_text(format!("{:032x}", rand::random::<u128>()))
+/// Makes an empty file under a name that nobody else takes, and has it on the disk.
+pub(super) fn begin(directories: &Directories) -> Result<Parts, Error> {
+    let parts = Parts::from_text(format!("{:032x}", rand::random::<u128>()));
+    let (path, folder) = (path(directories, &parts), folder(directories));
+    let failed = |e| Error::new("create", path.to_string_lossy(), e);
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    for folder in [&folder, &directories.staging] {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(parts)
 }
 
 /// Whether a name below `staging/` is of such a file.
@@ -37,7 +46,12 @@ pub(super) fn append(
     if directories.free_space()? < needed {
         return Err(Error::Full { verb: "write", name: path.to_string_lossy().into_owned() });
     }
-    let file = open(directories, &path)?;
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::NotFound(path.to_string_lossy().into_owned()));
+        }
+        opened => opened.map_err(|e| Error::new("open", path.to_string_lossy(), e))?,
+    };
     let failed = |e| Error::new("write", path.to_string_lossy(), e);
     let there = file.metadata().map_err(failed)?.len();
     if there < at {
@@ -54,12 +68,12 @@ pub(super) fn append(
     file.sync_data().map_err(|e| Error::new("sync", path.to_string_lossy(), e))
 }
 
-pub(super) fn length(directories: &Directories, parts: &Parts) -> Result<u64, Error> {
+pub(super) fn length(directories: &Directories, parts: &Parts) -> Result<Option<u64>, Error> {
     let path = path(directories, parts);
     match fs::metadata(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         found => found
-            .map(|metadata| metadata.len())
+            .map(|metadata| Some(metadata.len()))
             .map_err(|e| Error::new("look at", path.to_string_lossy(), e)),
     }
 }
@@ -71,7 +85,7 @@ pub(super) fn finish(
     length: u64,
 ) -> Result<Staged, Error> {
     let path = path(directories, parts);
-    if self::length(directories, parts)? != length {
+    if self::length(directories, parts)? != Some(length) {
         return Err(Error::NotFound(path.to_string_lossy().into_owned()));
     }
     let staged = directories.next_staged();
@@ -104,24 +118,6 @@ pub(super) fn sweep(directories: &Directories, kept: &[Parts]) -> Result<usize, 
         }
     }
     Ok(removed)
-}
-
-/// Opens the file of parts, and makes it where it is the first part.
-fn open(directories: &Directories, path: &PathBuf) -> Result<File, Error> {
-    let failed = |e| Error::new("create", path.to_string_lossy(), e);
-    let open = || OpenOptions::new().read(true).write(true).open(path);
-    match open() {
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        opened => return opened.map_err(failed),
-    }
-    let folder = folder(directories);
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
-    let file = file.map_err(failed)?;
-    for folder in [&folder, &directories.staging] {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    Ok(file)
 }
 
 fn holds(file: &File, at: u64, piece: &[u8]) -> io::Result<bool> {

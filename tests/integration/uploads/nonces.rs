@@ -96,6 +96,19 @@ async fn an_upload_from_before_a_restored_catalog_is_not_gone_on_with() {
 }
 
 #[tokio::test]
+async fn an_upload_is_not_gone_on_with_where_its_sealed_bytes_are_not_even_begun() {
+    let server = TestServer::start().await;
+    let url = server.begin(PATH, 2 * BLOCK, &[]).await;
+    let state = server.stop();
+    let staged = state.staged_files();
+    assert_eq!(staged.len(), 1, "its beginning: {staged:?}");
+    fs::remove_file(state.path().join("staging").join(staged.first().unwrap())).unwrap();
+    let server = TestServer::on(state, |_| ()).await;
+    send(server.part(&url, 0, &pattern(2 * BLOCK, 6))).await.refused(410, "upload_lost");
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
 async fn of_an_upload_that_waits_neither_image_nor_key_is_on_the_disk() {
     let server = TestServer::start().await;
     let image = b"the plaintext of an image ".repeat(100_000);

@@ -33,6 +33,7 @@ use super::Images;
 use super::ingest::{Body, UploadRequest};
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::blob::Parts;
 use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
 use crate::envelope::key::DataKey;
 use crate::envelope::resume::{ResumableSealer, UploadBinding};
@@ -115,6 +116,7 @@ impl Images {
         let is_new = self.catalog.insert_upload(&new, MOST_OPEN).await?;
         drop(keys);
         if !is_new {
+            self.abandon(&Parts::from_text(new.parts)).await;
             let detail = format!(
                 "this token has {MOST_OPEN} uploads that wait for more: end some with DELETE, or let them expire"
             );
@@ -145,7 +147,7 @@ impl Images {
             path: request.path.clone(),
             request: stored,
             length,
-            parts: self.blobs.begin_parts().as_str().to_owned(),
+            parts: self.blobs.begin_parts().await?.as_str().to_owned(),
             wrapped_key,
             checkpoint,
             created_at: now,

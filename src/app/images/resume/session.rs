@@ -130,7 +130,8 @@ struct Prepared {
 }
 
 /// More bytes than the catalog knows of are from after a backup that it was restored from: their
-/// nonces were used. With fewer, there is nothing to go on with.
+/// nonces were used. With fewer, or none and not even their beginning, as in a backup that was
+/// restored elsewhere, nobody knows which were.
 async fn check_parts(
     images: &Images,
     taken: &UploadRecord,
@@ -138,9 +139,9 @@ async fn check_parts(
 ) -> Result<(), Error> {
     let parts = Parts::from_text(taken.upload.parts.clone());
     let there = images.blobs.parts_length(&parts).await?;
-    let least = if block == 0 { 0 } else { blocks.sealed_offset(block) };
+    let least = blocks.sealed_offset(block);
     let most = blocks.sealed_offset(block + taken.intents.len() as u64);
-    if (least..=most).contains(&there) {
+    if there.is_some_and(|there| (least..=most).contains(&there)) {
         return Ok(());
     }
     let detail = "what is stored of this upload is not what the catalog knows of it, as after a restored backup: begin \
