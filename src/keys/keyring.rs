@@ -67,7 +67,8 @@ pub type Cosigners = BTreeMap<(RepositorySide, RoleKind), BTreeSet<KeyId>>;
 pub type KeysByRole = BTreeMap<(RepositorySide, RoleKind), Vec<Arc<dyn Signer>>>;
 
 impl Keyring {
-    /// Puts keys together. Those of the root roles may be elsewhere.
+    /// Puts keys together. Those of the root roles may be elsewhere, and those of targets that
+    /// people sign.
     ///
     /// # Errors
     ///
@@ -78,7 +79,7 @@ impl Keyring {
         let keyring = Self { keys, cosigners: BTreeMap::new() };
         for (side, kind, role) in policy.roles() {
             let (found, threshold) = (keyring.keys(side, kind).len(), role.threshold);
-            if kind != RoleKind::Root && found < usize::from(threshold) {
+            if kind != RoleKind::Root && !role.offline && found < usize::from(threshold) {
                 let (role, threshold) = (key_name(side, kind), threshold.into());
                 return Err(Error::TooFewKeys { role, found, threshold });
             }

@@ -47,15 +47,27 @@ pub struct DirectorPolicy {
 
 /// What a policy file of a version without suppliers means.
 fn default_suppliers() -> RolePolicy {
-    RolePolicy { expires_days: 90, threshold: 1, keys: None, hybrid: false }
+    RolePolicy { expires_days: 90, threshold: 1, keys: None, hybrid: false, offline: false }
 }
 
 impl Default for DirectorPolicy {
     /// What a policy file of a version without a Director means.
     fn default() -> Self {
         Self {
-            root: RolePolicy { expires_days: 365, threshold: 1, keys: None, hybrid: false },
-            bundle: RolePolicy { expires_days: 1, threshold: 1, keys: None, hybrid: false },
+            root: RolePolicy {
+                expires_days: 365,
+                threshold: 1,
+                keys: None,
+                hybrid: false,
+                offline: false,
+            },
+            bundle: RolePolicy {
+                expires_days: 1,
+                threshold: 1,
+                keys: None,
+                hybrid: false,
+                offline: false,
+            },
         }
     }
 }
@@ -79,6 +91,9 @@ pub struct RolePolicy {
     /// Whether every other key is one of ML-DSA-65; see [`hybrid`].
     #[serde(default)]
     pub hybrid: bool,
+    /// Whether people sign it, with keys that are not here: the Image repository's targets alone.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// How the bins are signed, and how many there are.
@@ -100,7 +115,7 @@ impl BinsPolicy {
     /// The part that bins have in common with other roles.
     pub fn role(self) -> RolePolicy {
         let Self { expires_days, threshold, keys, prefix_digits: _ } = self;
-        RolePolicy { expires_days, threshold, keys, hybrid: false }
+        RolePolicy { expires_days, threshold, keys, hybrid: false, offline: false }
     }
 }
 
@@ -160,6 +175,12 @@ impl Policy {
                     format!("[{name}] keys must be {} to 16: its threshold", role.threshold);
                 return Err(PolicyError(fault));
             }
+            if role.offline && (side, kind) != (RepositorySide::Image, RoleKind::Targets) {
+                return Err(PolicyError(format!(
+                    "[{name}] offline is for [targets]: the keys of a root may be elsewhere as it is, and what vehicles \
+                     poll for is signed here"
+                )));
+            }
             if role.hybrid
                 && let Some(fault) = hybrid::fault(side, kind, role.threshold, role.keys())
             {
@@ -188,6 +209,11 @@ impl Policy {
     /// Where a role's keys are, if the policy says so; else they are in `keys/`.
     pub fn sources(&self, side: RepositorySide, kind: RoleKind) -> &[KeySource] {
         self.sources.get(&(side, kind)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether people sign the Image repository's targets, with keys that are not here.
+    pub fn has_offline_targets(&self) -> bool {
+        self.targets.offline
     }
 
     /// How the roles of a kind are signed.
@@ -290,6 +316,10 @@ mod tests {
         assert_eq!(
             changed("prefix_digits = 2", "prefix_digits = 3"),
             "[bins] prefix_digits must be 1 or 2"
+        );
+        assert!(
+            changed("threshold = 1", "threshold = 1\noffline = true")
+                .contains("[root] offline is for [targets]")
         );
         assert!(changed("threshold = 1", "treshold = 1").contains("unknown field `treshold`"));
     }

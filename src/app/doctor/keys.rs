@@ -30,7 +30,8 @@ impl Examination {
     }
 
     async fn role_keys(&mut self) -> Result<(), Error> {
-        let keyring = match self.state.keyring(&self.policy_or_default()).await {
+        let policy = self.policy_or_default();
+        let keyring = match self.state.keyring(&policy).await {
             Err(error) => {
                 self.error(error.reason(), PUT_BACK);
                 return Ok(());
@@ -50,7 +51,7 @@ impl Examination {
             let Some(root) = root else { continue };
             let former =
                 trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root).await;
-            problems.extend(trust::compare_keys(&keyring, side, root, &former, &NONE));
+            problems.extend(trust::compare_keys(&keyring, &policy, side, root, &former, &NONE));
         }
         let image = self.image.iter();
         problems

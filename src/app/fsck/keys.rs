@@ -21,12 +21,12 @@ impl Check {
             return Ok(());
         }
         let keyring = match self.state.policy() {
-            Ok(policy) => self.state.keyring(&policy).await,
+            Ok(policy) => self.state.keyring(&policy).await.map(|keyring| (keyring, policy)),
             Err(error) => Err(error),
         };
         match keyring {
             Err(error) => self.problem(error.reason()),
-            Ok(keyring) => {
+            Ok((keyring, policy)) => {
                 for (side, root) in
                     [(RepositorySide::Image, image), (RepositorySide::Director, director)]
                 {
@@ -34,11 +34,13 @@ impl Check {
                     let former =
                         trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root)
                             .await;
-                    let problems = trust::compare_keys(&keyring, side, root, &former, &NONE);
+                    let problems =
+                        trust::compare_keys(&keyring, &policy, side, root, &former, &NONE);
                     self.findings.problems.extend(problems);
                 }
                 let suppliers = self.catalog.list_suppliers().await?;
-                let states = trust::signed_here(&self.catalog.list_roles().await?, &suppliers);
+                let states =
+                    trust::signed_here(&self.catalog.list_roles().await?, &suppliers, &policy);
                 for compare in [trust::compare_bins, trust::compare_suppliers] {
                     let problems = image.map(|image| compare(&keyring, &states, image, &NONE));
                     self.findings.problems.extend(problems.into_iter().flatten());

@@ -110,6 +110,7 @@ impl Roles {
         let (side, kind) = (request.side, request.kind);
         refuse_ceremonial(side, kind)?;
         let policy = self.parts.state.policy()?;
+        refuse_offline(side, kind, &policy)?;
         let role = policy.role(side, kind);
         let named = self.open_named(request, &policy).await?;
         if !named.is_empty() && named.len() < usize::from(role.threshold) {
@@ -306,6 +307,26 @@ fn is_name(source: &KeySource) -> bool {
     let KeySource::File(path) = source else { return false };
     let mut parts = path.components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+}
+
+/// Who signs targets that people sign is said by a root, in a ceremony; and who signs the bins, by
+/// those targets.
+fn refuse_offline(side: RepositorySide, kind: RoleKind, policy: &Policy) -> Result<(), Error> {
+    let is_theirs = matches!(kind, RoleKind::Targets | RoleKind::Bins);
+    if side != RepositorySide::Image || !is_theirs || !policy.has_offline_targets() {
+        return Ok(());
+    }
+    let detail = match kind {
+        RoleKind::Bins => {
+            "people sign the targets, which name the keys of the bins in the moment in which these sign: give targets a key \
+             on this server, take `offline = true` out of [targets] in metadata/policy.toml, and rotate the bins then"
+        }
+        _ => {
+            "people sign the targets: name their keys in a root, with `motorcade root stage --add targets=FILE`, then have \
+             them sign the targets"
+        }
+    };
+    Err(Error::Conflict { code: "targets_offline", detail: detail.into() })
 }
 
 fn refuse_ceremonial(side: RepositorySide, kind: RoleKind) -> Result<(), Error> {

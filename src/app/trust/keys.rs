@@ -37,6 +37,7 @@ pub(in crate::app) fn authority(set: &TrustedSet, role: &RoleName) -> Result<Aut
 /// its newest. Nobody misses those that are `lost`.
 pub(in crate::app) fn compare_keys(
     keyring: &Keyring,
+    policy: &Policy,
     side: RepositorySide,
     root: &TrustedSet,
     former: &BTreeSet<KeyId>,
@@ -45,6 +46,9 @@ pub(in crate::app) fn compare_keys(
     let source = format!("root {} of the {side}", root.root_version());
     let compare = |role: RoleName| {
         let signers = root.signers(&role)?;
+        if policy.role(side, role.kind()).offline {
+            return None; // people sign it, wherever their keys are
+        }
         let needed = match role {
             RoleName::Root => Needed::Elsewhere { former },
             RoleName::Targets
@@ -74,14 +78,20 @@ pub(in crate::app) fn compare_bins(
     compare_role(keyring, role, &signers, needed, "the targets of the Image repository")
 }
 
-/// The roles that this server signs: not those whose keys are with a supplier.
+/// The roles that this server signs: not those whose keys are with a supplier, nor targets that
+/// people sign, once there are some.
 pub(in crate::app) fn signed_here(
     states: &[RoleState],
     suppliers: &[SupplierRecord],
+    policy: &Policy,
 ) -> Vec<RoleState> {
     let others: Vec<RoleName> =
         suppliers.iter().filter(|supplier| supplier.offline).map(SupplierRecord::role).collect();
-    states.iter().filter(|state| !others.contains(&state.name)).cloned().collect()
+    let is_here = |state: &&RoleState| match state.name {
+        RoleName::Targets => state.version == 0 || !policy.has_offline_targets(),
+        _ => !others.contains(&state.name),
+    };
+    states.iter().filter(is_here).cloned().collect()
 }
 
 /// The same for the keys of suppliers' roles, whose other keys are those of other suppliers. Of
@@ -128,6 +138,7 @@ pub(in crate::app) fn compare_policy(
         let (role, repository) = (key_name(side, kind), side.as_str());
         let command = match kind {
             RoleKind::Root => format!("motorcade root stage --repository {repository}"),
+            RoleKind::Targets if wanted.offline => "motorcade root stage".to_owned(),
             kind => format!("motorcade role rotate {kind} --repository {repository}"),
         };
         Some(format!(

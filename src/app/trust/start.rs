@@ -31,9 +31,9 @@ pub(in crate::app) async fn check_keys(
     let image = Verifier::new(Arc::clone(blobs)).current(&states).await?;
     let former =
         former_root_keys(catalog, blobs.as_ref(), keyring, RepositorySide::Image, &image).await;
-    let mut problems = compare_keys(keyring, RepositorySide::Image, &image, &former, &lost);
+    let mut problems = compare_keys(keyring, policy, RepositorySide::Image, &image, &former, &lost);
     problems.extend(compare_bins(keyring, &states, &image, &lost));
-    let here = signed_here(&states, &catalog.list_suppliers().await?);
+    let here = signed_here(&states, &catalog.list_suppliers().await?, policy);
     problems.extend(compare_suppliers(keyring, &here, &image, &lost));
     let mut names = states.iter().map(|state| &state.name);
     let bin = names.find(|role| role.kind() == RoleKind::Bins);
@@ -47,7 +47,7 @@ pub(in crate::app) async fn check_keys(
         })?;
         let side = RepositorySide::Director;
         let former = former_root_keys(catalog, blobs.as_ref(), keyring, side, &director).await;
-        problems.extend(compare_keys(keyring, side, &director, &former, &lost));
+        problems.extend(compare_keys(keyring, policy, side, &director, &former, &lost));
         differences.extend(compare_policy(policy, RepositorySide::Director, &director, None));
     }
     refuse(&problems)?;
