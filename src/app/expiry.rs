@@ -110,6 +110,9 @@ impl Expiry {
             (SignedBy::Person, RoleKind::Suppliers) => {
                 "its keys are with the supplier, who has to sign it again: `motorcade supplier stage`"
             }
+            (SignedBy::Person, RoleKind::Targets) => {
+                "its keys are not on this machine, so that people have to sign it again: `motorcade targets stage`; or put them back"
+            }
             (SignedBy::Person, _) => {
                 "its keys are not on this machine: put them back, or have its owner sign it again"
             }
@@ -134,9 +137,14 @@ pub(in crate::app) async fn list(
     director: &DirectorSigners,
     now: Timestamp,
 ) -> Result<Vec<Expiry>, Error> {
-    let expiry = |side, (kind, owned), expires_at, signers| {
+    let expiry = |side, (kind, owned): (RoleKind, Option<RoleName>), expires_at, signers| {
         let stage = Stage::of(policy.role(side, kind), expires_at, now);
-        Expiry { side, kind, owned, expires_at, stage, signer: signer(keyring, signers) }
+        // Keys that are here sign nothing for others.
+        let signer = match owned.is_some() || policy.role(side, kind).offline {
+            true => SignedBy::Person,
+            false => signer(keyring, signers),
+        };
+        Expiry { side, kind, owned, expires_at, stage, signer }
     };
     let suppliers = catalog.list_suppliers().await?;
     let owned: BTreeSet<RoleName> =

@@ -228,6 +228,7 @@ impl App {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),
             publisher: publisher.clone(),
+            ceremony: Arc::clone(&ceremony),
             handovers: Arc::clone(&handovers),
             clock: Arc::clone(&clock),
         });

@@ -52,14 +52,20 @@ impl TargetsDiff {
     /// All of it, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.head.clone();
-        lines.extend(self.entries.iter().cloned());
+        lines.extend(self.changes());
+        if lines.len() == self.head.len() {
+            lines.push("lists the same as before".to_owned());
+        }
+        lines
+    }
+
+    /// What is listed otherwise, a line each.
+    pub fn changes(&self) -> Vec<String> {
+        let mut lines = self.entries.clone();
         lines.extend(self.delegations.iter().map(|line| match line.split_once(' ') {
             Some((sign, said)) => format!("{sign} delegates to {said}"),
             None => line.clone(),
         }));
-        if lines.len() == self.head.len() {
-            lines.push("lists the same as before".to_owned());
-        }
         lines
     }
 }

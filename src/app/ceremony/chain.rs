@@ -16,7 +16,10 @@ use crate::uptane::metadata::root;
 
 impl Ceremony {
     /// The root that is published last.
-    pub(super) async fn published(&self, side: RepositorySide) -> Result<PublishedRoot, Error> {
+    pub(in crate::app) async fn published(
+        &self,
+        side: RepositorySide,
+    ) -> Result<PublishedRoot, Error> {
         let (version, bytes) = match side {
             RepositorySide::Image => self.newest_image_root().await?,
             RepositorySide::Director => {

@@ -115,7 +115,11 @@ impl Ceremony {
         gap: Gap,
     ) -> Result<(), Error> {
         let mut problems = Vec::new();
+        let (side, policy) = (staged.staging.staged.side, self.director.repository.policy());
         for role in [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp] {
+            if policy.role(side, role.kind()).offline {
+                continue;
+            }
             let Some(keys) = staged.root.roles.get(&role) else { continue };
             let before = state.published.root.roles.get(&role);
             let stays = before.is_some_and(|before| {

@@ -5,7 +5,7 @@ use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::trust::{read_envelope, read_published};
 use crate::catalog::Page;
-use crate::model::{ImagePath, ImageRecord, RoleName, SupplierRecord};
+use crate::model::{ImagePath, ImageRecord, RoleName};
 use crate::uptane::targets_diff;
 
 impl Images {
@@ -54,11 +54,15 @@ impl Images {
     pub async fn awaited_role(&self, path: &ImagePath) -> Result<Option<RoleName>, Error> {
         let Some(role) = self.catalog.find_lister(path.as_str()).await? else { return Ok(None) };
         let suppliers = self.catalog.list_suppliers().await?;
-        let is_its = |supplier: &SupplierRecord| supplier.offline && supplier.role() == role;
-        if !suppliers.iter().any(is_its) {
+        let Some(supplier) = suppliers.iter().find(|supplier| supplier.role() == role) else {
             return Ok(None);
-        }
+        };
         let state = self.catalog.find_role(&role).await?.filter(|state| state.version > 0);
+        if !supplier.offline {
+            // Targets that people sign may not name it yet.
+            let is_unnamed = state.is_none() && self.publisher.policy().has_offline_targets();
+            return Ok(is_unnamed.then_some(RoleName::Targets));
+        }
         let Some(state) = state else { return Ok(Some(role)) };
         let Ok(file) = read_published(self.blobs.as_ref(), &state).await else {
             return Ok(Some(role));

@@ -1,15 +1,18 @@
-//! Targets files that their owners sign: suppliers who keep their keys themselves.
+//! Targets files that their owners sign: suppliers who keep their keys themselves, and officers the
+//! top-level targets, if the policy says so.
 //!
 //! What such a role is to list is decided as for any other, and waits. [`Owners::stage`] makes a
 //! file of it, with a version of its own that no other file ever gets; its owner signs it, on a
 //! machine without a network if need be, and [`Owners::sign`] checks each signature as it arrives;
 //! [`Owners::publish`] hands it to the one writer of the Image repository. Targets delegate to new
-//! keys in the very publication that shows the first file which these have signed, and never before.
+//! keys in the very publication that shows the first file which these have signed, and never before:
+//! where people sign the targets, both are staged, and published together.
 //!
 //! It is kept where root ceremonies keep theirs ([`super::ceremony`]).
 
 mod owner;
 mod publish;
+mod ready;
 mod stage;
 mod state;
 
@@ -22,8 +25,8 @@ use tokio::sync::Mutex;
 
 use super::Error;
 use super::access::Principal;
-use super::ceremony::Offer;
 use super::ceremony::offered::{Signable, note_refused, take};
+use super::ceremony::{Ceremony, Offer};
 use super::handover::Handovers;
 use super::images::precondition::Precondition;
 use super::publish::Publisher;
@@ -44,6 +47,7 @@ pub(super) struct Parts {
     pub(super) catalog: Catalog,
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) publisher: Publisher,
+    pub(super) ceremony: Arc<Ceremony>,
     pub(super) handovers: Arc<Handovers>,
     pub(super) clock: Arc<dyn Clock>,
 }

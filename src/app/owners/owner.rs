@@ -3,9 +3,9 @@
 use super::Owners;
 use crate::app::Error;
 use crate::app::access::Principal;
-use crate::model::{AccessRole, RoleName, SupplierRecord};
+use crate::model::{AccessRole, RepositorySide, RoleName, SupplierRecord};
 use crate::uptane::key::PublicKey;
-use crate::uptane::metadata::Authority;
+use crate::uptane::metadata::{Authority, RoleKeys, Root};
 
 /// Whose a role is.
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub struct Owner {
     pub keys: Vec<PublicKey>,
     /// How many of them have to.
     pub threshold: u64,
-    /// The supplier.
-    pub(super) supplier: SupplierRecord,
+    /// The supplier; none for the top-level targets, which officers sign.
+    pub(super) supplier: Option<SupplierRecord>,
 }
 
 impl Owner {
@@ -28,11 +28,16 @@ impl Owner {
     }
 
     /// Officers may change what is staged for anybody, and a supplier for itself: with a token that
-    /// is bound to its folder. That a file is the supplier's, its signatures say.
+    /// is bound to its folder. That a file is its owner's, its signatures say.
     pub(super) fn check_may_change(&self, by: &Principal) -> Result<(), Error> {
-        let SupplierRecord { name, folder, .. } = &self.supplier;
-        let is_its_own = by.path_prefix.as_deref() == Some(folder.as_str());
-        if is_its_own || (by.path_prefix.is_none() && by.role == AccessRole::Officer) {
+        if by.path_prefix.is_none() && by.role == AccessRole::Officer {
+            return Ok(());
+        }
+        let Some(SupplierRecord { name, folder, .. }) = &self.supplier else {
+            let detail = "what is staged for the top-level targets is the officers' affair: it takes an officer's token";
+            return Err(Error::Forbidden { detail: detail.into() });
+        };
+        if by.path_prefix.as_deref() == Some(folder.as_str()) {
             return Ok(());
         }
         Err(Error::Forbidden {
@@ -42,11 +47,39 @@ impl Owner {
             ),
         })
     }
+
+    /// The owner of a supplier's role.
+    pub(super) fn of_supplier(supplier: SupplierRecord) -> Result<Self, Error> {
+        let keys = supplier.keys.iter().cloned().map(PublicKey::from_object);
+        let keys = keys.collect::<Result<_, _>>();
+        Ok(Self {
+            role: supplier.role(),
+            keys: keys.map_err(Error::internal("read the keys of a supplier"))?,
+            threshold: supplier.threshold.max(1).into(),
+            supplier: Some(supplier),
+        })
+    }
+
+    /// The owner of the top-level targets, as a root says.
+    fn of_targets(root: &Root) -> Result<Self, Error> {
+        const OP: &str = "read the keys of targets in the published root";
+        let role = RoleName::Targets;
+        let RoleKeys { keyids, threshold } = root.roles.get(&role).ok_or_else(|| {
+            Error::internal(OP)(std::io::Error::other("the root has no such role"))
+        })?;
+        let key = |id| PublicKey::from_object(root.keys.get(id).cloned().unwrap_or_default());
+        let keys = keyids.iter().map(key).collect::<Result<_, _>>();
+        let keys = keys.map_err(Error::internal(OP))?;
+        Ok(Self { role, keys, threshold: threshold.get(), supplier: None })
+    }
 }
 
 impl Owners {
     /// Whose a role is that the caller may see.
     pub(super) async fn owner(&self, role: &RoleName, by: &Principal) -> Result<Owner, Error> {
+        if *role == RoleName::Targets {
+            return self.owner_of_targets(by).await;
+        }
         let suppliers = self.parts.catalog.list_suppliers().await?;
         let sees = |supplier: &SupplierRecord| {
             by.path_prefix.as_deref().is_none_or(|own| supplier.folder.has(own))
@@ -63,13 +96,19 @@ impl Owners {
             );
             return Err(Error::Conflict { code: "keys_here", detail });
         }
-        let keys = supplier.keys.iter().cloned().map(PublicKey::from_object);
-        let keys = keys.collect::<Result<_, _>>();
-        Ok(Owner {
-            role: role.clone(),
-            keys: keys.map_err(Error::internal("read the keys of a supplier"))?,
-            threshold: supplier.threshold.max(1).into(),
-            supplier,
-        })
+        Owner::of_supplier(supplier)
+    }
+
+    async fn owner_of_targets(&self, by: &Principal) -> Result<Owner, Error> {
+        if let Some(folder) = &by.path_prefix {
+            let detail = format!("this token is bound to {folder}, and sees nothing else");
+            return Err(Error::Forbidden { detail });
+        }
+        if !self.parts.publisher.policy().has_offline_targets() {
+            let detail = "this server signs the top-level targets by itself, since metadata/policy.toml does not say `offline = true` \
+                 in [targets]";
+            return Err(Error::Conflict { code: "keys_here", detail: detail.into() });
+        }
+        Owner::of_targets(&self.parts.ceremony.published(RepositorySide::Image).await?.root)
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::{OwnedState, Owner, Owners, StagedTargets};
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
-use crate::app::publish::signed::OwnerSigned;
 use crate::app::{Error, Problem};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::key::KeyId;
@@ -30,16 +29,22 @@ impl Owners {
         let _turn = self.turn.lock().await;
         let (state, staged) = self.staged(role, expected, by).await?;
         staged.refuse_outdated(&state)?;
-        self.refuse_unfit(&state.owner, &staged, now).await?;
-        let file = staged.file(&state.owner)?;
+        let mut problems = self.unfit(&state.owner, &staged, now).await?;
+        let author = by.author(self.parts.clock.now());
+        let mut signed = Vec::new();
+        if state.owner.supplier.is_none() {
+            let (together, stale) = self.with_targets(&staged.listing, &author).await?;
+            signed.extend(together);
+            problems.extend(stale);
+        } else if self.parts.publisher.policy().has_offline_targets() {
+            problems.extend(self.undelegated(&state.owner).await?);
+        }
+        if !problems.is_empty() {
+            return Err(Error::Refused { problems });
+        }
+        signed.push(staged.signed(&state.owner, author)?);
         let before = self.delegated(role).await?;
-        let signed = OwnerSigned {
-            file,
-            revision: staged.revision(),
-            changes: staged.staging.staged.changes,
-            author: by.author(self.parts.clock.now()),
-        };
-        self.parts.publisher.publish_signed(vec![signed]).await?;
+        self.parts.publisher.publish_signed(signed).await?;
         let published = self.state(role, by).await?;
         if published.role.version != staged.staging.staged.version {
             return Err(published.unexpected());
@@ -50,12 +55,12 @@ impl Owners {
     }
 
     /// What speaks against publishing it.
-    async fn refuse_unfit(
+    async fn unfit(
         &self,
         owner: &Owner,
         staged: &StagedTargets,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         if staged.missing > 0 {
             let (missing, role) = (staged.missing, &owner.role);
@@ -74,7 +79,20 @@ impl Owners {
             code: "image_yanked",
             detail: format!("it lists {path}, which was yanked since: stage it again"),
         }));
-        if problems.is_empty() { Ok(()) } else { Err(Error::Refused { problems }) }
+        Ok(problems)
+    }
+
+    /// Targets that people sign have to name a supplier's keys before these can sign anything.
+    async fn undelegated(&self, owner: &Owner) -> Result<Option<Problem>, Error> {
+        if self.is_delegated(owner).await? {
+            return Ok(None);
+        }
+        let detail = format!(
+            "the top-level targets, which people sign, don't name these keys of {} yet: once enough of them have signed \
+             this file, stage the targets, which are published together with it (`motorcade targets stage`)",
+            owner.role
+        );
+        Ok(Some(Problem { code: "targets_unsigned", detail }))
     }
 
     /// The keys that the published targets delegate to.

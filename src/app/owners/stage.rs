@@ -1,6 +1,6 @@
 //! From what waits to what is to be signed.
 
-use super::{OwnedState, Owners, StagedTargets};
+use super::{OwnedState, Owner, Owners, StagedTargets};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
@@ -45,7 +45,7 @@ impl Owners {
         // with what is.
         let reserved = self.parts.catalog.reserve_versions(std::slice::from_ref(role)).await?;
         let Some(reserved) = reserved.into_iter().next() else { return Err(state.unexpected()) };
-        let content = self.content(role, reserved.version, expires).await?;
+        let content = self.content(&state.owner, reserved.version, expires).await?;
         let new = NewStaging {
             side: RepositorySide::Image,
             role: role.clone(),
@@ -83,16 +83,20 @@ impl Owners {
     /// What is read here has at least the changes that were counted as its number was reserved.
     async fn content(
         &self,
-        role: &RoleName,
+        owner: &Owner,
         number: u64,
         expires: Timestamp,
     ) -> Result<Vec<u8>, Error> {
         const OP: &str = "make a file to be signed";
+        let role = &owner.role;
+        let version = version(role, number).map_err(Error::internal(OP))?;
+        if owner.supplier.is_none() {
+            return Ok(self.next_targets(version, expires).await?.text().to_vec());
+        }
         let mut entries = Entries::default();
         for entry in self.parts.catalog.list_targets(role).await? {
             entries.put(&entry).map_err(Error::internal(OP))?;
         }
-        let version = version(role, number).map_err(Error::internal(OP))?;
         let unsigned = entries.into_bin(role.clone(), version, expires);
         Ok(unsigned.map_err(Error::internal(OP))?.text().to_vec())
     }

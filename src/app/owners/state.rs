@@ -1,17 +1,19 @@
 //! How far a file is that its owner signs.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
 use super::{Owner, Owners};
 use crate::app::Error;
 use crate::app::images::precondition::{Precondition, Tags};
+use crate::app::publish::signed::OwnerSigned;
 use crate::app::trust::read_published;
-use crate::catalog::{RoleState, StagedSignature, Staging};
-use crate::model::{RepositorySide, Sha256Digest, Timestamp};
+use crate::catalog::{Author, RoleState, StagedSignature, Staging};
+use crate::model::{RepositorySide, RoleName, Sha256Digest, Timestamp};
 use crate::uptane::key::KeyId;
-use crate::uptane::metadata::{SignedFile, Unsigned};
+use crate::uptane::metadata::{SignedFile, Unsigned, version};
 use crate::uptane::targets_diff::{self, Listing, TargetsDiff};
 
 /// What is published of a role, and what is staged.
@@ -59,23 +61,57 @@ pub struct StagedTargets {
 
 impl Owners {
     pub(super) async fn state_of(&self, owner: Owner) -> Result<OwnedState, Error> {
-        let (side, role) = (RepositorySide::Image, &owner.role);
-        let staging = self.parts.catalog.find_staging(side, role).await?;
-        let state = self.parts.catalog.find_role(role).await?;
-        let state = state.ok_or_else(|| Error::Corrupt {
-            detail: format!("the catalog knows the supplier of {role}, and not the role"),
-        })?;
+        let state = self.role_state(&owner.role).await?;
+        let staged = self.staging_of(&owner, &state).await?;
         let published = self.published(&state).await?;
-        let wanted = self.parts.catalog.list_targets(role).await?;
-        let listing = published.as_ref().map(|published| &published.listing);
-        let staged = staging.map(|staging| StagedTargets::read(staging, &state, &owner));
-        Ok(OwnedState {
-            waiting: targets_diff::waiting(listing, &wanted),
-            staged: staged.transpose()?,
-            owner,
-            published,
-            role: state,
+        let waiting = self.waiting(&owner, &state, published.as_ref()).await?;
+        Ok(OwnedState { waiting, staged, owner, published, role: state })
+    }
+
+    pub(super) async fn role_state(&self, role: &RoleName) -> Result<RoleState, Error> {
+        let state = self.parts.catalog.find_role(role).await?;
+        state.ok_or_else(|| Error::Corrupt {
+            detail: format!("the catalog does not know the role {role}"),
         })
+    }
+
+    /// What is staged for a role, whose state `role` was read before.
+    pub(super) async fn staging_of(
+        &self,
+        owner: &Owner,
+        role: &RoleState,
+    ) -> Result<Option<StagedTargets>, Error> {
+        let staging = self.parts.catalog.find_staging(RepositorySide::Image, &owner.role).await?;
+        staging.map(|staging| StagedTargets::read(staging, role, owner)).transpose()
+    }
+
+    /// What the next file is to say otherwise than the published one.
+    async fn waiting(
+        &self,
+        owner: &Owner,
+        state: &RoleState,
+        published: Option<&PublishedTargets>,
+    ) -> Result<Vec<String>, Error> {
+        const OP: &str = "look for what waits";
+        let published = published.map(|published| &published.listing);
+        if owner.supplier.is_some() {
+            let wanted = self.parts.catalog.list_targets(&owner.role).await?;
+            return Ok(targets_diff::waiting(published, &wanted));
+        }
+        let number = version(&owner.role, state.version + 1).map_err(Error::internal(OP))?;
+        let next = self.next_targets(number, state.expires_at).await?;
+        let next = serde_json::from_slice(next.text()).map_err(Error::internal(OP))?;
+        Ok(TargetsDiff::between(&owner.role, published, &next).changes())
+    }
+
+    /// What the next top-level targets are to say.
+    pub(super) async fn next_targets(
+        &self,
+        version: NonZeroU64,
+        expires: Timestamp,
+    ) -> Result<Unsigned, Error> {
+        let ready: Vec<_> = self.ready().await?.into_iter().map(|(owner, _)| owner.role).collect();
+        self.parts.publisher.targets_to_sign(version, expires, &ready).await
     }
 
     async fn published(&self, state: &RoleState) -> Result<Option<PublishedTargets>, Error> {
@@ -202,12 +238,22 @@ impl StagedTargets {
         Err(Error::Conflict { code: "staging_outdated", detail })
     }
 
+    /// The file on its way into a publication.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if too few of its owner's keys have signed it.
+    pub(super) fn signed(&self, owner: &Owner, author: Author) -> Result<OwnerSigned, Error> {
+        let (revision, changes) = (self.revision(), self.staging.staged.changes);
+        Ok(OwnerSigned { file: self.file(owner)?, revision, changes, author })
+    }
+
     /// The file as it would be published.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`] if too few of its owner's keys have signed it.
-    pub(super) fn file(&self, owner: &Owner) -> Result<SignedFile, Error> {
+    fn file(&self, owner: &Owner) -> Result<SignedFile, Error> {
         const OP: &str = "put a signed file together";
         let authority = owner.authority();
         let signatures: Vec<_> =

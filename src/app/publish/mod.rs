@@ -28,6 +28,7 @@ pub(in crate::app) mod signed;
 mod time;
 
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ use crate::model::{Clock, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
-use crate::uptane::metadata::SignedFile;
+use crate::uptane::metadata::{SignedFile, Unsigned};
 pub use outcome::{CurrentTimestamp, SigningSize};
 use outcome::{Failed, Outcome};
 use round::Rounds;
@@ -290,6 +291,21 @@ impl Publisher {
     /// The metadata policy.
     pub(in crate::app) fn policy(&self) -> &Policy {
         self.rounds.repository().policy()
+    }
+
+    /// What the next targets are to say, for people to sign: delegations to `ready` as well, of
+    /// which there is a file that their own keys have signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the published root can't be read; [`Error::Internal`].
+    pub(in crate::app) async fn targets_to_sign(
+        &self,
+        version: NonZeroU64,
+        expires: Timestamp,
+        ready: &[RoleName],
+    ) -> Result<Unsigned, Error> {
+        self.rounds.targets_to_sign(version, expires, ready).await
     }
 
     /// Name of the bin that lists a target, unless a supplier does.

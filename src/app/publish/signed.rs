@@ -1,9 +1,11 @@
 //! Files that others have signed, on their way into a round: those of roles whose keys are not here.
 
+use std::sync::Arc;
+
 use super::delegations;
 use super::due::with_listers;
 use crate::app::Error;
-use crate::catalog::{Author, EndedStaging, ReservedVersion};
+use crate::catalog::{Author, EndedStaging, ReservedVersion, RoleState};
 use crate::model::{RoleName, SupplierRecord};
 use crate::uptane::metadata::SignedFile;
 use crate::uptane::verify::TrustedSet;
@@ -34,23 +36,68 @@ impl OwnerSigned {
     }
 }
 
+/// The published root and targets, with targets that people have signed if these are among what is
+/// to be published.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if clients would refuse them.
+pub(super) fn adopted(
+    set: &Arc<TrustedSet>,
+    signed: &[OwnerSigned],
+) -> Result<Arc<TrustedSet>, Error> {
+    let mut set = Arc::clone(set);
+    if let Some(targets) = signed.iter().find(|signed| signed.file.role == RoleName::Targets) {
+        let adopted = Arc::make_mut(&mut set).adopt_targets(&targets.file.bytes);
+        adopted.map_err(Error::internal("take targets that people have signed"))?;
+    }
+    Ok(set)
+}
+
+/// Those of `ours` that have somebody to sign them: where people sign the targets, they may not name
+/// everybody yet.
+pub(super) fn named(mut ours: Vec<RoleState>, after: &TrustedSet) -> Vec<RoleState> {
+    if !signs_targets(&ours) {
+        ours.retain(|RoleState { name, .. }| {
+            !matches!(name, RoleName::Delegated(_)) || after.delegated_signers(name).is_some()
+        });
+    }
+    ours
+}
+
 /// What is due of `ours`, once it is published together with what others have signed: the targets,
-/// if they have to name other keys for that, and whoever lists it.
+/// if they have to name other keys for that; or if others have signed those, what they give to other
+/// keys; and whoever lists it.
 ///
 /// # Errors
 ///
 /// [`Error::Internal`] if the keys of a supplier can't be read.
 pub(super) fn due_with(
     mut due: Vec<RoleName>,
+    ours: &[RoleState],
     signed: &[OwnerSigned],
     suppliers: &[SupplierRecord],
-    set: &TrustedSet,
+    (before, after): (&TrustedSet, &TrustedSet),
 ) -> Result<Vec<RoleName>, Error> {
     let names: Vec<RoleName> = signed.iter().map(|signed| signed.file.role.clone()).collect();
-    for supplier in suppliers.iter().filter(|supplier| names.contains(&supplier.role())) {
-        if !due.contains(&RoleName::Targets) && !delegations::is_published(supplier, set)? {
-            due.push(RoleName::Targets);
+    if signs_targets(ours) {
+        for supplier in suppliers.iter().filter(|supplier| names.contains(&supplier.role())) {
+            if !due.contains(&RoleName::Targets) && !delegations::is_published(supplier, before)? {
+                due.push(RoleName::Targets);
+            }
+        }
+    } else {
+        for role in ours.iter().map(|state| &state.name) {
+            let signers = after.delegated_signers(role);
+            let is_given = signers.is_some() && signers != before.delegated_signers(role);
+            if is_given && !due.contains(role) {
+                due.push(role.clone());
+            }
         }
     }
     Ok(with_listers(due, &names))
+}
+
+fn signs_targets(ours: &[RoleState]) -> bool {
+    ours.iter().any(|state| state.name == RoleName::Targets)
 }

@@ -28,7 +28,7 @@ use crate::keys::{self, Signer};
 use crate::model::{Clock, Folder, HardwareId, RoleName, SupplierName, SupplierRecord};
 use crate::uptane::key::{PublicKey, Scheme};
 pub use own_keys::OwnKeys;
-use refusal::{check_keys, conflict, keys_elsewhere, no_supplier};
+use refusal::{check_keys, conflict, keys_elsewhere, no_supplier, targets_offline};
 
 /// A supplier that is about to be added.
 #[derive(Debug, Clone)]
@@ -163,6 +163,9 @@ impl Suppliers {
         let mut supplier = self.find(name).await?;
         if supplier.offline {
             return Err(keys_elsewhere(name));
+        }
+        if self.publisher.policy().has_offline_targets() {
+            return Err(targets_offline(name));
         }
         let count = u8::try_from(supplier.keys.len()).unwrap_or(Policy::MAX_KEYS);
         let keys = self.make_keys(supplier.role(), count).await?;

@@ -28,6 +28,14 @@ pub(super) fn keys_elsewhere(name: &SupplierName) -> Error {
     Error::Conflict { code: "keys_elsewhere", detail }
 }
 
+pub(super) fn targets_offline(name: &SupplierName) -> Error {
+    let detail = format!(
+        "people sign the targets, which have to name the keys of {name} in the moment in which these sign: have the supplier \
+         make keys of its own, and name their public halves with `motorcade supplier keys {name} --public-key FILE`"
+    );
+    Error::Conflict { code: "targets_offline", detail }
+}
+
 pub(super) fn no_supplier(name: &SupplierName) -> Error {
     let detail = format!("there is no supplier {name}");
     Error::NotFound { code: "supplier_not_found", detail }

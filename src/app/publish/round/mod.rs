@@ -4,6 +4,7 @@
 mod start;
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
 use super::roots::RootChain;
-use super::signed::{OwnerSigned, due_with};
+use super::signed::{self, OwnerSigned};
 use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
@@ -29,8 +30,8 @@ use crate::model::{
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::{DelegatedKeys, SupplierDelegation};
-use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
+use crate::uptane::metadata::image::{self, DelegatedKeys, SupplierDelegation};
+use crate::uptane::metadata::{Hashes, MetaFile, SignedFile, Unsigned};
 use crate::uptane::verify::TrustedSet;
 
 /// What a round works on, and what the last one has published.
@@ -84,7 +85,7 @@ struct Begun {
     suppliers: Vec<SupplierRecord>,
     states: Vec<RoleState>,
     reserved: Vec<ReservedVersion>,
-    /// The published root and targets.
+    /// The published root and targets, or those that people have signed for this round.
     set: Arc<TrustedSet>,
 }
 
@@ -315,7 +316,9 @@ impl Rounds {
         let policy = self.repository.policy();
         loop {
             let states = self.catalog.list_roles().await?;
-            let ours = signed_here(&states, &suppliers);
+            let set = self.verifier.current(&states).await?;
+            let after = signed::adopted(&set, scope.signed())?;
+            let ours = signed::named(signed_here(&states, &suppliers, policy), &after);
             let moment = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
             let due = match (self.is_overtaken.load(Ordering::Relaxed), scope) {
                 (true, Scope::All(_)) => due::all_roles(&ours),
@@ -323,8 +326,7 @@ impl Rounds {
                 (true, Scope::TimestampAlone) => Vec::new(), // it may list what is not here
                 (false, Scope::TimestampAlone) => due::timestamp_alone(policy, &ours, moment),
             };
-            let set = self.verifier.current(&states).await?;
-            let due = due_with(due, scope.signed(), &suppliers, &set)?;
+            let due = signed::due_with(due, &ours, scope.signed(), &suppliers, (&set, &after))?;
             if due.is_empty() {
                 return Ok(None); // also while the clock is behind
             }
@@ -335,10 +337,30 @@ impl Rounds {
             let reserved = self.catalog.reserve_versions(&due).await?;
             let newest = self.catalog.list_suppliers().await?;
             if newest == suppliers {
+                let set = after;
                 return Ok(Some(Begun { now, suppliers, states, reserved, set }));
             }
             suppliers = newest;
         }
+    }
+
+    /// What the next targets are to say, for people to sign: delegations to `ready` as well, of
+    /// which there is a file that their own keys have signed.
+    pub(super) async fn targets_to_sign(
+        &self,
+        version: NonZeroU64,
+        expires: Timestamp,
+        ready: &[RoleName],
+    ) -> Result<Unsigned, Error> {
+        let states = self.catalog.list_roles().await?;
+        let set = self.verifier.current(&states).await?;
+        let (blobs, suppliers) = (self.blobs.as_ref(), self.catalog.list_suppliers().await?);
+        let bins =
+            delegations::bin_keys(&self.catalog, blobs, &self.repository, &states, &[], &set);
+        let bins = bins.await?;
+        let suppliers = delegations::to_suppliers(blobs, &states, suppliers, ready, &set).await?;
+        image::targets(version, expires, &suppliers, self.repository.bins(), &bins)
+            .map_err(Error::internal("make targets to be signed"))
     }
 
     async fn sign_targets(

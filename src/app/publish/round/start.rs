@@ -111,7 +111,8 @@ impl Rounds {
         let states = self.catalog.list_roles().await?;
         let timestamp = self.catalog.find_role_body(&RoleName::Timestamp).await?.map(Bytes::from);
         let unverified = self.verifier.find_unverified(&states, timestamp.as_ref()).await?;
-        let ours = signed_here(&states, &self.catalog.list_suppliers().await?);
+        let ours =
+            signed_here(&states, &self.catalog.list_suppliers().await?, self.repository.policy());
         let mut roles = Vec::new();
         for (role, fault) in unverified {
             if !ours.iter().any(|state| state.name == role) {
