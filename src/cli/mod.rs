@@ -74,6 +74,8 @@ enum Command {
     Escrow(escrow::Args),
     /// Manages suppliers, who sign for folders of their own: with keys of the server, or their own
     Supplier(supplier::Args),
+    /// Has people sign the top-level targets, where the metadata policy says so
+    Targets(targets::Args),
     /// Uploads, lists, shows and yanks images
     Image(image::Args),
     /// Registers vehicles, shows what they run, assigns images to their ECUs
@@ -166,6 +168,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Recipient(args) => recipient::run(args).await,
         Command::Escrow(args) => escrow::run(args).await,
         Command::Supplier(args) => supplier::run(args).await,
+        Command::Targets(args) => targets::run(args).await,
         Command::Image(args) => image::run(args).await,
         Command::Vehicle(args) => vehicle::run(args).await,
         Command::Fleet(args) => fleet::run(args).await,

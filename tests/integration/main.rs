@@ -37,6 +37,7 @@ mod links;
 mod log;
 mod nginx;
 mod observe;
+mod offline_targets;
 mod own_keys;
 mod own_keys_by_hand;
 mod packaging;
@@ -61,6 +62,7 @@ mod signals;
 mod small_disk;
 mod state;
 mod static_files;
+mod supplier_restore;
 mod suppliers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,14 +25,14 @@ use crate::suppliers::{add, published, remove, search, token, upload};
 const ACME: &str = "/api/v1/targets/supplier-acme";
 
 /// A supplier with keys that no server has, and a token for its folder.
-struct Supplier {
-    keys: Vec<Officer>,
-    token: String,
+pub(crate) struct Supplier {
+    pub(crate) keys: Vec<Officer>,
+    pub(crate) token: String,
 }
 
 impl Supplier {
     /// Adds `acme` with so many keys, all of which have to sign.
-    async fn added(server: &TestServer, keys: usize) -> Self {
+    pub(crate) async fn added(server: &TestServer, keys: usize) -> Self {
         let keys: Vec<Officer> = (0..keys).map(|_| Officer::new()).collect();
         let body = json!({
             "supplier": "acme", "threshold": keys.len(), "public_keys": public(&keys),
@@ -68,7 +68,7 @@ impl Supplier {
     }
 
     /// Stages what waits, has all keys sign it and publishes it.
-    async fn publish_all(&self, server: &TestServer) {
+    pub(crate) async fn publish_all(&self, server: &TestServer) {
         self.stage(server).await;
         for key in &self.keys {
             self.sign(server, key).await.expect(200);
@@ -293,7 +293,8 @@ async fn what_is_staged_is_the_supplier_s_and_the_officers_affair() {
     let publish =
         server.request_as(AccessRole::Officer, Method::POST, &format!("{ACME}/staged/publish"));
     send(publish).await.expect(200);
-    for path in ["/api/v1/targets/targets", "/api/v1/targets/bin-0", "/api/v1/targets/root"] {
+    server.get("/api/v1/targets/targets").await.refused(409, "keys_here");
+    for path in ["/api/v1/targets/bin-0", "/api/v1/targets/root"] {
         server.get(path).await.refused(400, "bad_path");
     }
 }

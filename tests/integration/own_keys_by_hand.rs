@@ -26,7 +26,7 @@ async fn a_supplier_signs_with_files_and_without_a_network() {
     let push = "image push brake.bin --path acme/1.bin --hardware-id gw-mk3 --version 1 --release-counter 1 --name brake";
     let pushed = acme(push).output().unwrap();
     let said = String::from_utf8_lossy(&pushed.stderr).into_owned();
-    assert!(pushed.status.success() && said.contains("supplier-acme lists it once"), "{said}");
+    assert!(pushed.status.success() && said.contains("once supplier-acme is signed"), "{said}");
     let shown = run(&mut acme("supplier status acme"));
     assert!(shown.contains("nothing of supplier-acme is published"), "{shown}");
     assert!(shown.contains("  + acme/1.bin: brake 1, release 1, for gw-mk3"), "{shown}");
@@ -80,7 +80,7 @@ async fn nothing_is_signed_that_is_not_what_it_seems() {
     for (from, to, reason) in [
         ("\"version\":1", "\"version\":2", "is damaged"),
         ("\"_type\":\"targets\"", "\"_type\":\"snapshot\"", "is damaged"),
-        ("\"targets_role\"", "\"role\"", "is no file of `supplier diff --out`"),
+        ("\"targets_role\"", "\"role\"", "is no file of `diff --out`"),
     ] {
         let other = staged.replace(from, to);
         assert_ne!(other, staged, "{from}");

@@ -66,6 +66,10 @@ async fn listed(server: &TestServer, snapshot: &Value, role: &str) -> Value {
 pub(crate) async fn search(server: &TestServer, path: &str, hardware: &str) -> (Vec<String>, bool) {
     let root = server.state.first_root();
     let mut set = TrustedSet::new(&root, Rules::Image, SystemClock.now()).unwrap();
+    for version in 2.. {
+        let Ok(root) = fs::read(server.state.blob(&format!("{version}.root.json"))) else { break };
+        set.update_root(&root).unwrap();
+    }
     let timestamp = server.download("timestamp.json").await;
     set.update_timestamp(&timestamp).unwrap();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();

@@ -102,9 +102,10 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let awaited = image.awaits_signature_of.clone();
     output::report(line, image)?;
     if let Some(role) = awaited {
+        let command = if role == "targets" { "targets" } else { "supplier" };
         let role = printable(&role);
         output::note(format_args!(
-            "{role} lists it once it is signed: see `motorcade supplier stage`"
+            "it is published once {role} is signed: see `motorcade {command} stage`"
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! Targets files that their owners sign: what `motorcade supplier` does of them, step by step.
+//! Targets files that their owners sign, step by step: `motorcade targets status | stage | diff |
+//! sign | publish | cancel`, and the same of `motorcade supplier`.
 
 mod offline;
 mod told;
@@ -19,7 +20,72 @@ use crate::api::{NewTargets, TargetsBody, TargetsFile, TargetsSignatures};
 use crate::config::ClientSettings;
 use crate::model::RoleName;
 use motorcade_host::shown::printable;
-use told::{tell, tell_changes};
+use told::{command, tell, tell_changes};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Shows what is published of the top-level targets, what waits and what is staged
+    Status {
+        #[command(flatten)]
+        client: ClientSettings,
+    },
+    /// Stages the next targets: to whom they are to delegate
+    Stage {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        args: StageArgs,
+    },
+    /// Shows what the staged targets change
+    Diff {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// Write the file to be signed on a machine without a network; nothing may be there
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Signs staged targets: offline, from a file; or brings signatures to the server
+    Sign {
+        #[command(flatten)]
+        client: ClientSettings,
+        #[command(flatten)]
+        args: SignArgs,
+    },
+    /// Publishes what is staged, once enough keys have signed it
+    Publish {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// Only if this is what is staged
+        #[arg(long, value_name = "REVISION")]
+        revision: Option<u64>,
+    },
+    /// Drops what is staged
+    Cancel {
+        #[command(flatten)]
+        client: ClientSettings,
+        /// What is staged, as `status` shows it
+        #[arg(long, value_name = "REVISION")]
+        revision: u64,
+    },
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let role = |client| Role::open(client, RoleName::Targets);
+    match args.command {
+        Command::Status { client } => role(client)?.status().await,
+        Command::Stage { client, args } => role(client)?.stage(args).await,
+        Command::Diff { client, out } => role(client)?.diff(out).await,
+        Command::Sign { client, args } => sign(client, args).await,
+        Command::Publish { client, revision } => role(client)?.publish(revision).await,
+        Command::Cancel { client, revision } => role(client)?.cancel(revision).await,
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StageArgs {
@@ -33,7 +99,7 @@ pub(super) struct StageArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SignArgs {
-    /// File of `supplier diff --out`; nothing but it and the key is read, and no network is used
+    /// File of `diff --out`; nothing but it and the key is read, and no network is used
     #[arg(required_unless_present = "send", requires = "key")]
     file: Option<PathBuf>,
     /// Private key that signs: a PKCS#8 file in PEM of mode 0600, or where else a key of a role may
@@ -82,7 +148,7 @@ impl Role {
         }
         let state = self.shown().await?;
         let Some(staged) = &state.staged else {
-            bail!("nothing is staged: see `motorcade supplier stage`")
+            bail!("nothing is staged: see `motorcade {} stage`", command(&self.role))
         };
         if let Some(out) = &out {
             let file: TargetsFile = self.api.json(self.request(Method::GET, "/staged")).await?;
@@ -95,7 +161,8 @@ impl Role {
         }
         if let Some(out) = out {
             output::note(format_args!(
-                "hint: sign it where the key is, with `motorcade supplier sign {} --key KEY.pem`",
+                "hint: sign it where the key is, with `motorcade {} sign {} --key KEY.pem`",
+                command(&self.role),
                 out.display()
             ));
         }
@@ -114,7 +181,7 @@ impl Role {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Brings one file of `supplier sign`.
+    /// Brings one file of `sign`.
     async fn bring(&self, signed: offline::SignatureFile) -> anyhow::Result<TargetsBody> {
         let body = TargetsSignatures {
             payload_sha256: Some(signed.payload_sha256),
@@ -143,7 +210,7 @@ pub(super) async fn sign(client: ClientSettings, args: SignArgs) -> anyhow::Resu
     for file in args.send {
         let text = fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
         let signed: offline::SignatureFile = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is no file of `supplier sign`", file.display()))?;
+            .with_context(|| format!("{} is no file of `sign`", file.display()))?;
         files.push((file, signed));
     }
     let first = files.first().context("name a file")?;

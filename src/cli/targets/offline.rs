@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::told::tell_changes;
+use super::told::{command, tell_changes};
 use crate::api::{NewTargetsSignature, TargetsFile};
 use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
@@ -55,7 +55,8 @@ impl Signing {
         let staged = Staged::read(&self.file)?;
         let trusted = self.trusted.as_deref().map(|file| staged.trusted(file)).transpose()?;
         let key = open_key(&self.key).await?;
-        let (id, role, version) = (key.id(), &staged.role, staged.unsigned.version());
+        let (id, version) = (key.id(), staged.unsigned.version());
+        let role = staged.role.clone();
         ensure!(
             staged.key_ids.contains(&id.to_string()),
             "the key {id} is none of those that sign for {role}: nothing was signed"
@@ -73,9 +74,9 @@ impl Signing {
         if output::is_json() {
             print_json(&signed)?;
         }
-        let out = out.display();
+        let (out, command) = (out.display(), command(&role));
         note(format_args!(
-            "Signed as {out}\nhint: bring it with `motorcade supplier sign --send {out}`"
+            "Signed as {out}\nhint: bring it with `motorcade {command} sign --send {out}`"
         ));
         Ok(ExitCode::SUCCESS)
     }
@@ -86,7 +87,7 @@ impl Staged {
         let name = file.display();
         let text = fs::read(file).with_context(|| format!("failed to read {name}"))?;
         let file: TargetsFile = serde_json::from_slice(&text)
-            .with_context(|| format!("{name} is no file of `supplier diff --out`"))?;
+            .with_context(|| format!("{name} is no file of `diff --out`"))?;
         let role: RoleName = file.targets_role.parse().context("the file names no role")?;
         let unsigned = Unsigned::of_file(role.clone(), &serde_json::to_vec(&file.staged)?)?;
         ensure!(

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::api::{StagedTargetsBody, TargetsBody};
 use crate::cli::output::{self, print_json, print_line};
+use crate::model::RoleName;
 use motorcade_host::shown::printable;
 
 /// How far a role is.
@@ -40,6 +41,14 @@ pub(super) fn tell_changes(changes: &[String]) -> anyhow::Result<()> {
         print_line(printable(line))?;
     }
     Ok(())
+}
+
+/// The command of a role.
+pub(super) fn command(role: &RoleName) -> &'static str {
+    match role {
+        RoleName::Targets => "targets",
+        _ => "supplier",
+    }
 }
 
 fn tell_staged(staged: &StagedTargetsBody) -> anyhow::Result<()> {

@@ -84,10 +84,11 @@ impl Named for RoleKind {
 impl Named for RoleName {
     fn in_path(request: &HttpRequest) -> Result<Self, Error> {
         let role = parameter(request, "targets_role").parse::<Self>().ok();
-        let role = role.filter(|role| role.kind() == RoleKind::Suppliers);
+        let kinds = [RoleKind::Targets, RoleKind::Suppliers];
+        let role = role.filter(|role| kinds.contains(&role.kind()));
         role.ok_or_else(|| Error::Invalid {
             code: "bad_path",
-            detail: "name the role of a supplier, such as supplier-acme".into(),
+            detail: "name `targets`, or the role of a supplier, such as supplier-acme".into(),
         })
     }
 }

@@ -54,7 +54,7 @@ fn rule(name: &str) -> Value {
             json!({ "pattern": "^(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*$", "examples": ["acme"] })
         }
         "targets_role" => {
-            json!({ "pattern": "^supplier-(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*$", "examples": ["supplier-acme"] })
+            json!({ "pattern": "^(targets|supplier-(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*)$", "examples": ["supplier-acme"] })
         }
         "folder" => json!({ "pattern": folder(), "examples": ["acme/"] }),
         "threshold" => json!({ "minimum": 1, "maximum": 16 }),
