@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use motorcade::keys::policy::Policy;
 use motorcade::uptane::client::VerifiedRepository;
 use serde_json::Value;
 
@@ -120,6 +121,50 @@ async fn python_tuf_and_tough_follow_a_supplier_who_keeps_its_keys() {
     assert!(load().await.find("acme/2.bin").is_none());
     sign(&second, 2);
     for target in ["acme/1.bin", "acme/2.bin", "gw/1.bin"] {
+        is_found(target).await;
+    }
+}
+
+/// While people have not signed the targets that name a supplier, nobody sees anything of it, and
+/// everybody what is there besides.
+#[tokio::test]
+async fn python_tuf_and_tough_follow_targets_that_people_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = dir.path().join("state/metadata");
+    fs::create_dir_all(&metadata).unwrap();
+    let policy = Policy::DEFAULT.replacen("[targets]\n", "[targets]\noffline = true\n", 1);
+    fs::write(metadata.join("policy.toml"), policy).unwrap();
+    let fleet = Fleet::start_in(dir, &[]).await;
+    let officer = create_token(&fleet.data_dir(), "officer");
+    let targets = |args: &[&str]| {
+        let mut command = motorcade(["targets"]);
+        command.args(args).args(["--server", &fleet.client.url]);
+        run(command.env("MOTORCADE_TOKEN", &officer))
+    };
+    fleet.supplier(&officer, &["add", "acme"]);
+    let acme = Client { token: fleet.supplier_token("acme/"), ..fleet.client.clone() };
+    acme.upload("acme/1.bin", "", b"of acme").await;
+    fleet.client.upload("gw/1.bin", "", b"of the car maker").await;
+    let trusted = fs::read(fleet.root()).unwrap();
+    let is_found = async |target: &str| {
+        let seen = fleet.python_tuf(target);
+        assert_eq!(seen["sha256"], seen["signed_hashes"]["sha256"], "{target}");
+        let tough = VerifiedRepository::load(&trusted, &fleet.server.repo_url()).await;
+        tough.unwrap().download(target, &fleet.file("tough")).await.unwrap();
+    };
+    is_found("gw/1.bin").await;
+    let tough = VerifiedRepository::load(&trusted, &fleet.server.repo_url()).await.unwrap();
+    assert!(tough.find("acme/1.bin").is_none());
+
+    let [staged, signature] =
+        ["staged.json", "signature.json"].map(|name| fleet.file(name).display().to_string());
+    targets(&["stage"]);
+    targets(&["diff", "--out", &staged]);
+    let mut sign = motorcade(["targets", "sign", &staged, "--yes", "--out", &signature, "--key"]);
+    run(sign.arg(fleet.data_dir().join("keys/targets.pem"))); // which could be anywhere
+    targets(&["sign", "--send", &signature]);
+    targets(&["publish"]);
+    for target in ["acme/1.bin", "gw/1.bin"] {
         is_found(target).await;
     }
 }
