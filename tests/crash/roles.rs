@@ -59,6 +59,18 @@ async fn signing_keys(client: &Client, (side, role): (&str, &str)) -> (Vec<Strin
     (signing.iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect(), here)
 }
 
+/// The same, once the server has seen what was published before it was started.
+async fn settled_keys(client: &Client, role: (&str, &str)) -> (Vec<String>, usize) {
+    for _ in 0..200 {
+        let (keys, here) = signing_keys(client, role).await;
+        if keys.len() == 1 {
+            return (keys, here);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    signing_keys(client, role).await
+}
+
 /// Drops what a rotation had staged that was cut off.
 async fn cancel_staged(client: &Client, side: &str) {
     let path = format!("roots/{side}/staged");
@@ -106,7 +118,7 @@ async fn a_role_whose_rotation_is_killed_has_keys_that_clients_take() {
         site.check_after_start(&server).await;
         ledger.saw_directory(&repo);
         let client = server.client(&officer);
-        let (after, here) = signing_keys(&client, role).await;
+        let (after, here) = settled_keys(&client, role).await;
         assert_eq!((after.len(), here), (1, 1), "{kill}, {role:?}: its key is here");
         match (status, after == before) {
             (Some((status, needed)), is_same) => {
