@@ -59,7 +59,8 @@ impl Fleet {
             run(&mut self.officer(&format!("root sign {of} --send {signature}")));
         }
         if here {
-            run(&mut self.officer(&format!("root sign {of} --here")));
+            // Each command has a token of its own, and somebody else has staged this.
+            run(&mut self.officer(&format!("root sign {of} --here --revision 1")));
         }
         run(&mut self.officer(&format!("root publish {of}")));
     }
