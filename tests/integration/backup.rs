@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -185,6 +185,33 @@ async fn keys_can_be_left_out_and_are_put_back_before_it_is_used() {
     run(&mut recover);
     let server = TestServer::on(state, |_| ()).await;
     assert!(server.open("gw/1/a.bin", "snakeoil_p256").await == b"firmware");
+}
+
+/// As secrets are mounted: each file is a link to one that is replaced as a whole.
+#[tokio::test]
+async fn keys_and_policy_that_are_links_are_in_it_and_links_in_the_repository_are_not() {
+    let server = TestServer::start().await;
+    server.upload("gw/1/a.bin", "firmware").await.expect(201);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let state = server.stop();
+    state.catalog_closed().await;
+    for name in ["keys/escrow.jwk", "keys/snapshot.pem", "metadata/policy.toml"] {
+        let (file, mounted) = (state.path().join(name), elsewhere.path().join(name));
+        fs::create_dir_all(mounted.parent().unwrap()).unwrap();
+        fs::rename(&file, &mounted).unwrap();
+        symlink(&mounted, &file).unwrap();
+    }
+    symlink(elsewhere.path().join("keys/escrow.jwk"), state.path().join("repo/link")).unwrap();
+    let folder = elsewhere.path().join("backup");
+    let made = record(&run(&mut backup(&state, &folder, &[])));
+    assert!(made.key_files.iter().any(|name| name == "escrow.jwk"), "{made:?}");
+    for name in ["keys/escrow.jwk", "keys/snapshot.pem", "metadata/policy.toml"] {
+        let copy = folder.join(name);
+        assert!(fs::symlink_metadata(&copy).unwrap().is_file(), "{name}");
+        assert_eq!(fs::read(copy).unwrap(), fs::read(elsewhere.path().join(name)).unwrap());
+    }
+    assert!(fs::symlink_metadata(folder.join("repo/link")).is_err());
+    run(motorcade(["recover", "versions", "--data-dir"]).arg(&folder));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use record::Record;
 pub(super) use record::{forget, refuse_unrecovered};
 pub use tree::Blobs;
-use tree::{Copier, make_alike};
+use tree::{Copier, Links, make_alike};
 
 use super::state_dir::StateDir;
 use super::{Error, apart};
@@ -140,14 +140,16 @@ fn copy_files(from: &Path, to: &Path, plan: &Plan, record: Record) -> io::Result
     if plan.keys == KeyFiles::Included {
         let keys = from.join("keys");
         let is_wanted = |path: &Path| !path.ends_with(SESSION_TICKETS);
-        let paths = own.tree(&keys, &to.join("keys"), Blobs::Copied, &is_wanted)?;
+        let paths =
+            own.tree(&keys, &to.join("keys"), Blobs::Copied, Links::Followed, &is_wanted)?;
         let names = paths.iter().filter_map(|path| path.strip_prefix(&keys).ok());
         key_files = names.map(|name| name.display().to_string()).collect();
         key_files.sort();
     }
-    own.tree(&from.join("metadata"), &to.join("metadata"), Blobs::Copied, &|_| true)?;
+    let metadata = (from.join("metadata"), to.join("metadata"));
+    own.tree(&metadata.0, &metadata.1, Blobs::Copied, Links::Followed, &|_| true)?;
     let mut blobs = Copier::new(&plan.is_stopped, &plan.progress);
-    blobs.tree(&from.join("repo"), &to.join("repo"), plan.blobs, &|_| true)?;
+    blobs.tree(&from.join("repo"), &to.join("repo"), plan.blobs, Links::LeftOut, &|_| true)?;
     let (linked, copied) = (blobs.linked, blobs.copied);
     let bytes = fs::metadata(&catalog)?.len() + own.bytes + blobs.bytes;
     let record = Record { key_files, linked, copied, bytes, ..record };

@@ -16,6 +16,15 @@ pub enum Blobs {
     Copied,
 }
 
+/// What is made of symbolic links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// A copy of the file that one leads to: what is mounted into `keys/` comes that way.
+    Followed,
+    /// Nothing: a blob is none.
+    LeftOut,
+}
+
 /// Copies trees, and counts.
 pub(super) struct Copier<'a> {
     /// Whether to end early.
@@ -37,7 +46,7 @@ impl<'a> Copier<'a> {
         Self { is_stopped, progress, known: HashMap::new(), linked: 0, copied: 0, bytes: 0 }
     }
 
-    /// Copies the regular files below `from` whose names `is_wanted` takes, with modes, times and
+    /// Copies the files below `from` whose names `is_wanted` takes, with modes, times and
     /// the names that they share; returns those names. A file that is gone when its turn comes is
     /// left out, and folders come after the files beside them, into which a file may have moved.
     ///
@@ -49,6 +58,7 @@ impl<'a> Copier<'a> {
         from: &Path,
         to: &Path,
         blobs: Blobs,
+        links: Links,
         is_wanted: &dyn Fn(&Path) -> bool,
     ) -> io::Result<Vec<PathBuf>> {
         make_folder(from, to)?;
@@ -58,14 +68,16 @@ impl<'a> Copier<'a> {
             let entry = entry?;
             let (path, copy) = (entry.path(), to.join(entry.file_name()));
             let kind = entry.file_type()?;
+            let is_file =
+                kind.is_file() || (links == Links::Followed && kind.is_symlink() && path.is_file());
             if kind.is_dir() {
                 folders.push((path, copy));
-            } else if kind.is_file() && is_wanted(&path) && self.file(&path, &copy, blobs)? {
+            } else if is_file && is_wanted(&path) && self.file(&path, &copy, blobs)? {
                 names.push(path);
             }
         }
         for (path, copy) in folders {
-            match self.tree(&path, &copy, blobs, is_wanted) {
+            match self.tree(&path, &copy, blobs, links, is_wanted) {
                 Err(error) if is_gone(&error, &path) => {}
                 below => names.extend(below?),
             }
