@@ -71,6 +71,53 @@ async fn an_image_with_another_digest_than_was_announced_is_not_published() {
 }
 
 #[tokio::test]
+async fn an_image_is_not_published_by_a_body_that_is_refused_after_its_last_byte() {
+    let server = TestServer::start().await;
+    let image = pattern(100, 6);
+    let chunk =
+        |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    let more = [&image[..], &[0; 20]].concat();
+    let checksum =
+        format!("Upload-Checksum: sha256 {}\r\n", STANDARD.encode(Sha256::digest(&more)));
+    let end = b"0\r\n\r\n";
+    let cases: [(&str, Vec<u8>, &str); 4] = [
+        ("", [&chunk(&more)[..], end].concat(), "beyond_length"),
+        ("", [&chunk(&image)[..], &chunk(&[0; 20]), end].concat(), "beyond_length"),
+        (&checksum, [&chunk(&more)[..], end].concat(), "beyond_length"),
+        ("", [&chunk(&image)[..], b"nonsense\r\n"].concat(), "bad_chunk"),
+    ];
+    let refused = async |head: &str, lines: &str, body: &[u8], code: &str| {
+        let mut raw = server.connect().await;
+        let token = &server.state.tokens.uploader;
+        let head = format!(
+            "{head} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
+             Content-Type: {PART}\r\nTransfer-Encoding: chunked\r\n{lines}\r\n"
+        );
+        raw.send([head.as_bytes(), body].concat()).await;
+        raw.answer().await.refused(400, code);
+        server.get(&format!("/api/v1/images/{PATH}")).await.refused(404, "image_not_found");
+    };
+    let url = server.begin(PATH, image.len(), &[]).await;
+    for (lines, body, code) in &cases {
+        let created = format!("Upload-Metadata: {}\r\n{lines}", metadata(PATH, &[]));
+        let created = format!("Upload-Length: 100\r\n{created}");
+        refused("POST /api/v1/uploads", &created, body, code).await;
+        let lines = format!("Upload-Offset: 0\r\n{lines}");
+        refused(&format!("PATCH {url}"), &lines, body, code).await;
+        assert_eq!(server.offset(&url).await, 0);
+    }
+    let empty = metadata(PATH, &[("allow_empty", "true")]);
+    let empty = format!("Upload-Length: 0\r\nUpload-Metadata: {empty}\r\n");
+    refused("POST /api/v1/uploads", &empty, &cases[0].1, "beyond_length").await;
+
+    let ended = server.begin(PATH, image.len(), &[]).await;
+    refused(&format!("PATCH {ended}"), "Upload-Offset: 0\r\n", &cases[0].1, cases[0].2).await;
+    send(server.tus(Method::DELETE, &ended)).await.expect(204);
+    send(server.part(&url, 0, &image)).await.expect(204);
+    assert!(server.open(PATH, "snakeoil_p256").await == image);
+}
+
+#[tokio::test]
 async fn an_upload_is_its_maker_s_and_nobody_else_s() {
     let server = TestServer::start().await;
     let url = server.begin(PATH, 1000, &[]).await;

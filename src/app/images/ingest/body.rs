@@ -50,7 +50,7 @@ where
         let piece = piece.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Error::Invalid {
                 code: "bad_chunk",
-                detail: "the body's chunks can't be read: nothing was kept".into(),
+                detail: "the body's chunks can't be read: no image was made of it".into(),
             },
             _ => Error::ClientGone,
         })?;

@@ -36,7 +36,11 @@ impl Intake {
         intake
     }
 
+    /// Takes a piece; an empty image is whole with an empty one, which it **must** get once.
     pub(super) async fn take(&mut self, mut piece: &[u8]) -> Result<(), Stopped> {
+        if piece.is_empty() {
+            return self.pass_on_if_full().await;
+        }
         while !piece.is_empty() && self.room() > 0 {
             let (now, later) = piece.split_at(piece.len().min(self.room()));
             self.block.extend_from_slice(now);
@@ -46,8 +50,13 @@ impl Intake {
         Ok(())
     }
 
-    /// Passes the block on if it is full: an empty image has one that is from the beginning.
-    pub(super) async fn pass_on_if_full(&mut self) -> Result<(), Stopped> {
+    /// Passes all full blocks on, and returns what there is of the next one.
+    pub(super) async fn finish(mut self) -> Zeroizing<Vec<u8>> {
+        let _ = self.pass_on().await; // a writer that has given up says why
+        self.block
+    }
+
+    async fn pass_on_if_full(&mut self) -> Result<(), Stopped> {
         if self.room() > 0 {
             return Ok(());
         }
@@ -62,12 +71,6 @@ impl Intake {
         self.number += 1;
         self.begin_block();
         Ok(())
-    }
-
-    /// Passes all full blocks on, and returns what there is of the next one.
-    pub(super) async fn finish(mut self) -> Zeroizing<Vec<u8>> {
-        let _ = self.pass_on().await; // a writer that has given up says why
-        self.block
     }
 
     async fn pass_on(&mut self) -> Result<(), Stopped> {

@@ -292,6 +292,9 @@ impl Images {
 }
 
 /// Sends what comes on, and no more than `room` bytes of it.
+///
+/// The piece that makes the image whole has it published, so it is held back until the body has
+/// ended as it should.
 async fn send<S>(
     mut body: Body<'_, S>,
     mut room: u64,
@@ -300,16 +303,17 @@ async fn send<S>(
 where
     S: Stream<Item = io::Result<Bytes>> + Unpin,
 {
-    while let Some(mut piece) = body.next().await? {
-        let is_too_long = piece.len() as u64 > room;
-        piece.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        room -= piece.len() as u64;
-        if pieces.send(piece).await.is_err() {
+    let mut last = (room == 0).then(Bytes::new);
+    while let Some(piece) = body.next().await? {
+        room = room.checked_sub(piece.len() as u64).ok_or_else(beyond_length)?;
+        if room == 0 {
+            last.get_or_insert(piece);
+        } else if pieces.send(piece).await.is_err() {
             return Ok(()); // the session has ended, and says why
         }
-        if is_too_long {
-            return Err(beyond_length());
-        }
+    }
+    if let Some(last) = last {
+        let _ = pieces.send(last).await; // as above
     }
     Ok(())
 }
