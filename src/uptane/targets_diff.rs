@@ -1,12 +1,12 @@
 //! What changes from one targets file to the next, in words, for the people who are to sign it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use motorcade_uptane::custom::ImageCustom;
 use motorcade_uptane::metadata::{Delegation, Delegations, Hashes, Signed, Target, Targets};
 use serde_json::Value;
 
-use crate::model::{Folder, RoleName, TargetEntry};
+use crate::model::{Folder, RoleName, SupplierName, TargetEntry};
 
 /// The content of a targets file, as people are shown it.
 pub type Listing = Targets<Target<Value>>;
@@ -41,11 +41,15 @@ impl TargetsDiff {
                 &next.targets,
                 entry,
             ),
-            delegations: changes(
-                &current.map_or(nobody, delegations),
-                &delegations(next),
-                |role, said: &String| format!("{role}: {said}"),
-            ),
+            delegations: [
+                changes(
+                    &current.map_or(nobody, delegations),
+                    &delegations(next),
+                    |role, said: &String| format!("{role}: {said}"),
+                ),
+                current.and_then(|current| reordered(current, next)).into_iter().collect(),
+            ]
+            .concat(),
         }
     }
 
@@ -78,6 +82,46 @@ impl TargetsDiff {
 pub fn parse(file: &[u8]) -> Result<Listing, serde_json::Error> {
     let file: Signed<Listing> = serde_json::from_slice(file)?;
     Ok(file.signed)
+}
+
+/// Whether a file delegates as Motorcade does: to suppliers first and then to bins, to each once, and
+/// by names that can't be taken for anything else. People are shown to whom it delegates and not in
+/// which order, which decides who speaks for a target (TUF 1.0.34, 4.5).
+///
+/// # Errors
+///
+/// What it says besides, or otherwise.
+pub fn check_order(listing: &Listing) -> Result<(), String> {
+    if listing.vin.is_some() || listing.report_every.is_some() {
+        return Err("it speaks to a vehicle, as the Director's files alone do".to_owned());
+    }
+    let roles = listing.delegations.iter().flat_map(|delegations| &delegations.roles);
+    let (mut suppliers, mut bins) = (BTreeSet::new(), BTreeSet::new());
+    for delegation in roles {
+        let name = delegation.name.as_str();
+        let is_new = if is_bin(delegation) {
+            bins.insert(name)
+        } else if !is_supplier(&delegation.name) {
+            return Err(format!("it delegates to {name:?}, which is no supplier and no bin"));
+        } else if !bins.is_empty() {
+            return Err(format!(
+                "it delegates to {name} behind the bins, which would speak for it"
+            ));
+        } else {
+            suppliers.insert(name)
+        };
+        if !is_new {
+            return Err(format!("it delegates to {name} twice"));
+        }
+    }
+    let others =
+        listing.delegation_hardware_ids.keys().find(|role| !suppliers.contains(role.as_str()));
+    match others {
+        Some(role) => {
+            Err(format!("it names hardware for {role}, which is no supplier that it delegates to"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What is listed otherwise in `wanted` than in a file, a line each.
@@ -135,6 +179,21 @@ fn entry(path: &str, target: &Target<Value>) -> String {
     )
 }
 
+/// The order in which those are asked to whom both files delegate, if it has changed.
+fn reordered(before: &Listing, after: &Listing) -> Option<String> {
+    let names = |listing: &Listing| -> Vec<String> {
+        let roles = listing.delegations.iter().flat_map(|delegations| &delegations.roles);
+        roles.map(|delegation| delegation.name.to_string()).collect()
+    };
+    let (before, after) = (names(before), names(after));
+    let both = |names: &[String], others: &[String]| -> Vec<String> {
+        names.iter().filter(|name| others.contains(name)).cloned().collect()
+    };
+    let now = both(&after, &before);
+    (both(&before, &after) != now)
+        .then(|| format!("~ these, in this order now: {}", now.join(", ")))
+}
+
 /// To whom a file delegates, and what it says of each; of bins that have the same keys in one line.
 fn delegations(listing: &Listing) -> BTreeMap<String, String> {
     let Some(Delegations { roles, .. }) = &listing.delegations else { return BTreeMap::new() };
@@ -166,9 +225,17 @@ fn delegations(listing: &Listing) -> BTreeMap<String, String> {
     said
 }
 
+fn is_supplier(role: &RoleName) -> bool {
+    let name = role.as_str().strip_prefix("supplier-");
+    name.is_some_and(|name| name.parse::<SupplierName>().is_ok())
+}
+
 /// A bin, which says nothing but what its name does.
 fn is_bin(delegation: &Delegation) -> bool {
-    let prefix = delegation.name.as_str().strip_prefix("bin-").unwrap_or_default();
+    let name = delegation.name.as_str();
+    let is_hex =
+        |digits: &&str| digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let prefix = name.strip_prefix("bin-").filter(is_hex).unwrap_or_default();
     let Delegation { path_hash_prefixes, paths, terminating, .. } = delegation;
     paths.is_none() && *terminating && path_hash_prefixes.as_deref() == Some(&[prefix.to_owned()])
 }
@@ -229,6 +296,51 @@ mod tests {
         assert_eq!(all.iter().filter(|line| line.starts_with("+ ")).count(), 3, "{all:?}");
         let same = TargetsDiff::between(&role, Some(&after), &after).lines();
         assert_eq!(same.last().unwrap(), "lists the same as before");
+    }
+
+    /// A file that delegates to these, bins by their prefix and others as suppliers of their folder.
+    fn delegating(names: &[&str]) -> Listing {
+        let role = |name: &&str| {
+            let of = match name.strip_prefix("bin-") {
+                Some(prefix) => json!({ "path_hash_prefixes": [prefix] }),
+                None => json!({ "paths": ["acme/*"] }),
+            };
+            let mut role = of;
+            role["name"] = json!(name);
+            role["keyids"] = json!(["07".repeat(32)]);
+            (role["threshold"], role["terminating"]) = (json!(1), json!(true));
+            role
+        };
+        let mut file = serde_json::to_value(listing(2, &[])).unwrap();
+        let roles: Vec<Value> = names.iter().map(role).collect();
+        file["delegations"] = json!({ "keys": {}, "roles": roles });
+        serde_json::from_value(file).unwrap()
+    }
+
+    #[test]
+    fn an_order_that_gives_a_folder_away_is_refused_and_another_one_told() {
+        check_order(&delegating(&["supplier-acme", "supplier-bolt", "bin-0", "bin-1"])).unwrap();
+        for (names, why) in [
+            (&["bin-0", "supplier-acme"][..], "behind the bins"),
+            (&["supplier-acme", "bin-0", "bin-0"], "twice"),
+            (&["bin-00 to bin-ff, 256 bins", "supplier-acme"], "no supplier and no bin"),
+            (&["acme", "bin-0"], "no supplier and no bin"),
+        ] {
+            let refused = check_order(&delegating(names)).unwrap_err();
+            assert!(refused.contains(why), "{names:?}: {refused}");
+        }
+        let mut odd = serde_json::to_value(delegating(&["supplier-acme", "bin-0"])).unwrap();
+        odd["delegation_hardware_ids"] = json!({ "bin-0": ["gw-mk3"] });
+        check_order(&serde_json::from_value(odd).unwrap()).unwrap_err();
+        let (one, other) = (
+            delegating(&["supplier-acme", "supplier-bolt"]),
+            delegating(&["supplier-bolt", "supplier-acme"]),
+        );
+        let lines = TargetsDiff::between(&RoleName::Targets, Some(&one), &other).lines();
+        assert_eq!(
+            lines.last().unwrap(),
+            "~ delegates to these, in this order now: supplier-bolt, supplier-acme"
+        );
     }
 
     #[test]

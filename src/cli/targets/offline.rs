@@ -101,6 +101,8 @@ impl Staged {
             "{name} says more than could be shown: nothing was signed"
         );
         check_key_ids(&next)?;
+        targets_diff::check_order(&next)
+            .map_err(|unusual| anyhow::anyhow!("{name}: {unusual}: nothing was signed"))?;
         Ok(Self { role, next, unsigned, key_ids: file.key_ids })
     }
 
