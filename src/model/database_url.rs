@@ -1,7 +1,9 @@
 //! Where a catalog in PostgreSQL is.
 
+use std::env;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 
 use url::Url;
@@ -11,7 +13,8 @@ use zeroize::Zeroizing;
 /// the form that libpq takes. There may be a password in it, which nothing shows.
 ///
 /// Where it says nothing of TLS, a server on another host has to have a certificate for its name
-/// (`verify-full`), and one on this host need not know TLS (`prefer`).
+/// (`verify-full`), and one on this host need not know TLS (`prefer`). Where it says no host, it is this
+/// one, whatever the environment says.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     url: Zeroizing<String>,
@@ -76,7 +79,7 @@ impl FromStr for DatabaseUrl {
         let find = |wanted: &str| {
             parameters.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
         };
-        let host = find("host").or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let endpoint = Endpoint::of(&url, &parameters);
         let path = url.path().trim_start_matches('/').to_owned();
         let database = find("dbname").or(Some(path)).filter(|name| !name.is_empty());
         let port = find("port").or_else(|| url.port().map(|port| port.to_string()));
@@ -89,12 +92,14 @@ impl FromStr for DatabaseUrl {
         }
         let tls = find("sslmode")
             .is_none()
-            .then(|| if is_local(&host) { "prefer" } else { "verify-full" });
+            .then(|| if endpoint.is_local { "prefer" } else { "verify-full" });
+        let local_host = endpoint.host.is_empty().then(|| default_host(port.as_deref()));
         url.query_pairs_mut()
             .clear()
             .extend_pairs(parameters.iter().filter(|(name, _)| name != "connections"))
+            .extend_pairs(local_host.map(|host| ("host", host)))
             .extend_pairs(tls.map(|mode| ("sslmode", mode)));
-        let at = if host.is_empty() { "localhost" } else { &host };
+        let at = if endpoint.host.is_empty() { "localhost" } else { &endpoint.host };
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let name = format!("postgresql://{at}{port}/{}", database.ok_or(E::NoDatabase)?);
         Ok(Self { url: Zeroizing::new(url.into()), name, connections })
@@ -114,14 +119,45 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Whether nothing of a connection leaves this host.
-fn is_local(host: &str) -> bool {
+/// What the driver connects to: for it, the last of `host` and `hostaddr` replaces the URL's host.
+struct Endpoint {
+    /// Empty if there is none.
+    host: String,
+    /// Whether nothing of a connection leaves this host.
+    is_local: bool,
+}
+
+impl Endpoint {
+    fn of(url: &Url, parameters: &[(String, String)]) -> Self {
+        let is_host = |(name, _): &&(String, String)| name == "host" || name == "hostaddr";
+        let (host, is_socket) = match parameters.iter().rev().find(is_host) {
+            Some((_, host)) => (host.clone(), host.starts_with('/')),
+            None => {
+                let host = url.host_str().unwrap_or_default();
+                (host.to_owned(), host.starts_with("%2F") || host.starts_with("%2f"))
+            }
+        };
+        // libpq would take the address, whatever the order.
+        let mut addresses = parameters.iter().filter(|(name, _)| name == "hostaddr");
+        let is_local = (host.is_empty() || is_socket || host == "localhost" || is_loopback(&host))
+            && addresses.all(|(_, address)| is_loopback(address));
+        Self { host, is_local }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
-    let is_socket = host.starts_with('/') || host.starts_with("%2F") || host.starts_with("%2f");
-    host.is_empty()
-        || is_socket
-        || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// This host, by a socket if there is one. The driver does the same, but takes `PGHOSTADDR` and
+/// `PGHOST` first, which may be another host: so this is said in the URL.
+fn default_host(port: Option<&str>) -> &'static str {
+    let from_environment = || env::var("PGPORT").ok();
+    let port = port.map(str::to_owned).or_else(from_environment);
+    let socket = format!(".s.PGSQL.{}", port.as_deref().unwrap_or("5432"));
+    let has_socket = |folder: &&str| Path::new(folder).join(&socket).exists();
+    ["/var/run/postgresql", "/tmp"].into_iter().find(has_socket).unwrap_or("localhost")
 }
 
 /// Those of libpq that the driver knows, and `connections`, which is ours.
@@ -179,10 +215,40 @@ mod tests {
             ("postgres://[::1]/cars", "prefer"),
             ("postgres://%2Frun%2Fpostgresql/cars", "prefer"),
             ("postgres:///cars?host=/run/postgresql", "prefer"),
+            ("postgres:///cars", "prefer"),
+            ("postgres://db/cars?hostaddr=127.0.0.1", "prefer"),
+            ("postgres://localhost/cars?hostaddr=10.0.0.1", "verify-full"),
+            ("postgres:///cars?hostaddr=10.0.0.1", "verify-full"),
+            ("postgres:///cars?host=localhost&hostaddr=10.0.0.1", "verify-full"),
+            ("postgres:///cars?hostaddr=10.0.0.1&host=localhost", "verify-full"),
+            ("postgres:///cars?host=/run/postgresql&hostaddr=10.0.0.1", "verify-full"),
+            ("postgres:///cars?hostaddr=127.0.0.1&host=db", "verify-full"),
+            ("postgres:///cars?host=localhost&host=db", "verify-full"),
+            ("postgres://localhost/cars?host=%252Frun", "verify-full"),
         ] {
             let url = parse(text).unwrap().with(&[]);
             assert!(url.contains(&format!("sslmode={mode}")), "{text}: {}", *url);
         }
+    }
+
+    #[test]
+    fn a_url_without_a_host_names_this_one_so_that_the_environment_does_not() {
+        for text in ["postgres:///cars?port=1", "postgres:///cars?host=&port=1"] {
+            let url = parse(text).unwrap();
+            assert_eq!(url.to_string(), "postgresql://localhost:1/cars");
+            let url = url.with(&[]);
+            assert!(url.ends_with("&host=localhost&sslmode=prefer"), "{}", *url);
+        }
+        for text in ["postgres://db/cars", "postgres:///cars?host=db", "postgres://[::1]/cars"] {
+            let url = parse(text).unwrap().with(&[]);
+            assert!(!url.contains("localhost") && !url.contains("/tmp"), "{}", *url);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_connected_to() {
+        let url = parse("postgres://localhost/cars?hostaddr=10.0.0.1").unwrap();
+        assert_eq!(url.to_string(), "postgresql://10.0.0.1/cars");
     }
 
     #[test]
