@@ -181,3 +181,39 @@ async fn a_change_that_is_given_up_while_it_begins_leaves_nothing_begun() {
         assert_eq!(written.as_deref(), Some("written"));
     }
 }
+
+#[tokio::test]
+async fn other_defaults_of_the_database_change_nothing_for_what_writes() {
+    let server = Postgres::shared();
+    let database = server.database();
+    for default in [
+        "default_transaction_isolation = 'repeatable read'",
+        "synchronous_commit = off",
+        "default_transaction_read_only = on", // last: it holds for what sets defaults too
+    ] {
+        let name = database.rsplit('/').next().unwrap();
+        server.run(&database, &format!("ALTER DATABASE {name} SET {default}"));
+    }
+    for database in [database.clone(), server.pooled(&database)] {
+        let catalog = own(&database).await.unwrap();
+        let mut first = catalog.pool.begin().await.unwrap();
+        let how = sqlx::query(
+            "SELECT current_setting('transaction_isolation') || ', ' || current_setting('synchronous_commit')",
+        );
+        let how: String = how.fetch_one(&mut *first).await.unwrap().get(0);
+        assert_eq!(how, "read committed, on");
+        let second = catalog.pool.begin(); // which waits, and has to see what the first one writes
+        let write = async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            sqlx::query("INSERT INTO installation (name, value) VALUES ($1, 'written')")
+                .bind(&database)
+                .execute(&mut *first)
+                .await
+                .unwrap();
+            first.commit().await.unwrap();
+        };
+        let (second, ()) = tokio::join!(second, write);
+        let seen = sqlx::query("SELECT value FROM installation WHERE name = $1").bind(&database);
+        assert!(seen.fetch_optional(&mut *second.unwrap()).await.unwrap().is_some());
+    }
+}
