@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleKind, RoleName, SealedImage,
-    TargetEntry, TargetFormat,
+    Sha256Digest, TargetEntry, TargetFormat,
 };
 
 /// An image that is about to be accepted.
@@ -41,6 +41,31 @@ impl Catalog {
             .bind(path.as_str())
             .fetch_optional(&self.pool);
         row.await.during(OP)?.as_ref().map(image).transpose()
+    }
+
+    /// Whether this very image is there, once every change that began before has ended: also one
+    /// whose commit has failed for who made it, and may take place yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`], and then nobody knows.
+    pub async fn has_accepted_image(
+        &self,
+        path: &ImagePath,
+        sealed: Sha256Digest,
+    ) -> Result<bool, Error> {
+        const OP: &str = "find out whether an image was accepted";
+        let row = sqlx::query("SELECT path FROM images WHERE path = $1 AND sealed_sha256 = $2")
+            .bind(path.as_str())
+            .bind(sealed.to_string());
+        // On SQLite a commit has ended when it fails, and a full disk takes no transaction that writes.
+        if self.pool.takes_turns() {
+            return Ok(row.fetch_optional(&self.pool).await.during(OP)?.is_some());
+        }
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        let found = row.fetch_optional(&mut *transaction).await.during(OP)?.is_some();
+        transaction.rollback().await.during(OP)?;
+        Ok(found)
     }
 
     /// An image's envelope with the escrow entry, as JSON.

@@ -16,7 +16,7 @@ pub(super) fn path(text: &str) -> ImagePath {
     text.parse().unwrap()
 }
 
-pub(super) fn image(at: &str, custom: usize) -> NewImage {
+pub(in crate::catalog) fn image(at: &str, custom: usize) -> NewImage {
     let target = |path: String, custom: Option<String>| TargetEntry {
         path,
         length: 1,
@@ -58,11 +58,14 @@ pub(super) fn image(at: &str, custom: usize) -> NewImage {
     }
 }
 
-pub(super) async fn with_bins(catalog: &Catalog) {
+pub(in crate::catalog) async fn with_bins(catalog: &Catalog) {
     catalog.ensure_roles(&[bin("bin-0"), bin("bin-1")]).await.unwrap();
 }
 
-pub(super) async fn insert(catalog: &Catalog, images: &[NewImage]) -> Result<(), Error> {
+pub(in crate::catalog) async fn insert(
+    catalog: &Catalog,
+    images: &[NewImage],
+) -> Result<(), Error> {
     catalog.insert_images(images, &BOUND, &author()).await
 }
 

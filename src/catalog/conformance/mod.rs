@@ -6,7 +6,7 @@
 mod audit;
 mod escrow;
 mod handovers;
-mod images;
+pub(super) mod images;
 mod jobs;
 mod people;
 mod retention;

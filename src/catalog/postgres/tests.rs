@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use sqlx::Row;
 
+use crate::catalog::conformance::images;
 use crate::catalog::conformance::server::Postgres;
 use crate::catalog::{Catalog, Error};
 use crate::model::{DatabaseUrl, RoleName, Timestamp};
@@ -216,4 +217,26 @@ async fn other_defaults_of_the_database_change_nothing_for_what_writes() {
         let seen = sqlx::query("SELECT value FROM installation WHERE name = $1").bind(&database);
         assert!(seen.fetch_optional(&mut *second.unwrap()).await.unwrap().is_some());
     }
+}
+
+#[tokio::test]
+async fn whether_an_image_was_accepted_waits_for_a_commit_in_doubt() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let catalog = own(&database).await.unwrap();
+    let image = images::image("gw/1/a.bin", 10);
+    images::with_bins(&catalog).await;
+    images::insert(&catalog, std::slice::from_ref(&image)).await.unwrap();
+    server.run(&database, "CREATE TABLE aside AS SELECT * FROM images; DELETE FROM images");
+    let (path, sha256) = (&image.record.path, image.record.sealed.sha256);
+    assert!(!catalog.has_accepted_image(path, sha256).await.unwrap());
+    let mut in_doubt = catalog.pool.begin().await.unwrap();
+    let insert = sqlx::query("INSERT INTO images SELECT * FROM aside");
+    insert.execute(&mut *in_doubt).await.unwrap();
+    let land = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        in_doubt.commit().await.unwrap();
+    };
+    let (accepted, ()) = tokio::join!(catalog.has_accepted_image(path, sha256), land);
+    assert!(accepted.unwrap());
 }

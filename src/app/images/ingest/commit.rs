@@ -23,7 +23,7 @@ use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
 use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::keys::{EscrowKeys, escrow};
-use crate::model::{ImagePath, ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
+use crate::model::{ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
 use crate::telemetry::{Chain, UploadStage};
 use crate::uptane::custom::ImageCustom;
 
@@ -80,10 +80,10 @@ impl Images {
         let inserted = (new, request.by.author(record.created_at));
         let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
         drop(sealing);
-        // A commit that failed may have taken place all the same; the catalog knows.
+        // A commit that failed may have taken place all the same, or may yet; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),
-            Err(_) => self.has_accepted(&request.path, &image).await,
+            Err(_) => self.catalog.has_accepted_image(&request.path, image.sha256).await.ok(),
         };
         match stored {
             Err(error) if accepted != Some(true) => {
@@ -104,12 +104,6 @@ impl Images {
                 Ok(Accepted::Created(record))
             }
         }
-    }
-
-    /// Whether the catalog has this very image; none if it can't be asked.
-    async fn has_accepted(&self, path: &ImagePath, image: &SealedImage) -> Option<bool> {
-        let found = self.catalog.find_image(path).await.ok()?;
-        Some(found.is_some_and(|record| record.sealed.sha256 == image.sha256))
     }
 
     async fn seal_envelope(
