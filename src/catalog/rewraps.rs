@@ -130,18 +130,19 @@ impl Catalog {
                 "SELECT targets.role AS role, targets.path AS target, images.path AS path, images.sealed_sha256 AS sealed_sha256, images.envelope AS envelope \
                  FROM targets JOIN images ON images.path = SUBSTR(targets.path, 1, LENGTH(targets.path) - 4) \
                  WHERE (targets.role, targets.path) > ($1, $2) AND targets.path LIKE '%.jwe' AND images.envelope LIKE $3 \
-                 ORDER BY targets.role, targets.path",
+                 ORDER BY targets.role, targets.path LIMIT $4",
             )
             .bind(role.as_str())
             .bind(target.as_str()),
             EnvelopePosition::Yanked { path } => sqlx::query(
                 "SELECT '' AS role, '' AS target, path, sealed_sha256, envelope FROM images \
-                 WHERE yanked_at IS NOT NULL AND path > $1 AND path <> $2 AND envelope LIKE $3 ORDER BY path",
+                 WHERE yanked_at IS NOT NULL AND path > $1 AND path <> $2 AND envelope LIKE $3 ORDER BY path LIMIT $4",
             )
             .bind(path.as_str())
             .bind(path.as_str()),
         };
-        let mut found = query.bind(pattern(kid)).fetch(&self.pool);
+        let limit = i64::try_from(rows).unwrap_or(i64::MAX);
+        let mut found = query.bind(pattern(kid)).bind(limit).fetch(&self.pool);
         let (mut envelopes, mut position, mut length) = (Vec::new(), after.clone(), 0);
         while envelopes.len() < rows && length < bytes {
             let Some(row) = found.try_next().await.during(OP)? else {
