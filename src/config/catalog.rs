@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
@@ -75,12 +76,19 @@ impl TypedValueParser for FromFile {
         value: &OsStr,
     ) -> Result<DatabaseUrl, clap::Error> {
         let path = value.to_string_lossy();
+        if path.trim_start().starts_with("postgres") && !Path::new(value).exists() {
+            return Err(refuse(command, URL_FOR_FILE));
+        }
         let text = fs::read_to_string(value).map(Zeroizing::new);
         let text =
             text.map_err(|error| refuse(command, &format!("failed to read {path}: {error}")))?;
         text.parse().map_err(|error| refuse(command, &format!("{path}: {error}")))
     }
 }
+
+/// For what is taken for a URL, with a password in it perhaps.
+const URL_FOR_FILE: &str = "--catalog-url-file takes the name of a file that holds the URL, and there is none of that \
+     name; the URL itself goes to --catalog, or into MOTORCADE_CATALOG_URL";
 
 fn refuse(command: &Command, why: &str) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")).with_cmd(command)
@@ -117,5 +125,7 @@ mod tests {
         assert!(wrong.contains("names no database") && !wrong.contains("s3cret"), "{wrong}");
         let missing = parse(&["--catalog-url-file", "/nowhere"]).unwrap_err();
         assert!(missing.contains("failed to read /nowhere"), "{missing}");
+        let url = parse(&["--catalog-url-file", text]).unwrap_err();
+        assert!(url.contains("--catalog,") && !url.contains("s3cret"), "{url}");
     }
 }
