@@ -90,9 +90,8 @@ impl FromStr for DatabaseUrl {
         if !(2..=1000).contains(&connections) {
             return Err(E::Connections);
         }
-        let tls = find("sslmode")
-            .is_none()
-            .then(|| if endpoint.is_local { "prefer" } else { "verify-full" });
+        let default_tls = if endpoint.is_local { "prefer" } else { "verify-full" };
+        let tls = find("sslmode").is_none().then_some(default_tls);
         let local_host = endpoint.host.is_empty().then(|| default_host(port.as_deref()));
         url.query_pairs_mut()
             .clear()
