@@ -145,7 +145,16 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
             async |image: &[u8]| send(&client, &url, at, image, usize::MAX).await.unwrap().status();
         if status(&image).await == 422 {
             image[flip] ^= 1;
-            assert_eq!(status(&image).await, 204);
+            let status = status(&image).await;
+            if status == 422 {
+                // Of a block that was sealed before, a shorter part with the other byte was taken in:
+                // this client has sent two images, and gets neither.
+                let after = sealed(&site);
+                let common = before.len().min(after.len());
+                assert!(before[..common] == after[..common], "sealed bytes have changed");
+                return;
+            }
+            assert_eq!(status, 204);
         }
     }
     let repository = site.verify(&server).await;
