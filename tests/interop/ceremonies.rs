@@ -60,7 +60,10 @@ impl Fleet {
         }
         if here {
             // Each command has a token of its own, and somebody else has staged this.
-            run(&mut self.officer(&format!("root sign {of} --here --revision 1")));
+            let status = run(&mut self.officer(&format!("root status {of} --json")));
+            let status: Value = serde_json::from_str(&status).unwrap();
+            let revision = &status["staged"]["revision"];
+            run(&mut self.officer(&format!("root sign {of} --here --revision {revision}")));
         }
         run(&mut self.officer(&format!("root publish {of}")));
     }
