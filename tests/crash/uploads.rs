@@ -1,5 +1,6 @@
 //! Uploads that are resumed while the server is killed again and again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -65,9 +66,12 @@ async fn send(
     last
 }
 
-/// What has left the process for the disk.
+/// What has left the process for the disk. Beside it there may be metadata whose publication was
+/// killed, too.
 fn sealed(site: &Site) -> Vec<u8> {
-    match site.staged().as_slice() {
+    let mut staged = site.staged();
+    staged.retain(|name| name.starts_with("parts/"));
+    match staged.as_slice() {
         [] => Vec::new(),
         [name] => fs::read(site.data_dir().join("staging").join(name)).unwrap(),
         more => panic!("{more:?}"),
@@ -89,6 +93,7 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
     let url = begin(&server.client(&site.token), image.len()).await;
     server.process.kill();
     let (mut before, mut acknowledged, mut refused, mut flip) = (Vec::new(), 0, 0, 0);
+    let mut values: BTreeMap<usize, BTreeSet<u8>> = BTreeMap::new();
     for kill in 0..KILLS {
         let server = site.serve(&[]);
         let client = server.client(&site.token);
@@ -99,10 +104,10 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
         if flip < at {
             flip = (at + rng.below(4 * 1024 * 1024) as usize).min(image.len() - 1);
         }
-        // One that has changed after the middle is a client of two images: `uploads/nonces.rs` has those.
-        let is_changed = kill == 2;
+        let is_changed = kill % 3 == 2;
         let mut sent = image.clone();
         sent[flip] ^= u8::from(is_changed);
+        values.entry(flip).or_default().insert(sent[flip]);
         let size = 1 + rng.below(16 * 1024 * 1024) as usize;
         let sending = tokio::spawn({
             let (client, url, sent) = (client.clone(), url.clone(), sent.clone());
@@ -150,9 +155,15 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
             if status == 422 {
                 // Of a block that was sealed before, a shorter part with the other byte was taken in:
                 // this client has sent two images, and gets neither.
+                let is_two =
+                    |(place, sent): (&usize, &BTreeSet<u8>)| *place < at && sent.len() == 2;
+                assert!(values.iter().any(is_two), "the bytes that it has sent are one image");
                 let after = sealed(&site);
                 let common = before.len().min(after.len());
                 assert!(before[..common] == after[..common], "sealed bytes have changed");
+                let path = format!("/api/v1/images/{PATH}");
+                let shown = tus(&client, Method::GET, &path).send().await.unwrap();
+                assert_eq!(shown.status(), 404);
                 return;
             }
             assert_eq!(status, 204);
