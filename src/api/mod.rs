@@ -18,6 +18,7 @@ mod retention;
 mod roles;
 mod roots;
 mod rotations;
+mod signatures;
 mod suppliers;
 mod targets;
 mod upload;
@@ -40,17 +41,15 @@ pub use recipients::{
 pub use retention::{NewCollection, NewRetention, RetentionBody};
 pub use roles::{NewRoleRotation, RoleBody, RoleKeyBody, RoleList, RoleRotationBody};
 pub use roots::{
-    CeremonyFile, NewRoot, NewRootRole, NewRootSignature, PublishRootQuery, RootBody, RootKeyBody,
-    RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
+    CeremonyFile, NewRoot, NewRootRole, PublishRootQuery, RootBody, RootKeyBody, RootRoleBody,
+    StagedRootBody,
 };
 pub use rotations::{NewReseal, NewRotation, RecipientRevocation, RecipientRotation};
+pub use signatures::{NewSignature, NewSignatures, SignatureBody};
 pub use suppliers::{
     NewSupplierBody, RemovedSupplierBody, SupplierBody, SupplierKeys, SupplierList,
 };
-pub use targets::{
-    NewTargets, NewTargetsSignature, StagedTargetsBody, TargetsBody, TargetsFile,
-    TargetsSignatureBody, TargetsSignatures,
-};
+pub use targets::{NewTargets, StagedTargetsBody, TargetsBody, TargetsFile};
 pub use upload::UploadQuery;
 pub use vehicle::{
     AcceptBody, ApprovalBody, Approved, EventBody, History, HistoryQuery, IssuedToken,

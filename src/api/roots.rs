@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::SignatureBody;
 use crate::model::KeyInput;
 
 /// The root of a repository, and what is to follow it.
@@ -61,7 +62,7 @@ pub struct StagedRootBody {
     /// Id of the token that staged it.
     pub staged_by: String,
     /// Signatures that came in.
-    pub signatures: Vec<RootSignatureBody>,
+    pub signatures: Vec<SignatureBody>,
     /// How many signatures are missing of the published root's keys.
     pub missing_of_published: u64,
     /// How many are missing of its own.
@@ -70,17 +71,6 @@ pub struct StagedRootBody {
     pub changes: Vec<String>,
     /// What that means for clients, a sentence each.
     pub consequences: Vec<String>,
-}
-
-/// A signature that was checked and kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RootSignatureBody {
-    /// Id of the key.
-    pub key_id: String,
-    /// RFC 3339.
-    pub signed_at: String,
-    /// Id of the token that brought it.
-    pub signed_by: String,
 }
 
 /// What the next root is to say otherwise than the published one.
@@ -126,27 +116,6 @@ pub struct CeremonyFile {
     pub published: Value,
     /// The staged one, with the signatures that came in.
     pub staged: Value,
-}
-
-/// Signatures that were made elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RootSignatures {
-    /// SHA-256 of what was signed, as the signer has seen it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_sha256: Option<String>,
-    /// The signatures, as metadata files have them.
-    pub signatures: Vec<NewRootSignature>,
-}
-
-/// A signature as metadata files have it (TUF 1.0.34, 4.2.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewRootSignature {
-    /// Id of the key.
-    pub keyid: String,
-    /// The signature in hexadecimal.
-    pub sig: String,
 }
 
 /// How to publish a root.

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::SignatureBody;
+
 /// A targets role that its owner signs, and what is to follow its file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetsBody {
@@ -42,22 +44,11 @@ pub struct StagedTargetsBody {
     /// Id of the token that staged it.
     pub staged_by: String,
     /// Signatures that came in.
-    pub signatures: Vec<TargetsSignatureBody>,
+    pub signatures: Vec<SignatureBody>,
     /// How many are missing.
     pub missing: u64,
     /// What it changes, a line each.
     pub changes: Vec<String>,
-}
-
-/// A signature that was checked and kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TargetsSignatureBody {
-    /// Id of the key.
-    pub key_id: String,
-    /// RFC 3339.
-    pub signed_at: String,
-    /// Id of the token that brought it.
-    pub signed_by: String,
 }
 
 /// How the next file is to be.
@@ -84,25 +75,4 @@ pub struct TargetsFile {
     pub threshold: u64,
     /// The staged file, with the signatures that came in.
     pub staged: Value,
-}
-
-/// Signatures that were made elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TargetsSignatures {
-    /// SHA-256 of what was signed, as the signer has seen it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_sha256: Option<String>,
-    /// The signatures, as metadata files have them.
-    pub signatures: Vec<NewTargetsSignature>,
-}
-
-/// A signature as metadata files have it (TUF 1.0.34, 4.2.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewTargetsSignature {
-    /// Id of the key.
-    pub keyid: String,
-    /// The signature in hexadecimal.
-    pub sig: String,
 }

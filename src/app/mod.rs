@@ -35,6 +35,7 @@ pub mod roles;
 mod server_id;
 pub mod setup;
 pub mod signing;
+pub mod staging;
 pub mod state_dir;
 pub mod suppliers;
 mod trust;

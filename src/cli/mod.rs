@@ -23,6 +23,7 @@ mod role;
 mod root;
 mod serve;
 mod signals;
+mod signing;
 mod state;
 mod supplier;
 mod targets;

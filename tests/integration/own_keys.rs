@@ -379,14 +379,14 @@ async fn a_supplier_s_file_is_never_due_by_itself_and_its_expiry_is_told() {
     let staged = owners.state(&role, &officer()).await.unwrap().staged.unwrap();
     let offer = {
         let alone = Authority { key_ids: [key.id()].into(), threshold: 1 };
-        let unsigned = staged.unsigned().unwrap().authorize(&alone, [key.id()]).unwrap();
+        let unsigned = staged.staging.unsigned().unwrap().authorize(&alone, [key.id()]).unwrap();
         let signature = hex::encode(key.key.sign(unsigned.message()));
         let key_id = key.id().to_string();
         let signatures = vec![motorcade::app::ceremony::OfferedSignature { key_id, signature }];
         motorcade::app::ceremony::Offer { payload: Some(staged.payload), signatures }
     };
     owners.sign(&role, &offer, &any, &officer()).await.unwrap();
-    let expected = Precondition { matches: Some(Tags::Of(vec![staged.tag()])), ..any };
+    let expected = Precondition { matches: Some(Tags::Of(vec![staged.staging.tag()])), ..any };
     owners.publish(&role, &expected, &officer()).await.unwrap();
     node.app.upkeep().check_ready().await.unwrap();
 

@@ -48,7 +48,7 @@ pub(in crate::app) async fn take(
     offer: &Offer,
     author: &Author,
 ) -> Result<Option<()>, Error> {
-    let unsigned = signable.unsigned()?;
+    let unsigned = signable.staging.unsigned()?;
     let (revision, payload) = (signable.staging.revision, unsigned.digest());
     if let Some(signed) = offer.payload.filter(|signed| *signed != payload) {
         let detail = format!(
@@ -131,12 +131,6 @@ pub(in crate::app) async fn keep(
 }
 
 impl Signable<'_> {
-    fn unsigned(&self) -> Result<Unsigned, Error> {
-        let staged = &self.staging.staged;
-        Unsigned::read(staged.role.clone(), &staged.content)
-            .map_err(Error::internal("read what is staged"))
-    }
-
     fn check(
         &self,
         unsigned: &Unsigned,

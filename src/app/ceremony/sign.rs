@@ -70,8 +70,8 @@ impl Ceremony {
             );
             return Err(Error::Conflict { code: "no_key_here", detail });
         }
-        for key in usable.into_iter().filter(|key| !staged.signers().contains(&key.id())) {
-            let authorized = staged.unsigned()?.authorize(&either, [key.id()]);
+        for key in usable.into_iter().filter(|key| !staged.staging.signers().contains(&key.id())) {
+            let authorized = staged.staging.unsigned()?.authorize(&either, [key.id()]);
             let authorized = authorized.map_err(Error::internal(OP))?;
             let signature = key.sign(authorized.message()).await;
             let failed = |source| keys::Error::Sign { role: RoleName::Root.to_string(), source };

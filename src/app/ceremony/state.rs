@@ -1,17 +1,18 @@
 //! How far a ceremony is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::app::Error;
 use crate::app::access::Principal;
-use crate::app::images::precondition::{Precondition, Tags};
-use crate::catalog::{StagedSignature, Staging};
-use crate::model::{RepositorySide, RoleName, Sha256Digest};
+use crate::app::images::precondition::Precondition;
+use crate::app::staging;
+use crate::catalog::Staging;
+use crate::model::{RepositorySide, Sha256Digest};
 use crate::uptane::key::{KeyId, PublicKey};
 use crate::uptane::metadata::root::{Succession, succession};
-use crate::uptane::metadata::{Root, SignedFile, Unsigned};
+use crate::uptane::metadata::{Root, SignedFile};
 use crate::uptane::root_diff::RootDiff;
 
 /// What is published of a repository's root, and what is staged.
@@ -54,24 +55,14 @@ pub struct StagedRoot {
 }
 
 impl CeremonyState {
-    /// Refuses a caller who thinks that something else is staged. Who says nothing of it thinks
-    /// nothing wrong.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unexpected`], with what is so.
+    /// As [`staging::check`].
     pub(super) fn check(&self, expected: &Precondition) -> Result<(), Error> {
-        let is_in =
-            |tags: &Tags| self.staged.as_ref().is_some_and(|staged| tags.include(&staged.tag()));
-        let holds = expected.matches.as_ref().is_none_or(is_in)
-            && !expected.matches_none.as_ref().is_some_and(is_in);
-        if holds { Ok(()) } else { Err(self.unexpected()) }
+        let staged = self.staged.as_ref().map(|staged| &staged.staging);
+        staging::check(staged, expected, || self.described())
     }
 
     pub(super) fn unexpected(&self) -> Error {
-        let detail =
-            format!("somebody else was first, and nothing was changed: {}", self.described());
-        Error::Unexpected { detail }
+        staging::unexpected(&self.described())
     }
 
     /// How far it is, for people.
@@ -100,7 +91,7 @@ impl CeremonyState {
 impl StagedRoot {
     pub(super) fn read(staging: Staging, published: &PublishedRoot) -> Result<Self, Error> {
         const OP: &str = "read what is staged";
-        let unsigned = unsigned(&staging)?;
+        let unsigned = staging.unsigned()?;
         let root: Root = serde_json::from_slice(unsigned.text()).map_err(Error::internal(OP))?;
         let succession = succession(&published.root, &root).map_err(Error::internal(OP))?;
         let objects = published.root.keys.iter().chain(&root.keys);
@@ -146,47 +137,19 @@ impl StagedRoot {
         self.staging.revision
     }
 
-    /// The same as a tag, for who says which one was meant.
-    pub fn tag(&self) -> String {
-        self.revision().to_string()
-    }
-
     /// The keys that may sign it.
     pub(super) fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.keys.values()
     }
 
-    /// Who has signed it.
-    pub fn signers(&self) -> BTreeSet<KeyId> {
-        self.staging.signatures.iter().map(|signature| signature.key_id).collect()
-    }
-
     /// How many signatures are missing of the published root's keys, and of its own.
     pub fn missing(&self) -> (u64, u64) {
-        self.succession.missing(&self.signers())
+        self.succession.missing(&self.staging.signers())
     }
 
     /// What it changes.
     pub fn diff(&self, published: &PublishedRoot) -> RootDiff {
         RootDiff::between(&published.root, &self.root)
-    }
-
-    /// What is to be signed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if it can't be read back.
-    pub fn unsigned(&self) -> Result<Unsigned, Error> {
-        unsigned(&self.staging)
-    }
-
-    /// The file with the signatures that there are, to be signed elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub fn draft(&self) -> Result<Bytes, Error> {
-        self.unsigned()?.draft(self.signatures()).map_err(Error::internal("show what is staged"))
     }
 
     /// The file as it would be published.
@@ -196,18 +159,9 @@ impl StagedRoot {
     /// [`Error::Internal`] if nobody has signed it.
     pub(super) fn file(&self) -> Result<SignedFile, Error> {
         const OP: &str = "put a root together";
-        let authorized = self.unsigned()?.authorize(&self.succession.either(), self.signers());
+        let unsigned = self.staging.unsigned()?;
+        let authorized = unsigned.authorize(&self.succession.either(), self.staging.signers());
         let authorized = authorized.map_err(Error::internal(OP))?;
-        authorized.into_file(self.signatures()).map_err(Error::internal(OP))
+        authorized.into_file(self.staging.key_signatures()).map_err(Error::internal(OP))
     }
-
-    fn signatures(&self) -> impl Iterator<Item = (KeyId, Vec<u8>)> {
-        let pair = |signature: &StagedSignature| (signature.key_id, signature.signature.clone());
-        self.staging.signatures.iter().map(pair)
-    }
-}
-
-fn unsigned(staging: &Staging) -> Result<Unsigned, Error> {
-    Unsigned::read(RoleName::Root, &staging.staged.content)
-        .map_err(Error::internal("read what is staged"))
 }

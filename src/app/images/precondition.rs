@@ -34,7 +34,12 @@ impl Tags {
 impl Precondition {
     /// Whether it is true of the image at a path, if there is one.
     pub fn holds(&self, existing: Option<&ImageRecord>) -> bool {
-        let is_in = |tags: &Tags| existing.is_some_and(|image| tags.include(&tag(image)));
+        self.holds_for(existing.map(tag).as_deref())
+    }
+
+    /// Whether it is true of what has a tag; of nothing, if there is none.
+    pub fn holds_for(&self, tag: Option<&str>) -> bool {
+        let is_in = |tags: &Tags| tag.is_some_and(|tag| tags.include(tag));
         self.matches.as_ref().is_none_or(is_in) && !self.matches_none.as_ref().is_some_and(is_in)
     }
 

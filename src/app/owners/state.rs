@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::{Owner, Owners};
 use crate::app::Error;
-use crate::app::images::precondition::{Precondition, Tags};
+use crate::app::images::precondition::Precondition;
 use crate::app::publish::signed::OwnerSigned;
+use crate::app::staging;
 use crate::app::trust::read_published;
-use crate::catalog::{Author, RoleState, StagedSignature, Staging};
+use crate::catalog::{Author, RoleState, Staging};
 use crate::model::{RepositorySide, RoleName, Sha256Digest, Timestamp};
-use crate::uptane::key::KeyId;
 use crate::uptane::metadata::{SignedFile, Unsigned, version};
 use crate::uptane::targets_diff::{self, Listing, TargetsDiff};
 
@@ -132,24 +132,14 @@ impl Owners {
 }
 
 impl OwnedState {
-    /// Refuses a caller who thinks that something else is staged. Who says nothing of it thinks
-    /// nothing wrong.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unexpected`], with what is so.
+    /// As [`staging::check`].
     pub(super) fn check(&self, expected: &Precondition) -> Result<(), Error> {
-        let is_in =
-            |tags: &Tags| self.staged.as_ref().is_some_and(|staged| tags.include(&staged.tag()));
-        let holds = expected.matches.as_ref().is_none_or(is_in)
-            && !expected.matches_none.as_ref().is_some_and(is_in);
-        if holds { Ok(()) } else { Err(self.unexpected()) }
+        let staged = self.staged.as_ref().map(|staged| &staged.staging);
+        staging::check(staged, expected, || self.described())
     }
 
     pub(super) fn unexpected(&self) -> Error {
-        let detail =
-            format!("somebody else was first, and nothing was changed: {}", self.described());
-        Error::Unexpected { detail }
+        staging::unexpected(&self.described())
     }
 
     /// How far it is, for people.
@@ -176,11 +166,9 @@ impl OwnedState {
 impl StagedTargets {
     fn read(staging: Staging, role: &RoleState, owner: &Owner) -> Result<Self, Error> {
         const OP: &str = "read what is staged";
-        let unsigned = unsigned(&staging)?;
+        let unsigned = staging.unsigned()?;
         let listing = serde_json::from_slice(unsigned.text()).map_err(Error::internal(OP))?;
-        let signers: BTreeSet<KeyId> =
-            staging.signatures.iter().map(|signature| signature.key_id).collect();
-        let found = owner.authority().key_ids.intersection(&signers).count() as u64;
+        let found = owner.authority().key_ids.intersection(&staging.signers()).count() as u64;
         let new = &staging.staged;
         Ok(Self {
             listing,
@@ -197,33 +185,10 @@ impl StagedTargets {
         self.staging.revision
     }
 
-    /// The same as a tag, for who says which one was meant.
-    pub fn tag(&self) -> String {
-        self.revision().to_string()
-    }
-
     /// What it changes.
     pub fn diff(&self, published: Option<&PublishedTargets>) -> TargetsDiff {
         let published = published.map(|published| &published.listing);
         TargetsDiff::between(&self.staging.staged.role, published, &self.listing)
-    }
-
-    /// What is to be signed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if it can't be read back.
-    pub fn unsigned(&self) -> Result<Unsigned, Error> {
-        unsigned(&self.staging)
-    }
-
-    /// The file with the signatures that there are, to be signed elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub fn draft(&self) -> Result<Bytes, Error> {
-        self.unsigned()?.draft(self.signatures()).map_err(Error::internal("show what is staged"))
     }
 
     /// It is for another file than the one that is published now.
@@ -256,21 +221,14 @@ impl StagedTargets {
     fn file(&self, owner: &Owner) -> Result<SignedFile, Error> {
         const OP: &str = "put a signed file together";
         let authority = owner.authority();
-        let signatures: Vec<_> =
-            self.signatures().filter(|(id, _)| authority.key_ids.contains(id)).collect();
+        let signatures: Vec<_> = self
+            .staging
+            .key_signatures()
+            .filter(|(id, _)| authority.key_ids.contains(id))
+            .collect();
         let signers = signatures.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
-        let authorized = self.unsigned()?.authorize(&authority, signers);
+        let authorized = self.staging.unsigned()?.authorize(&authority, signers);
         let authorized = authorized.map_err(Error::internal(OP))?;
         authorized.into_file(signatures).map_err(Error::internal(OP))
     }
-
-    fn signatures(&self) -> impl Iterator<Item = (KeyId, Vec<u8>)> {
-        let pair = |signature: &StagedSignature| (signature.key_id, signature.signature.clone());
-        self.staging.signatures.iter().map(pair)
-    }
-}
-
-fn unsigned(staging: &Staging) -> Result<Unsigned, Error> {
-    Unsigned::read(staging.staged.role.clone(), &staging.staged.content)
-        .map_err(Error::internal("read what is staged"))
 }

@@ -144,7 +144,7 @@ impl Roles {
             ..StageRequest::default()
         };
         let state = self.parts.ceremony.stage(side, &request, &Precondition::default(), by).await?;
-        let tag = state.staged.map(|staged| staged.tag()).unwrap_or_default();
+        let tag = state.staged.map(|staged| staged.staging.tag()).unwrap_or_default();
         Ok(Precondition { matches: Some(Tags::Of(vec![tag])), matches_none: None })
     }
 

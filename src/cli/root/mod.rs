@@ -10,20 +10,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use reqwest::header::IF_MATCH;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::api::Api;
 use super::new_file::{ensure_new, write_new};
 use super::output::{self, print_json, print_line};
-use crate::api::{CeremonyFile, PublishRootQuery, RootBody, RootSignatures};
+use super::signing::{Signing, if_match, open_key};
+use crate::api::{CeremonyFile, NewSignatures, PublishRootQuery, RootBody};
 use crate::config::ClientSettings;
 use crate::model::RepositorySide;
 use change::ChangeArgs;
 pub(super) use change::public_key;
 use motorcade_host::shown::printable;
-pub(super) use offline::open_key;
 use told::{tell_diff, tell_staged};
 
 #[derive(Debug, clap::Args)]
@@ -138,7 +137,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Diff { at, out } => at.diff(out).await,
         Command::Sign(args) => sign(args).await,
         Command::Key { key } => {
-            print_json(offline::open_key(&key).await?.public().object())?;
+            print_json(open_key(&key).await?.public().object())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Publish { at, revision, accept_failed_cycles } => {
@@ -150,9 +149,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn sign(args: SignArgs) -> anyhow::Result<ExitCode> {
     if let (Some(file), Some(key)) = (args.file, args.key) {
-        let signing =
-            offline::Signing { file, key, trusted: args.trusted, out: args.out, yes: args.yes };
-        return signing.run().await;
+        let (trusted, out, yes) = (args.trusted, args.out, args.yes);
+        return offline::run(Signing { file, key, trusted, out, yes }).await;
     }
     let (at, api) = args.at.open()?;
     if args.here {
@@ -173,7 +171,7 @@ async fn sign(args: SignArgs) -> anyhow::Result<ExitCode> {
                 printable(&signed.repository)
             );
         }
-        let body = RootSignatures {
+        let body = NewSignatures {
             payload_sha256: Some(signed.payload_sha256),
             signatures: signed.signatures,
         };
@@ -297,12 +295,5 @@ impl Repository {
             None => print_line("nothing is staged")?,
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn if_match(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
-    match revision {
-        Some(revision) => request.header(IF_MATCH, format!("\"{revision}\"")),
-        None => request,
     }
 }

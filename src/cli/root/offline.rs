@@ -6,21 +6,19 @@
 //! the signer's own copy; without one, its digests are shown to be compared.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::told::tell_diff;
-use crate::api::{CeremonyFile, NewRootSignature};
+use crate::api::{CeremonyFile, NewSignature};
 use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
-use crate::keys::source::KeySource;
-use crate::keys::{self, Signer};
+use crate::cli::signing::{Signing, confirm, open_key, sign};
+use crate::keys::Signer;
 use crate::model::{RoleName, Sha256Digest, Timestamp};
 use crate::uptane::metadata::root::{Succession, succession};
 use crate::uptane::metadata::{Root, Unsigned};
@@ -28,22 +26,13 @@ use crate::uptane::root_diff::RootDiff;
 use crate::uptane::verify::{Rules, TrustedSet};
 use motorcade_host::shown::printable;
 
-/// What is signed, with what, and where the signature goes.
-pub(super) struct Signing {
-    pub(super) file: PathBuf,
-    pub(super) key: String,
-    pub(super) trusted: Option<PathBuf>,
-    pub(super) out: Option<PathBuf>,
-    pub(super) yes: bool,
-}
-
 /// A signature on its way to the server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SignatureFile {
     pub(super) repository: String,
     pub(super) version: u64,
     pub(super) payload_sha256: String,
-    pub(super) signatures: Vec<NewRootSignature>,
+    pub(super) signatures: Vec<NewSignature>,
 }
 
 /// Both roots of a file, once they were read.
@@ -64,39 +53,38 @@ struct Digests {
     content: Sha256Digest,
 }
 
-impl Signing {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let staged = Staged::read(&self.file)?;
-        if let Some(trusted) = &self.trusted {
-            staged.compare(trusted)?;
-        }
-        let key = open_key(&self.key).await?;
-        let place = staged.place_of(key.as_ref())?;
-        let out = self.out.unwrap_or_else(|| {
-            let key_id = key.id().to_string();
-            format!("root-{}-{key_id:.8}.signature.json", staged.unsigned.version()).into()
-        });
-        ensure_new(&out).context("nothing was signed")?;
-        staged.show(&place)?;
-        if self.trusted.is_none() {
-            staged.warn();
-        }
-        if !self.yes {
-            confirm(staged.unsigned.version())?;
-        }
-        let signed = staged.sign(key.as_ref()).await?;
-        write_new(&out, &serde_json::to_vec(&signed)?)?;
-        if output::is_json() {
-            print_json(&signed)?;
-        }
-        note(format_args!(
-            "Signed as {}\nhint: bring it with `motorcade root sign --repository {} --send {}`",
-            out.display(),
-            printable(&signed.repository),
-            out.display()
-        ));
-        Ok(ExitCode::SUCCESS)
+/// Shows what is to be signed, and signs it.
+pub(super) async fn run(signing: Signing) -> anyhow::Result<ExitCode> {
+    let staged = Staged::read(&signing.file)?;
+    if let Some(trusted) = &signing.trusted {
+        staged.compare(trusted)?;
     }
+    let key = open_key(&signing.key).await?;
+    let place = staged.place_of(key.as_ref())?;
+    let out = signing.out.unwrap_or_else(|| {
+        let key_id = key.id().to_string();
+        format!("root-{}-{key_id:.8}.signature.json", staged.unsigned.version()).into()
+    });
+    ensure_new(&out).context("nothing was signed")?;
+    staged.show(&place)?;
+    if signing.trusted.is_none() {
+        staged.warn();
+    }
+    if !signing.yes {
+        confirm(staged.unsigned.version())?;
+    }
+    let signed = staged.sign(key.as_ref()).await?;
+    write_new(&out, &serde_json::to_vec(&signed)?)?;
+    if output::is_json() {
+        print_json(&signed)?;
+    }
+    note(format_args!(
+        "Signed as {}\nhint: bring it with `motorcade root sign --repository {} --send {}`",
+        out.display(),
+        printable(&signed.repository),
+        out.display()
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Staged {
@@ -199,32 +187,11 @@ impl Staged {
         let (version, payload_sha256) =
             (self.unsigned.version(), self.unsigned.digest().to_string());
         let authorized = self.unsigned.authorize(&self.succession.either(), [key.id()])?;
-        let signature = key.sign(authorized.message()).await;
-        let sig = hex::encode(signature.map_err(|error| anyhow::anyhow!(error))?);
-        let signatures = vec![NewRootSignature { keyid: key.id().to_string(), sig }];
+        let signatures = vec![sign(key, &authorized).await?];
         Ok(SignatureFile { repository: self.repository, version, payload_sha256, signatures })
     }
 }
 
 fn content(file: &[u8]) -> anyhow::Result<Root> {
     Ok(crate::uptane::metadata::root::parse(file)?)
-}
-
-/// Opens the signer's key: a file, or a source as the metadata policy names them.
-pub(in crate::cli) async fn open_key(key: &str) -> anyhow::Result<Arc<dyn Signer>> {
-    let source = key.parse().unwrap_or_else(|_| KeySource::File(key.into()));
-    Ok(keys::open(Path::new("."), &source).await?)
-}
-
-/// Asks the person at the terminal.
-fn confirm(version: u64) -> anyhow::Result<()> {
-    ensure!(
-        io::stdin().is_terminal(),
-        "nobody is there to be asked: look at what was shown, and say `--yes` to sign it"
-    );
-    eprint!("Sign it? Type the version that is signed: ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    ensure!(answer.trim() == version.to_string(), "nothing was signed");
-    Ok(())
 }

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use reqwest::header::IF_MATCH;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::api::Api;
 use super::new_file::{ensure_new, write_new};
 use super::output::{self, print_json};
-use crate::api::{NewTargets, TargetsBody, TargetsFile, TargetsSignatures};
+use super::signing::{Signing, if_match};
+use crate::api::{NewSignatures, NewTargets, TargetsBody, TargetsFile};
 use crate::config::ClientSettings;
 use crate::model::RoleName;
 use motorcade_host::shown::printable;
@@ -183,7 +183,7 @@ impl Role {
 
     /// Brings one file of `sign`.
     async fn bring(&self, signed: offline::SignatureFile) -> anyhow::Result<TargetsBody> {
-        let body = TargetsSignatures {
+        let body = NewSignatures {
             payload_sha256: Some(signed.payload_sha256),
             signatures: signed.signatures,
         };
@@ -204,7 +204,7 @@ impl Role {
 pub(super) async fn sign(client: ClientSettings, args: SignArgs) -> anyhow::Result<ExitCode> {
     if let (Some(file), Some(key)) = (args.file, args.key) {
         let (trusted, out, yes) = (args.trusted, args.out, args.yes);
-        return offline::Signing { file, key, trusted, out, yes }.run().await;
+        return offline::run(Signing { file, key, trusted, out, yes }).await;
     }
     let mut files = Vec::new();
     for file in args.send {
@@ -226,11 +226,4 @@ pub(super) async fn sign(client: ClientSettings, args: SignArgs) -> anyhow::Resu
         last = Some(brought.with_context(|| format!("failed to bring {}", file.display()))?);
     }
     tell(&last.context("name a file")?)
-}
-
-fn if_match(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
-    match revision {
-        Some(revision) => request.header(IF_MATCH, format!("\"{revision}\"")),
-        None => request,
-    }
 }

@@ -5,8 +5,7 @@
 //! published last. What is shown is what is signed: all of it, or how it differs from that copy.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
@@ -14,24 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::told::{command, tell_changes};
-use crate::api::{NewTargetsSignature, TargetsFile};
+use crate::api::{NewSignature, TargetsFile};
 use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
-use crate::cli::root::open_key;
+use crate::cli::signing::{Signing, confirm, open_key, sign};
 use crate::keys::Signer;
 use crate::model::RoleName;
 use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::{Authority, Unsigned};
 use crate::uptane::targets_diff::{self, Listing, TargetsDiff};
-
-/// What is signed, with what, and where the signature goes.
-pub(super) struct Signing {
-    pub(super) file: PathBuf,
-    pub(super) key: String,
-    pub(super) trusted: Option<PathBuf>,
-    pub(super) out: Option<PathBuf>,
-    pub(super) yes: bool,
-}
 
 /// A signature on its way to the server.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +29,7 @@ pub(super) struct SignatureFile {
     pub(super) targets_role: String,
     pub(super) version: u64,
     pub(super) payload_sha256: String,
-    pub(super) signatures: Vec<NewTargetsSignature>,
+    pub(super) signatures: Vec<NewSignature>,
 }
 
 /// A file to be signed, once it was read.
@@ -50,36 +40,35 @@ struct Staged {
     key_ids: Vec<String>,
 }
 
-impl Signing {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let staged = Staged::read(&self.file)?;
-        let trusted = self.trusted.as_deref().map(|file| staged.trusted(file)).transpose()?;
-        let key = open_key(&self.key).await?;
-        let (id, version) = (key.id(), staged.unsigned.version());
-        let role = staged.role.clone();
-        ensure!(
-            staged.key_ids.contains(&id.to_string()),
-            "the key {id} is none of those that sign for {role}: nothing was signed"
-        );
-        let out = self.out.unwrap_or_else(|| {
-            format!("{role}-{version}-{:.8}.signature.json", id.to_string()).into()
-        });
-        ensure_new(&out).context("nothing was signed")?;
-        staged.show(trusted.as_ref())?;
-        if !self.yes {
-            confirm(version)?;
-        }
-        let signed = staged.sign(key.as_ref()).await?;
-        write_new(&out, &serde_json::to_vec(&signed)?)?;
-        if output::is_json() {
-            print_json(&signed)?;
-        }
-        let (out, command) = (out.display(), command(&role));
-        note(format_args!(
-            "Signed as {out}\nhint: bring it with `motorcade {command} sign --send {out}`"
-        ));
-        Ok(ExitCode::SUCCESS)
+/// Shows what is to be signed, and signs it.
+pub(super) async fn run(signing: Signing) -> anyhow::Result<ExitCode> {
+    let staged = Staged::read(&signing.file)?;
+    let trusted = signing.trusted.as_deref().map(|file| staged.trusted(file)).transpose()?;
+    let key = open_key(&signing.key).await?;
+    let (id, version) = (key.id(), staged.unsigned.version());
+    let role = staged.role.clone();
+    ensure!(
+        staged.key_ids.contains(&id.to_string()),
+        "the key {id} is none of those that sign for {role}: nothing was signed"
+    );
+    let out = signing
+        .out
+        .unwrap_or_else(|| format!("{role}-{version}-{:.8}.signature.json", id.to_string()).into());
+    ensure_new(&out).context("nothing was signed")?;
+    staged.show(trusted.as_ref())?;
+    if !signing.yes {
+        confirm(version)?;
     }
+    let signed = staged.sign(key.as_ref()).await?;
+    write_new(&out, &serde_json::to_vec(&signed)?)?;
+    if output::is_json() {
+        print_json(&signed)?;
+    }
+    let (out, command) = (out.display(), command(&role));
+    note(format_args!(
+        "Signed as {out}\nhint: bring it with `motorcade {command} sign --send {out}`"
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Staged {
@@ -135,9 +124,7 @@ impl Staged {
             (self.unsigned.version(), self.unsigned.digest().to_string());
         let alone = Authority { key_ids: [key.id()].into(), threshold: 1 };
         let authorized = self.unsigned.authorize(&alone, [key.id()])?;
-        let signature = key.sign(authorized.message()).await;
-        let sig = hex::encode(signature.map_err(|error| anyhow::anyhow!(error))?);
-        let signatures = vec![NewTargetsSignature { keyid: key.id().to_string(), sig }];
+        let signatures = vec![sign(key, &authorized).await?];
         Ok(SignatureFile {
             targets_role: self.role.to_string(),
             version,
@@ -159,18 +146,5 @@ fn check_key_ids(listing: &Listing) -> anyhow::Result<()> {
             key.id()
         );
     }
-    Ok(())
-}
-
-/// Asks the person at the terminal.
-fn confirm(version: u64) -> anyhow::Result<()> {
-    ensure!(
-        io::stdin().is_terminal(),
-        "nobody is there to be asked: look at what was shown, and say `--yes` to sign it"
-    );
-    eprint!("Sign it? Type the version that is signed: ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    ensure!(answer.trim() == version.to_string(), "nothing was signed");
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(super) mod retention;
 pub(super) mod roles;
 pub(super) mod roots;
 pub(super) mod rotations;
+mod staged;
 pub(super) mod suppliers;
 pub(super) mod targets;
 mod tus;

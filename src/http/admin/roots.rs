@@ -1,23 +1,21 @@
 //! `/api/v1/roots/{repository}`: the roots of both repositories, and ceremonies that change them.
 
-use actix_web::http::header::ETAG;
 use actix_web::web::{self, Json, Query};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::path::InPath;
+use super::staged::{self, digest};
 use crate::api::{
-    CeremonyFile, NewRoot, NewRootRole, NewRootSignature, Problem, PublishRootQuery, RootBody,
-    RootKeyBody, RootRoleBody, RootSignatureBody, RootSignatures, StagedRootBody,
+    CeremonyFile, NewRoot, NewRootRole, NewSignatures, Problem, PublishRootQuery, RootBody,
+    RootKeyBody, RootRoleBody, StagedRootBody,
 };
 use crate::app::Error;
-use crate::app::ceremony::{
-    Ceremony, CeremonyState, Gap, Offer, OfferedSignature, RoleRequest, StageRequest, StagedRoot,
-};
+use crate::app::ceremony::{Ceremony, CeremonyState, Gap, RoleRequest, StageRequest, StagedRoot};
 use crate::http::ApiError;
 use crate::http::answer::NoContent;
 use crate::http::auth::{Access, ManageKeys, Read};
 use crate::http::rfc::conditional;
-use crate::model::{ParseDigestError, RepositorySide, Sha256Digest};
+use crate::model::{RepositorySide, Sha256Digest};
 
 /// Shows a repository's root, and what is staged to follow it.
 #[utoipa::path(
@@ -74,16 +72,14 @@ pub(in crate::http) async fn show_staged(
     let Some(staged) = &state.staged else {
         return Err(Error::NotFound { code: "nothing_staged", detail: state.described() }.into());
     };
-    let json =
-        |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| Error::Internal(error.into()));
     let file = CeremonyFile {
         repository: side.as_str().to_owned(),
         revision: staged.revision(),
         payload_sha256: staged.payload.to_string(),
-        published: json(&state.published.bytes)?,
-        staged: json(&staged.draft()?)?,
+        published: staged::json(&state.published.bytes)?,
+        staged: staged::draft(&staged.staging)?,
     };
-    Ok(HttpResponse::Ok().insert_header(tag(staged)).json(file))
+    Ok(staged::shown(file, Some(&staged.staging)))
 }
 
 /// Drops what is staged.
@@ -109,7 +105,7 @@ pub(in crate::http) async fn cancel_staged(
 
 /// Brings signatures that were made elsewhere. The good ones are kept, whatever the others are.
 #[utoipa::path(
-    post, path = "/api/v1/roots/{repository}/staged/signatures", tag = "roots", request_body = RootSignatures,
+    post, path = "/api/v1/roots/{repository}/staged/signatures", tag = "roots", request_body = NewSignatures,
     params(("repository" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1")),
     responses(
         (status = 200, body = RootBody, description = "all were kept", headers(("ETag" = String, description = "of what is staged"))),
@@ -120,16 +116,12 @@ pub(in crate::http) async fn cancel_staged(
 )]
 pub(in crate::http) async fn bring_signatures(
     ceremony: web::Data<Ceremony>,
-    access: Access<ManageKeys, (InPath<RepositorySide>, Json<RootSignatures>)>,
+    access: Access<ManageKeys, (InPath<RepositorySide>, Json<NewSignatures>)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let Access { principal, input: (InPath(side), Json(body)), .. } = access;
     let expected = conditional::precondition(request.headers())?;
-    let payload = body.payload_sha256.as_deref().map(|text| digest("payload_sha256", text));
-    let offered =
-        |NewRootSignature { keyid, sig }| OfferedSignature { key_id: keyid, signature: sig };
-    let signatures = body.signatures.into_iter().map(offered).collect();
-    let offer = Offer { payload: payload.transpose()?, signatures };
+    let offer = staged::offer(body)?;
     Ok(shown(&ceremony, &ceremony.sign(side, &offer, &expected, &principal).await?))
 }
 
@@ -190,17 +182,6 @@ fn role_request(role: NewRootRole) -> Result<RoleRequest, Error> {
     })
 }
 
-fn digest(name: &str, text: &str) -> Result<Sha256Digest, Error> {
-    text.parse().map_err(|rule: ParseDigestError| Error::Invalid {
-        code: "bad_digest",
-        detail: format!("`{name}`: {rule}"),
-    })
-}
-
-fn tag(staged: &StagedRoot) -> (actix_web::http::header::HeaderName, String) {
-    (ETAG, format!("\"{}\"", staged.tag()))
-}
-
 fn shown(ceremony: &Ceremony, state: &CeremonyState) -> HttpResponse {
     let root = &state.published.root;
     let key = |id: &Sha256Digest| RootKeyBody {
@@ -220,21 +201,12 @@ fn shown(ceremony: &Ceremony, state: &CeremonyState) -> HttpResponse {
         roles: roles.collect(),
         staged: state.staged.as_ref().map(|staged| staged_body(state, staged)),
     };
-    let mut response = HttpResponse::Ok();
-    if let Some(staged) = &state.staged {
-        response.insert_header(tag(staged));
-    }
-    response.json(body)
+    staged::shown(body, state.staged.as_ref().map(|staged| &staged.staging))
 }
 
 fn staged_body(state: &CeremonyState, staged: &StagedRoot) -> StagedRootBody {
     let (diff, staging) = (staged.diff(&state.published), &staged.staging);
     let (missing_of_published, missing_of_staged) = staged.missing();
-    let signatures = staging.signatures.iter().map(|signature| RootSignatureBody {
-        key_id: signature.key_id.to_string(),
-        signed_at: signature.created_at.to_string(),
-        signed_by: signature.created_by.clone(),
-    });
     StagedRootBody {
         revision: staging.revision,
         version: staging.staged.version,
@@ -243,7 +215,7 @@ fn staged_body(state: &CeremonyState, staged: &StagedRoot) -> StagedRootBody {
         payload_sha256: staged.payload.to_string(),
         staged_at: staging.created_at.to_string(),
         staged_by: staging.created_by.clone(),
-        signatures: signatures.collect(),
+        signatures: staged::signatures(staging),
         missing_of_published,
         missing_of_staged,
         changes: diff.lines(),

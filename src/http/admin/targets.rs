@@ -1,22 +1,18 @@
 //! `/api/v1/targets/{targets_role}`: targets files that their owners sign.
 
-use actix_web::http::header::{ETAG, HeaderName};
 use actix_web::web::{self, Json};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::path::InPath;
-use crate::api::{
-    NewTargets, NewTargetsSignature, Problem, StagedTargetsBody, TargetsBody, TargetsFile,
-    TargetsSignatureBody, TargetsSignatures,
-};
+use super::staged;
+use crate::api::{NewSignatures, NewTargets, Problem, StagedTargetsBody, TargetsBody, TargetsFile};
 use crate::app::Error;
-use crate::app::ceremony::{Offer, OfferedSignature};
 use crate::app::owners::{OwnedState, Owners, StageTargets, StagedTargets};
 use crate::http::ApiError;
 use crate::http::answer::NoContent;
 use crate::http::auth::{Access, Read, SignTargets};
 use crate::http::rfc::conditional;
-use crate::model::{ParseDigestError, RoleName};
+use crate::model::RoleName;
 
 /// Shows what is published of a role that its owner signs, what waits and what is staged.
 #[utoipa::path(
@@ -77,16 +73,15 @@ pub(in crate::http) async fn show_staged_targets(
     let Some(staged) = &state.staged else {
         return Err(Error::NotFound { code: "nothing_staged", detail: state.described() }.into());
     };
-    let draft = serde_json::from_slice(&staged.draft()?);
     let file = TargetsFile {
         targets_role: role.to_string(),
         revision: staged.revision(),
         payload_sha256: staged.payload.to_string(),
         key_ids: state.owner.keys.iter().map(|key| key.id().to_string()).collect(),
         threshold: state.owner.threshold,
-        staged: draft.map_err(|error| Error::Internal(error.into()))?,
+        staged: staged::draft(&staged.staging)?,
     };
-    Ok(HttpResponse::Ok().insert_header(tag(staged)).json(file))
+    Ok(staged::shown(file, Some(&staged.staging)))
 }
 
 /// Drops what is staged.
@@ -113,7 +108,7 @@ pub(in crate::http) async fn cancel_staged_targets(
 
 /// Brings signatures that were made elsewhere. The good ones are kept, whatever the others are.
 #[utoipa::path(
-    post, path = "/api/v1/targets/{targets_role}/staged/signatures", tag = "targets", request_body = TargetsSignatures,
+    post, path = "/api/v1/targets/{targets_role}/staged/signatures", tag = "targets", request_body = NewSignatures,
     params(("targets_role" = String, Path), ("If-Match" = Option<String>, Header, description = "RFC 9110, 13.1.1")),
     responses(
         (status = 200, body = TargetsBody, description = "all were kept", headers(("ETag" = String, description = "of what is staged"))),
@@ -124,21 +119,12 @@ pub(in crate::http) async fn cancel_staged_targets(
 )]
 pub(in crate::http) async fn bring_targets_signatures(
     owners: web::Data<Owners>,
-    access: Access<SignTargets, (InPath<RoleName>, Json<TargetsSignatures>)>,
+    access: Access<SignTargets, (InPath<RoleName>, Json<NewSignatures>)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let Access { principal, input: (InPath(role), Json(body)), .. } = access;
     let expected = conditional::precondition(request.headers())?;
-    let payload = body.payload_sha256.as_deref().map(|text| {
-        text.parse().map_err(|rule: ParseDigestError| Error::Invalid {
-            code: "bad_digest",
-            detail: format!("`payload_sha256`: {rule}"),
-        })
-    });
-    let offered =
-        |NewTargetsSignature { keyid, sig }| OfferedSignature { key_id: keyid, signature: sig };
-    let signatures = body.signatures.into_iter().map(offered).collect();
-    let offer = Offer { payload: payload.transpose()?, signatures };
+    let offer = staged::offer(body)?;
     Ok(shown(&owners.sign(&role, &offer, &expected, &principal).await?))
 }
 
@@ -165,10 +151,6 @@ pub(in crate::http) async fn publish_targets(
     Ok(shown(&owners.publish(&role, &expected, &principal).await?))
 }
 
-fn tag(staged: &StagedTargets) -> (HeaderName, String) {
-    (ETAG, format!("\"{}\"", staged.tag()))
-}
-
 fn shown(state: &OwnedState) -> HttpResponse {
     let OwnedState { owner, published, waiting, staged, .. } = state;
     let body = TargetsBody {
@@ -180,20 +162,11 @@ fn shown(state: &OwnedState) -> HttpResponse {
         waiting: waiting.clone(),
         staged: staged.as_ref().map(|staged| staged_body(state, staged)),
     };
-    let mut response = HttpResponse::Ok();
-    if let Some(staged) = staged {
-        response.insert_header(tag(staged));
-    }
-    response.json(body)
+    staged::shown(body, staged.as_ref().map(|staged| &staged.staging))
 }
 
 fn staged_body(state: &OwnedState, staged: &StagedTargets) -> StagedTargetsBody {
     let staging = &staged.staging;
-    let signatures = staging.signatures.iter().map(|signature| TargetsSignatureBody {
-        key_id: signature.key_id.to_string(),
-        signed_at: signature.created_at.to_string(),
-        signed_by: signature.created_by.clone(),
-    });
     StagedTargetsBody {
         revision: staging.revision,
         version: staging.staged.version,
@@ -202,7 +175,7 @@ fn staged_body(state: &OwnedState, staged: &StagedTargets) -> StagedTargetsBody 
         expires_at: staged.listing.expires.to_string(),
         staged_at: staging.created_at.to_string(),
         staged_by: staging.created_by.clone(),
-        signatures: signatures.collect(),
+        signatures: staged::signatures(staging),
         missing: staged.missing,
         changes: staged.diff(state.published.as_ref()).lines(),
     }

@@ -51,7 +51,7 @@ impl Officer {
     /// A signature of what is staged.
     pub(crate) fn sign(&self, staged: &StagedRoot) -> OfferedSignature {
         let all = Authority { key_ids: [self.id()].into(), threshold: 1 };
-        let unsigned = staged.unsigned().unwrap().authorize(&all, [self.id()]).unwrap();
+        let unsigned = staged.staging.unsigned().unwrap().authorize(&all, [self.id()]).unwrap();
         let signature = hex::encode(self.key.sign(unsigned.message()));
         OfferedSignature { key_id: self.id().to_string(), signature }
     }

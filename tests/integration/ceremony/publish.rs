@@ -97,7 +97,7 @@ async fn a_root_that_clients_could_not_use_is_not_published() {
     // One more key, of which one has to sign: what is published is good with it.
     let state = ceremony.state(IMAGE).await.unwrap();
     let replaced = Precondition {
-        matches: Some(Tags::Of(vec![state.staged.unwrap().tag()])),
+        matches: Some(Tags::Of(vec![state.staged.unwrap().staging.tag()])),
         matches_none: None,
     };
     let change = image_change(RoleName::Timestamp, None, &[&new], &[]);
@@ -175,7 +175,7 @@ async fn a_publication_that_was_cut_off_after_the_file_was_stored_is_taken_up() 
     ceremony.stage(IMAGE, &change, &anyone, &by).await.unwrap();
     ceremony.sign_here(IMAGE, &anyone, &by).await.unwrap();
     let signed = officers.bring(&node.app, IMAGE).await.unwrap();
-    let stored = signed.staged.unwrap().draft().unwrap();
+    let stored = signed.staged.unwrap().staging.draft().unwrap();
     let state = node.close().await;
     fs::write(state.blob("2.root.json"), &stored).unwrap();
     let node = Node::open(state, NEVER).await;

@@ -51,18 +51,21 @@ async fn two_officers_at_once_make_one_staging() {
     };
     assert_eq!(code(&lost), "precondition_failed");
     let told = lost.to_string();
-    assert!(told.contains(&format!("revision {}, by officer", won.tag())), "{told}");
-    let replaced = ceremony.stage(IMAGE, &bert_s, &revision(won.tag()), &by).await.unwrap();
+    assert!(told.contains(&format!("revision {}, by officer", won.staging.tag())), "{told}");
+    let replaced = ceremony.stage(IMAGE, &bert_s, &revision(won.staging.tag()), &by).await.unwrap();
     let replaced = replaced.staged.unwrap();
     for error in [
-        ceremony.stage(IMAGE, &anna_s, &revision(won.tag()), &by).await.unwrap_err(),
-        ceremony.publish(IMAGE, Gap::Refused, &revision(won.tag()), &by).await.unwrap_err(),
-        ceremony.cancel(IMAGE, &revision(won.tag()), &by).await.unwrap_err(),
+        ceremony.stage(IMAGE, &anna_s, &revision(won.staging.tag()), &by).await.unwrap_err(),
+        ceremony.publish(IMAGE, Gap::Refused, &revision(won.staging.tag()), &by).await.unwrap_err(),
+        ceremony.cancel(IMAGE, &revision(won.staging.tag()), &by).await.unwrap_err(),
     ] {
         assert_eq!(code(&error), "precondition_failed", "{error}");
-        assert!(error.to_string().contains(&format!("revision {}", replaced.tag())), "{error}");
+        assert!(
+            error.to_string().contains(&format!("revision {}", replaced.staging.tag())),
+            "{error}"
+        );
     }
-    ceremony.cancel(IMAGE, &revision(replaced.tag()), &by).await.unwrap();
+    ceremony.cancel(IMAGE, &revision(replaced.staging.tag()), &by).await.unwrap();
     let nothing_left = ceremony.cancel(IMAGE, &nothing, &by).await.unwrap_err();
     assert_eq!(code(&nothing_left), "nothing_staged");
     node.close().await.assert_clean().await;
@@ -91,7 +94,7 @@ async fn signatures_are_refused_by_name_and_the_good_ones_kept() {
     assert!(problems[0].detail.contains(&stranger.id().to_string()));
     assert!(problems[3].detail.contains("1 of 5 signatures were kept"), "{problems:?}");
     let kept = ceremony.state(IMAGE).await.unwrap().staged.unwrap();
-    assert_eq!(kept.signers(), [anna.id()].into());
+    assert_eq!(kept.staging.signers(), [anna.id()].into());
     assert_eq!(kept.missing(), (1, 1));
 
     let refused = async |key: &Officer| {
@@ -128,12 +131,12 @@ async fn nobody_drops_or_signs_what_another_officer_has_staged_without_naming_it
     ] {
         assert_eq!(code(&refused), "precondition_failed");
         let told = refused.to_string();
-        assert!(told.contains(&format!("--revision {}", staged.tag())), "{told}");
+        assert!(told.contains(&format!("--revision {}", staged.staging.tag())), "{told}");
     }
     let kept = ceremony.state(IMAGE).await.unwrap().staged.unwrap();
-    assert_eq!((kept.revision(), kept.signers()), (staged.revision(), [].into()));
-    ceremony.sign_here(IMAGE, &revision(staged.tag()), &bert).await.unwrap();
-    ceremony.cancel(IMAGE, &revision(staged.tag()), &bert).await.unwrap();
+    assert_eq!((kept.revision(), kept.staging.signers()), (staged.revision(), [].into()));
+    ceremony.sign_here(IMAGE, &revision(staged.staging.tag()), &bert).await.unwrap();
+    ceremony.cancel(IMAGE, &revision(staged.staging.tag()), &bert).await.unwrap();
     ceremony.stage(IMAGE, &change, &anyone, &anna).await.unwrap();
     ceremony.sign_here(IMAGE, &anyone, &anna).await.unwrap();
     ceremony.cancel(IMAGE, &anyone, &anna).await.unwrap();
