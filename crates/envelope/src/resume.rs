@@ -8,15 +8,14 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Key};
-use hkdf::Hkdf;
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::AeadInOut;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{DataKey, random};
-use crate::segment::{HEADER_SIZE, Layout, Position, SealError, SegmentSealer};
+use crate::segment::{HEADER_SIZE, Layout, Position, SealError, SegmentSealer, derive_cipher};
 use motorcade_model::{SealAlgorithm, SealedImage, Sha256Digest};
 
 /// Bytes of a sealed image in each block but the last, which may be shorter; the header is in the
@@ -38,10 +37,8 @@ impl Blocks {
 
     /// Bytes of plaintext in front of a block.
     pub fn offset(self, block: u64) -> u64 {
-        // Counting the header as plaintext makes all segments equally long.
-        let body = Layout::of(self.algorithm).plaintext_capacity(1) as u64;
-        let shifted = block.saturating_mul(segments_per_block(self.algorithm)).saturating_mul(body);
-        shifted.saturating_sub(HEADER_SIZE as u64).min(self.length)
+        let first = block.saturating_mul(segments_per_block(self.algorithm));
+        Layout::of(self.algorithm).plaintext_offset(first).min(self.length)
     }
 
     /// Bytes of plaintext in a block.
@@ -289,11 +286,7 @@ struct CheckpointCipher {
 impl CheckpointCipher {
     fn new(data_key: &DataKey, upload: UploadBinding<'_>) -> Self {
         let UploadBinding { id, length, algorithm } = upload;
-        let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, data_key.as_bytes())
-            .expand(CHECKPOINT_KEY, key.as_mut())
-            .expect("HKDF-SHA-256 gives up to 8160 bytes");
-        let cipher = Aes256Gcm::new(&Key::<Aes256Gcm>::from(*key));
+        let cipher = derive_cipher(data_key, None, CHECKPOINT_KEY);
         Self { cipher, additional_data: format!("{id}\n{length}\n{algorithm}").into_bytes() }
     }
 

@@ -56,24 +56,11 @@ impl SegmentSealer {
     ///
     /// [`SealError::Randomness`] if the operating system gives none.
     pub fn new(data_key: &DataKey, algorithm: SealAlgorithm) -> Result<Self, SealError> {
-        let mut salt = [0; SALT_SIZE];
-        let mut prefix = [0; PREFIX_SIZE];
-        getrandom::fill(&mut salt).map_err(|_| SealError::Randomness)?;
-        getrandom::fill(&mut prefix).map_err(|_| SealError::Randomness)?;
-        Ok(Self::with_salt_and_prefix(data_key, algorithm, salt, prefix))
-    }
-
-    fn with_salt_and_prefix(
-        data_key: &DataKey,
-        algorithm: SealAlgorithm,
-        salt: [u8; SALT_SIZE],
-        prefix: [u8; PREFIX_SIZE],
-    ) -> Self {
         let mut header = [0; HEADER_SIZE];
         header[0] = HEADER_SIZE as u8;
-        header[1..1 + SALT_SIZE].copy_from_slice(&salt);
-        header[1 + SALT_SIZE..].copy_from_slice(&prefix);
-        Self::resume(data_key, algorithm, &header, 0)
+        let salt_and_prefix = &mut header[1..];
+        getrandom::fill(salt_and_prefix).map_err(|_| SealError::Randomness)?;
+        Ok(Self::resume(data_key, algorithm, &header, 0))
     }
 
     /// Goes on at segment `index` of the image with this header. Whoever calls this **must** make
@@ -86,7 +73,7 @@ impl SegmentSealer {
     ) -> Self {
         let (salt, prefix) = salt_and_prefix(header);
         Self {
-            cipher: derive_cipher(data_key, &salt),
+            cipher: derive_cipher(data_key, Some(&salt), b""),
             layout: Layout::of(algorithm),
             nonce: Nonce { prefix, index: Some(index) },
             header: *header,
@@ -159,7 +146,11 @@ impl SegmentOpener {
             return Err(OpenError::Header);
         }
         let (salt, prefix) = salt_and_prefix(header);
-        Ok(Self { cipher: derive_cipher(data_key, &salt), prefix, layout: Layout::of(algorithm) })
+        Ok(Self {
+            cipher: derive_cipher(data_key, Some(&salt), b""),
+            prefix,
+            layout: Layout::of(algorithm),
+        })
     }
 
     /// The sizes that apply to this image.
@@ -249,6 +240,12 @@ impl Layout {
         (index, if index == 0 { within - HEADER_SIZE } else { within })
     }
 
+    /// Bytes of plaintext in front of segment `index`, of an image that is long enough.
+    pub fn plaintext_offset(self, index: u64) -> u64 {
+        let body = self.segment_size as u64 - TAG_SIZE as u64;
+        index.saturating_mul(body).saturating_sub(HEADER_SIZE as u64)
+    }
+
     /// Offset of sealed segment `index` in the sealed image.
     pub fn sealed_offset(self, index: u64) -> u64 {
         if index == 0 { HEADER_SIZE as u64 } else { index * self.segment_size as u64 }
@@ -287,10 +284,11 @@ fn salt_and_prefix(header: &[u8; HEADER_SIZE]) -> ([u8; SALT_SIZE], [u8; PREFIX_
     (salt, prefix)
 }
 
-fn derive_cipher(data_key: &DataKey, salt: &[u8; SALT_SIZE]) -> Aes256Gcm {
+/// The cipher under a key that is derived from a data key.
+pub(crate) fn derive_cipher(data_key: &DataKey, salt: Option<&[u8]>, info: &[u8]) -> Aes256Gcm {
     let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(salt), data_key.as_bytes())
-        .expand(b"", key.as_mut())
+    Hkdf::<Sha256>::new(salt, data_key.as_bytes())
+        .expand(info, key.as_mut())
         .expect("HKDF-SHA-256 gives up to 8160 bytes");
     Aes256Gcm::new(&Key::<Aes256Gcm>::from(*key))
 }
@@ -438,5 +436,8 @@ mod tests {
         assert_eq!(layout.locate(first - 1), (0, first as usize - 1));
         assert_eq!(layout.locate(first), (1, 0));
         assert_eq!(layout.locate(first + 4080), (2, 0));
+        for (index, offset) in [(0, 0), (1, first), (2, first + 4080)] {
+            assert_eq!(layout.plaintext_offset(index), offset);
+        }
     }
 }
