@@ -76,11 +76,10 @@ pub(super) fn algorithms(between: &str) -> String {
 
 /// The beginning of an answer that says how far an upload is.
 pub(super) fn progress(status: StatusCode, upload: &UploadShown) -> HttpResponseBuilder {
-    let expires = u64::try_from(upload.expires_at.as_second()).unwrap_or(0);
     let mut response = HttpResponse::build(status);
     response
         .insert_header((OFFSET, upload.received))
-        .insert_header((EXPIRES, HttpDate::from_unix_secs(expires).to_string()))
+        .insert_header((EXPIRES, HttpDate::from(upload.expires_at).to_string()))
         .insert_header((CACHE_CONTROL, "no-store"));
     response
 }

@@ -59,14 +59,17 @@ pub(in crate::http) fn parse(headers: &HeaderMap) -> Result<BodyFields, Error> {
     refuse_codings(headers)?;
     let expected_sha256 = announced_sha256(headers)?;
     refuse_wrapping(headers, expected_sha256.is_some())?;
-    let length =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let framing = match length {
+    let framing = match content_length(headers) {
         Some(length) => Framing::Length(length),
         None if headers.contains_key(header::TRANSFER_ENCODING) => Framing::Chunked,
         None => Framing::NoBody,
     };
     Ok(BodyFields { framing, expected_sha256 })
+}
+
+/// The length of a body in bytes, if the client sent it.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// `Content-Range` (RFC 9110, 14.5), which `curl -C` sends, and what resumable uploads have in its

@@ -1,12 +1,13 @@
 //! `/api/v1/uploads`: uploads that can be resumed, by tus 1.0.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::TryStreamExt;
 
 use super::images::body_error;
 use super::path::{InPath, UploadId};
+use super::upload_body::content_length;
 use super::{tus, upload_metadata};
 use crate::api::Problem;
 use crate::app::images::Images;
@@ -196,8 +197,7 @@ fn part(headers: &HeaderMap, at: u64) -> Result<Part, Error> {
             "send a part of an upload with `Content-Type: application/offset+octet-stream`";
         return Err(Error::UnsupportedMediaType { detail: detail.into() });
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Part { at, length, checksum: tus::checksum(headers)? })
+    Ok(Part { at, length: content_length(headers), checksum: tus::checksum(headers)? })
 }
 
 fn is_part(headers: &HeaderMap) -> bool {

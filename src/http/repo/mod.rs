@@ -187,7 +187,7 @@ fn describe(response: &mut HttpResponseBuilder, delivery: &Delivery, access: Rea
 }
 
 fn modified(delivery: &Delivery) -> HttpDate {
-    HttpDate::from_unix_secs(u64::try_from(delivery.modified.as_second()).unwrap_or(0))
+    delivery.modified.into()
 }
 
 fn send(

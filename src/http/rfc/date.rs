@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::model::Timestamp;
+
 /// A moment in whole seconds since 1970 that has an IMF-fixdate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpDate {
@@ -31,8 +33,15 @@ impl HttpDate {
     }
 }
 
-impl From<SystemTime> for HttpDate {
+impl From<Timestamp> for HttpDate {
     /// Drops the fraction of the second; a moment before 1970 becomes 1970.
+    fn from(time: Timestamp) -> Self {
+        Self::from_unix_secs(u64::try_from(time.as_second()).unwrap_or(0))
+    }
+}
+
+impl From<SystemTime> for HttpDate {
+    /// The same.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::from_unix_secs(since_epoch.as_secs())
