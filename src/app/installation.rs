@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::Error;
-use super::server_id::{is_id, new_id, write};
+use super::random::random_hex;
+use super::server_id::{ID_BYTES, is_id, write};
 use crate::catalog::Catalog;
 use crate::model::DatabaseUrl;
 
@@ -21,7 +22,7 @@ pub(super) async fn claim(state: &Path, url: &DatabaseUrl, catalog: &Catalog) ->
     let own = fs::read_to_string(&file).ok().map(|id| id.trim().to_owned()).filter(|id| is_id(id));
     let id = match &own {
         Some(id) => id.clone(),
-        None => new_id()?,
+        None => random_hex::<ID_BYTES>()?,
     };
     catalog.insert_installed(NAME, &id).await?;
     let known = catalog.find_installed(NAME).await?.unwrap_or(id);

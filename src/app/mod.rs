@@ -29,6 +29,7 @@ pub mod lost_keys;
 pub mod owners;
 mod principal;
 pub mod publish;
+mod random;
 pub mod recovery;
 mod remembered;
 pub mod roles;

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Error;
+use super::random::random_hex;
 
 /// Reads the id, or makes one. Where it can't be written, as on a full disk, it is one for this
 /// process alone: what a server before it had then has to be waited for.
@@ -20,18 +21,11 @@ pub(super) fn server_id(state: &Path) -> Result<String, Error> {
     {
         return Ok(id.trim().to_owned());
     }
-    let id = new_id()?;
+    let id = random_hex::<ID_BYTES>()?;
     if let Err(error) = write(state, &file, &id) {
         tracing::warn!(path = %file.display(), %error, "failed to write this server's id");
     }
     Ok(id)
-}
-
-/// An id that nobody else has.
-pub(super) fn new_id() -> Result<String, Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(Error::internal("make an id"))?;
-    Ok(hex::encode(random))
 }
 
 /// Writes an id, whole or not at all.
@@ -43,9 +37,11 @@ pub(super) fn write(state: &Path, file: &Path, id: &str) -> std::io::Result<()> 
 }
 
 pub(super) fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() == 2 * ID_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// What an id has, of a server or an installation.
+pub(super) const ID_BYTES: usize = 16;
 const FILE: &str = "server-id";
 
 #[cfg(test)]

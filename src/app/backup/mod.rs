@@ -23,6 +23,7 @@ use super::{Error, apart};
 use crate::keys::RingFile;
 use crate::keys::policy::Policy;
 use crate::model::Timestamp;
+use motorcade_host::new_file::folder_of;
 
 /// Whether `keys/` is in a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +178,7 @@ impl Unfinished {
         rustix::fs::syncfs(File::open(&self.path)?)?;
         make_alike(&self.path, &fs::metadata(state)?)?;
         fs::rename(&self.path, folder)?;
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder_of(folder))?.sync_all()
     }
 }
 

@@ -6,6 +6,7 @@ use super::Director;
 use super::decide::{Images, Wish, decide, decide_cancellation, images_of};
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::app::random::random_hex;
 use crate::model::{AssignmentRecord, EcuSerial, ImagePath, VehicleId};
 
 /// Images for some of a vehicle's ECUs, which are to be installed together.
@@ -91,7 +92,7 @@ impl Director {
         let at = self.clock.now();
         let record = |EcuAssignment { ecu_serial, image }: &EcuAssignment| {
             Ok(AssignmentRecord {
-                id: random_id()?,
+                id: random_hex::<12>()?,
                 ecu_serial: ecu_serial.clone(),
                 image_path: image.clone(),
                 rollback_reason: request.rollback_reason.clone(),
@@ -150,12 +151,6 @@ fn check_request(request: &AssignmentRequest) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-fn random_id() -> Result<String, Error> {
-    let mut id = [0; 12];
-    getrandom::fill(&mut id).map_err(Error::internal("make an id"))?;
-    Ok(hex::encode(id))
 }
 
 const MAX_REASON: usize = 500;

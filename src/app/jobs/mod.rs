@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::access::Principal;
+use super::random::random_hex;
 use crate::catalog::{InsertedJob, Page};
 pub use crate::catalog::{JobProgress, JobRecord, JobState};
 use crate::model::JobKind;
@@ -37,34 +38,26 @@ impl Jobs {
         parameters: &Value,
         by: &Principal,
     ) -> Result<(JobRecord, bool), Error> {
-        let author = by.author(self.clock.now());
-        let id = new_id(author.at.as_millisecond())?;
-        let created = self.catalog.insert_job(&id, kind.as_str(), parameters, &author).await?;
-        self.wake();
-        if created.1 {
-            tracing::info!(job.id = %created.0.id, job.kind = kind.as_str(), "job made");
-        }
-        Ok(created)
+        self.create_beside(kind, parameters, None, by).await
     }
 
     /// The same for a job that must not run beside one of its kind for the same `member` of its
-    /// parameters.
+    /// parameters, if one is named.
     ///
     /// # Errors
     ///
     /// [`Error::Conflict`] names the one that has not ended; [`Error::Full`]; [`Error::Internal`].
-    async fn create_alone(
+    async fn create_beside(
         &self,
         kind: JobKind,
         parameters: &Value,
-        member: &str,
+        member: Option<&str>,
         by: &Principal,
     ) -> Result<(JobRecord, bool), Error> {
         let author = by.author(self.clock.now());
         let id = new_id(author.at.as_millisecond())?;
         let name = kind.as_str();
-        let created =
-            self.catalog.insert_sole_job(&id, name, parameters, Some(member), &author).await?;
+        let created = self.catalog.insert_sole_job(&id, name, parameters, member, &author).await?;
         self.wake();
         match created {
             InsertedJob::New(job) => {
@@ -129,9 +122,7 @@ impl Jobs {
 
 /// An id that rises with the time.
 fn new_id(now_millis: i64) -> Result<String, Error> {
-    let mut random = [0; 6];
-    getrandom::fill(&mut random).map_err(Error::internal("make an id"))?;
-    Ok(format!("{:012x}{}", now_millis.max(0), hex::encode(random)))
+    Ok(format!("{:012x}{}", now_millis.max(0), random_hex::<6>()?))
 }
 
 #[cfg(test)]

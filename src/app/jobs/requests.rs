@@ -86,7 +86,7 @@ impl Jobs {
     ) -> Result<(JobRecord, bool), Error> {
         let to = self.context.images.plan_reseal(path, to).await?;
         let parameters = reseal::Parameters { path: path.clone(), to };
-        self.create_alone(JobKind::ImageReseal, &written(&parameters)?, "path", by).await
+        self.create_beside(JobKind::ImageReseal, &written(&parameters)?, Some("path"), by).await
     }
 
     /// Has the files of images removed that were yanked `days` ago, or more.

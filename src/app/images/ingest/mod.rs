@@ -33,7 +33,7 @@ use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
 pub(in crate::app::images) use body::Body;
-pub(in crate::app::images) use pipeline::{Sealed, too_long};
+pub(in crate::app::images) use pipeline::{Sealed, seal_error};
 use slots::UploadSlot;
 pub(in crate::app) use slots::UploadSlots;
 

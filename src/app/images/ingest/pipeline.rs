@@ -213,19 +213,19 @@ impl Steps {
     }
 }
 
-fn seal_error(error: SealError) -> Error {
+/// What is said of an image that can't be sealed.
+pub(in crate::app::images) fn seal_error(error: SealError) -> Error {
     match error {
-        SealError::TooLong => too_long(),
+        SealError::TooLong => Error::Unprocessable {
+            code: "image_too_long",
+            detail:
+                "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB"
+                    .into(),
+        },
         other @ (SealError::SegmentSize { .. } | SealError::Finished | SealError::Randomness) => {
             Error::internal("seal an image")(other)
         }
     }
-}
-
-/// For an image that has more segments than can be counted.
-pub(in crate::app::images) fn too_long() -> Error {
-    let detail = "the image is longer than its sealing algorithm can hold: use AES256_GCM_HKDF_1MB";
-    Error::Unprocessable { code: "image_too_long", detail: detail.into() }
 }
 
 /// Hashes blocks and passes them on; `None` if the last one never came.

@@ -30,9 +30,10 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::Images;
-use super::ingest::{Body, UploadRequest};
+use super::ingest::{Body, UploadRequest, seal_error};
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::app::random::random_hex;
 use crate::blob::Parts;
 use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
 use crate::envelope::key::DataKey;
@@ -42,7 +43,7 @@ use crate::model::clock::later;
 use crate::model::{ImagePath, Timestamp};
 pub use checksum::{Checksum, ChecksumAlgorithm};
 use request::StoredRequest;
-use rules::{LEASE, MOST_OPEN, beyond_length, check_offset, seal_error};
+use rules::{LEASE, MOST_OPEN, beyond_length, check_offset};
 use session::Session;
 
 /// An upload, as whoever makes it sees it.
@@ -133,9 +134,7 @@ impl Images {
         stored: serde_json::Value,
         length: u64,
     ) -> Result<NewUpload, Error> {
-        let mut id = [0; 12];
-        getrandom::fill(&mut id).map_err(Error::internal("make an id"))?;
-        let id = hex::encode(id);
+        let id = random_hex::<12>()?;
         let data_key = DataKey::generate();
         let binding = UploadBinding { id: &id, length, algorithm: request.algorithm };
         let sealer = ResumableSealer::begin(&data_key, binding).map_err(seal_error)?;

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::ingest::too_long;
 use crate::app::Error;
 use crate::catalog::UploadRecord;
-use crate::envelope::segment::SealError;
 
 pub(super) fn check_offset(record: &UploadRecord, at: u64) -> Result<(), Error> {
     if record.received == at { Ok(()) } else { Err(Error::WrongOffset { offset: record.received }) }
@@ -16,15 +14,6 @@ pub(super) fn beyond_length() -> Error {
     let detail =
         "the body goes on beyond Upload-Length: send what is left of the image, and no more";
     Error::Invalid { code: "beyond_length", detail: detail.into() }
-}
-
-pub(super) fn seal_error(error: SealError) -> Error {
-    match error {
-        SealError::TooLong => too_long(),
-        other @ (SealError::SegmentSize { .. } | SealError::Finished | SealError::Randomness) => {
-            Error::internal("seal an image")(other)
-        }
-    }
 }
 
 /// Uploads of one token that can wait at a time: each takes a row, and space for what has come.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::ingest::seal_error;
 use super::intake::Batch;
-use super::rules::{LEASE, seal_error};
+use super::rules::LEASE;
 use crate::app::Error;
 use crate::app::images::Images;
 use crate::blob::Parts;
@@ -17,7 +18,8 @@ use crate::model::{SealedImage, Sha256Digest, Timestamp};
 /// One run of an upload: nobody else writes while it has not lost the upload.
 pub(super) struct Writer {
     images: Arc<Images>,
-    record: UploadRecord,
+    id: String,
+    run: u64,
     parts: Parts,
     /// None once a step has failed: what is known then is what is in `durable`.
     sealer: Option<ResumableSealer>,
@@ -34,22 +36,21 @@ struct Durable {
 
 impl Writer {
     pub(super) fn new(images: &Arc<Images>, record: UploadRecord, sealer: ResumableSealer) -> Self {
+        let UploadRecord { upload, received, intents, run, .. } = record;
         Self {
             images: Arc::clone(images),
-            parts: Parts::from_text(record.upload.parts.clone()),
+            id: upload.id,
+            run,
+            parts: Parts::from_text(upload.parts),
             sealer: Some(sealer),
-            durable: Durable {
-                received: record.received,
-                checkpoint: record.upload.checkpoint.clone(),
-            },
-            intents: record.intents.clone(),
-            record,
+            durable: Durable { received, checkpoint: upload.checkpoint },
+            intents,
         }
     }
 
     /// Id and run of the upload.
     pub(super) fn run(&self) -> (&str, u64) {
-        (&self.record.upload.id, self.record.run)
+        (&self.id, self.run)
     }
 
     pub(super) fn parts(&self) -> &Parts {
