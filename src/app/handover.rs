@@ -18,7 +18,7 @@ use super::Error;
 use super::publish::Publisher;
 use super::signing::Signing;
 use super::state_dir::StateDir;
-use super::trust::{Verifier, published_signers};
+use super::trust::{Verifier, authority_of, published_signers};
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog, Handover};
 use crate::keys::policy::key_name;
@@ -28,7 +28,6 @@ use crate::model::{Clock, RepositorySide, RoleKind, RoleName};
 use crate::telemetry::Chain;
 use crate::uptane::key::KeyId;
 use crate::uptane::metadata::{Authority, Root};
-use crate::uptane::verify::Signers;
 
 /// Hands roles over.
 pub(super) struct Handovers {
@@ -291,10 +290,7 @@ impl Handovers {
     pub(super) async fn delegated(&self, role: &RoleName) -> Result<Option<Authority>, Error> {
         let states = self.parts.catalog.list_roles().await?;
         let set = self.verifier.current(&states).await?;
-        Ok(set.delegated_signers(role).map(|Signers { key_ids, threshold }| {
-            let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
-            Authority { key_ids, threshold }
-        }))
+        Ok(set.delegated_signers(role).map(authority_of))
     }
 
     /// The files that are signed again when the keys of a kind of roles change.

@@ -61,10 +61,7 @@ impl Pool {
     /// Begins a transaction that writes. On SQLite its first statement **must** write, which takes
     /// the lock that PostgreSQL's takes here.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        match self.engine {
-            Engine::Sqlite => self.connections.begin().await,
-            Engine::Postgres(session) => self.connections.begin_with(TO_WRITE.of(session)).await,
-        }
+        self.begin_as(&TO_WRITE).await
     }
 
     /// The same over a connection of this pool.
@@ -80,17 +77,18 @@ impl Pool {
 
     /// Begins a transaction that only reads, and all of it as it was at one moment.
     pub(super) async fn begin_to_read(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        match self.engine {
-            Engine::Sqlite => self.connections.begin().await,
-            Engine::Postgres(session) => self.connections.begin_with(TO_READ.of(session)).await,
-        }
+        self.begin_as(&TO_READ).await
     }
 
     /// Begins a transaction that changes tables.
     pub(super) async fn begin_to_migrate(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.begin_as(&TO_MIGRATE).await
+    }
+
+    async fn begin_as(&self, how: &Begin) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.engine {
             Engine::Sqlite => self.connections.begin().await,
-            Engine::Postgres(session) => self.connections.begin_with(TO_MIGRATE.of(session)).await,
+            Engine::Postgres(session) => self.connections.begin_with(how.of(session)).await,
         }
     }
 

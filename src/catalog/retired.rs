@@ -46,6 +46,15 @@ impl Catalog {
         .transpose()
     }
 
+    /// Whether a key was revoked: nothing is to be wrapped for it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn is_revoked(&self, kid: &str) -> Result<bool, Error> {
+        Ok(self.find_retired(kid).await? == Some(RetiredRecipient::Revoked))
+    }
+
     /// Ids of the keys that were revoked.
     ///
     /// # Errors

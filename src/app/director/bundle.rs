@@ -13,7 +13,6 @@ use crate::app::Error;
 use crate::app::fleet::Vehicle;
 use crate::app::keys::escrow_failed;
 use crate::app::signing::{KEY_UNAVAILABLE, signing_failed};
-use crate::catalog::RetiredRecipient;
 use crate::envelope::jwe::Envelope;
 use crate::envelope::key::RecipientKey;
 use crate::keys::escrow;
@@ -255,7 +254,7 @@ impl Director {
         }
         let key = vehicle.encryption_key(ecu)?;
         if let Some(key) = key
-            && self.is_revoked(key).await?
+            && self.catalog.is_revoked(key.kid().as_str()).await?
         {
             let (kid, serial) = (key.kid(), &ecu.serial);
             return Ok(Some(format!(
@@ -277,12 +276,6 @@ impl Director {
             EcuCustom { hardware_id: ecu.hardware_id.clone(), envelope },
         );
         Ok(None)
-    }
-
-    /// Whether nothing is to be wrapped for a key any more.
-    async fn is_revoked(&self, key: &RecipientKey) -> Result<bool, Error> {
-        let retired = self.catalog.find_retired(key.kid().as_str()).await?;
-        Ok(retired == Some(RetiredRecipient::Revoked))
     }
 
     /// Wraps an image's data key for one ECU, through the escrow key: so an image that was uploaded

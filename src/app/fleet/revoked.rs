@@ -30,7 +30,7 @@ impl Fleet {
         serial: &EcuSerial,
         kid: &Kid,
     ) -> Result<(), Error> {
-        match self.catalog.list_revoked().await?.contains(kid.as_str()) {
+        match self.catalog.is_revoked(kid.as_str()).await? {
             true => Err(revoked(serial, kid.as_str())),
             false => Ok(()),
         }

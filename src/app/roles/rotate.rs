@@ -13,6 +13,7 @@ use crate::app::access::Principal;
 use crate::app::ceremony::{Gap, RoleRequest, StageRequest};
 use crate::app::handover::KeyChange;
 use crate::app::images::precondition::{Precondition, Tags};
+use crate::app::trust::top_level;
 use crate::keys::file::{self, FileSigner};
 use crate::keys::policy::key_name;
 use crate::keys::{Signer, hybrid};
@@ -181,10 +182,6 @@ impl Roles {
         self.parts.handovers.remove(unused)?;
         self.parts.handovers.reload().await
     }
-}
-
-fn top_level(kind: RoleKind) -> Option<RoleName> {
-    RoleName::TOP_LEVEL.into_iter().find(|role| role.kind() == kind)
 }
 
 fn scheme(plan: &Plan, number: u8) -> Scheme {

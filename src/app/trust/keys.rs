@@ -27,10 +27,14 @@ pub(in crate::app) fn authority(set: &TrustedSet, role: &RoleName) -> Result<Aut
         let fault = format!("nothing that is published says who signs {role}");
         Error::internal("look for who may sign")(std::io::Error::other(fault))
     };
-    let Signers { key_ids, threshold } = signers.ok_or_else(nobody)?;
-    // What is no id of a key of ours is nobody's here.
+    signers.ok_or_else(nobody).map(authority_of)
+}
+
+/// The same of signers that were found. What is no id of a key of ours is nobody's here.
+pub(in crate::app) fn authority_of(signers: Signers) -> Authority {
+    let Signers { key_ids, threshold } = signers;
     let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
-    Ok(Authority { key_ids, threshold })
+    Authority { key_ids, threshold }
 }
 
 /// What is wrong with the keys of a repository's top-level roles, a line each. `root` **must** be

@@ -20,10 +20,11 @@ pub(super) use escrow::{
     Remembered, add_key, check_envelope, check_escrow, check_proof, retire_key,
 };
 pub(super) use keys::{
-    authority, compare_bins, compare_keys, compare_policy, compare_suppliers, signed_here,
+    authority, authority_of, compare_bins, compare_keys, compare_policy, compare_suppliers,
+    signed_here,
 };
 pub(super) use roots::{former_root_keys, read_root};
-pub(super) use signers::published_signers;
+pub(super) use signers::{published_signers, top_level};
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, trusted_root};
 

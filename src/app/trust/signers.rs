@@ -1,12 +1,12 @@
 //! Who signs for a kind of roles, as what is published says.
 
+use super::keys::authority_of;
 use super::{Verifier, trusted_root};
 use crate::app::Error;
 use crate::catalog::Catalog;
 use crate::keys::policy::key_name;
 use crate::model::{RepositorySide, RoleKind, RoleName};
 use crate::uptane::metadata::Authority;
-use crate::uptane::verify::Signers;
 
 /// Who signs for a kind of roles; the bins are one.
 ///
@@ -39,13 +39,13 @@ pub(in crate::app) async fn published_signers(
             set.zip(top_level(kind)).and_then(|(set, role)| set.signers(&role))
         }
     };
-    let Signers { key_ids, threshold } = signers.ok_or_else(|| Error::Corrupt {
+    let nobody = || Error::Corrupt {
         detail: format!("nothing that is published says who signs {}", key_name(side, kind)),
-    })?;
-    let key_ids = key_ids.into_iter().filter_map(|id| id.try_into().ok()).collect();
-    Ok(Authority { key_ids, threshold })
+    };
+    signers.ok_or_else(nobody).map(authority_of)
 }
 
-fn top_level(kind: RoleKind) -> Option<RoleName> {
+/// The role of a kind that has one, with keys that a root names.
+pub(in crate::app) fn top_level(kind: RoleKind) -> Option<RoleName> {
     RoleName::TOP_LEVEL.into_iter().find(|role| role.kind() == kind)
 }
