@@ -11,9 +11,8 @@ impl Check {
     /// Returns the newest root, if it can be trusted.
     pub(super) async fn director(&mut self) -> Result<Option<TrustedSet>, Error> {
         let roots = self.catalog.list_director_roots().await?;
-        let former: Vec<TrustedSet> =
-            roots.iter().rev().filter_map(|root| trust::trusted_root(&root.body).ok()).collect();
-        let Some(root) = self.director_roots(roots) else { return Ok(None) };
+        let Some(root) = self.director_roots(&roots) else { return Ok(None) };
+        let mut former: Option<Vec<TrustedSet>> = None;
         let mut after = String::new();
         loop {
             let page = self.catalog.list_vehicles(&after, PAGE, VehicleFilter::default()).await?;
@@ -22,6 +21,10 @@ impl Check {
                 let taken_under =
                     |root: &TrustedSet| director::verify_bundle(root, vehicle, bundle).is_ok();
                 if let Err(fault) = director::verify_bundle(&root, vehicle, bundle) {
+                    let former = former.get_or_insert_with(|| {
+                        let newest_first = roots.iter().rev();
+                        newest_first.filter_map(|one| trust::trusted_root(&one.body).ok()).collect()
+                    });
                     if former.iter().any(taken_under) {
                         continue; // it has not polled since keys were rotated
                     }
@@ -36,9 +39,9 @@ impl Check {
         }
     }
 
-    fn director_roots(&mut self, roots: Vec<DirectorRoot>) -> Option<TrustedSet> {
+    fn director_roots(&mut self, roots: &[DirectorRoot]) -> Option<TrustedSet> {
         let Walk { newest, faults } =
-            trust::walk(roots.into_iter().map(|root| (root.version, root.body)));
+            trust::walk(roots.iter().map(|root| (root.version, &root.body)));
         for (version, fault) in faults {
             self.problem(match fault {
                 ChainFault::Missing => format!(

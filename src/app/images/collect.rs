@@ -6,8 +6,7 @@
 //! somebody has said to keep it. What the catalog knows of the image stays, its envelope too: its
 //! path is never used again, and a copy of the sealed image that somebody has can still be opened.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -50,9 +49,8 @@ pub(in crate::app) struct Collected {
 
 /// What published metadata that somebody may still go by lists: read once for many images.
 struct Named {
-    /// Files of roles that list targets.
-    files: Vec<BlobKey>,
-    read: HashMap<BlobKey, Arc<HashSet<String>>>,
+    /// Files of roles that list targets, and what those list that were read.
+    files: Vec<(BlobKey, Option<HashSet<String>>)>,
     /// Targets in files that wait for their owners' signatures, and may be published as they are.
     staged: HashSet<String>,
 }
@@ -109,7 +107,8 @@ impl Images {
         let now = self.publisher.signing_time()?;
         let page = self.catalog.list_yanked_images(earlier(now, grace), after, PAGE).await?;
         let (files, staged) = (self.named_files().await?, self.staged_targets().await?);
-        let mut named = Named { files, read: HashMap::new(), staged };
+        let files = files.into_iter().map(|key| (key, None)).collect();
+        let mut named = Named { files, staged };
         let mut collected = Collected { next: page.next, ..Collected::default() };
         for image in page.items {
             if let Some(reason) = self.why_kept(&image, &mut named, now).await? {
@@ -154,18 +153,14 @@ impl Images {
         }
         let bins = [0, 1].map(|i: usize| self.publisher.bin_of(&targets[i]));
         let may_list = |role: &RoleName| role.kind() == RoleKind::Suppliers || bins.contains(role);
-        for key in &named.files {
+        for (key, listed) in &mut named.files {
             let BlobKey::Metadata { role, .. } = key else { continue };
             if !may_list(role) {
                 continue;
             }
-            let listed = match named.read.get(key) {
-                Some(listed) => Arc::clone(listed),
-                None => {
-                    let listed = Arc::new(self.listed_by(key).await?);
-                    named.read.insert(key.clone(), Arc::clone(&listed));
-                    listed
-                }
+            let listed = match listed {
+                Some(listed) => listed,
+                None => listed.insert(self.listed_by(key).await?),
             };
             if targets.iter().any(|target| listed.contains(target)) {
                 return Ok(true);

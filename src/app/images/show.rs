@@ -5,7 +5,7 @@ use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::trust::{read_envelope, read_published};
 use crate::catalog::Page;
-use crate::model::{ImagePath, ImageRecord, RoleName};
+use crate::model::{ImagePath, ImageRecord, RoleKind, RoleName};
 use crate::uptane::targets_diff;
 
 impl Images {
@@ -52,7 +52,10 @@ impl Images {
     ///
     /// [`Error::Internal`].
     pub async fn awaited_role(&self, path: &ImagePath) -> Result<Option<RoleName>, Error> {
-        let Some(role) = self.catalog.find_lister(path.as_str()).await? else { return Ok(None) };
+        let role = self.catalog.find_lister(path.as_str()).await?;
+        let Some(role) = role.filter(|role| role.kind() == RoleKind::Suppliers) else {
+            return Ok(None); // this server signs the bins
+        };
         let suppliers = self.catalog.list_suppliers().await?;
         let Some(supplier) = suppliers.iter().find(|supplier| supplier.role() == role) else {
             return Ok(None);

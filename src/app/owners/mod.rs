@@ -64,8 +64,9 @@ impl Owners {
     /// [`Error::NotFound`] if there is no such role that the caller may see; [`Error::Conflict`] if
     /// this server signs it; [`Error::Corrupt`], [`Error::Internal`].
     pub async fn state(&self, role: &RoleName, by: &Principal) -> Result<OwnedState, Error> {
-        let owner = self.owner(role, by).await?;
-        self.state_of(owner).await
+        let mut state = self.state_of(self.owner(role, by).await?).await?;
+        state.waiting = self.waiting(&state.owner, &state.role, state.published.as_ref()).await?;
+        Ok(state)
     }
 
     /// Keeps the signatures that are good.

@@ -100,7 +100,10 @@ impl Suppliers {
             false => new.keys.unwrap_or_else(|| policy.keys().max(threshold)),
         };
         check_keys(threshold, count)?;
-        let own = self.read_own_keys(&new.public_keys, threshold, None).await?;
+        let own = match offline {
+            true => self.read_own_keys(&new.public_keys, threshold, None).await?,
+            false => Vec::new(),
+        };
         let mut supplier = SupplierRecord {
             folder: new.folder.unwrap_or_else(|| new.name.folder()),
             name: new.name,

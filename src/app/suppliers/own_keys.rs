@@ -6,7 +6,6 @@ use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::ceremony::read_keys;
 use crate::keys::hybrid::fault_of_keys;
-use crate::keys::policy::Policy;
 use crate::model::{RepositorySide, SupplierName, SupplierRecord};
 use crate::uptane::key::PublicKey;
 
@@ -63,16 +62,14 @@ impl Suppliers {
         }
     }
 
-    /// Reads public keys that nothing else uses, but the supplier `own` itself.
+    /// Reads public keys that nothing else uses, but the supplier `own` itself. How many there are
+    /// **must** have been checked.
     pub(super) async fn read_own_keys(
         &self,
         texts: &[String],
         threshold: u8,
         own: Option<&SupplierName>,
     ) -> Result<Vec<PublicKey>, Error> {
-        if texts.len() > usize::from(Policy::MAX_KEYS) {
-            check_keys(threshold, u8::MAX)?;
-        }
         let keys = read_keys(texts.to_vec()).await?;
         let refused = |detail: String| Error::Unprocessable { code: "key_refused", detail };
         for (number, key) in keys.iter().enumerate() {
