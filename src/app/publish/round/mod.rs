@@ -1,6 +1,8 @@
 //! One round of publication: which files are due, how they are signed, and in which order they
 //! become visible.
 
+mod last;
+mod record;
 mod start;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use self::record::{published_roles, published_timestamp};
 use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
@@ -21,17 +24,14 @@ use crate::app::expiry::{self, DirectorSigners, Expiry};
 use crate::app::signing::signing_failed;
 use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
-use crate::catalog::{
-    self, Author, Catalog, EndedStaging, PublishedRole, PublishedTimestamp, ReservedVersion,
-    RetiredRole, RoleState,
-};
+use crate::catalog::{self, Author, Catalog, ReservedVersion, RoleState};
 use crate::model::{
     Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp,
 };
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::metadata::image::{self, DelegatedKeys, SupplierDelegation};
-use crate::uptane::metadata::{Hashes, MetaFile, SignedFile, Unsigned};
+use crate::uptane::metadata::{SignedFile, Unsigned};
 use crate::uptane::verify::TrustedSet;
 
 /// What a round works on, and what the last one has published.
@@ -376,44 +376,6 @@ impl Rounds {
         signed.map_err(signing_failed(SIGN))
     }
 
-    /// Signs the snapshot and the timestamp, which list the others.
-    async fn sign_last(
-        &self,
-        reserved: &[ReservedVersion],
-        states: &[RoleState],
-        new: &[SignedFile],
-        set: &TrustedSet,
-        now: Timestamp,
-    ) -> Result<Vec<SignedFile>, Error> {
-        let version_of = |role: RoleName| {
-            reserved.iter().find(|version| version.name == role).map(|found| found.version)
-        };
-        let mut files = Vec::new();
-        let snapshot = match version_of(RoleName::Snapshot) {
-            Some(version) => {
-                let retired = self.catalog.list_retired_roles().await?;
-                let retired = retired.into_iter().map(|role| (role.name.clone(), last_file(&role)));
-                let listed = listed_in_snapshot(states, new).into_iter().chain(retired);
-                let authority = authority(set, &RoleName::Snapshot)?;
-                let signed = self.repository.sign_snapshot(version, listed, now, &authority).await;
-                let file = signed.map_err(signing_failed(SIGN))?;
-                warn_if_large(&file);
-                let described = file.described();
-                files.push(file);
-                Some(described)
-            }
-            None => {
-                states.iter().find(|state| state.name == RoleName::Snapshot).map(published_file)
-            }
-        };
-        if let (Some(version), Some(snapshot)) = (version_of(RoleName::Timestamp), snapshot) {
-            let authority = authority(set, &RoleName::Timestamp)?;
-            let signed = self.repository.sign_timestamp(version, snapshot, now, &authority).await;
-            files.push(signed.map_err(signing_failed(SIGN))?);
-        }
-        Ok(files)
-    }
-
     /// Makes a recorded publication visible.
     async fn show(
         &self,
@@ -498,74 +460,11 @@ fn warn_if_large(file: &SignedFile) {
     }
 }
 
-fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName, MetaFile)> {
-    let file = |state: &RoleState| match new.iter().find(|file| file.role == state.name) {
-        Some(file) => (file.role.clone(), file.described()),
-        None => (state.name.clone(), published_file(state)),
-    };
-    // A supplier who has its keys itself may not have signed anything yet.
-    let is_listed = |state: &&RoleState| {
-        let is_there = state.version > 0 || new.iter().any(|file| file.role == state.name);
-        due::is_listed(&state.name) && is_there
-    };
-    states.iter().filter(is_listed).map(file).collect()
-}
-
-/// The file of a role that nobody delegates to any more, as snapshots go on listing it.
-fn last_file(role: &RetiredRole) -> MetaFile {
-    let hashes = Hashes { sha256: role.sha256 };
-    MetaFile { hashes, length: role.length, version: role.version }
-}
-
-fn published_file(state: &RoleState) -> MetaFile {
-    let hashes = Hashes { sha256: state.sha256 };
-    MetaFile { hashes, length: state.length, version: state.version }
-}
-
 fn key_of(file: &SignedFile) -> BlobKey {
     match &file.role {
         RoleName::Timestamp => BlobKey::Timestamp,
         role => BlobKey::Metadata { version: file.version, role: role.clone() },
     }
-}
-
-fn published_roles(
-    reserved: &[ReservedVersion],
-    signed: &[OwnerSigned],
-    files: &[SignedFile],
-) -> Vec<PublishedRole> {
-    let published = |reserved: ReservedVersion, staging: Option<EndedStaging>| {
-        let file = files.iter().find(|file| file.role == reserved.name)?;
-        Some(PublishedRole {
-            reserved,
-            length: file.bytes.len() as u64,
-            sha256: file.sha256,
-            expires_at: file.expires_at,
-            body: (file.role == RoleName::Timestamp).then(|| file.bytes.to_vec()),
-            staging,
-        })
-    };
-    let ours = reserved.iter().map(|reserved| (reserved.clone(), None));
-    let others = signed.iter().map(|signed| (signed.reserved(), Some(signed.staging())));
-    ours.chain(others).filter_map(|(reserved, staging)| published(reserved, staging)).collect()
-}
-
-fn published_timestamp(
-    states: &[RoleState],
-    files: &[SignedFile],
-    now: Timestamp,
-) -> Option<PublishedTimestamp> {
-    let timestamp = files.iter().find(|file| file.role == RoleName::Timestamp)?;
-    let new = files.iter().find(|file| file.role == RoleName::Snapshot).map(|file| file.version);
-    let snapshot = new.or_else(|| {
-        states.iter().find(|state| state.name == RoleName::Snapshot).map(|state| state.version)
-    })?;
-    Some(PublishedTimestamp {
-        version: timestamp.version,
-        snapshot,
-        signed_at: now,
-        expires_at: timestamp.expires_at,
-    })
 }
 
 const SIGN: &str = "sign metadata";
