@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::support::{Client, create_token, fsck};
+use super::support::{Client, create_token, fsck, wait_until};
 use super::{Ledger, Rng, Site};
 
 const KILLS: u64 = 20;
@@ -61,14 +61,13 @@ async fn signing_keys(client: &Client, (side, role): (&str, &str)) -> (Vec<Strin
 
 /// The same, once the server has seen what was published before it was started.
 async fn settled_keys(client: &Client, role: (&str, &str)) -> (Vec<String>, usize) {
-    for _ in 0..200 {
-        let (keys, here) = signing_keys(client, role).await;
-        if keys.len() == 1 {
-            return (keys, here);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    signing_keys(client, role).await
+    let mut settled = (Vec::new(), 0);
+    wait_until("one key signs", async || {
+        settled = signing_keys(client, role).await;
+        settled.0.len() == 1
+    })
+    .await;
+    settled
 }
 
 /// Drops what a rotation had staged that was cut off.

@@ -23,7 +23,7 @@ impl TestServer {
     }
 
     /// A job that has ended.
-    async fn ended_job(&self, id: &Value) -> Value {
+    pub(crate) async fn ended_job(&self, id: &Value) -> Value {
         let mut job = Value::Null;
         eventually("the job ends", async || {
             job = self.job(id).await;

@@ -18,6 +18,8 @@ mod client;
 mod collection;
 mod commands;
 mod connections;
+#[path = "../support/cutting_proxy.rs"]
+mod cutting_proxy;
 mod damage;
 mod director;
 mod doctor;

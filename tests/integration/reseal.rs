@@ -4,7 +4,7 @@ use motorcade::model::AccessRole::{Engineer, Officer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{TestServer, eventually, pattern, send};
+use crate::app::{TestServer, pattern, send};
 use crate::director::vehicle::TestVehicle;
 use crate::state::private_key;
 use crate::support::run;
@@ -14,14 +14,7 @@ impl TestServer {
         let url = format!("/api/v1/images/{path}/reseal");
         let begun = send(self.request_as(Officer, Method::POST, &url).json(&body)).await;
         assert_eq!(begun.status, 201, "{begun:?}");
-        let job = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
-        let mut ended = Value::Null;
-        eventually("the job ends", async || {
-            ended = self.get(&job).await.json();
-            !ended["ended_at"].is_null()
-        })
-        .await;
-        ended
+        self.ended_job(&begun.json()["id"]).await
     }
 
     /// Queues a reseal of `gw/1/a.bin` at `gw/2/a.bin` that has got as far as `checkpoint`, asked for
@@ -50,17 +43,10 @@ impl TestServer {
     }
 
     async fn resealing_ended(&self) -> Value {
-        let id = BEGUN;
         // Another one has the server look for both.
         let wake = self.request_as(Engineer, Method::POST, "/api/v1/jobs");
         send(wake.json(&json!({ "kind": "fsck" }))).await.expect(201);
-        let mut job = Value::Null;
-        eventually("the job ends", async || {
-            job = self.get(&format!("/api/v1/jobs/{id}")).await.json();
-            !job["ended_at"].is_null()
-        })
-        .await;
-        job
+        self.ended_job(&json!(BEGUN)).await
     }
 
     pub(crate) async fn yank(&self, path: &str) {
@@ -269,16 +255,15 @@ async fn a_reseal_that_is_cancelled_at_any_moment_leaves_the_image_alone() {
         let url = format!("/api/v1/images/{path}/reseal");
         let to = format!("new/{number}/a.bin");
         let begin = server.request_as(Officer, Method::POST, &url).json(&json!({ "to": to }));
-        let job = send(begin).await.json()["id"].as_str().unwrap().to_owned();
+        let id = send(begin).await.json()["id"].clone();
         tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-        let cancel = server.request_as(Officer, Method::DELETE, &format!("/api/v1/jobs/{job}"));
+        let cancel = server.request_as(
+            Officer,
+            Method::DELETE,
+            &format!("/api/v1/jobs/{}", id.as_str().unwrap()),
+        );
         send(cancel).await;
-        let mut ended = Value::Null;
-        eventually("the job ends", async || {
-            ended = server.get(&format!("/api/v1/jobs/{job}")).await.json();
-            !ended["ended_at"].is_null()
-        })
-        .await;
+        let ended = server.ended_job(&id).await;
         let copy = server.get(&format!("/api/v1/images/{to}")).await;
         let is_published = copy.status == 200 && copy.json()["yanked_at"].is_null();
         let is_yanked = server.image(&path).await.yanked_at.is_some();

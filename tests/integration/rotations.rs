@@ -23,14 +23,7 @@ impl TestServer {
     pub(crate) async fn rotated(&self, body: Value) -> Value {
         let begun = self.rotate(body).await;
         assert!([200, 201].contains(&begun.status), "{begun:?}");
-        let path = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
-        let mut job = Value::Null;
-        eventually("the job ends", async || {
-            job = self.get(&path).await.json();
-            !job["ended_at"].is_null()
-        })
-        .await;
-        job
+        self.ended_job(&begun.json()["id"]).await
     }
 
     async fn kids(&self, path: &str) -> Vec<String> {

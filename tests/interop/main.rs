@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "../support/cutting_proxy.rs"]
+mod cutting_proxy;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 #[path = "../support/mod.rs"]

@@ -2,10 +2,10 @@
 
 use motorcade::model::AccessRole::Officer;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::vehicle::TestVehicle;
-use crate::app::{TestServer, eventually, send};
+use crate::app::{TestServer, send};
 
 #[tokio::test]
 async fn the_assignments_of_a_resealed_image_move_to_the_new_one() {
@@ -21,13 +21,7 @@ async fn the_assignments_of_a_resealed_image_move_to_the_new_one() {
     vehicle.targets(&server).await;
     let url = "/api/v1/images/gw/1/reseal";
     let begun = send(server.request_as(Officer, Method::POST, url).json(&json!({}))).await;
-    let job = format!("/api/v1/jobs/{}", begun.json()["id"].as_str().unwrap());
-    let mut ended = Value::Null;
-    eventually("the job ends", async || {
-        ended = server.get(&job).await.json();
-        !ended["ended_at"].is_null()
-    })
-    .await;
+    let ended = server.ended_job(&begun.json()["id"]).await;
     assert_eq!(
         [&ended["state"], &ended["result"]["assignments_moved"]],
         [&json!("done"), &json!(1)]

@@ -81,14 +81,10 @@ async fn an_upload_waits_over_a_rotation_of_the_escrow_key() {
     let image = pattern(2_000_000, 3);
     let url = server.begin(PATH, image.len(), &[]).await;
     send(server.part(&url, 0, &image[..1_000_000])).await.expect(204);
-    let rotate = server.request_as(AccessRole::Officer, Method::POST, "/api/v1/rotations");
-    let begun = send(rotate.json(&serde_json::json!({ "escrow": {} }))).await;
+    let begun = server.rotate(serde_json::json!({ "escrow": {} })).await;
     assert_eq!(begun.status, 201, "{begun:?}");
-    let job = begun.json()["id"].as_str().unwrap().to_owned();
-    eventually("the key is rotated", async || {
-        server.get(&format!("/api/v1/jobs/{job}")).await.json()["state"] == "done"
-    })
-    .await;
+    let rotated = server.ended_job(&begun.json()["id"]).await;
+    assert_eq!(rotated["state"], "done", "{rotated}");
     send(server.part(&url, 1_000_000, &image[1_000_000..])).await.expect(204);
     assert!(server.open(PATH, "snakeoil_p256").await == image);
 }

@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
+use super::cutting_proxy::cutting_proxy;
 use super::support::{HARDWARE, node, noise, program, refused, run, sha256};
 use super::{Fleet, private_key, we_open};
 
@@ -67,44 +66,11 @@ async fn beside(mut command: Command) -> String {
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-/// Forwards connections, and cuts the first one that brings more than `cut` bytes after so many.
-/// Counts what goes to the server.
+/// A line to a server that breaks once.
 async fn cut_once(server: &str, cut: usize) -> (String, Arc<AtomicUsize>) {
-    let server = server.strip_prefix("http://").unwrap().to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let (sent, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Some(cut))));
-    let counted = Arc::clone(&sent);
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let (server, counted, cut) = (server.clone(), Arc::clone(&counted), Arc::clone(&cut));
-            tokio::spawn(async move {
-                let server = TcpStream::connect(server).await.unwrap();
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                let back = tokio::spawn(async move {
-                    drop(tokio::io::copy(&mut from_server, &mut to_client).await);
-                });
-                let (mut here, mut bytes) = (0, vec![0; 64 * 1024]);
-                while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
-                    here += count;
-                    counted.fetch_add(count, Ordering::Relaxed);
-                    if to_server.write_all(&bytes[..count]).await.is_err() {
-                        break;
-                    }
-                    let is_due = cut.lock().unwrap().take_if(|cut| here > *cut).is_some();
-                    if is_due {
-                        back.abort();
-                        return;
-                    }
-                }
-                drop(to_server);
-                let _ = back.await;
-            });
-        }
-    });
-    (address, sent)
+    let server = server.strip_prefix("http://").unwrap().parse().unwrap();
+    let (address, sent) = cutting_proxy(server, vec![cut]).await;
+    (format!("http://{address}"), sent)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

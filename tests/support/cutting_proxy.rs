@@ -1,0 +1,54 @@
+//! A line between client and server that breaks.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Forwards connections, and cuts each of the first ones after so many bytes to the server. Counts
+/// what goes there.
+pub(crate) async fn cutting_proxy(
+    server: SocketAddr,
+    cuts: Vec<usize>,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    tokio::spawn(async move {
+        let cuts = Arc::new(Mutex::new(cuts.into_iter()));
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let (cuts, counted) = (Arc::clone(&cuts), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let server = TcpStream::connect(server).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let back = tokio::spawn(async move {
+                    drop(tokio::io::copy(&mut from_server, &mut to_client).await);
+                });
+                let (mut here, mut limit, mut bytes) = (0, None, vec![0; 64 * 1024]);
+                while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+                    here += count;
+                    counted.fetch_add(count, Ordering::Relaxed);
+                    if to_server.write_all(&bytes[..count]).await.is_err() {
+                        break;
+                    }
+                    // Only of a connection that brings an image.
+                    if here > 100_000 && limit.is_none() {
+                        limit = Some(cuts.lock().unwrap().next().unwrap_or(usize::MAX));
+                    }
+                    if limit.is_some_and(|limit| here >= limit) {
+                        back.abort();
+                        return;
+                    }
+                }
+                drop(to_server);
+                let _ = back.await;
+            });
+        }
+    });
+    (address, sent)
+}
