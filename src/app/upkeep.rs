@@ -133,6 +133,10 @@ impl Upkeep {
                     }
                     continue;
                 }
+                () = self.parts.publisher.root_added() => {
+                    self.parts.handovers.look_after().await;
+                    continue;
+                }
                 _ = ticks.tick() => {}
             }
             self.watch_expiry().await;

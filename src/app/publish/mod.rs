@@ -239,6 +239,13 @@ impl Publisher {
         self.rounds.publish_root(file, staging, author).await
     }
 
+    /// Returns once a root was renewed by itself, or taken over that was stored and not recorded
+    /// before a crash: what its publication would have done next is left to whoever waits here.
+    /// One may wait.
+    pub(super) async fn root_added(&self) {
+        self.rounds.root_added().await;
+    }
+
     /// What it takes to sign everything at once, which is what uploads have to leave room for.
     pub fn signing_size(&self) -> SigningSize {
         self.rounds.size()

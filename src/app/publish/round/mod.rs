@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use self::record::{published_roles, published_timestamp};
 use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
@@ -59,6 +61,8 @@ pub(super) struct Rounds {
     /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before
     /// it was published.
     is_overtaken: AtomicBool,
+    /// Told of each root that [`Self::keep_root_fresh`] has added.
+    root_added: Notify,
 }
 
 /// What a round may sign.
@@ -125,6 +129,7 @@ impl Rounds {
             size: RwLock::default(),
             is_shown: AtomicBool::new(false),
             is_overtaken: AtomicBool::new(false),
+            root_added: Notify::new(),
         }
     }
 
@@ -205,7 +210,15 @@ impl Rounds {
                 Err(other) => Err(other),
             },
         };
+        if matches!(kept, Ok(added) if added > 0) {
+            self.root_added.notify_one();
+        }
         self.tell("renew root", started, kept).map(drop)
+    }
+
+    /// Returns once [`Self::keep_root_fresh`] has added a root since the last call.
+    pub(super) async fn root_added(&self) {
+        self.root_added.notified().await;
     }
 
     /// Publishes the next root, which people have signed; as [`RootChain::publish`].
