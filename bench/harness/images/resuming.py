@@ -23,30 +23,38 @@ class Resuming:
         what is left; its image is then opened and compared. The server's CPU is that of both connections.
         """
         size, image = self.resume_size, self.image(self.resume_size)
-        put, cut, shares = [], [], []
+        put, cut, shares, user = [], [], [], {"put": [], "cut": []}
         for r, who in self.in_turns(["put", "cut"], self.runs):
             settle()
             warm(image)
             with Motorcade(self, where / "m") as server:
-                before = server.cpu()
+                before = server.cpu_parts()
+
+                def spent() -> float:
+                    """CPU seconds per GB so far; the user's share is kept."""
+                    parts = [(now - then) / (size / GB) for now, then in zip(server.cpu_parts(), before)]
+                    user[who].append(parts[0])
+                    return sum(parts)
+
                 if who == "put":
                     server.upload(image)
-                    put.append((server.cpu() - before) / (size / GB))
-                    row.raw.append(f"unbroken PUT {r + 1}: server {put[-1]:.3f} CPU s/GB")
+                    put.append(spent())
+                    row.raw.append(f"unbroken PUT {r + 1}: server {put[-1]:.3f} CPU s/GB, {user[who][-1]:.3f} without the kernel")
                 else:
                     offset, sent = cut_and_resumed(server, image)
-                    cut.append((server.cpu() - before) / (size / GB))
+                    cut.append(spent())
                     shares.append(sent / size)
                     row.raw.append(
-                        f"cut at 90 % {r + 1}: server {cut[-1]:.3f} CPU s/GB; gone on with from {percent(offset / size)}; "
+                        f"cut at 90 % {r + 1}: server {cut[-1]:.3f} CPU s/GB, {user[who][-1]:.3f} without the kernel; gone on with from {percent(offset / size)}; "
                         f"{size_text(sent)} were sent after the cut, {size_text(max(0, sent - (size - size * 9 // 10)))} of them for the second time; "
                         f"peak RSS {size_text(server.peak_rss())}"
                     )
                     check(server, image, where / "opened.bin")
             shutil.rmtree(where / "m")
-        row.data.update(put_s_per_gb=put, resumed_s_per_gb=cut, sent_after_the_cut=shares)
+        row.data.update(user_s_per_gb=user, put_s_per_gb=put, resumed_s_per_gb=cut, sent_after_the_cut=shares)
         row.under(f"sent after a cut at 90 % of {size_text(size)}, of all bytes", max(shares), 0.12, percent)
         row.at_most("server CPU per GB, cut and resumed / one unbroken PUT", median(cut) / median(put), 1.1, ratio)
+        row.told("… without the kernel", ratio(median(user["cut"]) / median(user["put"])), median(user["cut"]) / median(user["put"]))
 
 
 PATH = "gw/5.0.0/gateway.bin"

@@ -15,6 +15,10 @@ from ..servers import Motorcade
 from ..text import MIB, median, ratio, settle, size_text
 
 
+# Uploads of 16 MiB without a pause fill a disk of any size in the end.
+BESIDE_SECONDS = 30
+
+
 class Rewrapping:
     """Methods of `Images`."""
 
@@ -42,15 +46,17 @@ class Rewrapping:
             seconds = self.rotate(server, officer, present, where)
             user, kernel = (now - then for now, then in zip(server.cpu_parts(), before))
             present = self.kid_of(where / "new.pub.pem", server)
-            took: list[float] = []
-            upload_busy, poll_busy = self.beside(server, where, lambda: took.append(self.rotate(server, officer, present, where)))
+            job = self.begin_rotation(server, officer, present, where)
+            upload_busy, poll_busy = self.beside(server, where, lambda: self.watch(server, officer, job, BESIDE_SECONDS))
+            beside = self.watch(server, officer, job, 0)["progress"]["done"]
+            self.finish_rotation(server, officer, job)
             peak = server.peak_rss()
         rate = n / seconds
         row.data.update(images=n, seconds=seconds, rate=rate, bare=bare, user=user, kernel=kernel, peak_rss=peak, idle_rss=idle)
         row.raw.append(
             f"{n:,} envelopes in {seconds:.1f} s, {rate:,.0f} a second; bare wrapping on all cores {bare:,.0f} a second; "
             f"CPU {user + kernel:.1f} s, {kernel:.1f} s of it the kernel's, and {n / bare * CORES:.1f} s of bare wrapping; "
-            f"with uploads and polls beside it {took[0]:.1f} s; server RSS {size_text(idle)} before, at most {size_text(peak)}"
+            f"with uploads and polls beside it {beside:,} in {BESIDE_SECONDS} s; server RSS {size_text(idle)} before, at most {size_text(peak)}"
         )
         row.at_least("re-wrapping / bare wrapping on all cores", rate / bare, 0.8, ratio)
         row.at_least("… uploads meanwhile / alone", upload_alone / upload_busy, 0.8, ratio)
@@ -58,19 +64,31 @@ class Rewrapping:
         row.told("… server RSS, at most", size_text(peak), peak)
 
     def rotate(self, server: Motorcade, officer: str, kid: str, where: Path) -> float:
+        job = self.begin_rotation(server, officer, kid, where)
+        start = time.perf_counter()
+        self.finish_rotation(server, officer, job)
+        return time.perf_counter() - start
+
+    def begin_rotation(self, server: Motorcade, officer: str, kid: str, where: Path) -> str:
         private, public = where / "new.pem", where / "new.pub.pem"
         run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", private])
         run(["openssl", "pkey", "-in", private, "-pubout", "-out", public])
         body = json.dumps({"recipient": {"kid": kid, "public_key": public.read_text()}})
-        job = json.loads(server.ask("POST", "/api/v1/rotations", body, officer))
-        start = time.perf_counter()
-        while not job["ended_at"]:
-            time.sleep(0.1)
-            job = json.loads(server.ask("GET", f"/api/v1/jobs/{job['id']}", token=officer))
-        seconds = time.perf_counter() - start
+        return json.loads(server.ask("POST", "/api/v1/rotations", body, officer))["id"]
+
+    def finish_rotation(self, server: Motorcade, officer: str, job_id: str) -> None:
+        job = self.watch(server, officer, job_id, 24 * 3600)
         if job["state"] != "done" or job["result"]["rewrapped"] < self.rewraps or job["result"]["problems"]:
             raise Failed(f"the rotation came to {json.dumps(job)[:600]}")
-        return seconds
+
+    def watch(self, server: Motorcade, officer: str, job_id: str, seconds: float) -> dict:
+        """The job once it has ended, or after so many seconds."""
+        until = time.perf_counter() + seconds
+        while True:
+            job = json.loads(server.ask("GET", f"/api/v1/jobs/{job_id}", token=officer))
+            if job["ended_at"] or time.perf_counter() >= until:
+                return job
+            time.sleep(0.1)
 
     def kid_of(self, public: Path, server: Motorcade) -> str:
         """The id of a key: what it is registered as, for a hardware id of its own."""
