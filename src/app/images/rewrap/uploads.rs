@@ -34,5 +34,5 @@ impl Uploads {
 }
 
 /// Of the time, batches have one part and uploads so many.
-const SHARE: u32 = 5;
-const LONGEST_REST: Duration = Duration::from_secs(5);
+const SHARE: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(10);
