@@ -35,8 +35,8 @@ pub struct ImageBody {
     pub created_by: String,
     /// RFC 3339; null while it is published.
     pub yanked_at: Option<String>,
-    /// In the answer to an upload: the role whose owner has to sign for the image before anybody
-    /// gets it. It isn't there for an image that is published.
+    /// The role whose owner has to sign for the image before anybody gets it. It isn't there for an
+    /// image that is published, nor in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits_signature_of: Option<String>,
 }

@@ -172,7 +172,7 @@ impl App {
             vehicles,
             roots: DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics)),
             repository: director.asking_for_reports_every(limits.report_every),
-            listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs)),
+            listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone()),
             escrow: Arc::clone(&escrow),
             publisher: publisher.clone(),
             signing: Arc::clone(&signing),

@@ -192,6 +192,24 @@ impl Catalog {
         row.as_ref().map(role).transpose()
     }
 
+    /// The state of the role that lists a target, and the published version of the top-level
+    /// targets, which say whether clients ask that role.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_listing(&self, target: &str) -> Result<Option<(RoleState, u64)>, Error> {
+        const OP: &str = "find what lists a target";
+        let row = sqlx::query(
+            "SELECT r.name, r.version, r.reserved, r.length, r.sha256, r.expires_at, r.published_changes, \
+             r.changes - r.published_changes AS waiting, \
+             COALESCE((SELECT version FROM roles WHERE name = 'targets'), 0) AS targets_version \
+             FROM targets t JOIN roles r ON r.name = t.role WHERE t.path = $1",
+        );
+        let row = row.bind(target).fetch_optional(&self.pool).await.during(OP)?;
+        row.map(|row| Ok((role(&row)?, number(&row, "targets_version", OP)?))).transpose()
+    }
+
     /// The published file of a role that keeps it here.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Suppliers, and the roles of those that were removed.
+//! Suppliers.
 
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
@@ -28,19 +28,6 @@ pub enum SupplierConflict {
         /// How many.
         images: u64,
     },
-}
-
-/// The last file of a role that nobody delegates to any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetiredRole {
-    /// The role.
-    pub name: RoleName,
-    /// Version of the file.
-    pub version: u64,
-    /// Length of the file in bytes.
-    pub length: u64,
-    /// Digest of the file.
-    pub sha256: Sha256Digest,
 }
 
 /// What went with a supplier.
@@ -260,38 +247,6 @@ impl Catalog {
             tokens,
             keys: super::json(&removed, "keys", OP)?,
         }))
-    }
-
-    /// The last files of roles that nobody delegates to any more.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn list_retired_roles(&self) -> Result<Vec<RetiredRole>, Error> {
-        const OP: &str = "list retired roles";
-        let rows = sqlx::query("SELECT name, version, length, sha256 FROM retired_roles");
-        let rows = rows.fetch_all(&self.pool).await.during(OP)?;
-        let read = |row| {
-            Ok(RetiredRole {
-                name: parsed(row, "name", OP)?,
-                version: number(row, "version", OP)?,
-                length: number(row, "length", OP)?,
-                sha256: parsed(row, "sha256", OP)?,
-            })
-        };
-        rows.iter().map(read).collect()
-    }
-
-    /// The role that lists a target.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub async fn find_lister(&self, target: &str) -> Result<Option<RoleName>, Error> {
-        const OP: &str = "find who lists a target";
-        let row = sqlx::query("SELECT role FROM targets WHERE path = $1").bind(target);
-        let row = row.fetch_optional(&self.pool).await.during(OP)?;
-        row.map(|row| parsed(&row, "role", OP)).transpose()
     }
 }
 

@@ -78,5 +78,6 @@ mod upload_bodies;
 mod upload_fields;
 mod upload_races;
 mod uploads;
+mod waiting_targets;
 mod weak_keys;
 mod wrong_keys;

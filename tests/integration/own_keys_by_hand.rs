@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::app::TestServer;
+use crate::app::{TestServer, pattern};
 use crate::ceremony::Desk;
 use crate::suppliers::{token, upload};
 use crate::support::{motorcade, refused, run};
@@ -67,6 +67,26 @@ async fn a_supplier_signs_with_files_and_without_a_network() {
     run(&mut acme("supplier cancel acme --revision 2"));
     let late = refused(&mut acme("supplier sign --send 2.json"));
     assert!(late.contains("nothing is staged"), "{late}");
+}
+
+/// What is large is sent in parts, and asked for after that.
+#[tokio::test]
+async fn a_large_image_that_waits_is_not_said_to_be_published() {
+    let server = TestServer::start().await;
+    let desk = Desk::new(&["acme"]);
+    run(&mut server.officer(&desk, "supplier add acme --public-key acme.json"));
+    let own = token(&server.state, "acme/").await;
+    fs::write(desk.file("large.bin"), pattern(17 * 1024 * 1024, 3)).unwrap();
+    let push = "image push large.bin --path acme/1.bin --hardware-id gw-mk3 --version 1 --release-counter 1";
+    let mut push = motorcade(push.split_whitespace());
+    push.current_dir(desk.file("")).env("MOTORCADE_SERVER", server.url(""));
+    let pushed = push.env("MOTORCADE_TOKEN", &own).output().unwrap();
+    let said = [pushed.stdout, pushed.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(pushed.status.success(), "{said}");
+    assert!(said.contains("which is not published yet"), "{said}");
+    assert!(said.contains("once supplier-acme is signed"), "{said}");
+    assert_eq!(server.image("acme/1.bin").await.awaits_signature_of.unwrap(), "supplier-acme");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ impl Check {
     ) -> Result<Option<TrustedSet>, Error> {
         let Some(mut set) = self.roots(listing) else { return Ok(None) };
         self.newest_root(&set, listing, files).await?;
+        self.served(listing).await?;
         let taken =
             self.taken("timestamp.json", set.update_timestamp(&listing.timestamp).map(drop));
         // From the top down: what a file above does not vouch for can't be judged.
@@ -41,6 +42,20 @@ impl Check {
             }
         }
         Ok(Some(set))
+    }
+
+    /// A server gives out the files of roles that the catalog knows: of all that a client is told to
+    /// fetch there has to be one.
+    async fn served(&mut self, listing: &Listing) -> Result<(), Error> {
+        for (key, _) in &listing.metadata {
+            let BlobKey::Metadata { role, .. } = key else { continue };
+            if self.catalog.find_last_file(role).await?.is_none() {
+                self.problem(format!(
+                    "{key} is published, and the catalog knows nothing of the role {role}: clients that ask for it get nothing"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn take(

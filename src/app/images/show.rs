@@ -4,8 +4,8 @@ use super::Images;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::trust::{read_envelope, read_published};
-use crate::catalog::Page;
-use crate::model::{ImagePath, ImageRecord, RoleKind, RoleName};
+use crate::catalog::{Page, RoleState};
+use crate::model::{ImagePath, ImageRecord, RoleName};
 use crate::uptane::targets_diff;
 
 impl Images {
@@ -52,26 +52,31 @@ impl Images {
     ///
     /// [`Error::Internal`].
     pub async fn awaited_role(&self, path: &ImagePath) -> Result<Option<RoleName>, Error> {
-        let role = self.catalog.find_lister(path.as_str()).await?;
-        let Some(role) = role.filter(|role| role.kind() == RoleKind::Suppliers) else {
-            return Ok(None); // this server signs the bins
-        };
+        let listing = self.catalog.find_listing(path.as_str()).await?;
+        let Some((state, _)) = listing else { return Ok(None) };
         let suppliers = self.catalog.list_suppliers().await?;
-        let Some(supplier) = suppliers.iter().find(|supplier| supplier.role() == role) else {
-            return Ok(None);
-        };
-        let state = self.catalog.find_role(&role).await?.filter(|state| state.version > 0);
-        if !supplier.offline {
-            // Targets that people sign may not name it yet.
-            let is_unnamed = state.is_none() && self.publisher.policy().has_offline_targets();
-            return Ok(is_unnamed.then_some(RoleName::Targets));
+        let supplier = suppliers.iter().find(|supplier| supplier.role() == state.name);
+        if supplier.is_some_and(|supplier| supplier.offline) {
+            return Ok((!self.is_in_file(path, &state).await?).then_some(state.name));
         }
-        let Some(state) = state else { return Ok(Some(role)) };
-        let Ok(file) = read_published(self.blobs.as_ref(), &state).await else {
-            return Ok(Some(role));
-        };
+        if !self.publisher.policy().has_offline_targets() {
+            return Ok(None); // this server signs all of it
+        }
+        // Targets that people sign may name somebody else yet, or somebody who was removed.
+        let ids = self.show(path).await?.description.hardware_ids;
+        let is_found =
+            state.version > 0 && self.publisher.is_asked(&state.name, path, &ids).await?;
+        Ok((!is_found).then_some(RoleName::Targets))
+    }
+
+    /// Whether the published file of a role lists a target.
+    async fn is_in_file(&self, path: &ImagePath, state: &RoleState) -> Result<bool, Error> {
+        if state.version == 0 {
+            return Ok(false);
+        }
+        let Ok(file) = read_published(self.blobs.as_ref(), state).await else { return Ok(false) };
         let listed = targets_diff::parse(&file).map_err(Error::internal("read a targets file"))?;
-        Ok((!listed.targets.contains_key(path.as_str())).then_some(role))
+        Ok(listed.targets.contains_key(path.as_str()))
     }
 
     /// An image's envelope without the escrow entry: for everyone, or flattened for one recipient.

@@ -41,7 +41,7 @@ use super::watch::Pulse;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Author, Catalog};
 use crate::keys::policy::Policy;
-use crate::model::{Clock, RoleName, Timestamp};
+use crate::model::{Clock, HardwareId, ImagePath, RoleName, Timestamp};
 use crate::telemetry::Metrics;
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
@@ -313,6 +313,20 @@ impl Publisher {
         ready: &[RoleName],
     ) -> Result<Unsigned, Error> {
         self.rounds.targets_to_sign(version, expires, ready).await
+    }
+
+    /// Whether every client asks a role for an image that it lists, as the published targets say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the published root can't be read; [`Error::Internal`].
+    pub(in crate::app) async fn is_asked(
+        &self,
+        role: &RoleName,
+        path: &ImagePath,
+        hardware_ids: &[HardwareId],
+    ) -> Result<bool, Error> {
+        self.rounds.is_asked(role, path, hardware_ids).await
     }
 
     /// Name of the bin that lists a target, unless a supplier does.

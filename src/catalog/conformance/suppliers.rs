@@ -2,7 +2,7 @@
 
 use super::{author, digest, now};
 use crate::catalog::{
-    Catalog, EndedStaging, Error, Moments, NewStaging, PublishedRole, RetiredRole, SupplierConflict,
+    Catalog, EndedStaging, Error, LastFile, Moments, NewStaging, PublishedRole, SupplierConflict,
 };
 use crate::model::{RepositorySide, RoleName, SupplierName, SupplierRecord};
 
@@ -109,13 +109,20 @@ pub(super) async fn a_removed_supplier_leaves_the_last_file_of_its_role(catalog:
         staging: None,
     };
     catalog.record_publication(&[file], None, &Moments::default()).await.unwrap();
+    let versions = [(&published, 1), (&unpublished, 0)];
+    for (supplier, version) in versions {
+        let last = catalog.find_last_file(&supplier.role()).await.unwrap();
+        assert_eq!(last.map(|last| last.version), Some(version));
+    }
     for name in [&published.name, &unpublished.name] {
         let removed = catalog.remove_supplier(name, &author()).await.unwrap().unwrap();
         assert_eq!((removed.images, removed.tokens.len()), (0, 0));
         assert_eq!(catalog.remove_supplier(name, &author()).await.unwrap(), None);
     }
-    let retired = RetiredRole { name: published.role(), version: 1, length: 7, sha256: digest(1) };
-    assert_eq!(catalog.list_retired_roles().await.unwrap(), [retired]);
+    let last = LastFile { name: published.role(), version: 1, length: 7, sha256: digest(1) };
+    assert_eq!(catalog.list_retired_roles().await.unwrap(), std::slice::from_ref(&last));
+    assert_eq!(catalog.find_last_file(&last.name).await.unwrap(), Some(last));
+    assert_eq!(catalog.find_last_file(&unpublished.role()).await.unwrap(), None);
     assert_eq!(catalog.list_suppliers().await.unwrap(), []);
     assert_eq!(catalog.list_roles().await.unwrap(), []);
     let nobody: SupplierName = "nobody".parse().unwrap();

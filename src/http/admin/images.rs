@@ -71,9 +71,7 @@ pub(in crate::http) async fn upload_image(
         Accepted::AlreadyStored(image) => (StatusCode::OK, image),
     };
     let location = format!("{IMAGES}{}", image.path);
-    let awaited = images.awaited_role(&image.path).await?;
-    let mut body = shown(image);
-    body.awaits_signature_of = awaited.map(|role| role.to_string());
+    let body = shown_with_awaited(&images, image).await?;
     Ok(HttpResponse::build(status).insert_header((LOCATION, location)).json(body))
 }
 
@@ -111,7 +109,7 @@ pub(in crate::http) async fn list_images(
         ("If-None-Match" = Option<String>, Header, description = "RFC 9110, 13.1.2"),
     ),
     responses(
-        (status = 200, body = ImageBody, description = "the image", headers(("ETag" = String, description = "for If-Match and If-None-Match"))),
+        (status = 200, body = ImageBody, description = "the image", headers(("ETag" = String, description = "for If-Match and If-None-Match; not while it waits to be signed"))),
         (status = 304, description = "it has one of the tags of If-None-Match"),
         (status = 412, body = Problem, description = "If-Match does not hold"),
         (status = 404, body = Problem, description = "there is none"),
@@ -127,10 +125,14 @@ pub(in crate::http) async fn show_image(
     let expected = conditional::precondition(request.headers())?;
     let etag = (ETAG, format!("\"{}\"", precondition::tag(&image)));
     Precondition { matches: expected.matches, matches_none: None }.check(Some(&image))?;
+    let body = shown_with_awaited(&images, image.clone()).await?;
+    if body.awaits_signature_of.is_some() {
+        return Ok(HttpResponse::Ok().json(body)); // its tag is that of what it is once it is published
+    }
     if !(Precondition { matches: None, matches_none: expected.matches_none }).holds(Some(&image)) {
         return Ok(HttpResponse::NotModified().insert_header(etag).finish());
     }
-    Ok(HttpResponse::Ok().insert_header(etag).json(shown(image)))
+    Ok(HttpResponse::Ok().insert_header(etag).json(body))
 }
 
 /// Takes an image out of the published metadata.
@@ -176,6 +178,14 @@ pub(in crate::http) async fn show_envelope(
     let Access { principal, input: (InPath(EnvelopeOf(path)), query), .. } = access;
     let envelope = images.show_envelope(&path, query.kid.as_deref(), &principal).await?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/jose+json")).body(envelope))
+}
+
+/// An image by itself, with the role that has to sign for it.
+async fn shown_with_awaited(images: &Images, image: ImageRecord) -> Result<ImageBody, ApiError> {
+    let awaited = images.awaited_role(&image.path).await?;
+    let mut body = shown(image);
+    body.awaits_signature_of = awaited.map(|role| role.to_string());
+    Ok(body)
 }
 
 fn shown(image: ImageRecord) -> ImageBody {

@@ -17,7 +17,7 @@ use crate::support::{create_token, motorcade, refused, run};
 /// A folder with the keys of officers, as `NAME.pem`, and their public halves, as `NAME.json`.
 pub(crate) struct Desk {
     folder: tempfile::TempDir,
-    officers: Vec<Officer>,
+    pub(crate) officers: Vec<Officer>,
 }
 
 impl Desk {

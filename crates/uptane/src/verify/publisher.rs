@@ -44,6 +44,23 @@ impl TrustedSet {
         delegations.find_keys(role).as_ref().map(Signers::from)
     }
 
+    /// Whom the top-level targets, if they have been taken, have clients ask for a target that is to
+    /// run on hardware with each of `hardware_ids`: in that order, and nobody after a delegation that
+    /// ends the search.
+    pub fn asked(&self, path: &str, hardware_ids: &[HardwareId]) -> Vec<RoleName> {
+        let delegations =
+            self.targets.as_ref().and_then(|targets| targets.content.delegations.as_ref());
+        let mut asked = Vec::new();
+        for delegation in delegations.map(|to| to.applying(path, hardware_ids)).unwrap_or_default()
+        {
+            asked.extend(delegation.roles.into_iter().map(|role| role.name));
+            if delegation.terminating {
+                break;
+            }
+        }
+        asked
+    }
+
     /// The same trusted root for a vehicle of the Director's, and nothing else yet.
     pub fn for_vehicle(&self, vin: VehicleId, ecus: BTreeMap<EcuSerial, HardwareId>) -> Self {
         let mut set = self.clone();
@@ -136,6 +153,41 @@ mod tests {
             let refused = set.check_signatures(&role, &other);
             assert!(matches!(refused, Err(VerifyError::ThresholdNotMet { .. })), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn nobody_is_asked_after_a_delegation_that_ends_the_search() {
+        let (mut repo, key) = (Repo::new(None), new_key());
+        let role = |name: &str, of: serde_json::Value, terminating: bool| {
+            let mut role = of;
+            (role["name"], role["keyids"]) = (json!(name), json!([id(&key)]));
+            (role["threshold"], role["terminating"]) = (json!(1), json!(terminating));
+            role
+        };
+        let everything = || json!({ "paths": ["*", "*/*"] });
+        repo.targets = json!({
+            "targets": {},
+            "delegation_hardware_ids": { "supplier-acme": ["brake-1"] },
+            "delegations": { "keys": key_objects([&key]), "roles": [
+                role("supplier-acme", json!({ "paths": ["acme/*"] }), true),
+                role("supplier-bolt", json!({ "paths": ["bolt/*"] }), false),
+                role("bin-0", everything(), true),
+            ] },
+        });
+        repo.publish(1);
+        let mut set = set(&repo, image());
+        assert!(set.asked("acme/a", &[]).is_empty(), "nothing says so yet");
+        set.adopt_targets(repo.file("1.targets.json")).unwrap();
+        let asked = |path: &str, hardware: &[&str]| {
+            let ids: Vec<HardwareId> = hardware.iter().map(|id| id.parse().unwrap()).collect();
+            let asked = set.asked(path, &ids);
+            asked.iter().map(|role| role.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("acme/a", &[]), ["supplier-acme"]);
+        assert_eq!(asked("acme/a", &["brake-1"]), ["supplier-acme"]);
+        assert_eq!(asked("acme/a", &["gw-1"]), ["bin-0"]);
+        assert_eq!(asked("bolt/a", &["brake-1"]), ["supplier-bolt", "bin-0"]);
+        assert_eq!(asked("a", &[]), ["bin-0"]);
     }
 
     #[test]

@@ -126,8 +126,10 @@ impl Images {
         role: &RoleName,
     ) -> Result<Delivery, Error> {
         // Of a role that is not this repository's there is no file, whatever somebody has put
-        // there.
-        let Some(published) = self.catalog.find_role(role).await? else { return Err(no_file()) };
+        // there. Of one that nobody delegates to any more there is: snapshots list it, and targets
+        // that people sign may delegate to it until they have signed others.
+        let last = self.catalog.find_last_file(role).await?;
+        let Some(published) = last else { return Err(no_file()) };
         let blob = self.blobs.open(key).await?;
         let modified = blob.modified;
         // Only length and digest of what is published now are known; older files stand for

@@ -5,7 +5,7 @@ use crate::app::Error;
 use crate::app::publish::due;
 use crate::app::signing::signing_failed;
 use crate::app::trust::authority;
-use crate::catalog::{ReservedVersion, RetiredRole, RoleState};
+use crate::catalog::{LastFile, ReservedVersion, RoleState};
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::metadata::{Hashes, MetaFile, SignedFile};
 use crate::uptane::verify::TrustedSet;
@@ -64,7 +64,7 @@ fn listed_in_snapshot(states: &[RoleState], new: &[SignedFile]) -> Vec<(RoleName
 }
 
 /// The file of a role that nobody delegates to any more, as snapshots go on listing it.
-fn last_file(role: &RetiredRole) -> MetaFile {
+fn last_file(role: &LastFile) -> MetaFile {
     let hashes = Hashes { sha256: role.sha256 };
     MetaFile { hashes, length: role.length, version: role.version }
 }

@@ -1,6 +1,7 @@
 //! One round of publication: which files are due, how they are signed, and in which order they
 //! become visible.
 
+mod asked;
 mod last;
 mod record;
 mod start;
