@@ -9,6 +9,8 @@ mod ceremony;
 mod escrow;
 #[path = "crash/jobs.rs"]
 mod jobs;
+#[path = "crash/owners.rs"]
+mod owners;
 #[path = "crash/roles.rs"]
 mod roles;
 #[path = "crash/rotation.rs"]

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::delegations;
 use super::due::with_listers;
 use crate::app::Error;
+use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{Author, EndedStaging, ReservedVersion, RoleState};
-use crate::model::{RoleName, SupplierRecord};
-use crate::uptane::metadata::SignedFile;
+use crate::model::{RoleName, Sha256Digest, SupplierRecord};
+use crate::uptane::metadata::{SignedFile, Unsigned};
 use crate::uptane::verify::TrustedSet;
 
 /// A file that its owner has signed, as it was staged.
@@ -35,6 +38,48 @@ impl OwnerSigned {
         EndedStaging { revision: self.revision, author: self.author.clone() }
     }
 }
+
+/// The files of `signed`, each as it is stored if a publication of it was cut off after that: clients
+/// may have it, and signatures that came in since don't matter. A number is handed out once, so that
+/// what says the same under it is the same.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if the store can't be read.
+pub(super) async fn stored_before(
+    blobs: &dyn BlobStore,
+    signed: &[OwnerSigned],
+) -> Result<Vec<SignedFile>, Error> {
+    let mut files = Vec::with_capacity(signed.len());
+    for OwnerSigned { file, .. } in signed {
+        files.push(stored(blobs, file).await?.unwrap_or_else(|| file.clone()));
+    }
+    Ok(files)
+}
+
+async fn stored(blobs: &dyn BlobStore, file: &SignedFile) -> Result<Option<SignedFile>, Error> {
+    const OP: &str = "read a file that was stored before";
+    let key = BlobKey::Metadata { version: file.version, role: file.role.clone() };
+    let blob = match blobs.open(&key).await {
+        Err(blob::Error::NotFound(_)) => return Ok(None),
+        opened => opened?,
+    };
+    let longest = file.bytes.len() as u64 + MAX_SIGNATURES_BYTES;
+    if blob.length > longest {
+        return Ok(None); // it says something else, and the store will refuse ours
+    }
+    let bytes = blob.read_all(longest).await.map_err(Error::internal(OP))?;
+    let digest = |bytes: &[u8]| Unsigned::of_file(file.role.clone(), bytes).map(|one| one.digest());
+    let ours = digest(&file.bytes).map_err(Error::internal(OP))?;
+    if !digest(&bytes).is_ok_and(|stored| stored == ours) {
+        return Ok(None);
+    }
+    let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
+    Ok(Some(SignedFile { bytes, sha256, ..file.clone() }))
+}
+
+/// More than all keys of a role sign with.
+const MAX_SIGNATURES_BYTES: u64 = 256 * 1024;
 
 /// The published root and targets, with targets that people have signed if these are among what is
 /// to be published.

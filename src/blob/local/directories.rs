@@ -135,9 +135,12 @@ impl Directories {
         self.folders.sync(&changed)
     }
 
-    /// Gives a blob that is there its second name, where that is missing.
-    pub(super) fn promote_alias(&self, key: &BlobKey) -> Result<(), Error> {
-        self.folders.sync(&self.link_alias(key)?.into_iter().collect())
+    /// Gives a blob that is there its second name, where that is missing, and has both on the disk:
+    /// whoever stored it may have been killed before it was.
+    pub(super) fn settle(&self, key: &BlobKey) -> Result<(), Error> {
+        let mut changed: HashSet<PathBuf> = self.link_alias(key)?.into_iter().collect();
+        changed.extend(self.repo.join(key.name()).parent().map(Path::to_owned));
+        self.folders.sync(&changed)
     }
 
     /// Returns the folder that has changed.

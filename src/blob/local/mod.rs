@@ -219,7 +219,7 @@ impl BlobStore for LocalBlobStore {
             let staged = directories.stage_all(std::slice::from_ref(&bytes))?.into_iter();
             match directories.promote_all(staged.map(|staged| (staged, key.clone())).collect()) {
                 Err(Error::AlreadyExists(_)) if directories.holds(&key, &bytes)? => {
-                    directories.promote_alias(&key)
+                    directories.settle(&key)
                 }
                 other => other,
             }

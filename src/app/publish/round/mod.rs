@@ -260,18 +260,28 @@ impl Rounds {
         !(matches!(failed, Failed::Clock | Failed::Key) && self.failing() == Some(failed))
     }
 
-    /// One round; returns how many files it published.
+    /// One round; returns how many files it published. If somebody else has published what others
+    /// have signed, or dropped it, what is due is published without it.
     async fn publish_changes(&self, scope: Scope<'_>) -> Result<usize, Error> {
+        match self.try_to_publish(scope).await? {
+            Some(files) => Ok(files),
+            None if scope.signed().is_empty() => Ok(0), // whoever was first has published all that this one would have
+            None => Ok(self.try_to_publish(Scope::All(&[])).await?.unwrap_or(0)),
+        }
+    }
+
+    /// The same, once; none if somebody else was first.
+    async fn try_to_publish(&self, scope: Scope<'_>) -> Result<Option<usize>, Error> {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
         }
         let now = self.time.now(); // asked each time, since it tells of what the clock does
         let begun = self.begin(now, scope).await?;
         let Some(Begun { now, suppliers, states, reserved, mut set }) = begun else {
-            return Ok(0);
+            return Ok(Some(0));
         };
         let signed = scope.signed();
-        let mut files: Vec<SignedFile> = signed.iter().map(|signed| signed.file.clone()).collect();
+        let mut files = signed::stored_before(self.blobs.as_ref(), signed).await?;
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
             let bins = delegations::bin_keys(
@@ -295,27 +305,38 @@ impl Rounds {
         files.iter().for_each(warn_if_large);
         files.extend(self.sign_last(&reserved, &states, &files, &set, now).await?);
         self.verifier.check(&states, &files).await?;
-        // The timestamp is on the disk before it is recorded, too, and gets its name last.
-        let staged =
-            self.blobs.stage_all(files.iter().map(|file| file.bytes.clone()).collect()).await?;
-        let (visible_last, others): (Vec<_>, Vec<_>) = staged
-            .into_iter()
-            .zip(files.iter().map(key_of))
-            .partition(|(_, key)| *key == BlobKey::Timestamp);
-        self.blobs.promote_all(others).await?;
+        let visible_last = self.store(files.split_at(signed.len())).await?;
         self.is_shown.store(false, Ordering::Relaxed);
         let timestamp = published_timestamp(&states, &files, now);
         let moments = self.time.moments_with(now);
         let roles = published_roles(&reserved, signed, &files);
         match self.catalog.record_publication(&roles, timestamp.as_ref(), &moments).await {
-            // Another replica, which started after this one, publishes all that this one would
-            // have.
-            Err(catalog::Error::Overtaken) => return Ok(0),
+            Err(catalog::Error::Overtaken) => return Ok(None),
             recorded => recorded?,
         }
         self.time.note(now);
         self.show(visible_last, &files, &states, now).await?;
-        Ok(files.len())
+        Ok(Some(files.len()))
+    }
+
+    /// Stores files under names by which nobody asks for them yet; returns the timestamp, which is on
+    /// the disk before it is recorded, too, and gets its name last. Those that others have signed may
+    /// be stored already, if a publication of them was cut off.
+    async fn store(
+        &self,
+        (signed, ours): (&[SignedFile], &[SignedFile]),
+    ) -> Result<Vec<(Box<dyn StagedBlob>, BlobKey)>, Error> {
+        let staged =
+            self.blobs.stage_all(ours.iter().map(|file| file.bytes.clone()).collect()).await?;
+        for file in signed {
+            self.blobs.put(&key_of(file), file.bytes.clone()).await?;
+        }
+        let (visible_last, others): (Vec<_>, Vec<_>) = staged
+            .into_iter()
+            .zip(ours.iter().map(key_of))
+            .partition(|(_, key)| *key == BlobKey::Timestamp);
+        self.blobs.promote_all(others).await?;
+        Ok(visible_last)
     }
 
     /// What is due, with numbers for it; none if nothing is. Suppliers and what is due fit each
