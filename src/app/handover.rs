@@ -227,14 +227,14 @@ impl Handovers {
             self.parts.catalog.end_handover(side, kind, &retired, &author).await?;
             let role = key_name(side, kind);
             tracing::info!(role, retired = retired.len(), "a role has been handed over");
-            self.retire(&retired).await?;
+            self.retire(&retired, &author).await?;
             is_changed = true;
         }
         if is_changed { self.reload().await } else { Ok(()) }
     }
 
     /// Moves the files of keys away that nothing names any more.
-    async fn retire(&self, retired: &BTreeSet<KeyId>) -> Result<(), Error> {
+    async fn retire(&self, retired: &BTreeSet<KeyId>, author: &Author) -> Result<(), Error> {
         let mut named = BTreeSet::new();
         for side in RepositorySide::ALL {
             for kind in side.kinds() {
@@ -242,26 +242,36 @@ impl Handovers {
             }
         }
         let retired = retired.difference(&named).copied().collect();
-        self.remove(self.keyring().named(&retired).into_iter())
+        self.remove(self.keyring().named(&retired).into_iter(), author).await
     }
 
-    /// Moves the files of keys away, those that this server keeps.
+    /// Moves the files of keys away, those that this server keeps, and writes that down.
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`].
-    pub(super) fn remove<'a>(
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub(super) async fn remove<'a>(
         &self,
         keys: impl Iterator<Item = &'a Arc<dyn Signer>>,
+        author: &Author,
     ) -> Result<(), Error> {
-        for path in keys.filter_map(|key| key.file()) {
-            let moved = file::retire(&self.parts.state.keys(), path);
-            if let Some(to) = moved.map_err(Error::internal("move a key away"))? {
-                let to = to.display();
-                tracing::info!(%to, "a key signs no more: destroy its file once no backup needs it");
+        let (mut moved, mut failed) = (BTreeSet::new(), None);
+        for key in keys {
+            let Some(path) = key.file() else { continue };
+            match file::retire(&self.parts.state.keys(), path) {
+                Ok(None) => {}
+                Ok(Some(to)) => {
+                    let to = to.display();
+                    tracing::info!(%to, "a key signs no more: destroy its file once no backup needs it");
+                    moved.insert(key.id());
+                }
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(())
+        if !moved.is_empty() {
+            self.parts.catalog.note_moved_keys(&moved, author).await?;
+        }
+        failed.map_or(Ok(()), |error| Err(Error::internal("move a key away")(error)))
     }
 
     async fn is_published(&self, handover: &Handover) -> Result<bool, Error> {

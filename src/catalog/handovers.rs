@@ -138,6 +138,23 @@ impl Catalog {
         transaction.commit().await.during(OP)?;
         Ok(true)
     }
+
+    /// Writes down that the files of keys were moved to where nothing signs with them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn note_moved_keys(
+        &self,
+        moved: &BTreeSet<Sha256Digest>,
+        author: &Author,
+    ) -> Result<(), Error> {
+        const OP: &str = "note that keys were moved away";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        let entry = author.entry(AuditKind::RoleKeysMoved, "keys", json!({ "keys": moved }));
+        audit::append(&mut transaction, &[entry]).await?;
+        transaction.commit().await.during(OP)
+    }
 }
 
 fn handover(row: &AnyRow) -> Result<Handover, Error> {

@@ -79,6 +79,8 @@ pub enum AuditKind {
     RoleKeysLoaded,
     /// A person said that keys of a role are lost.
     RoleKeysLost,
+    /// Files of keys were moved to where nothing signs with them.
+    RoleKeysMoved,
     /// A server started with another policy than the one before.
     PolicyLoaded,
     /// Version numbers were skipped, as after a restore.
@@ -103,7 +105,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::ImageRetained,
@@ -142,6 +144,7 @@ impl AuditKind {
         Self::RoleHandoverEnded,
         Self::RoleKeysLoaded,
         Self::RoleKeysLost,
+        Self::RoleKeysMoved,
         Self::PolicyLoaded,
         Self::VersionsSkipped,
         Self::ClockCorrected,
@@ -195,6 +198,7 @@ impl AuditKind {
             Self::RoleHandoverEnded => "role_handover_ended",
             Self::RoleKeysLoaded => "role_keys_loaded",
             Self::RoleKeysLost => "role_keys_lost",
+            Self::RoleKeysMoved => "role_keys_moved",
             Self::PolicyLoaded => "policy_loaded",
             Self::VersionsSkipped => "versions_skipped",
             Self::ClockCorrected => "clock_corrected",

@@ -93,3 +93,98 @@ async fn fsck_names_what_is_published_and_would_not_be_served() {
     let named = |line: &String| line.contains("bin-3.json") && line.contains("get nothing");
     assert!(findings.problems.iter().any(named), "{:?}", findings.problems);
 }
+
+#[tokio::test]
+async fn a_supplier_s_file_that_is_not_fit_is_not_taken_along_with_the_targets() {
+    let desk = Desk::new(&["anna", "acme"]);
+    let server = handed_over(&desk).await;
+    run(&mut server.officer(&desk, "supplier add acme --public-key acme.json"));
+    let own = token(&server.state, "acme/").await;
+    for path in ["acme/1.bin", "acme/2.bin"] {
+        upload(&server, &own, path, "").await.expect(201);
+    }
+    sign_as_acme(&server, &desk, "acme", 1);
+    sign_targets(&server, &desk, 1);
+    let yank = "/api/v1/images/acme/1.bin";
+    send(server.request_as(AccessRole::Engineer, Method::DELETE, yank)).await.expect(204);
+    let before = version_of(&server, "targets").await;
+    let unfit = refused(&mut server.officer(&desk, "targets publish"));
+    assert!(unfit.contains("supplier-acme lists acme/1.bin, which was yanked"), "{unfit}");
+    assert_eq!(version_of(&server, "targets").await, before);
+    assert!(!found(&server, "acme/1.bin").await);
+
+    // It holds up nothing else: the next targets don't name the supplier, until it has signed again.
+    assert_eq!(status(&server).await.waiting, [""; 0]);
+    let staged = status(&server).await.staged.unwrap().revision;
+    run(&mut server.officer(&desk, &format!("targets cancel --revision {staged}")));
+    let staged: Value = server.get(ACME).await.json()["staged"]["revision"].clone();
+    run(&mut server.officer(&desk, &format!("supplier cancel acme --revision {staged}")));
+    sign_as_acme(&server, &desk, "acme", 2);
+    publish(&server, &desk, 2);
+    assert!(found(&server, "acme/2.bin").await && !found(&server, "acme/1.bin").await);
+    server.state.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_supplier_can_t_make_people_sign_the_targets_again_and_again() {
+    let desk = Desk::new(&["anna", "acme"]);
+    let server = handed_over(&desk).await;
+    run(&mut server.officer(&desk, "supplier add acme --public-key acme.json"));
+    let own = token(&server.state, "acme/").await;
+    upload(&server, &own, "acme/1.bin", "").await.expect(201);
+    sign_as_acme(&server, &desk, "acme", 1);
+    let change = async |token: &str, method: Method| {
+        let revision = server.get(ACME).await.json()["staged"]["revision"].clone();
+        let request = server.request(method, &format!("{ACME}/staged")).bearer_auth(token);
+        send(request.header(IF_MATCH, format!("\"{revision}\"")).json(&json!({}))).await
+    };
+    change(&own, Method::PUT).await.expect(200); // as long as nobody signs targets with it
+    sign_as_acme_again(&server, &desk);
+    sign_targets(&server, &desk, 1);
+    for method in [Method::PUT, Method::DELETE] {
+        let detail = change(&own, method).await.refused(409, "targets_staged");
+        assert!(detail.contains("motorcade targets cancel"), "{detail}");
+    }
+    run(&mut server.officer(&desk, "targets publish"));
+    assert!(found(&server, "acme/1.bin").await);
+    // From then on it is the supplier's own affair, whatever targets are staged.
+    run(&mut server.officer(&desk, "targets stage"));
+    upload(&server, &own, "acme/2.bin", "").await.expect(201);
+    let stage = server.request(Method::PUT, &format!("{ACME}/staged")).bearer_auth(&own);
+    send(stage.json(&json!({}))).await.expect(200);
+    change(&own, Method::PUT).await.expect(200);
+    change(&own, Method::DELETE).await.expect(204);
+}
+
+/// The same of what is staged already.
+fn sign_as_acme_again(server: &TestServer, desk: &Desk) {
+    run(&mut server.officer(desk, "supplier diff acme --out again.json"));
+    run(&mut desk.offline("supplier sign again.json --key acme.pem --yes --out again.signed.json"));
+    run(&mut server.officer(desk, "supplier sign --send again.signed.json"));
+}
+
+#[tokio::test]
+async fn keys_of_a_folder_that_was_handed_over_are_moved_away_and_that_is_written_down() {
+    let desk = Desk::new(&["anna", "acme"]);
+    let server = handed_over(&desk).await;
+    add(&server, json!({ "supplier": "acme" })).await.expect(201);
+    let own = token(&server.state, "acme/").await;
+    upload(&server, &own, "acme/1.bin", "").await.expect(201);
+    publish(&server, &desk, 1);
+    let keys = |folder: &str| -> usize {
+        let files = fs::read_dir(server.state.path().join(folder)).into_iter().flatten();
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("acme"))
+            .count()
+    };
+    assert_eq!((keys("keys"), keys("keys/retired")), (1, 0));
+    run(&mut server.officer(&desk, "supplier keys acme --public-key acme.json"));
+    sign_as_acme(&server, &desk, "acme", 1);
+    assert_eq!(keys("keys"), 1, "the published targets still name it");
+    publish(&server, &desk, 2);
+    assert_eq!((keys("keys"), keys("keys/retired")), (0, 1));
+    assert!(found(&server, "acme/1.bin").await);
+    let moved = server.get("/api/v1/audit?kind=role_keys_moved").await.json();
+    assert_eq!(moved["entries"].as_array().unwrap().len(), 1, "{moved}");
+    server.state.assert_clean().await;
+}

@@ -15,6 +15,7 @@ mod publish;
 mod ready;
 mod stage;
 mod state;
+mod unfit;
 
 use std::sync::Arc;
 
@@ -106,7 +107,8 @@ impl Owners {
     /// # Errors
     ///
     /// [`Error::NotFound`] if nothing is; [`Error::Forbidden`]; [`Error::Unexpected`] if it is
-    /// something else than the caller thinks, or the caller doesn't say what it is.
+    /// something else than the caller thinks, or the caller doesn't say what it is;
+    /// [`Error::Conflict`] for a supplier whose file waits for people to sign the targets.
     pub async fn cancel(
         &self,
         role: &RoleName,
@@ -118,6 +120,7 @@ impl Owners {
         if expected.matches.is_none() {
             return Err(state.unexpected());
         }
+        self.refuse_while_targets_wait(&state, by).await?;
         let (side, revision) = (RepositorySide::Image, staged.revision());
         let author = by.author(self.parts.clock.now());
         match self.parts.catalog.cancel_staging(side, role, revision, &author).await {

@@ -109,6 +109,11 @@ impl Owners {
                  in [targets]";
             return Err(Error::Conflict { code: "keys_here", detail: detail.into() });
         }
+        self.targets_owner().await
+    }
+
+    /// Who signs the top-level targets, as the published root says.
+    pub(super) async fn targets_owner(&self) -> Result<Owner, Error> {
         Owner::of_targets(&self.parts.ceremony.published(RepositorySide::Image).await?.root)
     }
 }

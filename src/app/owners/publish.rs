@@ -6,6 +6,7 @@ use super::{OwnedState, Owner, Owners, StagedTargets};
 use crate::app::access::Principal;
 use crate::app::images::precondition::Precondition;
 use crate::app::{Error, Problem};
+use crate::catalog::Author;
 use crate::model::{RoleName, Timestamp};
 use crate::uptane::key::KeyId;
 
@@ -29,57 +30,47 @@ impl Owners {
         let _turn = self.turn.lock().await;
         let (state, staged) = self.staged(role, expected, by).await?;
         staged.refuse_outdated(&state)?;
-        let mut problems = self.unfit(&state.owner, &staged, now).await?;
+        let version = staged.staging.staged.version;
         let author = by.author(self.parts.clock.now());
-        let mut signed = Vec::new();
-        if state.owner.supplier.is_none() {
-            let (together, stale) = self.with_targets(&staged.listing, &author).await?;
-            signed.extend(together);
-            problems.extend(stale);
-        } else if self.parts.publisher.policy().has_offline_targets() {
-            problems.extend(self.undelegated(&state.owner).await?);
+        let (mut signed, mut leaving) = (Vec::new(), BTreeSet::new());
+        for (owner, staged) in self.fit(state.owner, staged, now).await? {
+            signed.push(staged.signed(&owner, author.clone())?);
+            let before = self.delegated(&owner.role).await?;
+            leaving.extend(before.difference(&owner.authority().key_ids));
         }
-        if !problems.is_empty() {
-            return Err(Error::Refused { problems });
-        }
-        signed.push(staged.signed(&state.owner, author)?);
-        let before = self.delegated(role).await?;
         self.parts.publisher.publish_signed(signed).await?;
         let published = self.state(role, by).await?;
-        if published.role.version != staged.staging.staged.version {
+        if published.role.version != version {
             return Err(published.unexpected());
         }
-        tracing::info!(%role, version = published.role.version, "signed targets published");
-        self.retire(before, &published.owner).await?;
+        tracing::info!(%role, version, "signed targets published");
+        self.retire(&leaving, &author).await?;
+        self.parts.handovers.look_after().await; // targets may have named other keys for the bins
         Ok(published)
     }
 
-    /// What speaks against publishing it.
-    async fn unfit(
+    /// What is published together: a file, with those that have to come with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] names all that speaks against it.
+    async fn fit(
         &self,
-        owner: &Owner,
-        staged: &StagedTargets,
+        owner: Owner,
+        staged: StagedTargets,
         now: Timestamp,
-    ) -> Result<Vec<Problem>, Error> {
-        let mut problems = Vec::new();
-        if staged.missing > 0 {
-            let (missing, role) = (staged.missing, &owner.role);
-            let detail = format!("{missing} more signatures are needed by keys of {role}");
-            problems.push(Problem { code: "signatures_missing", detail });
+    ) -> Result<Vec<(Owner, StagedTargets)>, Error> {
+        let mut problems = self.unfit(&owner, &staged, now).await?;
+        let mut files = Vec::new();
+        if owner.supplier.is_none() {
+            let (together, stale) = self.with_targets(&staged.listing, now).await?;
+            files.extend(together);
+            problems.extend(stale);
+        } else if self.parts.publisher.policy().has_offline_targets() {
+            problems.extend(self.undelegated(&owner).await?);
         }
-        let expires = staged.listing.expires;
-        if expires <= now {
-            let detail = format!("it expired at {expires}: stage it again");
-            problems.push(Problem { code: "staging_expired", detail });
-        }
-        let wanted = self.parts.catalog.list_targets(&owner.role).await?;
-        let wanted: BTreeSet<&str> = wanted.iter().map(|entry| entry.path.as_str()).collect();
-        let gone = staged.listing.targets.keys().filter(|path| !wanted.contains(path.as_str()));
-        problems.extend(gone.map(|path| Problem {
-            code: "image_yanked",
-            detail: format!("it lists {path}, which was yanked since: stage it again"),
-        }));
-        Ok(problems)
+        files.push((owner, staged));
+        if problems.is_empty() { Ok(files) } else { Err(Error::Refused { problems }) }
     }
 
     /// Targets that people sign have to name a supplier's keys before these can sign anything.
@@ -101,17 +92,14 @@ impl Owners {
         Ok(named.map(|authority| authority.key_ids).unwrap_or_default())
     }
 
-    /// Moves the files of keys away that this server had for the role, before the supplier had its
-    /// own.
-    async fn retire(&self, before: BTreeSet<KeyId>, owner: &Owner) -> Result<(), Error> {
-        let left: BTreeSet<KeyId> =
-            before.difference(&owner.authority().key_ids).copied().collect();
+    /// Moves the files of keys away that this server had for suppliers, before these had their own.
+    async fn retire(&self, leaving: &BTreeSet<KeyId>, author: &Author) -> Result<(), Error> {
         let keyring = self.parts.handovers.keyring();
-        let files = keyring.named(&left);
+        let files = keyring.named(leaving);
         if files.is_empty() {
             return Ok(());
         }
-        self.parts.handovers.remove(files.into_iter())?;
+        self.parts.handovers.remove(files.into_iter(), author).await?;
         self.parts.handovers.reload().await
     }
 }

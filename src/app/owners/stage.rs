@@ -22,7 +22,8 @@ impl Owners {
     ///
     /// # Errors
     ///
-    /// [`Error::Unexpected`] if something else is staged, with what that is; [`Error::NotFound`],
+    /// [`Error::Unexpected`] if something else is staged, with what that is; [`Error::Conflict`] for a
+    /// supplier whose file waits for people to sign the targets; [`Error::NotFound`],
     /// [`Error::Forbidden`], [`Error::Invalid`]; [`Error::Unavailable`] while the time isn't known.
     pub async fn stage(
         &self,
@@ -40,6 +41,7 @@ impl Owners {
         if expected.matches.is_none() && state.staged.is_some() {
             return Err(state.unexpected());
         }
+        self.refuse_while_targets_wait(&state, by).await?;
         let expires = self.expiry(role, request, now)?;
         // Each staging has a number of its own: what was signed and not published is never mixed up
         // with what is.

@@ -66,7 +66,7 @@ impl Roles {
         let (side, kind) = (request.side, request.kind);
         if rotated.is_err() {
             self.parts.handovers.abandon(side, &[kind]).await;
-            if let Err(error) = self.give_up(side, kind, &made).await {
+            if let Err(error) = self.give_up(side, kind, &made, by).await {
                 tracing::warn!(error = %Chain(&error), "failed to remove keys that were made for nothing");
             }
         }
@@ -176,10 +176,12 @@ impl Roles {
         side: RepositorySide,
         kind: RoleKind,
         made: &[Arc<dyn Signer>],
+        by: &Principal,
     ) -> Result<(), Error> {
         let named = self.parts.handovers.signers(side, kind).await?;
         let unused = made.iter().filter(|key| !named.key_ids.contains(&key.id()));
-        self.parts.handovers.remove(unused)?;
+        let author = by.author(self.parts.clock.now());
+        self.parts.handovers.remove(unused, &author).await?;
         self.parts.handovers.reload().await
     }
 }

@@ -21,7 +21,7 @@ use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
 use super::state_dir::StateDir;
-use crate::catalog::{Catalog, RemovedSupplier};
+use crate::catalog::{Author, Catalog, RemovedSupplier};
 use crate::keys::file::{self, FileSigner};
 use crate::keys::policy::Policy;
 use crate::keys::{self, Signer};
@@ -128,7 +128,7 @@ impl Suppliers {
         let author = by.author(supplier.created_at);
         self.handovers.reload().await?; // before the publisher can ask for them
         if let Err(found) = self.catalog.insert_supplier(&supplier, &author).await? {
-            self.handovers.remove(keys.iter())?;
+            self.handovers.remove(keys.iter(), &author).await?;
             return Err(conflict(&supplier, found));
         }
         tracing::info!(supplier = %supplier.name, folder = %supplier.folder, offline, "supplier added");
@@ -179,7 +179,7 @@ impl Suppliers {
         let before = before.ok_or_else(|| no_supplier(name))?;
         tracing::info!(supplier = %name, "supplier has other keys");
         self.publisher.publish().await?;
-        self.retire_keys(&before).await?;
+        self.retire_keys(&before, &author).await?;
         Ok(supplier)
     }
 
@@ -207,17 +207,17 @@ impl Suppliers {
         self.images.count_yanked(removed.images);
         tracing::info!(supplier = %name, images = removed.images, "supplier removed");
         self.publisher.publish().await?;
-        self.retire_keys(&removed.keys).await?;
+        self.retire_keys(&removed.keys, &author).await?;
         Ok(removed)
     }
 
     /// Moves the key files of a supplier away that nothing delegates to any more.
-    async fn retire_keys(&self, keys: &[Value]) -> Result<(), Error> {
+    async fn retire_keys(&self, keys: &[Value], author: &Author) -> Result<(), Error> {
         let key = |object: &Value| PublicKey::from_object(object.clone()).map(|key| key.id());
         let ids = keys.iter().map(key).collect::<Result<_, _>>();
         let ids = ids.map_err(Error::internal("read the keys of a supplier"))?;
         let keyring = self.handovers.keyring();
-        self.handovers.remove(keyring.named(&ids).into_iter())?;
+        self.handovers.remove(keyring.named(&ids).into_iter(), author).await?;
         self.handovers.reload().await
     }
 
