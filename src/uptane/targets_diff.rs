@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use motorcade_uptane::custom::ImageCustom;
+use motorcade_uptane::custom::{ImageCustom, PlaintextCustom, PlaintextHashes, SealedCustom};
 use motorcade_uptane::metadata::{Delegation, Delegations, Hashes, Signed, Target, Targets};
 use serde_json::Value;
 
-use crate::model::{Folder, RoleName, SupplierName, TargetEntry};
+use crate::model::{Constraint, Folder, HardwareId, RoleName, SupplierName, TargetEntry};
 
 /// The content of a targets file, as people are shown it.
 pub type Listing = Targets<Target<Value>>;
@@ -124,6 +124,21 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
     }
 }
 
+/// Whether all that a file says of its targets is what Motorcade says of images, so that people know
+/// what they sign: a member that isn't known here may mean anything to whoever reads it.
+///
+/// # Errors
+///
+/// Which target it says something else of.
+pub fn check_targets(listing: &Listing) -> Result<(), String> {
+    for (path, target) in &listing.targets {
+        if target.custom.as_ref().is_some_and(|custom| known(custom).is_none()) {
+            return Err(format!("it says more or something else of {path} than is said of images"));
+        }
+    }
+    Ok(())
+}
+
 /// What is listed otherwise in `wanted` than in a file, a line each.
 pub fn waiting(current: Option<&Listing>, wanted: &[TargetEntry]) -> Vec<String> {
     let target = |target: &TargetEntry| {
@@ -160,23 +175,50 @@ fn changes<T: PartialEq>(
     lines
 }
 
+/// All that is said of a target: whoever signs it answers for all of it.
 fn entry(path: &str, target: &Target<Value>) -> String {
-    let sealed = format!("{} bytes, SHA-256 {}", target.length, target.hashes.sha256);
-    let Some(custom) = &target.custom else { return format!("{path}: {sealed}") };
-    let Ok(image) = serde_json::from_value::<ImageCustom>(custom.clone()) else {
-        return format!("{path}: {sealed}, {custom}");
-    };
-    let hardware: Vec<&str> = image.hardware_ids.iter().map(|id| id.as_str()).collect();
-    let plaintext = &image.sealed.plaintext;
-    format!(
-        "{path}: {} {}, release {}, for {}; {} bytes of plaintext with SHA-256 {}; sealed {sealed}",
-        image.name,
-        image.version,
-        image.release_counter.value(),
-        hardware.join(", "),
-        plaintext.length,
-        plaintext.hashes.sha256
-    )
+    let file = format!("{} bytes, SHA-256 {}", target.length, target.hashes.sha256);
+    match (&target.custom, target.custom.as_ref().and_then(known)) {
+        (None, _) => format!("{path}: {file}"),
+        (Some(custom), None) => format!("{path}: {file}, {custom}"),
+        (Some(_), Some(image)) => format!("{path}: {}, {file}", described(&image)),
+    }
+}
+
+/// What is said of an image, if it is what images have and nothing else.
+fn known(custom: &Value) -> Option<ImageCustom> {
+    let image: ImageCustom = serde_json::from_value(custom.clone()).ok()?;
+    (serde_json::to_value(&image).ok()? == *custom).then_some(image)
+}
+
+fn described(image: &ImageCustom) -> String {
+    // Taken apart, so that a new member is shown or does not compile.
+    let ImageCustom {
+        name,
+        version,
+        hardware_ids,
+        release_counter,
+        target_format,
+        sealed,
+        requires,
+        conflicts,
+    } = image;
+    let SealedCustom { alg, plaintext: PlaintextCustom { length, hashes } } = sealed;
+    let PlaintextHashes { sha256 } = hashes;
+    let hardware: Vec<&str> = hardware_ids.iter().map(HardwareId::as_str).collect();
+    let (counter, hardware) = (release_counter.value(), hardware.join(", "));
+    let mut text = format!("{name} {version}, release {counter}, for {hardware}");
+    for (what, constraints) in [("requires", requires), ("conflicts with", conflicts)] {
+        if !constraints.is_empty() {
+            let constraints: Vec<String> = constraints.iter().map(Constraint::to_string).collect();
+            text.push_str(&format!(", {what} {}", constraints.join(", ")));
+        }
+    }
+    let format = target_format.as_str();
+    text.push_str(&format!(
+        "; {length} bytes of plaintext with SHA-256 {sha256}; {format}, sealed with {alg}"
+    ));
+    text
 }
 
 /// The order in which those are asked to whom both files delegate, if it has changed.
@@ -341,6 +383,41 @@ mod tests {
             lines.last().unwrap(),
             "~ delegates to these, in this order now: supplier-bolt, supplier-acme"
         );
+    }
+
+    #[test]
+    fn all_that_is_said_of_an_image_is_shown_and_what_is_not_known_refused() {
+        let digest = Sha256Digest::from_bytes([7; 32]);
+        let custom = json!({
+            "name": "brake", "version": "4.2", "hardwareIds": ["brake-1", "brake-2"], "releaseCounter": 42,
+            "targetFormat": "OSTREE", "requires": ["gateway>=7", "door"], "conflicts": ["horn<3"],
+            "sealed": { "alg": "AES256_GCM_HKDF_4KB", "plaintext": { "length": 9, "hashes": { "sha256": digest } } },
+        });
+        let role: RoleName = "supplier-acme".parse().unwrap();
+        let shown = |custom: &Value| {
+            let mut file = listing(1, &[("acme/a", 1)]);
+            file.targets.get_mut("acme/a").unwrap().custom = Some(custom.clone());
+            let lines = TargetsDiff::between(&role, None, &file).lines();
+            (lines.last().unwrap().clone(), check_targets(&file))
+        };
+        let (line, checked) = shown(&custom);
+        checked.unwrap();
+        assert_eq!(
+            line,
+            format!(
+                "+ acme/a: brake 4.2, release 42, for brake-1, brake-2, requires gateway>=7, door, conflicts with horn<3; \
+                 9 bytes of plaintext with SHA-256 {digest}; OSTREE, sealed with AES256_GCM_HKDF_4KB, 1 bytes, SHA-256 {digest}"
+            )
+        );
+        let mut unknown = [custom.clone(), custom.clone(), custom.clone()];
+        unknown[0]["runAsRoot"] = json!(true);
+        unknown[1]["sealed"]["plaintext"]["hashes"]["md5"] = json!("00");
+        unknown[2] = json!("whatever");
+        for custom in unknown {
+            let (line, checked) = shown(&custom);
+            assert!(line.ends_with(&custom.to_string()), "{line}");
+            assert!(checked.unwrap_err().contains("acme/a"), "{custom}");
+        }
     }
 
     #[test]

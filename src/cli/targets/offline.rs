@@ -91,6 +91,7 @@ impl Staged {
         );
         check_key_ids(&next)?;
         targets_diff::check_order(&next)
+            .and_then(|()| targets_diff::check_targets(&next))
             .map_err(|unusual| anyhow::anyhow!("{name}: {unusual}: nothing was signed"))?;
         Ok(Self { role, next, unsigned, key_ids: file.key_ids })
     }
