@@ -43,6 +43,7 @@ mod roles;
 mod sqlite;
 mod staged;
 mod status;
+mod supplier_keys;
 mod suppliers;
 mod tokens;
 mod uploads;

@@ -9,7 +9,8 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::{
-    AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, column, number, parsed, text, time,
+    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, number,
+    parsed, text, time,
 };
 use crate::model::{RepositorySide, RoleName, Sha256Digest, Timestamp};
 
@@ -256,8 +257,7 @@ impl Catalog {
         const OP: &str = "cancel a staging";
         let mut transaction = self.pool.begin().await.during(OP)?;
         take_staging(&mut transaction, side, role, revision).await?;
-        let detail = json!({ "repository": side.as_str(), "revision": revision });
-        let entry = author.entry(AuditKind::StagingCancelled, role.as_str(), detail);
+        let entry = cancelled(side, role, revision, author);
         audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.during(OP)
     }
@@ -286,19 +286,30 @@ pub(super) async fn take_staging(
 }
 
 /// Drops what is staged for a role, if anything is, for whoever takes away what it was staged for in
-/// the same transaction.
+/// the same transaction, and writes down what is returned at its end.
 pub(super) async fn drop_staging(
     transaction: &mut Transaction<'_, Any>,
     side: RepositorySide,
     role: &RoleName,
-) -> Result<(), Error> {
-    sqlx::query("DELETE FROM staged_metadata WHERE side = $1 AND role = $2")
-        .bind(side.as_str())
-        .bind(role.as_str())
-        .execute(&mut **transaction)
-        .await
-        .during("drop what is staged")?;
-    drop_signatures(transaction, side, role).await
+    author: &Author,
+) -> Result<Option<NewAuditEntry>, Error> {
+    const OP: &str = "drop what is staged";
+    let dropped =
+        sqlx::query("DELETE FROM staged_metadata WHERE side = $1 AND role = $2 RETURNING revision");
+    let dropped = dropped.bind(side.as_str()).bind(role.as_str());
+    let dropped = dropped.fetch_optional(&mut **transaction).await.during(OP)?;
+    drop_signatures(transaction, side, role).await?;
+    dropped.map(|row| Ok(cancelled(side, role, number(&row, "revision", OP)?, author))).transpose()
+}
+
+fn cancelled(
+    side: RepositorySide,
+    role: &RoleName,
+    revision: u64,
+    author: &Author,
+) -> NewAuditEntry {
+    let detail = json!({ "repository": side.as_str(), "revision": revision });
+    author.entry(AuditKind::StagingCancelled, role.as_str(), detail)
 }
 
 async fn drop_signatures(

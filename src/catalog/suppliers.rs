@@ -124,79 +124,6 @@ impl Catalog {
         rows.iter().map(supplier).collect()
     }
 
-    /// Gives a supplier other keys. Returns those that it had; none if there is no such supplier.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn replace_supplier_keys(
-        &self,
-        name: &SupplierName,
-        keys: &[Value],
-        author: &Author,
-    ) -> Result<Option<Vec<Value>>, Error> {
-        const OP: &str = "give a supplier other keys";
-        let mut transaction = self.pool.begin().await.during(OP)?;
-        // First, so that a publication sees the change with what it needs.
-        for role in [RoleName::Targets, RoleName::of_supplier(name)] {
-            count_change(&mut transaction, &role).await?;
-        }
-        let row = sqlx::query("SELECT keys FROM suppliers WHERE name = $1 AND removed_at IS NULL");
-        let row = row.bind(name.as_str()).fetch_optional(&mut *transaction).await.during(OP)?;
-        let Some(row) = row else { return Ok(None) };
-        let before: Vec<Value> = super::json(&row, "keys", OP)?;
-        sqlx::query("UPDATE suppliers SET keys = $1 WHERE name = $2")
-            .bind(serde_json::to_string(keys).or_corrupt(OP)?)
-            .bind(name.as_str())
-            .execute(&mut *transaction)
-            .await
-            .during(OP)?;
-        let detail = json!({ "before": before, "keys": keys });
-        let entry = author.entry(AuditKind::SupplierKeysReplaced, name.as_str(), detail);
-        audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.during(OP)?;
-        Ok(Some(before))
-    }
-
-    /// Notes which keys a supplier signs with itself from its next file on, and how many of them
-    /// have to. Nothing is to be signed by this server. Returns the keys that it had; none if there
-    /// is no such supplier.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn give_supplier_keys(
-        &self,
-        name: &SupplierName,
-        keys: &[Value],
-        threshold: u8,
-        author: &Author,
-    ) -> Result<Option<Vec<Value>>, Error> {
-        const OP: &str = "note the keys of a supplier";
-        let mut transaction = self.pool.begin().await.during(OP)?;
-        // A staging is for the keys that it was made for.
-        let role = RoleName::of_supplier(name);
-        drop_staging(&mut transaction, RepositorySide::Image, &role).await?;
-        let row = sqlx::query("SELECT keys FROM suppliers WHERE name = $1 AND removed_at IS NULL");
-        let row = row.bind(name.as_str()).fetch_optional(&mut *transaction).await.during(OP)?;
-        let Some(row) = row else { return Ok(None) };
-        let before: Vec<Value> = super::json(&row, "keys", OP)?;
-        sqlx::query("UPDATE suppliers SET keys = $1, threshold = $2, offline = 1 WHERE name = $3")
-            .bind(serde_json::to_string(keys).or_corrupt(OP)?)
-            .bind(i64::from(threshold))
-            .bind(name.as_str())
-            .execute(&mut *transaction)
-            .await
-            .during(OP)?;
-        let detail = json!({
-            "before": before, "keys": keys, "threshold": threshold, "offline": true,
-        });
-        let entry = author.entry(AuditKind::SupplierKeysReplaced, name.as_str(), detail);
-        audit::append(&mut transaction, &[entry]).await?;
-        transaction.commit().await.during(OP)?;
-        Ok(Some(before))
-    }
-
     /// Removes a supplier: nobody delegates to it any more, its images are yanked, the tokens that
     /// are bound to its folder are revoked, and snapshots go on listing its role's last file. None
     /// if there is no such supplier.
@@ -224,7 +151,7 @@ impl Catalog {
         let images = yank_all(&mut transaction, &role, author).await?;
         let folder = text(&removed, "folder", OP)?;
         let tokens = revoke_all(&mut transaction, &folder, author).await?;
-        drop_staging(&mut transaction, RepositorySide::Image, &role).await?;
+        let dropped = drop_staging(&mut transaction, RepositorySide::Image, &role, author).await?;
         for statement in [
             "INSERT INTO retired_roles (name, version, length, sha256) \
              SELECT name, version, length, sha256 FROM roles WHERE name = $1 AND version > 0",
@@ -239,7 +166,7 @@ impl Catalog {
         let revoked = tokens.iter().map(|id| {
             author.entry(AuditKind::TokenRevoked, id.as_str(), json!({ "supplier": name }))
         });
-        let entries: Vec<_> = revoked.chain([gone]).collect();
+        let entries: Vec<_> = revoked.chain(dropped).chain([gone]).collect();
         audit::append(&mut transaction, &entries).await?;
         transaction.commit().await.during(OP)?;
         Ok(Some(RemovedSupplier {

@@ -42,6 +42,7 @@ mod observe;
 mod offline_targets;
 mod own_keys;
 mod own_keys_by_hand;
+mod own_keys_faults;
 mod packaging;
 mod parked;
 mod paths;

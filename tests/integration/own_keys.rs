@@ -43,27 +43,33 @@ impl Supplier {
         Self { keys, token: token(&server.state, "acme/").await }
     }
 
-    async fn call(&self, server: &TestServer, method: Method, path: &str, body: Value) -> Answer {
+    pub(crate) async fn call(
+        &self,
+        server: &TestServer,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Answer {
         let request = server.request(method, &format!("{ACME}{path}")).bearer_auth(&self.token);
         send(request.json(&body)).await
     }
 
-    async fn state(&self, server: &TestServer) -> TargetsBody {
+    pub(crate) async fn state(&self, server: &TestServer) -> TargetsBody {
         send(server.request(Method::GET, ACME).bearer_auth(&self.token)).await.body()
     }
 
-    async fn stage(&self, server: &TestServer) -> TargetsBody {
+    pub(crate) async fn stage(&self, server: &TestServer) -> TargetsBody {
         self.call(server, Method::PUT, "/staged", json!({})).await.body()
     }
 
-    async fn sign(&self, server: &TestServer, key: &Officer) -> Answer {
+    pub(crate) async fn sign(&self, server: &TestServer, key: &Officer) -> Answer {
         let file =
             send(server.request(Method::GET, &format!("{ACME}/staged")).bearer_auth(&self.token));
         let file: Value = file.await.json();
         self.call(server, Method::POST, "/staged/signatures", signed(key, &file)).await
     }
 
-    async fn publish(&self, server: &TestServer) -> Answer {
+    pub(crate) async fn publish(&self, server: &TestServer) -> Answer {
         self.call(server, Method::POST, "/staged/publish", json!(null)).await
     }
 
@@ -77,7 +83,7 @@ impl Supplier {
     }
 }
 
-fn public(keys: &[Officer]) -> Vec<Value> {
+pub(crate) fn public(keys: &[Officer]) -> Vec<Value> {
     keys.iter().map(|key| key.key.public().object().clone()).collect()
 }
 

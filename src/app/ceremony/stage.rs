@@ -159,6 +159,7 @@ impl Ceremony {
                 same.for_each(|key| refuse(key, "signs a supplier's folder"));
             }
         }
+        self.refuse_former_keys(new, own, &mut refuse).await?;
         let keyring = self.keyring();
         for (kind, use_) in [
             (RoleKind::Bins, "signs the hash bins"),
@@ -188,6 +189,29 @@ impl Ceremony {
 }
 
 impl Ceremony {
+    /// No key comes back that a supplier had and lost, since it may be somebody else's; but for those
+    /// with which the supplier `own` still signs, until others have.
+    async fn refuse_former_keys(
+        &self,
+        new: &[&PublicKey],
+        own: Option<&SupplierName>,
+        refuse: &mut impl FnMut(&PublicKey, &str),
+    ) -> Result<(), Error> {
+        let signing = match own {
+            Some(own) => self.handovers.delegated(&RoleName::of_supplier(own)).await?,
+            None => None,
+        };
+        let signs = |key: &PublicKey| {
+            signing.as_ref().is_some_and(|signing| signing.key_ids.contains(&key.id()))
+        };
+        for object in self.catalog.list_former_supplier_keys().await? {
+            let Ok(former) = PublicKey::from_object(object) else { continue };
+            let same = new.iter().filter(|key| key.is_same_key(&former) && !signs(key));
+            same.for_each(|key| refuse(key, "was a supplier's, and was replaced or removed"));
+        }
+        Ok(())
+    }
+
     /// No ECU's key comes into a root or a delegation.
     ///
     /// # Errors
