@@ -86,4 +86,8 @@ pub struct RoleRotationBody {
     pub files: u64,
     /// Which clients can read what it makes, and which can't; null if all can that could before.
     pub readers: Option<String>,
+    /// The role whose next file people have to sign before any of this is so; it isn't there if the
+    /// server signs all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits_signature_of: Option<String>,
 }

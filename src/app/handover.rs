@@ -8,7 +8,7 @@
 //! moved away.
 //!
 //! Bins need none of that: which keys sign them is said by the very targets that are published with
-//! them, under one snapshot.
+//! them, under one snapshot. Where people sign the targets, it is proposed to them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,6 +60,18 @@ impl KeyChange {
     pub(super) fn between(kind: RoleKind, before: &Authority, after: Authority) -> Option<Self> {
         let leaving = before.key_ids.difference(&after.key_ids).copied().collect();
         (*before != after).then_some(Self { kind, after, leaving })
+    }
+
+    fn begun(&self, side: RepositorySide, author: &Author) -> Handover {
+        Handover {
+            side,
+            kind: self.kind,
+            keys: self.after.key_ids.clone(),
+            threshold: self.after.threshold,
+            leaving: self.leaving.clone(),
+            begun_at: author.at,
+            ends_at: None,
+        }
     }
 }
 
@@ -126,16 +138,9 @@ impl Handovers {
     ) -> Result<(), Error> {
         let running = self.parts.catalog.list_handovers().await?;
         let mut is_new = false;
-        for KeyChange { kind, after, leaving } in changes {
-            let handover = Handover {
-                side,
-                kind: *kind,
-                keys: after.key_ids.clone(),
-                threshold: after.threshold,
-                leaving: leaving.clone(),
-                begun_at: author.at,
-                ends_at: None,
-            };
+        for change in changes {
+            let KeyChange { kind, after, leaving } = change;
+            let handover = change.begun(side, author);
             let is_same = |other: &&Handover| {
                 (other.side, other.kind, other.threshold) == (side, *kind, after.threshold)
                     && (&other.keys, &other.leaving, other.ends_at)
@@ -159,6 +164,23 @@ impl Handovers {
         }
         self.reload().await?;
         if side == RepositorySide::Image { self.parts.publisher.publish().await } else { Ok(()) }
+    }
+
+    /// Notes which keys are to sign the bins once people have signed targets that name them: in the
+    /// publication of these all bins are signed again. Until then nothing is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if the keys that are here can't be used, [`Error::Full`],
+    /// [`Error::Internal`].
+    pub(super) async fn propose(
+        &self,
+        side: RepositorySide,
+        change: &KeyChange,
+        author: &Author,
+    ) -> Result<(), Error> {
+        self.parts.catalog.begin_handover(&change.begun(side, author), &[], author).await?;
+        self.reload().await
     }
 
     /// Notes what clients can see now, once a root or targets that name other keys are published.
@@ -216,8 +238,9 @@ impl Handovers {
         for handover in self.parts.catalog.list_handovers().await? {
             let (side, kind) = (handover.side, handover.kind);
             let is_over = handover.ends_at.is_some_and(|ends_at| ends_at <= now);
-            let is_abandoned =
-                handover.ends_at.is_none() && later(handover.begun_at, ABANDONED) <= now;
+            let is_abandoned = handover.ends_at.is_none()
+                && later(handover.begun_at, ABANDONED) <= now
+                && !self.awaits_people(&handover);
             let retired = match (is_over, is_abandoned) {
                 (true, _) => handover.leaving.clone(),
                 (false, true) => BTreeSet::new(),
@@ -272,6 +295,11 @@ impl Handovers {
             self.parts.catalog.note_moved_keys(&moved, author).await?;
         }
         failed.map_or(Ok(()), |error| Err(Error::internal("move a key away")(error)))
+    }
+
+    /// Whether it takes the time that people take.
+    fn awaits_people(&self, handover: &Handover) -> bool {
+        handover.kind == RoleKind::Bins && self.parts.publisher.policy().has_offline_targets()
     }
 
     async fn is_published(&self, handover: &Handover) -> Result<bool, Error> {

@@ -125,7 +125,13 @@ fn told(rotated: &RoleRotationBody) -> Vec<String> {
     let RoleRotationBody {
         repository, role, threshold, keys, made, leaving, grace_seconds, ..
     } = rotated;
-    let head = if rotated.dry_run { "Nothing was changed. It would be:" } else { "Done:" };
+    let head = match (rotated.dry_run, &rotated.awaits_signature_of) {
+        (true, _) => "Nothing was changed. It would be:",
+        (false, None) => "Done:",
+        (false, Some(_)) => {
+            "Once people have signed the targets (`motorcade targets stage`), it is:"
+        }
+    };
     let mut lines = vec![head.to_owned()];
     let new = usize::from(*made);
     let total = if rotated.dry_run { keys.len() + new } else { keys.len() };

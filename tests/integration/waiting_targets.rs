@@ -188,3 +188,50 @@ async fn keys_of_a_folder_that_was_handed_over_are_moved_away_and_that_is_writte
     assert_eq!(moved["entries"].as_array().unwrap().len(), 1, "{moved}");
     server.state.assert_clean().await;
 }
+
+#[tokio::test]
+async fn people_name_other_keys_of_the_bins_which_then_sign_all_of_them() {
+    let desk = Desk::new(&["anna"]);
+    let server = handed_over(&desk).await;
+    let rotate = async |body: Value| {
+        let path = "/api/v1/roles/image/bins/rotate";
+        let request = server.request_as(AccessRole::Officer, Method::POST, path);
+        send(request.json(&body)).await.json()
+    };
+    let planned = rotate(json!({ "dry_run": true })).await;
+    assert_eq!((&planned["awaits_signature_of"], &planned["made"]), (&json!("targets"), &json!(1)));
+    assert_eq!(status(&server).await.waiting, [""; 0]);
+    let rotated = rotate(json!({})).await;
+    assert_eq!(rotated["awaits_signature_of"], "targets", "{rotated}");
+    let (new, old) =
+        (rotated["keys"][0].as_str().unwrap(), rotated["leaving"][0].as_str().unwrap());
+    let signer = async |bin: &str| {
+        let file = published(&server, bin).await;
+        file["signatures"][0]["keyid"].as_str().unwrap().to_owned()
+    };
+    server.upload("gw/2.bin", "signed with the old key").await.expect(201);
+    assert_eq!((signer("bin-0").await.as_str(), signer("bin-f").await.as_str()), (old, old));
+    assert!(found(&server, "gw/2.bin").await);
+    let waiting = status(&server).await.waiting;
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert!(waiting[0].starts_with("~ delegates to bin-0 to bin-f"), "{waiting:?}");
+    assert!(waiting[0].contains(new) && !waiting[0].contains(old), "{waiting:?}");
+    let listed = run(&mut server.officer(&desk, "role list"));
+    assert!(listed.contains("joins") && listed.contains("leaves"), "{listed}");
+
+    let shown = publish(&server, &desk, 1);
+    assert!(shown.contains(new), "{shown}");
+    for bin in 0..16 {
+        assert_eq!(signer(&format!("bin-{bin:x}")).await, new);
+    }
+    assert!(found(&server, "gw/2.bin").await);
+    let listed = run(&mut server.officer(&desk, "role list"));
+    assert!(!listed.contains("joins") && !listed.contains("leaves"), "{listed}");
+    let retired = fs::read_dir(server.state.path().join("keys/retired")).unwrap();
+    assert_eq!(retired.count(), 1, "the old key signs nothing any more");
+    server.upload("gw/3.bin", "signed with the new key").await.expect(201);
+    assert!(found(&server, "gw/3.bin").await);
+    server.state.assert_clean().await;
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    assert!(found(&server, "gw/3.bin").await);
+}

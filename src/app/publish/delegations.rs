@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::app::Error;
 use crate::app::trust::read_published;
 use crate::blob::BlobStore;
-use crate::catalog::{Catalog, Handover, ReservedVersion, RoleState};
+use crate::catalog::{Catalog, Handover, RoleState};
 use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
@@ -16,20 +16,18 @@ use crate::uptane::metadata::image::{DelegatedKeys, SupplierDelegation};
 use crate::uptane::verify::{Signers, TrustedSet};
 
 /// Who signs for the bins from these targets on: whoever they are being handed over to, if all bins
-/// are signed with them; else whoever has signed for them, as the published targets in `set` say.
+/// are among those that are `signed` with them; else whoever has signed for them, as the published
+/// targets in `set` say.
 pub(super) async fn bin_keys(
     catalog: &Catalog,
     blobs: &dyn BlobStore,
     repository: &ImageRepository,
     states: &[RoleState],
-    reserved: &[ReservedVersion],
+    signed: &BTreeSet<RoleName>,
     set: &TrustedSet,
 ) -> Result<DelegatedKeys, Error> {
-    let is_bin = |role: &RoleName| role.kind() == RoleKind::Bins;
-    let bins: Vec<&RoleName> =
-        states.iter().map(|state| &state.name).filter(|role| is_bin(role)).collect();
-    let signed: BTreeSet<&RoleName> = reserved.iter().map(|version| &version.name).collect();
-    if bins.iter().all(|bin| signed.contains(bin))
+    let bins = all_bins(states);
+    if bins.is_subset(signed)
         && let Some(keys) = incoming(catalog, repository).await?
     {
         return Ok(keys);
@@ -44,6 +42,12 @@ pub(super) async fn bin_keys(
         return Ok(keys);
     }
     Ok(repository.first_bin_keys())
+}
+
+/// The bins.
+pub(super) fn all_bins(states: &[RoleState]) -> BTreeSet<RoleName> {
+    let names = states.iter().map(|state| &state.name);
+    names.filter(|role| role.kind() == RoleKind::Bins).cloned().collect()
 }
 
 /// The delegations to suppliers. To those who have their keys themselves, targets delegate as they

@@ -68,6 +68,8 @@ pub struct Rotation {
     pub root_version: Option<u64>,
     /// How many files are signed again.
     pub files: usize,
+    /// The role whose people have to sign a file that names the new keys, before these sign.
+    pub awaits_signature_of: Option<RoleName>,
     /// For how many seconds the keys that leave sign on.
     pub grace_s: u64,
     /// Which clients can read it and which can't, if keys of ML-DSA-65 sign after.
@@ -131,7 +133,11 @@ impl Roles {
         }
         self.refuse_used(side, kind, &named).await?;
         let before = self.parts.handovers.signers(side, kind).await?;
-        let root_version = self.check_signers(side, kind).await?;
+        let awaits_people = kind == RoleKind::Bins && policy.has_offline_targets();
+        let root_version = match awaits_people {
+            true => None,
+            false => self.check_signers(side, kind).await?,
+        };
         let made = if named.is_empty() { role.keys() } else { 0 };
         let rotation = Rotation {
             side,
@@ -141,6 +147,7 @@ impl Roles {
             made,
             root_version,
             files: self.files(side, kind).await?,
+            awaits_signature_of: awaits_people.then_some(RoleName::Targets),
             grace_s: if kind == RoleKind::Bins { 0 } else { GRACE.as_secs() },
             readers: role.hybrid.then_some(hybrid::READERS),
             before,
@@ -309,23 +316,13 @@ fn is_name(source: &KeySource) -> bool {
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
-/// Who signs targets that people sign is said by a root, in a ceremony; and who signs the bins, by
-/// those targets.
+/// Who signs targets that people sign is said by a root, in a ceremony.
 fn refuse_offline(side: RepositorySide, kind: RoleKind, policy: &Policy) -> Result<(), Error> {
-    let is_theirs = matches!(kind, RoleKind::Targets | RoleKind::Bins);
-    if side != RepositorySide::Image || !is_theirs || !policy.has_offline_targets() {
+    if (side, kind) != (RepositorySide::Image, RoleKind::Targets) || !policy.has_offline_targets() {
         return Ok(());
     }
-    let detail = match kind {
-        RoleKind::Bins => {
-            "people sign the targets, which name the keys of the bins in the moment in which these sign: give targets a key \
-             on this server, take `offline = true` out of [targets] in metadata/policy.toml, and rotate the bins then"
-        }
-        _ => {
-            "people sign the targets: name their keys in a root, with `motorcade root stage --add targets=FILE`, then have \
-             them sign the targets"
-        }
-    };
+    let detail = "people sign the targets: name their keys in a root, with `motorcade root stage --add targets=FILE`, then have \
+                  them sign the targets";
     Err(Error::Conflict { code: "targets_offline", detail: detail.into() })
 }
 

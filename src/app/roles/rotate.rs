@@ -111,6 +111,9 @@ impl Roles {
             // The very targets that are published with them say who signs the bins.
             None => {
                 let author = by.author(self.parts.clock.now());
+                if plan.rotation.awaits_signature_of.is_some() {
+                    return self.parts.handovers.propose(side, &change, &author).await;
+                }
                 self.parts.handovers.begin(side, std::slice::from_ref(&change), &author).await?;
                 let signers = self.parts.handovers.signers(side, kind).await?;
                 if signers == change.after {

@@ -69,6 +69,7 @@ impl From<Rotation> for RoleRotationBody {
             root_version: rotation.root_version,
             files: rotation.files as u64,
             readers: rotation.readers.map(str::to_owned),
+            awaits_signature_of: rotation.awaits_signature_of.map(|role| role.to_string()),
         }
     }
 }

@@ -284,12 +284,13 @@ impl Rounds {
         let mut files = signed::stored_before(self.blobs.as_ref(), signed).await?;
         // The targets first, for they say who signs for the bins.
         if let Some(targets) = reserved.iter().find(|version| version.name == RoleName::Targets) {
+            let with_them = reserved.iter().map(|version| version.name.clone()).collect();
             let bins = delegations::bin_keys(
                 &self.catalog,
                 self.blobs.as_ref(),
                 &self.repository,
                 &states,
-                &reserved,
+                &with_them,
                 &set,
             );
             let owned: Vec<RoleName> = files.iter().map(|file| file.role.clone()).collect();
@@ -390,8 +391,10 @@ impl Rounds {
         let states = self.catalog.list_roles().await?;
         let set = self.verifier.current(&states).await?;
         let (blobs, suppliers) = (self.blobs.as_ref(), self.catalog.list_suppliers().await?);
+        // If they name other keys for the bins, all of these are signed again with them.
+        let all = delegations::all_bins(&states);
         let bins =
-            delegations::bin_keys(&self.catalog, blobs, &self.repository, &states, &[], &set);
+            delegations::bin_keys(&self.catalog, blobs, &self.repository, &states, &all, &set);
         let bins = bins.await?;
         let suppliers = delegations::to_suppliers(blobs, &states, suppliers, ready, &set).await?;
         image::targets(version, expires, &suppliers, self.repository.bins(), &bins)
