@@ -18,6 +18,7 @@ use crate::answer::Answer;
 use crate::app::{TestServer, send};
 use crate::ceremony::{Officer, officer};
 use crate::collection::{collect, yanked_long_ago};
+use crate::director::vehicle::TestVehicle;
 use crate::publication::Node;
 use crate::state::{TestState, key_file};
 use crate::suppliers::{add, published, remove, search, token, upload};
@@ -420,4 +421,35 @@ async fn a_yanked_image_is_not_collected_while_a_file_that_waits_lists_it() {
     yanked_long_ago(&server).await;
     let result = collect(&server);
     assert_eq!((&result["collected"], &result["kept"]), (&json!(0), &json!(1)), "{result}");
+}
+
+#[tokio::test]
+async fn a_resealed_image_waits_for_its_supplier_and_the_old_one_stays_until_then() {
+    let server = TestServer::start().await;
+    let acme = Supplier::added(&server, 1).await;
+    upload(&server, &acme.token, "acme/1.bin", "").await.expect(201);
+    acme.publish_all(&server).await;
+    let vehicle = TestVehicle::registered(&server, "VIN1").await;
+    vehicle.assign(&server, &[(0, "acme/1.bin")]).await.expect(201);
+    let job = server.resealed("acme/1.bin", json!({})).await;
+    assert_eq!(job["state"], "done", "{job}");
+    let (result, to) = (&job["result"], "acme/resealed-1/1.bin");
+    assert_eq!(result["awaits_signature_of"], "supplier-acme", "{result}");
+    assert_eq!((&result["image"], &result["yanked"]), (&json!(to), &Value::Null));
+    assert!(result["note"].as_str().unwrap().contains(&format!("--to {to}")), "{result}");
+    assert!(found(&server, "acme/1.bin").await && !found(&server, to).await);
+    let assigned = vehicle.shown(&server).await.ecus[0].assigned.clone();
+    assert_eq!(assigned.as_deref(), Some("acme/1.bin"));
+
+    acme.publish_all(&server).await;
+    assert!(found(&server, "acme/1.bin").await && found(&server, to).await);
+    let job = server.resealed("acme/1.bin", json!({ "to": to })).await;
+    let result = &job["result"];
+    assert_eq!(
+        (&result["yanked"], &result["assignments_moved"]),
+        (&json!("acme/1.bin"), &json!(1))
+    );
+    let assigned = vehicle.shown(&server).await.ecus[0].assigned.clone();
+    assert_eq!(assigned.as_deref(), Some(to));
+    server.state.assert_clean().await;
 }

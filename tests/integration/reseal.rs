@@ -10,7 +10,7 @@ use crate::state::private_key;
 use crate::support::run;
 
 impl TestServer {
-    async fn resealed(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn resealed(&self, path: &str, body: Value) -> Value {
         let url = format!("/api/v1/images/{path}/reseal");
         let begun = send(self.request_as(Officer, Method::POST, &url).json(&body)).await;
         assert_eq!(begun.status, 201, "{begun:?}");

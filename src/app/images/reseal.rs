@@ -30,8 +30,8 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked, or the path is taken by
-    /// another image; [`Error::Unprocessable`] if there is no such path, or the image or the path is
-    /// in a supplier's folder.
+    /// another image; [`Error::Unprocessable`] if there is no such path, or it leads into a supplier's
+    /// folder or out of one.
     pub(in crate::app) async fn plan_reseal(
         &self,
         path: &ImagePath,
@@ -39,15 +39,32 @@ impl Images {
     ) -> Result<ImagePath, Error> {
         let image = self.check_not_yanked(path).await?;
         let to = match wanted {
-            Some(wanted) if self.catalog.find_image(&wanted).await?.is_some() => {
-                let detail = format!("{wanted} is taken, and a path is used once: name another");
-                return Err(Error::Conflict { code: "image_exists", detail });
+            Some(wanted) => {
+                self.check_free(&image, &wanted).await?;
+                wanted
             }
-            Some(wanted) => wanted,
             None => self.free_path(path).await?,
         };
-        self.check_no_supplier_s(&image, &to).await?;
+        self.check_same_folder(&image, &to).await?;
         Ok(to)
+    }
+
+    /// Refuses a path that is taken; but for a copy of the image which had to wait until the supplier
+    /// in whose folder both are had signed for it, so that the rest can be done now.
+    async fn check_free(&self, image: &ImageRecord, wanted: &ImagePath) -> Result<(), Error> {
+        let Some(found) = self.catalog.find_image(wanted).await? else { return Ok(()) };
+        let supplier = self.find_supplier_of(&image.path, &image.description.hardware_ids).await?;
+        let is_there = supplier
+            .is_some_and(|supplier| supplier.offline && supplier.folder.has(wanted.as_str()));
+        let is_copy = found.path != image.path
+            && found.yanked_at.is_none()
+            && found.description == image.description
+            && found.sealed.plaintext_sha256 == image.sealed.plaintext_sha256;
+        if is_there && is_copy {
+            return Ok(());
+        }
+        let detail = format!("{wanted} is taken, and a path is used once: name another");
+        Err(Error::Conflict { code: "image_exists", detail })
     }
 
     async fn free_path(&self, path: &ImagePath) -> Result<ImagePath, Error> {
@@ -77,7 +94,7 @@ impl Images {
         wanted: CancellationToken,
     ) -> Result<ImageRecord, Error> {
         let image = self.check_not_yanked(from).await?;
-        self.check_no_supplier_s(&image, to).await?; // delegations may have changed
+        self.check_same_folder(&image, to).await?; // delegations may have changed
         let stored = self.catalog.find_envelope(from).await?.ok_or_else(|| no_image(from))?;
         let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal(READ))?;
         let opened = escrow::open(&self.escrow.keys(), &envelope, &image.sealed.sha256).await;
@@ -108,23 +125,25 @@ impl Images {
         }
     }
 
-    /// Refuses what would be signed with a supplier's keys on somebody else's word, or would take a
-    /// supplier's image out of its delegation.
-    async fn check_no_supplier_s(&self, image: &ImageRecord, to: &ImagePath) -> Result<(), Error> {
+    /// Refuses what would bring an image under a supplier's keys that is not the supplier's, or would
+    /// take a supplier's image out of its delegation. A copy of a supplier's own image says nothing in
+    /// its name that it has not said.
+    async fn check_same_folder(&self, image: &ImageRecord, to: &ImagePath) -> Result<(), Error> {
         let (path, ids) = (&image.path, &image.description.hardware_ids);
-        let refuse = |detail: String| Err(Error::Unprocessable { code: "supplier_folder", detail });
-        if let Some(SupplierRecord { name, folder, .. }) = self.find_supplier_of(path, ids).await? {
-            return refuse(format!(
-                "{path} is in {folder}, the folder of the supplier {name}, who alone uploads there: have the supplier upload it \
-                 again at another path there, with a token of its own, and then yank {path}"
-            ));
-        }
-        if let Some(SupplierRecord { name, folder, .. }) = self.find_supplier_of(to, ids).await? {
-            return refuse(format!(
+        let from = self.find_supplier_of(path, ids).await?;
+        let into = self.find_supplier_of(to, ids).await?;
+        let detail = match (from, into) {
+            (None, None) => return Ok(()),
+            (Some(from), Some(into)) if from.name == into.name => return Ok(()),
+            (Some(SupplierRecord { name, folder, .. }), _) => format!(
+                "{path} is in {folder}, the folder of the supplier {name}, and what lies there is signed with its keys alone: name \
+                 a path in it"
+            ),
+            (None, Some(SupplierRecord { name, folder, .. })) => format!(
                 "{to} is in {folder}, the folder of the supplier {name}, who alone uploads there: name a path outside of it"
-            ));
-        }
-        Ok(())
+            ),
+        };
+        Err(Error::Unprocessable { code: "supplier_folder", detail })
     }
 
     /// What `by` has sealed again at `to`, yanked or not. What is still being taken in is waited for,

@@ -76,7 +76,8 @@ impl Jobs {
     ///
     /// [`Error::NotFound`]; [`Error::Conflict`] if the image was yanked, `to` is taken, or another job
     /// seals the image again elsewhere;
-    /// [`Error::Unprocessable`] in a supplier's folder, or if there is no path to be found;
+    /// [`Error::Unprocessable`] from a supplier's folder to outside of it or the other way round, or if
+    /// there is no path to be found;
     /// [`Error::Full`]; [`Error::Internal`].
     pub async fn reseal(
         &self,

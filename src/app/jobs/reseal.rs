@@ -1,6 +1,9 @@
 //! Reseal of an image: sealed again at another path, then its assignments move there, then it is
 //! yanked. If somebody yanks it or its copy before that, the job ends. A job that ends before it is
 //! done is taken back: assignments move to where they were, and the copy is yanked.
+//!
+//! A copy that others have to sign for, such as a supplier who keeps its keys, is all that is made: no
+//! vehicle could have it yet. Another job for the same two paths does the rest once it is published.
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use crate::app::images::Images;
 use crate::app::images::precondition::Precondition;
 use crate::app::principal::Principal;
 use crate::catalog::{Catalog, JobRecord};
-use crate::model::ImagePath;
+use crate::model::{ImagePath, RoleName};
 
 /// What a job was asked for.
 #[derive(Serialize, Deserialize)]
@@ -171,12 +174,16 @@ impl Job for ResealJob {
             return self.finish(moved, &by).await;
         }
         self.check_not_yanked().await?;
+        let is_first = stored.is_none();
         let stepped = match stored {
             None => self.seal(&by).await,
             Some(stored) => self.move_on(stored, &by).await,
         };
         self.check_not_yanked().await?; // it takes a while
         let checkpoint = stepped?;
+        if is_first && let Some(role) = self.images.awaited_role(&self.parameters.to).await? {
+            return Ok(Step::Done { result: self.waits(&role) });
+        }
         let phase = if checkpoint.all_moved { "yanks the old image" } else { "moves assignments" };
         let progress = JobProgress { phase: phase.into(), done: checkpoint.moved, total: 0 };
         let checkpoint =
@@ -205,6 +212,19 @@ impl Job for ResealJob {
 }
 
 impl ResealJob {
+    /// What comes of it while a role has to sign for the copy.
+    fn waits(&self, role: &RoleName) -> Value {
+        let Parameters { path, to } = &self.parameters;
+        json!({
+            "image": to, "yanked": null, "assignments_moved": 0, "problems": [], "left_out": 0,
+            "awaits_signature_of": role.to_string(),
+            "note": format!(
+                "{path} stays as it is until {role} is signed and published: then `motorcade image reseal {path} --to {to}` \
+                 moves its assignments and yanks it"
+            ),
+        })
+    }
+
     fn result(&self, checkpoint: &Checkpoint) -> Value {
         let Checkpoint { moved, problems, left_out, .. } = checkpoint;
         json!({

@@ -71,7 +71,7 @@ pub(in crate::http) async fn create_rotation(
         (status = 400, body = Problem, description = "malformed"),
         (status = 404, body = Problem, description = "there is no such image"),
         (status = 409, body = Problem, description = "it was yanked, or the other path is taken"),
-        (status = 422, body = Problem, description = "there is no path to be found for it: name one; or it or the other path is in a supplier's folder, where the supplier alone uploads"),
+        (status = 422, body = Problem, description = "there is no path to be found for it: name one; or one of the two is in a supplier's folder and the other isn't"),
     )
 )]
 pub(in crate::http) async fn reseal_image(

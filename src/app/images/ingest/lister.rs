@@ -25,7 +25,11 @@ impl Images {
     /// [`Error::Unprocessable`] if it is for hardware that the supplier doesn't speak for.
     pub(super) async fn find_lister(&self, request: &UploadRequest) -> Result<Lister, Error> {
         let suppliers = self.catalog.list_suppliers().await?;
-        choose(&suppliers, &request.path, &request.description.hardware_ids, &request.by)
+        let ids = &request.description.hardware_ids;
+        match lister_of_copy(&suppliers, request) {
+            Some(lister) => Ok(lister),
+            None => choose(&suppliers, &request.path, ids, &request.by),
+        }
     }
 
     /// Finds the supplier in whose folder an image lies, or would; none for what is the maker's own
@@ -77,6 +81,17 @@ fn choose(
         true => Err(other_hardware(supplier, hardware_ids)),
         false => Ok(Lister::Bins),
     }
+}
+
+/// A copy of a supplier's image, in its folder and for hardware that it speaks for, is the
+/// supplier's as well, whoever makes it.
+fn lister_of_copy(suppliers: &[SupplierRecord], request: &UploadRequest) -> Option<Lister> {
+    let original = &request.copy_of.as_ref()?.path;
+    let is_in = |supplier: &&SupplierRecord, path: &ImagePath| supplier.folder.has(path.as_str());
+    let supplier = suppliers.iter().find(|supplier| is_in(supplier, original))?;
+    let is_its_own =
+        is_in(&supplier, &request.path) && supplier.has_hardware(&request.description.hardware_ids);
+    is_its_own.then(|| Lister::Supplier(supplier.role()))
 }
 
 fn foreign(supplier: &SupplierRecord) -> Error {
