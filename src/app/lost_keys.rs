@@ -52,6 +52,13 @@ impl StateDir {
             return Err(Error::Unprocessable { code: "not_online", detail });
         }
         let (_lock, catalog) = self.own(now).await?;
+        if self.policy()?.role(side, kind).offline {
+            let detail = format!(
+                "people sign {role}, as metadata/policy.toml says, and a server needs none of its keys: they give it others with \
+                 `motorcade root stage`"
+            );
+            return Err(Error::Unprocessable { code: "not_online", detail });
+        }
         let named = self.named_keys(&catalog, side, kind).await?;
         let lost = self.lost_keys(side, kind, &named).await?;
         let made = self.make_keys_for(side, kind, &named.key_ids)?;

@@ -125,7 +125,9 @@ async fn recover_keys(
     )?;
     note(match kind {
         RoleKind::Suppliers => {
-            "hint: start the server, then give each supplier other keys with `motorcade supplier rotate NAME`".to_owned()
+            "hint: start the server, then give each supplier other keys with `motorcade supplier rotate NAME`; where people sign the \
+             targets, have it make keys of its own (`motorcade supplier keys NAME --public-key FILE`)"
+                .to_owned()
         }
         _ => format!(
             "hint: start the server, then run `motorcade role rotate {kind} --repository {} --accept-failed-cycles`",

@@ -235,3 +235,13 @@ async fn people_name_other_keys_of_the_bins_which_then_sign_all_of_them() {
     let server = TestServer::on(server.stop(), |_| ()).await;
     assert!(found(&server, "gw/3.bin").await);
 }
+
+#[tokio::test]
+async fn keys_of_targets_that_people_sign_are_not_the_server_s_to_replace() {
+    let desk = Desk::new(&["anna"]);
+    let state = handed_over(&desk).await.stop();
+    let (dir, now) = (state.dir(), SystemClock.now());
+    let recovered = dir.recover_keys(RepositorySide::Image, RoleKind::Targets, now).await;
+    let refused = recovered.unwrap_err().to_string();
+    assert!(refused.contains("motorcade root stage"), "{refused}");
+}
