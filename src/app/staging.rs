@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::Error;
 use super::images::precondition::Precondition;
-use crate::catalog::{StagedSignature, Staging};
+use crate::catalog::StagedSignature;
+pub use crate::catalog::Staging;
 use crate::uptane::key::KeyId;
 use crate::uptane::metadata::Unsigned;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::{NewSignature, NewSignatures, SignatureBody};
 use crate::app::Error;
 use crate::app::ceremony::{Offer, OfferedSignature};
-use crate::catalog::Staging;
+use crate::app::staging::Staging;
 use crate::model::{ParseDigestError, Sha256Digest};
 
 /// Shows a role, and which staging it has.
