@@ -8,10 +8,13 @@ use anyhow::ensure;
 use reqwest::RequestBuilder;
 use reqwest::header::IF_MATCH;
 
-use crate::api::NewSignature;
+use super::output::print_line;
+use crate::api::{NewSignature, SignatureBody};
 use crate::keys::source::KeySource;
 use crate::keys::{self, Signer};
+use crate::model::RoleName;
 use crate::uptane::metadata::Authorized;
+use motorcade_host::shown::printable;
 
 /// What is signed, with what, and where the signature goes.
 pub(super) struct Signing {
@@ -57,4 +60,18 @@ pub(super) fn if_match(request: RequestBuilder, revision: Option<u64>) -> Reques
         Some(revision) => request.header(IF_MATCH, format!("\"{revision}\"")),
         None => request,
     }
+}
+
+/// Who has signed, and who brought it.
+pub(super) fn tell_signatures(signatures: &[SignatureBody]) -> anyhow::Result<()> {
+    for SignatureBody { key_id, signed_at, signed_by } in signatures {
+        let (key, by, at) = (printable(key_id), printable(signed_by), printable(signed_at));
+        print_line(format_args!("  signed by {key}, brought by {by} at {at}"))?;
+    }
+    Ok(())
+}
+
+/// The command of a role that its owner signs.
+pub(super) fn command(role: &str) -> &'static str {
+    if role == RoleName::Targets.as_str() { "targets" } else { "supplier" }
 }

@@ -3,8 +3,10 @@
 use super::Owners;
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::app::publish::delegations::wanted_keys;
 use crate::model::{AccessRole, RepositorySide, RoleName, SupplierRecord};
 use crate::uptane::key::PublicKey;
+use crate::uptane::metadata::image::DelegatedKeys;
 use crate::uptane::metadata::{Authority, RoleKeys, Root};
 
 /// Whose a role is.
@@ -50,14 +52,9 @@ impl Owner {
 
     /// The owner of a supplier's role.
     pub(super) fn of_supplier(supplier: SupplierRecord) -> Result<Self, Error> {
-        let keys = supplier.keys.iter().cloned().map(PublicKey::from_object);
-        let keys = keys.collect::<Result<_, _>>();
-        Ok(Self {
-            role: supplier.role(),
-            keys: keys.map_err(Error::internal("read the keys of a supplier"))?,
-            threshold: supplier.threshold.max(1).into(),
-            supplier: Some(supplier),
-        })
+        let DelegatedKeys { keys, threshold } = wanted_keys(&supplier)?;
+        let (role, threshold) = (supplier.role(), threshold.get());
+        Ok(Self { role, keys, threshold, supplier: Some(supplier) })
     }
 
     /// The owner of the top-level targets, as a root says.

@@ -6,14 +6,15 @@ use std::num::NonZeroU64;
 use bytes::Bytes;
 
 use crate::app::Error;
-use crate::app::trust::read_published;
+use crate::app::trust::{authority_of, read_published};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Handover, RoleState};
 use crate::model::{RepositorySide, RoleKind, RoleName, SupplierRecord};
 use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
+use crate::uptane::metadata::Authority;
 use crate::uptane::metadata::image::{DelegatedKeys, SupplierDelegation};
-use crate::uptane::verify::{Signers, TrustedSet};
+use crate::uptane::verify::TrustedSet;
 
 /// Who signs for the bins from these targets on: whoever they are being handed over to, if all bins
 /// are among those that are `signed` with them; else whoever has signed for them, as the published
@@ -83,12 +84,10 @@ pub(super) async fn to_suppliers(
 
 /// Whether the published targets, in `set`, delegate to a supplier's keys.
 pub(super) fn is_published(supplier: &SupplierRecord, set: &TrustedSet) -> Result<bool, Error> {
-    let wanted = wanted_keys(supplier)?;
-    let Some(Signers { key_ids, threshold }) = set.delegated_signers(&supplier.role()) else {
-        return Ok(false);
-    };
-    let published: BTreeSet<_> = key_ids.iter().filter_map(|id| id.parse().ok()).collect();
-    Ok(published == wanted.ids() && threshold == wanted.threshold.get())
+    let DelegatedKeys { keys, threshold } = wanted_keys(supplier)?;
+    let key_ids = keys.iter().map(PublicKey::id).collect();
+    let wanted = Authority { key_ids, threshold: threshold.get() };
+    Ok(set.delegated_signers(&supplier.role()).map(authority_of) == Some(wanted))
 }
 
 /// The published targets, if clients take them.
@@ -102,7 +101,12 @@ async fn published_targets(
     read_published(blobs, state).await.ok()
 }
 
-fn wanted_keys(supplier: &SupplierRecord) -> Result<DelegatedKeys, Error> {
+/// The keys that a supplier is to sign with.
+///
+/// # Errors
+///
+/// [`Error::Internal`] if they can't be read.
+pub(in crate::app) fn wanted_keys(supplier: &SupplierRecord) -> Result<DelegatedKeys, Error> {
     let keys = supplier.keys.iter().cloned().map(PublicKey::from_object);
     let keys = keys.collect::<Result<_, _>>();
     Ok(DelegatedKeys {

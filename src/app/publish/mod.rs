@@ -17,7 +17,7 @@
 //! if step 5 itself fails.
 
 mod bins;
-mod delegations;
+pub(in crate::app) mod delegations;
 mod due;
 mod outcome;
 mod retention;

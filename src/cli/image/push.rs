@@ -18,6 +18,7 @@ use super::source::Source;
 use crate::api::{FileBody, ImageBody};
 use crate::cli::api::{Api, Failure};
 use crate::cli::output;
+use crate::cli::signing::command;
 use crate::config::{ClientSettings, Span};
 use crate::model::{
     Constraint, HardwareId, ImageName, ImagePath, ImageVersion, ReleaseCounter, SealAlgorithm,
@@ -102,8 +103,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let awaited = image.awaits_signature_of.clone();
     output::report(line, image)?;
     if let Some(role) = awaited {
-        let command = if role == "targets" { "targets" } else { "supplier" };
-        let role = printable(&role);
+        let (command, role) = (command(&role), printable(&role));
         output::note(format_args!(
             "it is published once {role} is signed: see `motorcade {command} stage`"
         ));

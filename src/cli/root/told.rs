@@ -2,6 +2,7 @@
 
 use crate::api::StagedRootBody;
 use crate::cli::output::print_line;
+use crate::cli::signing::tell_signatures;
 use motorcade_host::shown::printable;
 
 /// What a root changes, for people.
@@ -33,12 +34,5 @@ pub(super) fn tell_staged(staged: &StagedRootBody) -> anyhow::Result<()> {
         printable(&staged.staged_at)
     ))?;
     print_line(format_args!("  digest {}", printable(&staged.payload_sha256)))?;
-    for signature in &staged.signatures {
-        let (key, by) = (printable(&signature.key_id), printable(&signature.signed_by));
-        print_line(format_args!(
-            "  signed by {key}, brought by {by} at {}",
-            printable(&signature.signed_at)
-        ))?;
-    }
-    Ok(())
+    tell_signatures(&staged.signatures)
 }

@@ -15,12 +15,12 @@ use serde_json::json;
 use super::api::Api;
 use super::new_file::{ensure_new, write_new};
 use super::output::{self, print_json};
-use super::signing::{Signing, if_match};
+use super::signing::{Signing, command, if_match};
 use crate::api::{NewSignatures, NewTargets, TargetsBody, TargetsFile};
 use crate::config::ClientSettings;
 use crate::model::RoleName;
 use motorcade_host::shown::printable;
-use told::{command, tell, tell_changes};
+use told::{tell, tell_changes};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -148,7 +148,7 @@ impl Role {
         }
         let state = self.shown().await?;
         let Some(staged) = &state.staged else {
-            bail!("nothing is staged: see `motorcade {} stage`", command(&self.role))
+            bail!("nothing is staged: see `motorcade {} stage`", command(self.role.as_str()))
         };
         if let Some(out) = &out {
             let file: TargetsFile = self.api.json(self.request(Method::GET, "/staged")).await?;
@@ -162,7 +162,7 @@ impl Role {
         if let Some(out) = out {
             output::note(format_args!(
                 "hint: sign it where the key is, with `motorcade {} sign {} --key KEY.pem`",
-                command(&self.role),
+                command(self.role.as_str()),
                 out.display()
             ));
         }

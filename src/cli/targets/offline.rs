@@ -12,11 +12,11 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::told::{command, tell_changes};
+use super::told::tell_changes;
 use crate::api::{NewSignature, TargetsFile};
 use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
-use crate::cli::signing::{Signing, confirm, open_key, sign};
+use crate::cli::signing::{Signing, command, confirm, open_key, sign};
 use crate::keys::Signer;
 use crate::model::RoleName;
 use crate::uptane::key::PublicKey;
@@ -64,7 +64,7 @@ pub(super) async fn run(signing: Signing) -> anyhow::Result<ExitCode> {
     if output::is_json() {
         print_json(&signed)?;
     }
-    let (out, command) = (out.display(), command(&role));
+    let (out, command) = (out.display(), command(role.as_str()));
     note(format_args!(
         "Signed as {out}\nhint: bring it with `motorcade {command} sign --send {out}`"
     ));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::api::{StagedTargetsBody, TargetsBody};
 use crate::cli::output::{self, print_json, print_line};
-use crate::model::RoleName;
+use crate::cli::signing::tell_signatures;
 use motorcade_host::shown::printable;
 
 /// How far a role is.
@@ -43,14 +43,6 @@ pub(super) fn tell_changes(changes: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command of a role.
-pub(super) fn command(role: &RoleName) -> &'static str {
-    match role {
-        RoleName::Targets => "targets",
-        _ => "supplier",
-    }
-}
-
 fn tell_staged(staged: &StagedTargetsBody) -> anyhow::Result<()> {
     let state = match (staged.is_outdated, staged.missing) {
         (true, _) => "outdated: stage it again".to_owned(),
@@ -65,10 +57,5 @@ fn tell_staged(staged: &StagedTargetsBody) -> anyhow::Result<()> {
         printable(&staged.staged_at)
     ))?;
     print_line(format_args!("  digest {}", printable(&staged.payload_sha256)))?;
-    for signature in &staged.signatures {
-        let (key, by) = (printable(&signature.key_id), printable(&signature.signed_by));
-        let at = printable(&signature.signed_at);
-        print_line(format_args!("  signed by {key}, brought by {by} at {at}"))?;
-    }
-    Ok(())
+    tell_signatures(&staged.signatures)
 }
