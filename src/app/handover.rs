@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use super::Error;
 use super::publish::Publisher;
 use super::signing::Signing;
@@ -33,6 +35,11 @@ use crate::uptane::metadata::{Authority, Root};
 pub(super) struct Handovers {
     parts: Parts,
     verifier: Verifier,
+    /// Held by whoever reads the keys: what is read later is what is used.
+    reading: Mutex<()>,
+    /// Held by whoever ends handovers, so that a key's file is moved once, and is gone for whoever
+    /// comes second.
+    settling: Mutex<()>,
 }
 
 /// What [`Handovers`] is made of.
@@ -100,7 +107,8 @@ pub(super) fn cosigners(handovers: &[Handover]) -> Cosigners {
 
 impl Handovers {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { verifier: Verifier::new(Arc::clone(&parts.blobs)), parts }
+        let (reading, settling) = (Mutex::new(()), Mutex::new(()));
+        Self { verifier: Verifier::new(Arc::clone(&parts.blobs)), parts, reading, settling }
     }
 
     /// The role keys as they are now.
@@ -114,6 +122,7 @@ impl Handovers {
     ///
     /// [`Error::Conflict`] says what is wrong with them; the ones before stay in use.
     pub(super) async fn reload(&self) -> Result<(), Error> {
+        let _turn = self.reading.lock().await;
         let cosigners = cosigners(&self.parts.catalog.list_handovers().await?);
         let policy = self.parts.state.policy().map_err(unusable)?;
         let keyring = self.parts.state.keyring(&policy).await.map_err(unusable)?;
@@ -233,6 +242,7 @@ impl Handovers {
     /// [`Error::Conflict`] if the keys that are here can't be used, [`Error::Full`],
     /// [`Error::Corrupt`], [`Error::Internal`].
     pub(super) async fn settle(&self) -> Result<(), Error> {
+        let _turn = self.settling.lock().await;
         self.note_published().await?;
         let (now, mut is_changed) = (self.parts.clock.now(), false);
         for handover in self.parts.catalog.list_handovers().await? {

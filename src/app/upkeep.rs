@@ -133,7 +133,8 @@ impl Upkeep {
                     }
                     continue;
                 }
-                () = self.parts.publisher.root_added() => {
+                // It may be what a handover that was cut off has waited for.
+                () = self.parts.publisher.published() => {
                     self.parts.handovers.look_after().await;
                     continue;
                 }

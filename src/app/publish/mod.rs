@@ -239,11 +239,10 @@ impl Publisher {
         self.rounds.publish_root(file, staging, author).await
     }
 
-    /// Returns once a root was renewed by itself, or taken over that was stored and not recorded
-    /// before a crash: what its publication would have done next is left to whoever waits here.
-    /// One may wait.
-    pub(super) async fn root_added(&self) {
-        self.rounds.root_added().await;
+    /// Returns once something was published since the last call: by a round, also one that goes on
+    /// with what a crash has cut off, or a root that was renewed or taken over. One may wait.
+    pub(super) async fn published(&self) {
+        self.rounds.published().await;
     }
 
     /// What it takes to sign everything at once, which is what uploads have to leave room for.

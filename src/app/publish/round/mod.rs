@@ -62,8 +62,9 @@ pub(super) struct Rounds {
     /// Whether the visible timestamp is newer than the recorded one: the catalog was copied before
     /// it was published.
     is_overtaken: AtomicBool,
-    /// Told of each root that [`Self::keep_root_fresh`] has added.
-    root_added: Notify,
+    /// Told of each round that has published something, and of each root that was renewed or taken
+    /// over.
+    published: Notify,
 }
 
 /// What a round may sign.
@@ -130,7 +131,7 @@ impl Rounds {
             size: RwLock::default(),
             is_shown: AtomicBool::new(false),
             is_overtaken: AtomicBool::new(false),
-            root_added: Notify::new(),
+            published: Notify::new(),
         }
     }
 
@@ -211,15 +212,12 @@ impl Rounds {
                 Err(other) => Err(other),
             },
         };
-        if matches!(kept, Ok(added) if added > 0) {
-            self.root_added.notify_one();
-        }
         self.tell("renew root", started, kept).map(drop)
     }
 
-    /// Returns once [`Self::keep_root_fresh`] has added a root since the last call.
-    pub(super) async fn root_added(&self) {
-        self.root_added.notified().await;
+    /// Returns once something was published since the last call.
+    pub(super) async fn published(&self) {
+        self.published.notified().await;
     }
 
     /// Publishes the next root, which people have signed; as [`RootChain::publish`].
@@ -242,7 +240,10 @@ impl Rounds {
         let count = |outcome| self.metrics.add_publication(outcome, started.elapsed());
         match &files {
             Ok(0) => {}
-            Ok(_) => count(PublicationOutcome::Published),
+            Ok(_) => {
+                count(PublicationOutcome::Published);
+                self.published.notify_one();
+            }
             Err(error) => {
                 count(PublicationOutcome::Failed);
                 if self.is_news(error) {
