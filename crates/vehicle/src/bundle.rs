@@ -7,7 +7,7 @@ use super::Error;
 use super::updater::Updater;
 use motorcade_model::{ENVELOPE_SUFFIX, EcuSerial, HardwareId};
 use motorcade_uptane::verify::{
-    Assignment, KnownEcu, TargetFile, VerifyError, assignments, match_image,
+    Assignment, KnownEcu, TargetFile, TrustedSet, VerifyError, assignments, match_image,
 };
 
 /// Assignments that have been verified for some ECUs, with their target metadata.
@@ -24,11 +24,11 @@ pub(super) struct VerifiedBundle {
 
 /// The Director's assignments for these ECUs. Not checked against the Image repository yet.
 pub(super) fn wanted(
-    director: &Updater<'_>,
+    director: &TrustedSet,
     concerns: impl Fn(&EcuSerial) -> bool,
 ) -> Result<Vec<Assignment>, VerifyError> {
     let mut wanted = Vec::new();
-    for (path, target) in director.set().targets().into_iter().flatten() {
+    for (path, target) in director.targets().into_iter().flatten() {
         wanted.extend(
             assignments(path, target)?.into_iter().filter(|assignment| concerns(&assignment.ecu)),
         );
@@ -39,7 +39,7 @@ pub(super) fn wanted(
 /// Checks what is wanted against the Image repository, image by image (FV-18 to FV-22).
 pub(super) fn verify(
     wanted: Vec<Assignment>,
-    director: &Updater<'_>,
+    director: &TrustedSet,
     image: &mut Updater<'_>,
     record: impl Fn(&EcuSerial) -> Option<KnownEcu>,
 ) -> Result<VerifiedBundle, Error> {
@@ -50,7 +50,7 @@ pub(super) fn verify(
     }
     for (path, hardware) in hardware {
         let hardware: Vec<HardwareId> = hardware.into_iter().cloned().collect();
-        let listed = director.set().targets().and_then(|targets| targets.get(path));
+        let listed = director.targets().and_then(|targets| targets.get(path));
         let listed = listed.ok_or_else(|| not_there(path))?;
         let found = image.find_target(path, &hardware)?;
         for assignment in wanted.iter().filter(|assignment| assignment.path == path) {

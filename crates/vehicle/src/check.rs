@@ -64,7 +64,7 @@ fn holds(vehicle: &mut Vehicle, timestamp: Vec<u8>) -> bool {
     let started = Updater::start(&store, &source, vehicle.director_rules(), now);
     let verified = started.and_then(|mut director| director.refresh().map(|()| director));
     let Ok(director) = verified else { return false };
-    let Ok(wanted) = bundle::wanted(&director, |_| true) else { return false };
+    let Ok(wanted) = bundle::wanted(director.set(), |_| true) else { return false };
     let is_done = wanted.iter().all(|assignment| vehicle.state.runs(assignment));
     if !is_done || director.set().root_version() != vehicle.state.director_root {
         return false;

@@ -1,12 +1,12 @@
 //! The Primary's cycle (Uptane 2.1.0, 5.4.2): report, load the time, verify metadata, download,
 //! hand on, install, report.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::bundle::{self, VerifiedBundle};
+use super::agreed;
+use super::bundle::VerifiedBundle;
 use super::config::{EcuConfig, InstallTarget, Verification};
 use super::download::{self, Wanted};
 use super::http_error::HttpError;
@@ -15,18 +15,12 @@ use super::names::target_path;
 use super::redirect::Redirects;
 use super::report;
 use super::room;
-use super::roots;
 use super::secondary::Secondary;
 use super::setup::Vehicle;
-use super::source::{GivenSource, HttpSource};
 use super::state::Installed;
-use super::store::Store;
-use super::updater::Updater;
 use motorcade_envelope::jwe::Envelope;
 use motorcade_model::{EcuRole, EcuSerial, Timestamp};
-use motorcade_uptane::verify::{
-    Assignment, Attack, Fault, Finding, KnownEcu, Rules, TargetFile, VerifyError, check_constraints,
-};
+use motorcade_uptane::verify::{Assignment, Attack, Fault, Finding, TargetFile};
 
 /// The result of a cycle.
 #[derive(Debug, Default)]
@@ -121,7 +115,7 @@ fn update(
     given: Option<Vec<u8>>,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
-    let bundle = verify(vehicle, now, given)?;
+    let bundle = agreed::verify(vehicle, now, given)?;
     let pending: Vec<_> =
         bundle.assignments.iter().filter(|each| !vehicle.state.runs(each)).cloned().collect();
     forget_downloads(vehicle, &pending);
@@ -160,110 +154,6 @@ fn update(
         vehicle.config.ecus.iter().try_for_each(|ecu| vehicle.keys_of(ecu).forget_former())?;
     }
     Ok(())
-}
-
-/// Step 3: metadata. The Image repository is asked only if there is something to install (FV-16),
-/// but what is installed is always compared, whether the metadata is new or not (AMB-16).
-///
-/// A timestamp that was `given` with the answer to the report is verified as if it had been fetched.
-/// If anything is wrong with it, all is asked for as if it had not been given.
-fn verify(
-    vehicle: &mut Vehicle,
-    now: Timestamp,
-    given: Option<Vec<u8>>,
-) -> Result<VerifiedBundle, Error> {
-    let (director_store, image_store) =
-        (vehicle.folder.director_store(), vehicle.folder.image_store());
-    let (director_url, image_url) = (vehicle.config.director(), vehicle.config.image());
-    let rules = vehicle.director_rules();
-    let token = vehicle.token_for(&director_url).cloned();
-    let source = HttpSource::director(&vehicle.http, &director_url, token.as_ref());
-    let was_given = given.is_some();
-    let source = GivenSource::new(&source, vehicle.state.director_root, given);
-    let explained = |error| roots::explain(error, &rules, &director_store, &image_store, &source);
-    let mut refresh = || {
-        let mut director =
-            Updater::start(&director_store, &source, rules.clone(), now).map_err(explained)?;
-        check_time(&mut vehicle.state, director.set().root_version(), now)?;
-        director.refresh().map_err(explained).map(|()| director)
-    };
-    let mut refreshed = refresh();
-    if was_given && refreshed.is_err() {
-        refreshed = refresh();
-    }
-    let director = match refreshed {
-        // The Director keeps a vehicle's last metadata alone, and may have signed anew since it
-        // gave the timestamp. Who withholds a file does so again.
-        Err(Error::Verify(VerifyError::Withheld { .. })) => refresh(),
-        refreshed => refreshed,
-    }?;
-    // Not before: what a clock says that is months ahead is refuted by metadata that has expired by
-    // it (AT-8).
-    vehicle.state.latest_time = vehicle.state.latest_time.max(Some(now));
-    vehicle.state.targets_version = director.set().targets_version().unwrap_or_default();
-    vehicle.report_every = director.set().report_every();
-    vehicle.state.save()?;
-    let wanted = bundle::wanted(&director, |_| true)?;
-    if wanted.iter().all(|assignment| vehicle.state.runs(assignment)) {
-        return Ok(VerifiedBundle::default());
-    }
-    let token = vehicle.token_for(&image_url).cloned();
-    let source = HttpSource::new(&vehicle.http, &image_url, token.as_ref());
-    let mut image = start_image(&image_store, &source, now)?;
-    let records = records(vehicle);
-    let bundle =
-        bundle::verify(wanted, &director, &mut image, |serial| records.get(serial).cloned())?;
-    let installed = vehicle.state.ecus.iter();
-    let installed = installed
-        .map(|(ecu, state)| (ecu.clone(), state.candidate().into_iter().collect()))
-        .collect();
-    check_constraints(&installed, &bundle.assignments)?;
-    accept(vehicle, &bundle)?;
-    Ok(bundle)
-}
-
-fn start_image<'a>(
-    store: &'a Store,
-    source: &'a HttpSource<'a>,
-    now: Timestamp,
-) -> Result<Updater<'a>, Error> {
-    let mut image = Updater::start(store, source, Rules::Image, now)?;
-    image.refresh()?;
-    Ok(image)
-}
-
-/// TIM-5, TIM-6: the clock must not be behind a time at which metadata was verified, unless the
-/// Director's root has changed since: whoever could set the clock ahead would else have locked the
-/// vehicle out until that time (AT-8).
-fn check_time(state: &mut super::state::State, root: u64, now: Timestamp) -> Result<(), Error> {
-    if root > state.director_root {
-        state.director_root = root;
-        state.latest_time = None;
-        state.save()?;
-    }
-    match state.latest_time.filter(|latest| now < *latest) {
-        Some(latest) => Err(Error::ClockBehind { now, latest }),
-        None => Ok(()),
-    }
-}
-
-fn records(vehicle: &Vehicle) -> BTreeMap<EcuSerial, KnownEcu> {
-    let record = |ecu: &EcuConfig| {
-        let state = vehicle.state.ecus.get(&ecu.serial);
-        let highest_counter = state.and_then(|state| state.highest_release_counter);
-        (ecu.serial.clone(), KnownEcu { hardware_id: ecu.hardware_id.clone(), highest_counter })
-    };
-    vehicle.config.ecus.iter().map(record).collect()
-}
-
-/// Remembers release counters before anything is installed (FV-22).
-fn accept(vehicle: &mut Vehicle, bundle: &VerifiedBundle) -> Result<(), Error> {
-    for assignment in &bundle.assignments {
-        let state = vehicle.state.ecu(&assignment.ecu);
-        state.highest_release_counter =
-            state.highest_release_counter.max(Some(assignment.custom.image.release_counter));
-    }
-    vehicle.state.save()
 }
 
 /// Downloads that nobody waits for any more.
@@ -443,6 +333,10 @@ fn verify_on_secondary(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "cycle_changes_tests.rs"]
+mod changes_tests;
 
 #[cfg(test)]
 #[path = "cycle_updates_tests.rs"]

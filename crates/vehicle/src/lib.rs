@@ -6,6 +6,7 @@
 //! synchronous; the one runtime is inside `http.rs`. Files are replaced whole or not at all, and what
 //! was trusted before a failure is trusted after it (FV-23).
 
+mod agreed;
 mod ballast;
 mod bundle;
 mod change_key;

@@ -44,13 +44,13 @@ impl Secondary<'_> {
             return self.verify_partially(&updater, &own_director, &director);
         }
         updater.refresh()?;
-        let wanted = bundle::wanted(&updater, |serial| self.is_me(serial))?;
+        let wanted = bundle::wanted(updater.set(), |serial| self.is_me(serial))?;
         let mut image = Updater::start(&own_image, &image, Rules::Image, self.now)?;
         image.refresh()?;
         let version = updater.set().targets_version().unwrap_or_default();
         let record = |_: &EcuSerial| Some(self.record());
         let VerifiedBundle { assignments, .. } =
-            bundle::verify(wanted, &updater, &mut image, record)?;
+            bundle::verify(wanted, updater.set(), &mut image, record)?;
         Ok((assignments.into_iter().next().ok_or_else(|| self.nothing())?, version))
     }
 

@@ -43,6 +43,11 @@ impl<'a> Updater<'a> {
         &self.set
     }
 
+    /// The same, for when nothing more is to be fetched.
+    pub(super) fn into_set(self) -> TrustedSet {
+        self.set
+    }
+
     /// Fetches timestamp, snapshot and top-level targets (TUF 1.0.34, 5.4 to 5.6). What is stored
     /// and still current is not fetched again (FV-9, FV-17).
     pub(super) fn refresh(&mut self) -> Result<(), Error> {

@@ -43,6 +43,8 @@ pub(crate) enum Manner {
     Unchanged,
     /// This head and body, instead of the file.
     Says(&'static str),
+    /// What is kept for it in [`Content::next`] is published just before it is served, once.
+    PublishedBefore,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ pub(crate) struct Content {
     pub(crate) bodies: Vec<Vec<u8>>,
     /// What they are answered with, if not 204.
     pub(crate) answer: Option<&'static str>,
+    /// The files that are there after the next publication.
+    pub(crate) next: BTreeMap<String, Vec<u8>>,
 }
 
 pub(crate) struct Server {
@@ -141,6 +145,10 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
         content.tokens.push(token);
         content.etags.push(if_none_match.clone());
         let manner = content.manners.get(&path).copied().unwrap_or(Manner::Well);
+        if manner == Manner::PublishedBefore {
+            content.manners.remove(&path);
+            content.files = std::mem::take(&mut content.next);
+        }
         if method != "GET" && manner != Manner::Redirect {
             content.bodies.push(body);
             let answer = content.answer.unwrap_or("204 No Content\r\nconnection: close\r\n\r\n");
@@ -223,6 +231,7 @@ fn answer(
         | Manner::Replaced
         | Manner::Coded(_)
         | Manner::Tagged
+        | Manner::PublishedBefore
         | Manner::Unchanged => stream.write_all(body),
         Manner::CutOnce(after) | Manner::CutAfter(after) | Manner::WholeCutAfter(after) => {
             stream.write_all(&body[..after.min(body.len())])
