@@ -139,3 +139,23 @@ async fn a_parked_vehicle_keeps_its_session_looks_and_reports_as_often_as_it_is_
     kill_process(Pid::from_child(&service.child), Signal::TERM).unwrap();
     assert!(service.child.wait().unwrap().success());
 }
+
+/// Whoever renews certificates need not know of the service.
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_used_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("OEM");
+    let files = TlsFiles::new(folder.path(), &ca);
+    let server = TestServer::configured(configure(&files)).await;
+    let directory = provision(&server, &files, &ca, folder.path()).await;
+    let service = Service::start(&directory);
+    assert_eq!(service.turn(), "up_to_date");
+    let (strange, strange_key) = Ca::new("stranger").issue("VIN1", None);
+    files.write("v.key", strange_key);
+    files.write("v.pem", strange);
+    service.turns_until("failed");
+    let (certificate, key) = ca.issue("VIN1", None);
+    files.write("v.key", key);
+    files.write("v.pem", certificate);
+    assert!(service.turns_until("up_to_date").len() < 8, "it does not wait for long");
+}

@@ -137,10 +137,10 @@ impl Error {
         }
     }
 
-    /// How long the server that has failed wants to be left alone, if it has said so.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    /// How long a host wants to be left alone, if it is the one that has failed and has said so.
+    pub(super) fn retry_after_of(&self, host: &str) -> Option<Duration> {
         match self {
-            Self::Http(error) => error.retry_after(),
+            Self::Http(error) => error.retry_after_of(host),
             _ => None,
         }
     }

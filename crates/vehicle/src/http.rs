@@ -19,6 +19,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::held::Held;
 use super::http_error::HttpError;
 use super::progress::Progress;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
@@ -86,6 +87,7 @@ pub(super) struct Http {
     patience: Patience,
     stop: Stop,
     progress: Progress,
+    held: Held,
 }
 
 /// One request.
@@ -141,7 +143,14 @@ impl Http {
             None => stranger.clone(),
         };
         let (stop, progress) = (Stop::never(), Progress::default());
-        Ok(Self { client, stranger, runtime, patience, stop, progress })
+        let held = Held::default();
+        Ok(Self { client, stranger, runtime, patience, stop, progress, held })
+    }
+
+    /// From now on speaks to servers as another client does.
+    pub(super) fn take_clients_of(&mut self, other: Self) {
+        // First those that have its connections: they belong to its runtime.
+        (self.client, self.stranger, self.runtime) = (other.client, other.stranger, other.runtime);
     }
 
     /// From now on what waits here ends with [`HttpError::Stopped`] once that is asked for.
@@ -179,7 +188,9 @@ impl Http {
         })
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response. Who may send us on may be anybody,
+    /// and is not asked while it wants to be left alone; when the Director is, is decided by the
+    /// service.
     pub(super) fn send(&self, url: &str, request: Request<'_>) -> Result<Response<'_>, HttpError> {
         if request.redirects == Redirects::Refused {
             return self.send_to(&self.client, url, request.token, &request);
@@ -192,7 +203,15 @@ impl Http {
             is_home &= at.origin() == first.origin();
             let (client, token) =
                 if is_home { (&self.client, request.token) } else { (&self.stranger, None) };
+            if let Some(left) = self.held.left(at.as_str()) {
+                return Err(HttpError::Held { url: place(at.as_str()), left });
+            }
             let response = self.send_to(client, at.as_str(), token, &request)?;
+            if !response.status().is_success()
+                && let Some(time) = retry_after::of(response.headers())
+            {
+                self.held.hold(at.as_str(), time);
+            }
             match redirect::target(&at, &response.inner)? {
                 Some(next) => at = next,
                 None => return Ok(response),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::held::is_same_host;
 use motorcade_uptane::verify::{Attack, Fault, Finding};
 
 /// Why there is no answer, or not the one that is needed.
@@ -54,6 +55,14 @@ pub enum HttpError {
         /// Where to.
         fault: &'static str,
     },
+    /// It has asked to be left alone, and is.
+    #[error("{url} is busy, and is not asked for {} more seconds", left.as_secs())]
+    Held {
+        /// What would be asked for.
+        url: String,
+        /// For how long.
+        left: Duration,
+    },
     /// The process is to end.
     #[error("stopped")]
     Stopped,
@@ -87,25 +96,20 @@ impl HttpError {
             Self::TooSlow { .. } => Some(Finding::Attack(Attack::SlowRetrieval)),
             Self::Stalled { .. } => Some(Finding::Fault(Fault::Stalled)),
             Self::Unexpected { .. } => Some(Finding::Fault(Fault::Garbled)),
-            Self::Network { .. } | Self::Status { .. } | Self::Redirect { .. } => {
-                Some(Finding::Fault(Fault::Unreachable))
-            }
+            Self::Network { .. }
+            | Self::Status { .. }
+            | Self::Redirect { .. }
+            | Self::Held { .. } => Some(Finding::Fault(Fault::Unreachable)),
             Self::Client { .. } | Self::Stopped => None,
         }
     }
 
-    /// How long the server wants to be left alone, if it has said so.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// How long a host wants to be left alone, if it is the one that has said so.
+    pub(super) fn retry_after_of(&self, host: &str) -> Option<Duration> {
         match self {
-            Self::Status { retry_after, .. } => *retry_after,
-            Self::Client { .. }
-            | Self::Network { .. }
-            | Self::Unexpected { .. }
-            | Self::Redirect { .. }
-            | Self::Stopped
-            | Self::TooLarge { .. }
-            | Self::Stalled { .. }
-            | Self::TooSlow { .. } => None,
+            Self::Status { url, retry_after, .. } if is_same_host(url, host) => *retry_after,
+            Self::Held { url, left } if is_same_host(url, host) => Some(*left),
+            _ => None,
         }
     }
 

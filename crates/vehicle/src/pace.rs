@@ -43,6 +43,11 @@ impl Pace {
         self.retry_after = retry_after;
     }
 
+    /// Whether the next turn is put off by failures alone, and nobody has asked for that.
+    pub(super) fn may_hurry(&self) -> bool {
+        self.failures > 0 && self.retry_after.is_none()
+    }
+
     /// Whether the next turn reports. `every` is what the Director asks for; it gets a report each
     /// time if it doesn't.
     pub(super) fn is_report_due(&self, now: Duration, every: Option<Duration>) -> bool {

@@ -6,12 +6,10 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::Error;
 use super::check::{self, News};
 use super::cycle::{self, Outcome};
-use super::http::Http;
+use super::held::since_boot;
 use super::http_error::HttpError;
 use super::pace::Pace;
 use super::setup::Vehicle;
@@ -20,16 +18,20 @@ use super::setup::Vehicle;
 pub(super) struct Service {
     pace: Pace,
     clock: fn() -> Duration,
+    /// Why token and certificates that are new are not used.
+    unusable: Option<Error>,
 }
 
 impl Service {
     /// Takes a turn about once in an interval, while nothing goes wrong.
     pub(super) fn new(interval: Duration) -> Self {
-        Self { pace: Pace::new(interval), clock: since_boot }
+        Self { pace: Pace::new(interval), clock: since_boot, unusable: None }
     }
 
     /// Looks or reports, and does what there is to do. None if there was nothing new.
     pub(super) fn turn(&mut self, vehicle: &mut Vehicle) -> Option<Outcome> {
+        self.unusable = vehicle.renew_credentials().err();
+        let director = vehicle.config.director();
         if !self.pace.is_report_due((self.clock)(), vehicle.report_every) {
             match check::look(vehicle) {
                 Ok(News::Nothing) => {
@@ -38,7 +40,7 @@ impl Service {
                 }
                 Ok(News::Something) => {}
                 Err(error) => {
-                    self.pace.unanswered(error.retry_after());
+                    self.pace.unanswered(error.retry_after_of(&director));
                     return Some(Outcome { failure: Some(error), ..Outcome::default() });
                 }
             }
@@ -48,12 +50,20 @@ impl Service {
         if failures.iter().all(Option::is_none) {
             self.pace.reported((self.clock)());
         } else {
-            self.pace.failed(failures.into_iter().flatten().filter_map(Error::retry_after).max());
+            let failures = failures.into_iter().flatten();
+            let asked = failures.filter_map(|failure| failure.retry_after_of(&director)).max();
+            self.pace.failed(asked);
         }
         Some(outcome)
     }
 
-    /// Waits until the next turn.
+    /// Why token and certificates that are new were not used in the last turn.
+    pub(super) fn unusable(&self) -> Option<&Error> {
+        self.unusable.as_ref()
+    }
+
+    /// Waits until the next turn. After a failure that is at once if token or certificates are
+    /// replaced: they may be what it failed for.
     ///
     /// # Errors
     ///
@@ -61,29 +71,28 @@ impl Service {
     pub(super) fn wait(&self, vehicle: &Vehicle) -> Result<(), HttpError> {
         let now = (self.clock)();
         let pause = self.pace.pause(now, vehicle.report_every, rand::random());
-        self.wait_until(now + pause, &vehicle.http)
+        self.wait_until(now + pause, vehicle)
     }
 
     /// Timers stand still while a vehicle is suspended, and this clock does not.
-    fn wait_until(&self, time: Duration, http: &Http) -> Result<(), HttpError> {
+    fn wait_until(&self, time: Duration, vehicle: &Vehicle) -> Result<(), HttpError> {
+        let may_hurry = self.pace.may_hurry() && self.unusable.is_none();
+        let nap = if may_hurry { SHORT_NAP } else { LONGEST_NAP };
         loop {
+            if may_hurry && vehicle.has_new_credentials() {
+                return Ok(());
+            }
             let left = time.saturating_sub((self.clock)());
-            http.sleep(left.min(LONGEST_NAP))?;
-            if left <= LONGEST_NAP {
+            vehicle.http.sleep(left.min(nap))?;
+            if left <= nap {
                 return Ok(());
             }
         }
     }
 }
 
-/// How long the machine has been up, with the time for which it was suspended.
-fn since_boot() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
-    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
-}
-
 const LONGEST_NAP: Duration = Duration::from_secs(60);
+const SHORT_NAP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 #[path = "service_tests.rs"]

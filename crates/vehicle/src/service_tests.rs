@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::os::unix::fs::PermissionsExt;
 
 use motorcade_uptane::verify::fixture::sha256;
 use motorcade_uptane::verify::{Attack, Fault};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::testing::car::{Car, Image, image};
-use crate::testing::server::Manner;
+use crate::testing::server::{Manner, Server};
 
 thread_local! {
     /// Seconds since boot.
@@ -34,7 +35,8 @@ impl Rig {
         car.server.behave(TIMESTAMP, Manner::Tagged);
         prepare(&mut car);
         let vehicle = car.vehicle();
-        let service = Service { pace: Pace::new(Duration::from_secs(60)), clock };
+        let pace = Pace::new(Duration::from_secs(60));
+        let service = Service { pace, clock, unusable: None };
         let mut rig = Self { car, vehicle, service };
         assert!(rig.reported().failure.is_none());
         rig
@@ -230,6 +232,74 @@ fn a_server_that_is_busy_is_left_alone_for_as_long_as_it_asks() {
     assert!(rig.reported().failure.is_none(), "the report is still due");
 }
 
+/// What a content delivery network asks for is its own wish.
+#[test]
+fn a_cdn_is_left_alone_for_as_long_as_it_asks_and_the_director_is_not() {
+    let (cdn, gateway) = (Server::start(), image(5000));
+    let mut rig = Rig::new(|car| {
+        car.configure(&format!("image_url = \"{}\"\n", cdn.url));
+        publish(car, json!({}));
+    });
+    offer(&mut rig.car, "gw/1/gw.bin", &gateway, 1);
+    for (path, file) in &rig.car.server.content.lock().unwrap().files {
+        cdn.put(path.strip_prefix("/repo").unwrap_or(path), file);
+    }
+    let busy = "503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let image = format!("/targets/gw/1/{}.gw.bin", sha256(&gateway.sealed));
+    for path in ["/timestamp.json", &image] {
+        cdn.behave(path, Manner::Says(busy));
+        let start = std::time::Instant::now();
+        assert_eq!(rig.reported().fault(), Some(Fault::Unreachable), "{path}");
+        assert!(rig.service.pace.may_hurry(), "{path}: nobody has silenced it");
+        cdn.behave(path, Manner::Well);
+        cdn.requests();
+        let outcome = rig.reported();
+        if start.elapsed() < Duration::from_secs(2) {
+            assert_eq!((outcome.attack(), outcome.fault()), (None, Some(Fault::Unreachable)));
+            assert!(cdn.requests().is_empty(), "{path}");
+        }
+        std::thread::sleep(Duration::from_millis(2100));
+    }
+    assert_eq!(rig.reported().installed.len(), 1);
+}
+
+#[test]
+fn a_token_that_is_replaced_is_used_at_the_next_turn_and_no_later() {
+    let mut rig = Rig::new(|car| {
+        put_token(car, "first");
+        publish(car, json!({}));
+    });
+    let used = |rig: &mut Rig| {
+        rig.car.server.tokens();
+        rig.unchanged();
+        rig.car.server.tokens()
+    };
+    assert_eq!(used(&mut rig), [Some("Bearer first".to_owned())]);
+    put_token(&rig.car, "second");
+    assert_eq!(used(&mut rig), [Some("Bearer second".to_owned())]);
+    put_token(&rig.car, "half\nwritten");
+    assert_eq!(used(&mut rig), [Some("Bearer second".to_owned())]);
+    assert!(rig.service.unusable().is_some());
+    // One that was refused is waited for, for as long as nobody is to be left alone.
+    put_token(&rig.car, "second");
+    rig.car
+        .server
+        .answer_reports(Some("401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+    CLOCK.set(CLOCK.get() + 3600);
+    assert!(rig.reported().failure.is_some());
+    put_token(&rig.car, "third");
+    rig.service.wait_until(clock() + Duration::from_secs(3600), &rig.vehicle).unwrap();
+    rig.car.server.answer_reports(None);
+    rig.reported();
+    assert_eq!(rig.car.server.tokens().last(), Some(&Some("Bearer third".to_owned())));
+}
+
+fn put_token(car: &Car, token: &str) {
+    let path = car.folder().token();
+    std::fs::write(&path, token).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[test]
 fn what_could_not_be_installed_is_tried_again_and_not_only_looked_at() {
     let gateway = image(5000);
@@ -286,9 +356,9 @@ fn a_look_writes_nothing() {
 #[test]
 fn it_wakes_when_the_machine_s_clock_says_so_and_ends_when_it_is_asked_to() {
     let mut rig = Rig::parked();
-    rig.service.wait_until(clock(), &rig.vehicle.http).unwrap();
+    rig.service.wait_until(clock(), &rig.vehicle).unwrap();
     rig.vehicle.http.stop_with(crate::stop::Stop::asked_already());
-    let stopped = rig.service.wait_until(clock() + Duration::from_secs(3600), &rig.vehicle.http);
+    let stopped = rig.service.wait_until(clock() + Duration::from_secs(3600), &rig.vehicle);
     assert!(matches!(stopped, Err(HttpError::Stopped)));
     let outcome = rig.turn().expect("it could not look");
     assert!(matches!(outcome.failure, Some(Error::Http(HttpError::Stopped))));

@@ -7,7 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::Error;
 use super::ballast;
 use super::config::{Config, EcuConfig, TlsConfig};
-use super::ecu::{self, KeyFiles};
+use super::credentials::{self, Seen};
+use super::ecu::KeyFiles;
 use super::files::{copy_of, make_folder};
 use super::folder::{Folder, Use, mark_enrolled};
 use super::http::{Http, Tls, Token};
@@ -26,6 +27,8 @@ pub(super) struct Vehicle {
     /// How often the Director wants a report at least, as far as that is known.
     pub(super) report_every: Option<Duration>,
     token: Option<Token>,
+    /// Of which files the token and the client are made.
+    credentials: Seen,
     /// Held for as long as this lives.
     _lock: File,
 }
@@ -43,12 +46,33 @@ impl Vehicle {
             let _ = mark_enrolled(&folder); // the other signs are there
         }
         let state = remember(&folder, &config)?;
+        let credentials = credentials::see(&folder, &config);
         let http = client(&folder, &config.tls, &config)?;
-        let token = match folder.token().exists() {
-            true => Some(ecu::read_token(&folder.token())?),
-            false => None,
-        };
-        Ok(Self { folder, config, state, http, report_every: None, token, _lock: lock })
+        let token = credentials::token(&folder)?;
+        let report_every = None;
+        Ok(Self { folder, config, state, http, report_every, token, credentials, _lock: lock })
+    }
+
+    /// Whether token or certificates are others than those in use.
+    pub(super) fn has_new_credentials(&self) -> bool {
+        credentials::see(&self.folder, &self.config) != self.credentials
+    }
+
+    /// Reads token and certificates again if they are others.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them. Those from before stay in use, and the next call tries again: they
+    /// may be half written.
+    pub(super) fn renew_credentials(&mut self) -> Result<(), Error> {
+        let seen = credentials::see(&self.folder, &self.config);
+        if seen == self.credentials {
+            return Ok(());
+        }
+        let token = credentials::token(&self.folder)?;
+        self.http.take_clients_of(client(&self.folder, &self.config.tls, &self.config)?);
+        (self.token, self.credentials) = (token, seen);
+        Ok(())
     }
 
     /// The token that goes with a request to a URL: the Director's server knows it, and nobody else

@@ -59,7 +59,8 @@ impl Tries {
             HttpError::Client { .. } | HttpError::Status { .. } | HttpError::Unexpected { .. } => {
                 return Ok(false);
             }
-            HttpError::Redirect { .. } | HttpError::Stopped | HttpError::TooLarge { .. } => {
+            HttpError::Redirect { .. } | HttpError::Held { .. } => return Ok(false),
+            HttpError::Stopped | HttpError::TooLarge { .. } => {
                 return Ok(false);
             }
         };

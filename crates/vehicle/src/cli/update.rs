@@ -66,7 +66,11 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     vehicle.http.stop_with(Stop::on_signals(Hangup::Ignored)?);
     let mut service = Service::new(Duration::from_secs(args.interval));
     loop {
-        match service.turn(&mut vehicle) {
+        let turn = service.turn(&mut vehicle);
+        if let Some(error) = service.unusable() {
+            eprintln!("warning: the token and certificates from before are used: {}", chain(error));
+        }
+        match turn {
             Some(Outcome { failure: Some(Error::Http(HttpError::Stopped)), .. }) => {
                 return Ok(ExitCode::SUCCESS);
             }
