@@ -5,6 +5,7 @@
 //! the same key. So nothing that is kept here is ever deleted.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
@@ -82,12 +83,28 @@ impl LeftEcus {
             for serial in serials {
                 query = query.bind((*serial).to_owned());
             }
-            for row in query.fetch_all(&mut **transaction).await.during(OP)? {
-                let key = (text(&row, "serial", OP)?, text(&row, "signing_key", OP)?);
-                found.insert(key, Counters::read(&row, OP)?);
-            }
+            found.extend(read(&query.fetch_all(&mut **transaction).await.during(OP)?)?);
         }
         Ok(Self(found))
+    }
+
+    /// The same of all ECUs of the vehicles that have these numbers.
+    pub(super) async fn of_vehicles(
+        transaction: &mut Transaction<'_, Any>,
+        numbers: &RangeInclusive<i64>,
+    ) -> Result<Self, Error> {
+        const OP: &str = "look for the counters of ECUs";
+        let query = sqlx::query(
+            "SELECT left_ecus.serial, signing_key, counter, highest_release_counter, seen_at FROM left_ecus \
+             JOIN ecus ON ecus.serial = left_ecus.serial WHERE ecus.vehicle_id BETWEEN $1 AND $2",
+        );
+        let query = query.bind(*numbers.start()).bind(*numbers.end());
+        read(&query.fetch_all(&mut **transaction).await.during(OP)?).map(Self)
+    }
+
+    /// Whether nothing is kept of any of them.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn of(&self, ecu: &EcuRecord) -> Option<Counters> {
@@ -117,6 +134,15 @@ impl LeftEcus {
         }
         is_any
     }
+}
+
+fn read(rows: &[AnyRow]) -> Result<HashMap<(String, String), Counters>, Error> {
+    const OP: &str = "read the counters of ECUs";
+    let counters = |row: &AnyRow| {
+        let key = (text(row, "serial", OP)?, text(row, "signing_key", OP)?);
+        Ok((key, Counters::read(row, OP)?))
+    };
+    rows.iter().map(counters).collect()
 }
 
 impl Counters {

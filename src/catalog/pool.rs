@@ -58,6 +58,15 @@ impl Pool {
         self.engine == Engine::Sqlite
     }
 
+    /// Rows of `columns` values that are put into one statement. A round trip to a server costs as
+    /// much as many rows, and SQLite's driver gets slow with many parameters.
+    pub(super) fn rows_at_once(&self, columns: usize) -> usize {
+        match self.engine {
+            Engine::Sqlite => super::rows_at_once(columns),
+            Engine::Postgres(_) => PARAMETERS / columns,
+        }
+    }
+
     /// Begins a transaction that writes. On SQLite its first statement **must** write, which takes
     /// the lock that PostgreSQL's takes here.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
@@ -226,6 +235,9 @@ impl<'p> Executor<'p> for &'p Pool {
     }
 }
 
+/// Of one statement: far below the 65,535 that PostgreSQL's protocol can count, and more than are
+/// ever needed at once.
+const PARAMETERS: usize = 12_000;
 /// For a statement on a server, with the wait for the lock.
 const LONGEST: Duration = Duration::from_secs(60);
 

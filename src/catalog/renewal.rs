@@ -7,8 +7,8 @@ use sqlx::{Any, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, ecu_keys, fleet_log, json, status,
-    text, time, vehicles,
+    Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, ecu_keys, fleet_log, json,
+    registration, status, text, time, vehicles,
 };
 use crate::model::{
     AssignmentOutcome, EcuRecord, EcuRole, EcuSerial, NewEvent, NewVehicle, Timestamp,
@@ -200,10 +200,10 @@ impl Catalog {
             return Ok(Renewal::TokenTaken);
         }
         let mut change = if change.is_first() {
+            let new_one = std::slice::from_ref(new);
             let inserted =
-                vehicles::insert_vehicles(&mut transaction, std::slice::from_ref(new), by, now)
-                    .await?;
-            change.numbered(*inserted.get(&new.vin).ok_or(Error::Overtaken)?)
+                registration::insert_vehicles(&mut transaction, &self.pool, new_one, (by, now));
+            change.numbered(inserted.await?.number(&new.vin).ok_or(Error::Overtaken)?)
         } else {
             keep_all(&mut transaction, change.vehicle_id()).await?;
             change

@@ -1,19 +1,18 @@
 //! The inventory of vehicles and ECUs (Uptane 2.1.0, 5.3.2.2).
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::left_ecus::{self, LeftEcus};
 use super::{
-    Author, Catalog, During, Error, OrCorrupt, audit, ecu_column, fleet_log, json, old_reason,
-    optional_time, parsed, placeholders, rows_at_once, status, text, time,
+    Catalog, During, Error, OrCorrupt, audit, ecu_column, fleet_log, json, old_reason,
+    optional_time, parsed, status, text, time,
 };
 use crate::model::{
-    EcuRecord, EcuSerial, NewEvent, NewVehicle, Quarantine, Sha256Digest, Timestamp, VehicleChange,
-    VehicleId, VehicleRecord, VehicleStatus,
+    EcuRecord, EcuSerial, NewEvent, Quarantine, Sha256Digest, Timestamp, VehicleChange, VehicleId,
+    VehicleRecord, VehicleStatus,
 };
 
 /// A query of vehicles with all that [`vehicle`] reads, by its conditions.
@@ -37,44 +36,7 @@ pub(super) const SELECT_BY_VIN: &str = select_vehicles!("WHERE v.vin = $1");
 /// A vehicle by its bearer token.
 const SELECT_BY_TOKEN: &str = select_vehicles!("WHERE v.token_sha256 = $1");
 
-/// What came of registering one vehicle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registration {
-    /// It is new.
-    Registered,
-    /// It was registered before, with the same ECUs and keys.
-    Unchanged,
-    /// It was registered before, with others: the first registration stands.
-    Different,
-    /// An ECU of it is, or was, in another vehicle.
-    EcuTaken(EcuSerial),
-}
-
 impl Catalog {
-    /// Registers vehicles, each whole or not at all; the first registration of an id or a serial
-    /// stands. The outcomes are in the order of `vehicles`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`], and then none is registered.
-    pub async fn register_vehicles(
-        &self,
-        vehicles: &[NewVehicle],
-        author: &Author,
-    ) -> Result<Vec<Registration>, Error> {
-        const OP: &str = "register vehicles";
-        let mut transaction = self.pool.begin().await.during(OP)?;
-        let mut outcomes = Vec::with_capacity(vehicles.len());
-        for chunk in vehicles.chunks(REGISTERED_AT_ONCE) {
-            let (created_by, now) = (author.who.id(), author.at);
-            outcomes.extend(register_chunk(&mut transaction, chunk, &created_by, now).await?);
-        }
-        let registered = audit::registered(vehicles, &outcomes, author);
-        audit::append(&mut transaction, registered.as_slice()).await?;
-        transaction.commit().await.during(OP)?;
-        Ok(outcomes)
-    }
-
     /// Looks a vehicle up.
     ///
     /// # Errors
@@ -269,141 +231,6 @@ async fn put_in_place(
     retired.execute(&mut **transaction).await.map(drop).during(OP)
 }
 
-async fn register_chunk(
-    transaction: &mut Transaction<'_, Any>,
-    vehicles: &[NewVehicle],
-    created_by: &str,
-    now: Timestamp,
-) -> Result<Vec<Registration>, Error> {
-    let ids = insert_vehicles(transaction, vehicles, created_by, now).await?;
-    let mut taken = insert_ecus(transaction, vehicles, &ids).await?;
-    let new = vehicles.iter().filter(|vehicle| ids.contains_key(&vehicle.vin));
-    let left = LeftEcus::find(transaction, new.flat_map(|vehicle| &vehicle.ecus)).await?;
-    let mut outcomes = Vec::with_capacity(vehicles.len());
-    let mut seen = HashSet::new();
-    for vehicle in vehicles {
-        let is_first = seen.insert(&vehicle.vin);
-        let outcome = match (ids.get(&vehicle.vin).filter(|_| is_first), taken.remove(&vehicle.vin))
-        {
-            (Some(id), None) => {
-                let mut change = VehicleChange::first(vehicle.vin.clone(), now).numbered(*id);
-                if left.restore(&vehicle.ecus, &mut change) {
-                    // It has nothing for the audit log: the registration is there.
-                    status::apply_news(transaction, &change, &mut Vec::new()).await?;
-                }
-                Registration::Registered
-            }
-            (Some(id), Some(serial)) => {
-                remove_vehicle(transaction, *id).await?;
-                Registration::EcuTaken(serial)
-            }
-            (None, _) => compare(transaction, vehicle).await?,
-        };
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
-}
-
-/// Inserts those whose id is new, and returns their numbers.
-pub(super) async fn insert_vehicles(
-    transaction: &mut Transaction<'_, Any>,
-    vehicles: &[NewVehicle],
-    created_by: &str,
-    now: Timestamp,
-) -> Result<HashMap<VehicleId, i64>, Error> {
-    const OP: &str = "insert vehicles";
-    let mut seen = HashSet::new();
-    let vehicles: Vec<&NewVehicle> =
-        vehicles.iter().filter(|vehicle| seen.insert(&vehicle.vin)).collect();
-    let sql = format!(
-        "INSERT INTO vehicles (id, vin, ecus, token_sha256, created_at, created_by) VALUES {} \
-         ON CONFLICT DO NOTHING RETURNING vin, id",
-        placeholders(vehicles.len(), 6)
-    );
-    let first = reserve_numbers(transaction, vehicles.len()).await?;
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for (id, vehicle) in (first..).zip(vehicles) {
-        let ecus = serde_json::to_string(&vehicle.ecus).or_corrupt(OP)?;
-        query = query.bind(id).bind(vehicle.vin.to_string()).bind(ecus);
-        query = query.bind(vehicle.token_sha256.map(|digest| digest.to_string()));
-        query = query.bind(now.as_millisecond()).bind(created_by.to_owned());
-    }
-    let rows = query.fetch_all(&mut **transaction).await.during(OP)?;
-    let number = |row: &AnyRow| Ok((parsed(row, "vin", OP)?, row.try_get("id").during(OP)?));
-    let ids = rows.iter().map(number).collect::<Result<HashMap<VehicleId, i64>, Error>>()?;
-    if ids.is_empty() {
-        return Ok(ids);
-    }
-    for table in ["vehicle_polls", "vehicle_status"] {
-        let sql = format!("INSERT INTO {table} (vehicle_id) VALUES {}", placeholders(ids.len(), 1));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for id in ids.values() {
-            query = query.bind(*id);
-        }
-        query.execute(&mut **transaction).await.during(OP)?;
-    }
-    Ok(ids)
-}
-
-/// Hands out numbers of vehicles, and returns the first. No other vehicle ever gets them, or a
-/// change that was decided for one that was removed could be made to another.
-async fn reserve_numbers(
-    transaction: &mut Transaction<'_, Any>,
-    count: usize,
-) -> Result<i64, Error> {
-    const OP: &str = "number vehicles";
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let row = sqlx::query(
-        "UPDATE sequences SET value = value + $1 WHERE name = 'vehicles' RETURNING value",
-    );
-    let row = row.bind(count).fetch_one(&mut **transaction).await.during(OP)?;
-    Ok(row.try_get::<i64, _>("value").during(OP)? + 1 - count)
-}
-
-/// Inserts the ECUs of new vehicles, and returns the vehicles of which one was taken.
-async fn insert_ecus(
-    transaction: &mut Transaction<'_, Any>,
-    vehicles: &[NewVehicle],
-    ids: &HashMap<VehicleId, i64>,
-) -> Result<HashMap<VehicleId, EcuSerial>, Error> {
-    const OP: &str = "insert ECUs";
-    let mut seen = HashSet::new();
-    let mut taken = HashMap::new();
-    let mut rows = Vec::new();
-    let mut done = HashSet::new();
-    for vehicle in vehicles.iter().filter(|vehicle| done.insert(&vehicle.vin)) {
-        let Some(id) = ids.get(&vehicle.vin) else { continue };
-        for ecu in &vehicle.ecus {
-            if seen.insert(&ecu.serial) {
-                rows.push((ecu, *id));
-            } else {
-                taken.insert(vehicle.vin.clone(), ecu.serial.clone()); // twice in one batch
-            }
-        }
-    }
-    for rows in rows.chunks(ECUS_AT_ONCE) {
-        let sql = format!(
-            "INSERT INTO ecus (serial, vehicle_id, hardware_id) VALUES {} ON CONFLICT (serial) DO NOTHING RETURNING serial",
-            placeholders(rows.len(), 3)
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (ecu, id) in rows {
-            query = query.bind(ecu.serial.to_string()).bind(*id).bind(ecu.hardware_id.to_string());
-        }
-        let inserted = query.fetch_all(&mut **transaction).await.during(OP)?;
-        let inserted = inserted
-            .iter()
-            .map(|row| text(row, "serial", OP))
-            .collect::<Result<HashSet<_>, _>>()?;
-        for (ecu, id) in rows.iter().filter(|(ecu, _)| !inserted.contains(ecu.serial.as_str())) {
-            if let Some((vin, _)) = ids.iter().find(|(_, number)| *number == id) {
-                taken.insert(vin.clone(), ecu.serial.clone());
-            }
-        }
-    }
-    Ok(taken)
-}
-
 /// Removes a vehicle with its ECUs, its status and what was approved for them.
 pub(super) async fn remove_vehicle(
     transaction: &mut Transaction<'_, Any>,
@@ -422,26 +249,6 @@ pub(super) async fn remove_vehicle(
         removed.during("remove a vehicle")?;
     }
     Ok(())
-}
-
-async fn compare(
-    transaction: &mut Transaction<'_, Any>,
-    new: &NewVehicle,
-) -> Result<Registration, Error> {
-    const OP: &str = "compare vehicles";
-    let row = sqlx::query("SELECT ecus, token_sha256 FROM vehicles WHERE vin = $1")
-        .bind(new.vin.as_str());
-    let Some(row) = row.fetch_optional(&mut **transaction).await.during(OP)? else {
-        return Ok(Registration::Different); // its token is another vehicle's
-    };
-    let ecus: Vec<EcuRecord> = json(&row, "ecus", OP)?;
-    let token: Option<String> = row.try_get("token_sha256").during(OP)?;
-    let same_token = new.token_sha256.is_none_or(|digest| token == Some(digest.to_string()));
-    Ok(if ecus == new.ecus && same_token {
-        Registration::Unchanged
-    } else {
-        Registration::Different
-    })
 }
 
 pub(super) fn vehicle(row: &AnyRow) -> Result<VehicleRecord, Error> {
@@ -476,6 +283,3 @@ pub(super) fn quarantine(row: &AnyRow) -> Result<Option<Quarantine>, Error> {
     };
     Ok(Some(Quarantine { since, reason, kinds }))
 }
-
-const REGISTERED_AT_ONCE: usize = rows_at_once(6);
-const ECUS_AT_ONCE: usize = rows_at_once(3);

@@ -17,7 +17,7 @@ use super::revoked::refuse_revoked;
 use crate::app::Error;
 use crate::app::access::{Principal, check_token_still_valid};
 use crate::catalog::Registration;
-use crate::model::{NewVehicle, VehicleId};
+use crate::model::NewVehicle;
 
 /// How the vehicles are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,18 +121,15 @@ impl Fleet {
             let now = self.clock.now();
             check_token_still_valid(&self.catalog, &by.id, now).await?; // a stream can take hours
             let outcomes = self.catalog.register_vehicles(&vehicles, &by.author(now)).await?;
-            let mut registered: Vec<VehicleId> = Vec::new();
             for ((vehicle, outcome), line) in vehicles.iter().zip(outcomes).zip(lines) {
                 match outcome {
-                    Registration::Registered => registered.push(vehicle.vin.clone()),
+                    Registration::Registered => report.registered += 1,
                     Registration::Unchanged => report.unchanged += 1,
                     // Whatever was approved for it: a file that is sent again may have keys of long
                     // ago.
                     other => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
                 }
             }
-            report.registered += registered.len() as u64;
-            self.record_registered(&registered, by).await?;
         }
         tracing::info!(
             registered = report.registered,
@@ -190,6 +187,8 @@ fn send(batch: &mut Vec<Parsed>, batches: &mpsc::Sender<Vec<Parsed>>) -> Result<
 
 /// Most faults that a report tells.
 const MAX_FAULTS: usize = 1000;
-const BATCH: usize = 500;
+/// Vehicles that are registered in one transaction: it has to reach the disk, and meanwhile others
+/// wait that write.
+const BATCH: usize = 1000;
 const BATCHES_AHEAD: usize = 2;
 const PIECES_AHEAD: usize = 8;

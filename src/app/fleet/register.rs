@@ -12,7 +12,7 @@ use crate::app::keys::{Door, check_keys};
 use crate::app::publish::Publisher;
 use crate::catalog::Registration;
 use crate::envelope::key::RecipientKey;
-use crate::model::{EcuRecord, EcuRole, EcuSerial, EventKind, NewVehicle, Sha256Digest, VehicleId};
+use crate::model::{EcuRecord, EcuRole, EcuSerial, NewVehicle, Sha256Digest, VehicleId};
 use crate::uptane::key::PublicKey;
 use crate::uptane::manifest::MAX_ECUS;
 
@@ -45,23 +45,10 @@ impl Fleet {
         let author = by.author(self.clock.now());
         let mut outcomes = self.catalog.register_vehicles(vehicles, &author).await?;
         match outcomes.pop().unwrap_or(Registration::Different) {
-            Registration::Registered => {
-                self.record_registered(std::slice::from_ref(&vin), by).await?;
-                Ok((true, vin))
-            }
+            Registration::Registered => Ok((true, vin)),
             Registration::Unchanged => Ok((false, vin)),
             other => Err(refused_registration(&vin, &other)),
         }
-    }
-
-    pub(super) async fn record_registered(
-        &self,
-        vins: &[VehicleId],
-        by: &Principal,
-    ) -> Result<(), Error> {
-        let event = |vin| self.event(vin, EventKind::Registered, &by.into());
-        let events: Vec<_> = vins.iter().map(event).collect();
-        Ok(self.catalog.insert_events(&events).await?)
     }
 
     /// Turns a description into what can be registered, where it holds no request up.

@@ -115,6 +115,7 @@ macro_rules! conformance {
             );
             conformance!(
                 $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,
+                thousands_are_registered_together_as_each_would_be,
                 a_removed_vehicle_gives_its_number_to_nobody,
                 a_status_changes_only_from_the_revision_on_which_it_was_decided, a_change_is_read_as_it_was_made,
                 a_quarantine_is_in_the_audit_log_once, events_that_are_alike_are_counted_as_one,
