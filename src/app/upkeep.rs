@@ -150,6 +150,12 @@ impl Upkeep {
         }
     }
 
+    /// Publishes what is due at the start, for as long as `patience` lasts; what can't be is tried
+    /// again, and said by [`Self::check_ready`].
+    pub async fn publish_first(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.parts.publisher.publish()).await;
+    }
+
     /// The pulse of [`Self::maintain`].
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()

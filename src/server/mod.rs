@@ -144,6 +144,8 @@ impl Server {
         let Self { config, listener, tls, identity, opened, trace_export } = self;
         let Opened { app, publisher_task, lock } = opened;
         let tasks = Tasks::start(&app, publisher_task);
+        // Whoever is let in finds what is due published: connections wait meanwhile.
+        app.upkeep().publish_first(FIRST_PUBLICATION).await;
         let state = HttpState { app: Arc::clone(&app), repo: repo_config(&config), identity };
         let connections = Connections::new(bounds(&config)?, Arc::clone(app.metrics()));
         let looking_after =
@@ -413,6 +415,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10); // for each head, drop by drop; docs/OPERATIONS.md
 const READER_TIMEOUT: Duration = Duration::from_secs(180); // without room for one more byte; a slow line takes a while
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5); // for the next 16 KiB of a client that still sends, and may read then why it was refused
+/// Longest that a start waits for what it publishes before it lets anybody in.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 16_384; // some 20 KiB each, and more while a file is sent
 const DESCRIPTORS_BESIDES: u64 = 256; // of the catalog, of uploads, of logs

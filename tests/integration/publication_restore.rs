@@ -14,7 +14,7 @@ use serde_json::Value;
 use sqlx::Connection;
 use tokio::runtime::Handle;
 
-use crate::app::once_unlocked;
+use crate::app::{eventually, once_unlocked};
 use crate::publication::{NEVER, Node};
 use crate::state::{ManualClock, TestState, files_below};
 
@@ -208,6 +208,32 @@ async fn starts_that_sign_nothing_leave_out_no_more_numbers_than_one() {
     }
     assert!(reserved[0] > 40_000_000, "{reserved:?}");
     assert!(reserved[2] - reserved[0] < 10_000, "only what time has passed since: {reserved:?}");
+}
+
+/// Else whoever waits for it would go on with what was published before.
+#[tokio::test]
+async fn a_start_that_has_something_to_publish_is_ready_once_that_is_done() {
+    let state = TestState::new();
+    state.dir().recover_versions(50_000, SystemClock.now()).await.unwrap();
+    let open = async || {
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new("0")));
+        state.dir().open(limits, ManualClock::starting_now(), metrics, Handle::current()).await
+    };
+    let opened = once_unlocked(open).await;
+    let upkeep = opened.app.upkeep();
+    upkeep.recover().await.unwrap();
+    let refused = upkeep.check_ready().await.unwrap_err();
+    assert!(matches!(refused, Error::NotReady { .. }), "{refused}");
+    let publishing = tokio::spawn(opened.publisher_task.run(NEVER));
+    eventually("it is ready", async || upkeep.check_ready().await.is_ok()).await;
+    assert!(seen_by_clients(&state)["timestamp"] > 50_000);
+    publishing.abort();
+    drop(opened.app);
+    drop(opened.lock);
+    // The next one has nothing to publish.
+    let opened = once_unlocked(open).await;
+    opened.app.upkeep().recover().await.unwrap();
+    opened.app.upkeep().check_ready().await.unwrap();
 }
 
 #[tokio::test]

@@ -170,8 +170,14 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the last round, or the last renewal of root, failed.
+    /// [`Error::NotReady`] before the first round: what is served may be older than what a start is
+    /// about to publish. [`Error::Unavailable`] if the last round, or the last renewal of root,
+    /// failed.
     pub fn check(&self) -> Result<(), Error> {
+        if !self.rounds.is_known() {
+            let detail = "what is due is not published yet since the start".into();
+            return Err(Error::NotReady { detail });
+        }
         let why = match self.rounds.failing() {
             None => return Ok(()),
             Some(Failed::Full) => "no space is left",
@@ -205,7 +211,9 @@ impl Publisher {
     pub async fn recover(&self) -> Result<(), Error> {
         self.rounds.skip_what_may_be_used().await?;
         self.rounds.recover().await?;
-        self.rounds.sign_unverified().await
+        self.rounds.sign_unverified().await?;
+        self.rounds.note_if_idle().await;
+        Ok(())
     }
 
     /// The time now, if something may be signed.

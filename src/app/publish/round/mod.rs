@@ -53,6 +53,8 @@ pub(super) struct Rounds {
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
+    /// Whether that is known: what was due at the start is published, or was tried to be.
+    is_known: AtomicBool,
     /// Bytes and files of everything that is published, as all of it takes when it is signed again
     /// at once.
     size: RwLock<SigningSize>,
@@ -128,6 +130,7 @@ impl Rounds {
             director_signers: DirectorSigners::default(),
             current: RwLock::new(None),
             failing: RwLock::new(None),
+            is_known: AtomicBool::new(false),
             size: RwLock::default(),
             is_shown: AtomicBool::new(false),
             is_overtaken: AtomicBool::new(false),
@@ -164,8 +167,14 @@ impl Rounds {
         *self.failing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether what was due at the start is published, or was tried to be.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_failing(&self, why: Option<Failed>) {
         *self.failing.write().unwrap_or_else(PoisonError::into_inner) = why;
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// Publishes what is due, together with what others have signed.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Rounds;
 use crate::app::Error;
-use crate::app::publish::{CurrentTimestamp, seen};
+use crate::app::publish::{CurrentTimestamp, due, seen, signed};
 use crate::app::trust::signed_here;
 use crate::blob::BlobKey;
 use crate::catalog::{Author, RoleState};
@@ -27,6 +27,34 @@ impl Rounds {
         }
         self.time.resume(self.catalog.find_moments().await?);
         Ok(())
+    }
+
+    /// Refuses to sign with a catalog that has lost what was published with it, as that of a database
+    /// can under a server that runs.
+    pub(super) async fn refuse_lost(&self) -> Result<(), Error> {
+        match self.catalog.is_on_server() {
+            true => seen::refuse_lost(self.blobs.as_ref(), &self.repository, &self.catalog).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Lets a start that has nothing to publish be ready at once. Whatever keeps that from being
+    /// found out is the first round's to tell.
+    pub(in crate::app::publish) async fn note_if_idle(&self) {
+        if self.is_anything_due().await.is_ok_and(|is_due| !is_due) {
+            self.set_failing(None);
+        }
+    }
+
+    async fn is_anything_due(&self) -> Result<bool, Error> {
+        if self.is_overtaken.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let states = self.catalog.list_roles().await?;
+        let (suppliers, policy) = (self.catalog.list_suppliers().await?, self.repository.policy());
+        let set = self.verifier.current(&states).await?;
+        let ours = signed::named(signed_here(&states, &suppliers, policy), &set);
+        Ok(!due::due_roles(policy, &ours, self.clock.now()).is_empty())
     }
 
     /// A state directory in which nothing was signed for longer than a running server lets pass is
