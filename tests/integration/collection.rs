@@ -91,6 +91,26 @@ async fn a_yanked_image_goes_after_its_time_and_nothing_else_does() {
     node.close().await.assert_clean().await;
 }
 
+/// One row that a disk has damaged keeps no other image from being collected.
+#[tokio::test]
+async fn an_image_whose_envelope_is_damaged_stays_and_the_others_go() {
+    let server = TestServer::start().await;
+    for path in ["gw/1", "gw/2"] {
+        server.upload(path, "firmware").await.expect(201);
+        let path = format!("/api/v1/images/{path}");
+        send(server.request_as(AccessRole::Engineer, Method::DELETE, &path)).await.expect(204);
+    }
+    yanked_long_ago(&server).await;
+    let options = SqliteConnectOptions::new().filename(server.state.path().join("catalog.sqlite"));
+    let mut catalog = SqliteConnection::connect_with(&options).await.unwrap();
+    let damage = "UPDATE images SET envelope = '{' WHERE path = 'gw/1'";
+    sqlx::query(damage).execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+    let result = collect(&server);
+    assert_eq!(result["images"], json!(["gw/2"]), "{result}");
+    assert!(result["reasons"][0].as_str().unwrap().starts_with("gw/1: its envelope"), "{result}");
+}
+
 /// Whoever has the timestamp of before goes by it until it expires.
 #[tokio::test]
 async fn an_image_stays_while_a_timestamp_in_force_leads_to_it() {

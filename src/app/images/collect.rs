@@ -106,7 +106,9 @@ impl Images {
     ) -> Result<Collected, Error> {
         let now = self.publisher.signing_time()?;
         let page = self.catalog.list_yanked_images(earlier(now, grace), after, PAGE).await?;
-        let (files, staged) = (self.named_files().await?, self.staged_targets().await?);
+        // In this order: what is published meanwhile is still in the first.
+        let staged = self.staged_targets().await?;
+        let files = self.named_files().await?;
         let files = files.into_iter().map(|key| (key, None)).collect();
         let mut named = Named { files, staged };
         let mut collected = Collected { next: page.next, ..Collected::default() };
@@ -115,8 +117,17 @@ impl Images {
                 collected.kept.push((image.path, reason));
                 continue;
             }
-            if mode == CollectMode::Remove && !self.remove(&image, author).await? {
-                collected.kept.push((image.path, "somebody has just wanted it kept".into()));
+            // Without it nobody knows which file of the repository its envelope is.
+            let Some(envelope) = public_digest(&image.envelope) else {
+                let reason = "its envelope in the catalog is damaged: see `motorcade fsck`";
+                collected.kept.push((image.path, reason.into()));
+                continue;
+            };
+            if mode == CollectMode::Remove && !self.remove(&image, envelope, author).await? {
+                collected.kept.push((
+                    image.path,
+                    "somebody has just wanted it kept, or a backup is being made".into(),
+                ));
                 continue;
             }
             collected.bytes += image.length;
@@ -205,21 +216,28 @@ impl Images {
     }
 
     /// Decides for good, and then removes the files.
-    async fn remove(&self, image: &YankedImage, author: &Author) -> Result<bool, Error> {
-        const OP: &str = "read a stored envelope";
+    async fn remove(
+        &self,
+        image: &YankedImage,
+        envelope: Sha256Digest,
+        author: &Author,
+    ) -> Result<bool, Error> {
         let path = &image.path;
         if !self.catalog.collect_image(path, author).await? {
             return Ok(false);
         }
-        let envelope = Envelope::parse(image.envelope.as_bytes()).map_err(Error::internal(OP))?;
-        let public = envelope.public_json().map_err(Error::internal(OP))?;
-        let public = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
         self.blobs.delete(&BlobKey::target(path.to_string(), image.sha256)).await?;
-        self.blobs.delete(&BlobKey::target(path.envelope_path(), public)).await?;
+        self.blobs.delete(&BlobKey::target(path.envelope_path(), envelope)).await?;
         self.catalog.note_removed_image(path, author.at).await?;
         tracing::info!(image.path = %path, "image collected");
         Ok(true)
     }
+}
+
+/// The digest of an envelope as the repository has it.
+fn public_digest(envelope: &str) -> Option<Sha256Digest> {
+    let public = Envelope::parse(envelope.as_bytes()).ok()?.public_json().ok()?;
+    Some(Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into()))
 }
 
 const PAGE: u32 = 100;
