@@ -8,6 +8,7 @@ pub mod access;
 mod apart;
 pub mod audit;
 pub mod backup;
+mod ballast;
 pub mod ceremony;
 pub mod director;
 pub mod doctor;
@@ -249,6 +250,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             watch: watch.clone(),
             silent_after: limits.silent_after,
+            state: state.clone(),
         });
         let upkeep = Arc::new(upkeep);
         let doctor = Doctor::new(state, Arc::clone(&clock), Arc::clone(&upkeep), &limits);

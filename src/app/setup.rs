@@ -18,7 +18,7 @@ use super::server_id::server_id;
 use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
-use super::{App, Error, Limits, Parts, backup, handover, trust};
+use super::{App, Error, Limits, Parts, backup, ballast, handover, trust};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys;
@@ -100,8 +100,13 @@ impl StateDir {
                 files,
                 "removed what unfinished uploads had left, since no space was left"
             );
-            footing::check(self.path(), &self.catalog_file())?;
+            if footing::check(self.path(), &self.catalog_file())? == Room::Gone
+                && ballast::give_up(self.path())
+            {
+                tracing::warn!("gave up the ballast, since no space was left to start with");
+            }
         }
+        ballast::keep(self.path());
         self.refuse_empty_catalog()?;
         let catalog = self.own_catalog(clock.now()).await?;
         if !is_published(&catalog).await? {

@@ -9,6 +9,7 @@
 //!   staging/    files on their way into repo/
 //!   server-id   whose jobs and uploads are this server's
 //!   installation-id  which catalog in a database is this directory's
+//!   ballast     room for a start on a full disk
 //!   lock        held, as the directory itself, by the one server that runs on it
 //!   backup.json in a backup alone, until its versions were taken care of
 //! ```

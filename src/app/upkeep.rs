@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::audit::AuditLog;
+use super::ballast;
 use super::director::Director;
 use super::escrow::Escrows;
 use super::expiry::{Expiry, SignedBy, Stage};
@@ -17,6 +18,7 @@ use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
 use super::signing::{KEY_UNAVAILABLE, Signing};
+use super::state_dir::StateDir;
 use super::waiting;
 use super::watch::{Pulse, Watch};
 use crate::blob::{BlobKey, BlobStore};
@@ -46,6 +48,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
+    pub(super) state: StateDir,
 }
 
 impl Upkeep {
@@ -63,6 +66,7 @@ impl Upkeep {
     pub async fn recover(&self) -> Result<(), Error> {
         self.parts.publisher.prepare().await?; // before anything is changed
         let swept = self.parts.blobs.sweep().await? + self.parts.images.recover_uploads().await?;
+        self.parts.images.collect_uploads().await?; // the disk may be full of them
         // Those of another server that lives are not this one's to remove.
         let pending =
             self.parts.catalog.take_abandoned_blobs(self.parts.images.upload_holder()).await?;
@@ -123,6 +127,7 @@ impl Upkeep {
                         Ok(files) => tracing::info!(files, "removed superseded envelopes"),
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded envelopes"),
                     }
+                    ballast::keep(self.parts.state.path());
                     match self.parts.images.collect_uploads().await {
                         Ok(0) => {}
                         Ok(uploads) => tracing::info!(uploads, "uploads have expired"),

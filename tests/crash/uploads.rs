@@ -11,7 +11,7 @@ use futures_util::stream;
 use reqwest::{Body, Method, RequestBuilder, Response};
 
 use crate::support::{Client, HARDWARE, noise, sha256, wait_until};
-use crate::{PIECE, Rng, Site};
+use crate::{PIECE, Rng, Site, SmallDisk};
 
 const PATH: &str = "gw/resumed/a.bin";
 const KILLS: usize = 20;
@@ -176,4 +176,26 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
     server.process.kill();
     let server = site.serve(&[]);
     site.check_after_start(&server).await;
+}
+
+/// What waits was acknowledged, and stays; the server has room of its own to start with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_of_what_waits_keeps_no_server_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), "256m") else { return };
+    let site = Site::in_folder(tempfile::tempdir_in(folder.path()).unwrap()).await;
+    let server = site.serve(&["--reserved-space", "0"]);
+    let client = server.client(&site.token);
+    let image = noise("waits", 64 * 1024).repeat(200); // 12 MiB
+    let url = begin(&client, image.len()).await;
+    let sent = send(&client, &url, 0, &image[..8 * 1024 * 1024], usize::MAX).await;
+    assert_eq!(sent.unwrap().status(), 204);
+    let acknowledged = offset(&client, &url).await;
+    assert!(acknowledged > 0);
+    server.process.kill();
+    disk.fill(0);
+    let server = site.serve(&["--reserved-space", "0"]);
+    let client = server.client(&site.token);
+    assert_eq!(offset(&client, &url).await, acknowledged);
+    site.verify(&server).await;
 }
