@@ -53,6 +53,23 @@ impl Catalog {
         .during("record what the installation was made with")
     }
 
+    /// Records something in the place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn replace_installed(&self, name: &str, value: &str) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .during("record where the installation is")
+    }
+
     /// Envelopes of some images, those of yanked ones too.
     ///
     /// # Errors

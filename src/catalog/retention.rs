@@ -108,8 +108,17 @@ impl Catalog {
         Ok(Page::of(images, limit, |image| image.path.to_string()))
     }
 
-    /// Decides that a yanked image's files are removed, unless somebody wants them kept or a vehicle
-    /// is to install it. Returns whether they are to be removed.
+    /// Has all files stay until then, for a backup that copies them after the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn hold_files(&self, until: Timestamp) -> Result<(), Error> {
+        self.replace_installed(HELD_UNTIL, &until.as_millisecond().to_string()).await
+    }
+
+    /// Decides that a yanked image's files are removed, unless somebody wants them kept, a backup is
+    /// being made, or a vehicle is to install it. Returns whether they are to be removed.
     ///
     /// # Errors
     ///
@@ -122,12 +131,15 @@ impl Catalog {
             "INSERT INTO image_retention (path, collected_at) SELECT path, $1 FROM images \
              WHERE path = $2 AND yanked_at IS NOT NULL \
              AND NOT EXISTS (SELECT 1 FROM assignments a WHERE a.image_path = images.path AND a.ended_at IS NULL) \
+             AND NOT EXISTS (SELECT 1 FROM installation WHERE CASE WHEN name = $3 THEN CAST(value AS BIGINT) ELSE 0 END > $4) \
              ON CONFLICT (path) DO UPDATE SET collected_at = excluded.collected_at \
              WHERE image_retention.collected_at IS NULL \
              AND (image_retention.retain_until IS NULL OR image_retention.retain_until <= excluded.collected_at)",
         )
         .bind(now)
         .bind(path.as_str())
+        .bind(HELD_UNTIL)
+        .bind(now)
         .execute(&mut *transaction)
         .await
         .during(OP)?;
@@ -166,3 +178,6 @@ fn retention(row: &AnyRow, op: &'static str) -> Result<ImageRetention, Error> {
         collected_at: optional_time(row, "collected_at", op)?,
     })
 }
+
+/// The name in the table `installation` of the time until which no file goes.
+const HELD_UNTIL: &str = "files_held_until";

@@ -12,6 +12,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use record::Record;
 pub(super) use record::{forget, refuse_unrecovered};
@@ -23,6 +24,7 @@ use super::{Error, apart};
 use crate::keys::RingFile;
 use crate::keys::policy::Policy;
 use crate::model::Timestamp;
+use crate::model::clock::later;
 use motorcade_host::new_file::folder_of;
 
 /// Whether `keys/` is in a backup.
@@ -62,9 +64,10 @@ pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Reco
     let catalog = state.open_catalog().await?;
     refuse_taken(state.path(), folder)?;
     let unfinished = Unfinished::create(folder)?;
+    // Before the copy, so that what it names stays; where that can't be written, nobody removes any.
+    let _ = catalog.hold_files(later(plan.now, HELD)).await;
     let head = catalog.find_audit_head().await?; // before the copy, so that the copy has it
     catalog.copy_to(&unfinished.path.join("catalog.sqlite")).await?;
-    catalog.close().await;
     let record = Record {
         made_at: plan.now,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -75,13 +78,25 @@ pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Reco
         copied: 0,
         bytes: 0,
     };
-    let (from, to) = (state.path().to_owned(), folder.to_owned());
-    let copying = tokio::task::spawn_blocking(move || {
+    let (from, to, now) = (state.path().to_owned(), folder.to_owned(), plan.now);
+    let mut copying = tokio::task::spawn_blocking(move || {
         let record = copy_files(&from, &unfinished.path, &plan, record)?;
         unfinished.finish(&from, &to)?;
         Ok(record)
     });
-    copying.await.map_err(Error::internal("copy files"))?.map_err(failed)
+    let begun = Instant::now();
+    let copied = loop {
+        tokio::select! {
+            copied = &mut copying => break copied,
+            () = tokio::time::sleep(HELD / 10) => {
+                // A catalog that is too busy for that is asked again.
+                let _ = catalog.hold_files(later(now, begun.elapsed() + HELD)).await;
+            }
+        }
+    };
+    let _ = catalog.hold_files(now).await; // or it ends by itself
+    catalog.close().await;
+    copied.map_err(Error::internal("copy files"))?.map_err(failed)
 }
 
 /// A database has a tool of its own for this, which must run before files are copied.
@@ -206,5 +221,7 @@ fn failed(error: io::Error) -> Error {
     }
 }
 
+/// For how long files stay after a backup has last said that it needs them.
+const HELD: Duration = Duration::from_secs(10 * 60);
 /// Made anew by each server that lacks it.
 const SESSION_TICKETS: &str = "session-tickets.json";

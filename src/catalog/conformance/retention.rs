@@ -37,6 +37,9 @@ pub(super) async fn a_yanked_image_is_collected_once_unless_it_is_to_be_kept(cat
     assert_eq!(yanked(catalog, 1).await, [paths[1]]);
 
     assert!(catalog.retain_image(&second, None, &author()).await.unwrap());
+    catalog.hold_files(seconds_later(1)).await.unwrap();
+    assert!(!catalog.collect_image(&second, &author()).await.unwrap(), "a backup is being made");
+    catalog.hold_files(now()).await.unwrap();
     assert!(catalog.collect_image(&second, &author()).await.unwrap(), "that was taken back");
     let page = catalog.list_audit(&Default::default(), i64::MAX, 20).await.unwrap();
     let collected = page.items.iter().filter(|entry| entry.kind == "image_collected");
