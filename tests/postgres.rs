@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "postgres/lost.rs"]
+mod lost;
+#[path = "postgres/moves.rs"]
+mod moves;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;

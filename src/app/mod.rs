@@ -27,6 +27,8 @@ mod keys;
 mod limits;
 mod listing;
 pub mod lost_keys;
+mod moved;
+pub mod moving;
 pub mod owners;
 mod principal;
 pub mod publish;

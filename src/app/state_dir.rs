@@ -11,6 +11,7 @@
 //!   installation-id  which catalog in a database is this directory's
 //!   ballast     room for a start on a full disk
 //!   lock        held, as the directory itself, by the one server that runs on it
+//!   moving.json if the catalog was moved to a database, or is on its way
 //!   backup.json in a backup alone, until its versions were taken care of
 //! ```
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use super::Error;
 use super::footing::{self, StateLock};
 use super::installation;
+use super::moved;
 use super::signing::Signing;
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
@@ -71,8 +73,17 @@ impl StateDir {
     pub(super) async fn find_catalog(&self) -> Result<Option<Catalog>, Error> {
         match &self.catalog {
             None if !self.catalog_file().exists() => Ok(None),
-            None => Ok(Some(Catalog::open_sqlite(&self.catalog_file()).await?)),
-            Some(url) => Ok(Catalog::open_postgres(url).await?),
+            None => {
+                moved::refuse_moved(&self.path)?;
+                Ok(Some(Catalog::open_sqlite(&self.catalog_file()).await?))
+            }
+            Some(url) => {
+                let found = Catalog::open_postgres(url).await?;
+                if let Some(catalog) = &found {
+                    refuse_unfinished(catalog, url).await?;
+                }
+                Ok(found)
+            }
         }
     }
 
@@ -101,9 +112,11 @@ impl StateDir {
     /// Opens the catalog as a server does. **Must be called by the holder of the directory's lock.**
     pub(super) async fn own_catalog(&self, now: Timestamp) -> Result<Catalog, Error> {
         let Some(url) = &self.catalog else {
+            moved::refuse_moved(&self.path)?;
             return Ok(Catalog::own_sqlite(&self.catalog_file(), now).await?);
         };
         let catalog = Catalog::own_postgres(url, now).await?;
+        refuse_unfinished(&catalog, url).await?;
         installation::claim(&self.path, url, &catalog).await?;
         Ok(catalog)
     }
@@ -250,6 +263,14 @@ fn repositories_of(keyring: Keyring, policy: Policy) -> (ImageRepository, Direct
     let keyring = SharedKeyring::from(Arc::new(keyring));
     let image = ImageRepository::new(keyring.clone(), policy.clone());
     (image, DirectorRepository::new(keyring, policy))
+}
+
+/// A database to which a catalog is still on its way has a part of it.
+async fn refuse_unfinished(catalog: &Catalog, url: &DatabaseUrl) -> Result<(), Error> {
+    match catalog.find_moving().await? {
+        Some(_) => Err(moved::refuse_unfinished(url)),
+        None => Ok(()),
+    }
 }
 
 /// The timestamp is the last thing that `init` makes.

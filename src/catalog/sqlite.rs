@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use super::place::Place;
 use super::pool::{Engine, Pool};
@@ -103,6 +103,22 @@ impl Catalog {
         Ok(lines.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|line| line != "ok").collect())
     }
 
+    /// At most `limit` rows of a table in the order in which SQLite numbers them, from the one after
+    /// `after`, with that number as `row_number`.
+    pub(super) async fn numbered_rows(
+        &self,
+        table: &str,
+        columns: &str,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<AnyRow>, Error> {
+        let sql = format!(
+            "SELECT rowid AS row_number, {columns} FROM {table} WHERE rowid > $1 ORDER BY rowid LIMIT $2"
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(after).bind(limit);
+        query.fetch_all(&self.pool).await.during("read rows of the catalog")
+    }
+
     async fn connect(file: &Path, mode: Mode) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let url = url(file, mode).ok_or_else(|| unusable(file, "has a path that is not UTF-8"))?;
@@ -131,7 +147,8 @@ impl Catalog {
             .during("open the catalog")?;
         let pool = Pool::new(pool, Engine::Sqlite);
         let reads = Arc::new(Reads::new(&pool, options, Some(READ_ONLY_SETTINGS)));
-        Ok(Self { pool, reads, place: Place::File(file.into()), journal: Arc::default() })
+        let (journal, numbers) = (Arc::default(), Arc::default());
+        Ok(Self { pool, reads, place: Place::File(file.into()), journal, numbers })
     }
 }
 

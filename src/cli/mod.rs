@@ -13,6 +13,7 @@ mod image;
 mod init;
 mod job;
 mod manual;
+mod migrate_store;
 mod new_file;
 mod open;
 mod output;
@@ -89,6 +90,8 @@ enum Command {
     Export(export::Args),
     /// Copies the state directory, beside the server that uses it
     Backup(backup::Args),
+    /// Moves the catalog of a state directory to PostgreSQL, with the server stopped
+    MigrateStore(migrate_store::Args),
     /// Looks for what is wrong, or will be, and says what to do about it
     Doctor(doctor::Args),
     /// Reads every stored byte and compares it with what was signed
@@ -176,6 +179,7 @@ async fn run_async(command: Command) -> anyhow::Result<ExitCode> {
         Command::Open(args) => open::run(args),
         Command::Export(args) => export::run(args).await,
         Command::Backup(args) => backup::run(args).await,
+        Command::MigrateStore(args) => migrate_store::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
         Command::Audit(args) => audit::run(args).await,

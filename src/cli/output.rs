@@ -72,6 +72,15 @@ pub(super) fn unknown_bytes(label: &str) -> ProgressBar {
     bar
 }
 
+/// A bar for rows of tables whose number shows at their end.
+pub(super) fn rows(label: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(10));
+    let template = "{prefix:>12} {pos} rows, {msg}";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+    bar.set_prefix(label.to_owned());
+    bar
+}
+
 /// A bar for `total` seconds, likewise.
 pub(super) fn seconds(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), target(4));

@@ -44,6 +44,39 @@ impl CatalogSettings {
     }
 }
 
+/// Where a catalog is moved to.
+#[derive(Debug, Clone, Args)]
+#[group(required = true)]
+pub struct CatalogTarget {
+    /// Empty database in PostgreSQL to move the catalog to; a URL with a password is better set in
+    /// the environment or in a file
+    #[arg(
+        long,
+        env = "MOTORCADE_TO_CATALOG_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = FromText
+    )]
+    to_catalog: Option<DatabaseUrl>,
+
+    /// File that holds the URL of that database
+    #[arg(
+        long,
+        env = "MOTORCADE_TO_CATALOG_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "to_catalog",
+        value_parser = FromFile
+    )]
+    to_catalog_url_file: Option<DatabaseUrl>,
+}
+
+impl CatalogTarget {
+    /// The database.
+    pub fn url(&self) -> Option<&DatabaseUrl> {
+        self.to_catalog.as_ref().or(self.to_catalog_url_file.as_ref())
+    }
+}
+
 /// Reads a URL, and never repeats one that it can't read: there may be a password in it.
 #[derive(Debug, Clone)]
 struct FromText;

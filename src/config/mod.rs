@@ -11,7 +11,7 @@ mod serve;
 mod units;
 mod vehicles;
 
-pub use catalog::CatalogSettings;
+pub use catalog::{CatalogSettings, CatalogTarget};
 pub use client::{ClientConfig, ClientSettings};
 pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};

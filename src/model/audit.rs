@@ -83,6 +83,8 @@ pub enum AuditKind {
     RoleKeysMoved,
     /// A server started with another policy than the one before.
     PolicyLoaded,
+    /// The catalog was moved to a database.
+    CatalogMoved,
     /// Version numbers were skipped, as after a restore.
     VersionsSkipped,
     /// A person said that the clock is right.
@@ -146,6 +148,7 @@ impl AuditKind {
         Self::RoleKeysLost,
         Self::RoleKeysMoved,
         Self::PolicyLoaded,
+        Self::CatalogMoved,
         Self::VersionsSkipped,
         Self::ClockCorrected,
         Self::EscrowKeyAdded,
@@ -200,6 +203,7 @@ impl AuditKind {
             Self::RoleKeysLost => "role_keys_lost",
             Self::RoleKeysMoved => "role_keys_moved",
             Self::PolicyLoaded => "policy_loaded",
+            Self::CatalogMoved => "catalog_moved",
             Self::VersionsSkipped => "versions_skipped",
             Self::ClockCorrected => "clock_corrected",
             Self::EscrowKeyAdded => "escrow_key_added",

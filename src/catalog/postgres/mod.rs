@@ -39,6 +39,21 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Opens a database that a catalog is to be moved to, with its tables up to date and no word of
+    /// this version, which comes with the catalog.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::own_postgres`].
+    pub async fn target_postgres(url: &DatabaseUrl) -> Result<Self, Error> {
+        let catalog = Self::connect_postgres(url).await?;
+        // Whoever has served it is its installation, and brings it up to date.
+        if catalog.is_empty().await? || catalog.find_installed("id").await?.is_none() {
+            catalog.migrate_postgres().await?;
+        }
+        Ok(catalog)
+    }
+
     /// Opens the catalog in a database as it is, for a command that may run beside a server. None
     /// if the database is empty.
     ///
