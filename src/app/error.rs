@@ -199,6 +199,15 @@ struct FailedTo {
 }
 
 impl Error {
+    /// The catalog's database has gone back to an older state while this server ran. Nothing is
+    /// signed then: numbers would be used twice.
+    pub(in crate::app) fn catalog_is_older() -> Self {
+        let detail = "the catalog's database has lost what it had committed, as after a failover to a standby that lagged, and \
+                      nothing is signed: stop every server, run `motorcade recover versions`, and start again \
+                      (docs/POSTGRESQL.md)";
+        Self::Unavailable { code: CATALOG_IS_OLDER, detail: detail.into() }
+    }
+
     /// The catalog's database is away.
     pub(in crate::app) fn catalog_unreachable() -> Self {
         Self::Unavailable {
@@ -262,6 +271,7 @@ impl From<catalog::Error> for Error {
                 tracing::warn!(error = %Chain(&unreachable), "the catalog's database can't be reached");
                 Self::catalog_unreachable()
             }
+            catalog::Error::Older => Self::catalog_is_older(),
             catalog::Error::Text { .. } => Self::Invalid {
                 code: "bad_text",
                 detail: "a text that was sent has a NUL character".into(),
@@ -280,4 +290,6 @@ impl From<catalog::Error> for Error {
     }
 }
 
+/// The code of what can't be signed since the catalog has lost something.
+pub(in crate::app) const CATALOG_IS_OLDER: &str = "catalog_is_older";
 const CATALOG_UNREACHABLE: &str = "catalog_unreachable";

@@ -39,5 +39,43 @@ pub(super) async fn claim(state: &Path, url: &DatabaseUrl, catalog: &Catalog) ->
     }
 }
 
+/// Refuses a database that isn't the one in which the catalog was used last: a dump was restored,
+/// and vehicles have seen later versions than it knows.
+///
+/// # Errors
+///
+/// [`Error::Conflict`]; [`Error::Internal`].
+pub(super) async fn refuse_restored(state: &Path, catalog: &Catalog) -> Result<(), Error> {
+    let Some(here) = catalog.whereabouts().await? else { return Ok(()) };
+    let known = catalog.find_installed(PLACE).await?;
+    match known {
+        None => Ok(catalog.insert_installed(PLACE, &here).await?),
+        Some(known) if known == here => Ok(()),
+        Some(known) => {
+            let state = state.display();
+            let detail = format!(
+                "this catalog was used as {known} last, and is {here}: it was restored from a dump, or moved, and vehicles may \
+                 have seen later versions than it knows: run `motorcade recover versions --data-dir {state}` once, and then start \
+                 the server (docs/POSTGRESQL.md, Backup and restore)"
+            );
+            Err(Error::Conflict { code: "backup_not_recovered", detail })
+        }
+    }
+}
+
+/// Makes the database the one in which the catalog is used, since its versions were taken care of.
+///
+/// # Errors
+///
+/// [`Error::Full`]; [`Error::Internal`].
+pub(super) async fn settle(catalog: &Catalog) -> Result<(), Error> {
+    match catalog.whereabouts().await? {
+        Some(here) => Ok(catalog.replace_installed(PLACE, &here).await?),
+        None => Ok(()),
+    }
+}
+
 const FILE: &str = "installation-id";
 const NAME: &str = "id";
+/// Which database it is, as the server that it is on says.
+const PLACE: &str = "place";

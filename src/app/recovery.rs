@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::principal::local_author;
 use super::publish::seen;
-use super::{Error, backup, state_dir::StateDir};
+use super::{Error, backup, installation, state_dir::StateDir};
 use crate::catalog::{Moments, SkippedTo};
 use crate::model::{Clock, RoleName, Timestamp};
 
@@ -43,6 +43,7 @@ impl StateDir {
         let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
         let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
+        installation::settle(&catalog).await?;
         catalog.close().await;
         backup::forget(self.path())?;
         Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::audit;
 use super::director::DirectorRoots;
 use super::footing::{self, Room, StateLock};
+use super::installation;
 use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
 use super::server_id::server_id;
@@ -112,6 +113,7 @@ impl StateDir {
         if !is_published(&catalog).await? {
             return Err(self.not_initialized());
         }
+        installation::refuse_restored(self.path(), &catalog).await?;
         self.ensure_director_keys(&catalog).await?;
         let cosigners = handover::cosigners(&catalog.list_handovers().await?);
         let signing = Arc::new(Signing::new(Arc::clone(&metrics)));

@@ -65,6 +65,11 @@ impl Upkeep {
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
         self.parts.publisher.prepare().await?; // before anything is changed
+        if self.parts.catalog.is_on_server() {
+            // Those of a database's last moments may be lost, and what was signed with them is nowhere
+            // but in vehicles.
+            self.parts.catalog.skip_director_versions(LOST_AT_MOST).await?;
+        }
         let swept = self.parts.blobs.sweep().await? + self.parts.images.recover_uploads().await?;
         self.parts.images.collect_uploads().await?; // the disk may be full of them
         // Those of another server that lives are not this one's to remove.
@@ -298,6 +303,9 @@ impl Upkeep {
     }
 }
 
+/// More bundles than are signed in the time by which a standby lags, and little beside the 2^31 that
+/// the narrowest client counts to.
+const LOST_AT_MOST: u64 = 10_000;
 const ESCROW_WAITS: &str = ": uploads, and vehicles with something new to install, wait for it";
 /// A disk on which each deletion takes a second can have that many files to delete.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);

@@ -105,6 +105,7 @@ pub struct Catalog {
     reads: Arc<Reads>,
     place: Place,
     journal: Arc<journal::Journal>,
+    numbers: Arc<numbers::Numbers>,
 }
 
 impl Catalog {
@@ -120,6 +121,12 @@ impl Catalog {
     /// What it is called in what people read.
     fn name(&self) -> String {
         self.place.to_string()
+    }
+
+    /// Whether it is on a server, which somebody else looks after: another one may take its place,
+    /// or an older state of it.
+    pub fn is_on_server(&self) -> bool {
+        matches!(self.place, Place::Server(_))
     }
 
     /// Closes all connections once they are idle.
@@ -151,6 +158,9 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// The database has lost what it had committed, as this process remembers.
+    #[error("the catalog's database has lost what it had committed")]
+    Older,
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]
     Overtaken,
@@ -313,13 +323,9 @@ fn placeholders(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-/// Rows of `columns` values that are put into one statement.
-///
-/// SQLite's driver looks each parameter of a statement up among all of them: with thousands, that
-/// takes longer than what the statement does.
+/// Rows of `columns` values that are put into one statement on either engine.
 const fn rows_at_once(columns: usize) -> usize {
-    const PARAMETERS: usize = 300;
-    PARAMETERS / columns
+    pool::FEW_PARAMETERS / columns
 }
 
 /// A length, counter or version as a column holds it; all of ours are far below 2^63.

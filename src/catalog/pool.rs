@@ -62,8 +62,8 @@ impl Pool {
     /// much as many rows, and SQLite's driver gets slow with many parameters.
     pub(super) fn rows_at_once(&self, columns: usize) -> usize {
         match self.engine {
-            Engine::Sqlite => super::rows_at_once(columns),
-            Engine::Postgres(_) => PARAMETERS / columns,
+            Engine::Sqlite => FEW_PARAMETERS / columns,
+            Engine::Postgres(_) => MANY_PARAMETERS / columns,
         }
     }
 
@@ -237,7 +237,12 @@ impl<'p> Executor<'p> for &'p Pool {
 
 /// Of one statement: far below the 65,535 that PostgreSQL's protocol can count, and more than are
 /// ever needed at once.
-const PARAMETERS: usize = 12_000;
+const MANY_PARAMETERS: usize = 12_000;
+/// Of one statement on either engine.
+///
+/// SQLite's driver looks each parameter of a statement up among all of them: with thousands, that
+/// takes longer than what the statement does.
+pub(super) const FEW_PARAMETERS: usize = 300;
 /// For a statement on a server, with the wait for the lock.
 const LONGEST: Duration = Duration::from_secs(60);
 

@@ -124,6 +124,18 @@ impl Catalog {
         transaction.commit().await.during(OP)
     }
 
+    /// Leaves out numbers of the Director's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn skip_director_versions(&self, count: u64) -> Result<(), Error> {
+        let skipped =
+            sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'director'");
+        let skipped = skipped.bind(column(count)).execute(&self.pool).await;
+        skipped.map(drop).during("skip version numbers of the Director's")
+    }
+
     /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks
     /// everything as changed, so that it is published with those numbers, and takes the Director's
     /// numbers on by as much. No margin leads past what every client can count to.

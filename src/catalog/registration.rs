@@ -247,10 +247,9 @@ async fn outcomes(
     mut taken: HashMap<VehicleId, EcuSerial>,
 ) -> Result<Vec<Registration>, Error> {
     let mut seen = HashSet::new();
-    let is_first = |vehicle: &NewVehicle| seen.insert(&vehicle.vin);
     let is_new: Vec<bool> = vehicles
         .iter()
-        .map(|vehicle| is_first(vehicle) && inserted.number(&vehicle.vin).is_some())
+        .map(|vehicle| seen.insert(&vehicle.vin) && inserted.number(&vehicle.vin).is_some())
         .collect();
     let old = vehicles.iter().zip(&is_new).filter(|(_, is_new)| !**is_new);
     let old: HashSet<&str> = old.map(|(vehicle, _)| vehicle.vin.as_str()).collect();

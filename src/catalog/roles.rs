@@ -228,7 +228,8 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Backend`].
+    /// [`Error::Older`] if the database has handed it out before; [`Error::Full`];
+    /// [`Error::Backend`].
     pub async fn reserve_versions(
         &self,
         names: &[RoleName],
@@ -244,9 +245,15 @@ impl Catalog {
                     .await
                     .during(OP)?;
             let (version, changes) = (number(&row, "reserved", OP)?, number(&row, "changes", OP)?);
+            if !self.numbers.is_new(name.as_str(), version) {
+                return Err(Error::Older);
+            }
             reserved.push(ReservedVersion { name: name.clone(), version, changes });
         }
         transaction.commit().await.during(OP)?;
+        for ReservedVersion { name, version, .. } in &reserved {
+            self.numbers.note(name.as_str(), *version);
+        }
         Ok(reserved)
     }
 

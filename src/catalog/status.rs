@@ -9,7 +9,6 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction};
 
-use super::pool::Pool;
 use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, ecu_column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
@@ -32,7 +31,8 @@ impl StatusWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Backend`], and then none was made.
+    /// [`Error::Older`] if the database has handed the numbers out before; [`Error::Full`];
+    /// [`Error::Backend`]; and then none was made.
     pub async fn apply(
         &mut self,
         changes: &[Arc<VehicleChange>],
@@ -42,7 +42,7 @@ impl StatusWriter {
             Some(connection) => connection,
             None => self.catalog.pool.connections().acquire().await.during("reach the catalog")?,
         };
-        let applied = apply(&self.catalog.pool, &mut connection, changes, versions).await;
+        let applied = apply(&self.catalog, &mut connection, changes, versions).await;
         if applied.is_ok() {
             self.connection = Some(connection);
         } // after a failure nobody knows in what state it is; the pool looks at it
@@ -51,7 +51,7 @@ impl StatusWriter {
 }
 
 async fn apply(
-    pool: &Pool,
+    catalog: &Catalog,
     connection: &mut AnyConnection,
     changes: &[Arc<VehicleChange>],
     versions: u64,
@@ -71,16 +71,19 @@ async fn apply(
     let polls: Vec<&VehicleChange> = first().filter(|change| !change.is_news()).collect();
     let mut first_version = 0;
     let mut made;
-    if pool.takes_turns()
+    if catalog.pool.takes_turns()
         && versions == 0
         && polls.len() <= POLLS_AT_ONCE
         && first().all(|change| !change.is_news())
     {
         made = apply_polls(connection, &polls).await?; // one statement is a transaction by itself
     } else {
-        let mut transaction = pool.begin_on(connection).await.during(OP)?;
+        let mut transaction = catalog.pool.begin_on(connection).await.during(OP)?;
         if versions > 0 {
             first_version = reserve_versions(&mut transaction, versions).await?;
+            if !catalog.numbers.is_new(DIRECTOR, first_version) {
+                return Err(Error::Older);
+            }
         }
         let mut audited = Vec::new();
         made = HashSet::new();
@@ -94,6 +97,9 @@ async fn apply(
         }
         audit::append(&mut transaction, &audited).await?;
         transaction.commit().await.during(OP)?;
+        if versions > 0 {
+            catalog.numbers.note(DIRECTOR, first_version + versions - 1);
+        }
     }
     let was_made = changes
         .iter()
@@ -233,3 +239,5 @@ fn json<T: serde::Serialize>(value: &T, op: &'static str) -> Result<String, Erro
 }
 
 const POLLS_AT_ONCE: usize = 200;
+/// What the Director's sequence is called beside the roles.
+const DIRECTOR: &str = "director's";

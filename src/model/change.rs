@@ -159,6 +159,12 @@ impl VehicleChange {
         self.is_news = true;
     }
 
+    /// Has the metadata that is kept for the vehicle signed again: it isn't the last that was.
+    pub fn forget_bundle(&mut self) {
+        self.status.bundle = None;
+        self.is_news = true;
+    }
+
     /// Takes out an ECU that the vehicle has no more, with what it was to run; what is signed for
     /// the vehicle has to be signed again. Its counter stays: [`Self::forget_counter`].
     pub fn remove_ecu(&mut self, serial: &EcuSerial) {

@@ -140,7 +140,7 @@ async fn a_catalog_moves_whole_though_its_move_is_killed_again_and_again() {
     client.get("/api/v1/vehicles/V2499").await;
     client.upload("gw/3", "", b"after the move").await;
     register_vehicles(&client, 2500..2510).await;
-    let events = client.get("/api/v1/vehicles/V2505/events").await;
+    let events = client.get("/api/v1/vehicles/V2505/history").await;
     assert!(String::from_utf8_lossy(&events).contains("registered"), "their numbers go on");
     drop(server);
     let on_database = |words: &[&str]| {

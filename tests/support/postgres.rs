@@ -77,6 +77,11 @@ impl Postgres {
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 
+    /// Where it keeps what it has.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The certificate of the CA that the server's is from.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.join("ca.crt")

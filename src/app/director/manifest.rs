@@ -87,6 +87,10 @@ impl Director {
         // offers with it.
         let signed = vehicle.record.status.bundle.as_ref().map_or(0, |bundle| bundle.version);
         let verified = manifest.targets_version.filter(|version| *version <= signed);
+        if signed > 0 && manifest.targets_version.is_some_and(|version| version > signed) {
+            // It has metadata that the catalog has lost, and would take what is kept for a rollback.
+            change.forget_bundle();
+        }
         for report in manifest.reports.values().map(|report| &report.content) {
             change.hear(&report.ecu_serial, report.counter);
             self.take_installed(report, verified, &mut change).await?;

@@ -106,6 +106,7 @@ impl Fleet {
         let mut report = BulkReport::default();
         while let Some(batch) = batches.recv().await {
             let revoked = self.catalog.list_revoked().await?;
+            let mut refused: Vec<(u64, Error)> = Vec::new();
             let mut lines = Vec::with_capacity(batch.len());
             let mut vehicles = Vec::with_capacity(batch.len());
             for Parsed { line, vehicle } in batch {
@@ -115,7 +116,7 @@ impl Fleet {
                         lines.push(line);
                         vehicles.push(vehicle);
                     }
-                    Err(error) => report.refuse(line, &error),
+                    Err(error) => refused.push((line, error)),
                 }
             }
             let now = self.clock.now();
@@ -127,9 +128,11 @@ impl Fleet {
                     Registration::Unchanged => report.unchanged += 1,
                     // Whatever was approved for it: a file that is sent again may have keys of long
                     // ago.
-                    other => report.refuse(line, &refused_registration(&vehicle.vin, &other)),
+                    other => refused.push((line, refused_registration(&vehicle.vin, &other))),
                 }
             }
+            refused.sort_by_key(|(line, _)| *line);
+            refused.iter().for_each(|(line, error)| report.refuse(*line, error));
         }
         tracing::info!(
             registered = report.registered,

@@ -29,6 +29,7 @@ enum Job {
 enum Failed {
     Full,
     Unreachable,
+    Older,
     Other,
 }
 
@@ -72,6 +73,7 @@ impl Writer {
                 Err(Error::Full { detail: "no space is left for the catalog".into() })
             }
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
+            Err(Failed::Older) => Err(Error::catalog_is_older()),
             Err(Failed::Other) => Err(internal("see the writer's own log line")),
         }
     }
@@ -117,6 +119,7 @@ async fn write_all(catalog: Catalog, mut queue: mpsc::Receiver<Job>, pulse: Puls
                 let failed = match error {
                     catalog::Error::Full { .. } => Failed::Full,
                     catalog::Error::Unreachable { .. } => Failed::Unreachable,
+                    catalog::Error::Older => Failed::Older,
                     _ => Failed::Other,
                 };
                 for answer in answers {

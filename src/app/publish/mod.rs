@@ -108,6 +108,7 @@ impl Publisher {
                     .into(),
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
+            Err(Failed::Older) => Err(Error::catalog_is_older()),
             Err(Failed::Key) => Err(Error::Unavailable {
                 code: KEY_UNAVAILABLE,
                 detail: "the change is accepted, but a key that has to sign it can't be used at the moment: it will be \
@@ -144,6 +145,7 @@ impl Publisher {
                 ),
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
+            Err(Failed::Older) => Err(Error::catalog_is_older()),
             Err(Failed::Key) => Err(Error::Unavailable {
                 code: KEY_UNAVAILABLE,
                 detail: format!(
@@ -183,6 +185,7 @@ impl Publisher {
             Some(Failed::Full) => "no space is left",
             Some(Failed::Clock) => "the clock is behind what was signed last",
             Some(Failed::Unreachable) => "the database can't be reached",
+            Some(Failed::Older) => return Err(Error::catalog_is_older()),
             Some(Failed::Key) => "a key that has to sign it can't be used, as the log says",
             Some(Failed::Other) => "the log says why",
         };

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::app::Error;
+use crate::app::error::CATALOG_IS_OLDER;
 use crate::app::signing::KEY_UNAVAILABLE;
 use crate::model::{Sha256Digest, Timestamp};
 
@@ -39,6 +40,7 @@ pub(super) enum Failed {
     Clock,
     Unreachable,
     Key,
+    Older,
     Other,
 }
 
@@ -48,6 +50,7 @@ impl From<&Error> for Failed {
             Error::Full { .. } => Self::Full,
             error if error.is_catalog_unreachable() => Self::Unreachable,
             Error::Unavailable { code: KEY_UNAVAILABLE, .. } => Self::Key,
+            Error::Unavailable { code: CATALOG_IS_OLDER, .. } => Self::Older,
             Error::Unavailable { .. } => Self::Clock,
             _ => Self::Other,
         }

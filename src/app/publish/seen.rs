@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
-use crate::catalog::RoleState;
+use crate::catalog::{Catalog, RoleState};
 use crate::model::RoleName;
 use crate::uptane::image_repo::ImageRepository;
 
@@ -44,6 +44,27 @@ pub(in crate::app) async fn highest_seen(
         seen.insert(RoleName::Timestamp, visible);
     }
     Ok(seen)
+}
+
+/// Refuses a catalog that knows less than `timestamp.json` shows: while a server runs, that is what a
+/// database has lost.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`].
+pub(super) async fn refuse_lost(
+    blobs: &dyn BlobStore,
+    repository: &ImageRepository,
+    catalog: &Catalog,
+) -> Result<(), Error> {
+    let visible = signed_version(blobs, repository, &BlobKey::Timestamp, &RoleName::Timestamp);
+    let Some(visible) = visible.await? else { return Ok(()) };
+    // After that: another server may just have published what is visible.
+    let known = catalog.find_role(&RoleName::Timestamp).await?;
+    match known.is_some_and(|known| known.reserved >= visible) {
+        true => Ok(()),
+        false => Err(Error::catalog_is_older()),
+    }
 }
 
 /// The version of a stored file of `role`, if it is one of ours.

@@ -65,7 +65,7 @@ macro_rules! conformance {
                 an_image_whose_blobs_were_taken_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
             );
             conformance!(
-                $engine, roles: no_version_is_handed_out_twice, a_publication_that_was_overtaken_changes_nothing,
+                $engine, roles: no_version_is_handed_out_twice, numbers_that_were_handed_out_before_are_refused, a_publication_that_was_overtaken_changes_nothing,
                 changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
                 a_director_root_is_recorded_once,

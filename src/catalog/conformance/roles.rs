@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
     AuditFilter, AuditKind, Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion,
-    SkippedTo,
+    SkippedTo, StatusWriter,
 };
 use crate::model::RoleName;
 
@@ -134,4 +134,27 @@ pub(super) async fn lost_keys_are_written_down_by_role_and_in_the_audit_log(cata
     let log = catalog.list_audit(&filter, i64::MAX, 10).await.unwrap().items;
     let subjects: Vec<&str> = log.iter().map(|entry| entry.subject.as_str()).collect();
     assert_eq!(subjects, ["timestamp", "director-targets", "timestamp"]);
+}
+
+/// As of a database that has gone back to an older state.
+pub(super) async fn numbers_that_were_handed_out_before_are_refused(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["snapshot"])).await.unwrap();
+    let first = reserve(catalog, "snapshot").await;
+    assert_eq!(reserve(catalog, "snapshot").await.version, first.version + 1);
+    let back = "UPDATE roles SET reserved = reserved - 1 WHERE name = 'snapshot'";
+    sqlx::query(back).execute(&catalog.pool).await.unwrap();
+    for _ in 0..2 {
+        let refused = catalog.reserve_versions(&names(&["snapshot"])).await;
+        assert!(matches!(refused, Err(Error::Older)), "{refused:?}");
+    }
+    let mut writer = StatusWriter::new(catalog.clone());
+    let (_, first) = writer.apply(&[], 5).await.unwrap();
+    let back = "UPDATE sequences SET value = value - 1 WHERE name = 'director'";
+    sqlx::query(back).execute(&catalog.pool).await.unwrap();
+    for _ in 0..2 {
+        let refused = writer.apply(&[], 1).await;
+        assert!(matches!(refused, Err(Error::Older)), "{refused:?}");
+    }
+    catalog.skip_director_versions(1).await.unwrap();
+    assert_eq!(writer.apply(&[], 1).await.unwrap().1, first + 5);
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::place::Place;
 use super::pool::{Engine, Pool, Session};
 use super::reads::Reads;
-use super::{Catalog, During, Error};
+use super::{Catalog, During, Error, text};
 use crate::model::{DatabaseUrl, Timestamp};
 use fault::explain;
 
@@ -73,6 +73,34 @@ impl Catalog {
         Ok(Some(catalog))
     }
 
+    /// Which database of which server this is: another one after a dump was restored, whatever it is
+    /// called. None where nobody else than this server looks after the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`]; [`Error::Backend`].
+    pub async fn whereabouts(&self) -> Result<Option<String>, Error> {
+        const OP: &str = "find out which database this is";
+        if !self.is_on_server() {
+            return Ok(None);
+        }
+        let row = sqlx::query(
+            "SELECT CAST(oid AS TEXT) AS number, \
+             CAST(CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN 1 ELSE 0 END AS BIGINT) AS told \
+             FROM pg_database WHERE datname = current_database()",
+        );
+        let row = row.fetch_one(&self.pool).await.during(OP)?;
+        let number = text(&row, "number", OP)?;
+        if super::number(&row, "told", OP)? == 0 {
+            return Ok(Some(format!("database {number}"))); // a host that hides its servers
+        }
+        let row = sqlx::query(
+            "SELECT CAST(system_identifier AS TEXT) AS system FROM pg_control_system()",
+        );
+        let row = row.fetch_one(&self.pool).await.during(OP)?;
+        Ok(Some(format!("database {number} of {}", text(&row, "system", OP)?)))
+    }
+
     async fn connect_postgres(url: &DatabaseUrl) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let unusable = |fault| Error::Unusable { catalog: url.to_string(), fault };
@@ -119,7 +147,7 @@ impl Catalog {
         let pool = Pool::new(pool, Engine::Postgres(session));
         let reads = Arc::new(Reads::new(&pool, options, None));
         let place = Place::Server(url.to_string().into());
-        Ok(Self { pool, reads, place, journal: Arc::default() })
+        Ok(Self { pool, reads, place, journal: Arc::default(), numbers: Arc::default() })
     }
 }
 

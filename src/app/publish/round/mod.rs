@@ -267,7 +267,8 @@ impl Rounds {
     /// for hours, and was told of when that began.
     fn is_news(&self, error: &Error) -> bool {
         let failed = Failed::from(error);
-        !(matches!(failed, Failed::Clock | Failed::Key) && self.failing() == Some(failed))
+        !(matches!(failed, Failed::Clock | Failed::Key | Failed::Older)
+            && self.failing() == Some(failed))
     }
 
     /// One round; returns how many files it published. If somebody else has published what others
@@ -380,6 +381,7 @@ impl Rounds {
                 Ok(now) => now,
                 Err(error) => return Err(error),
             };
+            self.refuse_lost().await?;
             let reserved = self.catalog.reserve_versions(&due).await?;
             let newest = self.catalog.list_suppliers().await?;
             if newest == suppliers {
