@@ -107,7 +107,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::ImageRetained,
