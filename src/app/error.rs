@@ -283,6 +283,12 @@ impl From<catalog::Error> for Error {
                     "who signs for {target} has changed while it came in: send it again"
                 ),
             },
+            catalog::Error::Retired { kid } => Self::Conflict {
+                code: "recipient_retired",
+                detail: format!(
+                    "the recipient {kid} was retired while the image was sealed: send it again"
+                ),
+            },
             other @ (catalog::Error::Overtaken
             | catalog::Error::Migrate(_)
             | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),

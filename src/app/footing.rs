@@ -66,15 +66,15 @@ pub(super) enum Room {
     Gone,
 }
 
-/// Checks that this process can work in `state`, of which `repo` and `staging` are the folders of
-/// blobs, and logs what an operator should know of the file system.
+/// Checks that this process can work in `state`, and in `blobs`, of which `repo` and `staging` are
+/// the folders of blobs, and logs what an operator should know of the file system.
 ///
 /// # Errors
 ///
 /// [`Error::Unusable`], with path and owner.
-pub(super) fn check(state: &Path, catalog: &Path) -> Result<Room, Error> {
+pub(super) fn check(state: &Path, blobs: &Path, catalog: &Path) -> Result<Room, Error> {
     refuse_root_in_foreign(state)?;
-    let (repo, staging) = (state.join("repo"), state.join("staging"));
+    let (repo, staging) = (blobs.join("repo"), blobs.join("staging"));
     let folders = [
         state.to_owned(),
         state.join("keys"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn check_state(state: &Path) -> Result<Room, Error> {
-        check(state, &state.join("catalog.sqlite"))
+        check(state, state, &state.join("catalog.sqlite"))
     }
 
     #[test]

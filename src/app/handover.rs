@@ -18,13 +18,13 @@ use tokio::sync::Mutex;
 
 use super::Error;
 use super::publish::Publisher;
-use super::signing::Signing;
+use super::replicas::keys::KeyReload;
 use super::state_dir::StateDir;
 use super::trust::{Verifier, authority_of, published_signers};
 use crate::blob::BlobStore;
 use crate::catalog::{Author, Catalog, Handover};
 use crate::keys::policy::key_name;
-use crate::keys::{self, Cosigners, Keyring, SharedKeyring, Signer, file};
+use crate::keys::{Keyring, SharedKeyring, Signer, file};
 use crate::model::clock::later;
 use crate::model::{Clock, RepositorySide, RoleKind, RoleName};
 use crate::telemetry::Chain;
@@ -35,8 +35,6 @@ use crate::uptane::metadata::{Authority, Root};
 pub(super) struct Handovers {
     parts: Parts,
     verifier: Verifier,
-    /// Held by whoever reads the keys: what is read later is what is used.
-    reading: Mutex<()>,
     /// Held by whoever ends handovers, so that a key's file is moved once, and is gone for whoever
     /// comes second.
     settling: Mutex<()>,
@@ -49,7 +47,8 @@ pub(super) struct Parts {
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) publisher: Publisher,
     pub(super) keyring: SharedKeyring,
-    pub(super) signing: Arc<Signing>,
+    /// Reads the keys again.
+    pub(super) keys: Arc<KeyReload>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -94,21 +93,9 @@ pub(super) fn changes(current: &Root, next: &Root) -> Vec<KeyChange> {
         .collect()
 }
 
-/// Who signs besides whom the published metadata names, by role.
-pub(super) fn cosigners(handovers: &[Handover]) -> Cosigners {
-    let top_level = handovers.iter().filter(|handover| handover.kind != RoleKind::Bins);
-    top_level
-        .map(|handover| {
-            let both = handover.keys.union(&handover.leaving).copied().collect();
-            ((handover.side, handover.kind), both)
-        })
-        .collect()
-}
-
 impl Handovers {
     pub(super) fn new(parts: Parts) -> Self {
-        let (reading, settling) = (Mutex::new(()), Mutex::new(()));
-        Self { verifier: Verifier::new(Arc::clone(&parts.blobs)), parts, reading, settling }
+        Self { verifier: Verifier::new(Arc::clone(&parts.blobs)), parts, settling: Mutex::new(()) }
     }
 
     /// The role keys as they are now.
@@ -122,14 +109,7 @@ impl Handovers {
     ///
     /// [`Error::Conflict`] says what is wrong with them; the ones before stay in use.
     pub(super) async fn reload(&self) -> Result<(), Error> {
-        let _turn = self.reading.lock().await;
-        let cosigners = cosigners(&self.parts.catalog.list_handovers().await?);
-        let policy = self.parts.state.policy().map_err(unusable)?;
-        let keyring = self.parts.state.keyring(&policy).await.map_err(unusable)?;
-        keys::remember(&self.parts.state.keys(), &keyring);
-        let keyring = self.parts.signing.measured(keyring);
-        self.parts.keyring.replace(keyring.cosigned_by(cosigners));
-        Ok(())
+        self.parts.keys.reload().await
     }
 
     /// Has everything signed by the keys that come too, those of them that are here; it is visible
@@ -356,12 +336,6 @@ impl Handovers {
         };
         Ok(names.filter(is_signed).collect())
     }
-}
-
-/// The keys or the policy that are here can't be used; whoever manages them is told why.
-fn unusable(error: Error) -> Error {
-    let detail = format!("the keys stay as they are: {}", error.reason());
-    Error::Conflict { code: "keys_unusable", detail }
 }
 
 /// For how long the keys that leave sign on: longer than any cycle of a vehicle takes.

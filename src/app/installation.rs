@@ -1,5 +1,6 @@
 //! Which installation a catalog in a database belongs to: its id is in both, the database and the
-//! state directory, and where they differ nothing is touched.
+//! state directory, and where they differ nothing is touched. So it is in a folder of blobs that
+//! several servers have in common.
 
 use std::fs;
 use std::path::Path;
@@ -75,6 +76,48 @@ pub(super) async fn settle(catalog: &Catalog) -> Result<(), Error> {
     }
 }
 
+/// Makes a folder of blobs this installation's, for all of its servers, unless it is another's.
+///
+/// # Errors
+///
+/// [`Error::Unusable`] names both, if it is another installation's; [`Error::Internal`].
+pub(super) async fn claim_blobs(folder: &Path, catalog: &Catalog) -> Result<(), Error> {
+    let ours = catalog.find_installed(NAME).await?.unwrap_or_default();
+    let file = folder.join(FILE);
+    if !file.exists() {
+        fs::create_dir_all(folder).map_err(Error::internal("make the folder of the blobs"))?;
+        write(folder, &file, &ours).map_err(Error::internal("write the installation's id"))?;
+    }
+    let theirs = fs::read_to_string(&file).map_err(Error::internal("read whose the blobs are"))?;
+    let theirs = theirs.trim();
+    if theirs != ours {
+        let detail = format!(
+            "{} has the blobs of installation {theirs}, and the catalog is of installation {ours}: use the folder that \
+             belongs to it, or an empty one",
+            folder.display()
+        );
+        return Err(Error::Unusable { detail });
+    }
+    Ok(catalog.insert_installed(BLOBS, SHARED).await?)
+}
+
+/// A server that has the blobs in its own state directory would find none of those that are in a
+/// folder, and sign everything anew.
+///
+/// # Errors
+///
+/// [`Error::Unusable`]; [`Error::Internal`].
+pub(super) async fn refuse_shared_blobs(catalog: &Catalog) -> Result<(), Error> {
+    if catalog.find_installed(BLOBS).await?.is_none() {
+        return Ok(());
+    }
+    let detail = "the servers of this installation have their blobs in one folder: say which, with `--shared-blobs` or in \
+                  MOTORCADE_SHARED_BLOBS";
+    Err(Error::Unusable { detail: detail.into() })
+}
+
+const BLOBS: &str = "blobs";
+const SHARED: &str = "in a folder";
 const FILE: &str = "installation-id";
 const NAME: &str = "id";
 /// Which database it is, as the server that it is on says.

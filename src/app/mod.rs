@@ -35,6 +35,7 @@ pub mod publish;
 mod random;
 pub mod recovery;
 mod remembered;
+mod replicas;
 pub mod roles;
 mod server_id;
 pub mod setup;
@@ -67,18 +68,20 @@ use ceremony::Ceremony;
 use director::{Director, DirectorRoots, ListedImages};
 use doctor::Doctor;
 use escrow::Escrows;
-use fleet::{Fleet, Vehicles};
+use fleet::{ChangedBy, Fleet, Vehicles};
 use handover::Handovers;
 use images::Images;
 use jobs::{Jobs, JobsParts};
 use owners::Owners;
 use publish::Publisher;
+use replicas::keys::KeyReload;
+use replicas::{Replica, presence};
 use roles::Roles;
 use signing::Signing;
 use state_dir::StateDir;
 use suppliers::Suppliers;
 use upkeep::Upkeep;
-use watch::Watch;
+use watch::{Pulse, Watch};
 
 /// The services of a server, and what they have in common.
 pub struct App {
@@ -126,6 +129,10 @@ pub struct Parts {
     pub state: StateDir,
     /// Id of this server.
     pub server_id: String,
+    /// Reads the role keys again.
+    keys: Arc<KeyReload>,
+    /// What this server has in common with others, if there may be any.
+    replica: Option<Arc<Replica>>,
 }
 
 impl App {
@@ -144,6 +151,8 @@ impl App {
             runtime,
             state,
             server_id,
+            keys,
+            replica,
         } = parts;
         let handovers = Arc::new(Handovers::new(handover::Parts {
             state: state.clone(),
@@ -151,7 +160,7 @@ impl App {
             blobs: Arc::clone(&blobs),
             publisher: publisher.clone(),
             keyring: director.shared_keyring().clone(),
-            signing: Arc::clone(&signing),
+            keys,
             clock: Arc::clone(&clock),
         }));
         let escrows = Arc::new(Escrows::new(
@@ -162,7 +171,9 @@ impl App {
         ));
         let watch = Watch::default();
         let kept = limits.vehicles_in_memory;
-        let vehicles = Arc::new(Vehicles::new(catalog.clone(), kept, &watch, &runtime));
+        let changed_by = replica.as_ref().map_or(ChangedBy::This, |_| ChangedBy::Others);
+        let vehicles = Vehicles::new(catalog.clone(), kept, changed_by, (&watch, &runtime));
+        let vehicles = Arc::new(vehicles);
         let fleet = Fleet::new(
             catalog.clone(),
             Arc::clone(&vehicles),
@@ -182,8 +193,14 @@ impl App {
             quarantine_on: limits.quarantine_on.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            replica: replica.clone(),
         };
         let (fleet, director) = (Arc::new(fleet), Arc::new(director));
+        if replica.is_some() {
+            let (pulse, owner) = (Pulse::default(), server_id.clone());
+            let shows = presence::show(catalog.clone(), owner, Arc::clone(&clock), pulse.clone());
+            watch.spawn("shows that this replica is there", pulse, &runtime, shows);
+        }
         let ceremony = Arc::new(Ceremony::new(
             catalog.clone(),
             Arc::clone(&blobs),
@@ -253,6 +270,7 @@ impl App {
             watch: watch.clone(),
             silent_after: limits.silent_after,
             state: state.clone(),
+            replica,
         });
         let upkeep = Arc::new(upkeep);
         let doctor = Doctor::new(state, Arc::clone(&clock), Arc::clone(&upkeep), &limits);

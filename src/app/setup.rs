@@ -15,11 +15,13 @@ use super::footing::{self, Room, StateLock};
 use super::installation;
 use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
+use super::replicas::Replica;
+use super::replicas::keys::{KeyReload, KeyReloadParts, cosigners};
 use super::server_id::server_id;
 use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
-use super::{App, Error, Limits, Parts, backup, ballast, handover, trust};
+use super::{App, Error, Limits, Parts, backup, ballast, trust};
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys;
@@ -50,6 +52,7 @@ impl StateDir {
     /// [`Error::Internal`].
     pub async fn init(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         footing::refuse_root_in_foreign(self.path())?;
+        self.refuse_blobs_without_database()?;
         self.refuse_published().await?;
         let is_new = !self.path().exists();
         let made = self.make(clock).await;
@@ -89,11 +92,14 @@ impl StateDir {
         if !self.is_made() {
             return Err(self.not_initialized());
         }
+        self.refuse_blobs_without_database()?;
         footing::refuse_root_in_foreign(self.path())?; // before anything is written
         backup::refuse_unrecovered(self.path())?;
         let lock = self.lock()?;
         let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        if footing::check(self.path(), &self.catalog_file())? == Room::Gone {
+        if footing::check(self.path(), self.blob_dir(), &self.catalog_file())? == Room::Gone
+            && !self.is_shared()
+        {
             // The catalog can't be opened without some space, and these uploads have ended with
             // their process.
             let files = blobs.sweep().await?;
@@ -101,7 +107,7 @@ impl StateDir {
                 files,
                 "removed what unfinished uploads had left, since no space was left"
             );
-            if footing::check(self.path(), &self.catalog_file())? == Room::Gone
+            if footing::check(self.path(), self.blob_dir(), &self.catalog_file())? == Room::Gone
                 && ballast::give_up(self.path())
             {
                 tracing::warn!("gave up the ballast, since no space was left to start with");
@@ -115,7 +121,7 @@ impl StateDir {
         }
         installation::refuse_restored(self.path(), &catalog).await?;
         self.ensure_director_keys(&catalog).await?;
-        let cosigners = handover::cosigners(&catalog.list_handovers().await?);
+        let cosigners = cosigners(&catalog.list_handovers().await?);
         let signing = Arc::new(Signing::new(Arc::clone(&metrics)));
         let (repository, director) = self.served_repositories(&signing, cosigners).await?;
         catalog.ensure_roles(&role_names(&repository)).await?;
@@ -131,6 +137,21 @@ impl StateDir {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        let server_id = server_id(self.path())?;
+        let keys = Arc::new(KeyReload::new(KeyReloadParts {
+            state: self.clone(),
+            catalog: catalog.clone(),
+            signing: Arc::clone(&signing),
+            keyring: director.shared_keyring().clone(),
+        }));
+        let replica = self.is_shared().then(|| {
+            let (keys, clock) = (Arc::clone(&keys), Arc::clone(&clock));
+            Arc::new(Replica::new(catalog.clone(), server_id.clone(), clock, keys))
+        });
+        if let Some(replica) = &replica {
+            catalog.release_leases(&server_id).await?; // of a process before this one
+            publisher.join(Arc::clone(replica));
+        }
         let app = App::new(Parts {
             catalog,
             blobs,
@@ -143,7 +164,9 @@ impl StateDir {
             limits,
             runtime,
             state: self.clone(),
-            server_id: server_id(self.path())?,
+            server_id,
+            keys,
+            replica,
         });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
     }
@@ -209,6 +232,16 @@ impl StateDir {
         let is_published = is_published(&catalog).await;
         catalog.close().await;
         if is_published? { Err(self.already_initialized()) } else { Ok(()) }
+    }
+
+    /// Two servers could use the folder with two catalogs.
+    fn refuse_blobs_without_database(&self) -> Result<(), Error> {
+        if self.is_shared() || self.blob_dir() == self.path() {
+            return Ok(());
+        }
+        let detail = "blobs outside of the state directory are for servers that share a database: add `--catalog`, or \
+                      leave out `--shared-blobs`";
+        Err(Error::Unusable { detail: detail.into() })
     }
 
     fn create_directories(&self) -> io::Result<()> {

@@ -23,6 +23,8 @@ use super::Error;
 use super::footing::{self, StateLock};
 use super::installation;
 use super::moved;
+use super::replicas::presence;
+use super::server_id::server_id;
 use super::signing::Signing;
 use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
@@ -37,18 +39,35 @@ use crate::uptane::image_repo::ImageRepository;
 pub struct StateDir {
     path: PathBuf,
     catalog: Option<DatabaseUrl>,
+    shared_blobs: Option<PathBuf>,
 }
 
 impl StateDir {
     /// Names a state directory, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), catalog: None }
+        Self { path: path.into(), catalog: None, shared_blobs: None }
     }
 
     /// The same with its catalog in a database.
     #[must_use]
     pub fn with_catalog(self, catalog: Option<DatabaseUrl>) -> Self {
         Self { catalog, ..self }
+    }
+
+    /// The same with its blobs in a folder that other servers use too.
+    #[must_use]
+    pub fn with_shared_blobs(self, shared_blobs: Option<PathBuf>) -> Self {
+        Self { shared_blobs, ..self }
+    }
+
+    /// Whether other servers may have the same catalog and the same blobs.
+    pub(super) fn is_shared(&self) -> bool {
+        self.has_database() && self.shared_blobs.is_some()
+    }
+
+    /// The folder with `repo/` and `staging/`.
+    pub(super) fn blob_dir(&self) -> &Path {
+        self.shared_blobs.as_deref().unwrap_or(&self.path)
     }
 
     /// Where it is.
@@ -102,11 +121,28 @@ impl StateDir {
         let lock = self.lock()?;
         self.refuse_empty_catalog()?;
         let catalog = self.own_catalog(now).await?;
+        self.refuse_beside_others(&catalog, now).await?;
         if is_published(&catalog).await? {
             Ok((lock, catalog))
         } else {
             Err(self.not_initialized())
         }
+    }
+
+    /// A directory's lock keeps no server off that has another directory.
+    async fn refuse_beside_others(&self, catalog: &Catalog, now: Timestamp) -> Result<(), Error> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let others = presence::others(catalog, &server_id(&self.path)?, now).await?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let detail = format!(
+            "other servers of this installation run ({}): stop them first; one that was killed seems to run for half a minute",
+            others.join(", ")
+        );
+        Err(Error::Conflict { code: "other_replicas", detail })
     }
 
     /// Opens the catalog as a server does. **Must be called by the holder of the directory's lock.**
@@ -118,6 +154,10 @@ impl StateDir {
         let catalog = Catalog::own_postgres(url, now).await?;
         refuse_unfinished(&catalog, url).await?;
         installation::claim(&self.path, url, &catalog).await?;
+        match &self.shared_blobs {
+            Some(blobs) => installation::claim_blobs(blobs, &catalog).await?,
+            None => installation::refuse_shared_blobs(&catalog).await?,
+        }
         Ok(catalog)
     }
 
@@ -140,7 +180,8 @@ impl StateDir {
     ///
     /// [`Error::Internal`].
     pub fn blobs(&self) -> Result<LocalBlobStore, Error> {
-        Ok(LocalBlobStore::open(&self.path)?)
+        let blobs = LocalBlobStore::open(self.blob_dir())?;
+        Ok(if self.shared_blobs.is_some() { blobs.beside_others() } else { blobs })
     }
 
     /// Opens the blob store alone and only to read.
@@ -149,7 +190,7 @@ impl StateDir {
     ///
     /// [`Error::Internal`] if there is none.
     pub fn blobs_to_read(&self) -> Result<LocalBlobStore, Error> {
-        Ok(LocalBlobStore::open_to_read(&self.path)?)
+        Ok(LocalBlobStore::open_to_read(self.blob_dir())?)
     }
 
     /// What signs the Image repository, and what signs for vehicles.

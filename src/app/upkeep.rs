@@ -17,6 +17,7 @@ use super::fleet::Fleet;
 use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
+use super::replicas::Replica;
 use super::signing::{KEY_UNAVAILABLE, Signing};
 use super::state_dir::StateDir;
 use super::waiting;
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
     pub(super) state: StateDir,
+    pub(super) replica: Option<Arc<Replica>>,
 }
 
 impl Upkeep {
@@ -64,24 +66,24 @@ impl Upkeep {
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
+        self.compare_clocks().await?;
         self.parts.publisher.prepare().await?; // before anything is changed
         if self.parts.catalog.is_on_server() {
             // Those of a database's last moments may be lost, and what was signed with them is nowhere
             // but in vehicles.
             self.parts.catalog.skip_director_versions(LOST_AT_MOST).await?;
         }
-        let swept = self.parts.blobs.sweep().await? + self.parts.images.recover_uploads().await?;
+        self.parts.images.release_uploads().await?;
+        let mut swept = 0;
+        // Others may be about to use what looks like a leftover.
+        if self.is_alone().await? {
+            swept += self.parts.blobs.sweep().await? + self.parts.images.sweep_uploads().await?;
+        }
         self.parts.images.collect_uploads().await?; // the disk may be full of them
         // Those of another server that lives are not this one's to remove.
         let pending =
             self.parts.catalog.take_abandoned_blobs(self.parts.images.upload_holder()).await?;
-        for name in &pending {
-            // One blob that can't be removed must not keep the server from starting; the next start
-            // tries again.
-            if let Err(error) = self.remove_pending_blob(name).await {
-                tracing::warn!(blob = name, error = %Chain(&error), "failed to remove what an unfinished upload had left");
-            }
-        }
+        self.remove_pending_blobs(&pending).await;
         if swept + pending.len() > 0 {
             tracing::warn!(
                 files = swept,
@@ -100,6 +102,33 @@ impl Upkeep {
         self.maintain_fleet().await?;
         self.parts.handovers.look_after().await;
         self.parts.publisher.recover().await
+    }
+
+    /// Whether no other replica is there.
+    async fn is_alone(&self) -> Result<bool, Error> {
+        let Some(replica) = &self.parts.replica else { return Ok(true) };
+        Ok(replica.others().await?.is_empty())
+    }
+
+    /// What another replica had begun before it was killed, and has not been started again since.
+    async fn remove_abandoned(&self) -> Result<usize, Error> {
+        if self.parts.replica.is_none() {
+            return Ok(0);
+        }
+        let holder = self.parts.images.upload_holder();
+        let expired = self.parts.catalog.take_expired_blobs(holder).await?;
+        self.remove_pending_blobs(&expired).await;
+        Ok(expired.len() + self.parts.images.sweep_abandoned().await?)
+    }
+
+    async fn remove_pending_blobs(&self, names: &[String]) {
+        for name in names {
+            // One blob that can't be removed must not keep the server from starting; the next start
+            // tries again.
+            if let Err(error) = self.remove_pending_blob(name).await {
+                tracing::warn!(blob = name, error = %Chain(&error), "failed to remove what an unfinished upload had left");
+            }
+        }
     }
 
     async fn remove_pending_blob(&self, name: &str) -> Result<(), Error> {
@@ -133,6 +162,11 @@ impl Upkeep {
                         Err(error) => tracing::warn!(error = %Chain(&error), "failed to remove superseded envelopes"),
                     }
                     ballast::keep(self.parts.state.path());
+                    match self.remove_abandoned().await {
+                        Ok(0) => {}
+                        Ok(files) => tracing::warn!(files, "removed what uploads at a replica that was killed had left"),
+                        Err(error) => tracing::warn!(error = %Chain(&error), "failed to look for what uploads have left"),
+                    }
                     match self.parts.images.collect_uploads().await {
                         Ok(0) => {}
                         Ok(uploads) => tracing::info!(uploads, "uploads have expired"),
@@ -154,6 +188,11 @@ impl Upkeep {
             self.parts.images.watch_bins().await;
             logged = self.parts.audit.log_head(logged).await;
             self.parts.director.roots.look_after(self.parts.publisher.signing_time()).await;
+            if self.parts.replica.is_some()
+                && let Err(error) = self.parts.images.count().await
+            {
+                tracing::warn!(error = %Chain(&error), "failed to count images");
+            }
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
             }
@@ -185,6 +224,7 @@ impl Upkeep {
             });
         }
         self.parts.catalog.ping().await?;
+        self.compare_clocks().await?;
         self.check_keys().await?; // what it finds is why other things fail
         if self.parts.director.roots.is_failing() {
             let detail = "the Director's root is due and can't be signed: the log says why".into();
@@ -208,6 +248,14 @@ impl Upkeep {
         Ok(expiries)
     }
 
+    /// Whether the clocks of replicas can be what they are, as far as the database's tells.
+    async fn compare_clocks(&self) -> Result<(), Error> {
+        match &self.parts.replica {
+            Some(replica) => replica.compare_clocks().await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether role keys and escrow keys can be used; those that failed are tried again.
     ///
     /// # Errors
@@ -218,7 +266,12 @@ impl Upkeep {
         let Parts { signing, handovers, publisher, escrows, .. } = &self.parts;
         let (waiting, mut faults) =
             tokio::join!(waiting::list(signing, handovers, publisher), escrows.faults());
-        let waiting = waiting?;
+        let mut waiting = waiting?;
+        if let Some(replica) = &self.parts.replica {
+            waiting.extend(waiting::missing(handovers, publisher).await?);
+            let followed = replica.keys.follow().await; // whoever comes next in a handover
+            waiting.extend(followed.err().map(|error| error.reason()));
+        }
         let code = match (waiting.is_empty(), faults.is_empty()) {
             (true, true) => return Ok(()),
             (true, false) => "escrow_unavailable",

@@ -5,9 +5,34 @@ use std::sync::Arc;
 use super::Error;
 use super::handover::Handovers;
 use super::publish::Publisher;
+use super::replicas::keys::not_here;
 use super::signing::Signing;
 use crate::keys::Signer;
 use crate::model::{RepositorySide, RoleKind};
+use crate::uptane::key::KeyId;
+
+/// The roles whose keys are at another replica and not here, a line each.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if the published metadata can't be read; [`Error::Internal`].
+pub(super) async fn missing(
+    handovers: &Handovers,
+    publisher: &Publisher,
+) -> Result<Vec<String>, Error> {
+    let (keyring, mut lines) = (handovers.keyring(), Vec::new());
+    let roles = publisher.policy().roles();
+    for (side, kind, _) in roles.filter(|(_, kind, it)| *kind != RoleKind::Root && !it.offline) {
+        let authority = handovers.signers(side, kind).await?;
+        let here = keyring.named(&authority.key_ids);
+        if (here.len() as u64) < authority.threshold {
+            let is_away = |id: &&KeyId| here.iter().all(|key| key.id() != **id);
+            let ids = authority.key_ids.iter().filter(is_away).map(ToString::to_string);
+            lines.push(not_here(side, kind, ids));
+        }
+    }
+    Ok(lines)
+}
 
 /// The roles that can't be signed at the moment, a line each. Root is not among them: it is signed
 /// once in months, and whoever needs it then is told.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -158,6 +159,16 @@ pub trait BlobStore: Send + Sync {
     ///
     /// [`Error::Backend`].
     async fn sweep(&self) -> Result<usize, Error>;
+
+    /// Removes what other servers' uploads have left behind that nobody has touched for `age`, but the
+    /// parts of `kept`, and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn sweep_abandoned(&self, _kept: &[Parts], _age: Duration) -> Result<usize, Error> {
+        Ok(0)
+    }
 
     /// The keys of all metadata files.
     ///

@@ -83,6 +83,18 @@ impl Catalog {
         row.as_ref().map(root).transpose()
     }
 
+    /// The newest version of the Director's root, 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn newest_director_root(&self) -> Result<u64, Error> {
+        const OP: &str = "look for the newest Director root";
+        let query = sqlx::query("SELECT version FROM director_roots ORDER BY version DESC LIMIT 1");
+        let row = self.reads.fetch_optional(query).await.during(OP)?;
+        row.map_or(Ok(0), |row| number(&row, "version", OP))
+    }
+
     /// All versions of the Director's root, in order.
     ///
     /// # Errors

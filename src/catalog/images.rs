@@ -132,6 +132,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
+    /// [`Error::Retired`] if one was sealed for a key that is no recipient's any more,
     /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], [`Error::NotDelegated`] if
     /// others speak for a path since its role was chosen, or [`Error::Overtaken`] if
     /// another server has taken its blobs for abandoned, and then none is accepted;
@@ -226,6 +227,24 @@ fn published(author: &Author, image: &ImageRecord) -> NewAuditEntry {
     author.entry(AuditKind::ImagePublished, image.path.as_str(), detail)
 }
 
+/// Whoever retires a key goes through all envelopes after that: one that was sealed before, by any
+/// server, must not come in behind that.
+async fn refuse_retired(
+    transaction: &mut Transaction<'_, Any>,
+    envelope: &str,
+) -> Result<(), Error> {
+    const OP: &str = "look for retired recipients";
+    let retired = sqlx::query(
+        "SELECT kid FROM retired_recipients WHERE $1 LIKE '%' || kid || '%' \
+         AND NOT EXISTS (SELECT 1 FROM recipients WHERE recipients.kid = retired_recipients.kid)",
+    );
+    let retired = retired.bind(envelope).fetch_optional(&mut **transaction).await.during(OP)?;
+    match retired {
+        Some(row) => Err(Error::Retired { kid: text(&row, "kid", OP)? }),
+        None => Ok(()),
+    }
+}
+
 async fn insert_image(
     transaction: &mut Transaction<'_, Any>,
     new: &NewImage,
@@ -266,6 +285,7 @@ async fn insert_image(
     if inserted.rows_affected() == 0 {
         return Err(Error::AlreadyExists(path.to_string()));
     }
+    refuse_retired(transaction, &new.envelope).await?;
     for (role, target) in &new.targets {
         changes.extend(insert_target(transaction, role, target, bound).await?);
     }

@@ -268,9 +268,9 @@ impl Catalog {
              WHERE id = (SELECT id FROM jobs WHERE state = 'queued' OR (state = 'running' AND lease_until < $4) \
              ORDER BY id LIMIT 1) AND (state = 'queued' OR (state = 'running' AND lease_until < $5)) RETURNING {COLUMNS}"
         )));
-        let now = taker.now.as_millisecond();
-        let row = row.bind(taker.owner).bind(taker.lease_until.as_millisecond());
-        let row = row.bind(now).bind(now).bind(now).fetch_optional(&self.pool).await;
+        let row = row.bind(taker.owner).bind(self.leased_until(taker.lease_until));
+        let (at, now) = (taker.now.as_millisecond(), self.leased_until(taker.now));
+        let row = row.bind(at).bind(now).bind(now).fetch_optional(&self.pool).await;
         row.during("take a job")?.as_ref().map(job).transpose()
     }
 
@@ -288,7 +288,7 @@ impl Catalog {
         let row = sqlx::query(
             "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND run = $3 AND state = 'running' RETURNING is_cancelled",
         );
-        let row = row.bind(lease_until.as_millisecond()).bind(id).bind(column(run));
+        let row = row.bind(self.leased_until(lease_until)).bind(id).bind(column(run));
         lease(row.fetch_optional(&self.pool).await, "keep a job")
     }
 
@@ -313,7 +313,7 @@ impl Catalog {
         .bind(progress.phase.as_str())
         .bind(column(progress.done))
         .bind(column(progress.total))
-        .bind(lease_until.as_millisecond())
+        .bind(self.leased_until(lease_until))
         .bind(id)
         .bind(column(run));
         lease(row.fetch_optional(&self.pool).await, "save how far a job is")

@@ -7,6 +7,7 @@
 
 mod audit;
 mod backup;
+mod clock;
 #[cfg(test)]
 mod conformance;
 mod counts;
@@ -23,6 +24,7 @@ mod installation;
 mod jobs;
 mod journal;
 mod last_files;
+mod leases;
 mod left_ecus;
 mod listed;
 mod lost_keys;
@@ -84,7 +86,7 @@ pub use retired::{RetiredRecipient, Successor};
 pub use rewraps::{
     ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,
 };
-pub use roles::{EndedStaging, PublishedRole, ReservedVersion, RoleState};
+pub use roles::{EndedStaging, PublishedRole, ReservedVersion, RoleState, SignedUpon};
 pub use staged::{NewStaging, RefusedSignature, StagedSignature, Staging};
 pub use status::StatusWriter;
 pub use suppliers::{RemovedSupplier, SupplierConflict};
@@ -106,6 +108,7 @@ pub struct Catalog {
     place: Place,
     journal: Arc<journal::Journal>,
     numbers: Arc<numbers::Numbers>,
+    offset: Arc<clock::ClockOffset>,
 }
 
 impl Catalog {
@@ -161,6 +164,12 @@ pub enum Error {
     /// The database has lost what it had committed, as this process remembers.
     #[error("the catalog's database has lost what it had committed")]
     Older,
+    /// An envelope has an entry for a recipient that was retired since it was sealed.
+    #[error("sealed for the recipient {kid}, which was retired")]
+    Retired {
+        /// Its id.
+        kid: String,
+    },
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]
     Overtaken,

@@ -38,7 +38,7 @@ impl Catalog {
                     .bind(name)
                     .bind(holder.now.as_millisecond())
                     .bind(holder.owner)
-                    .bind(holder.lease_until.as_millisecond());
+                    .bind(self.leased_until(holder.lease_until));
             }
             announce.execute(&mut *transaction).await.during(OP)?;
         }
@@ -70,9 +70,9 @@ impl Catalog {
              WHERE owner IS NULL OR owner = $3 OR lease_until < $4 RETURNING name",
         )
         .bind(holder.owner)
-        .bind(holder.lease_until.as_millisecond())
+        .bind(self.leased_until(holder.lease_until))
         .bind(holder.owner)
-        .bind(holder.now.as_millisecond())
+        .bind(self.leased_until(holder.now))
         .fetch_all(&self.pool)
         .await
         .during(OP)?;
@@ -80,6 +80,27 @@ impl Catalog {
             rows.iter().map(|row| text(row, "name", OP)).collect::<Result<_, _>>()?;
         names.sort();
         Ok(names)
+    }
+
+    /// Takes the blobs of other servers that have not been heard of in time, to be removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] or [`Error::Full`].
+    pub async fn take_expired_blobs(&self, holder: Holder<'_>) -> Result<Vec<String>, Error> {
+        const OP: &str = "take expired blobs";
+        let rows = sqlx::query(
+            "UPDATE pending_blobs SET owner = $1, lease_until = $2 \
+             WHERE owner <> $3 AND lease_until < $4 RETURNING name",
+        )
+        .bind(holder.owner)
+        .bind(self.leased_until(holder.lease_until))
+        .bind(holder.owner)
+        .bind(self.leased_until(holder.now))
+        .fetch_all(&self.pool)
+        .await
+        .during(OP)?;
+        rows.iter().map(|row| text(row, "name", OP)).collect()
     }
 
     /// Forgets an announced blob that is gone.

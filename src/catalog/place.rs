@@ -60,6 +60,19 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Asks a server for its time as `now`, in milliseconds since 1970; a file has none. It is the
+    /// time of the moment, and not of the transaction's beginning.
+    pub(super) fn ask_time(&self) -> Option<&'static str> {
+        match self {
+            Self::File(_) => None,
+            Self::Server(_) => {
+                Some("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -43,6 +43,25 @@ pub struct ReservedVersion {
     pub changes: u64,
 }
 
+/// What was published when files were signed that go with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedUpon {
+    /// Version of root.
+    pub root: u64,
+    /// Version of the timestamp, 0 before the first.
+    pub timestamp: u64,
+}
+
+impl SignedUpon {
+    /// Takes them from the state of all roles.
+    pub fn of(states: &[RoleState]) -> Self {
+        let version = |name: RoleName| {
+            states.iter().find(|state| state.name == name).map_or(0, |state| state.version)
+        };
+        Self { root: version(RoleName::Root), timestamp: version(RoleName::Timestamp) }
+    }
+}
+
 /// A signed file that is about to become the published one of its role.
 #[derive(Debug, Clone)]
 pub struct PublishedRole {
@@ -210,6 +229,18 @@ impl Catalog {
         row.map(|row| Ok((role(&row)?, number(&row, "targets_version", OP)?))).transpose()
     }
 
+    /// The published version of a role, as whoever is about to serve its file asks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn published_version(&self, name: &RoleName) -> Result<u64, Error> {
+        const OP: &str = "look for what is published";
+        let query = sqlx::query("SELECT version FROM roles WHERE name = $1").bind(name.as_str());
+        let row = self.reads.fetch_optional(query).await.during(OP)?;
+        row.map_or(Ok(0), |row| number(&row, "version", OP))
+    }
+
     /// The published file of a role that keeps it here.
     ///
     /// # Errors
@@ -258,22 +289,26 @@ impl Catalog {
     }
 
     /// Makes signed files the published ones of their roles, all or none; with what is known then
-    /// of the time, and of the timestamp, if there is a new one. What was staged of them ends with
-    /// it.
+    /// of the time, and of the timestamp, if there is a new one, which was signed upon what `upon`
+    /// says to have been published. What was staged of them ends with it.
     ///
     /// # Errors
     ///
     /// [`Error::Overtaken`] if a version of one of these roles has been reserved since: a publisher
-    /// that started later has, or will have, everything that this one has; or if a staging isn't
-    /// staged any more. [`Error::Full`]; [`Error::Backend`].
+    /// that started later has, or will have, everything that this one has; if something else was
+    /// published than what these files were signed upon; or if a staging isn't staged any more.
+    /// [`Error::Full`]; [`Error::Backend`].
     pub async fn record_publication(
         &self,
         roles: &[PublishedRole],
-        timestamp: Option<&PublishedTimestamp>,
+        timestamp: Option<(&PublishedTimestamp, SignedUpon)>,
         moments: &Moments,
     ) -> Result<(), Error> {
         const OP: &str = "record a publication";
         let mut transaction = self.pool.begin().await.during(OP)?;
+        if let Some((_, upon)) = timestamp {
+            refuse_other_base(&mut transaction, upon).await?;
+        }
         for role in roles {
             let updated = sqlx::query(
                 "UPDATE roles SET version = $1, published_changes = $2, length = $3, sha256 = $4, expires_at = $5, \
@@ -294,7 +329,7 @@ impl Catalog {
                 return Err(Error::Overtaken);
             }
         }
-        if let Some(timestamp) = timestamp {
+        if let Some((timestamp, _)) = timestamp {
             put_published_timestamp(&mut transaction, timestamp).await?;
         }
         put_moments(&mut transaction, moments).await?;
@@ -305,6 +340,25 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Whatever is published changes one of the two, so that files which were signed upon older ones
+/// are found out here: a snapshot of them would take other roles back.
+async fn refuse_other_base(
+    transaction: &mut Transaction<'_, Any>,
+    upon: SignedUpon,
+) -> Result<(), Error> {
+    const OP: &str = "compare what is published";
+    for (name, version) in [(RoleName::Root, upon.root), (RoleName::Timestamp, upon.timestamp)] {
+        let same =
+            sqlx::query("UPDATE roles SET version = version WHERE name = $1 AND version = $2");
+        let same = same.bind(name.as_str()).bind(column(version));
+        let same = same.execute(&mut **transaction).await.during(OP)?;
+        if same.rows_affected() != 1 {
+            return Err(Error::Overtaken);
+        }
+    }
+    Ok(())
 }
 
 /// Ends what others have signed, as the last thing of its publication.

@@ -147,8 +147,9 @@ impl Catalog {
             .during("open the catalog")?;
         let pool = Pool::new(pool, Engine::Sqlite);
         let reads = Arc::new(Reads::new(&pool, options, Some(READ_ONLY_SETTINGS)));
-        let (journal, numbers) = (Arc::default(), Arc::default());
-        Ok(Self { pool, reads, place: Place::File(file.into()), journal, numbers })
+        let (journal, numbers, offset) = (Arc::default(), Arc::default(), Arc::default());
+        let place = Place::File(file.into());
+        Ok(Self { pool, reads, place, journal, numbers, offset })
     }
 }
 

@@ -121,7 +121,7 @@ impl Catalog {
         let found =
             sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM uploads WHERE id = $1")));
         let row = found.bind(id).fetch_optional(&self.pool).await.during(FIND)?;
-        row.as_ref().map(upload).transpose()
+        row.as_ref().map(|row| self.upload(row)).transpose()
     }
 
     /// Looks for the newest open upload of a token that was begun in the same words.
@@ -146,7 +146,7 @@ impl Catalog {
         .bind(request.to_string())
         .bind(now.as_millisecond());
         let row = found.fetch_optional(&self.pool).await.during(FIND)?;
-        row.as_ref().map(upload).transpose()
+        row.as_ref().map(|row| self.upload(row)).transpose()
     }
 
     /// Takes an open upload that nobody has taken, in a new run; none if there is no such.
@@ -164,12 +164,12 @@ impl Catalog {
              WHERE id = $3 AND state = 'open' AND lease_until <= $4 AND expires_at > $5 RETURNING {COLUMNS}"
         )))
         .bind(holder.owner)
-        .bind(holder.lease_until.as_millisecond())
+        .bind(self.leased_until(holder.lease_until))
         .bind(id)
-        .bind(holder.now.as_millisecond())
+        .bind(self.leased_until(holder.now))
         .bind(holder.now.as_millisecond());
         let row = taken.fetch_optional(&self.pool).await.during("take an upload")?;
-        row.as_ref().map(upload).transpose()
+        row.as_ref().map(|row| self.upload(row)).transpose()
     }
 
     /// Saves how far a run is, and returns whether the upload was still its own.
@@ -194,7 +194,7 @@ impl Catalog {
         .bind(progress.checkpoint)
         .bind(intents)
         .bind(progress.parts)
-        .bind(progress.lease_until.map_or(0, Timestamp::as_millisecond))
+        .bind(progress.lease_until.map_or(0, |until| self.leased_until(until)))
         .bind(runs_ended)
         .bind(progress.expires_at.as_millisecond())
         .bind(id)
@@ -216,7 +216,7 @@ impl Catalog {
         let kept = sqlx::query(
             "UPDATE uploads SET lease_until = $1, expires_at = $2 WHERE id = $3 AND run = $4 AND state = 'open'",
         )
-        .bind(lease_until.as_millisecond())
+        .bind(self.leased_until(lease_until))
         .bind(expires_at.as_millisecond())
         .bind(id)
         .bind(column(run));
@@ -262,7 +262,7 @@ impl Catalog {
         .bind([].as_slice())
         .bind(forgotten_at.as_millisecond())
         .bind(id)
-        .bind(now.as_millisecond())
+        .bind(self.leased_until(now))
         .bind(run.map_or(-1, column));
         Ok(ended.execute(&self.pool).await.during("end an upload")?.rows_affected() > 0)
     }
@@ -279,7 +279,7 @@ impl Catalog {
              ORDER BY expires_at LIMIT $3",
         )
         .bind(now.as_millisecond())
-        .bind(now.as_millisecond())
+        .bind(self.leased_until(now))
         .bind(i64::from(limit));
         rows.fetch_all(&self.pool).await.during(OP)?.iter().map(|row| text(row, "id", OP)).collect()
     }
@@ -354,6 +354,12 @@ impl Catalog {
         .await
         .map(drop)
         .during("let go of uploads")
+    }
+
+    /// An upload as it is in a row, its lease by the clock of whoever asks.
+    fn upload(&self, row: &AnyRow) -> Result<UploadRecord, Error> {
+        let record = upload(row)?;
+        Ok(UploadRecord { lease_until: self.by_own_clock(record.lease_until), ..record })
     }
 }
 

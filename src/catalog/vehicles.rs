@@ -64,6 +64,18 @@ impl Catalog {
         row.as_ref().map(vehicle).transpose()
     }
 
+    /// The revision of a vehicle by its number; none if it is not registered any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_revision(&self, vehicle_id: i64) -> Result<Option<i64>, Error> {
+        const OP: &str = "look for a vehicle's revision";
+        let query = sqlx::query("SELECT revision FROM vehicle_polls WHERE vehicle_id = $1");
+        let row = self.reads.fetch_optional(query.bind(vehicle_id)).await.during(OP)?;
+        row.map(|row| row.try_get("revision").during(OP)).transpose()
+    }
+
     /// Gives a vehicle another bearer token, and records `event` with it; the one before stops
     /// working. Returns whether there is such a vehicle.
     ///

@@ -3,11 +3,17 @@
 
 use std::collections::HashSet;
 
-use sqlx::Row;
 use sqlx::migrate::Migrator;
+use sqlx::{AnyConnection, Row};
 
 use super::{Catalog, During, Error, number, text};
 use crate::model::Timestamp;
+
+/// The newest migration of the oldest version that can serve beside this one. What it writes has to
+/// be what this one reads, and the other way round: **must** be raised to a migration that takes
+/// something away, or gives it another meaning. Versions before this number know of no turns to
+/// publish, and have the catalog to themselves.
+const OLDEST: i64 = 23;
 
 impl Catalog {
     /// # Errors
@@ -15,8 +21,11 @@ impl Catalog {
     /// [`Error::Unusable`] if a migration was run that is newer than all of `known`;
     /// [`Error::Backend`].
     pub(super) async fn refuse_later_version(&self, known: &Migrator) -> Result<(), Error> {
-        let newest = known.iter().map(|migration| migration.version).max().unwrap_or(0);
-        if self.applied_migration().await? <= newest {
+        let newest = newest(known);
+        let applied = self.applied_migration().await?;
+        if applied <= newest
+            || self.oldest_for(applied).await?.is_some_and(|oldest| oldest <= newest)
+        {
             return Ok(());
         }
         let version = self.latest_version().await?;
@@ -43,6 +52,32 @@ impl Catalog {
              up to date when it starts; until then use the version that serves it"
         );
         Err(Error::Unusable { catalog: self.name(), fault })
+    }
+
+    /// Leaves word of which versions can still use the tables that this one has just brought up to
+    /// date.
+    pub(super) async fn note_oldest(
+        known: &Migrator,
+        connection: &mut AnyConnection,
+    ) -> Result<(), Error> {
+        let noted = sqlx::query(
+            "INSERT INTO installation (name, value) VALUES ('oldest_version', $1) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        );
+        let noted = noted.bind(format!("{OLDEST} {}", newest(known))).execute(connection).await;
+        noted.map(drop).during("note which versions can use the catalog")
+    }
+
+    /// The newest migration of the oldest version that can use the tables as they are after
+    /// `applied`, if whoever has run that has said so.
+    async fn oldest_for(&self, applied: i64) -> Result<Option<i64>, Error> {
+        let noted = self.find_installed("oldest_version").await?;
+        let number = |text: &str| text.parse::<i64>().ok();
+        let read = |noted: String| {
+            let (oldest, after) = noted.split_once(' ')?;
+            (number(after)? == applied).then(|| number(oldest))?
+        };
+        Ok(noted.and_then(read))
     }
 
     /// Leaves word of this version for those before it.
@@ -98,4 +133,8 @@ impl Catalog {
         let row = row.fetch_optional(&self.pool).await.during("look for a table of the catalog")?;
         Ok(row.is_some())
     }
+}
+
+fn newest(known: &Migrator) -> i64 {
+    known.iter().map(|migration| migration.version).max().unwrap_or(0)
 }

@@ -1,11 +1,11 @@
-//! `--data-dir` and `--catalog`, for the commands that work on a state directory.
+//! `--data-dir`, `--catalog` and `--shared-blobs`, for the commands that work on a state directory.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::app::state_dir::StateDir;
-use crate::config::{CatalogSettings, DEFAULT_DATA_DIR};
+use crate::config::{CatalogSettings, DEFAULT_DATA_DIR, SharedBlobSettings};
 
 /// Where the state directory is.
 #[derive(Debug, Args)]
@@ -17,10 +17,15 @@ pub(super) struct StateArgs {
     /// Where the catalog is.
     #[command(flatten)]
     catalog: CatalogSettings,
+
+    /// Where the blobs are.
+    #[command(flatten)]
+    shared_blobs: SharedBlobSettings,
 }
 
 impl StateArgs {
     pub(super) fn state(&self) -> StateDir {
-        StateDir::new(&self.data_dir).with_catalog(self.catalog.url())
+        let state = StateDir::new(&self.data_dir).with_catalog(self.catalog.url());
+        state.with_shared_blobs(self.shared_blobs.folder())
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod file;
 mod serve;
+mod shared_blobs;
 mod units;
 mod vehicles;
 
@@ -15,6 +16,7 @@ pub use catalog::{CatalogSettings, CatalogTarget};
 pub use client::{ClientConfig, ClientSettings};
 pub use connections::{ConnectionConfig, ConnectionSettings};
 pub use serve::{DEFAULT_DATA_DIR, LogFormat, LogSettings, RepoAccess, ServeConfig, ServeSettings};
+pub use shared_blobs::SharedBlobSettings;
 pub use units::{Bytes, Span};
 pub use vehicles::{TlsConfig, VehicleConfig, VehicleIdFrom, VehicleSettings};
 

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::address::parse_address;
 use super::catalog::CatalogSettings;
 use super::connections::{ConnectionConfig, ConnectionSettings};
+use super::shared_blobs::SharedBlobSettings;
 use super::vehicles::{VehicleConfig, VehicleSettings};
 use super::{Bytes, Error, Span, file};
 use crate::model::{BaseUrl, DatabaseUrl, ParseBaseUrlError};
@@ -32,6 +33,10 @@ pub struct ServeSettings {
     /// Where the catalog is.
     #[command(flatten)]
     catalog: CatalogSettings,
+
+    /// Where the blobs are.
+    #[command(flatten)]
+    shared_blobs: SharedBlobSettings,
 
     /// Largest image, of plaintext [default: 16GiB]
     #[arg(long, env = "MOTORCADE_MAX_IMAGE_SIZE", value_name = "SIZE")]
@@ -127,6 +132,8 @@ pub struct ServeConfig {
     pub data_dir: PathBuf,
     /// The database that the catalog is in; none for a file in the state directory.
     pub catalog: Option<DatabaseUrl>,
+    /// The folder that the blobs are in; none for the state directory.
+    pub shared_blobs: Option<PathBuf>,
     /// Largest image, in bytes of plaintext; none for the built-in limit.
     pub max_image_size: Option<u64>,
     /// Longest pause within an upload; none for the built-in limit.
@@ -175,6 +182,7 @@ impl ServeSettings {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             catalog: self.catalog.url().or_else(|| file.catalog.url()),
+            shared_blobs: self.shared_blobs.folder().or_else(|| file.shared_blobs.folder()),
             max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
             idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
             max_uploads: self.max_uploads.or(file.max_uploads).map(|uploads| uploads as usize), // at most 4096

@@ -65,6 +65,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let state = StateDir::new(&config.data_dir).with_catalog(config.catalog.clone());
+        let state = state.with_shared_blobs(config.shared_blobs.clone());
         // First, since they are what an operator changes most: nothing is touched if they can't be
         // used.
         let tls = match &config.vehicles.tls {

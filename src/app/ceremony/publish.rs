@@ -147,7 +147,7 @@ impl Ceremony {
     async fn sign_again(&self) {
         let again = async {
             let states = self.catalog.list_roles().await?;
-            let timestamp = self.publisher.current_timestamp().map(|current| current.bytes);
+            let timestamp = self.publisher.current_timestamp().await?.map(|current| current.bytes);
             let verifier = Verifier::new(Arc::clone(&self.blobs));
             let unverified = verifier.find_unverified(&states, timestamp.as_ref()).await?;
             let roles: Vec<RoleName> = unverified.into_iter().map(|(role, _)| role).collect();

@@ -85,6 +85,7 @@ impl Director {
     /// [`Error::NotFound`] for a vehicle that isn't registered, and a version that isn't the
     /// current one.
     pub async fn file(&self, vin: &VehicleId, file: DirectorFile) -> Result<Bytes, Error> {
+        self.follow_root().await?;
         let vehicle = self.vehicles.update(vin, async |vehicle| {
             let standing = self.standing(vehicle, file.version).await?;
             if standing == Standing::Current {
@@ -122,6 +123,11 @@ impl Director {
     /// What keeps it from being signed is logged, and no fault of the manifest: the vehicle is told
     /// when it asks.
     pub async fn timestamp_after(&self, vin: &VehicleId, root: u64) -> Option<Bytes> {
+        let followed = self.follow_root().await;
+        if let Err(error) = followed {
+            tracing::warn!(error = %Chain(&error), "no timestamp for a manifest");
+            return None;
+        }
         if self.roots.newest().ok()?.set.root_version() != root {
             return None;
         }
@@ -132,6 +138,20 @@ impl Director {
                 |error| tracing::warn!(error = %Chain(error), "no timestamp for a manifest"),
             )
             .ok()
+    }
+
+    /// Goes by the Director's root that was published last, by whichever replica, and has its keys.
+    async fn follow_root(&self) -> Result<(), Error> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        let compare = async || {
+            let known = self.roots.newest().map_or(0, |root| root.set.root_version());
+            if self.catalog.newest_director_root().await? > known {
+                replica.keys.follow().await?;
+                self.roots.load().await?;
+            }
+            Ok(())
+        };
+        replica.director_root.compare(compare).await
     }
 
     /// Whether the kept bundle is fresh, verifies, lists what it should, and lists nothing that was

@@ -64,7 +64,7 @@ impl Director {
         if manifest.content.vin != *vin {
             return Err(Refusal::WrongVehicle.into());
         }
-        if self.vehicles.find(vin).await?.is_none() {
+        if !self.vehicles.is_known(vin).await? {
             return Err(Refusal::UnknownVehicle.into());
         }
         let accepted = self.vehicles.update(vin, async |vehicle| {

@@ -35,6 +35,7 @@ pub(super) use verified::verify_bundle;
 
 use super::fleet::{QuarantinePolicy, Vehicles};
 use super::publish::Publisher;
+use super::replicas::Replica;
 use super::signing::Signing;
 use crate::catalog::Catalog;
 use crate::keys::EscrowRing;
@@ -55,6 +56,7 @@ pub struct Director {
     pub(super) quarantine_on: QuarantinePolicy,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) replica: Option<Arc<Replica>>,
 }
 
 /// Most bytes of a manifest.

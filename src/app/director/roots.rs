@@ -158,7 +158,8 @@ impl DirectorRoots {
         self.go_by(&root)
     }
 
-    async fn load(&self) -> Result<(), Error> {
+    /// Goes by the newest root of the catalog.
+    pub(super) async fn load(&self) -> Result<(), Error> {
         match self.catalog.find_director_root(None).await? {
             Some(newest) => self.go_by(&newest),
             None => Ok(()),

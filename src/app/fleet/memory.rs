@@ -3,8 +3,9 @@
 //! polls in one transaction. A change is made only if the vehicle is still at the revision on which
 //! it was decided; [`Vehicles::update`] decides it again otherwise.
 //!
-//! What is in memory is right because one server runs on a catalog. Replicas would have to compare
-//! revisions before they serve metadata from here.
+//! A server that is alone on its catalog knows all that changes. Among replicas, what is in memory
+//! may be old: a change that was decided on it is refused by its revision, and nothing else comes of
+//! it, no answer and no refusal, before the revision was compared.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,6 +26,16 @@ pub(in crate::app) struct Vehicles {
     catalog: Catalog,
     recent: Mutex<Recent>,
     writer: Writer,
+    changed_by: ChangedBy,
+}
+
+/// Who changes vehicles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::app) enum ChangedBy {
+    /// This server alone.
+    This,
+    /// Other replicas too.
+    Others,
 }
 
 /// A vehicle with the keys of its ECUs read. A fleet of these is kept: the tests hold it to
@@ -56,13 +67,13 @@ impl Vehicles {
     pub(in crate::app) fn new(
         catalog: Catalog,
         kept: NonZeroUsize,
-        watch: &Watch,
-        runtime: &Handle,
+        changed_by: ChangedBy,
+        (watch, runtime): (&Watch, &Handle),
     ) -> Self {
         let recent =
             Recent { generation: 0, vehicles: LruCache::new(kept), by_token: LruCache::new(kept) };
         let writer = Writer::start(catalog.clone(), watch, runtime);
-        Self { catalog, recent: Mutex::new(recent), writer }
+        Self { catalog, recent: Mutex::new(recent), writer, changed_by }
     }
 
     /// A vehicle, if it is registered.
@@ -70,6 +81,19 @@ impl Vehicles {
         &self,
         vin: &VehicleId,
     ) -> Result<Option<Arc<Vehicle>>, Error> {
+        match self.recall(vin).await? {
+            Some(vehicle) if !self.is_current(&vehicle).await? => self.recall(vin).await,
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a vehicle was registered when it was last looked at here.
+    pub(in crate::app) async fn is_known(&self, vin: &VehicleId) -> Result<bool, Error> {
+        Ok(self.recall(vin).await?.is_some())
+    }
+
+    /// A vehicle as it is in memory, or else as it is.
+    async fn recall(&self, vin: &VehicleId) -> Result<Option<Arc<Vehicle>>, Error> {
         let generation = {
             let mut recent = self.recent();
             if let Some(vehicle) = recent.vehicles.get(vin) {
@@ -81,6 +105,27 @@ impl Vehicles {
         self.keep(record, generation, None).map(Some)
     }
 
+    /// Whether a vehicle is what was read. If not, it is forgotten: who looks again sees what it is
+    /// now. Whatever changes a vehicle changes its revision, and another vehicle of the same id has
+    /// another number.
+    async fn is_current(&self, vehicle: &Vehicle) -> Result<bool, Error> {
+        if self.changed_by == ChangedBy::This {
+            return Ok(true);
+        }
+        let record = &vehicle.record;
+        if self.catalog.find_revision(record.id).await? == Some(record.status.revision) {
+            return Ok(true);
+        }
+        let mut recent = self.recent();
+        let is_newer = |known: &Arc<Vehicle>| {
+            known.record.id == record.id && known.record.status.revision > record.status.revision
+        };
+        if !recent.vehicles.peek(&record.vin).is_some_and(is_newer) {
+            recent.vehicles.pop(&record.vin);
+        }
+        Ok(false)
+    }
+
     /// The vehicle to which a bearer token belongs.
     pub(in crate::app) async fn find_by_token(
         &self,
@@ -88,7 +133,10 @@ impl Vehicles {
     ) -> Result<Option<VehicleId>, Error> {
         let generation = {
             let mut recent = self.recent();
-            if let Some(vin) = recent.by_token.get(token) {
+            // Another replica may have taken it back, which changes nothing else of the vehicle.
+            if self.changed_by == ChangedBy::This
+                && let Some(vin) = recent.by_token.get(token)
+            {
                 return Ok(Some(vin.clone()));
             }
             recent.generation
@@ -113,10 +161,11 @@ impl Vehicles {
         decide: impl AsyncFn(&Vehicle) -> Result<Option<VehicleChange>, E>,
     ) -> Result<Arc<Vehicle>, E> {
         retry(async || {
-            let vehicle = self.find(vin).await?.ok_or_else(|| not_registered(vin))?;
-            match decide(&vehicle).await? {
-                Some(change) => Ok(self.change(&vehicle, change).await?),
-                None => Ok(Some(vehicle)),
+            let vehicle = self.recall(vin).await?.ok_or_else(|| not_registered(vin))?;
+            match decide(&vehicle).await {
+                Ok(Some(change)) => Ok(self.change(&vehicle, change).await?),
+                _ if !self.is_current(&vehicle).await? => Ok(None),
+                decided => decided.map(|_| Some(vehicle)),
             }
         })
         .await

@@ -35,7 +35,7 @@ pub use enrol::{EnrolledEcu, Enroller, Enrolment};
 pub use identity::IdentityClaims;
 pub use input::{EcuInput, VehicleInput};
 pub(super) use inventory::{HOUR, check_reason};
-pub(super) use memory::{KEPT_BY_DEFAULT, Vehicle, Vehicles, not_registered};
+pub(super) use memory::{ChangedBy, KEPT_BY_DEFAULT, Vehicle, Vehicles, not_registered};
 pub use quarantine::{ParsePolicyError, QuarantinePolicy, Suspicion};
 
 use super::publish::Publisher;

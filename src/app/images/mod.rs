@@ -112,7 +112,8 @@ impl Images {
     /// are.
     pub(super) async fn count(&self) -> Result<(), Error> {
         let images = self.catalog.count_images().await?;
-        self.count_published(i64::try_from(images).unwrap_or(i64::MAX));
+        let known = self.published.load(Ordering::Relaxed); // none at the start
+        self.count_published(i64::try_from(images).unwrap_or(i64::MAX) - known);
         Ok(())
     }
 

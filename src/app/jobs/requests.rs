@@ -8,6 +8,7 @@ use crate::app::Error;
 use crate::app::images::collect::CollectMode;
 use crate::app::images::rewrap::RewrapMode;
 use crate::app::principal::Principal;
+use crate::app::replicas::presence;
 use crate::model::{ImagePath, JobKind};
 
 impl Jobs {
@@ -52,8 +53,8 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::Unprocessable`] for a key that can't be an escrow key; [`Error::Conflict`] for one
-    /// that is in use, and while another rotation has not ended; [`Error::Unavailable`] if it can't
-    /// be used; [`Error::Full`]; [`Error::Internal`].
+    /// that is in use, while another rotation has not ended, and while other servers of the
+    /// installation run; [`Error::Unavailable`] if it can't be used; [`Error::Full`]; [`Error::Internal`].
     pub async fn rotate_escrow(
         &self,
         source: Option<&str>,
@@ -63,10 +64,31 @@ impl Jobs {
         let escrows = &self.context.escrows;
         let kid = match mode {
             RewrapMode::DryRun => escrows.check(source).await?,
-            RewrapMode::Record => escrows.begin(source, &by.author(self.clock.now())).await?.old,
+            RewrapMode::Record => {
+                self.refuse_beside_others().await?;
+                escrows.begin(source, &by.author(self.clock.now())).await?.old
+            }
         };
         let parameters = escrow::Parameters { kid, mode };
         self.create(JobKind::EscrowRotation, &written(&parameters)?, by).await
+    }
+
+    /// The escrow keys of a replica are in its own files: another one would go on to seal for the
+    /// key that is taken out.
+    async fn refuse_beside_others(&self) -> Result<(), Error> {
+        if !self.context.state.is_shared() {
+            return Ok(());
+        }
+        let others = presence::others(&self.catalog, self.owner(), self.clock.now()).await?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let detail = format!(
+            "other servers of this installation would go on with the former escrow key ({}): stop them, have the key \
+             replaced, and give them this server's keys/ before they are started again",
+            others.join(", ")
+        );
+        Err(Error::Conflict { code: "other_replicas", detail })
     }
 
     /// Has an image sealed again under a new data key, at `to` or beside it; the one that is there

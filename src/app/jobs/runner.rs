@@ -73,6 +73,11 @@ impl Jobs {
         self.pulse.clone()
     }
 
+    /// Id of this server.
+    pub(super) fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// A job may be there to be taken.
     pub(super) fn wake(&self) {
         self.made.notify_one();

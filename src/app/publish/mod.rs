@@ -36,6 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::expiry::Expiry;
+use super::replicas::Replica;
 use super::signing::KEY_UNAVAILABLE;
 use super::watch::Pulse;
 use crate::blob::{BlobKey, BlobStore};
@@ -48,7 +49,7 @@ use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::{SignedFile, Unsigned};
 pub use outcome::{CurrentTimestamp, SigningSize};
 use outcome::{Failed, Outcome};
-use round::Rounds;
+use round::{Rounds, Worked};
 use signed::OwnerSigned;
 
 /// Signs and publishes the Image repository's metadata.
@@ -212,11 +213,20 @@ impl Publisher {
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub async fn recover(&self) -> Result<(), Error> {
-        self.rounds.skip_what_may_be_used().await?;
-        self.rounds.recover().await?;
-        self.rounds.sign_unverified().await?;
+        let recover = async || {
+            self.rounds.skip_what_may_be_used().await?;
+            self.rounds.recover().await?;
+            self.rounds.sign_unverified().await
+        };
+        self.rounds.alone(recover).await?;
         self.rounds.note_if_idle().await;
         Ok(())
+    }
+
+    /// Publishes beside other servers of the same catalog and blobs from now on. **Must** be called
+    /// before anything is published.
+    pub(in crate::app) fn join(&self, replica: Arc<Replica>) {
+        self.rounds.join(replica);
     }
 
     /// The time now, if something may be signed.
@@ -281,8 +291,13 @@ impl Publisher {
     }
 
     /// The timestamp that is published now.
-    pub fn current_timestamp(&self) -> Option<CurrentTimestamp> {
-        self.rounds.current()
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if another server may have published a newer one, and the catalog
+    /// can't be reached.
+    pub async fn current_timestamp(&self) -> Result<Option<CurrentTimestamp>, Error> {
+        self.rounds.newest().await
     }
 
     /// When what is published expires, and who signs it before that; of both repositories.
@@ -373,14 +388,13 @@ impl PublisherTask {
             self.pulse.beat(LONGEST_ROUND);
             let signed = waiting.iter_mut().flat_map(|request| std::mem::take(&mut request.signed));
             let signed: Vec<OwnerSigned> = signed.collect();
-            let outcome = self.rounds.round(&signed).await;
-            let renewed = self.rounds.keep_root_fresh().await; // whatever came of the round
-            self.rounds.set_failing(outcome.and(renewed).err());
-            if outcome.and(renewed).is_err() {
+            let Worked { round, root } = self.rounds.work(&signed).await;
+            self.rounds.set_failing(round.and(root).err());
+            if round.and(root).is_err() {
                 ticks.reset_after(RETRY_PAUSE.min(interval));
             }
             for request in waiting {
-                let _ = request.answer.send(outcome); // whoever asked may be gone
+                let _ = request.answer.send(round); // whoever asked may be gone
             }
         }
     }

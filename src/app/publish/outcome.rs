@@ -10,6 +10,8 @@ use crate::model::{Sha256Digest, Timestamp};
 /// The signed timestamp as it is served.
 #[derive(Debug, Clone)]
 pub struct CurrentTimestamp {
+    /// Its version.
+    pub version: u64,
     /// The file.
     pub bytes: Bytes,
     /// Its digest.

@@ -42,6 +42,14 @@ impl SigningTime {
         self.state().moments = recorded;
     }
 
+    /// Takes up what other replicas have recorded since, if that is later than what was signed here.
+    pub(super) fn catch_up(&self, recorded: Moments) {
+        let mut state = self.state();
+        if recorded.signed > state.moments.signed {
+            state.moments = recorded;
+        }
+    }
+
     /// What is to be recorded with something that is signed at `at`.
     pub(super) fn moments_with(&self, at: Timestamp) -> Moments {
         self.state().moments.with(at)

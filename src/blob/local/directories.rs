@@ -24,7 +24,7 @@ pub(super) struct Directories {
     /// after a restart.
     own: u64,
     next: AtomicU64,
-    folders: Folders,
+    pub(super) folders: Folders,
 }
 
 impl Directories {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::blob::Error;
@@ -16,6 +17,8 @@ use crate::blob::Error;
 pub(super) struct Folders {
     root: PathBuf,
     unsynced: Mutex<Unsynced>,
+    /// Whether other processes make folders too, of which nothing is known here.
+    are_shared: AtomicBool,
 }
 
 /// Folders that got a folder, each with the number of the last time.
@@ -27,7 +30,12 @@ struct Unsynced {
 
 impl Folders {
     pub(super) fn below(root: PathBuf) -> Self {
-        Self { root, unsynced: Mutex::default() }
+        Self { root, unsynced: Mutex::default(), are_shared: AtomicBool::new(false) }
+    }
+
+    /// Takes every folder for one that another process has just made.
+    pub(super) fn share(&self) {
+        self.are_shared.store(true, Ordering::Relaxed);
     }
 
     /// Creates `folder`, and what is missing above it.
@@ -79,8 +87,9 @@ impl Folders {
             for above in
                 folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root))
             {
-                if let Some(change) = unsynced.folders.get(above) {
-                    due.insert(above.to_owned(), Some(*change));
+                let change = unsynced.folders.get(above).copied();
+                if change.is_some() || self.are_shared.load(Ordering::Relaxed) {
+                    due.insert(above.to_owned(), change);
                 }
             }
         }
@@ -169,6 +178,19 @@ mod tests {
             [root.join("a/c")],
             "what is above was synced since"
         );
+    }
+
+    #[test]
+    fn folders_that_another_process_may_have_made_are_synced_up_to_the_root() {
+        let (dir, folders) = folders();
+        let root = dir.path();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        assert_eq!(due(&folders, &root.join("a/b")), [root.join("a/b")]);
+        folders.share();
+        let all = [root.to_owned(), root.join("a"), root.join("a/b")];
+        assert_eq!(due(&folders, &root.join("a/b")), all);
+        folders.sync(&[root.join("a/b")].into()).unwrap();
+        assert_eq!(due(&folders, &root.join("a/b")), all, "each time");
     }
 
     #[test]

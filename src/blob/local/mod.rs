@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,6 +64,13 @@ impl LocalBlobStore {
     /// [`Error::Backend`] if they can't be created.
     pub fn open_at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         Ok(Self { directories: Arc::new(Directories::create(repo, staging)?) })
+    }
+
+    /// The same store where other processes, on this host, have it open too.
+    #[must_use]
+    pub fn beside_others(self) -> Self {
+        self.directories.folders.share();
+        self
     }
 
     /// Opens the store below `data_dir` only to read, as on a read-only file system: nothing is
@@ -270,6 +278,28 @@ impl BlobStore for LocalBlobStore {
         .await
     }
 
+    async fn sweep_abandoned(&self, kept: &[Parts], age: Duration) -> Result<usize, Error> {
+        let (directories, kept) = (Arc::clone(&self.directories), kept.to_vec());
+        blocking(move || {
+            let is_kept = |name: &str| kept.iter().any(|parts| name.ends_with(parts.as_str()));
+            let mut removed = 0;
+            for Found { name, .. } in
+                files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))?
+            {
+                let path = directories.staging.join(&name);
+                if !is_kept(&name) && is_older(&path, age) && !is_in_use(&path) {
+                    match fs::remove_file(path) {
+                        Err(e) if is_absence(&e) => {} // another process was first
+                        gone => gone.map_err(|e| Error::new("remove", name, e))?,
+                    }
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
     async fn list_metadata(&self) -> Result<Vec<BlobKey>, Error> {
         let directories = Arc::clone(&self.directories);
         blocking(move || {
@@ -319,6 +349,12 @@ fn open(directories: &Directories, name: String) -> Result<Blob, Error> {
         return Err(Error::NotFound(name));
     }
     Ok(Blob::from_file(file, metadata.len(), modified))
+}
+
+/// Whether nobody has written to a file for so long.
+fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age))
 }
 
 /// The key whose name or alias `name` is, and no other spelling of it.

@@ -194,3 +194,19 @@ pub(super) async fn pages_follow_each_other_in_the_order_of_paths(catalog: &Cata
     }
     assert_eq!(walked, paths);
 }
+
+pub(super) async fn an_image_for_a_key_that_was_retired_meanwhile_is_not_accepted(
+    catalog: &Catalog,
+) {
+    with_bins(catalog).await;
+    let sealed_for = |kid: &str, at: &str| {
+        let envelope = format!(r#"{{"recipients":[{{"header":{{"kid":"{kid}"}}}}]}}"#);
+        NewImage { envelope, ..image(at, 10) }
+    };
+    insert(catalog, &[sealed_for("key-1", "gw/1/a.bin")]).await.unwrap();
+    catalog.retire_recipient("key-1", None, &author()).await.unwrap();
+    let late = insert(catalog, &[sealed_for("key-1", "gw/2/a.bin")]).await;
+    assert!(matches!(&late, Err(Error::Retired { kid }) if kid == "key-1"), "{late:?}");
+    assert!(catalog.find_image(&path("gw/2/a.bin")).await.unwrap().is_none());
+    insert(catalog, &[sealed_for("key-2", "gw/2/a.bin")]).await.unwrap();
+}

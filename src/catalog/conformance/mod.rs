@@ -8,6 +8,7 @@ mod escrow;
 mod handovers;
 pub(super) mod images;
 mod jobs;
+mod leases;
 mod people;
 mod retention;
 mod rewraps;
@@ -62,11 +63,13 @@ macro_rules! conformance {
                 a_path_is_used_once_even_after_a_yank, a_yank_takes_both_targets_out_and_happens_once,
                 a_full_role_accepts_none_of_them, an_accepted_image_ends_the_announcement_of_its_blobs,
                 a_server_takes_its_own_blobs_and_those_that_nobody_holds,
-                an_image_whose_blobs_were_taken_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
+                an_image_whose_blobs_were_taken_is_not_accepted,
+                an_image_for_a_key_that_was_retired_meanwhile_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
             );
             conformance!(
                 $engine, roles: no_version_is_handed_out_twice, numbers_that_were_handed_out_before_are_refused, a_publication_that_was_overtaken_changes_nothing,
                 changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
+                what_was_signed_upon_something_older_is_not_published,
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,
                 a_director_root_is_recorded_once,
                 lost_keys_are_written_down_by_role_and_in_the_audit_log
@@ -107,6 +110,10 @@ macro_rules! conformance {
                 a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs,
                 jobs_that_do_the_same_are_one_until_it_ends, a_job_that_gets_on_has_not_stalled,
                 a_sole_job_is_made_beside_none_of_its_kind_for_the_same
+            );
+            conformance!(
+                $engine, leases: a_lease_is_one_server_s_until_it_lets_go_or_time_is_over,
+                a_server_that_starts_again_lets_go_of_what_it_had
             );
             conformance!(
                 $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,

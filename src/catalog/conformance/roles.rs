@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
-    AuditFilter, AuditKind, Catalog, DirectorRoot, Error, Moments, PublishedRole, ReservedVersion,
-    SkippedTo, StatusWriter,
+    AuditFilter, AuditKind, Catalog, DirectorRoot, Error, Moments, PublishedRole,
+    PublishedTimestamp, ReservedVersion, SignedUpon, SkippedTo, StatusWriter,
 };
 use crate::model::RoleName;
 
@@ -55,6 +55,37 @@ pub(super) async fn a_publication_that_was_overtaken_changes_nothing(catalog: &C
     assert_eq!((version(catalog, "bin-0").await, version(catalog, "snapshot").await), (0, 0));
     publish(catalog, &[bin, second]).await.unwrap();
     assert_eq!((version(catalog, "bin-0").await, version(catalog, "snapshot").await), (1, 2));
+}
+
+pub(super) async fn what_was_signed_upon_something_older_is_not_published(catalog: &Catalog) {
+    catalog.ensure_roles(&names(&["bin-0", "snapshot", "timestamp"])).await.unwrap();
+    catalog.insert_first_root(7, digest(1), seconds_later(60), &author()).await.unwrap();
+    let read = async || SignedUpon::of(&catalog.list_roles().await.unwrap());
+    let publish = async |roles: &[&str], upon| {
+        let mut files = Vec::new();
+        for role in roles {
+            files.push(published(reserve(catalog, role).await));
+        }
+        let timestamp = PublishedTimestamp {
+            version: 1,
+            snapshot: 1,
+            signed_at: now(),
+            expires_at: seconds_later(60),
+        };
+        let moments = Moments::default();
+        catalog.record_publication(&files, Some((&timestamp, upon)), &moments).await
+    };
+    // One that hangs has read what is published, and reserves its numbers after the other is done:
+    // its snapshot would list bin-0 as it was.
+    let slow = read().await;
+    publish(&["bin-0", "snapshot", "timestamp"], slow).await.unwrap();
+    let late = publish(&["snapshot", "timestamp"], slow).await;
+    assert!(matches!(late, Err(Error::Overtaken)), "{late:?}");
+    let before_the_root = read().await;
+    catalog.record_root(None, 2, 8, digest(2), seconds_later(61), &author()).await.unwrap();
+    let late = publish(&["snapshot", "timestamp"], before_the_root).await;
+    assert!(matches!(late, Err(Error::Overtaken)), "{late:?}");
+    publish(&["snapshot", "timestamp"], read().await).await.unwrap();
 }
 
 pub(super) async fn changes_after_a_reservation_still_wait(catalog: &Catalog) {

@@ -42,7 +42,8 @@ impl Catalog {
             }
             error => Error::Migrate(Box::new(error)),
         })?;
-        connection.execute(COMPARE_BYTES).await.map(drop).during("order the catalog's texts")
+        connection.execute(COMPARE_BYTES).await.during("order the catalog's texts")?;
+        Self::note_oldest(known, connection).await
     }
 
     /// Whether the database has no tables yet.

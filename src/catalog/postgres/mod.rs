@@ -147,7 +147,8 @@ impl Catalog {
         let pool = Pool::new(pool, Engine::Postgres(session));
         let reads = Arc::new(Reads::new(&pool, options, None));
         let place = Place::Server(url.to_string().into());
-        Ok(Self { pool, reads, place, journal: Arc::default(), numbers: Arc::default() })
+        let (journal, numbers, offset) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { pool, reads, place, journal, numbers, offset })
     }
 }
 

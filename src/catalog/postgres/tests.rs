@@ -1,14 +1,16 @@
 //! What is PostgreSQL's alone; what every engine has to do is in `conformance/`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::Row;
 
 use crate::catalog::conformance::images;
 use crate::catalog::conformance::server::Postgres;
-use crate::catalog::{Catalog, Error};
-use crate::model::{DatabaseUrl, RoleName, Timestamp};
+use crate::catalog::{Author, Catalog, Error, Holder, InsertedJob};
+use crate::model::clock::later;
+use crate::model::{Clock, DatabaseUrl, RoleName, Timestamp};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -63,6 +65,80 @@ async fn replicas_on_one_database_are_never_given_one_version() {
     let versions = join_all((0..40).map(reserve)).await;
     let versions: BTreeSet<u64> = versions.into_iter().collect();
     assert_eq!(versions, (1..=40).collect());
+}
+
+#[tokio::test]
+async fn a_version_before_serves_on_tables_that_say_it_can() {
+    let server = Postgres::shared();
+    let database = server.database();
+    own(&database).await.unwrap().close().await;
+    let newest = server.run(&database, "SELECT MAX(version) FROM _sqlx_migrations");
+    let later = |oldest: &str, after: &str| {
+        server.run(&database, &format!(
+            "INSERT INTO _sqlx_migrations VALUES (9999, 'later', now(), true, '', 1) ON CONFLICT DO NOTHING; \
+             UPDATE installation SET value = '{oldest} {after}' WHERE name = 'oldest_version'"
+        ));
+    };
+    later(&newest, "9999");
+    let beside = own(&database).await.unwrap();
+    beside.ensure_roles(&[RoleName::Snapshot]).await.unwrap();
+    beside.close().await;
+    assert!(Catalog::open_postgres(&url(&database)).await.unwrap().is_some());
+    let noted =
+        server.run(&database, "SELECT value FROM installation WHERE name = 'oldest_version'");
+    assert_eq!(noted, format!("{newest} 9999"), "an older version changes no word of a newer one");
+    for (oldest, after) in [("9999", "9999"), (newest.as_str(), "9998"), ("x", "9999")] {
+        later(oldest, after);
+        assert!(fault(&database).await.contains("is from version"), "{oldest} {after}");
+    }
+}
+
+#[tokio::test]
+async fn replicas_add_one_job_of_a_kind_that_is_to_be_alone() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let replicas = [own(&database).await.unwrap(), own(&server.pooled(&database)).await.unwrap()];
+    let author = Author::server(NOW);
+    let insert = async |number: usize| {
+        let parameters = serde_json::json!({ "path": "gw/1", "to": number });
+        let (id, author) = (number.to_string(), &author);
+        let catalog = &replicas[number % 2];
+        catalog
+            .insert_sole_job(&id, "image_reseal", &parameters, Some("path"), author)
+            .await
+            .unwrap()
+    };
+    let inserted = join_all((0..16).map(insert)).await;
+    let new = inserted.iter().filter(|job| matches!(job, InsertedJob::New(_))).count();
+    assert_eq!(new, 1, "{inserted:?}");
+}
+
+#[tokio::test]
+async fn leases_go_by_the_clock_of_the_database() {
+    struct Wrong(i64);
+    impl Clock for Wrong {
+        fn now(&self) -> Timestamp {
+            let seconds = Timestamp::now().as_second() + self.0;
+            Timestamp::from_second(seconds).unwrap()
+        }
+    }
+    let database = Postgres::shared().database();
+    let (slow, fast) = (Wrong(-3000), Wrong(5000));
+    let (one, other) = (own(&database).await.unwrap(), own(&database).await.unwrap());
+    let ahead =
+        [one.compare_clocks(&slow).await.unwrap(), other.compare_clocks(&fast).await.unwrap()];
+    assert!((2_998_000..3_003_000).contains(&ahead[0]), "{ahead:?}");
+    assert!((-5_003_000..-4_997_000).contains(&ahead[1]), "{ahead:?}");
+    let take = async |catalog: &Catalog, owner: &str, clock: &dyn Clock| {
+        let now = clock.now();
+        let lease_until = later(now, Duration::from_secs(30));
+        catalog.take_lease("publish", Holder { owner, now, lease_until }).await.unwrap()
+    };
+    assert_eq!(take(&one, "slow", &slow).await, Some(1));
+    assert_eq!(take(&other, "fast", &fast).await, None, "an hour later by its own clock");
+    one.end_lease("publish", 1).await.unwrap();
+    assert_eq!(take(&other, "fast", &fast).await, Some(2));
+    assert_eq!(take(&one, "slow", &slow).await, None);
 }
 
 /// Tables with their columns, and indexes.

@@ -93,7 +93,7 @@ impl Images {
     pub async fn deliver(&self, name: &str) -> Result<Delivery, Error> {
         for key in BlobKey::candidates(name) {
             let opened = match &key {
-                BlobKey::Timestamp => self.deliver_timestamp(),
+                BlobKey::Timestamp => self.deliver_timestamp().await,
                 BlobKey::Metadata { version, role } => {
                     self.deliver_metadata(&key, *version, role).await
                 }
@@ -107,8 +107,8 @@ impl Images {
         Err(no_file())
     }
 
-    fn deliver_timestamp(&self) -> Result<Delivery, Error> {
-        let current = self.publisher.current_timestamp().ok_or_else(|| Error::NotFound {
+    async fn deliver_timestamp(&self) -> Result<Delivery, Error> {
+        let current = self.publisher.current_timestamp().await?.ok_or_else(|| Error::NotFound {
             code: "not_published",
             detail: "nothing has been published yet".into(),
         })?;

@@ -1,5 +1,7 @@
 //! The end of uploads: terminated, expired, or left behind by a crash.
 
+use std::time::Duration;
+
 use super::rules::REMEMBERED;
 use crate::app::Error;
 use crate::app::access::Principal;
@@ -42,17 +44,37 @@ impl Images {
         Ok(ended)
     }
 
-    /// Makes uploads ready to be resumed at the start: lets go of those that this server had taken,
-    /// and removes bytes of which the catalog knows no upload. Returns of how many there were some.
+    /// Makes uploads ready to be resumed at the start: lets go of those that this server had taken.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
-    pub(in crate::app) async fn recover_uploads(&self) -> Result<usize, Error> {
-        self.catalog.release_uploads(&self.server_id).await?;
+    pub(in crate::app) async fn release_uploads(&self) -> Result<(), Error> {
+        Ok(self.catalog.release_uploads(&self.server_id).await?)
+    }
+
+    /// Removes bytes of which the catalog knows no upload, and returns of how many there were some.
+    /// **Must not** be called while any server begins uploads: it has their bytes a place first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub(in crate::app) async fn sweep_uploads(&self) -> Result<usize, Error> {
         let known = self.catalog.open_upload_parts().await?;
         let known: Vec<Parts> = known.into_iter().map(Parts::from_text).collect();
         Ok(self.blobs.sweep_parts(&known).await?)
+    }
+
+    /// Removes what replicas that were killed have left of uploads, once nobody can be writing to it
+    /// any more; returns how many files there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Internal`].
+    pub(in crate::app) async fn sweep_abandoned(&self) -> Result<usize, Error> {
+        let known = self.catalog.open_upload_parts().await?;
+        let known: Vec<Parts> = known.into_iter().map(Parts::from_text).collect();
+        Ok(self.blobs.sweep_abandoned(&known, ABANDONED).await?)
     }
 
     /// Ends an upload that nobody has, or that `run` has; returns whether it did.
@@ -86,3 +108,5 @@ impl Images {
 
 /// Uploads that are ended in one go; the rest waits for the next.
 const AT_ONCE: u32 = 1000;
+/// Longer than a sealed file waits for its name.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);

@@ -5,16 +5,18 @@ mod asked;
 mod last;
 mod record;
 mod start;
+mod turn;
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use self::record::{published_roles, published_timestamp};
+pub(in crate::app::publish) use self::turn::Worked;
 use super::bins::BinSigner;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
@@ -24,10 +26,11 @@ use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
 use crate::app::expiry::{self, DirectorSigners, Expiry};
+use crate::app::replicas::Replica;
 use crate::app::signing::signing_failed;
 use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
-use crate::catalog::{self, Author, Catalog, ReservedVersion, RoleState};
+use crate::catalog::{self, Author, Catalog, ReservedVersion, RoleState, SignedUpon};
 use crate::model::{
     Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp,
 };
@@ -67,6 +70,8 @@ pub(super) struct Rounds {
     /// Told of each round that has published something, and of each root that was renewed or taken
     /// over.
     published: Notify,
+    /// Which of several servers this one is, if there are others.
+    replica: OnceLock<Arc<Replica>>,
 }
 
 /// What a round may sign.
@@ -135,6 +140,7 @@ impl Rounds {
             is_shown: AtomicBool::new(false),
             is_overtaken: AtomicBool::new(false),
             published: Notify::new(),
+            replica: OnceLock::new(),
         }
     }
 
@@ -271,17 +277,23 @@ impl Rounds {
             && self.failing() == Some(failed))
     }
 
-    /// One round; returns how many files it published. If somebody else has published what others
-    /// have signed, or dropped it, what is due is published without it.
-    async fn publish_changes(&self, scope: Scope<'_>) -> Result<usize, Error> {
-        match self.try_to_publish(scope).await? {
-            Some(files) => Ok(files),
-            None if scope.signed().is_empty() => Ok(0), // whoever was first has published all that this one would have
-            None => Ok(self.try_to_publish(Scope::All(&[])).await?.unwrap_or(0)),
+    /// One round; returns how many files it published. What another replica has overtaken is tried
+    /// again: what that has published may be less than all that was asked for here.
+    async fn publish_changes(&self, mut scope: Scope<'_>) -> Result<usize, Error> {
+        for _ in 0..TRIES {
+            if let Some(files) = self.try_to_publish(scope).await? {
+                return Ok(files);
+            }
+            // What others have signed may be what was published, or be staged no more.
+            if let Scope::All(signed) = &mut scope {
+                *signed = &[];
+            }
+            self.is_shown.store(false, Ordering::Relaxed);
         }
+        Err(Error::Busy)
     }
 
-    /// The same, once; none if somebody else was first.
+    /// The same, once; none if somebody else has published meanwhile.
     async fn try_to_publish(&self, scope: Scope<'_>) -> Result<Option<usize>, Error> {
         if !self.is_shown.load(Ordering::Relaxed) {
             self.recover().await?; // an earlier round was recorded, and then failed to show what it had recorded
@@ -322,7 +334,8 @@ impl Rounds {
         let timestamp = published_timestamp(&states, &files, now);
         let moments = self.time.moments_with(now);
         let roles = published_roles(&reserved, signed, &files);
-        match self.catalog.record_publication(&roles, timestamp.as_ref(), &moments).await {
+        let timestamp = timestamp.as_ref().map(|timestamp| (timestamp, SignedUpon::of(&states)));
+        match self.catalog.record_publication(&roles, timestamp, &moments).await {
             Err(catalog::Error::Overtaken) => return Ok(None),
             recorded => recorded?,
         }
@@ -436,10 +449,12 @@ impl Rounds {
     ) -> Result<(), Error> {
         self.blobs.promote_all(staged).await?;
         if let Some(timestamp) = files.iter().find(|file| file.role == RoleName::Timestamp) {
-            let SignedFile { bytes, sha256, expires_at, .. } = timestamp.clone();
-            self.set_current(CurrentTimestamp { bytes, sha256, published_at: now, expires_at });
+            let SignedFile { version, bytes, sha256, expires_at, .. } = timestamp.clone();
+            let published_at = now;
+            self.set_current(CurrentTimestamp { version, bytes, sha256, published_at, expires_at });
         }
         self.is_shown.store(true, Ordering::Relaxed);
+        self.show_no_older().await?;
         self.is_overtaken.store(false, Ordering::Relaxed);
         let unchanged =
             || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
@@ -489,8 +504,12 @@ impl Rounds {
         }
     }
 
+    /// Serves this one from now on, unless a newer one is served already.
     fn set_current(&self, current: CurrentTimestamp) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(current);
+        let mut known = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|known| known.version <= current.version) {
+            *known = Some(current);
+        }
     }
 }
 
@@ -518,3 +537,5 @@ fn key_of(file: &SignedFile) -> BlobKey {
 }
 
 const SIGN: &str = "sign metadata";
+/// Each time another replica has published, which takes as long as to sign what it has published.
+const TRIES: usize = 5;

@@ -21,7 +21,12 @@ impl Rounds {
     /// signing.
     pub(in crate::app::publish) async fn prepare(&self) -> Result<(), Error> {
         let reserved = seen::reserved(&self.catalog.list_roles().await?);
-        let seen = seen::highest_seen(self.blobs.as_ref(), &self.repository, &reserved).await?;
+        let mut seen = seen::highest_seen(self.blobs.as_ref(), &self.repository, &reserved).await?;
+        if !seen.is_empty() {
+            // What another replica has stored meanwhile has numbers that were handed out before.
+            let reserved = seen::reserved(&self.catalog.list_roles().await?);
+            seen.retain(|role, version| reserved.get(role).is_none_or(|known| *version > *known));
+        }
         if !seen.is_empty() {
             return Err(seen::refusal(&seen, &reserved));
         }
@@ -82,15 +87,16 @@ impl Rounds {
 
     /// Makes the visible timestamp the recorded one, unless the visible one is newer.
     pub(in crate::app::publish) async fn recover(&self) -> Result<(), Error> {
+        // In this order: a timestamp is recorded before it is shown.
+        let visible = match self.blobs.open(&BlobKey::Timestamp).await {
+            Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
+            Err(_) => None,
+        };
         let Some(recorded) = self.catalog.find_role_body(&RoleName::Timestamp).await? else {
             self.is_shown.store(true, Ordering::Relaxed); // nothing has been published yet
             return Ok(());
         };
         let recorded = Bytes::from(recorded);
-        let visible = match self.blobs.open(&BlobKey::Timestamp).await {
-            Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
-            Err(_) => None,
-        };
         let states = self.catalog.list_roles().await?;
         let version = states
             .iter()
@@ -110,7 +116,10 @@ impl Rounds {
                 self.is_overtaken.store(true, Ordering::Relaxed);
                 visible
             }
-            Some(visible) if visible == recorded => recorded,
+            Some(visible) if visible == recorded => {
+                self.is_overtaken.store(false, Ordering::Relaxed);
+                recorded
+            }
             _ => {
                 tracing::warn!("timestamp.json was not the one that was published last; it is now");
                 self.blobs.replace(&BlobKey::Timestamp, recorded.clone()).await?;
@@ -120,14 +129,15 @@ impl Rounds {
         self.is_shown.store(true, Ordering::Relaxed);
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&current).into());
         let published_at = self.published_at().await?;
-        let expires_at = expiry_of(&current).unwrap_or(Timestamp::MIN);
-        self.set_current(CurrentTimestamp { bytes: current, sha256, published_at, expires_at });
+        let (version, expires_at) = content_of(&current).unwrap_or((version, Timestamp::MIN));
+        let bytes = current;
+        self.set_current(CurrentTimestamp { version, bytes, sha256, published_at, expires_at });
         self.set_size(states.iter().map(|state| state.length));
         self.report(states.iter().map(|state| (&state.name, state.version, state.expires_at)));
         Ok(())
     }
 
-    async fn published_at(&self) -> Result<Timestamp, Error> {
+    pub(super) async fn published_at(&self) -> Result<Timestamp, Error> {
         let recorded = self.catalog.list_published_timestamps().await?;
         Ok(recorded.last().map_or_else(|| self.clock.now(), |timestamp| timestamp.signed_at))
     }
@@ -166,10 +176,10 @@ impl Rounds {
     }
 }
 
-/// When a timestamp expires, if it is one.
-fn expiry_of(timestamp: &[u8]) -> Option<Timestamp> {
+/// The version of a timestamp, and when it expires, if it is one.
+pub(super) fn content_of(timestamp: &[u8]) -> Option<(u64, Timestamp)> {
     let content: Signed<TimestampRole> = serde_json::from_slice(timestamp).ok()?;
-    Some(content.signed.expires)
+    Some((content.signed.version.get(), content.signed.expires))
 }
 
 /// How many numbers each role but root has past its last file, at least: the roles' numbers and the
