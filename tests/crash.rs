@@ -5,16 +5,26 @@
 
 #[path = "crash/ceremony.rs"]
 mod ceremony;
+#[path = "crash/chaos.rs"]
+mod chaos;
 #[path = "crash/escrow.rs"]
 mod escrow;
+#[path = "support/faulty_line.rs"]
+mod faulty_line;
 #[path = "crash/jobs.rs"]
 mod jobs;
 #[path = "crash/owners.rs"]
 mod owners;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "crash/replicas.rs"]
+mod replicas;
 #[path = "crash/roles.rs"]
 mod roles;
 #[path = "crash/rotation.rs"]
 mod rotation;
+#[path = "support/replicas.rs"]
+mod shared;
 mod support;
 #[path = "crash/uploads.rs"]
 mod uploads;

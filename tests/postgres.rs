@@ -8,6 +8,10 @@ mod lost;
 mod moves;
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "postgres/replicas.rs"]
+mod replicas;
+#[path = "support/replicas.rs"]
+mod shared;
 mod support;
 
 use std::fs;
