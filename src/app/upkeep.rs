@@ -268,9 +268,14 @@ impl Upkeep {
             tokio::join!(waiting::list(signing, handovers, publisher), escrows.faults());
         let mut waiting = waiting?;
         if let Some(replica) = &self.parts.replica {
-            waiting.extend(waiting::missing(handovers, publisher).await?);
-            let followed = replica.keys.follow().await; // whoever comes next in a handover
+            let followed = replica.keys.follow().await; // who comes next in a handover
             waiting.extend(followed.err().map(|error| error.reason()));
+            let mut missing = waiting::missing(handovers, publisher).await?;
+            if !missing.is_empty() {
+                replica.keys.reload().await?; // somebody may have put them there
+                missing = waiting::missing(handovers, publisher).await?;
+            }
+            waiting.extend(missing);
         }
         let code = match (waiting.is_empty(), faults.is_empty()) {
             (true, true) => return Ok(()),

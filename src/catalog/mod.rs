@@ -252,7 +252,9 @@ fn is_passing(error: &sqlx::Error, code: &str) -> bool {
         class.is_some_and(|class| ["08", "53", "57", "58"].contains(&class))
             || ["55P03", "25P03", "25006", "40001", "40P01"].contains(&code)
     };
-    matches!(error, E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed) || is_passing_code(code)
+    // What a server never says is a line that broke in the middle of a message.
+    matches!(error, E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed)
+        || is_passing_code(code)
 }
 
 /// Says what was being done when the database failed.

@@ -222,38 +222,45 @@ async fn walk(nodes: &[Node; 2], ledger: &Mutex<Ledger>, ended: &AtomicBool) {
     let mut at = 0;
     while !ended.load(Ordering::Relaxed) {
         at = 1 - at;
-        if walk_once(&nodes[at].client(), ledger).await.is_none() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        match walk_once(&nodes[at].client(), ledger).await {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(wrong) => panic!("{wrong}\n{}", nodes[at].log()),
         }
     }
 }
 
-async fn walk_once(client: &Client, ledger: &Mutex<Ledger>) -> Option<()> {
+/// Whether it came to its end.
+async fn walk_once(client: &Client, ledger: &Mutex<Ledger>) -> Result<bool, String> {
     let before = ledger.lock().unwrap().versions[1];
-    let timestamp = fetch(client, "timestamp.json").await?;
+    let Some(timestamp) = fetch(client, "timestamp.json").await? else { return Ok(false) };
     let version = ledger.lock().unwrap().saw_timestamp(&timestamp);
     assert!(version >= before, "the timestamp went from {before} to {version}");
     let snapshot =
         format!("{}.snapshot.json", signed(&timestamp)["meta"]["snapshot.json"]["version"]);
-    let listed = fetch(client, &snapshot).await?;
+    let Some(listed) = fetch(client, &snapshot).await? else { return Ok(false) };
     ledger.lock().unwrap().saw_file(&snapshot, &listed);
     for (file, meta) in signed(&listed)["meta"].as_object().unwrap() {
         let name = format!("{}.{file}", meta["version"]);
         if !ledger.lock().unwrap().files.contains_key(&name) {
-            let bytes = fetch(client, &name).await?;
+            let Some(bytes) = fetch(client, &name).await? else { return Ok(false) };
             assert_eq!(meta["hashes"]["sha256"], sha256(&bytes), "{name}");
             ledger.lock().unwrap().saw_file(&name, &bytes);
         }
     }
-    Some(())
+    Ok(true)
 }
 
-async fn fetch(client: &Client, name: &str) -> Option<Bytes> {
-    let response = client.http.get(format!("{}/repo/{name}", client.url)).send().await.ok()?;
+/// None if it can't be had at the moment.
+async fn fetch(client: &Client, name: &str) -> Result<Option<Bytes>, String> {
+    let response = client.http.get(format!("{}/repo/{name}", client.url)).send().await;
+    let Ok(response) = response else { return Ok(None) };
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         assert!(response.headers().contains_key("retry-after"), "{name}");
-        return None;
+        return Ok(None);
     }
-    assert_eq!(response.status(), StatusCode::OK, "{name}");
-    response.bytes().await.ok()
+    match response.status() {
+        StatusCode::OK => Ok(response.bytes().await.ok()),
+        status => Err(format!("{name}: {status}")),
+    }
 }

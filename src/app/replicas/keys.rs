@@ -73,17 +73,15 @@ impl KeyReload {
             catalog.newest_director_root().await?,
         ];
         let wanted = Wanted { handovers: catalog.list_handovers().await?, roots };
-        let is_known = self.known().as_ref() == Some(&wanted);
-        if !is_known {
-            self.reload().await?;
-            *self.known() = Some(wanted.clone());
-        }
-        if wanted.handovers.is_empty() {
+        if self.known().as_ref() == Some(&wanted) {
             return Ok(());
         }
+        self.reload().await?;
         let (keyring, policy) = (self.parts.keyring.current(), self.parts.state.policy()?);
         let online = wanted.handovers.iter().filter(|it| !policy.role(it.side, it.kind).offline);
-        match online.filter_map(|handover| missing(handover, &keyring)).next() {
+        let missing = online.filter_map(|handover| missing(handover, &keyring)).next();
+        *self.known() = missing.is_none().then_some(wanted); // or they are looked for again
+        match missing {
             Some(detail) => Err(Error::Unavailable { code: KEY_UNAVAILABLE, detail }),
             None => Ok(()),
         }

@@ -238,6 +238,8 @@ async fn a_database_that_goes_away_is_told_from_one_that_is_wrong() {
     catalog.ensure_roles(&[RoleName::Snapshot]).await.unwrap();
     let wrong = sqlx::query("SELECT nothing").execute(&catalog.pool).await.unwrap_err();
     assert!(matches!(Error::backend("x")(wrong), Error::Backend { .. }));
+    let broken = sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".into());
+    assert!(matches!(Error::backend("x")(broken), Error::Unreachable { .. }));
 }
 
 #[tokio::test]
