@@ -3,14 +3,8 @@
 //! Callers say times by their own clock; what is stored of a lease is the same moment by the
 //! database's, as far as the two were last compared.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use super::{Catalog, During, Error, time};
 use crate::model::{Clock, Timestamp};
-
-/// By how many milliseconds the database's clock is ahead of this server's.
-#[derive(Debug, Default)]
-pub(super) struct ClockOffset(AtomicI64);
 
 impl Catalog {
     /// Compares a clock with the database's, and returns by how many milliseconds that is ahead; a
@@ -28,18 +22,18 @@ impl Catalog {
         // It was read at some moment between the two.
         let (first, last) = (millis(theirs) - millis(answered), millis(theirs) - millis(asked));
         let ahead = if first <= 0 && last >= 0 { 0 } else { first.midpoint(last) };
-        self.offset.0.store(ahead, Ordering::Relaxed);
+        self.offset.set(ahead);
         Ok(ahead)
     }
 
     /// A moment of the server's clock, by the one that leases go by.
     pub(super) fn leased_until(&self, at: Timestamp) -> i64 {
-        millis(at).saturating_add(self.offset.0.load(Ordering::Relaxed))
+        millis(at).saturating_add(self.offset.millis())
     }
 
     /// A moment by which a lease goes, by the server's own clock.
     pub(super) fn by_own_clock(&self, at: Timestamp) -> Timestamp {
-        let own = millis(at).saturating_sub(self.offset.0.load(Ordering::Relaxed));
+        let own = millis(at).saturating_sub(self.offset.millis());
         Timestamp::from_millisecond(own).unwrap_or(at)
     }
 }

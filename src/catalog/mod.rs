@@ -30,6 +30,7 @@ mod listed;
 mod lost_keys;
 mod moving;
 mod numbers;
+mod offset;
 mod old_reason;
 mod page;
 mod pending_blobs;
@@ -108,7 +109,7 @@ pub struct Catalog {
     place: Place,
     journal: Arc<journal::Journal>,
     numbers: Arc<numbers::Numbers>,
-    offset: Arc<clock::ClockOffset>,
+    offset: Arc<offset::ClockOffset>,
 }
 
 impl Catalog {
