@@ -14,6 +14,8 @@ use crate::model::Timestamp;
 /// something away, or gives it another meaning. Versions before this number know of no turns to
 /// publish, and have the catalog to themselves.
 const OLDEST: i64 = 23;
+/// The name in the table `installation` of what is noted of that.
+pub(super) const OLDEST_VERSION: &str = "oldest_version";
 
 impl Catalog {
     /// # Errors
@@ -61,17 +63,18 @@ impl Catalog {
         connection: &mut AnyConnection,
     ) -> Result<(), Error> {
         let noted = sqlx::query(
-            "INSERT INTO installation (name, value) VALUES ('oldest_version', $1) \
+            "INSERT INTO installation (name, value) VALUES ($1, $2) \
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         );
-        let noted = noted.bind(format!("{OLDEST} {}", newest(known))).execute(connection).await;
+        let noted = noted.bind(OLDEST_VERSION).bind(format!("{OLDEST} {}", newest(known)));
+        let noted = noted.execute(connection).await;
         noted.map(drop).during("note which versions can use the catalog")
     }
 
     /// The newest migration of the oldest version that can use the tables as they are after
     /// `applied`, if whoever has run that has said so.
     async fn oldest_for(&self, applied: i64) -> Result<Option<i64>, Error> {
-        let noted = self.find_installed("oldest_version").await?;
+        let noted = self.find_installed(OLDEST_VERSION).await?;
         let number = |text: &str| text.parse::<i64>().ok();
         let read = |noted: String| {
             let (oldest, after) = noted.split_once(' ')?;

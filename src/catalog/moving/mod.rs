@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use super::versions::OLDEST_VERSION;
 use super::{AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, number, placeholders};
 pub use digest::TableDigest;
 pub use table::Table;
@@ -57,10 +58,11 @@ impl Catalog {
         if let Some(other) = self.find_installed("id").await? {
             return Ok(Target::Taken(format!("the catalog of installation {other}")));
         }
+        // Whoever makes the tables notes which versions can use them.
         let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM roles) + (SELECT COUNT(*) FROM installation) AS n",
+            "SELECT (SELECT COUNT(*) FROM roles) + (SELECT COUNT(*) FROM installation WHERE name <> $1) AS n",
         );
-        let row = row.fetch_one(&self.pool).await.during(OP)?;
+        let row = row.bind(OLDEST_VERSION).fetch_one(&self.pool).await.during(OP)?;
         if number(&row, "n", OP)? > 0 {
             return Ok(Target::Taken("a catalog".into()));
         }
