@@ -1,9 +1,11 @@
 //! Each sentence of the [`BlobStore`] contract, on every implementation.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::{BlobKey, BlobStore, Error, LocalBlobStore, Parts};
+use super::{BlobKey, BlobStore, Error, LocalBlobStore, Parts, PartsSecret};
 use crate::model::{RoleName, Sha256Digest};
 
 #[tokio::test]
@@ -20,6 +22,8 @@ async fn local_store_keeps_the_contract() {
     ranges_are_half_open_and_a_short_blob_fails(&store).await;
     parts_stay_until_they_are_abandoned(&store).await;
     parts_that_are_wanted_are_not_swept(&store).await;
+    what_is_recorded_of_a_block_first_stays(&store).await;
+    the_secret_of_parts_goes_with_them(&store).await;
     assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left in staging");
 }
 
@@ -27,7 +31,7 @@ async fn local_store_keeps_the_contract() {
 async fn local_store_keeps_parts_over_a_restart_and_writes_none_twice() {
     let dir = tempfile::tempdir().unwrap();
     let store = LocalBlobStore::open(dir.path()).unwrap();
-    let mut parts = store.begin_parts().await.unwrap();
+    let mut parts = store.begin_parts(&secret(1)).await.unwrap();
     store.append_part(&mut parts, 0, vec!["first ".into()], 0).await.unwrap();
     let file = dir.path().join("staging/parts").join(parts.as_str());
     let written = || std::fs::metadata(&file).unwrap().modified().unwrap();
@@ -46,6 +50,37 @@ async fn local_store_keeps_parts_over_a_restart_and_writes_none_twice() {
         store.append_part(&mut parts, 12, vec!["x".into()], u64::MAX).await,
         Err(Error::Full { .. })
     ));
+}
+
+#[tokio::test]
+async fn local_store_keeps_the_ledgers_of_parts_that_are_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    let wanted = store.begin_parts(&secret(1)).await.unwrap();
+    let other = store.begin_parts(&secret(2)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let kept = std::slice::from_ref(&wanted);
+    assert_eq!(store.sweep_abandoned(kept, Duration::ZERO).await.unwrap(), 2);
+    assert_eq!(store.parts_secret(&wanted).await.unwrap(), Some(secret(1)));
+    assert_eq!(store.parts_secret(&other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn local_store_takes_up_what_a_power_cut_left_of_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    let parts = store.begin_parts(&secret(1)).await.unwrap();
+    store.record_blocks(&parts, 0, &digests(&[1])).await.unwrap();
+    let ledger = dir.path().join(format!("staging/parts/{}.ledger", parts.as_str()));
+    let mut bytes = std::fs::read(&ledger).unwrap();
+    bytes.extend([0; 40]); // room that was made, and nothing in it
+    std::fs::write(&ledger, &bytes).unwrap();
+    let store = LocalBlobStore::open(dir.path()).unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    let recorded = store.record_blocks(&parts, 0, &digests(&[1, 2, 3])).await.unwrap();
+    assert_eq!(recorded, digests(&[1, 2, 3]));
+    let recorded = store.record_blocks(&parts, 1, &digests(&[2, 7])).await.unwrap();
+    assert_eq!(recorded, digests(&[2, 3]));
 }
 
 #[tokio::test]
@@ -174,7 +209,7 @@ async fn ranges_are_half_open_and_a_short_blob_fails(store: &dyn BlobStore) {
 }
 
 async fn parts_stay_until_they_are_abandoned(store: &dyn BlobStore) {
-    let mut parts = store.begin_parts().await.unwrap();
+    let mut parts = store.begin_parts(&secret(1)).await.unwrap();
     assert_eq!(store.parts_length(&parts).await.unwrap(), Some(0));
     store.append_part(&mut parts, 0, vec!["one".into(), "two".into()], 0).await.unwrap();
     let gap = store.append_part(&mut parts, 7, vec!["x".into()], 0).await;
@@ -197,8 +232,8 @@ async fn parts_stay_until_they_are_abandoned(store: &dyn BlobStore) {
 }
 
 async fn parts_that_are_wanted_are_not_swept(store: &dyn BlobStore) {
-    let mut wanted = store.begin_parts().await.unwrap();
-    let mut other = store.begin_parts().await.unwrap();
+    let mut wanted = store.begin_parts(&secret(1)).await.unwrap();
+    let mut other = store.begin_parts(&secret(1)).await.unwrap();
     for parts in [&mut wanted, &mut other] {
         store.append_part(parts, 0, vec!["part".into()], 0).await.unwrap();
     }
@@ -206,4 +241,59 @@ async fn parts_that_are_wanted_are_not_swept(store: &dyn BlobStore) {
     assert_eq!(store.parts_length(&wanted).await.unwrap(), Some(4));
     assert_eq!(store.parts_length(&other).await.unwrap(), None);
     assert_eq!(store.sweep_parts(&[]).await.unwrap(), 1);
+}
+
+fn secret(byte: u8) -> PartsSecret {
+    PartsSecret::from_bytes(&[byte; 32])
+}
+
+fn digests(bytes: &[u8]) -> Vec<Sha256Digest> {
+    bytes.iter().map(|byte| Sha256Digest::from_bytes([*byte; 32])).collect()
+}
+
+async fn what_is_recorded_of_a_block_first_stays(store: &dyn BlobStore) {
+    let parts = store.begin_parts(&secret(1)).await.unwrap();
+    let other = store.begin_parts(&secret(1)).await.unwrap();
+    let record = async |first, bytes: &[u8]| {
+        store.record_blocks(&parts, first, &digests(bytes)).await.unwrap()
+    };
+    assert_eq!(record(0, &[1, 2]).await, digests(&[1, 2]));
+    assert_eq!(record(1, &[2, 3]).await, digests(&[2, 3]));
+    assert_eq!(record(1, &[9, 9, 9]).await, digests(&[2]), "it ends with what is another one");
+    assert_eq!(record(1, &[2, 9, 9]).await, digests(&[2, 3]));
+    assert_eq!(record(3, &[4]).await, digests(&[4]), "and behind that nothing is recorded");
+    assert_eq!(record(100, &[6]).await, digests(&[6]));
+    assert_eq!(record(0, &[1, 2, 3, 4, 5]).await, digests(&[1, 2, 3, 4, 5]));
+    // Of those who come at once one is the first, and all see which.
+    let all: Vec<_> = (1..=8).map(|byte| digests(&[byte; 3])).collect();
+    let at_once = all.iter().map(|digests| store.record_blocks(&parts, 200, digests));
+    let seen = futures_util::future::try_join_all(at_once).await.unwrap();
+    let first = all.iter().find(|digests| seen.contains(digests)).unwrap();
+    let losers = seen.iter().filter(|seen| *seen != first);
+    assert_eq!(losers.clone().count(), 7, "{seen:?}");
+    losers.for_each(|loser| assert_eq!(loser[..], first[..1]));
+    let others = store.record_blocks(&other, 0, &digests(&[8])).await.unwrap();
+    assert_eq!(others, digests(&[8]), "each has its own");
+    for parts in [&parts, &other] {
+        store.abandon_parts(parts).await.unwrap();
+        let late = store.record_blocks(parts, 0, &digests(&[1])).await;
+        assert!(matches!(late, Err(Error::NotFound(_))));
+    }
+}
+
+async fn the_secret_of_parts_goes_with_them(store: &dyn BlobStore) {
+    let [one, two, swept] = [1, 2, 3].map(secret);
+    let parts = store.begin_parts(&one).await.unwrap();
+    let other = store.begin_parts(&two).await.unwrap();
+    assert_eq!(store.parts_secret(&parts).await.unwrap(), Some(one));
+    assert_eq!(store.parts_secret(&other).await.unwrap(), Some(two.clone()));
+    store.abandon_parts(&parts).await.unwrap();
+    assert_eq!(store.parts_secret(&parts).await.unwrap(), None);
+    let parts = store.begin_parts(&swept).await.unwrap();
+    store.sweep_parts(std::slice::from_ref(&other)).await.unwrap();
+    assert_eq!(store.parts_secret(&parts).await.unwrap(), None);
+    assert_eq!(store.parts_secret(&other).await.unwrap(), Some(two));
+    store.abandon_parts(&other).await.unwrap();
+    let unknown = Parts::from_text("../../catalog.sqlite".to_owned());
+    assert_eq!(store.parts_secret(&unknown).await.unwrap(), None);
 }

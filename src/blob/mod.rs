@@ -5,6 +5,7 @@
 
 pub mod key;
 pub mod local;
+mod parts;
 mod store;
 
 #[cfg(test)]
@@ -12,4 +13,5 @@ mod conformance;
 
 pub use key::BlobKey;
 pub use local::{LocalBlobStore, Names};
-pub use store::{Blob, BlobStore, BlobUpload, Error, Parts, StagedBlob};
+pub use parts::{Parts, PartsSecret};
+pub use store::{Blob, BlobStore, BlobUpload, Error, StagedBlob};

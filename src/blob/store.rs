@@ -13,7 +13,8 @@ use futures_util::stream::BoxStream;
 
 use super::key::BlobKey;
 use super::local::{FileReader, read};
-use crate::model::Timestamp;
+use super::parts::{Parts, PartsSecret};
+use crate::model::{Sha256Digest, Timestamp};
 
 /// Stores immutable blobs.
 ///
@@ -25,7 +26,7 @@ use crate::model::Timestamp;
 /// - Dropping an upload, or a staged blob that was not promoted, leaves nothing behind, nor does a
 ///   crash once [`BlobStore::sweep`] has run.
 /// - What was appended to a blob that comes in by parts stays over crashes, until it is abandoned;
-///   what is there is never written again.
+///   what is there is never written again. So do its secret and the digests of its blocks.
 /// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes.
 /// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
 #[async_trait]
@@ -55,12 +56,35 @@ pub trait BlobStore: Send + Sync {
     }
 
     /// Begins a blob that comes in by parts, over requests and processes, and has its beginning on
-    /// the disk: where that is missing later, as in a restored backup, nothing is appended.
+    /// the disk, with a secret: where that is missing later, as in a restored backup, nothing is
+    /// appended.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    async fn begin_parts(&self) -> Result<Parts, Error>;
+    async fn begin_parts(&self, secret: &PartsSecret) -> Result<Parts, Error>;
+
+    /// The secret that a blob was begun with; none once it was abandoned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn parts_secret(&self, parts: &Parts) -> Result<Option<PartsSecret>, Error>;
+
+    /// Records digests of blocks from number `first` on, and returns what is recorded: at each
+    /// number the one that came first, for good, whoever else records there meanwhile, here or in
+    /// another process. Behind the first that is another one nothing is recorded, and that is the
+    /// last that is returned. They have reached the disk, and stay for as long as the secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] once it was abandoned; [`Error::Full`]; [`Error::Backend`].
+    async fn record_blocks(
+        &self,
+        parts: &Parts,
+        first: u64,
+        digests: &[Sha256Digest],
+    ) -> Result<Vec<Sha256Digest>, Error>;
 
     /// Appends a part at `at`, where the parts before it end; has brought it to the disk when it
     /// returns. A part, or the beginning of one, that was appended there before is replaced, unless
@@ -94,7 +118,8 @@ pub trait BlobStore: Send + Sync {
     /// [`Error::NotFound`] if there are not as many bytes; [`Error::Full`]; [`Error::Backend`].
     async fn finish_parts(&self, parts: &Parts, length: u64) -> Result<Box<dyn StagedBlob>, Error>;
 
-    /// Removes the parts of a blob, if there are any. What was made of them stays.
+    /// Removes the parts of a blob, if there are any, and its secret no later than what was
+    /// recorded: whoever finds the one finds the other. What was made of them stays.
     ///
     /// # Errors
     ///
@@ -184,22 +209,6 @@ pub trait BlobStore: Send + Sync {
     ///
     /// [`Error::Backend`].
     async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error>;
-}
-
-/// A blob that comes in by parts: what its store needs to go on with it, as text to be kept.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Parts(String);
-
-impl Parts {
-    /// Takes what [`Self::as_str`] gave.
-    pub fn from_text(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text to be kept.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// A blob that is being written, on a thread that may block. Dropping it discards it.

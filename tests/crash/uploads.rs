@@ -70,7 +70,7 @@ async fn send(
 /// killed, too.
 fn sealed(site: &Site) -> Vec<u8> {
     let mut staged = site.staged();
-    staged.retain(|name| name.starts_with("parts/"));
+    staged.retain(|name| name.starts_with("parts/") && !name.ends_with(".ledger"));
     match staged.as_slice() {
         [] => Vec::new(),
         [name] => fs::read(site.data_dir().join("staging").join(name)).unwrap(),
@@ -80,8 +80,9 @@ fn sealed(site: &Site) -> Vec<u8> {
 
 fn sealed_length(site: &Site) -> u64 {
     let staged = site.data_dir().join("staging/parts");
-    let files = fs::read_dir(staged).into_iter().flatten();
-    files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum()
+    let files = fs::read_dir(staged).into_iter().flatten().map(Result::unwrap);
+    let files = files.filter(|file| file.path().extension().is_none());
+    files.map(|file| file.metadata().map_or(0, |file| file.len())).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

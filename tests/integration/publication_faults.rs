@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use motorcade::app::publish::Publisher;
 use motorcade::blob::{
-    Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, Parts, StagedBlob,
+    Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, Parts, PartsSecret, StagedBlob,
 };
-use motorcade::model::{Clock, RoleName};
+use motorcade::model::{Clock, RoleName, Sha256Digest};
 use motorcade::telemetry::Metrics;
 use motorcade::uptane::verify::{Rules, TrustedSet, VerifyError};
 use proptest::prelude::*;
@@ -83,8 +83,21 @@ impl BlobStore for FaultyStore {
         self.inner.free_space()
     }
 
-    async fn begin_parts(&self) -> Result<Parts, Error> {
-        self.inner.begin_parts().await
+    async fn begin_parts(&self, secret: &PartsSecret) -> Result<Parts, Error> {
+        self.inner.begin_parts(secret).await
+    }
+
+    async fn parts_secret(&self, parts: &Parts) -> Result<Option<PartsSecret>, Error> {
+        self.inner.parts_secret(parts).await
+    }
+
+    async fn record_blocks(
+        &self,
+        parts: &Parts,
+        first: u64,
+        digests: &[Sha256Digest],
+    ) -> Result<Vec<Sha256Digest>, Error> {
+        self.inner.record_blocks(parts, first, digests).await
     }
 
     async fn append_part(

@@ -4,6 +4,7 @@
 //! nothing of ours but [`motorcade_model`]. Both formats are open standards (Tink streaming AEAD;
 //! JWE, RFC 7516), so anything sealed here opens elsewhere.
 
+pub mod halves;
 pub mod jwe;
 pub mod key;
 pub mod resume;

@@ -9,6 +9,7 @@
 mod beneath;
 mod directories;
 mod folders;
+mod ledger;
 mod parts;
 mod reading;
 mod upload;
@@ -26,8 +27,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, Parts, StagedBlob};
-use crate::model::Timestamp;
+use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, Parts, PartsSecret, StagedBlob};
+use crate::model::{Sha256Digest, Timestamp};
 use beneath::is_refusal;
 use directories::{Directories, Found, files_below, is_absence, is_in_use};
 use upload::Upload;
@@ -157,9 +158,25 @@ impl BlobStore for LocalBlobStore {
         self.directories.free_files()
     }
 
-    async fn begin_parts(&self) -> Result<Parts, Error> {
-        let directories = Arc::clone(&self.directories);
-        blocking(move || parts::begin(&directories)).await
+    async fn begin_parts(&self, secret: &PartsSecret) -> Result<Parts, Error> {
+        let (directories, secret) = (Arc::clone(&self.directories), secret.clone());
+        blocking(move || parts::begin(&directories, &secret)).await
+    }
+
+    async fn parts_secret(&self, parts: &Parts) -> Result<Option<PartsSecret>, Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        blocking(move || parts::secret(&directories, &parts)).await
+    }
+
+    async fn record_blocks(
+        &self,
+        parts: &Parts,
+        first: u64,
+        digests: &[Sha256Digest],
+    ) -> Result<Vec<Sha256Digest>, Error> {
+        let (directories, parts) = (Arc::clone(&self.directories), parts.clone());
+        let digests = digests.to_vec();
+        blocking(move || parts::record(&directories, &parts, first, &digests)).await
     }
 
     async fn append_part(
@@ -281,13 +298,12 @@ impl BlobStore for LocalBlobStore {
     async fn sweep_abandoned(&self, kept: &[Parts], age: Duration) -> Result<usize, Error> {
         let (directories, kept) = (Arc::clone(&self.directories), kept.to_vec());
         blocking(move || {
-            let is_kept = |name: &str| kept.iter().any(|parts| name.ends_with(parts.as_str()));
             let mut removed = 0;
             for Found { name, .. } in
                 files_below(&directories.staging).map_err(|e| Error::new("list", "staging", e))?
             {
                 let path = directories.staging.join(&name);
-                if !is_kept(&name) && is_older(&path, age) && !is_in_use(&path) {
+                if !parts::are_kept(&name, &kept) && is_older(&path, age) && !is_in_use(&path) {
                     match fs::remove_file(path) {
                         Err(e) if is_absence(&e) => {} // another process was first
                         gone => gone.map_err(|e| Error::new("remove", name, e))?,

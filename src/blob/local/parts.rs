@@ -1,34 +1,71 @@
 //! Files that come in by parts and outlive processes: in `staging/parts/`, which a sweep of
-//! `staging/` leaves alone.
+//! `staging/` leaves alone. Beside each is its [`ledger`].
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::directories::{Directories, Staged};
-use crate::blob::{Error, Parts};
+use super::ledger;
+use crate::blob::{Error, Parts, PartsSecret};
+use crate::model::Sha256Digest;
 
-/// Makes an empty file under a name that nobody else takes, and has it on the disk.
-pub(super) fn begin(directories: &Directories) -> Result<Parts, Error> {
+/// Makes an empty file under a name that nobody else takes, with its ledger, and has them on the
+/// disk.
+pub(super) fn begin(directories: &Directories, secret: &PartsSecret) -> Result<Parts, Error> {
     let parts = Parts::from_text(format!("{:032x}", rand::random::<u128>()));
     let (path, folder) = (path(directories, &parts), folder(directories));
     let failed = |e| Error::new("create", path.to_string_lossy(), e);
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    for folder in [&folder, &directories.staging] {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    match fs::create_dir(&folder) {
+        Ok(()) => sync(&directories.staging).map_err(failed)?,
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(failed(e)),
     }
+    let made = OpenOptions::new().write(true).create_new(true).open(&path);
+    made.and_then(|_| ledger::create(&ledger_of(&path), secret))
+        .and_then(|()| sync(&folder)) // with the empty file: it is nothing but its name
+        .map_err(failed)?;
     Ok(parts)
+}
+
+pub(super) fn secret(
+    directories: &Directories,
+    parts: &Parts,
+) -> Result<Option<PartsSecret>, Error> {
+    let path = ledger_of(&path(directories, parts));
+    match ledger::secret(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(|e| Error::new("read", path.to_string_lossy(), e)),
+    }
+}
+
+pub(super) fn record(
+    directories: &Directories,
+    parts: &Parts,
+    first: u64,
+    digests: &[Sha256Digest],
+) -> Result<Vec<Sha256Digest>, Error> {
+    let path = ledger_of(&path(directories, parts));
+    ledger::record(&path, first, digests).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Error::NotFound(path.to_string_lossy().into_owned()),
+        _ => Error::new("record blocks in", path.to_string_lossy(), e),
+    })
 }
 
 /// Whether a name below `staging/` is of such a file.
 pub(super) fn are_in(name: &str) -> bool {
     name.starts_with("parts/")
+}
+
+/// Whether a name below `staging/` is of one of those, or of its ledger.
+pub(super) fn are_kept(name: &str, kept: &[Parts]) -> bool {
+    let name = name.strip_suffix(LEDGER).unwrap_or(name);
+    kept.iter().any(|parts| name.ends_with(parts.as_str()))
 }
 
 /// Writes a part and brings it to the disk. Bytes that are there already are not written again: the
@@ -93,12 +130,11 @@ pub(super) fn finish(
     Ok(Staged { directories: Arc::clone(directories), path: staged, file: None })
 }
 
+/// The ledger goes first: without it nothing is sealed for these parts any more.
 pub(super) fn abandon(directories: &Directories, parts: &Parts) -> Result<(), Error> {
     let path = path(directories, parts);
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(|e| Error::new("remove", path.to_string_lossy(), e)),
-    }
+    remove(&ledger_of(&path))?;
+    remove(&path)
 }
 
 pub(super) fn sweep(directories: &Directories, kept: &[Parts]) -> Result<usize, Error> {
@@ -108,16 +144,28 @@ pub(super) fn sweep(directories: &Directories, kept: &[Parts]) -> Result<usize, 
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
         entries => entries.map_err(failed)?,
     };
-    let mut removed = 0;
+    let mut found = BTreeSet::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if !kept.iter().any(|parts| parts.as_str() == name) {
-            let path = folder.join(&name);
-            fs::remove_file(&path).map_err(|e| Error::new("remove", path.to_string_lossy(), e))?;
-            removed += 1;
-        }
+        found.insert(name.strip_suffix(LEDGER).map(str::to_owned).unwrap_or(name));
     }
-    Ok(removed)
+    found.retain(|name| !kept.iter().any(|parts| parts.as_str() == name));
+    for path in found.iter().map(|name| folder.join(name)) {
+        remove(&ledger_of(&path))?;
+        remove(&path)?;
+    }
+    Ok(found.len())
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|e| Error::new("remove", path.to_string_lossy(), e)),
+    }
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn holds(file: &File, at: u64, piece: &[u8]) -> io::Result<bool> {
@@ -136,3 +184,11 @@ fn path(directories: &Directories, parts: &Parts) -> PathBuf {
         parts.as_str().len() == 32 && parts.as_str().bytes().all(|b| b.is_ascii_hexdigit());
     folder(directories).join(if is_name { parts.as_str() } else { "none" })
 }
+
+fn ledger_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(LEDGER);
+    name.into()
+}
+
+const LEDGER: &str = ".ledger";

@@ -2,18 +2,29 @@
 //! place in the catalog, and whatever is sent then: what is on the disk on both sides is compared.
 
 use std::fs;
+use std::path::PathBuf;
 
-use super::PATH;
+use motorcade::model::AccessRole;
+use reqwest::Method;
+
+use super::{PART, PATH};
 use crate::app::{TestServer, eventually, pattern, send};
 use crate::state::TestState;
 
 const BLOCK: usize = 1024 * 1024;
 
+/// The files of sealed bytes, and of what is kept beside them.
+fn staged(state: &TestState) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let files =
+        state.staged_files().into_iter().map(|name| state.path().join("staging").join(name));
+    files.partition(|path| path.extension().is_none())
+}
+
 /// All sealed bytes that have left the process.
 fn sealed(state: &TestState) -> Vec<u8> {
-    let staged = state.staged_files();
-    assert_eq!(staged.len(), 1, "{staged:?}");
-    fs::read(state.path().join("staging").join(staged.first().unwrap())).unwrap()
+    let (parts, ledgers) = staged(state);
+    assert_eq!((parts.len(), ledgers.len()), (1, 1), "{parts:?} {ledgers:?}");
+    fs::read(&parts[0]).unwrap()
 }
 
 /// A server that has let sealed bytes go and could not note that they are there, as one that was
@@ -100,9 +111,9 @@ async fn an_upload_is_not_gone_on_with_where_its_sealed_bytes_are_not_even_begun
     let server = TestServer::start().await;
     let url = server.begin(PATH, 2 * BLOCK, &[]).await;
     let state = server.stop();
-    let staged = state.staged_files();
-    assert_eq!(staged.len(), 1, "its beginning: {staged:?}");
-    fs::remove_file(state.path().join("staging").join(staged.first().unwrap())).unwrap();
+    let (parts, _) = staged(&state);
+    assert_eq!(parts.len(), 1, "its beginning: {parts:?}");
+    fs::remove_file(&parts[0]).unwrap();
     let server = TestServer::on(state, |_| ()).await;
     send(server.part(&url, 0, &pattern(2 * BLOCK, 6))).await.refused(410, "upload_lost");
     server.stop().assert_clean().await;
@@ -131,5 +142,123 @@ async fn the_envelope_of_an_image_is_no_key_for_an_upload() {
         .sql("UPDATE uploads SET wrapped_key = (SELECT envelope FROM images WHERE path = 'gw/1/secret.bin')")
         .await;
     send(server.part(&url, 0, &[0; 1000])).await.refused(500, "file_damaged");
+    server.get(&format!("/api/v1/images/{PATH}")).await.refused(404, "image_not_found");
+}
+
+/// What somebody does who can write to the catalog: gives a row of it back what it said before.
+async fn put_row_back(state: &TestState, url: &str, changed: &str) {
+    let id = url.rsplit('/').next().unwrap();
+    let columns = [
+        "received",
+        "request",
+        "state",
+        "wrapped_key",
+        "checkpoint",
+        "intents",
+        "parts",
+        "expires_at",
+    ];
+    let before =
+        columns.map(|name| format!("{name} = (SELECT {name} FROM before WHERE id = '{id}')"));
+    let before = before.join(", ");
+    state.sql(&format!("UPDATE uploads SET {before}, lease_until = 0 WHERE id = '{id}'")).await;
+    state.sql(&format!("UPDATE uploads SET {changed} WHERE id = '{id}'")).await;
+}
+
+const NOTE: &str = "CREATE TABLE before AS SELECT * FROM uploads";
+
+#[tokio::test]
+async fn an_upload_that_was_ended_has_no_key_for_whoever_puts_its_row_back() {
+    let server = TestServer::start().await;
+    let image = pattern(4 * BLOCK, 7);
+    let url = server.begin(PATH, image.len(), &[]).await;
+    server.state.sql(NOTE).await;
+    send(server.part(&url, 0, &image[..3 * BLOCK])).await.expect(204);
+    let before = sealed(&server.state);
+    send(server.tus(Method::DELETE, &url)).await.expect(204);
+    let other = pattern(4 * BLOCK, 8);
+    put_row_back(&server.state, &url, "run = run").await;
+    send(server.part(&url, 0, &other)).await.refused(410, "upload_lost");
+    // With sealed bytes that are only just begun, of an upload of his own.
+    let own = server.begin("gw/1/own.bin", image.len(), &[]).await;
+    let parts = "parts = (SELECT parts FROM uploads WHERE path = 'gw/1/own.bin')";
+    put_row_back(&server.state, &url, parts).await;
+    send(server.part(&url, 0, &other)).await.refused(500, "file_damaged");
+    assert_eq!(sealed(&server.state), [0; 0], "nothing leaves the process");
+    // His own row, with the key of the other one.
+    let own_id = own.rsplit('/').next().unwrap();
+    let key = "wrapped_key, checkpoint";
+    let key =
+        format!("UPDATE uploads SET ({key}) = (SELECT {key} FROM before) WHERE id = '{own_id}'");
+    server.state.sql(&key).await;
+    send(server.part(&own, 0, &other)).await.refused(500, "file_damaged");
+    assert_eq!(sealed(&server.state), [0; 0]);
+    assert!(
+        before.len() >= 2 * BLOCK,
+        "both sides are of one key, and one has left: {}",
+        before.len()
+    );
+}
+
+#[tokio::test]
+async fn what_has_left_the_process_stays_recorded_whatever_the_catalog_says() {
+    let server = TestServer::start().await;
+    let (image, other) = (pattern(4 * BLOCK, 9), pattern(4 * BLOCK, 10));
+    let url = server.begin(PATH, image.len(), &[]).await;
+    // One request has taken the upload, and waits for bytes.
+    let mut raw = server.connect().await;
+    let token = &server.state.tokens.uploader;
+    raw.send(format!(
+        "PATCH {url} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
+         Upload-Offset: 0\r\nContent-Type: {PART}\r\nContent-Length: {}\r\n\r\n",
+        other.len()
+    ))
+    .await;
+    raw.send(&other[..1000]).await;
+    eventually("it is taken", async || {
+        let mut catalog = server.state.catalog().await;
+        let taken = sqlx::query_scalar("SELECT count(*) FROM uploads WHERE lease_until > 0");
+        taken.fetch_one(&mut catalog).await.is_ok_and(|taken: i64| taken == 1)
+    })
+    .await;
+    server.state.sql(NOTE).await;
+    // Another one is let in, and brings other bytes.
+    server.state.sql("UPDATE uploads SET lease_until = 0").await;
+    send(server.part(&url, 0, &image[..3 * BLOCK])).await.expect(204);
+    let before = sealed(&server.state);
+    assert!(before.len() >= 2 * BLOCK);
+    // For the first one all is as it was.
+    put_row_back(&server.state, &url, "run = (SELECT run FROM before)").await;
+    raw.send(&other[1000..]).await;
+    raw.answer().await.refused(422, "other_bytes");
+    assert!(sealed(&server.state) == before, "not a byte is another one");
+    // Its row says less than there is: its maker begins again.
+    send(server.part(&url, 0, &image)).await.refused(410, "upload_lost");
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_upload_is_what_it_was_when_it_began() {
+    let server = TestServer::start().await;
+    let image = pattern(1000, 11);
+    for changed in [
+        "path = 'gw/1/other.bin'",
+        "request = json_set(request, '$.description.hardware_ids', json('[\"gw-mk4\"]'))",
+        "request = json_set(request, '$.recipients', json('[]'))",
+        "length = 999",
+    ] {
+        let url = server.begin(PATH, image.len(), &[]).await;
+        server.state.sql(&format!("UPDATE uploads SET {changed}")).await;
+        let length = if changed.starts_with("length") { 999 } else { 1000 };
+        send(server.part(&url, 0, &image[..length])).await.refused(500, "file_damaged");
+        server.state.sql("DELETE FROM uploads").await;
+    }
+    // Brought by another token than has begun it.
+    let url = server.begin(PATH, image.len(), &[]).await;
+    let engineer = "(SELECT id FROM tokens WHERE role = 'engineer')";
+    server.state.sql(&format!("UPDATE uploads SET created_by = {engineer}")).await;
+    let part = server.request_as(AccessRole::Engineer, Method::PATCH, &url);
+    let part = part.header("Tus-Resumable", "1.0.0").header("Upload-Offset", 0);
+    send(part.header("Content-Type", PART).body(image)).await.refused(500, "file_damaged");
     server.get(&format!("/api/v1/images/{PATH}")).await.refused(404, "image_not_found");
 }

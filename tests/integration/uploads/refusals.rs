@@ -141,7 +141,7 @@ async fn an_upload_that_was_ended_is_gone_with_its_bytes_and_its_key() {
     let image = pattern(3_000_000, 4);
     let url = server.begin(PATH, image.len(), &[]).await;
     send(server.part(&url, 0, &image[..2_500_000])).await.expect(204);
-    assert_eq!(server.state.staged_files().len(), 1);
+    assert_eq!(server.state.staged_files().len(), 2, "its sealed bytes, and what is beside them");
     let answer = send(server.tus(Method::DELETE, &url)).await;
     assert_eq!((answer.status, answer.header("tus-resumable")), (204, Some("1.0.0")));
     send(server.tus(Method::DELETE, &url)).await.refused(410, "upload_ended");

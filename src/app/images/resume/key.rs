@@ -1,22 +1,47 @@
-//! The data key of an upload that waits: wrapped to the escrow key, and bound to the upload.
+//! The data key of an upload that waits: of two halves, one in the catalog and one with its sealed
+//! bytes.
 //!
-//! Who can write to the catalog, and has no key, must not have an image sealed under the data key of
-//! another one by putting that one's envelope here (docs/FORMAT.md, 6.8).
+//! The first is wrapped to the escrow key, and bound to the upload: who can write to the catalog, and
+//! has no key, must not have an image sealed under the data key of another one by putting that one's
+//! envelope here, nor have this one sealed for somebody else (docs/FORMAT.md, 6.8). The second goes
+//! with the upload, so that its row alone is no upload that can be gone on with (6.9).
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::app::Error;
 use crate::app::images::Images;
 use crate::app::keys::escrow_failed;
-use crate::catalog::UploadRecord;
+use crate::blob::{Parts, PartsSecret};
+use crate::catalog::NewUpload;
+use crate::envelope::halves;
 use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::DataKey;
 use crate::keys::EscrowKeys;
 use crate::keys::escrow::{self, EscrowError};
 use crate::model::{SealAlgorithm, Sha256Digest};
 
+/// The data key of an upload that begins.
+pub(super) struct NewKey {
+    pub(super) data_key: DataKey,
+    /// To be wrapped.
+    pub(super) wrapped_half: DataKey,
+    /// To be kept with the sealed bytes.
+    pub(super) kept_half: PartsSecret,
+}
+
+impl NewKey {
+    pub(super) fn generate() -> Result<Self, Error> {
+        let mut kept = Zeroizing::new([0; 32]);
+        getrandom::fill(kept.as_mut()).map_err(Error::internal("make the key of an upload"))?;
+        let wrapped_half = DataKey::generate();
+        let data_key = halves::join(&wrapped_half, &kept);
+        Ok(Self { data_key, wrapped_half, kept_half: PartsSecret::from_bytes(&kept) })
+    }
+}
+
 impl Images {
-    /// Wraps the data key of an upload.
+    /// Wraps the half of an upload's data key that its row has, bound to what else the row says.
     ///
     /// # Errors
     ///
@@ -24,11 +49,10 @@ impl Images {
     pub(super) async fn wrap_upload_key(
         &self,
         keys: &EscrowKeys,
-        id: &str,
-        secret: (DataKey, SealAlgorithm),
+        upload: &NewUpload,
+        half: (DataKey, SealAlgorithm),
     ) -> Result<String, Error> {
-        let sealed = escrow::seal(keys, secret, binding(id), Vec::new()).await;
-        Ok(sealed.map_err(escrow_failed("wrap the key of an upload"))?.to_json_with_escrow())
+        wrap(keys, half, binding(upload)).await
     }
 
     /// Wraps the keys of all uploads that wait for the key that wraps now, before another one is
@@ -45,36 +69,43 @@ impl Images {
             if envelope.escrow_kid().as_ref() == Some(keys.wrapping.kid()) {
                 continue;
             }
-            let secret = match escrow::open(&keys, &envelope, &binding(&id)).await {
+            let Some(bound) = envelope.image() else { continue }; // no upload's
+            let half = match escrow::open(&keys, &envelope, &bound).await {
                 Err(EscrowError::Envelope(error)) => {
                     tracing::warn!(upload.id = id, %error, "the key of an upload does not open");
                     continue;
                 }
                 opened => opened.map_err(escrow_failed("open the key of an upload"))?,
             };
-            let again = self.wrap_upload_key(&keys, &id, secret).await?;
+            let again = wrap(&keys, half, bound).await?;
             self.catalog.replace_upload_key(&id, &wrapped, &again).await?;
         }
         Ok(())
     }
 
-    /// Unwraps the data key of an upload.
+    /// Joins the data key of an upload.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] if the escrow key that it was wrapped for is not there any more; [`Error::Unavailable`] if it can't be
-    /// used; [`Error::Corrupt`] if it is another upload's, or an image's.
-    pub(super) async fn unwrap_upload_key(&self, record: &UploadRecord) -> Result<DataKey, Error> {
+    /// [`Error::Gone`] if the escrow key that its one half was wrapped for is not there any more, or
+    /// the other half is not; [`Error::Unavailable`] if the escrow key can't be used;
+    /// [`Error::Corrupt`] if the one half is another upload's, or an image's.
+    pub(super) async fn open_upload_key(&self, upload: &NewUpload) -> Result<DataKey, Error> {
+        let kept = self.blobs.parts_secret(&Parts::from_text(upload.parts.clone())).await?;
+        let kept = kept.ok_or_else(lost)?;
+        Ok(halves::join(&self.unwrap_half(upload).await?, kept.as_bytes()))
+    }
+
+    async fn unwrap_half(&self, upload: &NewUpload) -> Result<DataKey, Error> {
         const OP: &str = "open the key of an upload";
-        let upload = &record.upload;
         let envelope =
             Envelope::parse(upload.wrapped_key.as_bytes()).map_err(Error::internal(OP))?;
-        let expected = binding(&upload.id);
+        let expected = binding(upload);
         if envelope.image() != Some(expected) {
-            return Err(not_its_key(&upload.id));
+            return Err(not_its_own(&upload.id, "key"));
         }
         match escrow::open(&self.escrow.keys(), &envelope, &expected).await {
-            Ok((data_key, _)) => Ok(data_key),
+            Ok((half, _)) => Ok(half),
             Err(EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. })) => {
                 let detail =
                     "no escrow key that is here opens the key of this upload: begin another one";
@@ -85,15 +116,36 @@ impl Images {
     }
 }
 
-/// What the envelope of an upload's key is bound to, in place of a sealed image: the hash of a text
-/// that begins as no sealed image does.
-fn binding(id: &str) -> Sha256Digest {
-    let text = format!("motorcade upload {id}");
-    Sha256Digest::from_bytes(Sha256::digest(text).into())
+async fn wrap(
+    keys: &EscrowKeys,
+    half: (DataKey, SealAlgorithm),
+    bound: Sha256Digest,
+) -> Result<String, Error> {
+    let sealed = escrow::seal(keys, half, bound, Vec::new()).await;
+    Ok(sealed.map_err(escrow_failed("wrap the key of an upload"))?.to_json_with_escrow())
 }
 
-fn not_its_key(id: &str) -> Error {
+/// What the envelope of an upload's key is bound to, in place of a sealed image: the hash of a text
+/// that begins as no sealed image does, and says all that stays as it was when the upload began.
+fn binding(upload: &NewUpload) -> Sha256Digest {
+    let (length, request) = (upload.length.to_string(), upload.request.to_string());
+    let mut hash = Sha256::new_with_prefix("motorcade upload\n");
+    for said in [&upload.id, upload.path.as_str(), &upload.created_by, &length, &request] {
+        hash.update(format!("{}:{said},", said.len()));
+    }
+    Sha256Digest::from_bytes(hash.finalize().into())
+}
+
+/// For an upload whose sealed bytes are not what the catalog knows of them.
+pub(super) fn lost() -> Error {
+    let detail = "what is stored of this upload is not what the catalog knows of it, as after a restored backup: begin \
+                  another one";
+    Error::Gone { code: "upload_lost", detail: detail.into() }
+}
+
+/// For what has come into an upload's row in place of its own.
+pub(super) fn not_its_own(id: &str, what: &str) -> Error {
     Error::Corrupt {
-        detail: format!("what the catalog has as the key of the upload {id} is not its key"),
+        detail: format!("what the catalog has as the {what} of the upload {id} is not its own"),
     }
 }

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! An image must never be sealed from two plaintexts under one nonce, and who resumes may send other
-//! bytes than before. So no ciphertext leaves the process before its digest is in the catalog, and
-//! none does that has another one: docs/FORMAT.md, 6.9, has the argument. The data key is in the
-//! catalog wrapped alone; it is in memory for as long as a request brings bytes in.
+//! bytes than before. So no ciphertext leaves the process before its digest is recorded beside the
+//! sealed bytes, and none does that has another one: docs/FORMAT.md, 6.9, has the argument. Half of
+//! the data key is in the catalog, wrapped, and half of it beside those digests: whoever has the key
+//! has them, whatever is done to the catalog. It is in memory for as long as a request brings bytes
+//! in.
 
 mod checksum;
 mod collect;
@@ -36,12 +38,12 @@ use crate::app::access::Principal;
 use crate::app::random::random_hex;
 use crate::blob::Parts;
 use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
-use crate::envelope::key::DataKey;
 use crate::envelope::resume::{ResumableSealer, UploadBinding};
 use crate::keys::EscrowKeys;
 use crate::model::clock::later;
 use crate::model::{ImagePath, Timestamp};
 pub use checksum::{Checksum, ChecksumAlgorithm};
+use key::NewKey;
 use request::StoredRequest;
 use rules::{LEASE, MOST_OPEN, beyond_length, check_offset};
 use session::Session;
@@ -135,24 +137,27 @@ impl Images {
         length: u64,
     ) -> Result<NewUpload, Error> {
         let id = random_hex::<12>()?;
-        let data_key = DataKey::generate();
+        let NewKey { data_key, wrapped_half, kept_half } = NewKey::generate()?;
         let binding = UploadBinding { id: &id, length, algorithm: request.algorithm };
         let sealer = ResumableSealer::begin(&data_key, binding).map_err(seal_error)?;
         let checkpoint = sealer.checkpoint(&[]);
-        let wrapped_key = self.wrap_upload_key(keys, &id, (data_key, request.algorithm)).await?;
         let now = self.clock.now();
-        Ok(NewUpload {
+        let mut new = NewUpload {
             id,
             path: request.path.clone(),
             request: stored,
             length,
-            parts: self.blobs.begin_parts().await?.as_str().to_owned(),
-            wrapped_key,
+            parts: String::new(),
+            wrapped_key: String::new(),
             checkpoint,
             created_at: now,
             created_by: request.by.id.clone(),
             expires_at: later(now, self.limits.upload_expiry),
-        })
+        };
+        let half = (wrapped_half, request.algorithm);
+        new.wrapped_key = self.wrap_upload_key(keys, &new, half).await?;
+        new.parts = self.blobs.begin_parts(&kept_half).await?.as_str().to_owned();
+        Ok(new)
     }
 
     /// Shows an upload to who makes it, once nobody brings bytes in, or after a moment.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::super::ingest::{self, Sealed, UploadRequest};
 use super::intake::{Batch, Intake};
+use super::key::{lost, not_its_own};
 use super::request::StoredRequest;
 use super::rules::{LEASE, REMEMBERED, check_offset};
 use super::writer::Writer;
@@ -42,7 +43,8 @@ impl Session {
     /// # Errors
     ///
     /// The upload, to be let go of, with [`Error::WrongOffset`] if something came in since;
-    /// [`Error::Gone`] if what is stored of it is not what the catalog knows, or its key is gone.
+    /// [`Error::Gone`] if what is stored of it is not what the catalog knows, or its key is gone;
+    /// [`Error::Corrupt`] if the catalog has something else in its place.
     pub(super) async fn open(
         images: &Arc<Images>,
         taken: UploadRecord,
@@ -73,12 +75,15 @@ impl Session {
         check_offset(taken, at)?;
         let upload = &taken.upload;
         let stored = StoredRequest::from_json(&upload.request)?;
-        let data_key = images.unwrap_upload_key(taken).await?;
+        let data_key = images.open_upload_key(upload).await?;
         let (id, length, algorithm) = (upload.id.as_str(), upload.length, stored.algorithm());
         let binding = UploadBinding { id, length, algorithm };
         let resumed = ResumableSealer::resume(&data_key, binding, &upload.checkpoint);
-        let (sealer, pending) = resumed.map_err(Error::internal("go on with an upload"))?;
+        let (sealer, pending) = resumed.map_err(|_| not_its_own(id, "checkpoint"))?;
         let blocks = sealer.blocks();
+        if blocks.offset(sealer.block()) + pending.len() as u64 != taken.received {
+            return Err(not_its_own(id, "offset"));
+        }
         check_parts(images, taken, (blocks, sealer.block())).await?;
         let request = stored.into_request(upload.path.clone(), length, by);
         Ok(Prepared { request, data_key, blocks, sealer, pending })
@@ -144,9 +149,7 @@ async fn check_parts(
     if there.is_some_and(|there| (least..=most).contains(&there)) {
         return Ok(());
     }
-    let detail = "what is stored of this upload is not what the catalog knows of it, as after a restored backup: begin \
-                  another one";
-    Err(Error::Gone { code: "upload_lost", detail: detail.into() })
+    Err(lost())
 }
 
 async fn receive(mut intake: Intake, mut pieces: mpsc::Receiver<Bytes>) -> Zeroizing<Vec<u8>> {

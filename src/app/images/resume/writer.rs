@@ -75,9 +75,9 @@ impl Writer {
         let sealing = tokio::task::spawn_blocking(move || seal(sealer, batch)).await;
         let Sealing { sealer, withheld, checkpoint } =
             sealing.map_err(Error::internal("seal a part of an image"))??;
-        self.record(&withheld).await?;
+        let recorded = self.record(&withheld).await?;
         let count = withheld.len();
-        let released = self.release(withheld)?;
+        let released = release(withheld, &recorded)?;
         let keep_free = self.images.reserved_space();
         self.images.blobs.append_part(&mut self.parts, at, released, keep_free).await?;
         // The last one is not kept as received: the image is, once it is published.
@@ -90,9 +90,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Has it on the disk, before any of these blocks is released, that they are what they are: it
-    /// is refused what differs from what is recorded.
-    async fn record(&mut self, withheld: &[Withheld]) -> Result<(), Error> {
+    /// Has it on the disk, before any of these blocks is released, that they are what they are, in
+    /// the catalog and for good beside the sealed bytes: it is refused what differs from what is
+    /// recorded. Returns what is.
+    async fn record(&mut self, withheld: &[Withheld]) -> Result<Vec<Sha256Digest>, Error> {
         for (place, block) in withheld.iter().enumerate() {
             match self.intents.get(place) {
                 Some(recorded) if *recorded != block.digest() => return Err(other_bytes()),
@@ -100,13 +101,14 @@ impl Writer {
                 None => self.intents.push(block.digest()),
             }
         }
-        self.save(Some(later(self.images.now(), LEASE))).await
-    }
-
-    fn release(&self, withheld: Vec<Withheld>) -> Result<Vec<Bytes>, Error> {
-        let against_recorded = withheld.into_iter().zip(&self.intents);
-        let released = against_recorded.map(|(block, recorded)| block.release(recorded));
-        released.map(|bytes| bytes.map(Bytes::from).map_err(|_| other_bytes())).collect()
+        self.save(Some(later(self.images.now(), LEASE))).await?;
+        let Some(first) = withheld.first().map(Withheld::block) else { return Ok(Vec::new()) };
+        let digests: Vec<Sha256Digest> = withheld.iter().map(Withheld::digest).collect();
+        let recorded = self.images.blobs.record_blocks(&self.parts, first, &digests).await?;
+        if recorded != digests {
+            self.intents.clone_from(&recorded); // the catalog was set back: that is what holds
+        }
+        Ok(recorded)
     }
 
     /// Saves what is durable, with what is recorded; lets go of the upload if it is not kept on.
@@ -156,6 +158,12 @@ fn seal(mut sealer: ResumableSealer, batch: Batch) -> Result<Sealing, Error> {
     let withheld = blocks.collect::<Result<_, _>>().map_err(seal_error)?;
     let checkpoint = sealer.checkpoint(&[]);
     Ok(Sealing { sealer, withheld, checkpoint })
+}
+
+fn release(withheld: Vec<Withheld>, recorded: &[Sha256Digest]) -> Result<Vec<Bytes>, Error> {
+    let against_recorded = withheld.into_iter().zip(recorded);
+    let released = against_recorded.map(|(block, recorded)| block.release(recorded));
+    released.map(|bytes| bytes.map(Bytes::from).map_err(|_| other_bytes())).collect()
 }
 
 fn other_bytes() -> Error {
