@@ -47,6 +47,13 @@ impl Blocks {
         usize::try_from(room).expect("a block is 1 MiB")
     }
 
+    /// Bytes of a block once it is sealed, with the header in the first. Who has as much capacity
+    /// for its plaintext has none of it copied.
+    pub fn sealed_room(self, block: u64) -> usize {
+        let room = self.sealed_offset(block.saturating_add(1)) - self.sealed_offset(block);
+        usize::try_from(room).expect("a block is 1 MiB")
+    }
+
     /// Whether the image ends with a block, or before it.
     pub fn is_last(self, block: u64) -> bool {
         self.offset(block.saturating_add(1)) == self.length
@@ -170,12 +177,15 @@ impl ResumableSealer {
         let is_last = self.blocks.is_last(self.block);
         let last = if is_last { Position::Last } else { Position::Middle };
         self.plaintext.update(&plaintext);
-        let mut bytes = Vec::with_capacity(BLOCK_SIZE);
-        if self.block == 0 {
-            bytes.extend_from_slice(self.sealer.header());
+        let sealed = if segments_per_block(self.blocks.algorithm) == 1 {
+            self.seal_in_place(&mut plaintext, last)
+        } else {
+            self.seal_segments(&mut plaintext, last)
+        };
+        if sealed.is_err() {
+            plaintext.zeroize();
         }
-        self.seal_segments(&plaintext, last, &mut bytes)?;
-        plaintext.zeroize();
+        let bytes = sealed.map(|()| plaintext)?;
         self.sealed.update(&bytes);
         let digest = Sha256Digest::from_bytes(self.sealed.clone().finalize().into());
         let withheld = Withheld { bytes, block: self.block, digest };
@@ -183,26 +193,33 @@ impl ResumableSealer {
         Ok(withheld)
     }
 
-    fn seal_segments(
-        &mut self,
-        plaintext: &[u8],
-        last: Position,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        let mut segment = Vec::with_capacity(self.blocks.algorithm.segment_size());
-        let mut rest = plaintext;
+    /// Seals a block that is one segment.
+    fn seal_in_place(&mut self, block: &mut Vec<u8>, last: Position) -> Result<(), SealError> {
+        self.sealer.seal(block, last)?;
+        if self.block == 0 {
+            block.splice(0..0, *self.sealer.header());
+        }
+        Ok(())
+    }
+
+    /// Seals a block of many segments, whose tags go in between.
+    fn seal_segments(&mut self, block: &mut Vec<u8>, last: Position) -> Result<(), SealError> {
+        let mut sealed = Vec::with_capacity(BLOCK_SIZE);
+        if self.block == 0 {
+            sealed.extend_from_slice(self.sealer.header());
+        }
+        let mut rest = block.as_slice();
         loop {
             let (now, later) = rest.split_at(rest.len().min(self.sealer.next_capacity()));
-            segment.clear();
-            segment.extend_from_slice(now);
             let position = if later.is_empty() { last } else { Position::Middle };
-            self.sealer.seal(&mut segment, position)?;
-            bytes.extend_from_slice(&segment);
+            self.sealer.seal_onto(&mut sealed, now, position)?;
             rest = later;
             if rest.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        std::mem::replace(block, sealed).zeroize();
+        Ok(())
     }
 
     /// What was sealed, once all of it is.

@@ -99,22 +99,55 @@ impl SegmentSealer {
     /// exactly full or a last one is over-full ([`SealError::SegmentSize`]), after the last segment
     /// ([`SealError::Finished`]), and when the 32-bit counter is used up ([`SealError::TooLong`]).
     pub fn seal(&mut self, segment: &mut Vec<u8>, position: Position) -> Result<(), SealError> {
+        let nonce = self.next_nonce(segment.len(), position)?;
+        let tag = self.encrypt(&nonce, segment)?;
+        segment.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Appends the ciphertext and tag of `segment` to `sealed`; the plaintext stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::seal`].
+    pub(crate) fn seal_onto(
+        &mut self,
+        sealed: &mut Vec<u8>,
+        segment: &[u8],
+        position: Position,
+    ) -> Result<(), SealError> {
+        let nonce = self.next_nonce(segment.len(), position)?;
+        let at = sealed.len();
+        sealed.extend_from_slice(segment);
+        let tag = self.encrypt(&nonce, sealed.get_mut(at..).unwrap_or_default())?;
+        sealed.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// The nonce of a segment of `size` bytes, which is not given again.
+    fn next_nonce(&mut self, size: usize, position: Position) -> Result<[u8; 12], SealError> {
         if self.finished {
             return Err(SealError::Finished);
         }
         let capacity = self.next_capacity();
         let fits = match position {
-            Position::Middle => segment.len() == capacity,
-            Position::Last => segment.len() <= capacity,
+            Position::Middle => size == capacity,
+            Position::Last => size <= capacity,
         };
         if !fits {
-            return Err(SealError::SegmentSize { size: segment.len(), capacity });
+            return Err(SealError::SegmentSize { size, capacity });
         }
         let nonce = self.nonce.take(position).ok_or(SealError::TooLong)?;
         self.finished = position == Position::Last;
-        self.cipher
-            .encrypt_in_place(&nonce.into(), b"", segment)
-            .map_err(|_| SealError::SegmentSize { size: segment.len(), capacity })
+        Ok(nonce)
+    }
+
+    /// Encrypts a segment where it is, and returns its tag.
+    fn encrypt(&self, nonce: &[u8; 12], segment: &mut [u8]) -> Result<[u8; TAG_SIZE], SealError> {
+        let size = segment.len();
+        let sealed = self.cipher.encrypt_inout_detached(&(*nonce).into(), b"", segment.into());
+        let tag = sealed.map_err(|_| SealError::SegmentSize { size, capacity: size })?;
+        Ok(tag.into())
     }
 
     /// Whether the last segment has been sealed; until then the image is truncated.

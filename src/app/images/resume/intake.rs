@@ -81,8 +81,8 @@ impl Intake {
     }
 
     fn begin_block(&mut self) {
-        // All at once: growing would leave plaintext behind.
-        self.block = Zeroizing::new(Vec::with_capacity(self.blocks.room(self.number)));
+        // All at once: growing would leave plaintext behind. It is sealed where it is.
+        self.block = Zeroizing::new(Vec::with_capacity(self.blocks.sealed_room(self.number)));
     }
 
     fn room(&self) -> usize {
