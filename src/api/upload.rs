@@ -43,7 +43,18 @@ impl UploadQuery {
     ///
     /// The parameter, and the rule that it breaks.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let members = Members::parse(text)?;
+        refuse_raw_plus(text)?;
+        let members = form_urlencoded::parse(text.as_bytes());
+        Self::of(members.map(|(member, value)| (member.into_owned(), value.into_owned())))
+    }
+
+    /// Reads members that come otherwise than in a query.
+    ///
+    /// # Errors
+    ///
+    /// The parameter, and the rule that it breaks.
+    pub fn of(members: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        let members = Members::read(members)?;
         let mut hardware_ids: Vec<HardwareId> =
             members.hardware_ids.iter().map(|id| parse(id)).collect::<Result<_, _>>()?;
         hardware_ids.sort();
@@ -96,11 +107,9 @@ struct Members {
 }
 
 impl Members {
-    fn parse(text: &str) -> Result<Self, String> {
-        refuse_raw_plus(text)?;
+    fn read(members: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut query = Self::default();
-        for (member, value) in form_urlencoded::parse(text.as_bytes()) {
-            let value = value.into_owned();
+        for (member, value) in members {
             let single = match &*member {
                 "hardware_id" => {
                     query.hardware_ids.push(value);

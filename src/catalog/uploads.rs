@@ -242,8 +242,8 @@ impl Catalog {
         .during("complete an upload")
     }
 
-    /// Ends an open upload that nobody has taken, or that `run` has; returns whether it was. Of its
-    /// keys nothing is kept.
+    /// Ends an open upload that nobody has taken, or that `run` has; returns whether it was. Nothing
+    /// of it is kept but that.
     ///
     /// # Errors
     ///
@@ -255,10 +255,9 @@ impl Catalog {
         now: Timestamp,
         forgotten_at: Timestamp,
     ) -> Result<bool, Error> {
-        let ended = sqlx::query(
-            "UPDATE uploads SET state = 'ended', wrapped_key = '', checkpoint = $1, intents = '[]', lease_until = 0, \
-             expires_at = $2 WHERE id = $3 AND state = 'open' AND (lease_until <= $4 OR run = $5)",
-        )
+        let ended = sqlx::query(AssertSqlSafe(format!(
+            "{END} WHERE id = $3 AND state = 'open' AND (lease_until <= $4 OR run = $5)"
+        )))
         .bind([].as_slice())
         .bind(forgotten_at.as_millisecond())
         .bind(id)
@@ -267,21 +266,35 @@ impl Catalog {
         Ok(ended.execute(&self.pool).await.during("end an upload")?.rows_affected() > 0)
     }
 
-    /// The ids of at most `limit` open uploads that have expired and that nobody has taken.
+    /// Ends at most `limit` open uploads that have expired, or whose token was revoked or has, and
+    /// that nobody has taken; returns the names of their sealed bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`].
-    pub async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, Error> {
-        const OP: &str = "list expired uploads";
-        let rows = sqlx::query(
-            "SELECT id FROM uploads WHERE state = 'open' AND expires_at <= $1 AND lease_until <= $2 \
-             ORDER BY expires_at LIMIT $3",
-        )
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn end_expired_uploads(
+        &self,
+        now: Timestamp,
+        forgotten_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        const OP: &str = "end expired uploads";
+        // What is asked within is asked again without: a request may have been first.
+        let ended = sqlx::query(AssertSqlSafe(format!(
+            "{END} WHERE state = 'open' AND lease_until <= $3 AND id IN (SELECT id FROM uploads \
+             WHERE state = 'open' AND lease_until <= $4 AND (expires_at <= $5 OR created_by IN \
+             (SELECT id FROM tokens WHERE revoked_at IS NOT NULL OR expires_at <= $6)) \
+             ORDER BY expires_at LIMIT $7) RETURNING parts"
+        )))
+        .bind([].as_slice())
+        .bind(forgotten_at.as_millisecond())
+        .bind(now.as_millisecond())
+        .bind(now.as_millisecond())
         .bind(now.as_millisecond())
         .bind(self.leased_until(now))
         .bind(i64::from(limit));
-        rows.fetch_all(&self.pool).await.during(OP)?.iter().map(|row| text(row, "id", OP)).collect()
+        let rows = ended.fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(|row| text(row, "parts", OP)).collect()
     }
 
     /// Names of the sealed bytes of all uploads that are open.
@@ -327,15 +340,20 @@ impl Catalog {
         .during("replace the key of an upload")
     }
 
-    /// Forgets uploads that have ended long enough ago, and returns how many there were.
+    /// Forgets uploads that have ended long enough ago, and of one token all but the last `most`;
+    /// returns how many there were.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn forget_ended_uploads(&self, now: Timestamp) -> Result<u64, Error> {
-        let forgotten =
-            sqlx::query("DELETE FROM uploads WHERE state <> 'open' AND expires_at <= $1")
-                .bind(now.as_millisecond());
+    pub async fn forget_ended_uploads(&self, now: Timestamp, most: u64) -> Result<u64, Error> {
+        let forgotten = sqlx::query(
+            "DELETE FROM uploads WHERE state <> 'open' AND (expires_at <= $1 OR id IN (SELECT id FROM (SELECT id, \
+             ROW_NUMBER() OVER (PARTITION BY created_by ORDER BY expires_at DESC, id) AS place \
+             FROM uploads WHERE state <> 'open') AS ended WHERE place > $2))",
+        )
+        .bind(now.as_millisecond())
+        .bind(column(most));
         Ok(forgotten.execute(&self.pool).await.during("forget uploads")?.rows_affected())
     }
 
@@ -393,5 +411,7 @@ fn upload(row: &AnyRow) -> Result<UploadRecord, Error> {
 }
 
 const FIND: &str = "find an upload";
+const END: &str = "UPDATE uploads SET state = 'ended', request = '{}', wrapped_key = '', checkpoint = $1, intents = '[]', \
+     lease_until = 0, expires_at = $2";
 const COLUMNS: &str = "id, path, request, length, received, state, parts, wrapped_key, checkpoint, intents, created_at, \
      created_by, expires_at, owner, lease_until, run";

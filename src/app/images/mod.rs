@@ -31,6 +31,7 @@ use crate::model::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 use deliver::{CompressedFiles, SharedFiles};
 use ingest::UploadSlots;
+use resume::SmallParts;
 pub(super) use show::no_image;
 
 /// The images, and the work on them that is going on.
@@ -45,6 +46,7 @@ pub struct Images {
     metrics: Arc<Metrics>,
     limits: Limits,
     upload_slots: UploadSlots,
+    small_parts: SmallParts,
     /// Shared by commits from the choice of recipients to the catalog. Who has retired a recipient
     /// takes it once alone: what was sealed for that one is in the catalog then.
     sealing: RwLock<()>,
@@ -87,6 +89,7 @@ impl Images {
             clock,
             metrics,
             upload_slots: UploadSlots::new(limits.max_uploads),
+            small_parts: SmallParts::default(),
             sealing: RwLock::default(),
             limits,
             published: AtomicI64::new(0),
@@ -118,7 +121,7 @@ impl Images {
     }
 
     /// The time now.
-    pub(super) fn now(&self) -> Timestamp {
+    pub(in crate::app) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

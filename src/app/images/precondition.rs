@@ -1,19 +1,25 @@
 //! Which state of an image a client expects: a change that was meant for another one is not made.
 
+use serde::{Deserialize, Serialize};
+
 use crate::app::Error;
 use crate::model::ImageRecord;
 
 /// What has to be true of an image for a change of it to be made. The default is always true.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Precondition {
     /// It is one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches: Option<Tags>,
     /// It is none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches_none: Option<Tags>,
 }
 
 /// States of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tags {
     /// Any, as long as there is an image.
     Any,

@@ -118,7 +118,9 @@ macro_rules! conformance {
             conformance!(
                 $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,
                 an_upload_that_has_ended_keeps_no_key, an_upload_expires_unless_somebody_has_it,
-                an_open_upload_is_found_by_what_it_began_with
+                an_open_upload_is_found_by_what_it_began_with,
+                the_uploads_of_a_token_that_is_no_longer_good_expire,
+                of_one_token_so_many_uploads_that_have_ended_are_known
             );
             conformance!(
                 $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,

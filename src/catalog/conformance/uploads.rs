@@ -1,7 +1,10 @@
 //! Uploads that can be resumed: who has one, and what of it stays.
 
-use super::{digest, now, seconds_later};
-use crate::catalog::{Catalog, Holder, NewUpload, UploadProgress, UploadRecord, UploadState};
+use super::{author, digest, now, seconds_later};
+use crate::catalog::{
+    Catalog, Holder, NewUpload, TokenRecord, UploadProgress, UploadRecord, UploadState,
+};
+use crate::model::AccessRole;
 
 fn new(id: &str) -> NewUpload {
     NewUpload {
@@ -97,20 +100,80 @@ pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
     let keys: Vec<_> = keys.iter().map(|(id, key)| (id.as_str(), key.as_str())).collect();
     assert_eq!(keys, [("e", "wrapped"), ("expired", "wrapped"), ("open", "again")]);
     assert_eq!(catalog.find_upload("done").await.unwrap().unwrap().upload.wrapped_key, "");
-    assert_eq!(catalog.forget_ended_uploads(seconds_later(50)).await.unwrap(), 1);
+    assert_eq!(catalog.forget_ended_uploads(seconds_later(50), 9).await.unwrap(), 1);
     assert_eq!(catalog.find_upload("done").await.unwrap(), None);
-    assert_eq!(catalog.forget_ended_uploads(seconds_later(60)).await.unwrap(), 1);
+    assert_eq!(catalog.forget_ended_uploads(seconds_later(60), 9).await.unwrap(), 1);
 }
 
 pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) {
-    catalog.insert_upload(&new("a"), 9).await.unwrap();
-    catalog.insert_upload(&new("b"), 9).await.unwrap();
-    assert_eq!(catalog.expired_uploads(seconds_later(999), 9).await.unwrap(), [""; 0]);
+    for id in ["a", "b", "c", "d"] {
+        catalog.insert_upload(&new(id), 9).await.unwrap();
+    }
+    let end = async |at, limit| {
+        let forgotten = seconds_later(at + 50);
+        catalog.end_expired_uploads(seconds_later(at), forgotten, limit).await.unwrap()
+    };
+    assert_eq!(end(999, 9).await, [""; 0]);
     assert_eq!(take(catalog, "b", 1000).await, None, "what has expired is not taken");
     take(catalog, "a", 999).await.unwrap();
-    assert_eq!(catalog.expired_uploads(seconds_later(1000), 9).await.unwrap(), ["b"]);
-    assert_eq!(catalog.expired_uploads(seconds_later(1009), 1).await.unwrap().len(), 1);
-    assert_eq!(catalog.expired_uploads(seconds_later(1009), 9).await.unwrap().len(), 2);
+    assert_eq!(end(1000, 1).await.len(), 1);
+    assert_eq!(end(1000, 9).await.len(), 2);
+    assert_eq!(end(1008, 9).await, [""; 0]);
+    assert_eq!(end(1009, 9).await, ["parts-a"]);
+    let ended = catalog.find_upload("a").await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.upload.expires_at), (UploadState::Ended, seconds_later(1059)));
+    assert_eq!(ended.upload.request, serde_json::json!({}));
+    assert!(ended.upload.wrapped_key.is_empty() && ended.upload.checkpoint.is_empty());
+}
+
+pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog: &Catalog) {
+    for (number, (id, expires_at)) in
+        [("good", None), ("expires", Some(seconds_later(5))), ("revoked", None)]
+            .into_iter()
+            .enumerate()
+    {
+        let token = TokenRecord {
+            id: id.into(),
+            sha256: digest(number as u8),
+            role: AccessRole::Uploader,
+            label: String::new(),
+            path_prefix: None,
+            created_at: now(),
+            expires_at,
+            revoked_at: None,
+        };
+        catalog.insert_token(&token, &author()).await.unwrap();
+        catalog.insert_upload(&NewUpload { created_by: id.into(), ..new(id) }, 9).await.unwrap();
+    }
+    let end = async |at| {
+        let forgotten = seconds_later(at + 50);
+        catalog.end_expired_uploads(seconds_later(at), forgotten, 9).await.unwrap()
+    };
+    assert_eq!(end(4).await, [""; 0]);
+    catalog.revoke_token("revoked", &author()).await.unwrap();
+    take(catalog, "revoked", 4).await.unwrap();
+    assert_eq!(end(5).await, ["parts-expires"], "what a request has taken waits for its end");
+    assert_eq!(end(14).await, ["parts-revoked"]);
+    assert_eq!(end(999).await, [""; 0]);
+}
+
+pub(super) async fn of_one_token_so_many_uploads_that_have_ended_are_known(catalog: &Catalog) {
+    for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
+        catalog.insert_upload(&new(id), 9).await.unwrap();
+        let forgotten = seconds_later(100 + number as u64);
+        assert!(catalog.end_upload(id, None, now(), forgotten).await.unwrap());
+        let ended = catalog.find_upload(id).await.unwrap().unwrap();
+        assert_eq!(ended.upload.request, serde_json::json!({}), "nothing of it is kept");
+    }
+    let other = NewUpload { created_by: "other".into(), ..new("d") };
+    catalog.insert_upload(&other, 9).await.unwrap();
+    catalog.end_upload("d", None, now(), seconds_later(1)).await.unwrap();
+    catalog.insert_upload(&new("open"), 9).await.unwrap();
+    assert_eq!(catalog.forget_ended_uploads(now(), 3).await.unwrap(), 0);
+    assert_eq!(catalog.forget_ended_uploads(now(), 1).await.unwrap(), 2);
+    for (id, is_known) in [("a", false), ("b", false), ("c", true), ("d", true), ("open", true)] {
+        assert_eq!(catalog.find_upload(id).await.unwrap().is_some(), is_known, "{id}");
+    }
 }
 
 pub(super) async fn an_open_upload_is_found_by_what_it_began_with(catalog: &Catalog) {

@@ -28,6 +28,7 @@ pub(in crate::http) fn parse(
     by: &Principal,
 ) -> Result<UploadRequest, Error> {
     let body = upload_body::parse(headers)?;
+    let query = UploadQuery::parse(query).map_err(bad_query)?;
     let mut request = described(path, query, by)?;
     request.expected_sha256 = body.expected_sha256;
     request.content_length = body.framing.content_length(request.empty)?;
@@ -39,13 +40,12 @@ pub(in crate::http) fn parse(
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] names the parameter and the rule that it breaks.
+/// [`Error::Invalid`] if the path's last part can't be a name, and none is given.
 pub(in crate::http) fn described(
     path: ImagePath,
-    query: &str,
+    query: UploadQuery,
     by: &Principal,
 ) -> Result<UploadRequest, Error> {
-    let query = UploadQuery::parse(query).map_err(bad_query)?;
     let name = match query.name {
         Some(name) => name,
         None => default_name(&path)?,

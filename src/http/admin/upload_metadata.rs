@@ -7,10 +7,11 @@
 use actix_web::http::header::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use url::form_urlencoded;
 
+use super::query::bad_query;
 use super::tus::METADATA;
 use super::upload_head::{described, image_path_of};
+use crate::api::UploadQuery;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::ingest::UploadRequest;
@@ -24,7 +25,10 @@ use crate::model::Sha256Digest;
 pub(super) fn parse(headers: &HeaderMap, by: &Principal) -> Result<(UploadRequest, String), Error> {
     let text = headers.get(METADATA).map(|value| value.to_str()).transpose();
     let text = text.map_err(|_| bad("it is not ASCII"))?.unwrap_or_default();
-    let (mut path, mut sha256, mut query) = (None, None, Vec::new());
+    if text.len() > MOST_BYTES {
+        return Err(bad(&format!("it has more than {MOST_BYTES} bytes")));
+    }
+    let (mut path, mut sha256, mut members) = (None, None, Vec::new());
     let mut seen = Vec::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
@@ -42,14 +46,16 @@ pub(super) fn parse(headers: &HeaderMap, by: &Principal) -> Result<(UploadReques
             "path" => path = Some(image_path_of(&value)?),
             "sha256" => sha256 = Some(parse_sha256(&value)?),
             "hardware_id" | "recipient" | "requires" | "conflicts" => {
-                query.extend(value.split_whitespace().map(|member| (key, member.to_owned())));
+                let listed = value.split_whitespace();
+                members.extend(listed.map(|member| (key.to_owned(), member.to_owned())));
             }
             "filename" | "filetype" => {} // clients add them by themselves
-            _ => query.push((key, value)),
+            _ => members.push((key.to_owned(), value)),
         }
     }
     let path = path.ok_or_else(|| bad("`path` is missing: say where the image goes"))?;
-    let mut request = described(path, &encoded(query), by)?;
+    let query = UploadQuery::of(members).map_err(bad_query)?;
+    let mut request = described(path, query, by)?;
     request.expected_sha256 = sha256;
     Ok((request, text.to_owned()))
 }
@@ -58,15 +64,12 @@ fn parse_sha256(text: &str) -> Result<Sha256Digest, Error> {
     text.parse().map_err(|_| bad("`sha256` has to be 64 hexadecimal digits, in lower case"))
 }
 
-/// As the query of an upload has it, whose rules are the same.
-fn encoded(query: Vec<(&str, String)>) -> String {
-    // A form writes a space as `+`, which can be read as a plus.
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20")
-}
-
 fn bad(reason: &str) -> Error {
     Error::Invalid { code: "bad_upload_metadata", detail: format!("Upload-Metadata: {reason}") }
 }
+
+/// It is kept for as long as the upload, and what an image can say is shorter.
+const MOST_BYTES: usize = 16 * 1024; // 16 KiB
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +136,8 @@ mod tests {
             let error = raw(text).unwrap_err();
             assert!(error.contains("no text in base64"), "{text}: {error}");
         }
+        let long = format!("filename {}", "A".repeat(MOST_BYTES));
+        assert!(raw(&long).unwrap_err().contains("more than 16384 bytes"));
         assert!(raw("").unwrap_err().contains("`path` is missing"), "tuspy sends an empty field");
     }
 }

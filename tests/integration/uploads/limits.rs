@@ -88,3 +88,26 @@ async fn an_upload_waits_over_a_rotation_of_the_escrow_key() {
     send(server.part(&url, 1_000_000, &image[1_000_000..])).await.expect(204);
     assert!(server.open(PATH, "snakeoil_p256").await == image);
 }
+
+#[tokio::test]
+async fn a_part_that_is_too_small_to_be_sealed_leaves_room_for_metadata_too() {
+    let server = TestServer::start().await;
+    let url = server.begin(PATH, 2_000_000, &[]).await;
+    let state = server.stop();
+    let server = TestServer::on(state, |config| config.reserved_space = Some(u64::MAX)).await;
+    send(server.part(&url, 0, b"x")).await.refused(507, "storage_full");
+    assert_eq!(server.offset(&url).await, 0);
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    send(server.part(&url, 0, b"x")).await.expect(204);
+}
+
+#[tokio::test]
+async fn the_upload_of_a_token_that_was_revoked_goes_with_its_bytes() {
+    let server = TestServer::start().await;
+    let url = server.begin(PATH, 3_000_000, &[]).await;
+    send(server.part(&url, 0, &pattern(2_000_000, 4))).await.expect(204);
+    server.state.sql("UPDATE tokens SET revoked_at = 1 WHERE role = 'uploader'").await;
+    let server = TestServer::on(server.stop(), |_| ()).await;
+    eventually("it has ended", async || server.state.staged_files().is_empty()).await;
+    server.stop().assert_clean().await;
+}

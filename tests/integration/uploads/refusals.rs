@@ -221,3 +221,23 @@ async fn a_taken_path_is_refused_at_once_or_when_it_was_taken_meanwhile() {
     assert!(server.open(PATH, "snakeoil_p256").await == image);
     server.stop().assert_clean().await;
 }
+
+#[tokio::test]
+async fn what_was_expected_when_an_upload_began_is_still_expected_when_it_is_whole() {
+    let server = TestServer::start().await;
+    let image = pattern(100_000, 7);
+    let begin = async |path| {
+        let answer =
+            send(server.creation(path, image.len(), &[]).header("If-None-Match", "*")).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.header("location").unwrap().to_owned()
+    };
+    let (free, taken) = (begin("gw/1/b.bin").await, begin(PATH).await);
+    server.upload(PATH, image.clone()).await.expect(201);
+    send(server.part(&taken, 0, &image)).await.refused(412, "precondition_failed");
+    assert!(server.offset(&taken).await < image.len());
+    send(server.tus(Method::DELETE, &taken)).await.expect(204);
+    send(server.part(&free, 0, &image)).await.expect(204);
+    assert!(server.open("gw/1/b.bin", "snakeoil_p256").await == image);
+    server.stop().assert_clean().await;
+}

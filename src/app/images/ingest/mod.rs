@@ -147,7 +147,7 @@ impl Images {
     }
 
     /// Refuses what would leave no room for metadata to be signed: bytes, or files.
-    fn check_room(&self, length: u64) -> Result<(), Error> {
+    pub(in crate::app::images) fn check_room(&self, length: u64) -> Result<(), Error> {
         let needed = length.saturating_add(self.reserved_space());
         if self.blobs.free_space()?.is_some_and(|free| free < needed) {
             return Err(Error::Full {

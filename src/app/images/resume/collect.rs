@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rules::REMEMBERED;
+use super::rules::{MOST_REMEMBERED, REMEMBERED};
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::Images;
@@ -25,23 +25,20 @@ impl Images {
         Err(Error::Locked { detail: detail.into() })
     }
 
-    /// Ends uploads that have expired, and forgets those that ended long ago; returns how many
-    /// expired.
+    /// Ends uploads that have expired, or whose token is no longer good, and forgets those that
+    /// ended long ago; returns how many expired.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub(in crate::app) async fn collect_uploads(&self) -> Result<usize, Error> {
-        let mut ended = 0;
-        for id in self.catalog.expired_uploads(self.clock.now(), AT_ONCE).await? {
-            if let Some(record) = self.catalog.find_upload(&id).await?
-                && self.end(&record, None).await
-            {
-                ended += 1;
-            }
+        let now = self.clock.now();
+        let ended = self.catalog.end_expired_uploads(now, later(now, REMEMBERED), AT_ONCE).await?;
+        for parts in &ended {
+            self.abandon(&Parts::from_text(parts.clone())).await;
         }
-        self.catalog.forget_ended_uploads(self.clock.now()).await?;
-        Ok(ended)
+        self.catalog.forget_ended_uploads(now, MOST_REMEMBERED).await?;
+        Ok(ended.len())
     }
 
     /// Makes uploads ready to be resumed at the start: lets go of those that this server had taken.

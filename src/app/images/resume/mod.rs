@@ -20,6 +20,7 @@ mod key;
 mod request;
 mod rules;
 mod session;
+mod small;
 mod writer;
 
 use std::io;
@@ -38,7 +39,7 @@ use crate::app::access::Principal;
 use crate::app::random::random_hex;
 use crate::blob::Parts;
 use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
-use crate::envelope::resume::{ResumableSealer, UploadBinding};
+use crate::envelope::resume::{BLOCK_SIZE, ResumableSealer, UploadBinding};
 use crate::keys::EscrowKeys;
 use crate::model::clock::later;
 use crate::model::{ImagePath, Timestamp};
@@ -47,6 +48,7 @@ use key::NewKey;
 use request::StoredRequest;
 use rules::{LEASE, MOST_OPEN, beyond_length, check_offset};
 use session::Session;
+pub(super) use small::SmallParts;
 
 /// An upload, as whoever makes it sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,13 +208,14 @@ impl Images {
         if record.state == UploadState::Complete {
             return shown(&record);
         }
+        self.check_room(BLOCK_SIZE as u64)?; // also for what is too small to be sealed yet
         let _slot = self.upload_slot(&by.id).await?;
         let body = Body::new(body, &self.limits, &self.upload_slots);
         match checksum {
             None => self.receive(&record, at, body, by).await?,
             Some(checksum) => {
-                let bytes = checksum.verified(body).await?;
-                let body = stream::iter([io::Result::Ok(bytes)]);
+                let pieces = checksum.verified(body).await?;
+                let body = stream::iter(pieces.into_iter().map(io::Result::Ok));
                 let body = Body::new(body, &self.limits, &self.upload_slots);
                 self.receive(&record, at, body, by).await?;
             }

@@ -19,17 +19,22 @@ pub(super) struct StoredRequest {
     recipients: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<Sha256Digest>,
+    /// None if it is always true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precondition: Option<Precondition>,
     /// In the words of the client, to be shown to it again.
     pub(super) metadata: String,
 }
 
 impl StoredRequest {
     pub(super) fn of(request: &UploadRequest, metadata: String) -> Self {
+        let precondition = Some(&request.precondition);
         Self {
             description: request.description.clone(),
             algorithm: request.algorithm,
             recipients: request.recipients.clone(),
             sha256: request.expected_sha256,
+            precondition: precondition.filter(|said| **said != Precondition::default()).cloned(),
             metadata,
         }
     }
@@ -56,7 +61,7 @@ impl StoredRequest {
             recipients: self.recipients,
             expected_sha256: self.sha256,
             empty: EmptyImage::Allowed, // refused when it began, unless it was asked for
-            precondition: Precondition::default(),
+            precondition: self.precondition.unwrap_or_default(),
             content_length: Some(length),
             copy_of: None,
             by: by.clone(),

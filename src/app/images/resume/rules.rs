@@ -22,3 +22,5 @@ pub(super) const MOST_OPEN: u64 = 100;
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 /// How long it is known that an upload was completed or ended, for a client that has not heard it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Of how many uploads of one token that is known.
+pub(super) const MOST_REMEMBERED: u64 = 1000;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::super::ingest::{self, Sealed, UploadRequest};
+use super::super::precondition::Precondition;
 use super::intake::{Batch, Intake};
 use super::key::{lost, not_its_own};
 use super::request::StoredRequest;
@@ -101,6 +102,7 @@ impl Session {
         let (to_writer, batches) = mpsc::channel(1);
         let writing = tokio::spawn(write(writer, batches));
         let intake = Intake::new(blocks, block, &pending, to_writer);
+        let before = pending.len();
         let pending = receive(intake, pieces).await;
         let (mut writer, written) =
             writing.await.map_err(Error::internal("write a part of an image"))?;
@@ -121,7 +123,12 @@ impl Session {
                 }
                 Err(error)
             }
-            None => writer.close(&pending).await,
+            None => {
+                let is_same_block = writer.block() == Some(block);
+                let added = pending.len() - if is_same_block { before } else { 0 };
+                let close = writer.close(&pending);
+                images.small_parts.save((pending.len(), added), close).await
+            }
         }
     }
 }
@@ -191,9 +198,12 @@ impl Images {
         }
         // A server that was killed after the image was accepted, and before that was noted here.
         let existing = self.catalog.find_image(&request.path).await?;
-        if existing.is_some_and(|existing| existing.sealed.sha256 == image.sha256) {
+        if existing.as_ref().is_some_and(|existing| existing.sealed.sha256 == image.sha256) {
+            // What was expected was true before this very image was there.
+            let request = UploadRequest { precondition: Precondition::default(), ..request };
             self.confirm(&request).await?;
         } else {
+            request.precondition.check(existing.as_ref())?;
             let staged = self.blobs.finish_parts(writer.parts(), image.length).await?;
             let running = self.metrics.start_upload();
             let accepted =

@@ -53,6 +53,11 @@ impl Writer {
         (&self.id, self.run)
     }
 
+    /// Number of the block that is written next; none once a step has failed.
+    pub(super) fn block(&self) -> Option<u64> {
+        self.sealer.as_ref().map(ResumableSealer::block)
+    }
+
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
     }
