@@ -109,31 +109,14 @@ pub enum InsertedJob {
 
 impl Catalog {
     /// Adds a job, unless one of the same kind and parameters waits or runs and nobody has cancelled
-    /// it: then that is returned, and false. Of those that have ended the newest are kept.
+    /// it. If a `member` of its parameters is named, it must be alone: none of its kind may wait, run,
+    /// or be about to stop, whose parameters have the same one. Of those that have ended the newest
+    /// are kept.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn insert_job(
-        &self,
-        id: &str,
-        kind: &str,
-        parameters: &Value,
-        author: &Author,
-    ) -> Result<(JobRecord, bool), Error> {
-        match self.insert_sole_job(id, kind, parameters, None, author).await? {
-            InsertedJob::New(job) => Ok((job, true)),
-            InsertedJob::Same(job) | InsertedJob::InTheWay(job) => Ok((job, false)),
-        }
-    }
-
-    /// The same for a job that must be alone: none of its kind may wait, run, or be about to stop,
-    /// whose parameters have the same `member`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn insert_sole_job(
         &self,
         id: &str,
         kind: &str,

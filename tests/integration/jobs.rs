@@ -1,6 +1,7 @@
 //! Jobs: what the server does by itself when somebody asks for it.
 
 use motorcade::app::audit::{Author, Who};
+use motorcade::catalog::InsertedJob;
 use motorcade::model::AccessRole::{Engineer, Viewer};
 use motorcade::model::{Clock, SystemClock};
 use reqwest::Method;
@@ -111,8 +112,8 @@ async fn with_waiting_job(kind: &str) -> TestState {
     let state = TestState::new();
     let catalog = state.dir().open_catalog().await.unwrap();
     let author = Author { who: Who::Server, at: SystemClock.now(), request_id: None };
-    let (_, is_new) = catalog.insert_job("0123", kind, &json!({}), &author).await.unwrap();
-    assert!(is_new);
+    let inserted = catalog.insert_job("0123", kind, &json!({}), None, &author).await.unwrap();
+    assert!(matches!(inserted, InsertedJob::New(_)));
     catalog.close().await;
     state
 }

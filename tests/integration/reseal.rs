@@ -1,12 +1,19 @@
 //! `POST /api/v1/images/{path}/reseal`: an image under a new data key.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use motorcade::app::access::Principal;
+use motorcade::app::jobs::JobState;
 use motorcade::model::AccessRole::{Engineer, Officer};
+use motorcade::model::{Clock, ImagePath, JobKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{TestServer, pattern, send};
+use crate::app::{TestServer, eventually, pattern, send};
 use crate::director::vehicle::TestVehicle;
-use crate::state::private_key;
+use crate::publication::{Node, engineer};
+use crate::state::{TestState, private_key};
 use crate::support::run;
 
 impl TestServer {
@@ -220,6 +227,54 @@ async fn a_reseal_whose_copy_is_yanked_is_taken_back() {
         assert_is_taken_back(&server, vehicles).await;
         server.stop().assert_clean().await;
     }
+}
+
+#[tokio::test]
+async fn a_reseal_of_a_token_that_is_no_longer_good_is_taken_back() {
+    for taken in ["revoked_at = 1", "expires_at = 1"] {
+        let server = TestServer::start().await;
+        let vehicles = two_vehicles(&server).await;
+        server.state.sql(&format!("UPDATE tokens SET {taken} WHERE role = 'uploader'")).await;
+        let sealed = json!({ "after": "VIN1", "moved": 1, "problems": [], "left_out": 0 });
+        let job = server.goes_on_to_reseal(&sealed).await;
+        assert_eq!(job["state"], "failed", "{job}");
+        assert!(job["error"].as_str().unwrap().contains("is no longer good"), "{job}");
+        assert_is_taken_back(&server, vehicles).await;
+        server.stop().assert_clean().await;
+    }
+}
+
+/// The clock stands for whatever a person has to mend first, such as a role key that is away.
+#[tokio::test]
+async fn a_reseal_that_can_t_be_signed_waits_and_then_goes_on() {
+    let node = Node::open(TestState::new(), Duration::from_millis(20)).await;
+    let running = tokio::spawn(Arc::clone(node.app.jobs()).run());
+    node.upload("gw/1/a.bin").await;
+    let mut catalog = node.state.catalog().await;
+    let id = sqlx::query_scalar("SELECT id FROM tokens WHERE role = 'officer'");
+    let id: String = id.fetch_one(&mut catalog).await.unwrap();
+    let by = Principal { id, role: Officer, ..engineer() };
+    let right = node.clock.now();
+    node.clock.set(right - Duration::from_secs(3600));
+    let (job, _) = node.app.jobs().reseal(&path("gw/1/a.bin"), None, &by).await.unwrap();
+    let jobs = node.app.jobs();
+    let now = async || jobs.show(&job.id).await.unwrap();
+    eventually("it waits", async || now().await.progress.phase.starts_with("waits: ")).await;
+    let waiting = now().await;
+    assert_eq!(waiting.state, JobState::Running);
+    assert!(waiting.progress.phase.contains("clock"), "{waiting:?}");
+    node.clock.set(right + Duration::from_secs(3600));
+    jobs.create(JobKind::Fsck, &json!({}), &by).await.unwrap(); // has the server look for both
+    eventually("it is done", async || now().await.state == JobState::Done).await;
+    assert!(node.app.images().show(&path("gw/1/a.bin")).await.unwrap().yanked_at.is_some());
+    let copy = node.app.images().show(&path("gw/1/resealed-1/a.bin")).await.unwrap();
+    assert_eq!(copy.yanked_at, None);
+    running.abort();
+    node.close().await.assert_clean().await;
+}
+
+fn path(text: &str) -> ImagePath {
+    text.parse().unwrap()
 }
 
 #[tokio::test]

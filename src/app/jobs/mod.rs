@@ -57,7 +57,7 @@ impl Jobs {
         let author = by.author(self.clock.now());
         let id = new_id(author.at.as_millisecond())?;
         let name = kind.as_str();
-        let created = self.catalog.insert_sole_job(&id, name, parameters, member, &author).await?;
+        let created = self.catalog.insert_job(&id, name, parameters, member, &author).await?;
         self.wake();
         match created {
             InsertedJob::New(job) => {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::work::{Job, JobProgress, Step};
 use crate::app::Error;
+use crate::app::access::check_token_still_valid;
 use crate::app::director::{Director, MovedAssignments};
 use crate::app::images::Images;
 use crate::app::images::precondition::Precondition;
@@ -70,6 +71,20 @@ impl ResealJob {
         let missing = || Error::Forbidden { detail: format!("the token {id} is gone") };
         let role = token.ok_or_else(missing)?.role;
         Ok(Principal { id, role, path_prefix: None, request_id: None })
+    }
+
+    /// The same, for as long as the token is good: whoever took it away wants nothing of this done.
+    async fn valid_principal(&self) -> Result<Principal, Error> {
+        let by = self.principal().await?;
+        match check_token_still_valid(&self.catalog, &by.id, self.images.now()).await {
+            Err(Error::Unauthenticated { detail }) => {
+                let token = &by.id;
+                let detail =
+                    format!("the token {token} that asked for it is no longer good: {detail}");
+                Err(Error::Forbidden { detail })
+            }
+            checked => checked.map(|()| by),
+        }
     }
 
     async fn seal(&self, by: &Principal) -> Result<Checkpoint, Error> {
@@ -167,7 +182,7 @@ impl ResealJob {
 #[async_trait]
 impl Job for ResealJob {
     async fn step(&mut self, checkpoint: Value) -> Result<Step, Error> {
-        let by = self.principal().await?;
+        let by = self.valid_principal().await?;
         let stored: Option<Checkpoint> =
             serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
         if let Some(moved) = stored.as_ref().filter(|stored| stored.all_moved) {

@@ -17,7 +17,7 @@ use crate::app::escrow::Escrows;
 use crate::app::images::Images;
 use crate::app::state_dir::StateDir;
 use crate::app::watch::Pulse;
-use crate::catalog::{self, Catalog, Holder, JobEnd, JobLease, JobRecord};
+use crate::catalog::{self, Catalog, Holder, JobEnd, JobLease, JobProgress, JobRecord};
 use crate::model::clock::later;
 use crate::model::{Clock, JobKind, Timestamp};
 use crate::telemetry::Chain;
@@ -162,6 +162,14 @@ impl Jobs {
         }
         match self.undo(job).await? {
             Outcome::Stepped(Ok(())) => Ok(Some(end)),
+            // However long that takes: what was done is not to stay half done.
+            Outcome::Stepped(Err(error @ Error::Unavailable { .. })) => {
+                if let Some(saved) = self.catalog.find_job(&job.id).await? {
+                    let JobRecord { checkpoint, progress, .. } = saved;
+                    self.put_off(job, &checkpoint, progress, &error.reason()).await?;
+                }
+                Ok(None)
+            }
             Outcome::Stepped(Err(error)) if job.stalled <= MOST_STALLED => {
                 let error = error.reason();
                 tracing::warn!(job.id = %job.id, error, "failed to take back what a job had done; it is tried again");
@@ -210,11 +218,13 @@ impl Jobs {
             Ok(work) => work,
             Err(error) => return Ok(Some(failed(id, &error))),
         };
-        let mut checkpoint = job.checkpoint.clone();
+        let (mut checkpoint, mut progress) = (job.checkpoint.clone(), job.progress.clone());
         loop {
-            let step = work.step(checkpoint);
-            let (next, progress) = match self.kept(step, job, JobLease::Kept).await {
-                Outcome::Stepped(Ok(Step::Next { checkpoint, progress })) => (checkpoint, progress),
+            let step = work.step(checkpoint.clone());
+            match self.kept(step, job, JobLease::Kept).await {
+                Outcome::Stepped(Ok(Step::Next { checkpoint: next, progress: made })) => {
+                    (checkpoint, progress) = (next, made);
+                }
                 Outcome::Stepped(Ok(Step::Done { result })) => {
                     return Ok(Some(JobEnd::Done(result)));
                 }
@@ -222,19 +232,38 @@ impl Jobs {
                     tracing::warn!(job.id = %id, %error, "job waits until its lease has ended");
                     return Ok(None);
                 }
+                Outcome::Stepped(Err(Error::Unavailable { detail, .. })) => {
+                    return self.put_off(job, &checkpoint, progress, &detail).await;
+                }
                 Outcome::Stepped(Err(error)) => return Ok(Some(failed(id, &error))),
                 Outcome::Panicked => {
                     return Ok(Some(JobEnd::Failed("it panicked: the log says where".into())));
                 }
                 Outcome::Cancelled => return Ok(Some(JobEnd::Cancelled)),
                 Outcome::Lost => return Ok(None),
-            };
-            match self.catalog.save_job(id, run, &next, &progress, self.lease()).await? {
-                JobLease::Kept => checkpoint = next,
+            }
+            match self.catalog.save_job(id, run, &checkpoint, &progress, self.lease()).await? {
+                JobLease::Kept => {}
                 JobLease::Cancelled => return Ok(Some(JobEnd::Cancelled)),
                 JobLease::Lost => return Ok(None),
             }
         }
+    }
+
+    /// Has a job that waits for something, such as a key that is away, taken up again from where it
+    /// is: for as long as that takes, unless somebody cancels it.
+    async fn put_off(
+        &self,
+        job: &JobRecord,
+        checkpoint: &Value,
+        mut progress: JobProgress,
+        why: &str,
+    ) -> Result<Option<JobEnd>, catalog::Error> {
+        tracing::warn!(job.id = %job.id, error = why, "job waits");
+        progress.phase = format!("waits: {why}");
+        let until = later(self.clock.now(), PUT_OFF);
+        let saved = self.catalog.save_job(&job.id, job.run, checkpoint, &progress, until).await?;
+        Ok(matches!(saved, JobLease::Cancelled).then_some(JobEnd::Cancelled))
     }
 
     /// Does a piece of the work, and keeps the job for as long as that takes. What is `expected`, be
@@ -294,5 +323,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(120); // on a disk that still works
 const LEASE: Duration = Duration::from_secs(60);
 const KEEP_INTERVAL: Duration = Duration::from_secs(15);
+/// After how long a job that waits for something looks for it again.
+const PUT_OFF: Duration = Duration::from_secs(30);
 /// A job that takes its server down with it is given up then.
 const MOST_STALLED: u64 = 10;

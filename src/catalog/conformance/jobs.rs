@@ -9,8 +9,15 @@ use crate::catalog::{
 };
 
 async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
-    let parameters = json!({ "for": id });
-    catalog.insert_job(id, "fsck", &parameters, &author()).await.unwrap().0
+    ask(catalog, id, "fsck", json!({ "for": id })).await.0
+}
+
+/// Adds a job, and says whether it is new.
+async fn ask(catalog: &Catalog, id: &str, kind: &str, parameters: Value) -> (JobRecord, bool) {
+    match catalog.insert_job(id, kind, &parameters, None, &author()).await.unwrap() {
+        InsertedJob::New(job) => (job, true),
+        InsertedJob::Same(job) | InsertedJob::InTheWay(job) => (job, false),
+    }
 }
 
 /// Takes a job at a time, for a minute.
@@ -105,7 +112,7 @@ pub(super) async fn a_cancelled_job_ends_at_once_if_it_waits_and_soon_if_it_runs
 
 pub(super) async fn jobs_that_do_the_same_are_one_until_it_ends(catalog: &Catalog) {
     let ask = async |id: &str, kind: &str| {
-        let (job, is_new) = catalog.insert_job(id, kind, &json!({}), &author()).await.unwrap();
+        let (job, is_new) = ask(catalog, id, kind, json!({})).await;
         (job.id, is_new)
     };
     assert_eq!(ask("1", "fsck").await, ("1".to_owned(), true));
@@ -134,7 +141,7 @@ pub(super) async fn jobs_that_do_the_same_are_one_until_it_ends(catalog: &Catalo
 pub(super) async fn a_sole_job_is_made_beside_none_of_its_kind_for_the_same(catalog: &Catalog) {
     let ask = async |id: &str, kind: &str, image: &str, to: &str| {
         let parameters = json!({ "image": image, "to": to });
-        let asked = catalog.insert_sole_job(id, kind, &parameters, Some("image"), &author()).await;
+        let asked = catalog.insert_job(id, kind, &parameters, Some("image"), &author()).await;
         match asked.unwrap() {
             InsertedJob::New(job) => ("new", job.id),
             InsertedJob::Same(job) => ("same", job.id),

@@ -103,10 +103,7 @@ async fn replicas_add_one_job_of_a_kind_that_is_to_be_alone() {
         let parameters = serde_json::json!({ "path": "gw/1", "to": number });
         let (id, author) = (number.to_string(), &author);
         let catalog = &replicas[number % 2];
-        catalog
-            .insert_sole_job(&id, "image_reseal", &parameters, Some("path"), author)
-            .await
-            .unwrap()
+        catalog.insert_job(&id, "image_reseal", &parameters, Some("path"), author).await.unwrap()
     };
     let inserted = join_all((0..16).map(insert)).await;
     let new = inserted.iter().filter(|job| matches!(job, InsertedJob::New(_))).count();
