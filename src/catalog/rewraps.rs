@@ -93,7 +93,7 @@ pub struct SupersededEnvelope {
     pub path: String,
     /// Digest of the file.
     pub sha256: Sha256Digest,
-    /// When it was replaced.
+    /// When the one that replaced it was published; until then, when it was replaced.
     pub replaced_at: Timestamp,
 }
 
@@ -209,8 +209,8 @@ impl Catalog {
         Ok(RecordedRewraps { count: recorded.len(), unused: names(unused) })
     }
 
-    /// Files of envelopes that were replaced before `before`, which no published metadata lists any
-    /// more: the oldest, at most `limit` of them.
+    /// Files of envelopes that no published metadata has listed since `before`: the oldest, at most
+    /// `limit` of them.
     ///
     /// # Errors
     ///
@@ -353,6 +353,29 @@ async fn note_superseded(
         used = used.bind(new.target.path.as_str()).bind(new.target.sha256.to_string());
     }
     used.execute(&mut **transaction).await.map(drop).during(OP)
+}
+
+/// Has the time of envelopes whose successors a publication lists begin with it, and not with their
+/// re-wrap: until then their files were what vehicles asked for. **Must run before the role is
+/// marked as published.**
+pub(super) async fn date_superseded(
+    transaction: &mut Transaction<'_, Any>,
+    (role, changes): (&RoleName, u64),
+    at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE superseded_envelopes SET replaced_at = $1 WHERE role = $2 AND change <= $3 \
+         AND change > (SELECT published_changes FROM roles WHERE name = $4) AND replaced_at < $5",
+    )
+    .bind(at.as_millisecond())
+    .bind(role.as_str())
+    .bind(column(changes))
+    .bind(role.as_str())
+    .bind(at.as_millisecond())
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+    .during("date superseded envelopes")
 }
 
 async fn replace_targets(

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::published::{Moments, PublishedTimestamp, put_moments, put_published_timestamp};
+use super::rewraps;
 use super::staged::take_staging;
 use super::{
     AuditKind, Author, Catalog, During, Error, NewAuditEntry, audit, column, number, parsed, time,
@@ -310,6 +311,10 @@ impl Catalog {
             refuse_other_base(&mut transaction, upon).await?;
         }
         for role in roles {
+            if let Some(signed) = moments.signed {
+                let published = (&role.reserved.name, role.reserved.changes);
+                rewraps::date_superseded(&mut transaction, published, signed).await?;
+            }
             let updated = sqlx::query(
                 "UPDATE roles SET version = $1, published_changes = $2, length = $3, sha256 = $4, expires_at = $5, \
                  body = $6 WHERE name = $7 AND reserved = $8",

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::images::{bin, image, insert, path, with_bins};
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
-    AuditKind, Catalog, EnvelopePosition, Error, Holder, PublishedRole, RetiredRecipient,
+    AuditKind, Catalog, EnvelopePosition, Error, Holder, Moments, PublishedRole, RetiredRecipient,
     Rewrapped, Successor,
 };
 use crate::model::{RecipientRecord, TargetEntry};
@@ -118,10 +118,25 @@ pub(super) async fn a_replaced_envelope_is_superseded_once_its_successor_is_publ
         body: None,
         staging: None,
     };
-    catalog.record_publication(&[published], None, &Default::default()).await.unwrap();
+    let moments = Moments { signed: Some(seconds_later(30)), leap: None };
+    let first = std::slice::from_ref(&published);
+    catalog.record_publication(first, None, &moments).await.unwrap();
     assert_eq!(catalog.list_superseded_envelopes(now(), 10).await.unwrap(), [], "not yet");
-    let gone = catalog.list_superseded_envelopes(later, 10).await.unwrap();
+    let since = seconds_later(30);
+    assert_eq!(
+        catalog.list_superseded_envelopes(since, 10).await.unwrap(),
+        [],
+        "nor from its re-wrap on"
+    );
+    // What is published later dates what is replaced later.
+    let reserved = catalog.reserve_versions(&[bin("bin-1")]).await.unwrap().remove(0);
+    let moments = Moments { signed: Some(seconds_later(50)), leap: None };
+    let again = PublishedRole { reserved, ..published };
+    catalog.record_publication(&[again], None, &moments).await.unwrap();
+    let gone = catalog.list_superseded_envelopes(seconds_later(31), 10).await.unwrap();
     assert_eq!((gone.len(), gone[0].path.as_str(), gone[0].sha256), (1, "a.jwe", digest(1)));
+    assert_eq!(gone[0].replaced_at, since);
+    let gone = catalog.list_superseded_envelopes(later, 10).await.unwrap();
     catalog.forget_superseded_envelopes(&gone).await.unwrap();
     assert_eq!(catalog.list_superseded_envelopes(later, 10).await.unwrap(), []);
 }
