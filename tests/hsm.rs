@@ -247,6 +247,28 @@ async fn a_server_waits_for_its_escrow_key_and_serves_what_is_signed() {
 }
 
 #[tokio::test]
+async fn a_wrong_pin_of_a_token_that_has_two_names_is_tried_once() {
+    let hsm = Hsm::new("names");
+    hsm.make_p256("escrow");
+    hsm.write_pin("8642");
+    hsm.log_out();
+    let by_label: String = hsm.uri("escrow");
+    let by_serial =
+        by_label.replace(&format!("token={}", hsm.label), &format!("serial={}", hsm.serial()));
+    assert_ne!(by_label, by_serial);
+    let find = async |uri: &str| Pkcs11Escrow::find(uri.parse().unwrap()).await;
+    let refused = find(&by_label).await.unwrap_err();
+    assert!(matches!(refused, TokenError::PinRefused { .. }), "{refused}");
+    hsm.log_in_and_out(); // which the token counts as the end of wrong ones
+    let refused = find(&by_serial).await.unwrap_err();
+    assert!(matches!(refused, TokenError::PinRefused { .. }), "{refused}");
+    assert!(!hsm.has_seen_a_wrong_pin(), "it was tried again under the other name");
+    hsm.write_pin(PIN);
+    let [label, serial] = [find(&by_label).await.unwrap(), find(&by_serial).await.unwrap()];
+    assert_eq!(label.kid(), serial.kid());
+}
+
+#[tokio::test]
 async fn a_server_starts_without_its_token_and_never_tries_a_wrong_pin_twice() {
     let hsm = Hsm::new("start");
     hsm.make_p256("p256");

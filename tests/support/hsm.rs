@@ -134,6 +134,13 @@ impl Hsm {
         token.user_pin_count_low()
     }
 
+    /// The token's serial number.
+    pub(crate) fn serial(&self) -> String {
+        let library = library();
+        let token = library.get_token_info(slot_of(&library, &self.label)).expect("it tells");
+        token.serial_number().trim_end().to_owned()
+    }
+
     /// Whether the token lets nobody in any more.
     pub(crate) fn is_locked(&self) -> bool {
         let library = library();

@@ -32,6 +32,15 @@ pub enum TokenError {
         /// The token.
         token: String,
     },
+    /// The token failed while the PIN was tried, which may have counted.
+    #[error(
+        "the token {token} failed while this server logged in, and may have counted that as a wrong PIN: the same PIN is tried once more \
+         after five minutes, and then not before the server is started again"
+    )]
+    PinUnclear {
+        /// The token.
+        token: String,
+    },
     /// Somebody has tried a wrong PIN before, perhaps this server's last process.
     #[error(
         "the token {token} has seen a wrong PIN, and this server's is not tried before somebody has logged in with the right one: check it, \

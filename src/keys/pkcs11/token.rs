@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::RvError;
@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::error::{TokenError, answer_of};
+use super::login::{NotTried, Tries, Try};
 use super::module::Module;
 use super::pin::PinSource;
 use super::uri::Pkcs11Uri;
@@ -40,8 +41,6 @@ struct State {
     idle: Vec<(Epoch, Session)>,
     /// How often all sessions were given up.
     forgotten: u64,
-    /// The PIN that was refused.
-    refused: Option<[u8; 32]>,
 }
 
 /// From when handles are: how often the library has started anew, and how often the token's sessions
@@ -165,7 +164,7 @@ impl Token {
         let slot = slot.ok_or_else(|| TokenError::NoToken { token: self.name() })?;
         let session = library.open_ro_session_no_drop(slot);
         let session = session.map_err(|source| self.failed(source))?;
-        match self.log_in(library, slot, &session, &mut state) {
+        match self.log_in(library, slot, &session) {
             Ok(()) => Ok((epoch, session)),
             Err(fault) => {
                 let _ = session.close(); // it has served its purpose
@@ -175,47 +174,45 @@ impl Token {
     }
 
     /// Logs in, for all sessions of the token, unless somebody has.
-    fn log_in(
-        &self,
-        library: &Pkcs11,
-        slot: Slot,
-        session: &Session,
-        state: &mut State,
-    ) -> Result<(), TokenError> {
-        let info = session.get_session_info().map_err(|source| self.failed(source))?;
-        if matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser) {
+    fn log_in(&self, library: &Pkcs11, slot: Slot, session: &Session) -> Result<(), TokenError> {
+        let info = library.get_token_info(slot).map_err(|source| self.failed(source))?;
+        let tries = Tries::at(&info);
+        let mut tries = tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = session.get_session_info().map_err(|source| self.failed(source))?;
+        if matches!(state.session_state(), SessionState::RoUser | SessionState::RwUser) {
             return Ok(());
         }
         let pin = self.pin.read()?;
-        if state.refused == Some(pin.mark) {
-            return Err(TokenError::PinRefused { token: self.name() });
-        }
-        let info = library.get_token_info(slot).map_err(|source| self.failed(source))?;
+        tries.check(pin.mark, Instant::now()).map_err(|why| match why {
+            NotTried::Refused => TokenError::PinRefused { token: self.name() },
+            NotTried::Unclear => TokenError::PinUnclear { token: self.name() },
+        })?;
         if info.user_pin_locked() {
             return Err(TokenError::Locked { token: self.name() });
         }
         // What the token remembers outlives this process, and a supervisor starts it again and
         // again. A PIN that was corrected since this process tried the wrong one is tried.
         let is_doubtful = info.user_pin_count_low() || info.user_pin_final_try();
-        if is_doubtful && (state.refused.is_none() || info.user_pin_final_try()) {
+        if is_doubtful && (!tries.have_failed() || info.user_pin_final_try()) {
             return Err(TokenError::PinDoubtful { token: self.name() });
         }
-        match session.login(UserType::User, Some(&pin.pin)) {
-            Ok(()) => {}
-            Err(error) => match answer_of(&error) {
-                Some(RvError::UserAlreadyLoggedIn) => {}
-                Some(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange) => {
-                    state.refused = Some(pin.mark);
-                    return Err(TokenError::PinRefused { token: self.name() });
-                }
-                Some(RvError::PinLocked | RvError::PinExpired) => {
-                    return Err(TokenError::Locked { token: self.name() });
-                }
-                _ => return Err(self.failed(error)),
-            },
+        let Err(error) = session.login(UserType::User, Some(&pin.pin)) else {
+            tries.note(pin.mark, Try::LetIn, Instant::now());
+            return Ok(());
+        };
+        let outcome = Try::of(answer_of(&error));
+        tries.note(pin.mark, outcome, Instant::now());
+        let token = self.name();
+        match outcome {
+            Try::LetIn => Ok(()),
+            Try::Refused => Err(TokenError::PinRefused { token }),
+            Try::Locked => Err(TokenError::Locked { token }),
+            Try::Unclear => {
+                tracing::warn!(token, %error, "a token failed while this server logged in");
+                Err(TokenError::PinUnclear { token })
+            }
+            Try::NotTried => Err(self.failed(error)),
         }
-        state.refused = None;
-        Ok(())
     }
 
     fn failed(&self, source: cryptoki::error::Error) -> TokenError {
