@@ -280,7 +280,7 @@ impl StateDir {
 
     /// Where the secret is from which the keys of TLS session tickets follow.
     pub fn ticket_file(&self) -> PathBuf {
-        self.keys().join("session-tickets.json")
+        self.keys().join(TICKET_FILE)
     }
 
     pub(super) fn keys(&self) -> PathBuf {
@@ -318,3 +318,6 @@ async fn refuse_unfinished(catalog: &Catalog, url: &DatabaseUrl) -> Result<(), E
 pub(super) async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
     Ok(catalog.find_role(&RoleName::Timestamp).await?.is_some_and(|state| state.version > 0))
 }
+
+/// Below `keys/`, made anew by each server that lacks it.
+pub(super) const TICKET_FILE: &str = "session-tickets.json";

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use motorcade::config::RepoAccess;
 use motorcade::model::AccessRole;
@@ -16,11 +16,11 @@ use crate::answer::Answer;
 use crate::app::{DESCRIPTION, TestServer, eventually, pattern, send};
 use crate::ca::{Ca, client};
 use crate::director::vehicle::TestVehicle;
-use crate::support::{FreePort, http, project};
+use crate::support::{FreePort, Process, http, project};
 
 /// nginx with one of the files, in a folder of its own; ends when dropped.
 struct Nginx {
-    process: Child,
+    process: Process,
     folder: TempDir,
     ports: Vec<FreePort>,
 }
@@ -54,19 +54,14 @@ impl Nginx {
         );
         fs::write(folder.path().join("nginx.conf"), main).unwrap();
         let log = fs::File::create(folder.path().join("stderr")).unwrap();
-        let process = Command::new("nginx")
-            .arg("-p")
-            .arg(folder.path())
-            .args(["-e", "error.log", "-c", "nginx.conf"])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("scripts/test installs nginx");
+        let mut command = Command::new("nginx"); // scripts/test installs it
+        command.arg("-p").arg(folder.path()).args(["-e", "error.log", "-c", "nginx.conf"]);
+        let process = Process::spawn(command.stdin(Stdio::null()).stderr(log));
         let mut nginx = Self { process, folder, ports };
         let mut ended = None;
         let address = nginx.address(0);
         eventually("nginx listens", async || {
-            ended = nginx.process.try_wait().unwrap();
+            ended = nginx.process.has_ended();
             ended.is_some() || TcpStream::connect(address).await.is_ok()
         })
         .await;
@@ -86,13 +81,6 @@ impl Nginx {
         ["stderr", "error.log"]
             .map(|name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default())
             .concat()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

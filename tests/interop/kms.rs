@@ -2,21 +2,20 @@
 //! be reached.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use motorcade::keys::policy::Policy;
 use motorcade::uptane::client::VerifiedRepository;
 
 use super::support::{
-    FreePort, Server, create_token, motorcade, program, refused, run, snakeoil, wait_until,
+    FreePort, Process, Server, create_token, motorcade, program, refused, run, snakeoil, wait_until,
 };
 
 const SECRET: &str = "snakeoil-secret-of-the-kms";
 
 /// Killed when it is forgotten.
 struct Kms {
-    process: Child,
+    process: Option<Process>,
     endpoint: String,
     keys: Vec<String>,
 }
@@ -27,11 +26,10 @@ impl Kms {
         let port = free.address().port();
         let args = [port.to_string(), number.to_string()];
         let mut command = program("tests/interop/kms_keys.py", args);
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
         let endpoint = format!("http://127.0.0.1:{port}");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let keys = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        Self { process, endpoint, keys }
+        let keys = serde_json::from_str(&process.lines().next().unwrap().unwrap()).unwrap();
+        Self { process: Some(process), endpoint, keys }
     }
 
     fn environment(&self) -> [(&str, &str); 5] {
@@ -45,14 +43,7 @@ impl Kms {
     }
 
     fn stop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Kms {
-    fn drop(&mut self) {
-        self.stop();
+        self.process = None;
     }
 }
 

@@ -4,10 +4,10 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -213,11 +213,21 @@ impl Process {
         let _ = kill_process(pid, signal); // it may have ended
     }
 
+    /// What it writes to its standard output, which is piped.
+    pub(crate) fn lines(&mut self) -> Lines<BufReader<ChildStdout>> {
+        BufReader::new(self.0.stdout.take().expect("it is piped, and read once")).lines()
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child can be waited for")
+    }
+
     /// Waits until it has ended by itself or by a signal.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the process has ended", async || {
-            status = self.0.try_wait().expect("a child can be waited for");
+            status = self.has_ended();
             status.is_some()
         })
         .await;

@@ -19,7 +19,7 @@ pub(super) use record::{forget, refuse_unrecovered};
 pub use tree::Blobs;
 use tree::{Copier, Links, make_alike};
 
-use super::state_dir::StateDir;
+use super::state_dir::{StateDir, TICKET_FILE};
 use super::{Error, apart};
 use crate::keys::RingFile;
 use crate::keys::policy::Policy;
@@ -155,7 +155,7 @@ fn copy_files(from: &Path, to: &Path, plan: &Plan, record: Record) -> io::Result
     let mut key_files = Vec::new();
     if plan.keys == KeyFiles::Included {
         let keys = from.join("keys");
-        let is_wanted = |path: &Path| !path.ends_with(SESSION_TICKETS);
+        let is_wanted = |path: &Path| !path.ends_with(TICKET_FILE);
         let paths =
             own.tree(&keys, &to.join("keys"), Blobs::Copied, Links::Followed, &is_wanted)?;
         let names = paths.iter().filter_map(|path| path.strip_prefix(&keys).ok());
@@ -223,5 +223,3 @@ fn failed(error: io::Error) -> Error {
 
 /// For how long files stay after a backup has last said that it needs them.
 const HELD: Duration = Duration::from_secs(10 * 60);
-/// Made anew by each server that lacks it.
-const SESSION_TICKETS: &str = "session-tickets.json";

@@ -4,27 +4,19 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::rig::Rig;
 use super::vehicle::lab;
 use crate::hostile::attack::{Behaviour, Expect, Row};
-use crate::support::vehicle_binary;
-
-fn kill(signal: &str, process: u32) {
-    assert!(
-        Command::new("kill")
-            .args([&format!("-{signal}"), &process.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-}
+use crate::support::{Process, vehicle_binary};
 
 /// Waits until something holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(60), "{what} does not happen");
@@ -37,10 +29,10 @@ fn is_alive(process: &str) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
-fn run(rig: &Rig) -> Child {
+fn run(rig: &Rig) -> Process {
     let mut command = Command::new(vehicle_binary());
     command.args(["run", "--json", "--interval", "3600", "--dir"]).arg(rig.vehicle.path());
-    command.stdout(Stdio::piped()).spawn().unwrap()
+    Process::spawn(command.stdout(Stdio::piped()))
 }
 
 fn installs_by(rig: &Rig, script: &str) {
@@ -61,22 +53,27 @@ fn hangup_and_user_signals_do_not_end_a_service_and_sigterm_does() {
     let row = Row::new(lab(), "AT-6");
     rig.server.serve(&row.honest.step(Expect::Updated));
     let mut service = run(&rig);
-    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let mut lines = service.lines();
     assert!(lines.next().unwrap().unwrap().contains("\"updated\""));
-    for signal in ["HUP", "USR1", "USR2"] {
-        kill(signal, service.id());
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        service.signal(signal);
     }
     std::thread::sleep(Duration::from_millis(300));
-    assert!(service.try_wait().unwrap().is_none(), "it goes on");
-    kill("TERM", service.id());
-    assert!(service.wait().unwrap().success());
+    assert!(service.has_ended().is_none(), "it goes on");
+    ends_at_once(service);
 }
 
-fn ends_at_once(mut service: Child) {
+fn ends_at_once(mut service: Process) {
     let asked = Instant::now();
-    kill("TERM", service.id());
-    assert!(service.wait().unwrap().success());
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    service.signal(Signal::TERM);
+    let ended = loop {
+        if let Some(ended) = service.has_ended() {
+            break ended;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(10), "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(ended.success(), "{ended}");
 }
 
 /// Whatever it waits for, and the next start finds all as it should be.
@@ -107,7 +104,7 @@ fn sigterm_ends_a_service_at_once_in_any_phase() {
     ends_at_once(service);
     drop(silent);
     let mut service = run(&rig);
-    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let mut lines = service.lines();
     assert!(lines.next().unwrap().unwrap().contains("\"unreachable\""), "it waits to try again");
     ends_at_once(service);
     rig.vehicle.change_settings(|text| text.replace(&nowhere, &here));
@@ -117,7 +114,8 @@ fn sigterm_ends_a_service_at_once_in_any_phase() {
 /// An installation that takes long ends with the service, and so does what its program has started.
 #[test]
 fn a_command_and_its_children_end_with_the_service() {
-    for (signal, verb) in [("TERM", "run"), ("TERM", "update"), ("INT", "update")] {
+    for (signal, verb) in [(Signal::TERM, "run"), (Signal::TERM, "update"), (Signal::INT, "update")]
+    {
         let rig = Rig::new();
         let row = Row::new(lab(), "AT-6");
         rig.server.serve(&row.honest.step(Expect::Updated));
@@ -126,18 +124,20 @@ fn a_command_and_its_children_end_with_the_service() {
             "sleep 600 & echo $! > child; echo $$ > parent; cat > /dev/null; sleep 600",
         );
         let mut command = Command::new(vehicle_binary());
-        let mut process = command
-            .args([verb, "--dir"])
-            .arg(rig.vehicle.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.args([verb, "--dir"]).arg(rig.vehicle.path()).stdout(Stdio::null());
+        let mut process = Process::spawn(&mut command);
         let file = |name: &str| rig.vehicle.path().join(name);
         until("the command", || text(&file("parent")).ends_with('\n'));
         let processes = ["child", "parent"].map(|name| text(&file(name)).trim().to_owned());
         assert!(processes.iter().all(|process| is_alive(process)));
-        kill(signal, process.id());
-        let status = process.wait().unwrap();
+        process.signal(signal);
+        let mut status = None;
+        let ended = || {
+            status = process.has_ended();
+            status.is_some()
+        };
+        until("its end", ended);
+        let status = status.unwrap();
         assert_eq!(status.success(), verb == "run", "{verb}: {status}");
         until("the end of all", || !processes.iter().any(|process| is_alive(process)));
         let manifest = rig.server.last_manifest().unwrap();
