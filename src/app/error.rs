@@ -208,6 +208,11 @@ impl Error {
         Self::Unavailable { code: CATALOG_IS_OLDER, detail: detail.into() }
     }
 
+    /// The bytes of a blob can't be had.
+    pub(in crate::app) fn reading(name: &str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| blob::Error::reading(name, source).into()
+    }
+
     /// The catalog's database is away.
     pub(in crate::app) fn catalog_unreachable() -> Self {
         Self::Unavailable {
@@ -216,9 +221,9 @@ impl Error {
         }
     }
 
-    /// Whether the same may succeed once the catalog's database is back.
-    pub(in crate::app) fn is_catalog_unreachable(&self) -> bool {
-        matches!(self, Self::Unavailable { code, .. } if *code == CATALOG_UNREACHABLE)
+    /// Whether the same may succeed once the catalog's database, or the store of blobs, is back.
+    pub(in crate::app) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unavailable { code: CATALOG_UNREACHABLE | BLOBS_UNREACHABLE, .. })
     }
 
     /// What went wrong, for whoever may manage the server: not without the words for those who are
@@ -237,6 +242,13 @@ impl From<blob::Error> for Error {
             blob::Error::Full { .. } => Self::Full { detail: "no space is left for blobs".into() },
             blob::Error::NotFound(name) => {
                 Self::NotFound { code: "blob_not_found", detail: format!("there is no {name}") }
+            }
+            away @ blob::Error::Unavailable { .. } => {
+                tracing::warn!(error = %Chain(&away), "the store of blobs can't be used");
+                Self::Unavailable {
+                    code: BLOBS_UNREACHABLE,
+                    detail: "the server can't use its store of blobs; try again later".into(),
+                }
             }
             other @ (blob::Error::AlreadyExists(_) | blob::Error::Backend { .. }) => {
                 Self::Internal(Box::new(other))
@@ -298,4 +310,7 @@ impl From<catalog::Error> for Error {
 
 /// The code of what can't be signed since the catalog has lost something.
 pub(in crate::app) const CATALOG_IS_OLDER: &str = "catalog_is_older";
-const CATALOG_UNREACHABLE: &str = "catalog_unreachable";
+/// The store of blobs is away, or lets nobody in.
+pub(in crate::app) const BLOBS_UNREACHABLE: &str = "blobs_unreachable";
+/// The catalog's database is away.
+pub(in crate::app) const CATALOG_UNREACHABLE: &str = "catalog_unreachable";

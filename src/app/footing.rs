@@ -67,32 +67,28 @@ pub(super) enum Room {
 }
 
 /// Checks that this process can work in `state`, and in `blobs`, of which `repo` and `staging` are
-/// the folders of blobs, and logs what an operator should know of the file system.
+/// the folders of blobs if they are in any, and logs what an operator should know of the file system.
 ///
 /// # Errors
 ///
 /// [`Error::Unusable`], with path and owner.
-pub(super) fn check(state: &Path, blobs: &Path, catalog: &Path) -> Result<Room, Error> {
+pub(super) fn check(state: &Path, blobs: Option<&Path>, catalog: &Path) -> Result<Room, Error> {
     refuse_root_in_foreign(state)?;
-    let (repo, staging) = (blobs.join("repo"), blobs.join("staging"));
-    let folders = [
-        state.to_owned(),
-        state.join("keys"),
-        state.join("metadata"),
-        repo.clone(),
-        staging.clone(),
-    ];
-    for path in folders.iter().chain([&state.join("metadata/policy.toml"), &catalog.to_owned()]) {
-        refuse_strange_writers(path)?;
-    }
+    let own = [state.to_owned(), state.join("keys"), state.join("metadata")];
+    let of_blobs: Vec<PathBuf> =
+        blobs.map_or_else(Vec::new, |blobs| vec![blobs.join("repo"), blobs.join("staging")]);
+    let files = [state.join("metadata/policy.toml"), catalog.to_owned()];
+    own.iter().chain(&of_blobs).chain(&files).try_for_each(|path| refuse_strange_writers(path))?;
     let mut room = Room::Left;
-    for folder in [state, &repo, &staging] {
+    for folder in of_blobs.iter().chain([&state.to_owned()]) {
         if write_once(folder)?.is_none() {
             room = Room::Gone;
         }
     }
-    check_folders(&repo).map_err(|(path, source)| unusable(&path, "be written to", &source))?;
-    link_once(&staging, &repo)?;
+    if let [repo, staging] = of_blobs.as_slice() {
+        check_folders(repo).map_err(|(path, source)| unusable(&path, "be written to", &source))?;
+        link_once(staging, repo)?;
+    }
     warn_of_network_file_system(state);
     Ok(room)
 }
@@ -240,7 +236,7 @@ mod tests {
     }
 
     fn check_state(state: &Path) -> Result<Room, Error> {
-        check(state, state, &state.join("catalog.sqlite"))
+        check(state, Some(state), &state.join("catalog.sqlite"))
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Which installation a catalog in a database belongs to: its id is in both, the database and the
-//! state directory, and where they differ nothing is touched. So it is in a folder of blobs that
+//! Which installation a catalog in a database, or a bucket, belongs to: its id is in both, that and
+//! the state directory, and where they differ nothing is touched. So it is in a folder of blobs that
 //! several servers have in common.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -19,8 +20,7 @@ use crate::model::DatabaseUrl;
 /// [`Error::Unusable`] names both, if the catalog is another installation's;
 /// [`Error::Internal`].
 pub(super) async fn claim(state: &Path, url: &DatabaseUrl, catalog: &Catalog) -> Result<(), Error> {
-    let file = state.join(FILE);
-    let own = fs::read_to_string(&file).ok().map(|id| id.trim().to_owned()).filter(|id| is_id(id));
+    let own = own_id(state);
     let id = match &own {
         Some(id) => id.clone(),
         None => random_hex::<ID_BYTES>()?,
@@ -28,15 +28,52 @@ pub(super) async fn claim(state: &Path, url: &DatabaseUrl, catalog: &Catalog) ->
     catalog.insert_installed(NAME, &id).await?;
     let known = catalog.find_installed(NAME).await?.unwrap_or(id);
     match own {
-        Some(own) if own != known => Err(Error::Unusable {
-            detail: format!(
-                "{url} is the catalog of installation {known}, and {} is of installation {own}: use its own catalog, or \
-                 a database that is empty",
-                state.display()
-            ),
-        }),
+        Some(own) if own != known => Err(foreign(url, "the catalog", state, (&known, &own))),
         Some(_) => Ok(()),
-        None => write(state, &file, &known).map_err(Error::internal("write the installation's id")),
+        None => write_own_id(state, &known),
+    }
+}
+
+/// The id of the installation that a state directory is of, if it has one.
+pub(super) fn own_id(state: &Path) -> Option<String> {
+    let id = fs::read_to_string(state.join(FILE)).ok()?;
+    Some(id.trim().to_owned()).filter(|id| is_id(id))
+}
+
+/// The same; a directory without one takes `found`, or gets a new one.
+///
+/// # Errors
+///
+/// [`Error::Internal`].
+pub(super) fn ensure_own_id(state: &Path, found: Option<String>) -> Result<String, Error> {
+    if let Some(own) = own_id(state) {
+        return Ok(own);
+    }
+    let id = match found.filter(|id| is_id(id)) {
+        Some(found) => found,
+        None => random_hex::<ID_BYTES>()?,
+    };
+    write_own_id(state, &id)?;
+    Ok(id)
+}
+
+fn write_own_id(state: &Path, id: &str) -> Result<(), Error> {
+    write(state, &state.join(FILE), id).map_err(Error::internal("write the installation's id"))
+}
+
+/// What is said of a thing that is of one installation, in the hands of another one.
+pub(super) fn foreign(
+    place: &dyn fmt::Display,
+    what: &str,
+    state: &Path,
+    (theirs, own): (&str, &str),
+) -> Error {
+    let state = state.display();
+    Error::Unusable {
+        detail: format!(
+            "{place} is {what} of installation {theirs}, and {state} is of installation {own}: use its own, or one that is \
+             empty"
+        ),
     }
 }
 

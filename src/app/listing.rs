@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use crate::blob::{self, BlobKey, BlobStore};
+use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{RoleName, Sha256Digest};
 use crate::uptane::metadata::{
@@ -230,9 +230,7 @@ impl Listing {
 
 pub(super) async fn read_blob(store: &dyn BlobStore, key: &BlobKey) -> Result<Bytes, Error> {
     let read = store.open(key).await?.read_all(MAX_METADATA_SIZE).await;
-    read.map_err(|source| {
-        Error::from(blob::Error::Backend { verb: "read", name: key.name(), source })
-    })
+    read.map_err(Error::reading(&key.name()))
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<Signed<T>, Error> {

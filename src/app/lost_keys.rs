@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::Error;
 use super::principal::local_author;
 use super::state_dir::StateDir;
 use super::trust::{Verifier, published_signers};
-use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 use crate::keys::policy::key_name;
 use crate::keys::{self, file, hybrid};
@@ -75,7 +73,7 @@ impl StateDir {
         kind: RoleKind,
     ) -> Result<Authority, Error> {
         if kind != RoleKind::Suppliers {
-            let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
+            let blobs = self.blobs().await?;
             return published_signers(catalog, &Verifier::new(blobs), side, kind).await;
         }
         let mut key_ids = BTreeSet::new();

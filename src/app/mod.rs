@@ -9,6 +9,7 @@ mod apart;
 pub mod audit;
 pub mod backup;
 mod ballast;
+mod blobs;
 pub mod ceremony;
 pub mod director;
 pub mod doctor;

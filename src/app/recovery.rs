@@ -40,7 +40,7 @@ impl StateDir {
         let (repository, _) = self.repositories().await?;
         let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
-        let seen = seen::highest_seen(&self.blobs()?, &repository, &all).await?;
+        let seen = seen::highest_seen(self.blobs().await?.as_ref(), &repository, &all).await?;
         let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
         installation::settle(&catalog).await?;

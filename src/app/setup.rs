@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
@@ -22,7 +23,7 @@ use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
 use super::{App, Error, Limits, Parts, backup, ballast, trust};
-use crate::blob::{BlobKey, BlobStore};
+use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys;
 use crate::keys::file::{self, FileEscrow};
@@ -57,7 +58,8 @@ impl StateDir {
         let is_new = !self.path().exists();
         let made = self.make(clock).await;
         let is_taken = matches!(made, Err(Error::Conflict { .. }));
-        if made.is_err() && is_new && !is_taken && !self.has_database() {
+        let is_alone = !self.has_database() && self.bucket().is_none();
+        if made.is_err() && is_new && !is_taken && is_alone {
             let _ = fs::remove_dir_all(self.path()); // nothing was there before, and nothing in it has been used
         }
         made
@@ -96,8 +98,8 @@ impl StateDir {
         footing::refuse_root_in_foreign(self.path())?; // before anything is written
         backup::refuse_unrecovered(self.path())?;
         let lock = self.lock()?;
-        let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
-        if footing::check(self.path(), self.blob_dir(), &self.catalog_file())? == Room::Gone
+        let blobs = self.blobs().await?;
+        if footing::check(self.path(), self.blob_folders(), &self.catalog_file())? == Room::Gone
             && !self.is_shared()
         {
             // The catalog can't be opened without some space, and these uploads have ended with
@@ -107,7 +109,7 @@ impl StateDir {
                 files,
                 "removed what unfinished uploads had left, since no space was left"
             );
-            if footing::check(self.path(), self.blob_dir(), &self.catalog_file())? == Room::Gone
+            if footing::check(self.path(), self.blob_folders(), &self.catalog_file())? == Room::Gone
                 && ballast::give_up(self.path())
             {
                 tracing::warn!("gave up the ballast, since no space was left to start with");
@@ -120,6 +122,7 @@ impl StateDir {
             return Err(self.not_initialized());
         }
         installation::refuse_restored(self.path(), &catalog).await?;
+        self.claim_blobs(blobs.as_ref()).await?;
         self.ensure_director_keys(&catalog).await?;
         let cosigners = cosigners(&catalog.list_handovers().await?);
         let signing = Arc::new(Signing::new(Arc::clone(&metrics)));
@@ -185,10 +188,15 @@ impl StateDir {
         if is_published(&catalog).await? {
             return Err(self.already_initialized()); // by a version before this one
         }
-        let blobs: Arc<dyn BlobStore> = Arc::new(self.blobs()?);
+        let blobs = self.blobs().await?;
+        self.claim_blobs(blobs.as_ref()).await?;
         let (repository, director) = self.repositories().await?;
         catalog.ensure_roles(&role_names(&repository)).await?;
-        publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
+        let root = publish_first_root(&catalog, blobs.as_ref(), &repository, clock.now()).await?;
+        if self.bucket().is_some() {
+            fs::write(self.trust_anchor(), &root)
+                .map_err(Error::internal("write the trust anchor"))?;
+        }
         let escrow = self.escrow()?;
         let (keyring, policy) = (repository.keyring(), repository.policy());
         trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
@@ -222,6 +230,7 @@ impl StateDir {
     /// Refuses to make what is there. A server may be running on it.
     async fn refuse_published(&self) -> Result<(), Error> {
         self.refuse_empty_catalog()?;
+        self.refuse_taken_bucket().await?;
         // One that can't be opened is looked at again once the directory is locked.
         let found = match self.find_catalog().await {
             // Nothing is made if the database can't be used.
@@ -271,13 +280,13 @@ fn role_names(repository: &ImageRepository) -> Vec<RoleName> {
 }
 
 /// Version 1 of the root. Its file is stored before it is recorded: if an `init` was cut off in
-/// between, the stored file is version 1, and this one is dropped.
+/// between, the stored file is version 1, and this one is dropped. Returns what is stored.
 async fn publish_first_root(
     catalog: &Catalog,
     blobs: &dyn BlobStore,
     repository: &ImageRepository,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Bytes, Error> {
     let key = BlobKey::Metadata { version: 1, role: RoleName::Root };
     let file =
         root::first(RepositorySide::Image, &repository.keyring(), repository.policy(), now).await;
@@ -286,12 +295,14 @@ async fn publish_first_root(
         Ok(stored) => {
             stored.read_all(MAX_ROOT_BYTES).await.map_err(Error::internal("read the first root"))?
         }
-        Err(_) => {
+        Err(blob::Error::NotFound(_)) => {
             blobs.put(&key, file.bytes.clone()).await?;
             file.bytes
         }
+        Err(error) => return Err(error.into()),
     };
     let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
     let author = local_author(now);
-    Ok(catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at, &author).await?)
+    catalog.insert_first_root(bytes.len() as u64, sha256, file.expires_at, &author).await?;
+    Ok(bytes)
 }

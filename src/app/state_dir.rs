@@ -4,11 +4,12 @@
 //! motorcade-data/
 //!   keys/       role keys, the escrow key, and the secret of TLS session tickets, mode 0600
 //!   metadata/   policy.toml
+//!   1.root.json if blobs are in a bucket: the trust anchor for vehicles
 //!   catalog.sqlite  unless the catalog is in a database
-//!   repo/       blobs: a static TUF repository
+//!   repo/       blobs: a static TUF repository; unless they are in a bucket
 //!   staging/    files on their way into repo/
 //!   server-id   whose jobs and uploads are this server's
-//!   installation-id  which catalog in a database is this directory's
+//!   installation-id  which catalog in a database, and which bucket, is this directory's
 //!   ballast     room for a start on a full disk
 //!   lock        held, as the directory itself, by the one server that runs on it
 //!   moving.json if the catalog was moved to a database, or is on its way
@@ -26,11 +27,10 @@ use super::moved;
 use super::replicas::presence;
 use super::server_id::server_id;
 use super::signing::Signing;
-use crate::blob::LocalBlobStore;
 use crate::catalog::Catalog;
 use crate::keys::policy::Policy;
 use crate::keys::{self, Cosigners, EscrowRing, Keyring, RingFile, SharedKeyring};
-use crate::model::{DatabaseUrl, RoleName, Timestamp};
+use crate::model::{Bucket, DatabaseUrl, RoleName, Timestamp};
 use crate::uptane::director::DirectorRepository;
 use crate::uptane::image_repo::ImageRepository;
 
@@ -40,12 +40,13 @@ pub struct StateDir {
     path: PathBuf,
     catalog: Option<DatabaseUrl>,
     shared_blobs: Option<PathBuf>,
+    bucket: Option<Bucket>,
 }
 
 impl StateDir {
     /// Names a state directory, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), catalog: None, shared_blobs: None }
+        Self { path: path.into(), catalog: None, shared_blobs: None, bucket: None }
     }
 
     /// The same with its catalog in a database.
@@ -62,12 +63,28 @@ impl StateDir {
 
     /// Whether other servers may have the same catalog and the same blobs.
     pub(super) fn is_shared(&self) -> bool {
-        self.has_database() && self.shared_blobs.is_some()
+        self.has_database() && (self.shared_blobs.is_some() || self.bucket.is_some())
+    }
+
+    /// Whether blobs are in a folder that other servers use too.
+    pub(super) fn has_shared_folder(&self) -> bool {
+        self.shared_blobs.is_some()
     }
 
     /// The folder with `repo/` and `staging/`.
     pub(super) fn blob_dir(&self) -> &Path {
         self.shared_blobs.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The same with its blobs in a bucket.
+    #[must_use]
+    pub fn with_bucket(self, bucket: Option<Bucket>) -> Self {
+        Self { bucket, ..self }
+    }
+
+    /// The bucket that its blobs are in, if they are in one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     /// Where it is.
@@ -156,6 +173,7 @@ impl StateDir {
         installation::claim(&self.path, url, &catalog).await?;
         match &self.shared_blobs {
             Some(blobs) => installation::claim_blobs(blobs, &catalog).await?,
+            None if self.bucket.is_some() => {}
             None => installation::refuse_shared_blobs(&catalog).await?,
         }
         Ok(catalog)
@@ -172,25 +190,6 @@ impl StateDir {
     /// Whether the catalog is in a database.
     pub(super) fn has_database(&self) -> bool {
         self.catalog.is_some()
-    }
-
-    /// Opens the blob store alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`].
-    pub fn blobs(&self) -> Result<LocalBlobStore, Error> {
-        let blobs = LocalBlobStore::open(self.blob_dir())?;
-        Ok(if self.shared_blobs.is_some() { blobs.beside_others() } else { blobs })
-    }
-
-    /// Opens the blob store alone and only to read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if there is none.
-    pub fn blobs_to_read(&self) -> Result<LocalBlobStore, Error> {
-        Ok(LocalBlobStore::open_to_read(self.blob_dir())?)
     }
 
     /// What signs the Image repository, and what signs for vehicles.
@@ -281,6 +280,14 @@ impl StateDir {
     /// Where the secret is from which the keys of TLS session tickets follow.
     pub fn ticket_file(&self) -> PathBuf {
         self.keys().join(TICKET_FILE)
+    }
+
+    /// The first root of the Image repository, which vehicles get at the factory.
+    pub fn trust_anchor(&self) -> PathBuf {
+        match self.bucket {
+            None => self.path.join("repo/1.root.json"),
+            Some(_) => self.path.join("1.root.json"),
+        }
     }
 
     pub(super) fn keys(&self) -> PathBuf {

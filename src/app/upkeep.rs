@@ -11,6 +11,7 @@ use super::Error;
 use super::audit::AuditLog;
 use super::ballast;
 use super::director::Director;
+use super::error::BLOBS_UNREACHABLE;
 use super::escrow::Escrows;
 use super::expiry::{Expiry, SignedBy, Stage};
 use super::fleet::Fleet;
@@ -22,7 +23,7 @@ use super::signing::{KEY_UNAVAILABLE, Signing};
 use super::state_dir::StateDir;
 use super::waiting;
 use super::watch::{Pulse, Watch};
-use crate::blob::{BlobKey, BlobStore};
+use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{RepositorySide, RoleKind};
 use crate::telemetry::{Chain, Metrics};
@@ -75,8 +76,8 @@ impl Upkeep {
         }
         self.parts.images.release_uploads().await?;
         let mut swept = 0;
-        // Others may be about to use what looks like a leftover.
-        if self.is_alone().await? {
+        // Others may be about to use what looks like a leftover; in an object store each has its own.
+        if self.parts.blobs.is_remote() || self.is_alone().await? {
             swept += self.parts.blobs.sweep().await? + self.parts.images.sweep_uploads().await?;
         }
         self.parts.images.collect_uploads().await?; // the disk may be full of them
@@ -196,6 +197,19 @@ impl Upkeep {
             if let Err(error) = self.maintain_fleet().await {
                 tracing::warn!(error = %Chain(&error), "failed to look after the fleet");
             }
+            // With replicas it is done more often, and with what else they leave.
+            if !self.parts.blobs.is_remote() || self.parts.replica.is_some() {
+                continue;
+            }
+            match self.parts.images.sweep_abandoned().await {
+                Ok(0) => {}
+                Ok(uploads) => {
+                    tracing::info!(uploads, "removed what uploads of other servers had left")
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "failed to remove what uploads of other servers have left")
+                }
+            }
         }
     }
 
@@ -225,6 +239,7 @@ impl Upkeep {
         }
         self.parts.catalog.ping().await?;
         self.compare_clocks().await?;
+        self.check_blobs().await?;
         self.check_keys().await?; // what it finds is why other things fail
         if self.parts.director.roots.is_failing() {
             let detail = "the Director's root is due and can't be signed: the log says why".into();
@@ -253,6 +268,16 @@ impl Upkeep {
         match &self.parts.replica {
             Some(replica) => replica.compare_clocks().await,
             None => Ok(()),
+        }
+    }
+
+    /// Whether the store of blobs can be used. What it says is for whoever looks after the server.
+    async fn check_blobs(&self) -> Result<(), Error> {
+        match self.parts.blobs.check().await {
+            Err(blob::Error::Unavailable { reason, .. }) => {
+                Err(Error::Unavailable { code: BLOBS_UNREACHABLE, detail: reason })
+            }
+            checked => Ok(checked?),
         }
     }
 

@@ -78,6 +78,13 @@ impl BlobKey {
         in_folder.into_iter().chain(in_front).collect()
     }
 
+    /// The key whose name or alias `name` is, and no other spelling of it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::candidates(name)
+            .into_iter()
+            .find(|key| key.name() == name || key.alias().as_deref() == Some(name))
+    }
+
     /// The content type under which the blob is served.
     pub fn content_type(&self) -> &'static str {
         match self {

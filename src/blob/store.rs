@@ -1,20 +1,16 @@
 //! The contract of a blob store.
 
 use std::any::Any;
-use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
 
 use super::key::BlobKey;
-use super::local::{FileReader, read};
+use super::opened::Blob;
 use super::parts::{Parts, PartsSecret};
-use crate::model::{Sha256Digest, Timestamp};
+use crate::model::Sha256Digest;
 
 /// Stores immutable blobs.
 ///
@@ -27,8 +23,10 @@ use crate::model::{Sha256Digest, Timestamp};
 ///   crash once [`BlobStore::sweep`] has run.
 /// - What was appended to a blob that comes in by parts stays over crashes, until it is abandoned;
 ///   what is there is never written again. So do its secret and the digests of its blocks.
-/// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes.
-/// - A missing blob is [`Error::NotFound`], and a full disk [`Error::Full`].
+/// - Deleting a blob that isn't there succeeds. Whoever has a blob open keeps its bytes, or is told
+///   that they are gone; nobody is given others.
+/// - A missing blob is [`Error::NotFound`], a full disk [`Error::Full`], and a store that is away, or
+///   lets nobody in, [`Error::Unavailable`].
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Starts an upload whose key is not known yet. It fails as on a full disk when less than
@@ -73,7 +71,8 @@ pub trait BlobStore: Send + Sync {
 
     /// Records digests of blocks from number `first` on, and returns what is recorded: at each
     /// number the one that came first, for good, whoever else records there meanwhile, here or in
-    /// another process. Behind the first that is another one nothing is recorded, and that is the
+    /// another process; a store that can't tell who was first among those who come at once may have
+    /// each of them lose. Behind the first that is another one nothing is recorded, and that is the
     /// last that is returned. They have reached the disk, and stay for as long as the secret.
     ///
     /// # Errors
@@ -88,7 +87,8 @@ pub trait BlobStore: Send + Sync {
 
     /// Appends a part at `at`, where the parts before it end; has brought it to the disk when it
     /// returns. A part, or the beginning of one, that was appended there before is replaced, unless
-    /// it is the same. `parts` **must** be kept as this leaves it.
+    /// it is the same; it **must** be the last one, and of at most [`REPLACEABLE`] bytes. `parts`
+    /// **must** be kept as this leaves it before anything more is appended.
     ///
     /// # Errors
     ///
@@ -163,6 +163,78 @@ pub trait BlobStore: Send + Sync {
     /// [`Error::Full`] or [`Error::Backend`].
     async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error>;
 
+    /// What is under a blob's second name, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    async fn second_name(&self, key: &BlobKey) -> Result<SecondName, Error>;
+
+    /// Opens what a blob's second name stands for, if it has one.
+    async fn open_alias(&self, key: &BlobKey) -> Option<Result<Blob, Error>>;
+
+    /// Gives both names of a blob the bytes that one of them stands for; whatever the other one stood
+    /// for is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    async fn link_again(&self, key: &BlobKey, names: Names) -> Result<(), Error>;
+
+    /// Moves a damaged blob to where nothing serves it, and returns where that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] or [`Error::Backend`].
+    async fn quarantine(&self, key: &BlobKey) -> Result<String, Error>;
+
+    /// Makes the store an installation's if it is nobody's yet, and returns whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] or [`Error::Backend`].
+    async fn claim(&self, installation: &str) -> Result<String, Error> {
+        Ok(installation.to_owned())
+    }
+
+    /// The installation that has claimed the store, where one can; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] or [`Error::Backend`].
+    async fn find_owner(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// Whether the store can be used now, and is still that of whoever claimed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], with the reason.
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether opening a blob takes a request to somewhere else.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// A URL under which a blob can be read for a while by whoever is given it, where the store has
+    /// such.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`].
+    async fn presign(
+        &self,
+        _key: &BlobKey,
+        _verb: ReadVerb,
+        _valid_for: Duration,
+    ) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors
@@ -211,6 +283,35 @@ pub trait BlobStore: Send + Sync {
     async fn list(&self) -> Result<Vec<(String, Option<BlobKey>)>, Error>;
 }
 
+/// What is under a blob's second name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondName {
+    /// It has none, or both names stand for one file.
+    Same,
+    /// A copy of its own, as this store keeps it: of the right length, and otherwise not looked at.
+    Copy,
+    /// Something else, or nothing.
+    Apart,
+}
+
+/// Which of a blob's two names stands for the good file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// [`BlobKey::name`].
+    FromName,
+    /// [`BlobKey::alias`].
+    FromAlias,
+}
+
+/// How a blob is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadVerb {
+    /// `GET`.
+    Get,
+    /// `HEAD`.
+    Head,
+}
+
 /// A blob that is being written, on a thread that may block. Dropping it discards it.
 pub trait BlobUpload: Send {
     /// Appends bytes.
@@ -232,67 +333,6 @@ pub trait BlobUpload: Send {
 /// it discards it.
 pub trait StagedBlob: Any + Send {}
 
-/// An open blob.
-#[derive(Clone)]
-pub struct Blob {
-    /// Length in bytes.
-    pub length: u64,
-    /// When it was stored.
-    pub modified: Timestamp,
-    content: Content,
-}
-
-#[derive(Clone)]
-enum Content {
-    File(Arc<File>),
-}
-
-impl Blob {
-    /// A blob that is a local file.
-    pub(super) fn from_file(file: File, length: u64, modified: Timestamp) -> Self {
-        Self { length, modified, content: Content::File(Arc::new(file)) }
-    }
-
-    /// The local file that holds the blob from its first byte, where there is one.
-    pub fn file(&self) -> Option<Arc<File>> {
-        let Content::File(file) = &self.content;
-        Some(Arc::clone(file))
-    }
-
-    /// The bytes of `range` (half-open), in pieces. The stream fails, rather than ends early, if
-    /// the blob turns out to be shorter.
-    pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
-        match &self.content {
-            Content::File(file) => read(Arc::clone(file), range),
-        }
-    }
-
-    /// The bytes from the first to the last, for a thread that may block.
-    pub fn reader(&self) -> impl io::Read + Send + use<> {
-        match &self.content {
-            Content::File(file) => FileReader::new(Arc::clone(file), self.length),
-        }
-    }
-
-    /// All bytes of a small blob.
-    ///
-    /// # Errors
-    ///
-    /// As the file system says, and if it is longer than `limit` bytes.
-    pub async fn read_all(&self, limit: u64) -> io::Result<Bytes> {
-        use futures_util::TryStreamExt;
-        if self.length > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {limit} bytes")));
-        }
-        let pieces = self.read(0..self.length);
-        let bytes = pieces.try_fold(Vec::new(), |mut all, piece| async move {
-            all.extend_from_slice(&piece);
-            Ok(all)
-        });
-        Ok(bytes.await?.into())
-    }
-}
-
 /// Why a blob operation failed; only what a caller can act on has a variant.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -310,6 +350,16 @@ pub enum Error {
         /// To which file.
         name: String,
     },
+    /// The store is away, or lets nobody in; that may end by itself.
+    #[error("failed to {verb} {name}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        verb: &'static str,
+        /// To which file.
+        name: String,
+        /// What is wrong with which store, for its operator.
+        reason: String,
+    },
     /// Anything else that the storage said.
     #[error("failed to {verb} {name}")]
     Backend {
@@ -324,6 +374,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why the bytes of an open blob can't be had: what the store said, if it is elsewhere.
+    pub fn reading(name: impl Into<String>, source: io::Error) -> Self {
+        match source.downcast::<Self>() {
+            Ok(said) => said,
+            Err(source) => Self::Backend { verb: "read", name: name.into(), source },
+        }
+    }
+
     pub(super) fn new(verb: &'static str, name: impl Into<String>, source: io::Error) -> Self {
         use io::ErrorKind as K;
         let name = name.into();
@@ -333,3 +391,6 @@ impl Error {
         }
     }
 }
+
+/// Bytes that a part can have at most that is appended once more, as others.
+pub const REPLACEABLE: usize = 3 * 512 * 1024; // 1.5 MiB: an upload's last block, which comes by itself

@@ -130,7 +130,7 @@ fn cells(entry: &AuditEntryBody) -> [String; 6] {
 
 /// Exits with 1 if anything is wrong.
 async fn verify(state: &StateArgs, heads: &[AuditHead]) -> anyhow::Result<ExitCode> {
-    let AuditFindings { entries, head, problems } = audit::verify(&state.state(), heads).await?;
+    let AuditFindings { entries, head, problems } = audit::verify(&state.state()?, heads).await?;
     let head = format!("{}:{}", head.seq, head.hash);
     if output::is_json() {
         print_line(json!({ "entries": entries, "head": head, "problems": problems }))?;

@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }),
     };
     let end = signals::told_to_end()?;
-    let state = args.state.state();
+    let state = args.state.state()?;
     let mut backing_up = std::pin::pin!(back_up(&state, &args.folder, plan));
     let record = tokio::select! {
         record = &mut backing_up => record?,
@@ -80,6 +80,9 @@ fn tell(args: &Args, record: &Record) -> anyhow::Result<ExitCode> {
             "It has {} key files, which open everything: guard it like the state directory",
             key_files.len()
         ));
+    }
+    if let Some(bucket) = args.state.state()?.bucket() {
+        note(format_args!("warning: blobs are not in it, but in {}", bucket.url));
     }
     for place in keys_elsewhere {
         note(format_args!("warning: a key is not in it, but in {place}"));

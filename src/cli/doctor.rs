@@ -30,7 +30,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         service: None,
     };
     let state = StateDir::new(config.data_dir).with_catalog(config.catalog);
-    let state = state.with_shared_blobs(config.shared_blobs);
+    let state = state.with_shared_blobs(config.shared_blobs).with_bucket(config.bucket);
     let report = doctor::examine(&state, clock.now(), around).await?;
     let is_fine = report.worst().is_none_or(|worst| worst < Severity::Warning);
     let body = DoctorBody::from(report);

@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bar = output::bytes("exporting", 0);
-    let state = args.state.state();
+    let state = args.state.state()?;
     let exporting = export::export(&state, &args.folder, |bytes, total| {
         bar.set_length(total);
         bar.inc(bytes);

@@ -29,7 +29,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         _ => Damaged::Report,
     };
     let bar = output::bytes("checking", 0);
-    let findings = fsck::check(&args.state.state(), damaged, |bytes, total| {
+    let findings = fsck::check(&args.state.state()?, damaged, |bytes, total| {
         bar.set_length(total);
         bar.inc(bytes);
     })

@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let state = args.state.state();
+    let state = args.state.state()?;
     match state.init(Arc::new(SystemClock)).await {
         Err(Error::Conflict { code: "already_initialized", .. }) if args.if_needed => {
             let path = state.path().display();
@@ -34,25 +34,28 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         made => made?,
     }
-    warn_of_readers(state.path());
+    let root = state.trust_anchor();
+    warn_of_readers(&root);
     let path = state.path().display();
     if output::is_json() {
-        print_line(
-            json!({ "data_dir": path.to_string(), "root": format!("{path}/repo/1.root.json") }),
-        )?;
+        let root = root.display().to_string();
+        print_line(json!({ "data_dir": path.to_string(), "root": root }))?;
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("Initialized {path}: keys, metadata policy, catalog and an empty, signed repository");
-    eprintln!("The trust anchor for vehicles is {path}/repo/1.root.json");
+    eprintln!("The trust anchor for vehicles is {}", root.display());
+    let bucket = state.bucket().map_or_else(String::new, |bucket| {
+        format!(" --blobs {}", bucket.url.to_string().trim_end_matches('/'))
+    });
     eprintln!(
-        "hint: start it with `motorcade serve --data-dir {path}`, and keep {path}/keys/root.pem somewhere safer"
+        "hint: start it with `motorcade serve --data-dir {path}{bucket}`, and keep {path}/keys/root.pem somewhere safer"
     );
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says who can't read the root that was just made, if it is hybrid: now it can still be made anew.
-fn warn_of_readers(state: &Path) {
-    let root = std::fs::read(state.join("repo/1.root.json")).ok();
+fn warn_of_readers(root: &Path) {
+    let root = std::fs::read(root).ok();
     let root = root.and_then(|file| root::parse(&file).ok());
     if let Some(readers) = root.as_ref().and_then(hybrid::readers) {
         eprintln!("warning: the root can't be read by every client: {readers}");

@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Versions { state, at_least } => {
             let SkippedVersions { seen, image, director } =
-                state.state().recover_versions(at_least, SystemClock.now()).await?;
+                state.state()?.recover_versions(at_least, SystemClock.now()).await?;
             report(
                 format_args!(
                     "The highest version in repo/ is {seen}; versions go on after {image}, the Director's after {director}"
@@ -94,7 +94,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             recover_keys(&state, side, role.kind()).await?;
         }
         Action::Clock { state } => {
-            let now = state.state().recover_clock(Arc::new(SystemClock)).await?;
+            let now = state.state()?.recover_clock(Arc::new(SystemClock)).await?;
             report(
                 format_args!(
                     "It is taken to be {now} now; what expires later than it should is signed again when the server starts"
@@ -111,7 +111,8 @@ async fn recover_keys(
     side: RepositorySide,
     kind: RoleKind,
 ) -> anyhow::Result<()> {
-    let LostKeys { lost, made } = state.state().recover_keys(side, kind, SystemClock.now()).await?;
+    let LostKeys { lost, made } =
+        state.state()?.recover_keys(side, kind, SystemClock.now()).await?;
     let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let made: Vec<String> = made.iter().map(|path| path.display().to_string()).collect();
     let beside = if made.is_empty() {

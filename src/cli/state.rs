@@ -1,11 +1,11 @@
-//! `--data-dir`, `--catalog` and `--shared-blobs`, for the commands that work on a state directory.
+//! `--data-dir`, and where catalog and blobs are, for the commands that work on a state directory.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::app::state_dir::StateDir;
-use crate::config::{CatalogSettings, DEFAULT_DATA_DIR, SharedBlobSettings};
+use crate::config::{BlobSettings, CatalogSettings, DEFAULT_DATA_DIR, SharedBlobSettings};
 
 /// Where the state directory is.
 #[derive(Debug, Args)]
@@ -21,11 +21,21 @@ pub(super) struct StateArgs {
     /// Where the blobs are.
     #[command(flatten)]
     shared_blobs: SharedBlobSettings,
+
+    /// Whether they are in a bucket.
+    #[command(flatten)]
+    blobs: BlobSettings,
 }
 
 impl StateArgs {
-    pub(super) fn state(&self) -> StateDir {
+    /// The state directory, with what of it is elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If something is set that can't be used.
+    pub(super) fn state(&self) -> anyhow::Result<StateDir> {
         let state = StateDir::new(&self.data_dir).with_catalog(self.catalog.url());
-        state.with_shared_blobs(self.shared_blobs.folder())
+        let state = state.with_shared_blobs(self.shared_blobs.folder());
+        Ok(state.with_bucket(self.blobs.bucket()?))
     }
 }

@@ -85,7 +85,7 @@ async fn create(
     expires_in: Option<Lifetime>,
     path_prefix: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
-    let catalog = state.state().open_catalog().await?;
+    let catalog = state.state()?.open_catalog().await?;
     let now = SystemClock.now();
     let expires_at = expires_in.map(|lifetime| now + lifetime.duration());
     let token =
@@ -110,7 +110,7 @@ async fn list(state: &StateArgs) -> anyhow::Result<ExitCode> {
         ("FOLDER", 0),
         ("LABEL", 0),
     ]);
-    for token in state.state().open_catalog().await?.list_tokens().await? {
+    for token in state.state()?.open_catalog().await?.list_tokens().await? {
         let row = Row {
             id: token.id,
             role: token.role,
@@ -154,7 +154,7 @@ impl Row {
 
 async fn revoke(state: &StateArgs, id: &str) -> anyhow::Result<ExitCode> {
     let author = local_author(SystemClock.now());
-    if !state.state().open_catalog().await?.revoke_token(id, &author).await? {
+    if !state.state()?.open_catalog().await?.revoke_token(id, &author).await? {
         bail!("there is no token {id} that is still valid: see `motorcade token list`");
     }
     output::done(format_args!("Revoked {id}"), json!({ "revoked": id }))

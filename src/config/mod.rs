@@ -3,6 +3,7 @@
 //! wherever it comes from.
 
 mod address;
+mod blobs;
 mod catalog;
 mod client;
 mod connections;
@@ -12,6 +13,7 @@ mod shared_blobs;
 mod units;
 mod vehicles;
 
+pub use blobs::{AddressingStyle, BlobSettings};
 pub use catalog::{CatalogSettings, CatalogTarget};
 pub use client::{ClientConfig, ClientSettings};
 pub use connections::{ConnectionConfig, ConnectionSettings};

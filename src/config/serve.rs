@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::address::parse_address;
+use super::blobs::BlobSettings;
 use super::catalog::CatalogSettings;
 use super::connections::{ConnectionConfig, ConnectionSettings};
 use super::shared_blobs::SharedBlobSettings;
 use super::vehicles::{VehicleConfig, VehicleSettings};
 use super::{Bytes, Error, Span, file};
-use crate::model::{BaseUrl, DatabaseUrl, ParseBaseUrlError};
+use crate::model::{BaseUrl, Bucket, DatabaseUrl, ParseBaseUrlError};
 
 /// What can be set, as flags, in the environment, or in a TOML file under the same names with
 /// underscores.
@@ -37,6 +38,9 @@ pub struct ServeSettings {
     /// Where the blobs are.
     #[command(flatten)]
     shared_blobs: SharedBlobSettings,
+    /// Where blobs are.
+    #[command(flatten)]
+    blobs: BlobSettings,
 
     /// Largest image, of plaintext [default: 16GiB]
     #[arg(long, env = "MOTORCADE_MAX_IMAGE_SIZE", value_name = "SIZE")]
@@ -66,6 +70,11 @@ pub struct ServeSettings {
     /// directory
     #[arg(long, env = "MOTORCADE_TARGETS_URL", value_name = "URL")]
     targets_url: Option<BaseUrl>,
+
+    /// Answer requests for targets with a redirect to the object store that blobs are in, by a URL
+    /// that is good for so long
+    #[arg(long, env = "MOTORCADE_TARGETS_PRESIGNED", value_name = "TIME")]
+    targets_presigned: Option<Span<1, 60, { 7 * 86_400 }>>,
 
     /// Answer requests for targets with X-Accel-Redirect to this internal nginx location
     #[arg(long, env = "MOTORCADE_TARGETS_ACCEL", value_name = "LOCATION")]
@@ -134,6 +143,8 @@ pub struct ServeConfig {
     pub catalog: Option<DatabaseUrl>,
     /// The folder that the blobs are in; none for the state directory.
     pub shared_blobs: Option<PathBuf>,
+    /// The bucket that blobs are in; none for a folder of the state directory.
+    pub bucket: Option<Bucket>,
     /// Largest image, in bytes of plaintext; none for the built-in limit.
     pub max_image_size: Option<u64>,
     /// Longest pause within an upload; none for the built-in limit.
@@ -148,6 +159,8 @@ pub struct ServeConfig {
     pub repo_access: RepoAccess,
     /// Base URL of redirects for targets.
     pub targets_url: Option<String>,
+    /// How long URLs of the object store are good that targets are redirected to.
+    pub targets_presigned: Option<Duration>,
     /// nginx location of targets.
     pub targets_accel: Option<String>,
     /// How long running uploads may go on after a signal to stop.
@@ -173,9 +186,18 @@ impl ServeSettings {
         };
         let targets_url = self.targets_url.or(file.targets_url);
         let targets_accel = self.targets_accel.or(file.targets_accel);
-        if targets_url.is_some() && targets_accel.is_some() {
+        let targets_presigned = self.targets_presigned.or(file.targets_presigned);
+        let carriers =
+            [targets_url.is_some(), targets_accel.is_some(), targets_presigned.is_some()];
+        if carriers.into_iter().filter(|is_set| *is_set).count() > 1 {
             return Err(Error::Unusable(
-                "targets-url and targets-accel exclude each other: set one of them",
+                "targets-url, targets-presigned and targets-accel exclude each other: set one of them",
+            ));
+        }
+        let bucket = self.blobs.or(file.blobs).bucket()?;
+        if bucket.is_none() && targets_presigned.is_some() {
+            return Err(Error::Unusable(
+                "targets-presigned is for blobs in an object store: set `--blobs s3://BUCKET` too",
             ));
         }
         Ok(ServeConfig {
@@ -183,6 +205,7 @@ impl ServeSettings {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             catalog: self.catalog.url().or_else(|| file.catalog.url()),
             shared_blobs: self.shared_blobs.folder().or_else(|| file.shared_blobs.folder()),
+            bucket,
             max_image_size: self.max_image_size.or(file.max_image_size).map(Bytes::get),
             idle_timeout: self.idle_timeout.or(file.idle_timeout).map(Span::duration),
             max_uploads: self.max_uploads.or(file.max_uploads).map(|uploads| uploads as usize), // at most 4096
@@ -190,6 +213,7 @@ impl ServeSettings {
             reserved_space: self.reserved_space.or(file.reserved_space).map(Bytes::get),
             repo_access: self.repo_access.or(file.repo_access).unwrap_or(RepoAccess::Public),
             targets_url: targets_url.map(|url| url.to_string()),
+            targets_presigned: targets_presigned.map(Span::duration),
             targets_accel,
             connections: self.connections.resolve(file.connections),
             shutdown_timeout: self

@@ -4,6 +4,7 @@
 //! Everything here is plain data with its parser: no I/O, no clock.
 
 mod audit;
+mod bucket;
 mod change;
 mod database_url;
 mod ecu_map;
@@ -20,6 +21,7 @@ mod token;
 pub use motorcade_model::*;
 
 pub use audit::AuditKind;
+pub use bucket::{Addressing, Bucket, BucketUrl, ParseBucketUrlError, StoreEncryption};
 pub use change::VehicleChange;
 pub use database_url::{DatabaseUrl, ParseDatabaseUrlError};
 pub use ecu_map::EcuMap;

@@ -66,6 +66,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let state = StateDir::new(&config.data_dir).with_catalog(config.catalog.clone());
         let state = state.with_shared_blobs(config.shared_blobs.clone());
+        let state = state.with_bucket(config.bucket.clone());
         // First, since they are what an operator changes most: nothing is touched if they can't be
         // used.
         let tls = match &config.vehicles.tls {
@@ -286,10 +287,11 @@ fn repo_config(config: &ServeConfig) -> RepoConfig {
         RepoAccess::Public => ReadAccess::Public,
         RepoAccess::Token => ReadAccess::Token,
     };
-    let carrier = match (&config.targets_url, &config.targets_accel) {
-        (Some(url), _) => Carrier::Redirect(url.as_str().into()),
-        (None, Some(location)) => Carrier::Accel(location.as_str().into()),
-        (None, None) => Carrier::Direct,
+    let carrier = match (&config.targets_url, &config.targets_accel, config.targets_presigned) {
+        (Some(url), _, _) => Carrier::Redirect(url.as_str().into()),
+        (None, Some(location), _) => Carrier::Accel(location.as_str().into()),
+        (None, None, Some(valid_for)) => Carrier::Presigned(valid_for),
+        (None, None, None) => Carrier::Direct,
     };
     RepoConfig { access, carrier }
 }

@@ -24,8 +24,9 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 ];
 
 /// Which libraries have one place, so that they can be replaced there.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("cryptoki", &["keys/pkcs11"]),
+    ("aws_sdk_s3", &["blob/s3/"]),
     ("actix_web", &["http/", "server/"]),
     ("actix_http", &["http/", "server/"]),
     ("actix_server", &["server/"]),

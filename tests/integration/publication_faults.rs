@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use motorcade::app::publish::Publisher;
 use motorcade::blob::{
-    Blob, BlobKey, BlobStore, BlobUpload, Error, LocalBlobStore, Parts, PartsSecret, StagedBlob,
+    Blob, BlobKey, BlobStore, BlobUpload, Error, Names, Parts, PartsSecret, SecondName, StagedBlob,
 };
 use motorcade::model::{Clock, RoleName, Sha256Digest};
 use motorcade::telemetry::Metrics;
@@ -42,7 +42,7 @@ enum Took {
 }
 
 struct FaultyStore {
-    inner: LocalBlobStore,
+    inner: Arc<dyn BlobStore>,
     fault: Fault,
     changes: AtomicUsize,
     ended: Notify,
@@ -145,6 +145,22 @@ impl BlobStore for FaultyStore {
         self.around(key, self.inner.replace(key, bytes)).await
     }
 
+    async fn second_name(&self, key: &BlobKey) -> Result<SecondName, Error> {
+        self.inner.second_name(key).await
+    }
+
+    async fn open_alias(&self, key: &BlobKey) -> Option<Result<Blob, Error>> {
+        self.inner.open_alias(key).await
+    }
+
+    async fn link_again(&self, key: &BlobKey, names: Names) -> Result<(), Error> {
+        self.inner.link_again(key, names).await
+    }
+
+    async fn quarantine(&self, key: &BlobKey) -> Result<String, Error> {
+        self.inner.quarantine(key).await
+    }
+
     async fn open(&self, key: &BlobKey) -> Result<Blob, Error> {
         self.inner.open(key).await
     }
@@ -193,7 +209,7 @@ impl Watched {
                 .await;
         }
         let blobs = Arc::new(FaultyStore {
-            inner: self.state.dir().blobs().unwrap(),
+            inner: self.state.dir().blobs().await.unwrap(),
             fault,
             changes: AtomicUsize::new(0),
             ended: Notify::new(),

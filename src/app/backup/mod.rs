@@ -78,10 +78,10 @@ pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Reco
         copied: 0,
         bytes: 0,
     };
-    let (from, to, now) = (state.path().to_owned(), folder.to_owned(), plan.now);
+    let (state, to, now) = (state.clone(), folder.to_owned(), plan.now);
     let mut copying = tokio::task::spawn_blocking(move || {
-        let record = copy_files(&from, &unfinished.path, &plan, record)?;
-        unfinished.finish(&from, &to)?;
+        let record = copy_files(&state, &unfinished.path, &plan, record)?;
+        unfinished.finish(state.path(), &to)?;
         Ok(record)
     });
     let begun = Instant::now();
@@ -105,7 +105,7 @@ fn refuse_database(state: &StateDir) -> Result<(), Error> {
         return Ok(());
     }
     let detail = "the catalog is in a database: back that up with its own tool, such as `pg_dump`, and copy `keys/`, `metadata/`, \
-                  `installation-id` and `repo/` after it (docs/POSTGRESQL.md)";
+                  `installation-id` and `repo/`, or the bucket, after it (docs/POSTGRESQL.md)";
     Err(Error::Conflict { code: "catalog_in_database", detail: detail.into() })
 }
 
@@ -148,7 +148,8 @@ fn keys_elsewhere(state: &StateDir) -> Result<Vec<String>, Error> {
     Ok(places)
 }
 
-fn copy_files(from: &Path, to: &Path, plan: &Plan, record: Record) -> io::Result<Record> {
+fn copy_files(state: &StateDir, to: &Path, plan: &Plan, record: Record) -> io::Result<Record> {
+    let from = state.path();
     let catalog = to.join("catalog.sqlite");
     make_alike(&catalog, &fs::metadata(from.join("catalog.sqlite"))?)?;
     let mut own = Copier::new(&plan.is_stopped, &plan.progress);
@@ -165,12 +166,27 @@ fn copy_files(from: &Path, to: &Path, plan: &Plan, record: Record) -> io::Result
     let metadata = (from.join("metadata"), to.join("metadata"));
     own.tree(&metadata.0, &metadata.1, Blobs::Copied, Links::Followed, &|_| true)?;
     let mut blobs = Copier::new(&plan.is_stopped, &plan.progress);
-    blobs.tree(&from.join("repo"), &to.join("repo"), plan.blobs, Links::LeftOut, &|_| true)?;
+    if state.bucket().is_none() {
+        blobs.tree(&from.join("repo"), &to.join("repo"), plan.blobs, Links::LeftOut, &|_| true)?;
+    } else {
+        copy_what_names_the_bucket(from, to)?;
+    }
     let (linked, copied) = (blobs.linked, blobs.copied);
     let bytes = fs::metadata(&catalog)?.len() + own.bytes + blobs.bytes;
     let record = Record { key_files, linked, copied, bytes, ..record };
     record.write(to)?;
     Ok(record)
+}
+
+/// Blobs stay in their bucket, which knows its installation; vehicles get its first root from here.
+fn copy_what_names_the_bucket(from: &Path, to: &Path) -> io::Result<()> {
+    for name in ["installation-id", "1.root.json"] {
+        match fs::copy(from.join(name), to.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A folder under another name until all of it is there; removed if that does not come.

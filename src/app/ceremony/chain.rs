@@ -37,7 +37,7 @@ impl Ceremony {
         const SIDE: RepositorySide = RepositorySide::Image;
         let state = self.catalog.find_role(&RoleName::Root).await?;
         let state = state.ok_or_else(|| corrupt(SIDE, 1, "is missing"))?;
-        let read = read_published(self.blobs.as_ref(), &state).await;
+        let read = read_published(self.blobs.as_ref(), &state).await?;
         Ok((state.version, read.map_err(|fault| corrupt(SIDE, state.version, &fault))?))
     }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::Error;
 use crate::app::publish::Publisher;
-use crate::blob::{self, BlobKey, BlobStore};
+use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Catalog, RoleState};
 use crate::model::{ImagePath, Sha256Digest};
 use crate::uptane::custom::ImageCustom;
@@ -78,11 +78,7 @@ impl ListedImages {
     ) -> Result<Option<ListedImage>, Error> {
         let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
         let bytes = self.blobs.open(&key).await?.read_all(state.length).await;
-        let bytes = bytes.map_err(|source| blob::Error::Backend {
-            verb: "read",
-            name: key.name(),
-            source,
-        })?;
+        let bytes = bytes.map_err(Error::reading(&key.name()))?;
         if Sha256::digest(&bytes)[..] != state.sha256.as_bytes()[..] {
             return Err(Error::Corrupt { detail: format!("{key} is damaged on the server") });
         }

@@ -43,7 +43,7 @@ impl Director {
             match self.assign(&vehicle.vin, &request, by).await {
                 Ok(assigned) => outcome.moved += assigned.len() as u64,
                 Err(error @ (Error::Full { .. } | Error::Internal(_))) => return Err(error),
-                Err(error) if error.is_catalog_unreachable() => return Err(error),
+                Err(error) if error.is_unreachable() => return Err(error),
                 Err(refused) => outcome.problems.push(format!("{}: {refused}", vehicle.vin)),
             }
         }

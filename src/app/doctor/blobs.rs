@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::Examination;
 use crate::app::Error;
 use crate::app::trust::read_envelope;
-use crate::blob::{self, BlobKey, BlobStore};
+use crate::blob::{self, BlobKey};
 use crate::model::{ENVELOPE_SUFFIX, ImageRecord, RoleName};
 
 /// Problems of one kind, of which only the first are said.

@@ -50,7 +50,8 @@ impl Examination {
         {
             let Some(root) = root else { continue };
             let former =
-                trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root).await;
+                trust::former_root_keys(&self.catalog, self.store.as_ref(), &keyring, side, root)
+                    .await;
             problems.extend(trust::compare_keys(&keyring, &policy, side, root, &former, &NONE));
         }
         let image = self.image.iter();

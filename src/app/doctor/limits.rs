@@ -80,7 +80,7 @@ impl Examination {
             self.schemes(RepositorySide::Director, &root.body);
         }
         if let Some(root) = self.roles.iter().find(|state| state.name == RoleName::Root).cloned()
-            && let Ok(bytes) = read_published(&self.store, &root).await
+            && let Ok(bytes) = read_published(self.store.as_ref(), &root).await?
         {
             self.schemes(RepositorySide::Image, &bytes);
         }

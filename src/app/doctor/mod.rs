@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use super::state_dir::StateDir;
 use super::upkeep::Upkeep;
 use super::{Error, Limits};
-use crate::blob::LocalBlobStore;
+use crate::blob::BlobStore;
 use crate::catalog::{Catalog, RoleState};
 use crate::keys::Keyring;
 use crate::keys::policy::Policy;
@@ -87,7 +87,7 @@ impl Doctor {
 struct Examination {
     state: StateDir,
     catalog: Catalog,
-    store: LocalBlobStore,
+    store: Arc<dyn BlobStore>,
     roles: Vec<RoleState>,
     now: Timestamp,
     around: Around,
@@ -108,7 +108,7 @@ struct Examination {
 /// [`Error::NotFound`] if it isn't initialized, [`Error::Unusable`] or [`Error::Internal`] if the
 /// catalog can't be opened. What else can't be looked at is a finding.
 pub async fn examine(state: &StateDir, now: Timestamp, around: Around) -> Result<Report, Error> {
-    let (catalog, store) = (state.open_catalog().await?, state.blobs_to_read()?);
+    let (catalog, store) = (state.open_catalog().await?, state.blobs_to_read().await?);
     let mut all = Examination {
         state: state.clone(),
         roles: catalog.list_roles().await?,

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::Examination;
 use crate::app::trust::{self, ChainFault, Walk, read_published};
 use crate::app::{Error, listing};
-use crate::blob::{BlobKey, BlobStore};
+use crate::blob::BlobKey;
 use crate::model::{RepositorySide, RoleName};
 use crate::uptane::verify::TrustedSet;
 
@@ -43,7 +43,7 @@ impl Examination {
         let mut roots = Vec::new();
         for version in versions {
             let key = BlobKey::Metadata { version, role: RoleName::Root };
-            roots.push((version, listing::read_blob(&self.store, &key).await?));
+            roots.push((version, listing::read_blob(self.store.as_ref(), &key).await?));
         }
         Ok(roots)
     }
@@ -105,9 +105,10 @@ impl Examination {
     async fn adopt_targets(&mut self) {
         let targets = self.roles.iter().find(|state| state.name == RoleName::Targets).cloned();
         let (Some(set), Some(targets)) = (self.image.as_mut(), targets) else { return };
-        let adopted = match read_published(&self.store, &targets).await {
-            Ok(bytes) => set.adopt_targets(&bytes).map_err(|fault| fault.to_string()),
-            Err(fault) => Err(fault),
+        let adopted = match read_published(self.store.as_ref(), &targets).await {
+            Ok(Ok(bytes)) => set.adopt_targets(&bytes).map_err(|fault| fault.to_string()),
+            Ok(Err(fault)) => Err(fault),
+            Err(away) => Err(away.to_string()),
         };
         if let Err(fault) = adopted {
             let problem = format!("the targets of the Image repository can't be used: {fault}");

@@ -14,7 +14,7 @@ impl Examination {
         }
         let (repository, _) = self.state.repositories().await?;
         let reserved = seen::reserved(&self.roles);
-        let seen = seen::highest_seen(&self.store, &repository, &reserved).await?;
+        let seen = seen::highest_seen(self.store.as_ref(), &repository, &reserved).await?;
         for (role, version) in &seen {
             let known = reserved.get(role).copied().unwrap_or(0);
             self.error(

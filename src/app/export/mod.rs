@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::listing::{self, ListedTarget};
 use super::state_dir::StateDir;
-use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
+use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore, SecondName};
 use crate::model::Sha256Digest;
 
 /// What an export has written.
@@ -42,8 +42,8 @@ pub async fn export(
 ) -> Result<Exported, Error> {
     let catalog = state.open_catalog().await?; // refuses a folder that is no state directory before anything is written
     destination::check_folder(state.path(), folder)?;
-    let source = state.blobs_to_read()?;
-    let listing = listing::read(&source, &catalog).await?;
+    let source = state.blobs_to_read().await?;
+    let listing = listing::read(source.as_ref(), &catalog).await?;
     catalog.close().await;
     if let Some(problem) = listing.shown.problem().filter(|_| listing.shown.is_newer()) {
         return Err(Error::Conflict {
@@ -70,7 +70,7 @@ pub async fn export(
         if is_there(&destination, target).await {
             exported.kept += 1;
         } else {
-            copy(&source, &destination, target).await?;
+            copy(source.as_ref(), &destination, target).await?;
             exported.copied += 1;
             exported.bytes += target.length;
         }
@@ -87,11 +87,11 @@ pub async fn export(
 
 async fn is_there(store: &LocalBlobStore, target: &ListedTarget) -> bool {
     let is_whole = store.open(&target.key).await.is_ok_and(|blob| blob.length == target.length);
-    is_whole && store.has_both_names(&target.key).is_ok_and(|both| both)
+    is_whole && store.second_name(&target.key).await.is_ok_and(|name| name == SecondName::Same)
 }
 
 async fn copy(
-    source: &LocalBlobStore,
+    source: &dyn BlobStore,
     destination: &LocalBlobStore,
     target: &ListedTarget,
 ) -> Result<(), Error> {
@@ -99,9 +99,7 @@ async fn copy(
     let mut upload = destination.begin(0)?;
     let mut hasher = Sha256::new();
     let mut pieces = blob.read(0..blob.length);
-    let read = |source| {
-        Error::from(blob::Error::Backend { verb: "read", name: target.key.name(), source })
-    };
+    let read = |source| Error::from(blob::Error::reading(target.key.name(), source));
     while let Some(piece) = pieces.try_next().await.map_err(read)? {
         hasher.update(&piece);
         upload.write(&piece)?;

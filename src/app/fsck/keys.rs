@@ -31,9 +31,14 @@ impl Check {
                     [(RepositorySide::Image, image), (RepositorySide::Director, director)]
                 {
                     let Some(root) = root else { continue };
-                    let former =
-                        trust::former_root_keys(&self.catalog, &self.store, &keyring, side, root)
-                            .await;
+                    let former = trust::former_root_keys(
+                        &self.catalog,
+                        self.store.as_ref(),
+                        &keyring,
+                        side,
+                        root,
+                    )
+                    .await;
                     let problems =
                         trust::compare_keys(&keyring, &policy, side, root, &former, &NONE);
                     self.findings.problems.extend(problems);

@@ -13,12 +13,14 @@ mod modes;
 mod strays;
 mod targets;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::listing::{self, Files, Listing};
 use super::state_dir::StateDir;
-use crate::blob::{BlobKey, BlobStore, LocalBlobStore};
+use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::ENVELOPE_SUFFIX;
 
@@ -53,7 +55,7 @@ pub struct Findings {
 struct Check {
     state: StateDir,
     catalog: Catalog,
-    store: LocalBlobStore,
+    store: Arc<dyn BlobStore>,
     damaged: Damaged,
     findings: Findings,
 }
@@ -107,10 +109,12 @@ impl Fsck {
     ) -> Result<Self, Error> {
         let (state, catalog) = (state.clone(), state.open_catalog().await?);
         // Only what mends writes, so that a read-only copy can be looked at.
-        let store =
-            if damaged == Damaged::Report { state.blobs_to_read()? } else { state.blobs()? };
+        let store = match damaged {
+            Damaged::Report => state.blobs_to_read().await?,
+            Damaged::Quarantine | Damaged::Repair => state.blobs().await?,
+        };
         let files = store.list().await?; // before the metadata: what is published meanwhile is not taken for a stray
-        let mut listing = listing::read(&store, &catalog).await?;
+        let mut listing = listing::read(store.as_ref(), &catalog).await?;
         listing.targets.sort_by_cached_key(|target| target.key.name());
         let lengths = listing.targets.iter().map(|target| target.length);
         let mut bytes_before = vec![0];

@@ -209,7 +209,7 @@ impl Images {
             Err(blob::Error::NotFound(_)) => return Ok(HashSet::new()),
             opened => opened?,
         };
-        let bytes = blob.read_all(blob.length).await.map_err(Error::internal(OP))?;
+        let bytes = blob.read_all(blob.length).await.map_err(Error::reading(&key.name()))?;
         let file: Signed<Targets<IgnoredAny>> =
             serde_json::from_slice(&bytes).map_err(Error::internal(OP))?;
         Ok(file.signed.targets.into_keys().collect())

@@ -74,7 +74,9 @@ impl Images {
         if state.version == 0 {
             return Ok(false);
         }
-        let Ok(file) = read_published(self.blobs.as_ref(), state).await else { return Ok(false) };
+        let Ok(file) = read_published(self.blobs.as_ref(), state).await? else {
+            return Ok(false);
+        };
         let listed = targets_diff::parse(&file).map_err(Error::internal("read a targets file"))?;
         Ok(listed.targets.contains_key(path.as_str()))
     }

@@ -228,7 +228,7 @@ impl Jobs {
                 Outcome::Stepped(Ok(Step::Done { result })) => {
                     return Ok(Some(JobEnd::Done(result)));
                 }
-                Outcome::Stepped(Err(error)) if error.is_catalog_unreachable() => {
+                Outcome::Stepped(Err(error)) if error.is_unreachable() => {
                     tracing::warn!(job.id = %id, %error, "job waits until its lease has ended");
                     return Ok(None);
                 }

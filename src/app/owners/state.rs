@@ -125,7 +125,7 @@ impl Owners {
                 state.name
             ),
         };
-        let bytes = read_published(self.parts.blobs.as_ref(), state).await.map_err(&corrupt)?;
+        let bytes = read_published(self.parts.blobs.as_ref(), state).await?.map_err(&corrupt)?;
         let listing = targets_diff::parse(&bytes).map_err(|fault| corrupt(fault.to_string()))?;
         Ok(Some(PublishedTargets { version, expires_at, bytes, listing }))
     }

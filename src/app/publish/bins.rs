@@ -82,7 +82,7 @@ impl BinSigner {
         if changes.is_empty() {
             return None;
         }
-        let file = read_published(self.blobs.as_ref(), state).await.ok()?;
+        let file = read_published(self.blobs.as_ref(), state).await.ok()?.ok()?;
         let change = move || {
             let mut entries = Entries::of_file(&file).ok()?;
             for change in changes {

@@ -37,7 +37,7 @@ pub(super) async fn bin_keys(
     let named = bins.first().filter(|bin| set.delegated_signers(bin).is_some());
     let targets = states.iter().find(|state| state.name == RoleName::Targets);
     if let (Some(bin), Some(targets)) = (named, targets)
-        && let Ok(file) = read_published(blobs, targets).await
+        && let Ok(file) = read_published(blobs, targets).await?
         && let Some(keys) = DelegatedKeys::of_file(&file, bin)
     {
         return Ok(keys);
@@ -62,7 +62,7 @@ pub(super) async fn to_suppliers(
     set: &TrustedSet,
 ) -> Result<Vec<SupplierDelegation>, Error> {
     let targets = match suppliers.iter().any(|supplier| supplier.offline) {
-        true => published_targets(blobs, states, set).await,
+        true => published_targets(blobs, states, set).await?,
         false => None,
     };
     let mut delegations = Vec::with_capacity(suppliers.len());
@@ -95,10 +95,12 @@ async fn published_targets(
     blobs: &dyn BlobStore,
     states: &[RoleState],
     set: &TrustedSet,
-) -> Option<Bytes> {
-    set.targets_version()?;
-    let state = states.iter().find(|state| state.name == RoleName::Targets)?;
-    read_published(blobs, state).await.ok()
+) -> Result<Option<Bytes>, Error> {
+    let state = states.iter().find(|state| state.name == RoleName::Targets);
+    match state.filter(|_| set.targets_version().is_some()) {
+        Some(state) => Ok(read_published(blobs, state).await?.ok()),
+        None => Ok(None),
+    }
 }
 
 /// The keys that a supplier is to sign with.

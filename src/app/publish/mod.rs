@@ -35,6 +35,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
+use super::error::BLOBS_UNREACHABLE;
 use super::expiry::Expiry;
 use super::replicas::Replica;
 use super::signing::KEY_UNAVAILABLE;
@@ -110,6 +111,12 @@ impl Publisher {
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
             Err(Failed::Older) => Err(Error::catalog_is_older()),
+            Err(Failed::Blobs) => Err(Error::Unavailable {
+                code: BLOBS_UNREACHABLE,
+                detail: "the change is accepted, but the server can't use its store of blobs: it will be published once \
+                         it can"
+                    .into(),
+            }),
             Err(Failed::Key) => Err(Error::Unavailable {
                 code: KEY_UNAVAILABLE,
                 detail: "the change is accepted, but a key that has to sign it can't be used at the moment: it will be \
@@ -147,6 +154,10 @@ impl Publisher {
             }),
             Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
             Err(Failed::Older) => Err(Error::catalog_is_older()),
+            Err(Failed::Blobs) => Err(Error::Unavailable {
+                code: BLOBS_UNREACHABLE,
+                detail: format!("the server can't use its store of blobs: {detail} once it can"),
+            }),
             Err(Failed::Key) => Err(Error::Unavailable {
                 code: KEY_UNAVAILABLE,
                 detail: format!(
@@ -187,6 +198,7 @@ impl Publisher {
             Some(Failed::Clock) => "the clock is behind what was signed last",
             Some(Failed::Unreachable) => "the database can't be reached",
             Some(Failed::Older) => return Err(Error::catalog_is_older()),
+            Some(Failed::Blobs) => "the store of blobs can't be used",
             Some(Failed::Key) => "a key that has to sign it can't be used, as the log says",
             Some(Failed::Other) => "the log says why",
         };

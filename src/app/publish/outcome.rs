@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::app::Error;
-use crate::app::error::CATALOG_IS_OLDER;
+use crate::app::error::{BLOBS_UNREACHABLE, CATALOG_IS_OLDER, CATALOG_UNREACHABLE};
 use crate::app::signing::KEY_UNAVAILABLE;
 use crate::model::{Sha256Digest, Timestamp};
 
@@ -41,6 +41,7 @@ pub(super) enum Failed {
     Full,
     Clock,
     Unreachable,
+    Blobs,
     Key,
     Older,
     Other,
@@ -50,7 +51,8 @@ impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match error {
             Error::Full { .. } => Self::Full,
-            error if error.is_catalog_unreachable() => Self::Unreachable,
+            Error::Unavailable { code: CATALOG_UNREACHABLE, .. } => Self::Unreachable,
+            Error::Unavailable { code: BLOBS_UNREACHABLE, .. } => Self::Blobs,
             Error::Unavailable { code: KEY_UNAVAILABLE, .. } => Self::Key,
             Error::Unavailable { code: CATALOG_IS_OLDER, .. } => Self::Older,
             Error::Unavailable { .. } => Self::Clock,

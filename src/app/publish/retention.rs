@@ -113,10 +113,8 @@ impl Retention {
                 Err(blob::Error::NotFound(_)) => continue, // then nobody gets on from it
                 opened => opened?,
             };
-            let bytes = blob
-                .read_all(MAX_SNAPSHOT_SIZE)
-                .await
-                .map_err(Error::internal("read a snapshot"))?;
+            let bytes =
+                blob.read_all(MAX_SNAPSHOT_SIZE).await.map_err(Error::reading(&key.name()))?;
             let snapshot: Signed<Snapshot> =
                 serde_json::from_slice(&bytes).map_err(Error::internal("read a snapshot"))?;
             let files = snapshot.signed.meta.into_iter();

@@ -168,10 +168,8 @@ impl RootChain {
         let checked = if blob.length > MAX_ROOT_BYTES {
             Err(metadata::Error::Root(format!("it is over {MAX_ROOT_BYTES} bytes long").into()))
         } else {
-            let bytes = blob
-                .read_all(MAX_ROOT_BYTES)
-                .await
-                .map_err(Error::internal("read root metadata"))?;
+            let bytes =
+                blob.read_all(MAX_ROOT_BYTES).await.map_err(Error::reading(&next.name()))?;
             root::check_successor(&current, bytes, now)
         };
         match checked {
@@ -229,7 +227,7 @@ impl RootChain {
 
     async fn read(&self, version: u64) -> Result<Bytes, Error> {
         let blob = self.blobs.open(&key(version)).await?;
-        blob.read_all(MAX_ROOT_BYTES).await.map_err(Error::internal("read root metadata"))
+        blob.read_all(MAX_ROOT_BYTES).await.map_err(Error::reading(&key(version).name()))
     }
 
     /// Records the next version, and returns what is recorded then. What is stored may have been

@@ -82,8 +82,7 @@ async fn signed_version(
         return Ok(None);
     }
     let read = blob.read_all(MAX_METADATA_SIZE).await;
-    let bytes =
-        read.map_err(|source| blob::Error::Backend { verb: "read", name: key.name(), source })?;
+    let bytes = read.map_err(|source| blob::Error::reading(key.name(), source))?;
     Ok(repository.version_if_ours(role, &bytes))
 }
 

@@ -34,7 +34,7 @@ pub(in crate::app) async fn read_root(
                 opened => opened?,
             };
             let read = blob.read_all(MAX_ROOT_BYTES).await;
-            read.map(Some).map_err(Error::internal("read root metadata"))
+            read.map(Some).map_err(Error::reading("root metadata"))
         }
         RepositorySide::Director => {
             Ok(catalog.find_director_root(Some(version)).await?.map(|root| root.body.into()))

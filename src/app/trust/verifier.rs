@@ -83,7 +83,7 @@ impl Verifier {
         {
             let bytes = match (&state.name, timestamp) {
                 (RoleName::Timestamp, Some(recorded)) => Ok(recorded.clone()),
-                _ => read_published(self.blobs.as_ref(), state).await,
+                _ => read_published(self.blobs.as_ref(), state).await?,
             };
             let fault = match bytes {
                 Ok(bytes) => {
@@ -101,7 +101,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`].
+    /// [`Error::Corrupt`]; [`Error::Unavailable`] if the store of blobs is away.
     pub(in crate::app) async fn current(
         &self,
         states: &[RoleState],
@@ -122,11 +122,11 @@ impl Verifier {
         };
         let state =
             state_of(RoleName::Root).ok_or_else(|| corrupt("is not in the catalog".into()))?;
-        let bytes = read_published(self.blobs.as_ref(), state).await.map_err(&corrupt)?;
+        let bytes = read_published(self.blobs.as_ref(), state).await?.map_err(&corrupt)?;
         let mut set =
             trusted_root(&bytes).map_err(|fault| corrupt(format!("is refused: {fault}")))?;
         if let Some(state) = state_of(RoleName::Targets).filter(|state| state.version > 0)
-            && let Ok(bytes) = read_published(self.blobs.as_ref(), state).await
+            && let Ok(bytes) = read_published(self.blobs.as_ref(), state).await?
         {
             let _ = set.adopt_targets(&bytes); // without them no bin verifies, and all is signed again
         }
@@ -137,20 +137,30 @@ impl Verifier {
 }
 
 /// The published file of a role; or what is wrong with it.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`] if the store of blobs is away: that says nothing of the file.
 pub(in crate::app) async fn read_published(
     blobs: &dyn BlobStore,
     state: &RoleState,
-) -> Result<Bytes, String> {
+) -> Result<Result<Bytes, String>, Error> {
     let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
-    let bytes = match blobs.open(&key).await {
-        Err(blob::Error::NotFound(_)) => return Err("is missing".into()),
-        Err(error) => return Err(format!("can't be read ({error})")),
-        Ok(blob) => blob.read_all(state.length).await,
+    let read = match blobs.open(&key).await {
+        Ok(blob) => {
+            let read = blob.read_all(state.length).await;
+            read.map_err(|error| blob::Error::reading(key.name(), error))
+        }
+        Err(error) => Err(error),
     };
-    match bytes {
+    Ok(match read {
         Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
-        _ => Err("is damaged".into()),
-    }
+        Ok(_) => Err("is damaged".into()),
+        Err(blob::Error::NotFound(_)) => Err("is missing".into()),
+        Err(away @ blob::Error::Unavailable { .. }) => return Err(away.into()),
+        Err(blob::Error::Backend { verb: "read", .. }) => Err("is damaged".into()),
+        Err(error) => Err(format!("can't be read ({error})")),
+    })
 }
 
 /// Bins are long, so where it holds no executor up.

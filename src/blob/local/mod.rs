@@ -27,7 +27,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Blob, BlobKey, BlobStore, BlobUpload, Error, Parts, PartsSecret, StagedBlob};
+use super::{
+    Blob, BlobKey, BlobStore, BlobUpload, Error, Names, Parts, PartsSecret, SecondName, StagedBlob,
+};
 use crate::model::{Sha256Digest, Timestamp};
 use beneath::is_refusal;
 use directories::{Directories, Found, files_below, is_absence, is_in_use};
@@ -37,15 +39,6 @@ use upload::Upload;
 #[derive(Debug, Clone)]
 pub struct LocalBlobStore {
     directories: Arc<Directories>,
-}
-
-/// Which of a blob's two names stands for the good file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// [`BlobKey::name`].
-    FromName,
-    /// [`BlobKey::alias`].
-    FromAlias,
 }
 
 impl LocalBlobStore {
@@ -91,51 +84,6 @@ impl LocalBlobStore {
     /// [`Error::Backend`] if there is none.
     pub fn open_to_read_at(repo: PathBuf, staging: PathBuf) -> Result<Self, Error> {
         Ok(Self { directories: Arc::new(Directories::at(repo, staging)?) })
-    }
-
-    /// Opens what a blob's second name stands for, if it has one.
-    pub fn open_alias(&self, key: &BlobKey) -> Option<Result<Blob, Error>> {
-        key.alias().map(|alias| open(&self.directories, alias))
-    }
-
-    /// Gives both names of a blob to the file that one of them stands for; whatever the other one
-    /// stood for is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub fn link_again(&self, key: &BlobKey, names: Names) -> Result<(), Error> {
-        let Some(alias) = key.alias() else { return Ok(()) };
-        match names {
-            Names::FromName => self.directories.link_over(&key.name(), &alias),
-            Names::FromAlias => self.directories.link_over(&alias, &key.name()),
-        }
-    }
-
-    /// Moves a damaged blob out of the repository, to where nothing serves it, and returns where
-    /// that is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] or [`Error::Backend`].
-    pub fn quarantine(&self, key: &BlobKey) -> Result<PathBuf, Error> {
-        self.directories.set_aside(key)
-    }
-
-    /// Whether a blob's second name, if it has one, stands for the same file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`].
-    pub fn has_both_names(&self, key: &BlobKey) -> Result<bool, Error> {
-        let Some(alias) = key.alias() else { return Ok(true) };
-        let inode = |name: &str| match fs::symlink_metadata(self.directories.repo.join(name)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            found => found
-                .map(|metadata| Some(metadata.ino()))
-                .map_err(|e| Error::new("look at", name, e)),
-        };
-        Ok(inode(&alias)? == inode(&key.name())?)
     }
 
     /// The directory that is a static repository.
@@ -261,6 +209,35 @@ impl BlobStore for LocalBlobStore {
         .await
     }
 
+    /// Both names are links to one file. `cp -r` makes two of it.
+    async fn second_name(&self, key: &BlobKey) -> Result<SecondName, Error> {
+        let Some(alias) = key.alias() else { return Ok(SecondName::Same) };
+        let inode = |name: &str| match fs::symlink_metadata(self.directories.repo.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found
+                .map(|metadata| Some(metadata.ino()))
+                .map_err(|e| Error::new("look at", name, e)),
+        };
+        let is_one = inode(&alias)? == inode(&key.name())?;
+        Ok(if is_one { SecondName::Same } else { SecondName::Apart })
+    }
+
+    async fn open_alias(&self, key: &BlobKey) -> Option<Result<Blob, Error>> {
+        key.alias().map(|alias| open(&self.directories, alias))
+    }
+
+    async fn link_again(&self, key: &BlobKey, names: Names) -> Result<(), Error> {
+        let Some(alias) = key.alias() else { return Ok(()) };
+        match names {
+            Names::FromName => self.directories.link_over(&key.name(), &alias),
+            Names::FromAlias => self.directories.link_over(&alias, &key.name()),
+        }
+    }
+
+    async fn quarantine(&self, key: &BlobKey) -> Result<String, Error> {
+        self.directories.set_aside(key).map(|path| path.display().to_string())
+    }
+
     async fn open(&self, key: &BlobKey) -> Result<Blob, Error> {
         // Opening a local file takes microseconds; handing it to another thread would take longer.
         open(&self.directories, key.name())
@@ -325,7 +302,7 @@ impl BlobStore for LocalBlobStore {
                 .flatten()
                 .filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_file()));
             let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
-            Ok(names.filter_map(|name| identify(name).1).collect())
+            Ok(names.filter_map(|name| BlobKey::named(&name)).collect())
         })
         .await
     }
@@ -335,8 +312,10 @@ impl BlobStore for LocalBlobStore {
         blocking(move || {
             let found =
                 files_below(&directories.repo).map_err(|e| Error::new("list", "repo", e))?;
-            let identify =
-                |Found { name, is_file }| if is_file { identify(name) } else { (name, None) };
+            let identify = |Found { name, is_file }| {
+                let key = if is_file { BlobKey::named(&name) } else { None };
+                (name, key)
+            };
             Ok(found.into_iter().map(identify).collect())
         })
         .await
@@ -371,14 +350,6 @@ fn open(directories: &Directories, name: String) -> Result<Blob, Error> {
 fn is_older(path: &Path, age: Duration) -> bool {
     let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age))
-}
-
-/// The key whose name or alias `name` is, and no other spelling of it.
-fn identify(name: String) -> (String, Option<BlobKey>) {
-    let key = BlobKey::candidates(&name)
-        .into_iter()
-        .find(|key| key.name() == name || key.alias().as_ref() == Some(&name));
-    (name, key)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -22,9 +22,9 @@ use super::{EXIT_FAILURE, output, signals};
 use crate::api::{ImageBody, NewRecipient};
 use crate::app::access::{self, NewToken};
 use crate::app::setup::StateDir;
-use crate::config::{CatalogSettings, ServeConfig, ServeSettings};
+use crate::config::{BlobSettings, CatalogSettings, ServeConfig, ServeSettings};
 use crate::envelope::key::RecipientPrivateKey;
-use crate::model::{AccessRole, Clock, DatabaseUrl, KeyInput, SystemClock};
+use crate::model::{AccessRole, Bucket, Clock, DatabaseUrl, KeyInput, SystemClock};
 use crate::server::Server;
 use crate::telemetry::TraceExport;
 use crate::uptane::client::VerifiedRepository;
@@ -42,6 +42,11 @@ pub(super) struct Args {
     /// Where the catalog is; it has to be empty, and stays as the demo leaves it.
     #[command(flatten)]
     catalog: CatalogSettings,
+
+    /// Where blobs are; a bucket, or the prefix in it, has to be empty, and stays as the demo leaves
+    /// it.
+    #[command(flatten)]
+    blobs: BlobSettings,
 }
 
 /// Runs the demo in processes of their own, and removes whatever they leave, also when it is told
@@ -59,6 +64,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         command.env_remove("MOTORCADE_CATALOG_URL_FILE");
         command.env("MOTORCADE_CATALOG_URL", url.with(&[]).as_str());
     }
+    command.envs(args.blobs.variables());
     command.process_group(0).stdin(Stdio::null());
     let mut playing = command.spawn()?;
     let group = Pid::from_child(&playing);
@@ -78,12 +84,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
-    let demo = Demo::start(folder, args.catalog.url()).await?;
+    let demo = Demo::start(folder, args.catalog.url(), args.blobs.bucket()?).await?;
     let size = args.size * 1024 * 1024;
     demo.register_recipients().await?;
     demo.make_firmware(size)?;
     demo.upload(size).await?;
-    demo.show_what_the_server_keeps()?;
+    demo.show_what_the_server_keeps().await?;
     demo.verify_and_open().await?;
     demo.rotate_a_recipient().await?;
     demo.show_refusals().await?;
@@ -98,6 +104,7 @@ async fn play(args: &Args, folder: &Path) -> anyhow::Result<ExitCode> {
 
 struct Demo {
     folder: PathBuf,
+    state: StateDir,
     url: String,
     engineer: String,
     uploader: String,
@@ -109,9 +116,14 @@ struct Demo {
 }
 
 impl Demo {
-    async fn start(folder: &Path, database: Option<DatabaseUrl>) -> anyhow::Result<Self> {
+    async fn start(
+        folder: &Path,
+        database: Option<DatabaseUrl>,
+        bucket: Option<Bucket>,
+    ) -> anyhow::Result<Self> {
         let data_dir = folder.join("motorcade-data");
-        let state = StateDir::new(&data_dir).with_catalog(database.clone());
+        let state =
+            StateDir::new(&data_dir).with_catalog(database.clone()).with_bucket(bucket.clone());
         let started = Instant::now();
         state.init(Arc::new(SystemClock)).await?;
         say(
@@ -136,6 +148,7 @@ impl Demo {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir,
             catalog: database,
+            bucket,
             ..ServeSettings::default().resolve()?
         };
         let server = Server::bind(config, TraceExport::Off).await?;
@@ -146,6 +159,7 @@ impl Demo {
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self {
             folder: folder.to_owned(),
+            state,
             url,
             engineer,
             uploader,
@@ -260,8 +274,9 @@ impl Demo {
         Ok(response.json().await?)
     }
 
-    /// The marker that stands in every MiB of the firmware is in no file of the state directory.
-    fn show_what_the_server_keeps(&self) -> anyhow::Result<()> {
+    /// The marker that stands in every MiB of the firmware is in no file of the state directory, and in
+    /// no blob.
+    async fn show_what_the_server_keeps(&self) -> anyhow::Result<()> {
         let mut folders = vec![self.folder.join("motorcade-data")];
         let mut files = 0;
         while let Some(folder) = folders.pop() {
@@ -270,17 +285,33 @@ impl Demo {
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    ensure!(!contains_marker(&path)?, "plaintext was found in {}", path.display());
+                    let found = contains_marker(File::open(&path)?)?;
+                    ensure!(!found, "plaintext was found in {}", path.display());
                     files += 1;
                 }
             }
+        }
+        if self.state.bucket().is_some() {
+            files += self.search_blobs().await?;
         }
         say("Searched", format!("{files} files of the server for plaintext: none"));
         Ok(())
     }
 
+    async fn search_blobs(&self) -> anyhow::Result<usize> {
+        let blobs = self.state.blobs_to_read().await?;
+        let all = blobs.list().await?;
+        for (name, key) in &all {
+            let key = key.as_ref().with_context(|| format!("{name} is no blob"))?;
+            let blob = blobs.open(key).await?;
+            let found = tokio::task::spawn_blocking(move || contains_marker(blob.reader()));
+            ensure!(!found.await??, "plaintext was found in {name}");
+        }
+        Ok(all.len())
+    }
+
     async fn verify_and_open(&self) -> anyhow::Result<()> {
-        let root = fs::read(self.folder.join("motorcade-data/repo/1.root.json"))?;
+        let root = fs::read(self.state.trust_anchor())?;
         let repository = VerifiedRepository::load(&root, &format!("{}/repo", self.url)).await;
         let repository = repository
             .map_err(anyhow::Error::from_boxed)
@@ -379,8 +410,7 @@ fn say(what: &str, detail: impl std::fmt::Display) {
     println!("{what:>12}  {detail}");
 }
 
-fn contains_marker(path: &Path) -> std::io::Result<bool> {
-    let mut file = File::open(path)?;
+fn contains_marker(mut file: impl Read) -> std::io::Result<bool> {
     let mut window = vec![0; 1024 * 1024 + MARKER.len()];
     let mut kept = 0;
     loop {

@@ -53,7 +53,7 @@ impl Demo {
 
     /// Has the stock client walk the repository from the root that a vehicle gets at the factory.
     async fn walk(&self) -> anyhow::Result<(VerifiedRepository, u64)> {
-        let root = fs::read(self.folder.join("motorcade-data/repo/1.root.json"))?;
+        let root = fs::read(self.state.trust_anchor())?;
         let repository = VerifiedRepository::load(&root, &format!("{}/repo", self.url)).await;
         let repository = repository.map_err(anyhow::Error::from_boxed)?;
         let [root, ..] = repository.versions();

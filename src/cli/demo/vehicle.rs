@@ -2,8 +2,7 @@
 //!
 //! The vehicle is another process of this program, which can be killed like a real one.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use super::{Demo, IMAGE, MARKER, same_bytes, say, this_program};
 use crate::api::{NewAssignment, NewAssignments, VehicleBody};
+use crate::blob::BlobKey;
 use crate::cli::output;
 
 impl Demo {
@@ -151,7 +151,7 @@ impl Demo {
         make_image(&image)?;
         self.upload_for_brakes(&image, "brake/8/brake.bin", 8).await?;
         self.assign(&[(BRAKE, "brake/8/brake.bin")]).await?;
-        flip_a_bit(&self.folder.join("motorcade-data/repo/targets/brake/8"))?;
+        self.flip_a_bit("brake/8/brake.bin").await?;
         let before = fs::read(self.installed(BRAKE))?;
         let refused = self.update()?;
         ensure!(refused.outcome == "refused", "a changed image was installed: {refused:?}");
@@ -169,6 +169,18 @@ impl Demo {
         let reason = shown.quarantine.context("the attack was not reported")?.reason;
         say("Reported", format!("{reason}; the vehicle is in quarantine until a person clears it"));
         Ok(())
+    }
+
+    /// Puts other bytes in the place of a sealed image.
+    async fn flip_a_bit(&self, image: &str) -> anyhow::Result<()> {
+        let blobs = self.state.blobs().await?;
+        let is_it = |key: &BlobKey| matches!(key, BlobKey::Target { path, .. } if path == image);
+        let mut keys = blobs.list().await?.into_iter().filter_map(|(_, key)| key);
+        let key = keys.find(is_it).context("no image is stored")?;
+        let mut bytes = blobs.open(&key).await?.read_all(u64::MAX).await?.to_vec();
+        *bytes.get_mut(4_000_000).context("the image is too short")? ^= 1;
+        blobs.delete(&key).await?;
+        Ok(blobs.put(&key, bytes.into()).await?)
     }
 
     fn vehicle(&self, verb: &str) -> Command {
@@ -206,21 +218,6 @@ fn make_image(path: &Path) -> anyhow::Result<()> {
     getrandom::fill(&mut image)?;
     image[..MARKER.len()].copy_from_slice(MARKER);
     Ok(fs::write(path, image)?)
-}
-
-/// Changes the largest file of a folder in its middle.
-fn flip_a_bit(folder: &Path) -> anyhow::Result<()> {
-    let files = fs::read_dir(folder)?.filter_map(Result::ok);
-    let path = files
-        .max_by_key(|file| file.metadata().map_or(0, |file| file.len()))
-        .context("no image is stored")?
-        .path();
-    let mut file = File::options().read(true).write(true).open(path)?;
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(4_000_000))?;
-    file.read_exact(&mut byte)?;
-    file.seek(SeekFrom::Start(4_000_000))?;
-    Ok(file.write_all(&[byte[0] ^ 1])?)
 }
 
 const VIN: &str = "WVWZZZ1JZXW000001";

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{self, AcceptEncoding, Encoding, Header, HeaderMap, HeaderValue};
@@ -15,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use crate::app::access::Tokens;
 use crate::app::fleet::Fleet;
 use crate::app::images::Images;
-use crate::app::images::deliver::{Coding, Content, Delivery};
+use crate::app::images::deliver::{Coding, Content, Delivery, ReadVerb};
 use crate::blob::BlobKey;
 use crate::http::ApiError;
 use crate::http::auth::{Permission, Read, bearer_token};
@@ -52,6 +53,8 @@ pub enum Carrier {
     Direct,
     /// Whoever serves the blob directory below this URL, by a 307.
     Redirect(Arc<str>),
+    /// The object store that blobs are in, by a 307 to a URL that is good for so long.
+    Presigned(Duration),
     /// nginx in front of this server, from the internal location with this prefix, by
     /// `X-Accel-Redirect`.
     Accel(Arc<str>),
@@ -69,10 +72,14 @@ pub(in crate::http) async fn serve_file(
     }
     let encoded = request.path().strip_prefix("/repo/").unwrap_or_default();
     let name = percent_decode_str(encoded).decode_utf8_lossy();
+    if matches!(config.carrier, Carrier::Redirect(_) | Carrier::Presigned(_))
+        && let Some(key) = images.locate_target(&name).await?
+    {
+        return send_on(&images, &config.carrier, &request, &key).await;
+    }
     let delivery = images.deliver(&name).await?;
     let is_target = matches!(delivery.key, BlobKey::Target { .. });
     match &config.carrier {
-        Carrier::Redirect(base) if is_target => Ok(redirect(base, &delivery.key)),
         Carrier::Accel(prefix) if is_target => Ok(accelerate(prefix, &delivery, config.access)),
         _ if wants_gzip(&request) => {
             Ok(respond(&request, images.compress(delivery).await, config.access))
@@ -98,9 +105,26 @@ fn wants_gzip(request: &HttpRequest) -> bool {
     coding == Some(Encoding::gzip()) && !request.headers().contains_key(header::RANGE)
 }
 
-fn redirect(base: &str, key: &BlobKey) -> HttpResponse {
-    let location = format!("{}/{key}", base.trim_end_matches('/'));
-    HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish()
+/// Redirects to whoever has the bytes. A URL that is signed is for one method, one client and a
+/// while, and is not kept by what is in between.
+async fn send_on(
+    images: &Images,
+    carrier: &Carrier,
+    request: &HttpRequest,
+    key: &BlobKey,
+) -> Result<HttpResponse, ApiError> {
+    let mut response = HttpResponse::TemporaryRedirect();
+    let location = match carrier {
+        Carrier::Presigned(valid_for) => {
+            let is_head = request.method() == HttpMethod::HEAD;
+            let verb = if is_head { ReadVerb::Head } else { ReadVerb::Get };
+            response.insert_header((header::CACHE_CONTROL, "no-store"));
+            images.presign(key, verb, *valid_for).await?
+        }
+        Carrier::Redirect(base) => format!("{}/{key}", base.trim_end_matches('/')),
+        Carrier::Direct | Carrier::Accel(_) => key.name(),
+    };
+    Ok(response.insert_header((header::LOCATION, location)).finish())
 }
 
 fn accelerate(prefix: &str, delivery: &Delivery, access: ReadAccess) -> HttpResponse {

@@ -3,6 +3,8 @@
 mod gzip;
 mod shared;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 pub(in crate::app) use gzip::CompressedFiles;
 use sha2::{Digest, Sha256};
@@ -10,7 +12,8 @@ pub(in crate::app) use shared::SharedFiles;
 
 use crate::app::Error;
 use crate::app::images::Images;
-use crate::blob::{self, Blob, BlobKey};
+pub use crate::blob::ReadVerb;
+use crate::blob::{Blob, BlobKey};
 use crate::envelope::jwe::Envelope;
 use crate::model::{ENVELOPE_SUFFIX, RoleName, Sha256Digest, Timestamp};
 
@@ -105,6 +108,46 @@ impl Images {
             }
         }
         Err(no_file())
+    }
+
+    /// Which target `name` stands for, for whoever is sent to where its bytes are. A store that is
+    /// elsewhere is not asked: what is listed is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::deliver`].
+    pub async fn locate_target(&self, name: &str) -> Result<Option<BlobKey>, Error> {
+        let candidates = BlobKey::candidates(name);
+        if !matches!(candidates.first(), Some(BlobKey::Target { .. })) {
+            return Ok(None);
+        }
+        if self.blobs.is_remote() {
+            for key in candidates {
+                let BlobKey::Target { path, sha256 } = &key else { continue };
+                let listed = self.catalog.find_target(path).await?;
+                if listed.is_some_and(|entry| entry.sha256 == *sha256) {
+                    return Ok(Some(key));
+                }
+            }
+        }
+        self.deliver(name).await.map(|delivery| Some(delivery.key))
+    }
+
+    /// A URL under which a target can be read for a while.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]; [`Error::Internal`] if blobs have no such URLs.
+    pub async fn presign(
+        &self,
+        key: &BlobKey,
+        verb: ReadVerb,
+        valid_for: Duration,
+    ) -> Result<String, Error> {
+        let presigned = self.blobs.presign(key, verb, valid_for).await?;
+        presigned.ok_or_else(|| {
+            Error::internal("sign a URL")(std::io::Error::other("blobs are in no object store"))
+        })
     }
 
     async fn deliver_timestamp(&self) -> Result<Delivery, Error> {
@@ -251,9 +294,7 @@ fn delivery(key: BlobKey, sha256: Sha256Digest, modified: Timestamp, content: Co
 /// Reads a blob that the server has made itself, or has looked at the length of.
 async fn read_whole(blob: &Blob) -> Result<Bytes, Error> {
     let read = blob.read_all(blob.length).await;
-    read.map_err(|source| {
-        Error::from(blob::Error::Backend { verb: "read", name: "a small file".into(), source })
-    })
+    read.map_err(Error::reading("a small file"))
 }
 
 const SIGNED_METADATA: &[u8] = b"{\"signatures\":["; // as every file of ours begins

@@ -57,21 +57,23 @@ impl Images {
     ///
     /// [`Error::Full`] or [`Error::Internal`].
     pub(in crate::app) async fn sweep_uploads(&self) -> Result<usize, Error> {
-        let known = self.catalog.open_upload_parts().await?;
-        let known: Vec<Parts> = known.into_iter().map(Parts::from_text).collect();
-        Ok(self.blobs.sweep_parts(&known).await?)
+        Ok(self.blobs.sweep_parts(&self.known_parts().await?).await?)
     }
 
-    /// Removes what replicas that were killed have left of uploads, once nobody can be writing to it
+    /// Removes what servers that were killed have left of uploads, once nobody can be writing to it
     /// any more; returns how many files there were.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`].
+    /// [`Error::Full`], [`Error::Unavailable`] or [`Error::Internal`].
     pub(in crate::app) async fn sweep_abandoned(&self) -> Result<usize, Error> {
+        let age = if self.blobs.is_remote() { ABANDONED_FAR } else { ABANDONED };
+        Ok(self.blobs.sweep_abandoned(&self.known_parts().await?, age).await?)
+    }
+
+    async fn known_parts(&self) -> Result<Vec<Parts>, Error> {
         let known = self.catalog.open_upload_parts().await?;
-        let known: Vec<Parts> = known.into_iter().map(Parts::from_text).collect();
-        Ok(self.blobs.sweep_abandoned(&known, ABANDONED).await?)
+        Ok(known.into_iter().map(Parts::from_text).collect())
     }
 
     /// Ends an upload that nobody has, or that `run` has; returns whether it did.
@@ -107,3 +109,5 @@ impl Images {
 const AT_ONCE: u32 = 1000;
 /// Longer than a sealed file waits for its name.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
+/// An object store knows when something was begun, and not when it was written to last.
+const ABANDONED_FAR: Duration = Duration::from_secs(7 * 86_400);

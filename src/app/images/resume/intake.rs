@@ -90,5 +90,6 @@ impl Intake {
     }
 }
 
-/// Blocks that are written together: each batch costs a commit in the catalog and a sync.
-const BATCH: usize = 4;
+/// Blocks that are written together: each batch costs a commit in the catalog and a sync, and object
+/// stores take parts from 5 MiB on.
+const BATCH: usize = 8;

@@ -89,7 +89,15 @@ impl Rounds {
     pub(in crate::app::publish) async fn recover(&self) -> Result<(), Error> {
         // In this order: a timestamp is recorded before it is shown.
         let visible = match self.blobs.open(&BlobKey::Timestamp).await {
-            Ok(blob) => blob.read_all(MAX_TIMESTAMP_SIZE).await.ok(),
+            Ok(blob) => {
+                blob.read_all(MAX_TIMESTAMP_SIZE).await.map_err(Error::reading("timestamp.json"))
+            }
+            Err(error) => Err(error.into()),
+        };
+        let visible = match visible {
+            Ok(visible) => Some(visible),
+            // Whether there is a newer one is not known, and that is not taken back.
+            Err(away) if away.is_unreachable() => return Err(away),
             Err(_) => None,
         };
         let Some(recorded) = self.catalog.find_role_body(&RoleName::Timestamp).await? else {
