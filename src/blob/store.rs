@@ -85,6 +85,11 @@ pub trait BlobStore: Send + Sync {
         digests: &[Sha256Digest],
     ) -> Result<Vec<Sha256Digest>, Error>;
 
+    /// Bytes that are best appended at once: larger parts cost more memory.
+    fn best_part(&self) -> usize {
+        4 * 1024 * 1024 // 4 MiB
+    }
+
     /// Appends a part at `at`, where the parts before it end; has brought it to the disk when it
     /// returns. A part, or the beginning of one, that was appended there before is replaced, unless
     /// it is the same; it **must** be the last one, and of at most [`REPLACEABLE`] bytes. `parts`

@@ -11,7 +11,7 @@ use super::fault::{Fault, Kind};
 use super::kept::Kept;
 use super::objects::{Depth, Described};
 use super::staged::{self, Staged};
-use super::upload::Upload;
+use super::upload::{PART, Upload};
 use super::{PARTS, QUARANTINE, S3BlobStore, STAGING, ledger, parts, reading, sweep};
 use crate::blob::{
     Blob, BlobKey, BlobStore, BlobUpload, Error, Names, Parts, PartsSecret, ReadVerb, SecondName,
@@ -36,6 +36,35 @@ impl BlobStore for S3BlobStore {
             parts::begin(&objects, name, &secret).await
         })
         .await
+    }
+
+    async fn parts_secret(&self, parts: &Parts) -> Result<Option<PartsSecret>, Error> {
+        let Some(name) = parts::name(parts) else { return Ok(None) };
+        self.run(("read", "the secret of an upload"), move |objects| async move {
+            ledger::find_secret(&objects, &name).await
+        })
+        .await
+    }
+
+    async fn record_blocks(
+        &self,
+        parts: &Parts,
+        first: u64,
+        digests: &[Sha256Digest],
+    ) -> Result<Vec<Sha256Digest>, Error> {
+        let Some(name) = parts::name(parts) else {
+            return Err(Error::NotFound(parts.as_str().to_owned()));
+        };
+        let digests = digests.to_vec();
+        self.run(("record", "the blocks of an upload"), move |objects| async move {
+            ledger::record(&objects, &name, first, &digests).await
+        })
+        .await
+    }
+
+    /// What is less than 5 MiB is no part of a multipart upload.
+    fn best_part(&self) -> usize {
+        PART
     }
 
     async fn append_part(

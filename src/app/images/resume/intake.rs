@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::envelope::resume::Blocks;
+use crate::envelope::resume::{BLOCK_SIZE, Blocks};
 
 /// Plaintext of some blocks that follow each other.
 pub(super) type Batch = Vec<Zeroizing<Vec<u8>>>;
@@ -18,19 +18,23 @@ pub(super) struct Intake {
     number: u64,
     block: Zeroizing<Vec<u8>>,
     batch: Batch,
+    /// Blocks of a batch: each costs a commit in the catalog, and a sync or a request.
+    most: usize,
     to_writer: mpsc::Sender<Batch>,
 }
 
 impl Intake {
-    /// Goes on with a block of which some has come before.
+    /// Goes on with a block of which some has come before, and passes on as much at a time as is best
+    /// written together, in bytes.
     pub(super) fn new(
         blocks: Blocks,
         number: u64,
         pending: &[u8],
-        to_writer: mpsc::Sender<Batch>,
+        (to_writer, together): (mpsc::Sender<Batch>, usize),
     ) -> Self {
-        let mut intake =
-            Self { blocks, number, block: Zeroizing::default(), batch: Vec::new(), to_writer };
+        let most = (together / BLOCK_SIZE).max(1);
+        let (block, batch) = (Zeroizing::default(), Vec::new());
+        let mut intake = Self { blocks, number, block, batch, most, to_writer };
         intake.begin_block();
         intake.block.extend_from_slice(pending);
         intake
@@ -65,7 +69,7 @@ impl Intake {
             self.pass_on().await?;
         }
         self.batch.push(std::mem::take(&mut self.block));
-        if self.blocks.is_last(self.number) || self.batch.len() == BATCH {
+        if self.blocks.is_last(self.number) || self.batch.len() == self.most {
             self.pass_on().await?;
         }
         self.number += 1;
@@ -89,7 +93,3 @@ impl Intake {
         self.blocks.room(self.number) - self.block.len()
     }
 }
-
-/// Blocks that are written together: each batch costs a commit in the catalog and a sync, and object
-/// stores take parts from 5 MiB on.
-const BATCH: usize = 8;

@@ -101,7 +101,8 @@ impl Session {
         let kept = Kept::start(&images, &writer);
         let (to_writer, batches) = mpsc::channel(1);
         let writing = tokio::spawn(write(writer, batches));
-        let intake = Intake::new(blocks, block, &pending, to_writer);
+        let together = images.blobs.best_part();
+        let intake = Intake::new(blocks, block, &pending, (to_writer, together));
         let before = pending.len();
         let pending = receive(intake, pieces).await;
         let (mut writer, written) =
