@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use super::{content, digests, keeps_the_contract, key, record_at_once, secret};
 use crate::blob::s3::S3BlobStore;
 use crate::blob::{BlobKey, BlobStore, Error, Parts, REPLACEABLE, ReadVerb, StagedBlob};
-use crate::model::{Bucket, BucketUrl};
+use crate::model::{Bucket, BucketUrl, RoleName};
 use faulty_proxy::{Asked, Spoil, faulty_proxy};
 use object_store::ObjectStore;
 
@@ -276,6 +276,37 @@ async fn parts_of_every_size_make_one_blob() {
     store.abandon_parts(&parts).await.unwrap();
     assert_eq!(content(&store, &key).await, bytes);
     nothing_is_left(&bucket).await;
+}
+
+/// The catalog says which parts an upload has, and who can write to it gets at nothing else by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_not_of_parts_reach_nothing() {
+    let store = open(&bucket().await).await;
+    let key = BlobKey::Metadata { version: 1, role: RoleName::Root };
+    store.put(&key, "root".into()).await.unwrap();
+    let mut parts = store.begin_parts(&secret(1)).await.unwrap();
+    store.append_part(&mut parts, 0, vec!["block".into()], 0).await.unwrap();
+    store.record_blocks(&parts, 0, &digests(&[1])).await.unwrap();
+    let state: serde_json::Value = serde_json::from_str(parts.as_str()).unwrap();
+    let own = state["name"].as_str().unwrap();
+    let folder = own.rsplit_once('/').unwrap().0;
+    let beside = [format!("{own}.d"), format!("{own}.0"), format!("{folder}/"), own[..60].into()];
+    for name in beside.into_iter().chain(["", "1.root", "timestamp"].map(str::to_owned)) {
+        let other = serde_json::json!({ "name": &name, "upload": "x", "parts": 0, "joined": 0, "tail": [], "done": [0] });
+        let mut other = Parts::from_text(other.to_string());
+        store.abandon_parts(&other).await.unwrap();
+        assert_eq!(store.parts_length(&other).await.unwrap(), None, "{name}");
+        assert!(store.parts_secret(&other).await.unwrap().is_none(), "{name}");
+        let appended = store.append_part(&mut other, 0, vec!["x".into()], 0).await;
+        assert!(matches!(appended, Err(Error::NotFound(_))), "{name}: {appended:?}");
+        let recorded = store.record_blocks(&other, 0, &digests(&[2])).await;
+        assert!(matches!(recorded, Err(Error::NotFound(_))), "{name}: {recorded:?}");
+    }
+    assert_eq!(content(&store, &key).await, b"root");
+    assert_eq!(store.parts_length(&parts).await.unwrap(), Some(5));
+    assert!(store.parts_secret(&parts).await.unwrap().is_some());
+    assert_eq!(store.record_blocks(&parts, 0, &digests(&[2])).await.unwrap(), digests(&[1]));
+    store.abandon_parts(&parts).await.unwrap();
 }
 
 /// No store is relied on to tell who was first: all but one lose, or all do, and can come again.

@@ -44,7 +44,8 @@ pub(super) async fn find_secret(
 }
 
 /// Records digests where there are none, up to the first place with another one, and returns those
-/// that are there.
+/// that are there. Fails if one that was there before is gone by then: nothing is gone by that
+/// nobody has recorded.
 pub(super) async fn record(
     objects: &Objects,
     name: &str,
@@ -69,8 +70,13 @@ pub(super) async fn record(
     objects.put(&own, bytes.into(), Described::INTERNAL).await?;
     let after = found(objects, name, first, &wanted, Some(&own)).await?;
     let recorded = up_to_another(&wanted, &after);
-    if recorded != wanted {
+    let is_gap = after.iter().take(known).any(Option::is_none);
+    if recorded != wanted || is_gap {
         objects.delete(&own).await?;
+    }
+    if is_gap {
+        let reason = "somebody who records at the same time has taken back what was there";
+        return Err(Fault::new(Kind::Away, reason));
     }
     Ok(recorded)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::PARTS;
 use super::fault::{Fault, Kind};
 use super::ledger;
 use super::multipart::{Multipart, Part};
@@ -34,10 +35,12 @@ struct State {
 
 impl State {
     fn read(parts: &Parts) -> Result<Self, Fault> {
-        serde_json::from_str(parts.as_str()).map_err(|_| {
-            // Those of a store in a folder, as after a move of blobs alone.
-            Fault::new(Kind::NoSuchUpload, "these parts are of another store")
-        })
+        let state: Option<Self> = serde_json::from_str(parts.as_str()).ok();
+        // Those of a store in a folder, as after a move of blobs alone; or of whoever writes names
+        // into the catalog, and must not get at anything else by them.
+        state
+            .filter(|state| is_name_of_parts(&state.name))
+            .ok_or_else(|| Fault::new(Kind::NoSuchUpload, "these parts are of another store"))
     }
 
     fn text(&self) -> Result<Parts, Fault> {
@@ -272,15 +275,26 @@ pub(super) async fn abandon(objects: &Objects, parts: &Parts) -> Result<(), Faul
     let Ok(state) = State::read(parts) else { return Ok(()) };
     objects.delete(&ledger::secret_name(&state.name)).await?; // before what was recorded
     objects.abort(&state.multipart()).await?;
-    for object in objects.list(&state.name, Depth::Here).await? {
+    for object in objects.list(&format!("{}.", state.name), Depth::Here).await? {
         objects.delete(&object.name).await?;
     }
-    Ok(())
+    objects.delete(&state.name).await // what they were joined to
 }
 
 /// The name that all objects of it begin with.
 pub(super) fn name(parts: &Parts) -> Option<String> {
     State::read(parts).ok().map(|state| state.name)
+}
+
+/// Whether it is a name as this store gives it to parts; none of them begins like another one.
+fn is_name_of_parts(name: &str) -> bool {
+    let own = name.strip_prefix(PARTS).and_then(|rest| rest.split_once('/'));
+    own.is_some_and(|(server, random)| {
+        !server.is_empty()
+            && !server.contains('.')
+            && random.len() == 32
+            && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn join(pieces: Vec<Bytes>) -> Bytes {
