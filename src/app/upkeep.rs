@@ -69,11 +69,6 @@ impl Upkeep {
     pub async fn recover(&self) -> Result<(), Error> {
         self.compare_clocks().await?;
         self.parts.publisher.prepare().await?; // before anything is changed
-        if self.parts.catalog.is_on_server() {
-            // Those of a database's last moments may be lost, and what was signed with them is nowhere
-            // but in vehicles.
-            self.parts.catalog.skip_director_versions(LOST_AT_MOST).await?;
-        }
         self.parts.images.release_uploads().await?;
         let mut swept = 0;
         // Others may be about to use what looks like a leftover; in an object store each has its own.
@@ -386,9 +381,6 @@ impl Upkeep {
     }
 }
 
-/// More bundles than are signed in the time by which a standby lags, and little beside the 2^31 that
-/// the narrowest client counts to.
-const LOST_AT_MOST: u64 = 10_000;
 const ESCROW_WAITS: &str = ": uploads, and vehicles with something new to install, wait for it";
 /// A disk on which each deletion takes a second can have that many files to delete.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);

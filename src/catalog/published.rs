@@ -124,18 +124,6 @@ impl Catalog {
         transaction.commit().await.during(OP)
     }
 
-    /// Leaves out numbers of the Director's.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn skip_director_versions(&self, count: u64) -> Result<(), Error> {
-        let skipped =
-            sqlx::query("UPDATE sequences SET value = value + $1 WHERE name = 'director'");
-        let skipped = skipped.bind(column(count)).execute(&self.pool).await;
-        skipped.map(drop).during("skip version numbers of the Director's")
-    }
-
     /// Takes the numbers of every role but root past `seen` and `floor` by `margin`, marks
     /// everything as changed, so that it is published with those numbers, and takes the Director's
     /// numbers on by as much. No margin leads past what every client can count to.
@@ -152,14 +140,7 @@ impl Catalog {
     ) -> Result<SkippedTo, Error> {
         const OP: &str = "skip version numbers";
         let mut transaction = self.pool.begin().await.during(OP)?;
-        let row = sqlx::query(
-            "UPDATE sequences SET value = value WHERE name = 'director' RETURNING value",
-        );
-        let row = row.fetch_one(&mut *transaction).await.during(OP)?;
-        let director = past(number(&row, "value", OP)?.max(floor), margin);
-        let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'")
-            .bind(column(director));
-        update.execute(&mut *transaction).await.during(OP)?;
+        let director = skip_director_versions(&mut transaction, floor, margin).await?;
         let roles = sqlx::query("SELECT name, reserved FROM roles WHERE name <> 'root'");
         let roles = roles.fetch_all(&mut *transaction).await.during(OP)?;
         let mut highest = 0;
@@ -188,6 +169,24 @@ impl Catalog {
         transaction.commit().await.during(OP)?;
         Ok(skipped)
     }
+}
+
+/// Takes the Director's numbers past `floor` by `margin`; returns the highest that is not used any
+/// more. No margin leads past what every client can count to.
+pub(super) async fn skip_director_versions(
+    transaction: &mut Transaction<'_, Any>,
+    floor: u64,
+    margin: u64,
+) -> Result<u64, Error> {
+    const OP: &str = "skip version numbers of the Director's";
+    let row =
+        sqlx::query("UPDATE sequences SET value = value WHERE name = 'director' RETURNING value");
+    let row = row.fetch_one(&mut **transaction).await.during(OP)?;
+    let director = past(number(&row, "value", OP)?.max(floor), margin);
+    let update = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'")
+        .bind(column(director));
+    update.execute(&mut **transaction).await.during(OP)?;
+    Ok(director)
 }
 
 /// `known` and `margin` together, but no more than [`HIGHEST_SKIPPED_TO`], and never less than

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction};
 
+use super::published::skip_director_versions;
 use super::{Catalog, During, Error, NewAuditEntry, OrCorrupt, audit, column, ecu_column};
 use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatus};
 
@@ -17,12 +18,21 @@ use crate::model::{EcuStatus, Quarantine, Timestamp, VehicleChange, VehicleStatu
 pub struct StatusWriter {
     catalog: Catalog,
     connection: Option<PoolConnection<Any>>,
+    /// How many of the Director's numbers are left out before the next one.
+    left_out: u64,
 }
 
 impl StatusWriter {
     /// A writer without a connection yet.
     pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, connection: None }
+        Self { catalog, connection: None, left_out: 0 }
+    }
+
+    /// The same, which leaves out so many of the Director's numbers before the first that it hands
+    /// out, and none if it hands out none; never past what every client can count to.
+    #[must_use]
+    pub fn leaving_out(self, count: u64) -> Self {
+        Self { left_out: count, ..self }
     }
 
     /// Makes changes, in one transaction; each only if its vehicle is still at its revision.
@@ -42,9 +52,13 @@ impl StatusWriter {
             Some(connection) => connection,
             None => self.catalog.pool.connections().acquire().await.during("reach the catalog")?,
         };
-        let applied = apply(&self.catalog, &mut connection, changes, versions).await;
+        let wanted = (self.left_out, versions);
+        let applied = apply(&self.catalog, &mut connection, changes, wanted).await;
         if applied.is_ok() {
             self.connection = Some(connection);
+            if versions > 0 {
+                self.left_out = 0;
+            }
         } // after a failure nobody knows in what state it is; the pool looks at it
         applied
     }
@@ -54,7 +68,7 @@ async fn apply(
     catalog: &Catalog,
     connection: &mut AnyConnection,
     changes: &[Arc<VehicleChange>],
-    versions: u64,
+    (left_out, versions): (u64, u64),
 ) -> Result<(Vec<bool>, u64), Error> {
     const OP: &str = "change the status of vehicles";
     // Of two changes of one vehicle only the first can be at its revision.
@@ -80,6 +94,9 @@ async fn apply(
     } else {
         let mut transaction = catalog.pool.begin_on(connection).await.during(OP)?;
         if versions > 0 {
+            if left_out > 0 {
+                skip_director_versions(&mut transaction, 0, left_out).await?;
+            }
             first_version = reserve_versions(&mut transaction, versions).await?;
             if !catalog.numbers.is_new(DIRECTOR, first_version) {
                 return Err(Error::Older);

@@ -67,7 +67,8 @@ macro_rules! conformance {
                 an_image_for_a_key_that_was_retired_meanwhile_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
             );
             conformance!(
-                $engine, roles: no_version_is_handed_out_twice, numbers_that_were_handed_out_before_are_refused, a_publication_that_was_overtaken_changes_nothing,
+                $engine, roles: no_version_is_handed_out_twice, numbers_that_were_handed_out_before_are_refused,
+                numbers_are_left_out_before_the_first_alone_and_not_past_what_clients_count_to, a_publication_that_was_overtaken_changes_nothing,
                 changes_after_a_reservation_still_wait, roots_follow_each_other_without_a_gap,
                 what_was_signed_upon_something_older_is_not_published,
                 skipped_versions_are_above_all_that_were_seen, the_first_value_of_an_installation_stays,

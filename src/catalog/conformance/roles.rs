@@ -186,6 +186,27 @@ pub(super) async fn numbers_that_were_handed_out_before_are_refused(catalog: &Ca
         let refused = writer.apply(&[], 1).await;
         assert!(matches!(refused, Err(Error::Older)), "{refused:?}");
     }
-    catalog.skip_director_versions(1).await.unwrap();
+    let mut writer = StatusWriter::new(catalog.clone()).leaving_out(1);
     assert_eq!(writer.apply(&[], 1).await.unwrap().1, first + 5);
+}
+
+pub(super) async fn numbers_are_left_out_before_the_first_alone_and_not_past_what_clients_count_to(
+    catalog: &Catalog,
+) {
+    let writer = || StatusWriter::new(catalog.clone()).leaving_out(10_000);
+    let mut plain = StatusWriter::new(catalog.clone());
+    let before = plain.apply(&[], 1).await.unwrap().1;
+    for _ in 0..3 {
+        drop(writer()); // a start after which nothing is signed
+    }
+    assert_eq!(plain.apply(&[], 1).await.unwrap().1, before + 1);
+    let mut writing = writer();
+    assert_eq!(writing.apply(&[], 2).await.unwrap().1, before + 10_002);
+    assert_eq!(writing.apply(&[], 1).await.unwrap().1, before + 10_004, "once");
+    let highest = (1_i64 << 31) - 100_000_000;
+    for (used, next) in [(highest - 5, highest + 1), (highest + 7, highest + 8)] {
+        let use_up = sqlx::query("UPDATE sequences SET value = $1 WHERE name = 'director'");
+        use_up.bind(used).execute(&catalog.pool).await.unwrap();
+        assert_eq!(writer().apply(&[], 1).await.unwrap().1, u64::try_from(next).unwrap());
+    }
 }
