@@ -1,10 +1,16 @@
 //! What one server at a time does, by its name: whoever has taken it does it, until it lets go or
 //! its lease ends.
+//!
+//! A lease that ends further ahead than any is taken for was taken by a clock that had jumped. It is
+//! over: nobody waits for a month for a server that was killed.
+
+use std::time::Duration;
 
 use sqlx::Row;
 
 use super::{Catalog, During, Error, Holder, column, number};
 use crate::model::Timestamp;
+use crate::model::clock::later;
 
 impl Catalog {
     /// Takes what nobody else holds, in a new run, whose number is the one before and 1; none if
@@ -19,12 +25,13 @@ impl Catalog {
             "INSERT INTO leases (name, owner, run, lease_until) VALUES ($1, $2, 1, $3) \
              ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, run = leases.run + 1, \
              lease_until = excluded.lease_until \
-             WHERE leases.lease_until <= $4 OR leases.owner = excluded.owner RETURNING run",
+             WHERE leases.lease_until <= $4 OR leases.lease_until > $5 OR leases.owner = excluded.owner RETURNING run",
         )
         .bind(name)
         .bind(taker.owner)
         .bind(self.leased_until(taker.lease_until))
-        .bind(self.leased_until(taker.now));
+        .bind(self.leased_until(taker.now))
+        .bind(self.leased_until(later(taker.now, LONGEST)));
         let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| number(&row, "run", OP)).transpose()
     }
@@ -40,13 +47,17 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Option<String>, Error> {
         const OP: &str = "look at a lease";
-        let row = sqlx::query("SELECT owner FROM leases WHERE name = $1 AND lease_until > $2");
+        let row = sqlx::query(
+            "SELECT owner FROM leases WHERE name = $1 AND lease_until > $2 AND lease_until <= $3",
+        );
         let row = row.bind(name).bind(self.leased_until(now));
+        let row = row.bind(self.leased_until(later(now, LONGEST)));
         let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| row.try_get("owner").during(OP)).transpose()
     }
 
-    /// Who holds anything whose name begins with `prefix`, in the order of their ids.
+    /// Who holds anything whose name begins with `prefix`, in the order of their ids. Here a lease
+    /// that ends too far ahead counts: what is not done beside others is not done then either.
     ///
     /// # Errors
     ///
@@ -104,3 +115,6 @@ impl Catalog {
         released.execute(&self.pool).await.map(drop).during("let go of leases")
     }
 }
+
+/// Longer than any lease, by more than two servers' clocks differ.
+const LONGEST: Duration = Duration::from_secs(60);

@@ -44,3 +44,14 @@ pub(super) async fn a_server_that_starts_again_lets_go_of_what_it_had(catalog: &
     catalog.release_leases("a").await.unwrap();
     assert_eq!((holder(catalog, 1).await, there().await), (None, vec!["b".to_owned()]));
 }
+
+pub(super) async fn a_lease_by_a_clock_that_had_jumped_is_over(catalog: &Catalog) {
+    let month = 30 * 24 * 3600;
+    let run = take(catalog, "a", 0).await.unwrap();
+    assert!(catalog.keep_lease("publish", run, seconds_later(month + 10)).await.unwrap());
+    assert_eq!(holder(catalog, 3).await, None, "it was killed, and no lease is that long");
+    assert_eq!(take(catalog, "b", 3).await, Some(run + 1));
+    assert_eq!(holder(catalog, 4).await.as_deref(), Some("b"));
+    assert_eq!(take(catalog, "a", 4).await, None);
+    assert!(!catalog.keep_lease("publish", run, seconds_later(month)).await.unwrap());
+}

@@ -114,7 +114,8 @@ macro_rules! conformance {
             );
             conformance!(
                 $engine, leases: a_lease_is_one_server_s_until_it_lets_go_or_time_is_over,
-                a_server_that_starts_again_lets_go_of_what_it_had
+                a_server_that_starts_again_lets_go_of_what_it_had,
+                a_lease_by_a_clock_that_had_jumped_is_over
             );
             conformance!(
                 $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,
