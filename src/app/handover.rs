@@ -184,8 +184,7 @@ impl Handovers {
                 continue;
             }
             let grace = if handover.kind == RoleKind::Bins { Duration::ZERO } else { GRACE };
-            let (side, kind) = (handover.side, handover.kind);
-            self.parts.catalog.bound_handover(side, kind, later(now, grace)).await?;
+            self.parts.catalog.bound_handover(&handover, later(now, grace)).await?;
         }
         Ok(())
     }
@@ -197,8 +196,7 @@ impl Handovers {
             for handover in self.parts.catalog.list_handovers().await? {
                 let is_meant = handover.side == side && kinds.contains(&handover.kind);
                 if is_meant && handover.ends_at.is_none() && !self.is_published(&handover).await? {
-                    let (side, kind) = (handover.side, handover.kind);
-                    self.parts.catalog.end_handover(side, kind, &BTreeSet::new(), &author).await?;
+                    self.parts.catalog.end_handover(&handover, &BTreeSet::new(), &author).await?;
                 }
             }
             self.reload().await
@@ -226,7 +224,6 @@ impl Handovers {
         self.note_published().await?;
         let (now, mut is_changed) = (self.parts.clock.now(), false);
         for handover in self.parts.catalog.list_handovers().await? {
-            let (side, kind) = (handover.side, handover.kind);
             let is_over = handover.ends_at.is_some_and(|ends_at| ends_at <= now);
             let is_abandoned = handover.ends_at.is_none()
                 && later(handover.begun_at, ABANDONED) <= now
@@ -237,8 +234,10 @@ impl Handovers {
                 (false, false) => continue,
             };
             let author = Author::server(now);
-            self.parts.catalog.end_handover(side, kind, &retired, &author).await?;
-            let role = key_name(side, kind);
+            if !self.parts.catalog.end_handover(&handover, &retired, &author).await? {
+                continue; // another was begun: the keys may be those that it needs
+            }
+            let role = key_name(handover.side, handover.kind);
             tracing::info!(role, retired = retired.len(), "a role has been handed over");
             self.retire(&retired, &author).await?;
             is_changed = true;

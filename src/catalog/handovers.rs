@@ -88,47 +88,52 @@ impl Catalog {
         rows.iter().map(handover).collect()
     }
 
-    /// Notes that clients can see a handover, and when it ends.
+    /// Notes that clients can see a handover, and when it ends, unless another was begun meanwhile.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn bound_handover(
         &self,
-        side: RepositorySide,
-        kind: RoleKind,
+        handover: &Handover,
         ends_at: Timestamp,
     ) -> Result<(), Error> {
-        sqlx::query("UPDATE handovers SET ends_at = $1 WHERE side = $2 AND role = $3")
-            .bind(ends_at.as_millisecond())
-            .bind(side.as_str())
-            .bind(kind.as_str())
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .during("note when a role is handed over")
+        sqlx::query(
+            "UPDATE handovers SET ends_at = $1 WHERE side = $2 AND role = $3 AND begun_at = $4",
+        )
+        .bind(ends_at.as_millisecond())
+        .bind(handover.side.as_str())
+        .bind(handover.kind.as_str())
+        .bind(handover.begun_at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .during("note when a role is handed over")
     }
 
-    /// Ends a handover: `retired` sign no more. Returns whether there was one.
+    /// Ends a handover: `retired` sign no more. Returns whether it was still there: another
+    /// server may have ended it, or another may have been begun in its place.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn end_handover(
         &self,
-        side: RepositorySide,
-        kind: RoleKind,
+        handover: &Handover,
         retired: &BTreeSet<Sha256Digest>,
         author: &Author,
     ) -> Result<bool, Error> {
         const OP: &str = "end the handover of a role";
+        let Handover { side, kind, begun_at, .. } = handover;
         let mut transaction = self.pool.begin().await.during(OP)?;
-        let deleted = sqlx::query("DELETE FROM handovers WHERE side = $1 AND role = $2")
-            .bind(side.as_str())
-            .bind(kind.as_str())
-            .execute(&mut *transaction)
-            .await
-            .during(OP)?;
+        let deleted =
+            sqlx::query("DELETE FROM handovers WHERE side = $1 AND role = $2 AND begun_at = $3")
+                .bind(side.as_str())
+                .bind(kind.as_str())
+                .bind(begun_at.as_millisecond())
+                .execute(&mut *transaction)
+                .await
+                .during(OP)?;
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
