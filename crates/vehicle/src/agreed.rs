@@ -22,7 +22,8 @@ use motorcade_uptane::verify::{KnownEcu, Rules, TrustedSet, VerifyError, check_c
 /// They are two, and are asked one after the other: what is published in between, such as that an
 /// image was yanked or sealed again, makes them differ although nobody attacks. So the Director,
 /// which goes by what is published, is asked once more before a difference is believed. Who attacks
-/// does so again.
+/// does so again, or keeps the
+/// second answer away: so if that can't be had, the difference is believed.
 ///
 /// A timestamp that was `given` with the answer to the report is verified as if it had been fetched.
 pub(super) fn verify(
@@ -31,7 +32,10 @@ pub(super) fn verify(
     given: Option<Vec<u8>>,
 ) -> Result<VerifiedBundle, Error> {
     match verify_once(vehicle, now, given) {
-        Err(Error::Verify(error)) if may_be_news(&error) => verify_once(vehicle, now, None),
+        Err(Error::Verify(first)) if may_be_news(&first) => match verify_once(vehicle, now, None) {
+            Err(error) if error.attack().is_none() => Err(first.into()),
+            again => again,
+        },
         verified => verified,
     }
 }

@@ -4,7 +4,7 @@ use motorcade_uptane::verify::Attack;
 use serde_json::json;
 
 use crate::testing::car::{Car, Image, image};
-use crate::testing::server::Manner;
+use crate::testing::server::{Manner, PORTAL};
 
 const PATH: &str = "gw/1/gw.bin";
 
@@ -79,4 +79,21 @@ fn a_director_that_does_not_follow_attacks() {
     car.refused(Attack::ArbitrarySoftware);
     assert_eq!(car.reported("p-1").1, "arbitrary-software");
     assert_eq!(car.installed("p-1"), None);
+}
+
+/// The second answer is kept away by whoever sits in between, so as to hide what the first one said.
+#[test]
+fn a_difference_is_believed_if_the_director_can_not_be_asked_again() {
+    let away = "503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for answer in [away, PORTAL] {
+        let (mut car, _) = offered();
+        in_between(&mut car, |car| {
+            unlist(car);
+            car.publish(json!({}));
+        });
+        let manner = ("/director/timestamp.json".into(), Manner::Says(answer));
+        car.server.content.lock().unwrap().next_manners = [manner].into();
+        car.refused(Attack::ArbitrarySoftware);
+        assert_eq!(car.installed("p-1"), None);
+    }
 }

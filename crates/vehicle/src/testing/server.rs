@@ -63,6 +63,8 @@ pub(crate) struct Content {
     pub(crate) answer: Option<&'static str>,
     /// The files that are there after the next publication.
     pub(crate) next: BTreeMap<String, Vec<u8>>,
+    /// How they are served then.
+    pub(crate) next_manners: BTreeMap<String, Manner>,
 }
 
 pub(crate) struct Server {
@@ -148,6 +150,8 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
         if manner == Manner::PublishedBefore {
             content.manners.remove(&path);
             content.files = std::mem::take(&mut content.next);
+            let manners = std::mem::take(&mut content.next_manners);
+            content.manners.extend(manners);
         }
         if method != "GET" && manner != Manner::Redirect {
             content.bodies.push(body);
