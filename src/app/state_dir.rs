@@ -6,7 +6,7 @@
 //!   metadata/   policy.toml
 //!   1.root.json if blobs are in a bucket: the trust anchor for vehicles
 //!   catalog.sqlite  unless the catalog is in a database
-//!   repo/       blobs: a static TUF repository; unless they are in a bucket
+//!   repo/       blobs: a static TUF repository; unless they are in a bucket, or a folder of several servers
 //!   staging/    files on their way into repo/
 //!   server-id   whose jobs and uploads are this server's
 //!   installation-id  which catalog in a database, and which bucket, is this directory's
@@ -285,7 +285,7 @@ impl StateDir {
     /// The first root of the Image repository, which vehicles get at the factory.
     pub fn trust_anchor(&self) -> PathBuf {
         match self.bucket {
-            None => self.path.join("repo/1.root.json"),
+            None => self.blob_dir().join("repo/1.root.json"),
             Some(_) => self.path.join("1.root.json"),
         }
     }
@@ -328,3 +328,16 @@ pub(super) async fn is_published(catalog: &Catalog) -> Result<bool, Error> {
 
 /// Below `keys/`, made anew by each server that lacks it.
 pub(super) const TICKET_FILE: &str = "session-tickets.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trust_anchor_is_where_the_blobs_are() {
+        let state = StateDir::new("state");
+        assert_eq!(state.trust_anchor(), Path::new("state/repo/1.root.json"));
+        let shared = state.with_shared_blobs(Some("blobs".into()));
+        assert_eq!(shared.trust_anchor(), Path::new("blobs/repo/1.root.json"));
+    }
+}
