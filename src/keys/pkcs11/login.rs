@@ -14,20 +14,18 @@ use cryptoki::slot::TokenInfo;
 /// at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    /// The PIN that was refused.
-    refused: Option<Mark>,
-    /// The PIN of which nobody knows whether it was.
-    unclear: Option<Unclear>,
+    /// Every PIN that was refused, or of which nobody knows whether it was.
+    known: BTreeMap<Mark, Known>,
 }
 
 /// By what a PIN is known again.
 type Mark = [u8; 32];
 
+/// What is known of one PIN.
 #[derive(Debug, Clone, Copy)]
-struct Unclear {
-    mark: Mark,
-    at: Instant,
-    times: u32,
+enum Known {
+    Refused,
+    Unclear { at: Instant, times: u32 },
 }
 
 /// Why a PIN is not tried now.
@@ -57,42 +55,41 @@ pub(super) enum Try {
 impl Tries {
     /// What is known of a token.
     pub(super) fn at(token: &TokenInfo) -> Arc<Mutex<Self>> {
-        type Known = BTreeMap<[String; 4], Arc<Mutex<Tries>>>;
-        static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+        type Tokens = BTreeMap<[String; 4], Arc<Mutex<Tries>>>;
+        static TOKENS: LazyLock<Mutex<Tokens>> = LazyLock::new(Mutex::default);
         let said = [token.manufacturer_id(), token.model(), token.serial_number(), token.label()];
         let name = said.map(|text| text.trim_end().to_owned());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(name).or_default())
+        let mut tokens = TOKENS.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tokens.entry(name).or_default())
     }
 
     /// Whether a PIN may be tried.
     pub(super) fn check(&self, mark: Mark, now: Instant) -> Result<(), NotTried> {
-        if self.refused == Some(mark) {
-            return Err(NotTried::Refused);
-        }
-        match self.unclear {
-            Some(Unclear { mark: of, at, times })
-                if of == mark && (times >= MOST_UNCLEAR || now < at + PAUSE) =>
-            {
+        match self.known.get(&mark) {
+            Some(Known::Refused) => Err(NotTried::Refused),
+            Some(Known::Unclear { at, times }) if *times >= MOST_UNCLEAR || now < *at + PAUSE => {
                 Err(NotTried::Unclear)
             }
-            _ => Ok(()),
+            Some(Known::Unclear { .. }) | None => Ok(()),
         }
     }
 
     /// Whether this process has tried a wrong PIN.
     pub(super) fn have_failed(&self) -> bool {
-        self.refused.is_some()
+        self.known.values().any(|known| matches!(known, Known::Refused))
     }
 
     pub(super) fn note(&mut self, mark: Mark, outcome: Try, now: Instant) {
         match outcome {
             Try::LetIn => *self = Self::default(),
-            Try::Refused => self.refused = Some(mark),
+            Try::Refused => drop(self.known.insert(mark, Known::Refused)),
             Try::Unclear => {
-                let before = self.unclear.filter(|unclear| unclear.mark == mark);
-                let times = before.map_or(1, |unclear| unclear.times + 1);
-                self.unclear = Some(Unclear { mark, at: now, times });
+                let times = match self.known.get(&mark) {
+                    Some(Known::Refused) => return,
+                    Some(Known::Unclear { times, .. }) => times + 1,
+                    None => 1,
+                };
+                self.known.insert(mark, Known::Unclear { at: now, times });
             }
             Try::Locked | Try::NotTried => {}
         }
@@ -166,6 +163,29 @@ mod tests {
         assert_eq!(tries.check(ONE, now + 100 * PAUSE), Err(NotTried::Unclear));
         tries.note(OTHER, Try::LetIn, now);
         assert_eq!(tries.check(ONE, now), Ok(()));
+    }
+
+    #[test]
+    fn no_two_pins_are_tried_in_turn_without_end() {
+        let (mut tries, now) = (Tries::default(), Instant::now());
+        tries.note(ONE, Try::Refused, now);
+        tries.note(OTHER, Try::Refused, now);
+        for mark in [ONE, OTHER] {
+            assert_eq!(tries.check(mark, now + 100 * PAUSE), Err(NotTried::Refused));
+        }
+        let mut tries = Tries::default();
+        for at in [now, now + PAUSE] {
+            for mark in [ONE, OTHER] {
+                assert_eq!(tries.check(mark, at), Ok(()));
+                tries.note(mark, Try::Unclear, at);
+            }
+        }
+        for mark in [ONE, OTHER] {
+            assert_eq!(tries.check(mark, now + 100 * PAUSE), Err(NotTried::Unclear));
+        }
+        tries.note(ONE, Try::Refused, now);
+        assert!(tries.have_failed());
+        assert_eq!(tries.check(OTHER, now + 100 * PAUSE), Err(NotTried::Unclear));
     }
 
     #[test]
