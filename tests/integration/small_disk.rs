@@ -55,7 +55,7 @@ impl Drop for FewInodes {
 }
 
 /// A state directory in `folder`.
-fn state_in(folder: &Path) -> TestState {
+pub(crate) fn state_in(folder: &Path) -> TestState {
     let made = TestState::new();
     let moved = tempfile::tempdir_in(folder).unwrap();
     for name in files_below(made.path()) {

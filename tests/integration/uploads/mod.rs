@@ -1,5 +1,6 @@
 //! `/api/v1/uploads`: uploads that are resumed, by tus 1.0.
 
+mod full;
 mod limits;
 mod nonces;
 mod push;

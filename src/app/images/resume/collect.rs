@@ -9,20 +9,40 @@ use crate::app::images::Images;
 use crate::blob::Parts;
 use crate::catalog::{UploadRecord, UploadState};
 use crate::model::clock::later;
+use crate::telemetry::Chain;
 
 impl Images {
     /// Ends an upload, and removes what came of it; of one that is complete the image stays.
     ///
     /// # Errors
     ///
-    /// As of [`Self::show_upload`]; [`Error::Locked`] while a request brings bytes in.
+    /// As of [`Self::show_upload`]; [`Error::Locked`] while a request brings bytes in;
+    /// [`Error::Full`].
     pub async fn terminate_upload(&self, id: &str, by: &Principal) -> Result<(), Error> {
         let record = self.find_own(id, by).await?;
-        if record.state == UploadState::Complete || self.end(&record, None).await {
+        if record.state == UploadState::Complete || self.terminate(&record).await? {
             return Ok(());
         }
         let detail = "a request brings bytes of this upload in: end it first";
         Err(Error::Locked { detail: detail.into() })
+    }
+
+    /// Where the catalog has no room for that, what is stored of the upload goes first, which makes
+    /// some: nothing is sealed any more without its ledger, and that goes before the bytes do.
+    async fn terminate(&self, record: &UploadRecord) -> Result<bool, Error> {
+        let (id, parts) = (&record.upload.id, Parts::from_text(record.upload.parts.clone()));
+        match self.try_end(id, None, &parts).await {
+            Err(Error::Full { .. }) if self.frees_room(record) => {
+                self.blobs.abandon_parts(&parts).await?;
+                self.try_end(id, None, &parts).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Whether nobody brings bytes of it in, and they are where the catalog may be too.
+    fn frees_room(&self, record: &UploadRecord) -> bool {
+        record.lease_until <= self.clock.now() && !self.blobs.is_remote()
     }
 
     /// Ends uploads that have expired, or whose token is no longer good, and forgets those that
@@ -76,25 +96,21 @@ impl Images {
         Ok(known.into_iter().map(Parts::from_text).collect())
     }
 
-    /// Ends an upload that nobody has, or that `run` has; returns whether it did.
-    pub(super) async fn end(&self, record: &UploadRecord, run: Option<u64>) -> bool {
-        let parts = Parts::from_text(record.upload.parts.clone());
-        self.end_run(&record.upload.id, run, &parts).await
+    /// Ends an upload that `run` has. One that can't be ended now expires.
+    pub(super) async fn end_run(&self, id: &str, run: u64, parts: &Parts) {
+        if let Err(error) = self.try_end(id, Some(run), parts).await {
+            tracing::warn!(upload.id = id, error = %Chain(&error), "failed to end an upload");
+        }
     }
 
-    pub(super) async fn end_run(&self, id: &str, run: Option<u64>, parts: &Parts) -> bool {
+    /// Ends an upload that nobody has, or that `run` has; returns whether it did.
+    async fn try_end(&self, id: &str, run: Option<u64>, parts: &Parts) -> Result<bool, Error> {
         let now = self.clock.now();
-        match self.catalog.end_upload(id, run, now, later(now, REMEMBERED)).await {
-            Ok(true) => {
-                self.abandon(parts).await;
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                tracing::warn!(upload.id = id, %error, "failed to end an upload");
-                false
-            }
+        let is_ended = self.catalog.end_upload(id, run, now, later(now, REMEMBERED)).await?;
+        if is_ended {
+            self.abandon(parts).await;
         }
+        Ok(is_ended)
     }
 
     /// What can't be removed now goes with the next start.

@@ -60,7 +60,8 @@ impl Session {
                 Ok(Self { images, request, data_key, blocks, writer, block, pending })
             }
             Err(error @ Error::Gone { .. }) => {
-                images.end(&taken, Some(taken.run)).await;
+                let parts = Parts::from_text(taken.upload.parts.clone());
+                images.end_run(&taken.upload.id, taken.run, &parts).await;
                 Err((taken, error))
             }
             Err(error) => Err((taken, error)),
@@ -115,10 +116,10 @@ impl Session {
             (Ok(()), None) => None,
             (Err(error), _) => Some(Err(error)),
         };
-        drop(kept);
         match outcome {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => {
+                drop(kept);
                 if let Err(unsaved) = writer.close(&[]).await {
                     tracing::warn!(error = %Chain(&unsaved), "an upload stays taken for a while");
                 }
@@ -127,7 +128,11 @@ impl Session {
             None => {
                 let is_same_block = writer.block() == Some(block);
                 let added = pending.len() - if is_same_block { before } else { 0 };
-                let close = writer.close(&pending);
+                // The turn may be long in coming, and the upload is kept until then.
+                let close = async {
+                    drop(kept);
+                    writer.close(&pending).await
+                };
                 images.small_parts.save((pending.len(), added), close).await
             }
         }
@@ -194,7 +199,7 @@ impl Images {
     ) -> Result<(), Error> {
         let (id, run) = writer.run();
         if let Err(error) = ingest::check_digest(&request, image.plaintext_sha256) {
-            self.end_run(id, Some(run), writer.parts()).await;
+            self.end_run(id, run, writer.parts()).await;
             return Err(error);
         }
         // A server that was killed after the image was accepted, and before that was noted here.
