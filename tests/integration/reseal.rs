@@ -144,7 +144,7 @@ async fn an_image_that_is_yanked_before_its_reseal_begins_does_not_come_back() {
 async fn of_an_image_that_is_yanked_while_it_is_resealed_the_copy_is_yanked_too() {
     // Killed before it has saved that it has sealed the copy, and after that.
     let stored = json!({ "after": "", "moved": 0, "problems": [], "left_out": 0 });
-    for checkpoint in [Value::Null, stored] {
+    for checkpoint in [checkpoint(true, false), stored] {
         let server = TestServer::start().await;
         server.upload("gw/1/a.bin", "bad").await.expect(201);
         server.upload("gw/2/a.bin", "bad").await.expect(201);
@@ -152,6 +152,70 @@ async fn of_an_image_that_is_yanked_while_it_is_resealed_the_copy_is_yanked_too(
         assert_is_stopped(&server.goes_on_to_reseal(&checkpoint).await);
         assert!(server.image("gw/2/a.bin").await.yanked_at.is_some(), "{checkpoint}");
         server.stop().assert_clean().await;
+    }
+}
+
+/// How far a job is that makes the copy itself or has found it, and has sealed it or not.
+fn checkpoint(makes_copy: bool, is_sealed: bool) -> Value {
+    json!({
+        "after": "", "moved": 0, "problems": [], "left_out": 0, "makes_copy": makes_copy, "is_sealed": is_sealed,
+    })
+}
+
+#[tokio::test]
+async fn a_copy_that_was_there_before_a_reseal_stays_when_that_is_taken_back() {
+    for checkpoint in [Value::Null, checkpoint(false, false), checkpoint(false, true)] {
+        let server = TestServer::start().await;
+        server.upload("gw/1/a.bin", "good").await.expect(201);
+        server.upload("gw/2/a.bin", "good").await.expect(201);
+        server.yank("gw/1/a.bin").await;
+        let job = server.goes_on_to_reseal(&checkpoint).await;
+        assert_is_stopped(&job);
+        assert!(job["error"].as_str().unwrap().contains("nothing at gw/2/a.bin"), "{job}");
+        assert_eq!(server.image("gw/2/a.bin").await.yanked_at, None, "{checkpoint}");
+        server.stop().assert_clean().await;
+    }
+}
+
+/// As after a first job had to wait for a supplier: the second one is somebody else's, and fails.
+#[tokio::test]
+async fn of_a_reseal_with_the_copy_of_another_token_what_has_moved_moves_back() {
+    let server = TestServer::start().await;
+    let vehicles = two_vehicles(&server).await;
+    let other = "UPDATE images SET created_by = (SELECT id FROM tokens WHERE role = 'officer') \
+                 WHERE path = 'gw/2/a.bin'";
+    server.state.sql(other).await;
+    let job = server.stops_to_reseal(&checkpoint(false, true)).await;
+    assert_eq!(job["state"], "cancelled", "{job}");
+    assert_are_assigned(&server, vehicles, "gw/1/a.bin").await;
+    for path in ["gw/1/a.bin", "gw/2/a.bin"] {
+        assert_eq!(server.image(path).await.yanked_at, None, "{path}");
+    }
+    server.stop().assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_reseal_notes_whether_the_copy_is_its_own_before_it_seals() {
+    for (is_there, makes_copy_then) in [(false, true), (true, false)] {
+        let server = TestServer::start().await;
+        server.upload("gw/1/a.bin", "good").await.expect(201);
+        if is_there {
+            server.upload("gw/2/a.bin", "good").await.expect(201);
+        }
+        let keep = "CREATE TABLE saved (checkpoint TEXT); CREATE TRIGGER keep AFTER UPDATE OF checkpoint ON jobs \
+                    WHEN new.kind = 'image_reseal' BEGIN INSERT INTO saved VALUES (new.checkpoint); END";
+        server.state.sql(keep).await;
+        assert_eq!(server.goes_on_to_reseal(&Value::Null).await["state"], "done");
+        let mut catalog = server.state.catalog().await;
+        let saved = sqlx::query_scalar("SELECT checkpoint FROM saved ORDER BY rowid LIMIT 2");
+        let saved: Vec<String> = saved.fetch_all(&mut catalog).await.unwrap();
+        for (saved, is_sealed) in saved.iter().zip([false, true]) {
+            let saved: Value = serde_json::from_str(saved).unwrap();
+            let (makes_copy, sealed) = (&saved["makes_copy"], &saved["is_sealed"]);
+            assert_eq!([makes_copy, sealed], [makes_copy_then, is_sealed], "{saved}");
+        }
+        assert_eq!(saved.len(), 2);
+        server.stop();
     }
 }
 
@@ -204,12 +268,16 @@ async fn two_vehicles(server: &TestServer) -> [TestVehicle; 2] {
     vehicles
 }
 
-async fn assert_is_taken_back(server: &TestServer, vehicles: [TestVehicle; 2]) {
+async fn assert_are_assigned(server: &TestServer, vehicles: [TestVehicle; 2], path: &str) {
     for mut vehicle in vehicles {
         let targets = vehicle.targets(server).await;
         let listed: Vec<_> = targets["targets"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(listed, ["gw/1/a.bin"], "{}", vehicle.vin);
+        assert_eq!(listed, [path], "{}", vehicle.vin);
     }
+}
+
+async fn assert_is_taken_back(server: &TestServer, vehicles: [TestVehicle; 2]) {
+    assert_are_assigned(server, vehicles, "gw/1/a.bin").await;
     assert_eq!(server.image("gw/1/a.bin").await.yanked_at, None);
     assert!(server.image("gw/2/a.bin").await.yanked_at.is_some());
 }

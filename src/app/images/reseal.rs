@@ -146,8 +146,8 @@ impl Images {
         Err(Error::Unprocessable { code: "supplier_folder", detail })
     }
 
-    /// What `by` has sealed again at `to`, yanked or not. What is still being taken in is waited for,
-    /// so that it is found as well.
+    /// What was sealed again at `to`, by whoever, yanked or not. What is still being taken in is waited
+    /// for, so that it is found as well.
     ///
     /// # Errors
     ///
@@ -156,13 +156,10 @@ impl Images {
         &self,
         image: &ImageRecord,
         to: &ImagePath,
-        by: &Principal,
     ) -> Result<Option<ImageRecord>, Error> {
         drop(self.sealing.write().await);
-        let is_copy = |other: &ImageRecord| {
-            other.created_by == by.id
-                && other.sealed.plaintext_sha256 == image.sealed.plaintext_sha256
-        };
+        let is_copy =
+            |other: &ImageRecord| other.sealed.plaintext_sha256 == image.sealed.plaintext_sha256;
         Ok(self.catalog.find_image(to).await?.filter(is_copy))
     }
 

@@ -1,6 +1,7 @@
 //! Reseal of an image: sealed again at another path, then its assignments move there, then it is
 //! yanked. If somebody yanks it or its copy before that, the job ends. A job that ends before it is
-//! done is taken back: assignments move to where they were, and the copy is yanked.
+//! done is taken back: assignments move to where they were, and the copy is yanked if the job has made
+//! it. So before it seals anything it notes whether there is a copy.
 //!
 //! A copy that others have to sign for, such as a supplier who keeps its keys, is all that is made: no
 //! vehicle could have it yet. Another job for the same two paths does the rest once it is published.
@@ -42,6 +43,17 @@ struct Checkpoint {
     /// Whether no assignment is left to be moved: from then on it is this job that yanks the image.
     #[serde(default)]
     all_moved: bool,
+    /// Whether nothing was at the copy's path when the job began: what its token has sealed there
+    /// since is the job's own. Of jobs that are older than this every copy was.
+    #[serde(default = "yes")]
+    makes_copy: bool,
+    /// Whether the copy is there: before that no assignment moves.
+    #[serde(default = "yes")]
+    is_sealed: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 pub(super) struct ResealJob {
@@ -87,14 +99,19 @@ impl ResealJob {
         }
     }
 
-    async fn seal(&self, by: &Principal) -> Result<Checkpoint, Error> {
+    async fn begin(&self) -> Result<Checkpoint, Error> {
+        let makes_copy = self.catalog.find_image(&self.parameters.to).await?.is_none();
+        Ok(Checkpoint { makes_copy, ..Checkpoint::default() })
+    }
+
+    async fn seal(&self, begun: Checkpoint, by: &Principal) -> Result<Checkpoint, Error> {
         let Parameters { path, to } = &self.parameters;
         let (images, from, target, by) =
             (Arc::clone(&self.images), path.clone(), to.clone(), by.clone());
         let seal = async move |wanted| images.reseal(&from, &target, &by, wanted).await;
         on_one_thread(seal).await??;
         tracing::info!(image.path = %path, resealed.path = %to, "image resealed");
-        Ok(Checkpoint::default())
+        Ok(Checkpoint { is_sealed: true, ..begun })
     }
 
     /// Moves the assignments of some vehicles.
@@ -129,13 +146,17 @@ impl ResealJob {
 
     /// Ends the job if somebody has yanked the image, for whatever reason, as its copy has the same
     /// bytes; or the copy, which nobody is to install then.
-    async fn check_not_yanked(&self) -> Result<(), Error> {
+    async fn check_not_yanked(&self, makes_copy: bool) -> Result<(), Error> {
         let Parameters { path, to } = &self.parameters;
-        let yanked = |detail| Err(Error::Conflict { code: "image_yanked", detail });
         if self.images.show(path).await?.yanked_at.is_some() {
-            return yanked(format!(
-                "image_yanked: {path} was yanked while it was sealed again; what was sealed at {to} is yanked too"
-            ));
+            let copy = if makes_copy {
+                format!("what was sealed at {to} is yanked too")
+            } else {
+                format!("this job has sealed nothing at {to}: yank it too if its bytes are bad")
+            };
+            let detail =
+                format!("image_yanked: {path} was yanked while it was sealed again; {copy}");
+            return Err(Error::Conflict { code: "image_yanked", detail });
         }
         self.check_copy().await
     }
@@ -188,18 +209,24 @@ impl Job for ResealJob {
         if let Some(moved) = stored.as_ref().filter(|stored| stored.all_moved) {
             return self.finish(moved, &by).await;
         }
-        self.check_not_yanked().await?;
-        let is_first = stored.is_none();
+        let makes_copy = stored.as_ref().is_some_and(|stored| stored.makes_copy);
+        self.check_not_yanked(makes_copy).await?;
+        let seals = stored.as_ref().is_some_and(|stored| !stored.is_sealed);
         let stepped = match stored {
-            None => self.seal(&by).await,
-            Some(stored) => self.move_on(stored, &by).await,
+            None => self.begin().await,
+            Some(begun) if seals => self.seal(begun, &by).await,
+            Some(sealed) => self.move_on(sealed, &by).await,
         };
-        self.check_not_yanked().await?; // it takes a while
+        self.check_not_yanked(makes_copy).await?; // it takes a while
         let checkpoint = stepped?;
-        if is_first && let Some(role) = self.images.awaited_role(&self.parameters.to).await? {
+        if seals && let Some(role) = self.images.awaited_role(&self.parameters.to).await? {
             return Ok(Step::Done { result: self.waits(&role) });
         }
-        let phase = if checkpoint.all_moved { "yanks the old image" } else { "moves assignments" };
+        let phase = match &checkpoint {
+            Checkpoint { is_sealed: false, .. } => "seals the image again",
+            Checkpoint { all_moved: false, .. } => "moves assignments",
+            Checkpoint { .. } => "yanks the old image",
+        };
         let progress = JobProgress { phase: phase.into(), done: checkpoint.moved, total: 0 };
         let checkpoint =
             serde_json::to_value(&checkpoint).map_err(Error::internal("write a checkpoint"))?;
@@ -207,19 +234,21 @@ impl Job for ResealJob {
     }
 
     async fn undo(&mut self, checkpoint: Value) -> Result<(), Error> {
+        let stored: Option<Checkpoint> =
+            serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
+        let Some(stored) = stored else { return Ok(()) }; // it has looked, and no more
         let by = self.principal().await?;
         let Parameters { path, to } = &self.parameters;
         let image = self.images.show(path).await?;
-        let Some(copy) = self.images.find_copy(&image, to, &by).await? else { return Ok(()) };
-        let stored: Option<Checkpoint> =
-            serde_json::from_value(checkpoint).map_err(Error::internal("read a checkpoint"))?;
-        let was_last = stored.is_some_and(|stored| stored.all_moved);
-        if image.yanked_at.is_none() {
-            self.move_back(&by).await?;
-        } else if was_last {
+        let Some(copy) = self.images.find_copy(&image, to).await? else { return Ok(()) };
+        if image.yanked_at.is_some() && stored.all_moved {
             return Ok(()); // it was done, but for saying so
         }
-        if copy.yanked_at.is_some() {
+        if image.yanked_at.is_none() && stored.is_sealed {
+            self.move_back(&by).await?;
+        }
+        let is_own = stored.makes_copy && copy.created_by == by.id;
+        if !is_own || copy.yanked_at.is_some() {
             return Ok(());
         }
         self.images.yank(to, &Precondition::default(), &by).await
