@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::principal::local_author;
 use super::publish::seen;
 use super::{Error, backup, installation, state_dir::StateDir};
-use crate::catalog::{Moments, SkippedTo};
+use crate::blob::{BlobStore, Parts};
+use crate::catalog::{Catalog, Moments, SkippedTo};
+use crate::model::clock::later;
 use crate::model::{Clock, RoleName, Timestamp};
 
 /// Where version numbers go on.
@@ -19,6 +22,8 @@ pub struct SkippedVersions {
     pub image: u64,
     /// The Director's next version is above this one.
     pub director: u64,
+    /// Uploads that waited for more, and have ended.
+    pub ended_uploads: u64,
 }
 
 impl StateDir {
@@ -26,6 +31,9 @@ impl StateDir {
     /// past `at_least`, and by a wide margin past that: a backup can't know what was published
     /// after it. The next start publishes everything anew, with those numbers. Root's have no gaps:
     /// what is stored of it is taken over when the server starts.
+    ///
+    /// Ends all uploads that wait: a copy of everything has their ledgers of its time, and what was
+    /// sealed after it must not be sealed again from other bytes (docs/FORMAT.md, 6.9).
     ///
     /// # Errors
     ///
@@ -40,13 +48,16 @@ impl StateDir {
         let (repository, _) = self.repositories().await?;
         let all: BTreeMap<RoleName, u64> =
             catalog.list_roles().await?.into_iter().map(|state| (state.name, 0)).collect();
-        let seen = seen::highest_seen(self.blobs().await?.as_ref(), &repository, &all).await?;
+        let blobs = self.blobs().await?;
+        let seen = seen::highest_seen(blobs.as_ref(), &repository, &all).await?;
+        let ended_uploads = end_uploads(&catalog, blobs.as_ref(), now).await?;
         let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
         installation::settle(&catalog).await?;
         catalog.close().await;
         backup::forget(self.path())?;
-        Ok(SkippedVersions { seen: seen.into_values().max().unwrap_or(0), image, director })
+        let seen = seen.into_values().max().unwrap_or(0);
+        Ok(SkippedVersions { seen, image, director, ended_uploads })
     }
 
     /// Takes the clock's word for it that it is right now, though something was signed at a later
@@ -65,6 +76,22 @@ impl StateDir {
     }
 }
 
+/// What is stored of them goes before their rows do: then there is no key, wherever this is cut off.
+/// What no row knows goes too.
+async fn end_uploads(
+    catalog: &Catalog,
+    blobs: &dyn BlobStore,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    for parts in catalog.open_upload_parts().await? {
+        blobs.abandon_parts(&Parts::from_text(parts)).await?;
+    }
+    blobs.sweep_parts(&[]).await?;
+    Ok(catalog.end_all_uploads(later(now, REMEMBERED)).await?)
+}
+
+/// How long it is known that they have ended, for clients that have not heard it.
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 /// More than were ever used between a backup and its restore, and little beside the 2^31 that the
 /// narrowest client counts to.
 const MARGIN: u64 = 1_000_000;

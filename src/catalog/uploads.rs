@@ -297,6 +297,19 @@ impl Catalog {
         rows.iter().map(|row| text(row, "parts", OP)).collect()
     }
 
+    /// Ends all open uploads, also those that somebody has taken, and returns how many there were.
+    /// **Must not** be called while any server runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn end_all_uploads(&self, forgotten_at: Timestamp) -> Result<u64, Error> {
+        let ended = sqlx::query(AssertSqlSafe(format!("{END} WHERE state = 'open'")))
+            .bind([].as_slice())
+            .bind(forgotten_at.as_millisecond());
+        Ok(ended.execute(&self.pool).await.during("end all uploads")?.rows_affected())
+    }
+
     /// Names of the sealed bytes of all uploads that are open.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// After a backup was restored: takes all version numbers past those that vehicles may have
-    /// seen
+    /// seen, and ends uploads that wait
     Versions {
         #[command(flatten)]
         state: StateArgs,
@@ -74,14 +74,19 @@ impl LostRole {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Versions { state, at_least } => {
-            let SkippedVersions { seen, image, director } =
+            let SkippedVersions { seen, image, director, ended_uploads } =
                 state.state()?.recover_versions(at_least, SystemClock.now()).await?;
             report(
                 format_args!(
                     "The highest version in repo/ is {seen}; versions go on after {image}, the Director's after {director}"
                 ),
-                json!({ "seen": seen, "image": image, "director": director }),
+                json!({ "seen": seen, "image": image, "director": director, "ended_uploads": ended_uploads }),
             )?;
+            if ended_uploads > 0 {
+                note(&format!(
+                    "{ended_uploads} uploads that waited for more have ended: whoever makes them begins again"
+                ));
+            }
             note(
                 "hint: everything is published anew with them when the server starts; then run `motorcade fsck`",
             );

@@ -28,7 +28,7 @@ fn record(said: &str) -> Record {
 }
 
 /// Puts a backup in the place of all that a state directory has.
-fn restore(state: &TestState, from: &Path) {
+pub(crate) fn restore(state: &TestState, from: &Path) {
     for entry in fs::read_dir(state.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -124,6 +124,19 @@ pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) 
     assert_eq!((ended.state, ended.upload.expires_at), (UploadState::Ended, seconds_later(1059)));
     assert_eq!(ended.upload.request, serde_json::json!({}));
     assert!(ended.upload.wrapped_key.is_empty() && ended.upload.checkpoint.is_empty());
+
+    for id in ["e", "f"] {
+        catalog.insert_upload(&new(id), 9).await.unwrap();
+    }
+    catalog.insert_upload(&new("done"), 9).await.unwrap();
+    catalog.complete_upload("done", seconds_later(50)).await.unwrap();
+    take(catalog, "e", 0).await.unwrap();
+    assert_eq!(catalog.end_all_uploads(seconds_later(60)).await.unwrap(), 2, "a taken one too");
+    assert_eq!(catalog.open_upload_parts().await.unwrap(), [""; 0]);
+    let found = catalog.find_upload("e").await.unwrap().unwrap();
+    assert_eq!((found.state, found.upload.wrapped_key.as_str()), (UploadState::Ended, ""));
+    let done = catalog.find_upload("done").await.unwrap().unwrap();
+    assert_eq!(done.state, UploadState::Complete);
 }
 
 pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog: &Catalog) {

@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use motorcade::model::AccessRole;
 use reqwest::Method;
 
 use super::{PART, PATH};
 use crate::app::{TestServer, eventually, pattern, send};
+use crate::backup::restore;
 use crate::state::TestState;
+use crate::support::{motorcade, run};
 
 const BLOCK: usize = 1024 * 1024;
 
@@ -103,6 +106,35 @@ async fn an_upload_from_before_a_restored_catalog_is_not_gone_on_with() {
     assert_eq!(server.offset(&url).await, 0, "so the restored catalog says");
     send(server.part(&url, 0, &pattern(3 * BLOCK, 4))).await.refused(410, "upload_lost");
     send(server.part(&url, 0, &image)).await.refused(410, "upload_ended");
+    server.stop().assert_clean().await;
+}
+
+/// A copy of everything has the ledger too, so that nothing else would be found out.
+#[tokio::test]
+async fn an_upload_in_a_copy_of_everything_ends_when_its_versions_are_recovered() {
+    let server = TestServer::start().await;
+    let image = pattern(4 * BLOCK, 3);
+    let url = server.begin(PATH, image.len(), &[]).await;
+    send(server.part(&url, 0, &image[..BLOCK])).await.expect(204);
+    let state = server.stop();
+    state.catalog_closed().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy");
+    run(Command::new("cp").arg("-a").arg(state.path()).arg(&copy));
+    let server = TestServer::on(state, |_| ()).await;
+    send(server.part(&url, BLOCK, &image[BLOCK..3 * BLOCK])).await.expect(204);
+    let state = server.stop();
+    state.catalog_closed().await;
+    restore(&state, &copy);
+    assert_eq!(sealed(&state).len(), BLOCK, "of then");
+    let recover = ["recover", "versions", "--json", "--data-dir"];
+    let said = run(motorcade(recover).arg(state.path()));
+    assert!(said.contains(r#""ended_uploads":1"#), "{said}");
+    assert_eq!(staged(&state), (vec![], vec![]), "ledger and bytes are gone");
+    let server = TestServer::on(state, |_| ()).await;
+    let other = pattern(3 * BLOCK, 4);
+    send(server.part(&url, BLOCK, &other)).await.refused(410, "upload_ended");
+    assert_eq!(staged(&server.state), (vec![], vec![]));
     server.stop().assert_clean().await;
 }
 
