@@ -128,10 +128,10 @@ impl Upkeep {
     }
 
     async fn remove_pending_blob(&self, name: &str) -> Result<(), Error> {
-        for key in BlobKey::candidates(name).into_iter().filter(|key| key.name() == name) {
-            self.parts.blobs.delete(&key).await?;
+        match BlobKey::candidates(name).into_iter().find(|key| key.name() == name) {
+            Some(key) => self.parts.images.remove_announced(&key).await,
+            None => Ok(self.parts.catalog.forget_pending_blob(name).await?), // of no blob
         }
-        Ok(self.parts.catalog.forget_pending_blob(name).await?)
     }
 
     /// Removes superseded metadata and looks after the fleet every `interval`, forever.

@@ -3,10 +3,16 @@
 //! They are the server's that announced them, for as long as its lease lasts. Whoever takes them for
 //! abandoned owns them from then on, and the image that they were for can't be accepted any more:
 //! its bytes may be gone.
+//!
+//! Two servers can come to the same name: an upload goes on at another one, and an entry that is taken
+//! out of an envelope leads to the same bytes each time. So nobody removes a blob without having taken
+//! it for that, which is given to whom it belongs and while nothing lists it, and nobody announces it
+//! until it is gone.
 
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
 use super::{Catalog, During, Error, Holder, placeholders, rows_at_once, text};
+use crate::model::Sha256Digest;
 
 /// Blobs that a server has announced for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +29,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
+    /// [`Error::Overtaken`] if one of them is being removed, and then none is noted;
     /// [`Error::Backend`] or [`Error::Full`].
     pub async fn announce_blobs(&self, names: &[String], holder: Holder<'_>) -> Result<(), Error> {
         const OP: &str = "announce blobs";
@@ -30,7 +37,8 @@ impl Catalog {
         for names in names.chunks(ROWS_AT_ONCE) {
             let mut announce = sqlx::query(AssertSqlSafe(format!(
                 "INSERT INTO pending_blobs (name, created_at, owner, lease_until) VALUES {} \
-                 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until",
+                 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until \
+                 WHERE pending_blobs.owner IS NULL OR pending_blobs.owner NOT LIKE '{REMOVAL}%'",
                 placeholders(names.len(), 4)
             )));
             for name in names {
@@ -40,7 +48,10 @@ impl Catalog {
                     .bind(holder.owner)
                     .bind(self.leased_until(holder.lease_until));
             }
-            announce.execute(&mut *transaction).await.during(OP)?;
+            let announced = announce.execute(&mut *transaction).await.during(OP)?;
+            if announced.rows_affected() < names.len() as u64 {
+                return Err(Error::Overtaken);
+            }
         }
         transaction.commit().await.during(OP)
     }
@@ -67,11 +78,12 @@ impl Catalog {
         const OP: &str = "take abandoned blobs";
         let rows = sqlx::query(
             "UPDATE pending_blobs SET owner = $1, lease_until = $2 \
-             WHERE owner IS NULL OR owner = $3 OR lease_until < $4 RETURNING name",
+             WHERE owner IS NULL OR owner = $3 OR owner = $4 OR lease_until < $5 RETURNING name",
         )
         .bind(holder.owner)
         .bind(self.leased_until(holder.lease_until))
         .bind(holder.owner)
+        .bind(format!("{REMOVAL}{}", holder.owner))
         .bind(self.leased_until(holder.now))
         .fetch_all(&self.pool)
         .await
@@ -101,6 +113,44 @@ impl Catalog {
         .await
         .during(OP)?;
         rows.iter().map(|row| text(row, "name", OP)).collect()
+    }
+
+    /// Takes a blob to remove it, if it is the server's and nothing lists the file: then nobody
+    /// announces it until it is forgotten. One that is listed is forgotten here. Returns whether it
+    /// **may** be removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`] or [`Error::Full`].
+    pub async fn take_for_removal(
+        &self,
+        name: &str,
+        (path, sha256): (&str, &Sha256Digest),
+        holder: Holder<'_>,
+    ) -> Result<bool, Error> {
+        const OP: &str = "take a blob to remove it";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        let taken = sqlx::query(
+            "UPDATE pending_blobs SET owner = $1, lease_until = $2 WHERE name = $3 AND owner = $4 \
+             AND NOT EXISTS (SELECT 1 FROM targets WHERE path = $5 AND sha256 = $6) \
+             AND NOT EXISTS (SELECT 1 FROM superseded_envelopes WHERE path = $7 AND sha256 = $8)",
+        )
+        .bind(format!("{REMOVAL}{}", holder.owner))
+        .bind(self.leased_until(holder.lease_until))
+        .bind(name)
+        .bind(holder.owner)
+        .bind(path)
+        .bind(sha256.to_string())
+        .bind(path)
+        .bind(sha256.to_string());
+        let taken = taken.execute(&mut *transaction).await.during(OP)?.rows_affected() > 0;
+        if !taken {
+            let listed = sqlx::query("DELETE FROM pending_blobs WHERE name = $1 AND owner = $2");
+            let listed = listed.bind(name).bind(holder.owner);
+            listed.execute(&mut *transaction).await.during(OP)?;
+        }
+        transaction.commit().await.during(OP)?;
+        Ok(taken)
     }
 
     /// Forgets an announced blob that is gone.
@@ -142,4 +192,6 @@ pub(super) async fn end(
     Ok(())
 }
 
+/// What the owner of a blob that is being removed begins with.
+const REMOVAL: &str = "removal by ";
 const ROWS_AT_ONCE: usize = rows_at_once(4);

@@ -1,6 +1,7 @@
 //! Images: uploads that are sealed and published, the keys that they are sealed for, what of them is
 //! served, how they are wrapped again, and yanks.
 
+mod announced;
 pub mod collect;
 pub mod deliver;
 pub mod ingest;

@@ -167,6 +167,40 @@ pub(super) async fn a_server_takes_its_own_blobs_and_those_that_nobody_holds(cat
     assert_eq!(catalog.pending_blobs().await.unwrap().len(), 3, "until they are removed");
 }
 
+/// Two servers come to the same name where an upload goes on at another one.
+pub(super) async fn a_blob_is_removed_by_whom_it_belongs_to_and_unlisted(catalog: &Catalog) {
+    with_bins(catalog).await;
+    let image = announced("gw/1/a.bin", "a");
+    let (name, target) = (&image.blobs.names[0], &image.targets[0].1);
+    let file = (target.path.as_str(), &target.sha256);
+    announce(catalog, &image, 0).await;
+    catalog.announce_blobs(&image.blobs.names, holder("b", 0)).await.unwrap();
+    assert!(!catalog.take_for_removal(name, file, holder("a", 0)).await.unwrap(), "it is b's");
+    assert_eq!(catalog.pending_blobs().await.unwrap(), image.blobs.names);
+    let by_b = NewImage {
+        blobs: AnnouncedBlobs { owner: "b".into(), ..image.blobs.clone() },
+        ..announced("gw/1/a.bin", "b")
+    };
+    insert(catalog, &[by_b]).await.unwrap();
+    assert!(!catalog.take_for_removal(name, file, holder("a", 0)).await.unwrap(), "it is gone");
+    announce(catalog, &image, 0).await;
+    assert!(!catalog.take_for_removal(name, file, holder("a", 0)).await.unwrap(), "it is listed");
+    assert!(catalog.pending_blobs().await.unwrap().is_empty(), "and no leftover");
+
+    let other = announced("gw/2/a.bin", "a");
+    let (name, target) = (&other.blobs.names[0], &other.targets[0].1);
+    announce(catalog, &other, 0).await;
+    let file = (target.path.as_str(), &target.sha256);
+    assert!(catalog.take_for_removal(name, file, holder("a", 0)).await.unwrap());
+    let announced = catalog.announce_blobs(&other.blobs.names, holder("b", 0)).await;
+    assert!(matches!(announced, Err(Error::Overtaken)), "it is being removed: {announced:?}");
+    let taken = catalog.take_abandoned_blobs(holder("a", 0)).await.unwrap();
+    assert_eq!(taken, other.blobs.names, "by a server that was killed meanwhile");
+    assert!(catalog.take_for_removal(name, file, holder("a", 0)).await.unwrap());
+    catalog.forget_pending_blob(name).await.unwrap();
+    catalog.announce_blobs(&other.blobs.names, holder("b", 0)).await.unwrap();
+}
+
 /// Its bytes may have been removed.
 pub(super) async fn an_image_whose_blobs_were_taken_is_not_accepted(catalog: &Catalog) {
     with_bins(catalog).await;

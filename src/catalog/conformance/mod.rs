@@ -63,6 +63,7 @@ macro_rules! conformance {
                 a_path_is_used_once_even_after_a_yank, a_yank_takes_both_targets_out_and_happens_once,
                 a_full_role_accepts_none_of_them, an_accepted_image_ends_the_announcement_of_its_blobs,
                 a_server_takes_its_own_blobs_and_those_that_nobody_holds,
+                a_blob_is_removed_by_whom_it_belongs_to_and_unlisted,
                 an_image_whose_blobs_were_taken_is_not_accepted,
                 an_image_for_a_key_that_was_retired_meanwhile_is_not_accepted, pages_follow_each_other_in_the_order_of_paths
             );

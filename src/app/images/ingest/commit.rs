@@ -17,6 +17,7 @@ use super::{
 use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
+use crate::app::images::announced::overtaken;
 use crate::app::keys::escrow_failed;
 use crate::blob::{self, BlobKey, StagedBlob};
 use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
@@ -24,7 +25,7 @@ use crate::envelope::jwe::EnvelopeError;
 use crate::envelope::key::{DataKey, RecipientKey};
 use crate::keys::{EscrowKeys, escrow};
 use crate::model::{ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
-use crate::telemetry::{Chain, UploadStage};
+use crate::telemetry::UploadStage;
 use crate::uptane::custom::ImageCustom;
 
 impl Images {
@@ -74,7 +75,7 @@ impl Images {
             self.catalog.announce_blobs(&new.blobs.names, self.upload_holder()),
             self.blobs.stage_all(vec![envelope.public.into()])
         );
-        announced?;
+        announced.map_err(overtaken)?;
         let bound = bounds::bound(&request, &lister);
         let record = new.record.clone();
         let inserted = (new, request.by.author(record.created_at));
@@ -183,19 +184,12 @@ impl Images {
     ) -> Result<(), Error> {
         let blobs = std::iter::once(staged).chain(envelope?).zip(keys.iter().cloned());
         self.blobs.promote_all(blobs.collect()).await?;
-        Ok(self.catalog.insert_images(&[new], bound, &author).await?)
+        self.catalog.insert_images(&[new], bound, &author).await.map_err(overtaken)
     }
 
     async fn discard_blobs(&self, keys: &[BlobKey]) {
         for key in keys {
-            let deleted = self.blobs.delete(key).await.map_err(Error::from);
-            let forgotten = match deleted {
-                Ok(()) => self.catalog.forget_pending_blob(&key.name()).await.map_err(Error::from),
-                failed => failed,
-            };
-            if let Err(error) = forgotten {
-                tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
-            }
+            self.discard_announced(key).await;
         }
     }
 

@@ -11,6 +11,7 @@ use super::change::Change;
 use super::cores::on_all_cores;
 use crate::app::Error;
 use crate::app::images::Images;
+use crate::app::images::announced::overtaken;
 use crate::app::keys::escrow_failed;
 use crate::blob::{self, BlobKey};
 use crate::catalog::{Author, ConcernedEnvelope, EnvelopePosition, Rewrapped, Who};
@@ -20,7 +21,6 @@ use crate::envelope::wrap::WrappedKey;
 use crate::keys::EscrowKeys;
 use crate::keys::escrow::{self, EscrowError};
 use crate::model::{AuditKind, Sha256Digest, TargetEntry};
-use crate::telemetry::Chain;
 
 /// Envelopes that are changed and not stored yet.
 pub(super) struct Batch {
@@ -156,11 +156,13 @@ pub(super) async fn record(
         changed.into_iter().map(|changed| describe(changed, &change, &author)).collect();
     let announced: Vec<String> = blobs.iter().map(|(key, _)| key.name()).collect();
     // From here on a failure leaves names by which the next start finds what was stored.
-    images.catalog.announce_blobs(&announced, images.upload_holder()).await?;
+    let told = images.catalog.announce_blobs(&announced, images.upload_holder()).await;
+    told.map_err(overtaken)?;
     store(&images, &blobs).await?;
-    let recorded = images.catalog.record_rewraps(&rewrapped, &images.server_id, author.at).await?;
+    let recorded = images.catalog.record_rewraps(&rewrapped, &images.server_id, author.at).await;
+    let recorded = recorded.map_err(overtaken)?;
     for (key, _) in blobs.iter().filter(|(key, _)| recorded.unused.contains(&key.name())) {
-        discard(&images, key).await;
+        images.discard_announced(key).await; // its image was yanked or changed meanwhile
     }
     images.publisher.publish().await?;
     Ok(recorded.count)
@@ -201,17 +203,6 @@ async fn store(images: &Images, blobs: &[(BlobKey, Bytes)]) -> Result<(), Error>
             Ok(())
         }
         stored => Ok(stored?),
-    }
-}
-
-/// Removes what was stored for an image that was yanked or changed meanwhile.
-async fn discard(images: &Images, key: &BlobKey) {
-    let removed = match images.blobs.delete(key).await.map_err(Error::from) {
-        Ok(()) => images.catalog.forget_pending_blob(&key.name()).await.map_err(Error::from),
-        failed => failed,
-    };
-    if let Err(error) = removed {
-        tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
     }
 }
 
