@@ -10,5 +10,6 @@ pub mod image_repo;
 pub mod root;
 pub mod root_diff;
 pub mod targets_diff;
+mod told;
 
 pub use motorcade_uptane::*;

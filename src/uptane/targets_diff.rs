@@ -6,7 +6,8 @@ use motorcade_uptane::custom::{ImageCustom, PlaintextCustom, PlaintextHashes, Se
 use motorcade_uptane::metadata::{Delegation, Delegations, Hashes, Signed, Target, Targets};
 use serde_json::Value;
 
-use crate::model::{Constraint, Folder, HardwareId, RoleName, SupplierName, TargetEntry};
+use super::told::{Change, fact};
+use crate::model::{Folder, HardwareId, RoleName, SupplierName, TargetEntry};
 
 /// The content of a targets file, as people are shown it.
 pub type Listing = Targets<Target<Value>>;
@@ -15,16 +16,16 @@ pub type Listing = Targets<Target<Value>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetsDiff {
     head: Vec<String>,
-    entries: Vec<String>,
-    delegations: Vec<String>,
+    changes: Vec<Change>,
 }
 
 impl TargetsDiff {
     /// Compares two files; without one before it, all that `next` says is new.
     pub fn between(role: &RoleName, current: Option<&Listing>, next: &Listing) -> Self {
+        let name = shown(role);
         let version = match current {
-            Some(current) => format!("{role} {} -> {}", current.version, next.version),
-            None => format!("{role} {}, of which everything is shown", next.version),
+            Some(current) => format!("{name} {} -> {}", current.version, next.version),
+            None => format!("{name} {}, of which everything is shown", next.version),
         };
         let expires = match current.map(|current| current.expires) {
             Some(before) if before != next.expires => {
@@ -34,30 +35,33 @@ impl TargetsDiff {
             None => format!("expires {}", next.expires),
         };
         let (nothing, nobody) = (BTreeMap::new(), BTreeMap::new());
+        let entries = changes(
+            current.map_or(&nothing, |current| &current.targets),
+            &next.targets,
+            |path, _| fact("", path),
+            entry,
+        );
+        let delegations = changes(
+            &current.map_or(nobody, delegations),
+            &delegations(next),
+            |to, said: Option<&Vec<String>>| match said.and_then(|said| said.first()) {
+                Some(keys) => vec![format!("delegates to {to}: {keys}")],
+                None => vec![format!("delegates to {to}")],
+            },
+            |said| said.iter().skip(1).cloned().collect(),
+        );
+        let reordered = current.and_then(|current| reordered(current, next));
         Self {
             head: vec![version, expires],
-            entries: changes(
-                current.map_or(&nothing, |current| &current.targets),
-                &next.targets,
-                entry,
-            ),
-            delegations: [
-                changes(
-                    &current.map_or(nobody, delegations),
-                    &delegations(next),
-                    |role, said: &String| format!("{role}: {said}"),
-                ),
-                current.and_then(|current| reordered(current, next)).into_iter().collect(),
-            ]
-            .concat(),
+            changes: entries.into_iter().chain(delegations).chain(reordered).collect(),
         }
     }
 
-    /// All of it, a line each.
+    /// All of it, each fact a line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.head.clone();
-        lines.extend(self.changes());
-        if lines.len() == self.head.len() {
+        lines.extend(self.changes.iter().flat_map(Change::lines));
+        if self.changes.is_empty() {
             lines.push("lists the same as before".to_owned());
         }
         lines
@@ -65,12 +69,7 @@ impl TargetsDiff {
 
     /// What is listed otherwise, a line each.
     pub fn changes(&self) -> Vec<String> {
-        let mut lines = self.entries.clone();
-        lines.extend(self.delegations.iter().map(|line| match line.split_once(' ') {
-            Some((sign, said)) => format!("{sign} delegates to {said}"),
-            None => line.clone(),
-        }));
-        lines
+        self.changes.iter().map(Change::line).collect()
     }
 }
 
@@ -84,8 +83,8 @@ pub fn parse(file: &[u8]) -> Result<Listing, serde_json::Error> {
     Ok(file.signed)
 }
 
-/// Whether a file delegates as Motorcade does: to suppliers first and then to bins, to each once, and
-/// by names that can't be taken for anything else. People are shown to whom it delegates and not in
+/// Whether a file delegates as Motorcade does: to suppliers first and then to all bins, to each once,
+/// and by names that can't be taken for anything else. People are shown to whom it delegates and not in
 /// which order, which decides who speaks for a target (TUF 1.0.34, 4.5).
 ///
 /// # Errors
@@ -96,11 +95,13 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
         return Err("it speaks to a vehicle, as the Director's files alone do".to_owned());
     }
     let roles = listing.delegations.iter().flat_map(|delegations| &delegations.roles);
-    let (mut suppliers, mut bins) = (BTreeSet::new(), BTreeSet::new());
+    let (mut suppliers, mut bins) = (BTreeSet::new(), Vec::new());
     for delegation in roles {
         let name = delegation.name.as_str();
         let is_new = if is_bin(delegation) {
-            bins.insert(name)
+            let is_new = !bins.contains(&name);
+            bins.push(name);
+            is_new
         } else if !is_supplier(&delegation.name) {
             return Err(format!("it delegates to {name:?}, which is no supplier and no bin"));
         } else if !bins.is_empty() {
@@ -113,6 +114,9 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
         if !is_new {
             return Err(format!("it delegates to {name} twice"));
         }
+    }
+    if !(suppliers.is_empty() && bins.is_empty()) && !are_all(&bins) {
+        return Err("it does not delegate to all bins in order, so that somebody else would speak for what is left out".to_owned());
     }
     let others =
         listing.delegation_hardware_ids.keys().find(|role| !suppliers.contains(role.as_str()));
@@ -133,7 +137,9 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
 pub fn check_targets(listing: &Listing) -> Result<(), String> {
     for (path, target) in &listing.targets {
         if target.custom.as_ref().is_some_and(|custom| known(custom).is_none()) {
-            return Err(format!("it says more or something else of {path} than is said of images"));
+            return Err(format!(
+                "it says more or something else of {path:?} than is said of images"
+            ));
         }
     }
     Ok(())
@@ -151,37 +157,43 @@ pub fn waiting(current: Option<&Listing>, wanted: &[TargetEntry]) -> Vec<String>
     };
     let wanted = wanted.iter().map(|entry| (entry.path.clone(), target(entry))).collect();
     let nothing = BTreeMap::new();
-    changes(current.map_or(&nothing, |current| &current.targets), &wanted, entry)
+    let current = current.map_or(&nothing, |current| &current.targets);
+    let changes = changes(current, &wanted, |path, _| fact("", path), entry);
+    changes.iter().map(Change::line).collect()
 }
 
-/// What is new, what is other than before, and what is gone, a line each.
+/// What is new, what is other than before, and what is gone.
 fn changes<T: PartialEq>(
     before: &BTreeMap<String, T>,
     after: &BTreeMap<String, T>,
-    describe: impl Fn(&str, &T) -> String,
-) -> Vec<String> {
-    let mut lines = Vec::new();
+    title: impl Fn(&str, Option<&T>) -> Vec<String>,
+    facts: impl Fn(&T) -> Vec<String>,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
     for (name, value) in after {
-        match before.get(name) {
-            None => lines.push(format!("+ {}", describe(name, value))),
-            Some(before) if before != value => {
-                lines.push(format!("~ {}", describe(name, value)));
-            }
-            Some(_) => {}
-        }
+        let sign = match before.get(name) {
+            None => '+',
+            Some(before) if before != value => '~',
+            Some(_) => continue,
+        };
+        changes.push(Change::new(sign, title(name, Some(value)), facts(value)));
     }
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    lines.extend(gone.map(|name| format!("- {name}")));
-    lines
+    changes.extend(gone.map(|name| Change::new('-', title(name, None), Vec::new())));
+    changes
 }
 
 /// All that is said of a target: whoever signs it answers for all of it.
-fn entry(path: &str, target: &Target<Value>) -> String {
+fn entry(target: &Target<Value>) -> Vec<String> {
     let file = format!("{} bytes, SHA-256 {}", target.length, target.hashes.sha256);
     match (&target.custom, target.custom.as_ref().and_then(known)) {
-        (None, _) => format!("{path}: {file}"),
-        (Some(custom), None) => format!("{path}: {file}, {custom}"),
-        (Some(_), Some(image)) => format!("{path}: {}, {file}", described(&image)),
+        (None, _) => vec![file],
+        (Some(custom), None) => vec![file, custom.to_string()],
+        (Some(_), Some(image)) => {
+            let mut facts = described(&image);
+            facts.push(file);
+            facts
+        }
     }
 }
 
@@ -191,7 +203,7 @@ fn known(custom: &Value) -> Option<ImageCustom> {
     (serde_json::to_value(&image).ok()? == *custom).then_some(image)
 }
 
-fn described(image: &ImageCustom) -> String {
+fn described(image: &ImageCustom) -> Vec<String> {
     // Taken apart, so that a new member is shown or does not compile.
     let ImageCustom {
         name,
@@ -205,66 +217,94 @@ fn described(image: &ImageCustom) -> String {
     } = image;
     let SealedCustom { alg, plaintext: PlaintextCustom { length, hashes } } = sealed;
     let PlaintextHashes { sha256 } = hashes;
-    let hardware: Vec<&str> = hardware_ids.iter().map(HardwareId::as_str).collect();
-    let (counter, hardware) = (release_counter.value(), hardware.join(", "));
-    let mut text = format!("{name} {version}, release {counter}, for {hardware}");
+    let mut facts = [fact("name", name.as_str()), fact("version", version.as_str())].concat();
+    facts.push(format!("release {}", release_counter.value()));
+    facts.extend(hardware_ids.iter().flat_map(for_hardware));
     for (what, constraints) in [("requires", requires), ("conflicts with", conflicts)] {
-        if !constraints.is_empty() {
-            let constraints: Vec<String> = constraints.iter().map(Constraint::to_string).collect();
-            text.push_str(&format!(", {what} {}", constraints.join(", ")));
-        }
+        facts.extend(constraints.iter().flat_map(|other| fact(what, &other.to_string())));
     }
-    let format = target_format.as_str();
-    text.push_str(&format!(
-        "; {length} bytes of plaintext with SHA-256 {sha256}; {format}, sealed with {alg}"
-    ));
-    text
+    facts.push(format!("plaintext of {length} bytes, SHA-256 {sha256}"));
+    facts.push(format!("{}, sealed with {alg}", target_format.as_str()));
+    facts
+}
+
+fn for_hardware(id: &HardwareId) -> Vec<String> {
+    fact("for hardware", id.as_str())
 }
 
 /// The order in which those are asked to whom both files delegate, if it has changed.
-fn reordered(before: &Listing, after: &Listing) -> Option<String> {
+fn reordered(before: &Listing, after: &Listing) -> Option<Change> {
     let names = |listing: &Listing| -> Vec<String> {
         let roles = listing.delegations.iter().flat_map(|delegations| &delegations.roles);
-        roles.map(|delegation| delegation.name.to_string()).collect()
+        roles.map(|delegation| shown(&delegation.name)).collect()
     };
     let (before, after) = (names(before), names(after));
     let both = |names: &[String], others: &[String]| -> Vec<String> {
         names.iter().filter(|name| others.contains(name)).cloned().collect()
     };
     let now = both(&after, &before);
-    (both(&before, &after) != now)
-        .then(|| format!("~ these, in this order now: {}", now.join(", ")))
+    let title = || format!("delegates to these, in this order now: {}", now.join(", "));
+    (both(&before, &after) != now).then(|| Change::new('~', vec![title()], Vec::new()))
 }
 
-/// To whom a file delegates, and what it says of each; of bins that have the same keys in one line.
-fn delegations(listing: &Listing) -> BTreeMap<String, String> {
+/// To whom a file delegates, and what it says of each; of neighbouring bins that have the same keys
+/// once.
+fn delegations(listing: &Listing) -> BTreeMap<String, Vec<String>> {
     let Some(Delegations { roles, .. }) = &listing.delegations else { return BTreeMap::new() };
-    let mut said: BTreeMap<String, String> = BTreeMap::new();
-    let mut bins: BTreeMap<String, Vec<&RoleName>> = BTreeMap::new();
-    for delegation in roles {
+    let (bins, others): (Vec<_>, Vec<_>) = roles.iter().partition(|role| is_bin(role));
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for delegation in others {
         let role = &delegation.name;
-        let mut text = signers(delegation);
-        if is_bin(delegation) {
-            bins.entry(text).or_default().push(role);
-            continue;
-        }
-        text.push_str(&format!(", for {}", paths(delegation)));
+        let mut facts = signers(delegation);
+        facts.extend(paths(delegation));
         if let Some(ids) = listing.delegation_hardware_ids.get(role) {
-            let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-            text.push_str(&format!(", hardware {}", ids.join(", ")));
+            facts.extend(ids.iter().flat_map(for_hardware));
         }
         if !delegation.terminating {
-            text.push_str(", not terminating");
+            facts.push("not terminating".to_owned());
         }
-        said.insert(role.to_string(), text);
+        said.insert(shown(role), facts);
     }
-    for (text, roles) in bins {
-        let (first, last) = (roles.first(), roles.last());
-        if let (Some(first), Some(last)) = (first, last) {
-            said.insert(format!("{first} to {last}, {} bins", roles.len()), text);
+    for alike in bins.chunk_by(|bin, next| follows(bin, next) && signers(bin) == signers(next)) {
+        if let [first, .., last] = alike {
+            let range = format!("{} to {}, {} bins", first.name, last.name, alike.len());
+            said.insert(range, signers(first));
+        } else if let [bin] = alike {
+            said.insert(bin.name.to_string(), signers(bin));
         }
     }
     said
+}
+
+/// Whether a bin is the next one after another, of as many digits.
+fn follows(bin: &Delegation, next: &Delegation) -> bool {
+    let (digits, after) = (digits(bin.name.as_str()), digits(next.name.as_str()));
+    let number = |digits: &str| u32::from_str_radix(digits, 16).ok();
+    digits.len() == after.len()
+        && number(digits)
+            .and_then(|number| number.checked_add(1))
+            .is_some_and(|next| number(after) == Some(next))
+}
+
+/// Whether these are the bins of every prefix of one length, in order.
+fn are_all(bins: &[&str]) -> bool {
+    let length = bins.first().map_or(0, |bin| digits(bin).len());
+    let count = u32::try_from(length).ok().and_then(|length| 16_usize.checked_pow(length));
+    let is_next = |(number, bin): (usize, &&str)| digits(bin) == format!("{number:0length$x}");
+    length > 0 && count == Some(bins.len()) && bins.iter().enumerate().all(is_next)
+}
+
+/// The digits in a bin's name.
+fn digits(bin: &str) -> &str {
+    bin.strip_prefix("bin-").unwrap_or_default()
+}
+
+/// A role by its name, or by what it claims to be.
+fn shown(role: &RoleName) -> String {
+    match *role == RoleName::Targets || is_supplier(role) {
+        true => role.to_string(),
+        false => fact("", role.as_str()).join(" "),
+    }
 }
 
 fn is_supplier(role: &RoleName) -> bool {
@@ -283,19 +323,26 @@ fn is_bin(delegation: &Delegation) -> bool {
 }
 
 /// For what it speaks: a folder, if its patterns are those of one.
-fn paths(delegation: &Delegation) -> String {
+fn paths(delegation: &Delegation) -> Vec<String> {
     let Delegation { paths, path_hash_prefixes, .. } = delegation;
     let patterns = paths.clone().unwrap_or_default();
     let folder = patterns.first().and_then(|first| first.strip_suffix('*')?.parse::<Folder>().ok());
     match folder.filter(|folder| folder.patterns() == patterns && path_hash_prefixes.is_none()) {
-        Some(folder) => folder.to_string(),
-        None => format!("{patterns:?} {:?}", path_hash_prefixes.clone().unwrap_or_default()),
+        Some(folder) => fact("for folder", &folder.to_string()),
+        None => {
+            let prefixes = path_hash_prefixes.iter().flatten();
+            let prefixes = prefixes.flat_map(|prefix| fact("for digests that begin with", prefix));
+            let patterns = patterns.iter().flat_map(|pattern| fact("for paths like", pattern));
+            patterns.chain(prefixes).collect()
+        }
     }
 }
 
-fn signers(delegation: &Delegation) -> String {
-    let ids: Vec<String> = delegation.keyids.iter().map(ToString::to_string).collect();
-    format!("{} of {} keys: {}", delegation.threshold, ids.len(), ids.join(", "))
+fn signers(delegation: &Delegation) -> Vec<String> {
+    let Delegation { threshold, keyids, .. } = delegation;
+    let mut facts = vec![format!("{threshold} of {} keys", keyids.len())];
+    facts.extend(keyids.iter().map(|id| format!("key {id}")));
+    facts
 }
 
 #[cfg(test)]
@@ -329,9 +376,11 @@ mod tests {
         let expected = [
             "supplier-acme 1 -> 3".to_owned(),
             "expires 1970-01-01T00:00:00Z, as before".to_owned(),
-            format!("~ acme/b: 2 bytes, SHA-256 {digest}"),
-            format!("+ acme/d: 1 bytes, SHA-256 {digest}"),
-            "- acme/c".to_owned(),
+            "~ \"acme/b\"".to_owned(),
+            format!("    2 bytes, SHA-256 {digest}"),
+            "+ \"acme/d\"".to_owned(),
+            format!("    1 bytes, SHA-256 {digest}"),
+            "- \"acme/c\"".to_owned(),
         ];
         assert_eq!(TargetsDiff::between(&role, Some(&before), &after).lines(), expected);
         let all = TargetsDiff::between(&role, None, &after).lines();
@@ -361,7 +410,19 @@ mod tests {
 
     #[test]
     fn an_order_that_gives_a_folder_away_is_refused_and_another_one_told() {
-        check_order(&delegating(&["supplier-acme", "supplier-bolt", "bin-0", "bin-1"])).unwrap();
+        let bins: Vec<String> = (0..16).map(|bin| format!("bin-{bin:x}")).collect();
+        let bins: Vec<&str> = bins.iter().map(String::as_str).collect();
+        let after = |names: &[&'static str], bins: &[&str]| delegating(&[names, bins].concat());
+        check_order(&after(&["supplier-acme", "supplier-bolt"], &bins)).unwrap();
+        check_order(&delegating(&[])).unwrap();
+        let (mut swapped, mut replaced) = (bins.clone(), bins.clone());
+        swapped.swap(3, 4);
+        replaced[8] = "bin-80";
+        let wrong: [&[&str]; 6] = [&bins[1..], &bins[..15], &swapped, &replaced, &["bin-"], &[]];
+        for bins in wrong {
+            let refused = check_order(&after(&["supplier-acme"], bins)).unwrap_err();
+            assert!(refused.contains("all bins in order"), "{bins:?}: {refused}");
+        }
         for (names, why) in [
             (&["bin-0", "supplier-acme"][..], "behind the bins"),
             (&["supplier-acme", "bin-0", "bin-0"], "twice"),
@@ -371,9 +432,10 @@ mod tests {
             let refused = check_order(&delegating(names)).unwrap_err();
             assert!(refused.contains(why), "{names:?}: {refused}");
         }
-        let mut odd = serde_json::to_value(delegating(&["supplier-acme", "bin-0"])).unwrap();
+        let mut odd = serde_json::to_value(after(&["supplier-acme"], &bins)).unwrap();
         odd["delegation_hardware_ids"] = json!({ "bin-0": ["gw-mk3"] });
-        check_order(&serde_json::from_value(odd).unwrap()).unwrap_err();
+        let refused = check_order(&serde_json::from_value(odd).unwrap()).unwrap_err();
+        assert!(refused.contains("names hardware"), "{refused}");
         let (one, other) = (
             delegating(&["supplier-acme", "supplier-bolt"]),
             delegating(&["supplier-bolt", "supplier-acme"]),
@@ -397,24 +459,42 @@ mod tests {
         let shown = |custom: &Value| {
             let mut file = listing(1, &[("acme/a", 1)]);
             file.targets.get_mut("acme/a").unwrap().custom = Some(custom.clone());
-            let lines = TargetsDiff::between(&role, None, &file).lines();
-            (lines.last().unwrap().clone(), check_targets(&file))
+            (TargetsDiff::between(&role, None, &file).lines(), check_targets(&file))
         };
-        let (line, checked) = shown(&custom);
+        let (lines, checked) = shown(&custom);
         checked.unwrap();
         assert_eq!(
-            line,
-            format!(
-                "+ acme/a: brake 4.2, release 42, for brake-1, brake-2, requires gateway>=7, door, conflicts with horn<3; \
-                 9 bytes of plaintext with SHA-256 {digest}; OSTREE, sealed with AES256_GCM_HKDF_4KB, 1 bytes, SHA-256 {digest}"
-            )
+            lines[2..],
+            [
+                "+ \"acme/a\"",
+                "    name \"brake\"",
+                "    version \"4.2\"",
+                "    release 42",
+                "    for hardware \"brake-1\"",
+                "    for hardware \"brake-2\"",
+                "    requires \"gateway>=7\"",
+                "    requires \"door\"",
+                "    conflicts with \"horn<3\"",
+                &format!("    plaintext of 9 bytes, SHA-256 {digest}"),
+                "    OSTREE, sealed with AES256_GCM_HKDF_4KB",
+                &format!("    1 bytes, SHA-256 {digest}"),
+            ]
         );
+        let mut forged = custom.clone();
+        forged["name"] = json!(format!("brake\", release 42,    release 42{}", "z".repeat(90)));
+        let (lines, checked) = shown(&forged);
+        checked.unwrap();
+        assert!(lines[3].starts_with("    name \"brake\\\", release 42, "), "{lines:?}");
+        assert!(lines[4].starts_with("    followed by \"zzz"), "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("    release 42")).count(), 1);
+        assert_eq!(lines.concat().matches('z').count(), 90, "all of it is shown");
         let mut unknown = [custom.clone(), custom.clone(), custom.clone()];
         unknown[0]["runAsRoot"] = json!(true);
         unknown[1]["sealed"]["plaintext"]["hashes"]["md5"] = json!("00");
         unknown[2] = json!("whatever");
         for custom in unknown {
-            let (line, checked) = shown(&custom);
+            let (lines, checked) = shown(&custom);
+            let line = lines.last().unwrap();
             assert!(line.ends_with(&custom.to_string()), "{line}");
             assert!(checked.unwrap_err().contains("acme/a"), "{custom}");
         }
@@ -446,11 +526,32 @@ mod tests {
         assert_eq!(
             lines[2..],
             [
-                format!("+ delegates to bin-0 to bin-1, 2 bins: 1 of 1 keys: {key}"),
-                format!(
-                    "+ delegates to supplier-acme: 1 of 1 keys: {key}, for acme/, hardware gw-mk3"
-                ),
+                "+ delegates to bin-0 to bin-1, 2 bins: 1 of 1 keys",
+                &format!("    key {key}"),
+                "+ delegates to supplier-acme: 1 of 1 keys",
+                &format!("    key {key}"),
+                "    for folder \"acme/\"",
+                "    for hardware \"gw-mk3\"",
             ]
         );
+    }
+    #[test]
+    fn a_bin_that_is_replaced_or_has_other_keys_is_told() {
+        let shown = |before: &Listing, after: &Listing| {
+            TargetsDiff::between(&RoleName::Targets, Some(before), after).changes()
+        };
+        let before = delegating(&["bin-0", "bin-1", "bin-2", "bin-3"]);
+        let told = shown(&before, &delegating(&["bin-0", "bin-10", "bin-2", "bin-3"]));
+        assert!(told.contains(&"- delegates to bin-0 to bin-3, 4 bins".to_owned()), "{told:?}");
+        let key = Sha256Digest::from_bytes([9; 32]);
+        let mut after = before.clone();
+        after.delegations.as_mut().unwrap().roles[1].keyids = vec![key];
+        let told = shown(&before, &after);
+        let titles = ["bin-0:", "bin-1:", "bin-2 to bin-3, 2 bins:"];
+        for (line, title) in told.iter().zip(titles) {
+            assert!(line.starts_with(&format!("+ delegates to {title}")), "{told:?}");
+        }
+        assert!(told[1].ends_with(&format!("key {key}")), "{told:?}");
+        assert_eq!(told[3..], ["- delegates to bin-0 to bin-3, 4 bins"]);
     }
 }

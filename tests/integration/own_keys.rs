@@ -134,7 +134,7 @@ async fn nothing_is_public_before_the_supplier_has_signed_it() {
 
     let waiting = acme.state(&server).await;
     assert_eq!((waiting.version, waiting.waiting.len()), (None, 2), "{waiting:?}");
-    assert!(waiting.waiting[0].starts_with("+ acme/1.bin: "), "{waiting:?}");
+    assert!(waiting.waiting[0].starts_with("+ \"acme/1.bin\", name "), "{waiting:?}");
     let staged = acme.stage(&server).await.staged.unwrap();
     assert_eq!((staged.missing, staged.signatures.len()), (2, 0));
     acme.sign(&server, &acme.keys[0]).await.expect(200);

@@ -29,7 +29,10 @@ async fn a_supplier_signs_with_files_and_without_a_network() {
     assert!(pushed.status.success() && said.contains("once supplier-acme is signed"), "{said}");
     let shown = run(&mut acme("supplier status acme"));
     assert!(shown.contains("nothing of supplier-acme is published"), "{shown}");
-    assert!(shown.contains("  + acme/1.bin: brake 1, release 1, for gw-mk3"), "{shown}");
+    assert!(
+        shown.contains("  + \"acme/1.bin\", name \"brake\", version \"1\", release 1"),
+        "{shown}"
+    );
     let shown = run(&mut acme("supplier stage acme"));
     assert!(shown.contains("waits for 1 more signatures"), "{shown}");
     let again = refused(&mut acme("supplier stage acme"));
@@ -44,7 +47,10 @@ async fn a_supplier_signs_with_files_and_without_a_network() {
     let shown = run(&mut desk.offline(&format!("{sign} --yes --out 1.json")));
     assert!(shown.contains("of which everything is shown"), "{shown}");
     assert!(
-        shown.contains("+ acme/1.bin: brake 1, release 1, for gw-mk3; 7 bytes of plaintext"),
+        shown.contains(
+            "+ \"acme/1.bin\"\n    name \"brake\"\n    version \"1\"\n    release 1\n    \
+             for hardware \"gw-mk3\"\n    plaintext of 7 bytes, SHA-256 "
+        ),
         "{shown}"
     );
     let shown = run(&mut acme("supplier sign --send 1.json"));

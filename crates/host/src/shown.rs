@@ -6,15 +6,20 @@ use url::Url;
 
 /// As much of a text as is worth a line, with what is no printable character escaped.
 pub fn printable(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => whole(&text[..end]) + "…",
+        None => whole(text),
+    }
+}
+
+/// All of a text, as [`printable`] escapes it: what people sign they are shown to its end.
+pub fn whole(text: &str) -> String {
     let mut line = String::new();
-    for character in text.chars().take(LONGEST) {
+    for character in text.chars() {
         match character {
             '\'' | '"' | '\\' => line.push(character),
             other => line.extend(other.escape_debug()),
         }
-    }
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
     }
     line
 }
@@ -43,6 +48,7 @@ mod tests {
         assert_eq!(line, "no \"room\" for \u{e4}\\u{1b}[2J\\r\\nerror: forged \\u{202e}\\u{9b}");
         assert_eq!(printable(&line), line);
         assert_eq!(printable(&"x".repeat(5000)).chars().count(), LONGEST + 1);
+        assert_eq!(whole(&"\x07x".repeat(5000)), "\\u{7}x".repeat(5000));
     }
 
     #[test]

@@ -3,15 +3,15 @@
 use crate::api::StagedRootBody;
 use crate::cli::output::print_line;
 use crate::cli::signing::tell_signatures;
-use motorcade_host::shown::printable;
+use motorcade_host::shown::{printable, whole};
 
 /// What a root changes, for people.
 pub(super) fn tell_diff(changes: &[String], consequences: &[String]) -> anyhow::Result<()> {
     for line in changes {
-        print_line(printable(line))?;
+        print_line(whole(line))?;
     }
     for line in consequences {
-        print_line(format_args!("- {}", printable(line)))?;
+        print_line(format_args!("- {}", whole(line)))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::api::{StagedTargetsBody, TargetsBody};
 use crate::cli::output::{self, print_json, print_line};
 use crate::cli::signing::tell_signatures;
-use motorcade_host::shown::printable;
+use motorcade_host::shown::{printable, whole};
 
 /// How far a role is.
 pub(super) fn tell(state: &TargetsBody) -> anyhow::Result<ExitCode> {
@@ -26,7 +26,7 @@ pub(super) fn tell(state: &TargetsBody) -> anyhow::Result<ExitCode> {
         _ => print_line("waits to be staged, signed and published:")?,
     }
     for line in &state.waiting {
-        print_line(format_args!("  {}", printable(line)))?;
+        print_line(format_args!("  {}", whole(line)))?;
     }
     match &state.staged {
         Some(staged) => tell_staged(staged)?,
@@ -38,7 +38,7 @@ pub(super) fn tell(state: &TargetsBody) -> anyhow::Result<ExitCode> {
 /// What a file changes.
 pub(super) fn tell_changes(changes: &[String]) -> anyhow::Result<()> {
     for line in changes {
-        print_line(printable(line))?;
+        print_line(whole(line))?;
     }
     Ok(())
 }
