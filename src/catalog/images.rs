@@ -132,7 +132,8 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::Retired`] if one was sealed for a key that is no recipient's any more,
+    /// [`Error::Retired`] if one was sealed for a key that is no recipient's any more, in a catalog
+    /// that servers may share,
     /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], [`Error::NotDelegated`] if
     /// others speak for a path since its role was chosen, or [`Error::Overtaken`] if
     /// another server has taken its blobs for abandoned, and then none is accepted;
@@ -148,6 +149,10 @@ impl Catalog {
         let mut changes = Vec::with_capacity(2 * images.len());
         for image in images {
             insert_image(&mut transaction, image, bound, &mut changes).await?;
+            // In one process, whoever retires a key waits for those who seal for it.
+            if self.is_on_server() {
+                refuse_retired(&mut transaction, &image.envelope).await?;
+            }
         }
         let published: Vec<_> =
             images.iter().map(|image| published(author, &image.record)).collect();
@@ -285,7 +290,6 @@ async fn insert_image(
     if inserted.rows_affected() == 0 {
         return Err(Error::AlreadyExists(path.to_string()));
     }
-    refuse_retired(transaction, &new.envelope).await?;
     for (role, target) in &new.targets {
         changes.extend(insert_target(transaction, role, target, bound).await?);
     }

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::app::{TestServer, eventually, sha256_hex};
 use crate::ca::{Ca, TlsFiles};
 use crate::client::{Raw, upload_head};
+use crate::support::wait_until;
 
 /// Reads an answer to a request of that method, and no byte more.
 async fn read_answer(
@@ -327,10 +328,9 @@ async fn a_head_that_cannot_be_read_is_counted() {
         let _ = raw.try_send(head).await;
         assert_eq!(raw.head().await.0, status);
     }
-    let metrics = server.metrics().await;
     for reason in ["malformed", "too_large"] {
         let line = format!("motorcade_heads_refused_total{{reason=\"{reason}\"}} 1\n");
-        assert!(metrics.contains(&line), "{metrics}");
+        wait_until("it is counted", async || server.metrics().await.contains(&line)).await;
     }
 }
 
