@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 json!({ "seen": seen, "image": image, "director": director, "ended_uploads": ended_uploads }),
             )?;
             if ended_uploads > 0 {
-                note(&format!(
+                note(format!(
                     "{ended_uploads} uploads that waited for more have ended: whoever makes them begins again"
                 ));
             }

@@ -115,7 +115,8 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
             return Err(format!("it delegates to {name} twice"));
         }
     }
-    if !(suppliers.is_empty() && bins.is_empty()) && !are_all(&bins) {
+    let delegates = !suppliers.is_empty() || !bins.is_empty();
+    if delegates && !are_all(&bins) {
         return Err("it does not delegate to all bins in order, so that somebody else would speak for what is left out".to_owned());
     }
     let others =
