@@ -18,8 +18,9 @@ from .images import Images
 from .machine import machine
 from .process import stop_all
 from .row import markdown
+from .stores import Stores
 
-GROUPS = {"images": Images, "fleet": Fleet, "connections": Connections}
+GROUPS = {"images": Images, "fleet": Fleet, "connections": Connections, "stores": Stores}
 
 
 def remove_left_over(base: Path) -> None:

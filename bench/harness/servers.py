@@ -89,12 +89,12 @@ http {{
 class Motorcade:
     """A fresh server process on a data directory of its own."""
 
-    def __init__(self, bench, where: Path, *, data: Path | None = None, more: tuple = (), certificates: Path | None = None):
-        """`certificates` is the folder of a CA, with which the server has a TLS port too."""
+    def __init__(self, bench, where: Path, *, data: Path | None = None, more: tuple = (), certificates: Path | None = None, env: dict | None = None):
+        """`certificates` is the folder of a CA, with which the server has a TLS port too; `env` says where its stores are."""
         self.bench, self.where = bench, where
         where.mkdir(parents=True, exist_ok=True)
         self.binary = bench.binary
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("MOTORCADE_", "RUST_LOG", "OTEL_"))}
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("MOTORCADE_", "RUST_LOG", "OTEL_"))} | (env or {})
         self.data = data or where / "data"
         if data is None:
             self.cli("init", "--data-dir", self.data)
