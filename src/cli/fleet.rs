@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use reqwest::{Body, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -156,24 +156,20 @@ impl VirtualFleet {
     /// Registers all of them in one request.
     async fn register(self: &Arc<Self>, api: &Api) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<String>>(8);
         let fleet = Arc::clone(self);
-        let making = tokio::task::spawn_blocking(move || {
-            for first in (0..fleet.vehicles).step_by(RECORDS_A_PIECE) {
+        let pieces = stream::iter((0..self.vehicles).step_by(RECORDS_A_PIECE));
+        let pieces = pieces.map(move |first| {
+            let fleet = Arc::clone(&fleet);
+            tokio::task::spawn_blocking(move || {
                 let last = (first + RECORDS_A_PIECE as u64).min(fleet.vehicles);
-                let piece: anyhow::Result<String> =
-                    (first..last).map(|number| fleet.record(number)).collect();
-                if sender.blocking_send(piece.map_err(std::io::Error::other)).is_err() {
-                    return;
-                }
-            }
+                (first..last).map(|number| fleet.record(number)).collect::<anyhow::Result<String>>()
+            })
         });
-        let pieces =
-            stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+        let pieces = pieces.buffered(PIECES_AT_ONCE);
+        let pieces = pieces.map(|made| made?.map_err(std::io::Error::other));
         let request =
             api.request(Method::POST, "vehicles").header("Content-Type", "application/jsonl");
         let report: BulkBody = api.json(request.body(Body::wrap_stream(pieces))).await?;
-        making.await?;
         ensure!(
             report.refused == 0,
             "the server refused {} of {} vehicles, the first because: {}\n\
@@ -421,6 +417,8 @@ fn percentiles(sorted: &[Duration]) -> Percentiles {
 }
 
 const RECORDS_A_PIECE: usize = 100;
+/// Made while others are sent.
+const PIECES_AT_ONCE: usize = 8;
 
 #[cfg(test)]
 mod tests {
