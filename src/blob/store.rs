@@ -309,7 +309,7 @@ pub enum Names {
 }
 
 /// How a blob is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadVerb {
     /// `GET`.
     Get,

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::fault::{Fault, Kind};
 use super::kept::Kept;
 use super::objects::{Depth, Described};
+use super::signed::Wanted;
 use super::staged::{self, Staged};
 use super::upload::{PART, Upload};
 use super::{PARTS, QUARANTINE, S3BlobStore, STAGING, ledger, parts, reading, sweep};
@@ -249,9 +250,14 @@ impl BlobStore for S3BlobStore {
         verb: ReadVerb,
         valid_for: Duration,
     ) -> Result<Option<String>, Error> {
-        let name = key.name();
-        let presigned = self.objects.presign(&name, verb, valid_for).await;
-        presigned.map(Some).map_err(|fault| fault.into_error("sign a URL for", &name))
+        let (wanted, now) = (Wanted { name: key.name(), verb, valid_for }, SystemTime::now());
+        if let Some(url) = self.signed.find(&wanted, now) {
+            return Ok(Some(url));
+        }
+        let presigned = self.objects.presign(&wanted.name, verb, valid_for).await;
+        let url = presigned.map_err(|fault| fault.into_error("sign a URL for", &wanted.name))?;
+        self.signed.keep(wanted, &url, now);
+        Ok(Some(url))
     }
 
     async fn open(&self, key: &BlobKey) -> Result<Blob, Error> {

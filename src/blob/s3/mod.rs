@@ -21,6 +21,7 @@ mod objects;
 mod owner;
 mod parts;
 mod reading;
+mod signed;
 mod staged;
 mod sweep;
 mod timeouts;
@@ -37,6 +38,7 @@ use crate::model::Bucket;
 use fault::Fault;
 use kept::Kept;
 use objects::{Depth, Objects};
+use signed::SignedUrls;
 
 /// A [`BlobStore`](super::BlobStore) in a bucket.
 #[derive(Clone)]
@@ -47,6 +49,7 @@ pub struct S3BlobStore {
     owner: Arc<OnceLock<String>>,
     sending: Arc<Semaphore>,
     kept: Arc<Kept>,
+    signed: Arc<SignedUrls>,
 }
 
 impl S3BlobStore {
@@ -83,6 +86,7 @@ impl S3BlobStore {
             owner: Arc::default(),
             sending: Arc::new(Semaphore::new(PARTS_ON_THEIR_WAY)),
             kept: Arc::default(),
+            signed: Arc::default(),
         })
     }
 

@@ -182,5 +182,5 @@ pub(super) const PART: usize = 8 * 1024 * 1024; // 8 MiB
 const FIRST_PARTS: i32 = 4000; // 31 GiB
 const LATER_PART: usize = 32 * 1024 * 1024; // 32 MiB: 218 GiB at most
 pub(super) const MOST_PARTS: i32 = 10_000; // of S3
-const AT_ONCE: usize = 2; // and one that is filled
+const AT_ONCE: usize = 4; // and one that is filled
 const LATE: Duration = Duration::from_secs(2);

@@ -105,8 +105,8 @@ fn wants_gzip(request: &HttpRequest) -> bool {
     coding == Some(Encoding::gzip()) && !request.headers().contains_key(header::RANGE)
 }
 
-/// Redirects to whoever has the bytes. A URL that is signed is for one method, one client and a
-/// while, and is not kept by what is in between.
+/// Redirects to whoever has the bytes. A URL that is signed is for one method and a while: what is
+/// in between keeps none.
 async fn send_on(
     images: &Images,
     carrier: &Carrier,
