@@ -207,9 +207,7 @@ impl Http {
                 return Err(HttpError::Held { url: place(at.as_str()), left });
             }
             let response = self.send_to(client, at.as_str(), token, &request)?;
-            if !response.status().is_success()
-                && let Some(time) = retry_after::of(response.headers())
-            {
+            if let Some(time) = retry_after::of(response.status(), response.headers()) {
                 self.held.hold(at.as_str(), time);
             }
             match redirect::target(&at, &response.inner)? {
@@ -377,7 +375,7 @@ impl Response<'_> {
             }
             None => problem(&self.body(MAX_PROBLEM_SIZE).unwrap_or_default()),
         };
-        let retry_after = retry_after::of(self.headers());
+        let retry_after = retry_after::of(status, self.headers());
         HttpError::Status { url, status: status.as_u16(), detail, retry_after }
     }
 

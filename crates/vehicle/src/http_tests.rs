@@ -115,6 +115,33 @@ fn a_redirection_is_followed_for_files_alone_and_tells_nobody_who_asks() {
     assert_eq!(elsewhere.requests(), []);
 }
 
+/// A wait that comes with a redirection says when to follow it, and with an error nothing.
+#[test]
+fn a_host_is_left_alone_only_when_it_is_busy() {
+    let server = Server::start();
+    server.put("/f", b"{}");
+    server.put("/g", b"{}");
+    let http = Http::new(Tls::default(), Patience::default()).unwrap();
+    let fetch =
+        |file: &str| http.fetch(&format!("{}/{file}", server.url), None, MAX, Redirects::Followed);
+    for other in [
+        "302 Found\r\nlocation: /g\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "404 Not Found\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "500 Internal Server Error\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    ] {
+        server.behave("/f", Manner::Says(other));
+        let is_held = matches!(fetch("f"), Err(HttpError::Held { .. }));
+        assert!(!is_held && fetch("g").unwrap().is_some(), "{other}");
+    }
+    let busy = "429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    server.behave("/f", Manner::Says(busy));
+    assert!(matches!(fetch("f"), Err(HttpError::Status { status: 429, .. })));
+    server.requests();
+    let held = fetch("g").unwrap_err();
+    assert_eq!(held.finding(), Some(Finding::Fault(Fault::Unreachable)), "{held}");
+    assert!(matches!(held, HttpError::Held { .. }) && server.requests().is_empty());
+}
+
 /// What a server says may be made to look like something else on a terminal, and an address may be
 /// a key to what is there.
 #[test]

@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use motorcade_model::Timestamp;
+use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 /// The time that an answer asks for, in seconds or as a date; a day at most: nobody may talk a
 /// vehicle into silence for ever.
 ///
+/// It is asked for by who has too much to do (RFC 9110, 15.6.4; RFC 6585, 4). With a redirection it
+/// says when to follow that, which is done at once, and with any other status it says nothing.
+///
 /// A date counts from the date of the answer, so that the vehicle's clock does not matter.
-pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn of(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let is_busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    if is_busy { read(headers) } else { None }
+}
+
+fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wanted = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -42,7 +51,18 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
         headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
-        of(&headers).map(|time| time.as_secs())
+        read(&headers).map(|time| time.as_secs())
+    }
+
+    #[test]
+    fn only_who_is_busy_is_left_alone() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "120".parse().unwrap());
+        for status in 200..600 {
+            let asked = of(StatusCode::from_u16(status).unwrap(), &headers);
+            let is_busy = status == 429 || status == 503;
+            assert_eq!(asked.is_some(), is_busy, "{status}");
+        }
     }
 
     #[test]
@@ -58,9 +78,9 @@ mod tests {
         for other in ["soon", "-1", "1.5", "", "06 Nov"] {
             assert_eq!(asked(other), None, "{other}");
         }
-        assert_eq!(of(&HeaderMap::new()), None);
+        assert_eq!(read(&HeaderMap::new()), None);
         let mut undated = HeaderMap::new();
         undated.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:50:37 GMT".parse().unwrap());
-        assert_eq!(of(&undated), None);
+        assert_eq!(read(&undated), None);
     }
 }

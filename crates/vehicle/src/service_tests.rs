@@ -232,6 +232,30 @@ fn a_server_that_is_busy_is_left_alone_for_as_long_as_it_asks() {
     assert!(rig.reported().failure.is_none(), "the report is still due");
 }
 
+/// Who says that something is not there, moved or broken has not said that it has too much to do.
+#[test]
+fn a_wait_that_comes_with_another_status_holds_nobody_up() {
+    let mut rig = Rig::parked();
+    for answer in [
+        "400 Bad Request\r\nretry-after: 86400\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "500 Internal Server Error\r\nretry-after: 86400\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "302 Found\r\nlocation: /x\r\nretry-after: 86400\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    ] {
+        CLOCK.set(CLOCK.get() + 3600);
+        rig.car.server.answer_reports(Some(answer));
+        let outcome = rig.reported();
+        assert_eq!(
+            (outcome.attack(), outcome.fault()),
+            (None, Some(Fault::Unreachable)),
+            "{answer}"
+        );
+        assert!(rig.service.pace.may_hurry(), "{answer}");
+        assert!(rig.pause() <= Duration::from_secs(3600), "{answer}");
+        rig.car.server.answer_reports(None);
+        assert!(rig.reported().failure.is_none(), "{answer}");
+    }
+}
+
 /// What a content delivery network asks for is its own wish.
 #[test]
 fn a_cdn_is_left_alone_for_as_long_as_it_asks_and_the_director_is_not() {
