@@ -23,6 +23,8 @@ mod replicas;
 mod roles;
 #[path = "crash/rotation.rs"]
 mod rotation;
+#[path = "support/script.rs"]
+mod script;
 #[path = "support/replicas.rs"]
 mod shared;
 mod support;

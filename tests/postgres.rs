@@ -10,6 +10,8 @@ mod moves;
 mod postgres;
 #[path = "postgres/replicas.rs"]
 mod replicas;
+#[path = "support/script.rs"]
+mod script;
 #[path = "support/replicas.rs"]
 mod shared;
 mod support;

@@ -6,6 +6,8 @@
 mod faulty_proxy;
 #[path = "support/object_store.rs"]
 mod object_store;
+#[path = "support/script.rs"]
+mod script;
 mod support;
 
 use std::fs;

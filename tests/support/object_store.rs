@@ -4,16 +4,15 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
+
+use super::script::ControlledScript;
 
 /// A running store; it ends with this, or with this process.
 pub(crate) struct ObjectStore {
@@ -21,9 +20,7 @@ pub(crate) struct ObjectStore {
     pub(crate) endpoint: String,
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
-    folder: PathBuf,
-    control: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-    _script: Child,
+    script: ControlledScript,
 }
 
 impl ObjectStore {
@@ -36,28 +33,8 @@ impl ObjectStore {
     /// A store of one's own.
     pub(crate) fn start() -> Self {
         let kind = std::env::var("MOTORCADE_TEST_STORE").unwrap_or_else(|_| "swift".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(kind);
-        let mut script = Command::new(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the store's script starts");
-        let input = script.stdin.take().unwrap();
-        let mut output = BufReader::new(script.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [endpoint, access_key, secret_key, folder] = words[..] else {
-            panic!("the object store does not start")
-        };
-        Self {
-            endpoint: endpoint.to_owned(),
-            access_key: access_key.to_owned(),
-            secret_key: secret_key.to_owned(),
-            folder: folder.into(),
-            control: Mutex::new((input, output)),
-            _script: script,
-        }
+        let (script, [endpoint, access_key, secret_key, _]) = ControlledScript::start(&kind);
+        Self { endpoint, access_key, secret_key, script }
     }
 
     /// What a process is to have in its environment to use the store.
@@ -119,10 +96,6 @@ impl ObjectStore {
 
     /// Ends what answers, or starts it again.
     pub(crate) fn tell(&self, command: &str) {
-        let mut control = self.control.lock().unwrap();
-        writeln!(control.0, "{command}").unwrap();
-        let mut done = String::new();
-        control.1.read_line(&mut done).unwrap();
-        assert_eq!(done.trim(), "done");
+        self.script.tell(command);
     }
 }

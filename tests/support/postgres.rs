@@ -2,19 +2,19 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+
+use super::script::ControlledScript;
 
 /// A running server; it ends with this, or with this process.
 pub(crate) struct Postgres {
     url: String,
     pooler: String,
     folder: PathBuf,
-    control: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-    _script: Child,
+    script: ControlledScript,
 }
 
 impl Postgres {
@@ -26,25 +26,8 @@ impl Postgres {
 
     /// A server of one's own.
     pub(crate) fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
-        let mut script = Command::new(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("scripts/postgres starts");
-        let input = script.stdin.take().unwrap();
-        let mut output = BufReader::new(script.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [url, pooler, folder] = words[..] else { panic!("PostgreSQL does not start") };
-        Self {
-            url: url.to_owned(),
-            pooler: pooler.to_owned(),
-            folder: folder.into(),
-            control: Mutex::new((input, output)),
-            _script: script,
-        }
+        let (script, [url, pooler, folder]) = ControlledScript::start("postgres");
+        Self { url, pooler, folder: folder.into(), script }
     }
 
     /// Makes a database, and returns its URL.
@@ -89,10 +72,6 @@ impl Postgres {
 
     /// Ends the server, or starts it again.
     pub(crate) fn tell(&self, command: &str) {
-        let mut control = self.control.lock().unwrap();
-        writeln!(control.0, "{command}").unwrap();
-        let mut done = String::new();
-        control.1.read_line(&mut done).unwrap();
-        assert_eq!(done.trim(), "done");
+        self.script.tell(command);
     }
 }

@@ -4,6 +4,8 @@
 mod faulty_proxy;
 #[path = "../../../tests/support/object_store.rs"]
 mod object_store;
+#[path = "../../../tests/support/script.rs"]
+mod script;
 
 use std::time::{Duration, Instant};
 

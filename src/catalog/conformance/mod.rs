@@ -18,6 +18,8 @@ mod suppliers;
 mod uploads;
 mod vehicles;
 
+#[path = "../../../tests/support/script.rs"]
+mod script;
 #[path = "../../../tests/support/postgres.rs"]
 pub(super) mod server;
 
