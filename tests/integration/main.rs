@@ -8,6 +8,8 @@ mod app;
 mod attacks;
 mod audit;
 mod auth;
+#[path = "../support/authority.rs"]
+mod authority;
 mod backup;
 mod bins;
 mod bounds;
@@ -60,6 +62,8 @@ mod roles;
 mod roles_rotate;
 mod rotations;
 mod runbooks;
+#[path = "../support/s_client.rs"]
+mod s_client;
 mod secrets;
 mod signals;
 mod small_disk;

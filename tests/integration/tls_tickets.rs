@@ -1,38 +1,19 @@
 //! Session tickets with somebody else's client: a session that is resumed saves a handshake, and
 //! lets nobody in who could not come in by one.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use motorcade::config::VehicleIdFrom::Cn;
 
 use crate::app::{TestServer, eventually};
 use crate::ca::{Ca, TlsFiles};
 use crate::director::vehicle::TestVehicle;
+use crate::s_client::SClient;
 
 /// What `openssl s_client` says of one request of a vehicle's; it keeps its session in `folder`.
 fn openssl(folder: &Path, files: &TlsFiles, version: &str) -> String {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let session = folder.join("session");
-    let mut command = Command::new("openssl");
-    command.args(["s_client", version, "-ign_eof", "-connect", &files.config.listen.to_string()]);
-    command.args(["-CAfile", &path("ca.pem"), "-cert", &path("v.pem"), "-key", &path("v.key")]);
-    if session.exists() {
-        command.arg("-sess_in").arg(&session);
-    }
-    command.arg("-sess_out").arg(&session);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("openssl is there");
-    let request =
-        "GET /director/timestamp.json HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    let _ = child.stdin.take().unwrap().write_all(request.as_bytes()); // it may be gone already
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    let client = SClient { folder, version };
+    client.ask(&files.config.listen.to_string(), ("session", "session"))
 }
 
 async fn is_counted(server: &TestServer, line: &str) -> bool {
