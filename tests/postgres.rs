@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "postgres/lost.rs"]
 mod lost;
 #[path = "postgres/moves.rs"]
@@ -10,11 +12,15 @@ mod moves;
 mod postgres;
 #[path = "postgres/replicas.rs"]
 mod replicas;
+#[path = "support/s_client.rs"]
+mod s_client;
 #[path = "support/script.rs"]
 mod script;
 #[path = "support/replicas.rs"]
 mod shared;
 mod support;
+#[path = "postgres/tickets.rs"]
+mod tickets;
 
 use std::fs;
 use std::path::{Path, PathBuf};

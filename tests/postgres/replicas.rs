@@ -31,7 +31,7 @@ async fn signed(client: &Client, file: &str) -> Value {
 }
 
 /// Registers a vehicle with one ECU, which has a token; returns the ECU's key.
-async fn register(engineer: &Client, vin: &str, token: &str) -> SigningKey {
+pub(crate) async fn register(engineer: &Client, vin: &str, token: &str) -> SigningKey {
     let key = SigningKey::from_pem(&SigningKey::generate_pem(Scheme::Ed25519).unwrap()).unwrap();
     let ecu = json!({
         "ecu_serial": format!("{vin}-gw"), "hardware_id": HARDWARE, "role": "primary",

@@ -271,7 +271,12 @@ impl Server {
         Self::launch_in(&[], data_dir, args)
     }
 
-    fn launch_in(environment: &[(&str, &str)], data_dir: &Path, args: &[&str]) -> Launched {
+    /// The same in an environment with more in it, of which the last word counts.
+    pub(crate) fn launch_in(
+        environment: &[(&str, &str)],
+        data_dir: &Path,
+        args: &[&str],
+    ) -> Launched {
         let mut command =
             motorcade(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]);
         command.envs(environment.iter().copied());

@@ -8,9 +8,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::postgres::Postgres;
-use super::support::{Server, motorcade, project, run};
+use super::support::{Launched, Server, motorcade, project, run};
 
-/// Two state directories, each for a server: the keys in both are the same.
+/// State directories, each for a server: the keys in all are the same. There are two.
 pub(crate) struct Replicas {
     pub(crate) dir: TempDir,
     pub(crate) database: String,
@@ -18,7 +18,7 @@ pub(crate) struct Replicas {
     pub(crate) token: String,
 }
 
-const NAMES: [&str; 2] = ["state", "other"];
+const NAMES: [&str; 3] = ["state", "other", "third"];
 
 impl Replicas {
     /// With few bins, so that there is more publishing than looking at what was published.
@@ -37,8 +37,13 @@ impl Replicas {
         run(&mut this.command(0, &["init"]));
         this.token = this.token("engineer");
         drop(this.serve(0)); // which gives it an id, that is copied
-        run(Command::new("cp").arg("-a").arg(this.state(0)).arg(this.state(1)));
+        this.add(1);
         this
+    }
+
+    /// Makes another state directory, of the first one.
+    pub(crate) fn add(&self, number: usize) {
+        run(Command::new("cp").arg("-a").arg(self.state(0)).arg(self.state(number)));
     }
 
     pub(crate) fn token(&self, role: &str) -> String {
@@ -59,10 +64,18 @@ impl Replicas {
 
     /// A server that reaches the database by another way.
     pub(crate) fn serve_by(&self, number: usize, database: &str) -> Server {
+        self.launch(number, &[("MOTORCADE_CATALOG_URL", database)]).listening()
+    }
+
+    /// A server that may have more in its environment, and may not listen yet.
+    pub(crate) fn launch(&self, number: usize, more: &[(&str, &str)]) -> Launched {
         let blobs = self.blobs().display().to_string();
-        let environment =
-            [("MOTORCADE_CATALOG_URL", database), ("MOTORCADE_SHARED_BLOBS", &*blobs)];
-        Server::start_in(&environment, &self.state(number))
+        let mut environment = vec![
+            ("MOTORCADE_CATALOG_URL", self.database.as_str()),
+            ("MOTORCADE_SHARED_BLOBS", &*blobs),
+        ];
+        environment.extend(more);
+        Server::launch_in(&environment, &self.state(number), &[])
     }
 
     pub(crate) fn serve_both(&self) -> [Server; 2] {
