@@ -21,6 +21,8 @@ mod shared;
 mod support;
 #[path = "postgres/tickets.rs"]
 mod tickets;
+#[path = "postgres/upgrades.rs"]
+mod upgrades;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -250,10 +250,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 ///
 /// The lock's number is one of this database alone. A server that hangs or is cut off while it has
 /// the lock loses it, and its transaction with it; who waits for it for too long gives up. All
-/// migrations together may take longer. What writes says how, since a database or a user may have
-/// other defaults: a snapshot that is taken before the lock sees nothing of what the others wrote,
-/// and a commit that doesn't wait for the disk is lost with it. Where no session is kept, the driver's names for its
-/// statements may be taken by those that somebody else has left.
+/// migrations together may take longer, and one of them may be a single statement that does: the
+/// database looks meanwhile whether the server that wants it is still there. What writes says how,
+/// since a database or a user may have other defaults: a snapshot that is taken before the lock sees
+/// nothing of what the others wrote, and a commit that doesn't wait for the disk is lost with it.
+/// Where no session is kept, the driver's names for its statements may be taken by those that
+/// somebody else has left.
 macro_rules! begin {
     ($begin:literal $(, $more:literal)*) => {
         Begin {
@@ -287,6 +289,8 @@ const TO_WRITE: Begin = begin!(
 const TO_MIGRATE: Begin = begin!(
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
     "SET LOCAL synchronous_commit = on; ",
-    "SET LOCAL lock_timeout = '10min'; SET LOCAL idle_in_transaction_session_timeout = 0; ",
+    "SET LOCAL lock_timeout = '10min'; SET LOCAL idle_in_transaction_session_timeout = '30s'; ",
+    // PostgreSQL on Windows can't look.
+    "DO $$ BEGIN SET LOCAL client_connection_check_interval = '5s'; EXCEPTION WHEN OTHERS THEN END $$; ",
     "SELECT pg_advisory_xact_lock(7091026)"
 );

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -60,6 +61,21 @@ impl Postgres {
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 
+    /// Begins a transaction with some SQL, and leaves it begun until this is dropped. It may take a
+    /// moment to begin.
+    pub(crate) fn hold(&self, database: &str, sql: &str) -> Held {
+        let name = database.rsplit('/').next().unwrap();
+        let mut psql = Command::new("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+            .arg(format!("{}/{name}", self.url))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("psql is there: scripts/test installs it");
+        writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {sql};").unwrap();
+        Held(psql)
+    }
+
     /// Where it keeps what it has.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
@@ -73,5 +89,15 @@ impl Postgres {
     /// Ends the server, or starts it again.
     pub(crate) fn tell(&self, command: &str) {
         self.script.tell(command);
+    }
+}
+
+/// A transaction that was begun, and is given up when this is dropped.
+pub(crate) struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take()); // which ends psql
+        let _ = self.0.wait();
     }
 }

@@ -294,6 +294,23 @@ async fn other_defaults_of_the_database_change_nothing_for_what_writes() {
     }
 }
 
+/// Everybody else who writes waits for it.
+#[tokio::test]
+async fn a_migration_whose_server_is_gone_does_not_go_on_for_long() {
+    let server = Postgres::shared();
+    let database = server.database();
+    for database in [database.clone(), server.pooled(&database)] {
+        let catalog = own(&database).await.unwrap();
+        let mut migrating = catalog.pool.begin_to_migrate().await.unwrap();
+        let how = sqlx::query(
+            "SELECT current_setting('client_connection_check_interval') || ', ' || \
+             current_setting('idle_in_transaction_session_timeout')",
+        );
+        let how: String = how.fetch_one(&mut *migrating).await.unwrap().get(0);
+        assert_eq!(how, "5s, 30s");
+    }
+}
+
 #[tokio::test]
 async fn whether_an_image_was_accepted_waits_for_a_commit_in_doubt() {
     let server = Postgres::shared();
