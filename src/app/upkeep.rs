@@ -24,7 +24,7 @@ use super::state_dir::StateDir;
 use super::waiting;
 use super::watch::{Pulse, Watch};
 use crate::blob::{self, BlobKey, BlobStore};
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::model::{RepositorySide, RoleKind};
 use crate::telemetry::{Chain, Metrics};
 use crate::uptane::verify::Fault;
@@ -234,6 +234,7 @@ impl Upkeep {
         }
         self.parts.catalog.ping().await?;
         self.compare_clocks().await?;
+        self.check_tables().await?;
         self.check_blobs().await?;
         self.check_keys().await?; // what it finds is why other things fail
         if self.parts.director.roots.is_failing() {
@@ -263,6 +264,17 @@ impl Upkeep {
         match &self.parts.replica {
             Some(replica) => replica.compare_clocks().await,
             None => Ok(()),
+        }
+    }
+
+    /// Whether the catalog's tables are still this version's to use.
+    async fn check_tables(&self) -> Result<(), Error> {
+        match self.parts.catalog.check_version().await {
+            Err(catalog::Error::Unusable { fault, .. }) => {
+                let detail = format!("the catalog {fault}"); // anybody may ask, and where it is is nobody's business
+                Err(Error::Unavailable { code: "catalog_of_later_version", detail })
+            }
+            checked => Ok(checked?),
         }
     }
 

@@ -152,7 +152,7 @@ async fn a_server_without_what_the_others_have_is_refused_and_told_why() {
     drop(server);
 }
 
-async fn readiness(server: &Server, token: &str) -> (StatusCode, String) {
+pub(crate) async fn readiness(server: &Server, token: &str) -> (StatusCode, String) {
     let client = server.client(token);
     let ready = call(&client, Method::GET, "/readyz").send().await.unwrap();
     (ready.status(), ready.text().await.unwrap())

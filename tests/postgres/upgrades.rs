@@ -10,6 +10,7 @@ use std::fs;
 use motorcade::uptane::client::VerifiedRepository;
 
 use crate::postgres::Postgres;
+use crate::replicas::readiness;
 use crate::shared::Replicas;
 use crate::support::{Client, Launched, Server, refused, snakeoil, wait_until};
 
@@ -168,10 +169,14 @@ async fn a_server_goes_on_beneath_a_later_version_until_that_says_it_is_too_old(
     let noted = sql(&replicas, "SELECT value FROM installation WHERE name = 'oldest_version'");
     assert_eq!(noted, format!("{newest} 9999"), "the later one's word stands");
 
-    // The version after that takes something away, once none of these serves any more.
     drop([here, there]);
     replicas.fsck();
+    // The version after that takes something away: none of these is to serve any more.
+    let late = replicas.serve(0);
     migrate_later(&replicas.database, "ALTER TABLE images DROP COLUMN said_later", "9999");
+    let (status, said) = readiness(&late, &replicas.token).await;
+    assert!(status == 503 && said.contains("catalog_of_later_version"), "{status} {said}");
+    drop(late);
     for words in [&["serve", "--listen", "127.0.0.1:0"][..], &["fsck"]] {
         let said = refused(&mut replicas.command(1, words));
         let versions = format!(

@@ -73,6 +73,19 @@ impl Catalog {
         Ok(Some(catalog))
     }
 
+    /// Looks whether this version can still use the tables, where another server may change them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if they are of a later version now; [`Error::Unreachable`];
+    /// [`Error::Backend`].
+    pub async fn check_version(&self) -> Result<(), Error> {
+        match self.is_on_server() {
+            true => self.refuse_later_version(&migrations::known()).await,
+            false => Ok(()),
+        }
+    }
+
     /// Which database of which server this is: another one after a dump was restored, whatever it is
     /// called. None where nobody else than this server looks after the catalog.
     ///
