@@ -4,8 +4,12 @@
 
 #[path = "support/faulty_proxy.rs"]
 mod faulty_proxy;
+#[path = "s3/moves.rs"]
+mod moves;
 #[path = "support/object_store.rs"]
 mod object_store;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "support/script.rs"]
 mod script;
 mod support;
@@ -18,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use faulty_proxy::{Spoil, faulty_proxy};
 use object_store::ObjectStore;
+use postgres::Postgres;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use support::{
@@ -106,6 +111,22 @@ async fn the_demo_runs_on_an_object_store() {
     let site = Site::new().await;
     let mut demo = motorcade(["demo", "--size", "20", "--blobs", &site.url()]);
     run(demo.envs(site.store.environment()));
+    let (names, left) = site.names().await;
+    assert!(names.contains(&"timestamp.json".to_owned()), "{names:?}");
+    assert_eq!(left, [""; 0]);
+}
+
+/// With the catalog in a database as well, nothing but keys is in the state directory.
+#[tokio::test]
+async fn the_demo_runs_on_a_database_and_an_object_store() {
+    let (site, database) = (Site::new().await, Postgres::shared().database());
+    let mut demo = motorcade(["demo", "--size", "20", "--blobs", &site.url()]);
+    let said = run(demo.args(["--catalog", &database]).envs(site.store.environment()));
+    for step in ["Uploaded", "Verified", "Opened", "Updated", "Refused", "Reported", "Done"] {
+        assert!(said.lines().any(|line| line.trim_start().starts_with(step)), "{step}: {said}");
+    }
+    let images = Postgres::shared().run(&database, "SELECT COUNT(*) > 0 FROM images");
+    assert_eq!(images, "t");
     let (names, left) = site.names().await;
     assert!(names.contains(&"timestamp.json".to_owned()), "{names:?}");
     assert_eq!(left, [""; 0]);

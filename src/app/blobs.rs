@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::installation::{self, foreign};
+use super::moved;
 use super::server_id::server_id;
 use super::state_dir::StateDir;
 use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
@@ -19,6 +20,7 @@ impl StateDir {
     /// [`Error::Unusable`] if it is a bucket that can't be used, or another installation's;
     /// [`Error::Internal`].
     pub async fn blobs(&self) -> Result<Arc<dyn BlobStore>, Error> {
+        moved::refuse_moved_blobs(self.path(), self.bucket())?;
         match self.bucket() {
             None => {
                 let blobs = LocalBlobStore::open(self.blob_dir())?;
@@ -32,7 +34,7 @@ impl StateDir {
                 );
                 Err(Error::Unusable { detail })
             }
-            Some(bucket) => self.open_bucket(bucket, &server_id(self.path())?).await,
+            Some(bucket) => self.open_bucket(bucket).await,
         }
     }
 
@@ -42,9 +44,10 @@ impl StateDir {
     ///
     /// As [`Self::blobs`]; [`Error::Internal`] if there is none.
     pub async fn blobs_to_read(&self) -> Result<Arc<dyn BlobStore>, Error> {
+        moved::refuse_moved_blobs(self.path(), self.bucket())?;
         match self.bucket() {
             None => Ok(Arc::new(LocalBlobStore::open_to_read(self.blob_dir())?)),
-            Some(bucket) => self.open_bucket(bucket, "reader").await,
+            Some(bucket) => self.open_bucket_as(bucket, "reader").await,
         }
     }
 
@@ -53,7 +56,12 @@ impl StateDir {
         self.bucket().is_none().then(|| self.blob_dir())
     }
 
-    async fn open_bucket(
+    /// Opens a bucket, unless it is another installation's.
+    pub(super) async fn open_bucket(&self, bucket: &Bucket) -> Result<Arc<dyn BlobStore>, Error> {
+        self.open_bucket_as(bucket, &server_id(self.path())?).await
+    }
+
+    async fn open_bucket_as(
         &self,
         bucket: &Bucket,
         server: &str,
@@ -130,7 +138,7 @@ async fn open(bucket: &Bucket, _server: &str) -> Result<Arc<dyn BlobStore>, Erro
 }
 
 /// At the start its operator is told what is wrong; later it is for who serves to say.
-fn unusable(bucket: &Bucket, error: blob::Error) -> Error {
+pub(super) fn unusable(bucket: &Bucket, error: blob::Error) -> Error {
     let url = &bucket.url;
     match error {
         blob::Error::Unavailable { reason, .. } => {

@@ -13,6 +13,7 @@
 //!   ballast     room for a start on a full disk
 //!   lock        held, as the directory itself, by the one server that runs on it
 //!   moving.json if the catalog was moved to a database, or is on its way
+//!   moving-blobs.json if the blobs were moved to a bucket, or are on their way
 //!   backup.json in a backup alone, until its versions were taken care of
 //! ```
 

@@ -76,7 +76,7 @@ pub use jobs::{InsertedJob, JobEnd, JobLease, JobProgress, JobRecord, JobState};
 pub use journal::EntryChange;
 pub use last_files::LastFile;
 pub use listed::{FolderBound, ListingBound};
-pub use moving::{Moving, Table, TableDigest, Target};
+pub use moving::{BlobsMoved, Moving, Table, TableDigest, Target};
 pub use page::Page;
 pub use pending_blobs::AnnouncedBlobs;
 pub use published::{Moments, PublishedTimestamp, SkippedTo};

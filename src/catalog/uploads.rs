@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{
     Catalog, During, Error, Holder, OrCorrupt, column, json as json_column, number, parsed, text,
@@ -304,10 +304,11 @@ impl Catalog {
     ///
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn end_all_uploads(&self, forgotten_at: Timestamp) -> Result<u64, Error> {
-        let ended = sqlx::query(AssertSqlSafe(format!("{END} WHERE state = 'open'")))
-            .bind([].as_slice())
-            .bind(forgotten_at.as_millisecond());
-        Ok(ended.execute(&self.pool).await.during("end all uploads")?.rows_affected())
+        const OP: &str = "end all uploads";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        let ended = end_all(&mut transaction, forgotten_at).await?;
+        transaction.commit().await.during(OP)?;
+        Ok(ended)
     }
 
     /// Names of the sealed bytes of all uploads that are open.
@@ -392,6 +393,17 @@ impl Catalog {
         let record = upload(row)?;
         Ok(UploadRecord { lease_until: self.by_own_clock(record.lease_until), ..record })
     }
+}
+
+/// Ends all open uploads, and returns how many there were.
+pub(super) async fn end_all(
+    transaction: &mut Transaction<'_, Any>,
+    forgotten_at: Timestamp,
+) -> Result<u64, Error> {
+    let ended = sqlx::query(AssertSqlSafe(format!("{END} WHERE state = 'open'")))
+        .bind([].as_slice())
+        .bind(forgotten_at.as_millisecond());
+    Ok(ended.execute(&mut **transaction).await.during("end all uploads")?.rows_affected())
 }
 
 fn upload(row: &AnyRow) -> Result<UploadRecord, Error> {

@@ -90,7 +90,8 @@ enum Command {
     Export(export::Args),
     /// Copies the state directory, beside the server that uses it
     Backup(backup::Args),
-    /// Moves the catalog of a state directory to PostgreSQL, with the server stopped
+    /// Moves the catalog of a state directory to PostgreSQL, its blobs to a bucket, or both, with the
+    /// server stopped
     MigrateStore(migrate_store::Args),
     /// Looks for what is wrong, or will be, and says what to do about it
     Doctor(doctor::Args),

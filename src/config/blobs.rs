@@ -14,30 +14,30 @@ pub struct BlobSettings {
     /// and credentials are taken from AWS_REGION, AWS_ACCESS_KEY_ID and so on (docs/S3.md) [default:
     /// a folder of the state directory]
     #[arg(long, env = "MOTORCADE_BLOBS", value_name = "URL")]
-    blobs: Option<BucketUrl>,
+    pub(super) blobs: Option<BucketUrl>,
 
     /// Where the object store answers this server [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or
     /// AWS itself]
     #[arg(long, env = "MOTORCADE_BLOBS_ENDPOINT", value_name = "URL")]
-    blobs_endpoint: Option<BaseUrl>,
+    pub(super) blobs_endpoint: Option<BaseUrl>,
 
     /// Where the object store answers those who are sent to it [default: where it answers this
     /// server]
     #[arg(long, env = "MOTORCADE_BLOBS_PUBLIC_ENDPOINT", value_name = "URL")]
-    blobs_public_endpoint: Option<BaseUrl>,
+    pub(super) blobs_public_endpoint: Option<BaseUrl>,
 
     /// Where a request names the bucket [default: virtual-host at AWS, path elsewhere]
     #[arg(long, env = "MOTORCADE_BLOBS_ADDRESSING", value_name = "STYLE")]
-    blobs_addressing: Option<AddressingStyle>,
+    pub(super) blobs_addressing: Option<AddressingStyle>,
 
     /// How the object store is told to encrypt what it keeps, such as AES256 or aws:kms [default: as
     /// the bucket says]
     #[arg(long, env = "MOTORCADE_BLOBS_ENCRYPTION", value_name = "ALGORITHM")]
-    blobs_encryption: Option<String>,
+    pub(super) blobs_encryption: Option<String>,
 
     /// Which key of its KMS it uses for that
     #[arg(long, env = "MOTORCADE_BLOBS_KMS_KEY", value_name = "KEY")]
-    blobs_kms_key: Option<String>,
+    pub(super) blobs_kms_key: Option<String>,
 }
 
 /// Where a request names its bucket.

@@ -45,8 +45,7 @@ impl CatalogSettings {
 }
 
 /// Where a catalog is moved to.
-#[derive(Debug, Clone, Args)]
-#[group(required = true)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct CatalogTarget {
     /// Empty database in PostgreSQL to move the catalog to; a URL with a password is better set in
     /// the environment or in a file
@@ -71,7 +70,7 @@ pub struct CatalogTarget {
 }
 
 impl CatalogTarget {
-    /// The database.
+    /// The database, if the catalog moves.
     pub fn url(&self) -> Option<&DatabaseUrl> {
         self.to_catalog.as_ref().or(self.to_catalog_url_file.as_ref())
     }

@@ -3,6 +3,7 @@
 //! wherever it comes from.
 
 mod address;
+mod blob_target;
 mod blobs;
 mod catalog;
 mod client;
@@ -13,6 +14,7 @@ mod shared_blobs;
 mod units;
 mod vehicles;
 
+pub use blob_target::BlobTarget;
 pub use blobs::{AddressingStyle, BlobSettings};
 pub use catalog::{CatalogSettings, CatalogTarget};
 pub use client::{ClientConfig, ClientSettings};

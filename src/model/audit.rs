@@ -85,6 +85,8 @@ pub enum AuditKind {
     PolicyLoaded,
     /// The catalog was moved to a database.
     CatalogMoved,
+    /// The blobs were moved to a bucket.
+    BlobsMoved,
     /// Version numbers were skipped, as after a restore.
     VersionsSkipped,
     /// A person said that the clock is right.
@@ -107,7 +109,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All of them.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::ImagePublished,
         Self::ImageYanked,
         Self::ImageRetained,
@@ -149,6 +151,7 @@ impl AuditKind {
         Self::RoleKeysMoved,
         Self::PolicyLoaded,
         Self::CatalogMoved,
+        Self::BlobsMoved,
         Self::VersionsSkipped,
         Self::ClockCorrected,
         Self::EscrowKeyAdded,
@@ -204,6 +207,7 @@ impl AuditKind {
             Self::RoleKeysMoved => "role_keys_moved",
             Self::PolicyLoaded => "policy_loaded",
             Self::CatalogMoved => "catalog_moved",
+            Self::BlobsMoved => "blobs_moved",
             Self::VersionsSkipped => "versions_skipped",
             Self::ClockCorrected => "clock_corrected",
             Self::EscrowKeyAdded => "escrow_key_added",

@@ -20,7 +20,7 @@ pub use tree::Blobs;
 use tree::{Copier, Links, make_alike};
 
 use super::state_dir::{StateDir, TICKET_FILE};
-use super::{Error, apart};
+use super::{Error, apart, moved};
 use crate::keys::RingFile;
 use crate::keys::policy::Policy;
 use crate::model::Timestamp;
@@ -61,6 +61,7 @@ pub struct Plan {
 /// stopped; [`Error::Internal`].
 pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Record, Error> {
     refuse_database(state)?;
+    moved::refuse_moved_blobs(state.path(), state.bucket())?;
     let catalog = state.open_catalog().await?;
     refuse_taken(state.path(), folder)?;
     let unfinished = Unfinished::create(folder)?;

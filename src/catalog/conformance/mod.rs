@@ -125,7 +125,8 @@ macro_rules! conformance {
                 an_upload_that_has_ended_keeps_no_key, an_upload_expires_unless_somebody_has_it,
                 an_open_upload_is_found_by_what_it_began_with,
                 the_uploads_of_a_token_that_is_no_longer_good_expire,
-                of_one_token_so_many_uploads_that_have_ended_are_known
+                of_one_token_so_many_uploads_that_have_ended_are_known,
+                uploads_end_once_with_a_move_of_what_is_kept_of_them
             );
             conformance!(
                 $engine, vehicles: the_first_registration_of_an_id_or_a_serial_stands,

@@ -2,9 +2,9 @@
 
 use super::{author, digest, now, seconds_later};
 use crate::catalog::{
-    Catalog, Holder, NewUpload, TokenRecord, UploadProgress, UploadRecord, UploadState,
+    BlobsMoved, Catalog, Holder, NewUpload, TokenRecord, UploadProgress, UploadRecord, UploadState,
 };
-use crate::model::AccessRole;
+use crate::model::{AccessRole, AuditKind};
 
 fn new(id: &str) -> NewUpload {
     NewUpload {
@@ -137,6 +137,23 @@ pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) 
     assert_eq!((found.state, found.upload.wrapped_key.as_str()), (UploadState::Ended, ""));
     let done = catalog.find_upload("done").await.unwrap().unwrap();
     assert_eq!(done.state, UploadState::Complete);
+}
+
+pub(super) async fn uploads_end_once_with_a_move_of_what_is_kept_of_them(catalog: &Catalog) {
+    catalog.insert_upload(&new("a"), 9).await.unwrap();
+    let moved = |id| BlobsMoved { id, to: "s3://cars/ota/", files: 3, bytes: 9 };
+    let end = async |id| {
+        catalog.end_moving_blobs(&moved(id), seconds_later(60), &author()).await.unwrap()
+    };
+    assert_eq!(end("one").await, 1);
+    let found = catalog.find_upload("a").await.unwrap().unwrap();
+    assert_eq!((found.state, found.upload.expires_at), (UploadState::Ended, seconds_later(60)));
+    catalog.insert_upload(&new("b"), 9).await.unwrap();
+    assert_eq!(end("one").await, 0, "it has ended before, and b was begun in the new place");
+    assert_eq!(catalog.open_upload_parts().await.unwrap(), ["parts-b"]);
+    assert_eq!(end("two").await, 1, "another move");
+    let kinds = catalog.read_audit(0, 1000).await.unwrap().into_iter().map(|entry| entry.kind);
+    assert_eq!(kinds.filter(|kind| *kind == AuditKind::BlobsMoved.as_str()).count(), 2);
 }
 
 pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog: &Catalog) {

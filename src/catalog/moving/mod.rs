@@ -3,6 +3,7 @@
 //!
 //! No table is named here but where the word is kept, so that one that is new comes with the others.
 
+mod blobs;
 mod digest;
 mod table;
 
@@ -14,6 +15,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::versions::OLDEST_VERSION;
 use super::{AuditKind, Author, Catalog, During, Error, OrCorrupt, audit, number, placeholders};
+pub use blobs::BlobsMoved;
 pub use digest::TableDigest;
 pub use table::Table;
 use table::{MOVING, Value};
