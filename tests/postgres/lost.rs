@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::Site;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, program};
 use crate::support::{Client, refused, run, snakeoil, wait_until};
 
 /// The version of the timestamp that is served.
@@ -33,10 +33,10 @@ async fn a_dump_that_was_restored_is_served_once_its_versions_were_recovered() {
     let before = version(&client).await;
     drop(server);
     let dump = site.data_dir().with_file_name("dump.sql");
-    run(Command::new("pg_dump").arg("-f").arg(&dump).arg(&site.database));
+    run(program("pg_dump").arg("-f").arg(&dump).arg(&site.database));
     site.database = postgres.database();
     let restored = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"];
-    run(Command::new("psql").args(restored).arg(&dump).arg(&site.database));
+    run(program("psql").args(restored).arg(&dump).arg(&site.database));
     for _ in 0..2 {
         let refusal = refused(&mut site.command(&["serve", "--listen", "127.0.0.1:0"]));
         assert!(refusal.contains("restored from a dump"), "{refusal}");

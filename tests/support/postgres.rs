@@ -10,6 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::script::ControlledScript;
 
+/// One of its programs, from where `PGBIN` has it if it does.
+pub(crate) fn program(name: &str) -> Command {
+    let folder = std::env::var_os("PGBIN").map(PathBuf::from);
+    let chosen = folder.map(|folder| folder.join(name)).filter(|path| path.exists());
+    Command::new(chosen.unwrap_or_else(|| name.into()))
+}
+
 /// A running server; it ends with this, or with this process.
 pub(crate) struct Postgres {
     url: String,
@@ -52,7 +59,7 @@ impl Postgres {
     /// Runs SQL in a database, by its name or its URL, and returns what comes of it, a line a row.
     pub(crate) fn run(&self, database: &str, sql: &str) -> String {
         let name = database.rsplit('/').next().unwrap();
-        let done = Command::new("psql")
+        let done = program("psql")
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
             .arg(format!("{}/{name}", self.url))
             .output()
