@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -25,17 +26,21 @@ pub(crate) enum Spoil {
     LoseAnswer,
     /// Of the answer come so many bytes.
     Truncate(usize),
-    /// It gets there late.
+    /// It gets there late, unless whoever asked is gone by then.
     Late(Duration),
+    /// It gets there once that is true, unless whoever asked is gone by then.
+    Held(watch::Receiver<bool>),
     /// It never gets there, and nobody says so.
     Hang,
 }
 
-/// What is known of a request: its method, its path with the query, and its number from 0 on.
+/// What is known of a request: its method, its path with the query, its number from 0 on, and all lines
+/// before its body.
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) target: &'a str,
     pub(crate) number: usize,
+    pub(crate) head: &'a str,
 }
 
 type Decide = Box<dyn FnMut(&Asked<'_>) -> Spoil + Send>;
@@ -69,7 +74,8 @@ async fn carry(
     let spoil = {
         let mut words = head.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let asked = Asked { method, target, number: count.fetch_add(1, Ordering::Relaxed) };
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        let asked = Asked { method, target, number, head: &head };
         (*decide.lock().unwrap())(&asked)
     };
     match spoil {
@@ -79,14 +85,21 @@ async fn carry(
                 false => format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>"),
             };
             let answer = format!(
-                "HTTP/1.1 {status} Spoilt\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                "HTTP/1.1 {status} Spoilt\r\nDate: {DATE}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
                 text.len()
             );
             return client.write_all(answer.as_bytes()).await;
         }
         Spoil::Reset => return client.set_zero_linger(),
         Spoil::Hang => return std::future::pending().await,
-        Spoil::Late(time) => tokio::time::sleep(time).await,
+        Spoil::Late(time) => {
+            unless_gone(&mut client, tokio::time::sleep(time)).await?;
+        }
+        Spoil::Held(ref go) => {
+            let mut go = go.clone();
+            let going = async { drop(go.wait_for(|go| *go).await) };
+            unless_gone(&mut client, going).await?;
+        }
         Spoil::Pass | Spoil::LoseAnswer | Spoil::Truncate(_) => {}
     }
     let mut there = TcpStream::connect(store).await?;
@@ -103,6 +116,14 @@ async fn carry(
     };
     tokio::io::copy(&mut (&mut there).take(limit), &mut client).await?;
     client.shutdown().await
+}
+
+/// Waits for something, and fails if nobody is left to be told of it.
+async fn unless_gone<T>(client: &mut TcpStream, wait: impl Future<Output = T>) -> io::Result<T> {
+    tokio::select! {
+        done = wait => Ok(done),
+        _ = client.read_u8() => Err(io::ErrorKind::ConnectionReset.into()), // nothing more is sent
+    }
 }
 
 /// Head and body of a request; none if none comes.
@@ -138,3 +159,6 @@ async fn request(client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>
         lines.filter(|line| !line.to_ascii_lowercase().starts_with("expect:")).collect();
     Ok(Some((lines.join("\r\n") + "\r\n", body)))
 }
+
+/// When canned answers are from.
+pub(crate) const DATE: &str = "Thu, 26 Nov 2026 12:00:00 GMT";

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::config::Credentials;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use tokio::sync::watch;
 
 use super::{content, digests, keeps_the_contract, key, record_at_once, secret};
 use crate::blob::s3::S3BlobStore;
-use crate::blob::{BlobKey, BlobStore, Error, Parts, REPLACEABLE, ReadVerb, StagedBlob};
-use crate::model::{Bucket, BucketUrl, RoleName};
+use crate::blob::{BlobKey, BlobStore, Error, Names, Parts, REPLACEABLE, ReadVerb, StagedBlob};
+use crate::model::{Bucket, BucketUrl, RoleName, StoreEncryption};
 use faulty_proxy::{Asked, Spoil, faulty_proxy};
 use object_store::ObjectStore;
 
@@ -50,7 +51,7 @@ async fn spoilt(
     decide: impl FnMut(&Asked<'_>) -> Spoil + Send + 'static,
 ) -> S3BlobStore {
     let proxy = faulty_proxy(&ObjectStore::shared().endpoint, decide).await;
-    open(&bucket_at(&proxy, bucket.url.clone())).await
+    open(&Bucket { endpoint: Some(proxy.parse().unwrap()), ..bucket.clone() }).await
 }
 
 /// Bytes of which no megabyte is like another.
@@ -311,6 +312,56 @@ async fn names_that_are_not_of_parts_reach_nothing() {
     store.abandon_parts(&parts).await.unwrap();
 }
 
+/// What is asked of a store while it is held up there.
+fn is_put_of(asked: &Asked<'_>, what: &str) -> bool {
+    let name = asked.target.split('?').next().unwrap_or_default();
+    let part = name.rsplit('/').next().unwrap_or_default();
+    asked.method == "PUT" && part.contains('.') && part.contains(what)
+}
+
+/// A server that hangs with something on its way, while another one ends the upload.
+async fn abandoned_during(
+    what: &'static str,
+    work: impl AsyncFnOnce(&S3BlobStore, Parts) -> Error,
+) {
+    let bucket = bucket().await;
+    let (asked, mut is_asked) = watch::channel(false);
+    let (go, may_go) = watch::channel(false);
+    let store = spoilt(&bucket, move |request| match is_put_of(request, what) {
+        true => {
+            asked.send_replace(true);
+            Spoil::Held(may_go.clone())
+        }
+        false => Spoil::Pass,
+    });
+    let (store, other) = (store.await, open(&bucket).await);
+    let parts = other.begin_parts(&secret(1)).await.unwrap();
+    let abandoning = async {
+        is_asked.wait_for(|asked| *asked).await.unwrap();
+        other.abandon_parts(&parts).await.unwrap();
+        go.send_replace(true);
+    };
+    let (late, ()) = tokio::join!(work(&store, parts.clone()), abandoning);
+    assert!(matches!(late, Error::NotFound(_)), "{late:?}");
+    nothing_is_left(&bucket).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_recorded_of_an_upload_that_was_ended_meanwhile_is_taken_back() {
+    abandoned_during(".d0", async |store, parts| {
+        store.record_blocks(&parts, 0, &digests(&[1])).await.unwrap_err()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_appended_to_an_upload_that_was_ended_meanwhile_is_taken_back() {
+    abandoned_during(".0", async |store, mut parts| {
+        store.append_part(&mut parts, 0, vec!["late".into()], 0).await.unwrap_err()
+    })
+    .await;
+}
+
 /// No store is relied on to tell who was first: all but one lose, or all do, and can come again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_those_who_record_at_once_at_most_one_goes_on() {
@@ -358,6 +409,40 @@ async fn a_blob_can_be_read_by_its_signed_url() {
     let url = open(&public).await.presign(&key, ReadVerb::Get, Duration::from_secs(60)).await;
     let url = url.unwrap().unwrap();
     assert!(url.starts_with("https://s3.cars.example/"), "{url}");
+}
+
+/// Stores that do not encrypt refuse to be asked, so what is sent is looked at here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_is_stored_is_to_be_encrypted_as_it_was_set() {
+    const BEGUN: &str =
+        "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
+    let mut bucket = bucket().await;
+    bucket.encryption =
+        Some(StoreEncryption { algorithm: "aws:kms".into(), kms_key: Some("key-1".into()) });
+    let (sender, sent) = std::sync::mpsc::channel();
+    let store = spoilt(&bucket, move |asked| {
+        let head = asked.head.to_ascii_lowercase();
+        if asked.method != "HEAD" {
+            sender.send(head.clone()).unwrap();
+        }
+        match asked.target.contains("?uploads") {
+            true => Spoil::Answer(200, BEGUN),
+            false if head.contains("x-amz-copy-source") => {
+                Spoil::Answer(200, "<CopyObjectResult/>")
+            }
+            false => Spoil::Answer(200, "<Nothing/>"),
+        }
+    });
+    let store = store.await;
+    store.replace(&BlobKey::Timestamp, "timestamp".into()).await.unwrap();
+    store.begin_parts(&secret(1)).await.unwrap();
+    store.link_again(&key("gw/copied.bin"), Names::FromName).await.unwrap();
+    let sent: Vec<String> = sent.try_iter().collect();
+    let count = |word: &str| sent.iter().filter(|head| head.contains(word)).count();
+    assert_eq!((count("x-amz-copy-source:"), count("?uploads")), (1, 1), "{sent:#?}");
+    assert_eq!(sent.len(), 4, "the timestamp, a secret, an upload and a copy: {sent:#?}");
+    assert_eq!(count("\nx-amz-server-side-encryption: aws:kms"), 4, "{sent:#?}");
+    assert_eq!(count("\nx-amz-server-side-encryption-aws-kms-key-id: key-1"), 4, "{sent:#?}");
 }
 
 /// A store that is full may never answer.

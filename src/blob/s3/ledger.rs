@@ -52,9 +52,6 @@ pub(super) async fn record(
     first: u64,
     digests: &[Sha256Digest],
 ) -> Result<Vec<Sha256Digest>, Fault> {
-    if objects.head(&secret_name(name)).await?.is_none() {
-        return Err(Fault::new(Kind::NoSuchUpload, "its secret is gone"));
-    }
     let before = found(objects, name, first, digests, None).await?;
     let wanted = up_to_another(digests, &before);
     let known = before.iter().take_while(|found| found.is_some()).count();
@@ -62,12 +59,13 @@ pub(super) async fn record(
     let is_lost = is_lost.is_some_and(|(recorded, ours)| recorded != ours);
     let new = digests.get(known..wanted.len() - usize::from(is_lost)).unwrap_or_default();
     if new.is_empty() {
-        return Ok(wanted);
+        return is_begun(objects, name).await.map(|()| wanted);
     }
     let at = first + known as u64;
     let own = entry_name(name, at, new.len(), rand::random());
     let bytes: Vec<u8> = new.iter().flat_map(|digest| *digest.as_bytes()).collect();
     objects.put(&own, bytes.into(), Described::INTERNAL).await?;
+    unless_abandoned(objects, name, &own).await?;
     let after = found(objects, name, first, &wanted, Some(&own)).await?;
     let recorded = up_to_another(&wanted, &after);
     let is_gap = after.iter().take(known).any(Option::is_none);
@@ -79,6 +77,30 @@ pub(super) async fn record(
         return Err(Fault::new(Kind::Away, reason));
     }
     Ok(recorded)
+}
+
+/// Takes back what was just written of a blob, and fails, if the blob was abandoned meanwhile. Whoever
+/// abandons it removes its secret before looking for what else there is, and so finds all that was
+/// written while the secret was there.
+pub(super) async fn unless_abandoned(
+    objects: &Objects,
+    name: &str,
+    written: &str,
+) -> Result<(), Fault> {
+    match is_begun(objects, name).await {
+        Err(fault) if fault.kind == Kind::NoSuchUpload => {
+            objects.delete(written).await?;
+            Err(fault)
+        }
+        begun => begun,
+    }
+}
+
+async fn is_begun(objects: &Objects, name: &str) -> Result<(), Fault> {
+    match objects.head(&secret_name(name)).await? {
+        Some(_) => Ok(()),
+        None => Err(Fault::new(Kind::NoSuchUpload, "its secret is gone")),
+    }
 }
 
 /// What is recorded where `digests` are wanted: these, up to and with the first that is another one.

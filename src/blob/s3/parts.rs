@@ -162,6 +162,7 @@ async fn put_tail(objects: &Objects, state: &mut State, at: u64, new: Bytes) -> 
     }
     let length = new.len() as u64;
     objects.put(&state.tail_name(at), new, Described::INTERNAL).await?;
+    ledger::unless_abandoned(objects, &state.name, &state.tail_name(at)).await?;
     state.done.retain(|done| *done != at);
     state.tail.push((at, length));
     Ok(())
@@ -256,7 +257,8 @@ async fn join_all(objects: &Objects, state: &State, length: u64) -> Result<(), F
     let there = objects.list_parts(&multipart).await?.ok_or_else(lost)?;
     let tail = join(read_tail(objects, state).await?);
     if state.parts == 0 {
-        return objects.put(&state.name, tail, Described::INTERNAL).await;
+        objects.put(&state.name, tail, Described::INTERNAL).await?;
+        return ledger::unless_abandoned(objects, &state.name, &state.name).await;
     }
     let mut parts: Vec<Part> =
         there.into_iter().filter(|part| part.number <= state.parts).collect();
