@@ -251,6 +251,21 @@ async fn without_its_key_root_stays_and_the_others_are_signed_again() {
     node.close().await;
 }
 
+/// As it is left by a request to a store that was given up, and done after later ones.
+#[tokio::test]
+async fn an_older_timestamp_in_the_place_of_the_last_one_is_put_right() {
+    let node = Node::open(TestState::new(), Duration::from_millis(50)).await;
+    node.upload("gw/1/a.bin").await;
+    let (place, late) = (node.state.blob("timestamp.json"), node.state.path().join("late"));
+    fs::copy(&place, &late).unwrap();
+    node.upload("gw/2/a.bin").await;
+    let last = fs::read(&place).unwrap();
+    assert_ne!(fs::read(&late).unwrap(), last);
+    fs::rename(&late, &place).unwrap();
+    eventually("the last one is there again", async || fs::read(&place).unwrap() == last).await;
+    node.close().await.assert_clean().await;
+}
+
 #[tokio::test]
 async fn superseded_metadata_is_removed_after_a_day_and_roots_are_kept() {
     let node = Node::open(TestState::new(), NEVER).await;

@@ -378,8 +378,8 @@ impl PublisherTask {
         self.pulse.clone()
     }
 
-    /// Publishes on request, and looks every `interval` for files that get old, until every
-    /// [`Publisher`] is gone.
+    /// Publishes on request, and looks every `interval` for files that get old, and whether what was
+    /// published last is shown, until every [`Publisher`] is gone.
     pub async fn run(mut self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -392,7 +392,7 @@ impl PublisherTask {
                     Some(request) => waiting.push(request),
                     None => return,
                 },
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => self.rounds.look_at_shown().await,
             }
             while let Ok(request) = self.requests.try_recv() {
                 waiting.push(request);

@@ -36,8 +36,7 @@ pub(in crate::app) async fn highest_seen(
             }
         }
     }
-    let visible =
-        signed_version(blobs, repository, &BlobKey::Timestamp, &RoleName::Timestamp).await?;
+    let visible = shown_version(blobs, repository).await?;
     if let (Some(visible), Some(known)) = (visible, beyond.get(&RoleName::Timestamp))
         && visible > *known
     {
@@ -57,14 +56,21 @@ pub(super) async fn refuse_lost(
     repository: &ImageRepository,
     catalog: &Catalog,
 ) -> Result<(), Error> {
-    let visible = signed_version(blobs, repository, &BlobKey::Timestamp, &RoleName::Timestamp);
-    let Some(visible) = visible.await? else { return Ok(()) };
+    let Some(visible) = shown_version(blobs, repository).await? else { return Ok(()) };
     // After that: another server may just have published what is visible.
     let known = catalog.find_role(&RoleName::Timestamp).await?;
     match known.is_some_and(|known| known.reserved >= visible) {
         true => Ok(()),
         false => Err(Error::catalog_is_older()),
     }
+}
+
+/// The version of `timestamp.json`, if it is one of ours.
+pub(super) async fn shown_version(
+    blobs: &dyn BlobStore,
+    repository: &ImageRepository,
+) -> Result<Option<u64>, Error> {
+    signed_version(blobs, repository, &BlobKey::Timestamp, &RoleName::Timestamp).await
 }
 
 /// The version of a stored file of `role`, if it is one of ours.

@@ -140,6 +140,7 @@ impl Rounds {
         let (version, expires_at) = content_of(&current).unwrap_or((version, Timestamp::MIN));
         let bytes = current;
         self.set_current(CurrentTimestamp { version, bytes, sha256, published_at, expires_at });
+        self.show_no_older().await?;
         self.set_size(states.iter().map(|state| state.length));
         self.report(states.iter().map(|state| (&state.name, state.version, state.expires_at)));
         Ok(())

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use super::Rounds;
 use super::start::content_of;
 use crate::app::Error;
-use crate::app::publish::CurrentTimestamp;
 use crate::app::publish::outcome::{Failed, Outcome};
 use crate::app::publish::signed::OwnerSigned;
+use crate::app::publish::{CurrentTimestamp, seen};
 use crate::app::replicas::Replica;
 use crate::app::replicas::turn::Before;
 use crate::blob::BlobKey;
@@ -102,6 +102,28 @@ impl Rounds {
         let published_at = self.published_at().await?;
         self.set_current(CurrentTimestamp { version, bytes, sha256, published_at, expires_at });
         Ok(())
+    }
+
+    /// Looks whether `timestamp.json` is the one that was recorded last, or newer, and has the next
+    /// round put it right if not: a request to a store that was given up, or was sent by a server that
+    /// hung, may be done after later ones. Readers of a bucket get it without this server.
+    pub(in crate::app::publish) async fn look_at_shown(&self) {
+        match self.is_older_shown().await {
+            Ok(false) => {}
+            Ok(true) => self.is_shown.store(false, Ordering::Relaxed),
+            // Whatever is wrong is told by what has to be done.
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "timestamp.json can't be looked at")
+            }
+        }
+    }
+
+    async fn is_older_shown(&self) -> Result<bool, Error> {
+        // In this order: a timestamp is shown after it was recorded. That it is not shown yet is
+        // found out once more in this server's turn.
+        let recorded = self.catalog.published_version(&RoleName::Timestamp).await?;
+        let shown = seen::shown_version(self.blobs.as_ref(), &self.repository).await?;
+        Ok(shown.unwrap_or(0) < recorded)
     }
 
     /// After `timestamp.json` was replaced: whoever hung in between may have replaced a newer one.
