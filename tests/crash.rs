@@ -3,16 +3,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[cfg(feature = "s3")]
+#[path = "support/bucket.rs"]
+mod bucket;
 #[path = "crash/ceremony.rs"]
 mod ceremony;
 #[path = "crash/chaos.rs"]
 mod chaos;
+#[path = "crash/continued.rs"]
+mod continued;
+#[path = "support/cutting_proxy.rs"]
+mod cutting_proxy;
 #[path = "crash/escrow.rs"]
 mod escrow;
 #[path = "support/faulty_line.rs"]
 mod faulty_line;
+#[cfg(feature = "s3")]
+#[path = "support/faulty_proxy.rs"]
+mod faulty_proxy;
 #[path = "crash/jobs.rs"]
 mod jobs;
+#[cfg(feature = "s3")]
+#[path = "support/object_store.rs"]
+mod object_store;
 #[path = "crash/owners.rs"]
 mod owners;
 #[path = "support/postgres.rs"]
@@ -27,13 +40,20 @@ mod rotation;
 mod script;
 #[path = "support/replicas.rs"]
 mod shared;
+#[path = "crash/shared_disk.rs"]
+mod shared_disk;
+#[path = "support/small_disk.rs"]
+mod small_disk;
+#[cfg(feature = "s3")]
+#[path = "crash/store.rs"]
+mod store;
 mod support;
 #[path = "crash/uploads.rs"]
 mod uploads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{Cursor, ErrorKind, Write};
+use std::io::Cursor;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +70,7 @@ use reqwest::{Body, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use small_disk::SmallDisk;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -118,10 +139,15 @@ impl Site {
 
     /// Downloads an image as a vehicle does and opens it; returns the SHA-256 of what comes out.
     async fn open(&self, repository: &VerifiedRepository, path: &str) -> String {
+        self.open_with(repository, path, "snakeoil_p256.pem").await
+    }
+
+    /// The same with a key of one's choice.
+    async fn open_with(&self, repository: &VerifiedRepository, path: &str, key: &str) -> String {
         let (sealed, envelope) = (self.dir.path().join("sealed"), self.dir.path().join("envelope"));
         repository.download(path, &sealed).await.unwrap_or_else(|error| panic!("{path}: {error}"));
         repository.download(&format!("{path}.jwe"), &envelope).await.unwrap();
-        let key = fs::read_to_string(snakeoil("snakeoil_p256.pem")).unwrap();
+        let key = fs::read_to_string(snakeoil(key)).unwrap();
         let key = RecipientPrivateKey::parse(&key).unwrap();
         let (data_key, algorithm) =
             Envelope::parse(&fs::read(&envelope).unwrap()).unwrap().open(&key).unwrap();
@@ -711,49 +737,6 @@ async fn a_stop_that_waits_lets_an_upload_end() {
     let server = site.serve(&[]);
     let repository = site.check_after_start(&server).await;
     assert_eq!(site.open(&repository, "gw/1/gateway.bin").await, sha256(&image));
-}
-
-/// A small file system in memory.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, and a line that says so, where this user may not mount.
-    fn mount(folder: &Path, size: &str) -> Option<Self> {
-        let options = format!("size={size}");
-        let mut command = Command::new("mount");
-        let mounted =
-            command.args(["-t", "tmpfs", "-o", &options, "motorcade-test"]).arg(folder).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
-            other => {
-                println!("skipped: a full disk needs the right to mount a tmpfs: {other:?}");
-                None
-            }
-        }
-    }
-
-    /// Leaves only `free` bytes of the disk until the returned file is removed.
-    fn fill(&self, free: u64) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = fs::File::create(&path).unwrap();
-        let block = vec![0x5a; 4096];
-        loop {
-            match file.write_all(&block) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let length = file.metadata().unwrap().len();
-        file.set_len(length - free).unwrap();
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[tokio::test]

@@ -43,30 +43,38 @@ impl Fault {
 }
 
 /// A replica with a way of its own to the database.
-struct Node {
-    number: usize,
+pub(crate) struct Node {
+    pub(crate) number: usize,
     line: FaultyLine,
-    server: Mutex<Option<Server>>,
+    /// What is set for this one alone.
+    environment: Vec<(&'static str, String)>,
+    pub(crate) server: Mutex<Option<Server>>,
     /// Where it listens; another port after each start.
     client: Mutex<Client>,
 }
 
 impl Node {
-    async fn start(replicas: &Replicas, number: usize) -> Self {
+    pub(crate) async fn start(
+        replicas: &Replicas,
+        number: usize,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let line = FaultyLine::to(address_of(&replicas.database)).await;
-        let server = replicas.serve_by(number, &by(&line, &replicas.database));
+        let server = serve(replicas, number, &line, &environment);
         let client = Mutex::new(server.client(&replicas.token));
-        Self { number, line, server: Mutex::new(Some(server)), client }
+        Self { number, line, environment, server: Mutex::new(Some(server)), client }
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.lock().unwrap().clone()
     }
 
-    fn kill_and_start(&self, replicas: &Replicas) {
-        let server = self.server.lock().unwrap().take().unwrap();
-        server.process.kill();
-        let server = replicas.serve_by(self.number, &by(&self.line, &replicas.database));
+    pub(crate) fn kill(&self) {
+        self.server.lock().unwrap().take().unwrap().process.kill();
+    }
+
+    pub(crate) fn start_again(&self, replicas: &Replicas) {
+        let server = serve(replicas, self.number, &self.line, &self.environment);
         *self.client.lock().unwrap() = server.client(&replicas.token);
         *self.server.lock().unwrap() = Some(server);
     }
@@ -75,9 +83,21 @@ impl Node {
         self.server.lock().unwrap().as_ref().unwrap().process.signal(signal);
     }
 
-    fn log(&self) -> String {
-        self.server.lock().unwrap().as_ref().unwrap().log()
+    pub(crate) fn log(&self) -> String {
+        self.server.lock().unwrap().as_ref().map_or_else(String::new, Server::log)
     }
+}
+
+fn serve(
+    replicas: &Replicas,
+    number: usize,
+    line: &FaultyLine,
+    environment: &[(&'static str, String)],
+) -> Server {
+    let database = by(line, &replicas.database);
+    let own = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let own: Vec<_> = own.chain([("MOTORCADE_CATALOG_URL", &*database)]).collect();
+    replicas.serve_in(number, &own)
 }
 
 fn address_of(database: &str) -> SocketAddr {
@@ -89,7 +109,8 @@ fn by(line: &FaultyLine, database: &str) -> String {
     database.replace(&address_of(database).to_string(), &line.address.to_string())
 }
 
-fn faults() -> usize {
+/// How many things go wrong, one after the other.
+pub(crate) fn faults() -> usize {
     let wanted = std::env::var("MOTORCADE_TEST_FAULTS").ok().and_then(|text| text.parse().ok());
     wanted.unwrap_or(8)
 }
@@ -99,8 +120,10 @@ async fn replicas_lose_nothing_whatever_becomes_of_their_database_and_the_way_to
     let mut rng = Rng::new("chaos");
     let postgres = Postgres::start();
     let replicas = Arc::new(Replicas::on(postgres.database()));
-    let nodes: Arc<[Node; 2]> =
-        Arc::new([Node::start(&replicas, 0).await, Node::start(&replicas, 1).await]);
+    let nodes: Arc<[Node; 2]> = Arc::new([
+        Node::start(&replicas, 0, vec![]).await,
+        Node::start(&replicas, 1, vec![]).await,
+    ]);
     nodes[0].client().register(&snakeoil("snakeoil_p256.pub.pem")).await;
     let (ledger, ended) =
         (Arc::new(Mutex::new(Ledger::default())), Arc::new(AtomicBool::new(false)));
@@ -126,7 +149,11 @@ async fn replicas_lose_nothing_whatever_becomes_of_their_database_and_the_way_to
     for client in clients {
         client.await.unwrap();
     }
-    check(&replicas, &nodes, &ledger).await;
+    let trusted = fs::read(replicas.blobs().join("repo/1.root.json")).unwrap();
+    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
+    check(&site, &nodes, &ledger, "snakeoil_p256.pem").await;
+    ledger.lock().unwrap().saw_directory(&replicas.blobs().join("repo"));
+    replicas.fsck();
 }
 
 async fn inflict(
@@ -152,12 +179,15 @@ async fn inflict(
             tokio::time::sleep(Duration::from_secs(12)).await;
             node.signal(Signal::CONT);
         }
-        Fault::Killed => node.kill_and_start(replicas),
+        Fault::Killed => {
+            node.kill();
+            node.start_again(replicas);
+        }
     }
 }
 
-/// All is as it was said to be, once nothing is wrong any more.
-async fn check(replicas: &Replicas, nodes: &[Node; 2], ledger: &Mutex<Ledger>) {
+/// All is as it was said to be, once nothing is wrong any more, and `key` opens it. Ends the servers.
+pub(crate) async fn check(site: &Site, nodes: &[Node; 2], ledger: &Mutex<Ledger>, key: &str) {
     for node in nodes {
         let url = format!("{}/readyz", node.client().url);
         wait_until(&format!("replica {} is ready: {}", node.number, node.log()), async || {
@@ -174,18 +204,14 @@ async fn check(replicas: &Replicas, nodes: &[Node; 2], ledger: &Mutex<Ledger>) {
     }
     let accepted = ledger.lock().unwrap().accepted.clone();
     assert_eq!(audited_images(&client).await, accepted.keys().cloned().collect::<Vec<_>>());
-    let trusted = fs::read(replicas.blobs().join("repo/1.root.json")).unwrap();
-    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
     for node in nodes {
         let server = node.server.lock().unwrap().take().unwrap();
         let repository = site.verify(&server).await;
         for image in accepted.values() {
-            let opened = site.open(&repository, &image.path).await;
+            let opened = site.open_with(&repository, &image.path, key).await;
             assert_eq!(opened, sha256(&image.bytes()), "{}", image.path);
         }
     }
-    ledger.lock().unwrap().saw_directory(&replicas.blobs().join("repo"));
-    replicas.fsck();
     println!("{} images, {} retries", accepted.len(), interrupted.len());
     assert!(!accepted.is_empty());
 }
@@ -218,7 +244,7 @@ async fn upload(
 /// Walks the metadata now here, now there: nothing is older than anything that was seen before, and
 /// no file stands for two contents. Who can't be reached, or says that something is unavailable, is
 /// asked again.
-async fn walk(nodes: &[Node; 2], ledger: &Mutex<Ledger>, ended: &AtomicBool) {
+pub(crate) async fn walk(nodes: &[Node; 2], ledger: &Mutex<Ledger>, ended: &AtomicBool) {
     let mut at = 0;
     while !ended.load(Ordering::Relaxed) {
         at = 1 - at;

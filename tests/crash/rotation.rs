@@ -14,7 +14,8 @@ const IMAGES: usize = 40;
 const ROTATIONS: usize = 4;
 const KEYS: [&str; 2] = ["snakeoil_p256", "snakeoil_p256_other"];
 
-fn private_key(name: &str) -> RecipientPrivateKey {
+/// One of the tests' keys.
+pub(crate) fn private_key(name: &str) -> RecipientPrivateKey {
     let pem = fs::read_to_string(snakeoil(&format!("{name}.pem"))).unwrap();
     RecipientPrivateKey::parse(&pem).unwrap()
 }

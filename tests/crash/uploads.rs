@@ -10,18 +10,19 @@ use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, Method, RequestBuilder, Response};
 
+use crate::small_disk::SmallDisk;
 use crate::support::{Client, HARDWARE, noise, sha256, wait_until};
-use crate::{PIECE, Rng, Site, SmallDisk};
+use crate::{PIECE, Rng, Site};
 
-const PATH: &str = "gw/resumed/a.bin";
+pub(crate) const PATH: &str = "gw/resumed/a.bin";
 const KILLS: usize = 20;
 
-fn tus(client: &Client, method: Method, path: &str) -> RequestBuilder {
+pub(crate) fn tus(client: &Client, method: Method, path: &str) -> RequestBuilder {
     let request = client.http.request(method, format!("{}{path}", client.url));
     request.bearer_auth(&client.token).header("Tus-Resumable", "1.0.0")
 }
 
-async fn begin(client: &Client, length: usize) -> String {
+pub(crate) async fn begin(client: &Client, length: usize) -> String {
     let said =
         [("path", PATH), ("hardware_id", HARDWARE), ("version", "1"), ("release_counter", "1")];
     let said = said.map(|(key, value)| format!("{key} {}", STANDARD.encode(value)));
@@ -31,14 +32,14 @@ async fn begin(client: &Client, length: usize) -> String {
     response.headers()["location"].to_str().unwrap().to_owned()
 }
 
-async fn offset(client: &Client, url: &str) -> usize {
+pub(crate) async fn offset(client: &Client, url: &str) -> usize {
     let response = tus(client, Method::HEAD, url).send().await.unwrap();
     assert_eq!(response.status(), 200);
     response.headers()["upload-offset"].to_str().unwrap().parse().unwrap()
 }
 
 /// Sends the rest of an image, in as many requests as `size` makes of it.
-async fn send(
+pub(crate) async fn send(
     client: &Client,
     url: &str,
     at: usize,

@@ -1,5 +1,7 @@
 //! A line between client and server that breaks.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,17 +15,25 @@ pub(crate) async fn cutting_proxy(
     server: SocketAddr,
     cuts: Vec<usize>,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
+    switching_proxy(vec![server], cuts).await
+}
+
+/// The same with each connection to the next one of several servers.
+pub(crate) async fn switching_proxy(
+    servers: Vec<SocketAddr>,
+    cuts: Vec<usize>,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     tokio::spawn(async move {
         let cuts = Arc::new(Mutex::new(cuts.into_iter()));
-        loop {
+        for server in servers.into_iter().cycle() {
             let (client, _) = listener.accept().await.unwrap();
             let (cuts, counted) = (Arc::clone(&cuts), Arc::clone(&counted));
             tokio::spawn(async move {
-                let server = TcpStream::connect(server).await.unwrap();
+                let Ok(server) = TcpStream::connect(server).await else { return };
                 let (mut from_client, mut to_client) = client.into_split();
                 let (mut from_server, mut to_server) = server.into_split();
                 let back = tokio::spawn(async move {

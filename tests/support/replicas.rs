@@ -1,4 +1,6 @@
-//! Servers that have one database and one folder of blobs in common.
+//! Servers that have one database in common, and one folder of blobs or one bucket.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ pub(crate) struct Replicas {
     pub(crate) database: String,
     /// An engineer's.
     pub(crate) token: String,
+    /// What says where the blobs are, for servers and commands.
+    environment: Vec<(String, String)>,
 }
 
 const NAMES: [&str; 3] = ["state", "other", "third"];
@@ -28,12 +32,24 @@ impl Replicas {
 
     pub(crate) fn on(database: String) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let blobs = dir.path().join("blobs").display().to_string();
+        Self::made_in(dir, database, &[("MOTORCADE_SHARED_BLOBS", &blobs)])
+    }
+
+    /// The same with blobs where the environment says.
+    pub(crate) fn with(database: String, environment: &[(&str, &str)]) -> Self {
+        Self::made_in(tempfile::tempdir().unwrap(), database, environment)
+    }
+
+    fn made_in(dir: TempDir, database: String, environment: &[(&str, &str)]) -> Self {
         let metadata = dir.path().join(NAMES[0]).join("metadata");
         fs::create_dir_all(&metadata).unwrap();
         let policy = fs::read_to_string(project("metadata/policy.toml")).unwrap();
         let policy = policy.replace("prefix_digits = 2", "prefix_digits = 1");
         fs::write(metadata.join("policy.toml"), policy).unwrap();
-        let mut this = Self { dir, database, token: String::new() };
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let environment = environment.collect();
+        let mut this = Self { dir, database, token: String::new(), environment };
         run(&mut this.command(0, &["init"]));
         this.token = this.token("engineer");
         drop(this.serve(0)); // which gives it an id, that is copied
@@ -59,22 +75,19 @@ impl Replicas {
     }
 
     pub(crate) fn serve(&self, number: usize) -> Server {
-        self.serve_by(number, &self.database)
+        self.serve_in(number, &[])
     }
 
-    /// A server that reaches the database by another way.
-    pub(crate) fn serve_by(&self, number: usize, database: &str) -> Server {
-        self.launch(number, &[("MOTORCADE_CATALOG_URL", database)]).listening()
+    /// The same in an environment with more in it, or other things.
+    pub(crate) fn serve_in(&self, number: usize, more: &[(&str, &str)]) -> Server {
+        self.launch(number, more).listening()
     }
 
     /// A server that may have more in its environment, and may not listen yet.
     pub(crate) fn launch(&self, number: usize, more: &[(&str, &str)]) -> Launched {
-        let blobs = self.blobs().display().to_string();
-        let mut environment = vec![
-            ("MOTORCADE_CATALOG_URL", self.database.as_str()),
-            ("MOTORCADE_SHARED_BLOBS", &*blobs),
-        ];
-        environment.extend(more);
+        let mut environment = vec![("MOTORCADE_CATALOG_URL", self.database.as_str())];
+        environment.extend(self.environment.iter().map(|(name, value)| (&**name, &**value)));
+        environment.extend_from_slice(more); // of two of one name the last one holds
         Server::launch_in(&environment, &self.state(number), &[])
     }
 
@@ -84,7 +97,10 @@ impl Replicas {
 
     /// A command on one of the state directories.
     pub(crate) fn command(&self, number: usize, words: &[&str]) -> Command {
-        command(words, &self.state(number), &self.database, &self.blobs())
+        let mut command = motorcade(words);
+        command.arg("--data-dir").arg(self.state(number)).args(["--catalog", &self.database]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     pub(crate) fn fsck(&self) {
@@ -95,6 +111,7 @@ impl Replicas {
     }
 }
 
+/// A command on a state directory, with a database and a folder of blobs.
 pub(crate) fn command(words: &[&str], state: &Path, database: &str, blobs: &Path) -> Command {
     let mut command = motorcade(words);
     command.arg("--data-dir").arg(state).args(["--catalog", database]);
