@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "s3/faults.rs"]
+mod faults;
 #[path = "support/faulty_proxy.rs"]
 mod faulty_proxy;
 #[path = "s3/moves.rs"]
@@ -10,9 +12,15 @@ mod moves;
 mod object_store;
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "s3/recovery.rs"]
+mod recovery;
 #[path = "support/script.rs"]
 mod script;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod support;
+#[path = "s3/ways.rs"]
+mod ways;
 
 use std::fs;
 use std::path::PathBuf;
@@ -40,7 +48,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let store = ObjectStore::shared();
+        Self::at(ObjectStore::shared()).await
+    }
+
+    async fn at(store: &'static ObjectStore) -> Self {
         let (bucket, endpoint) = (store.bucket().await, store.endpoint.clone());
         Self { store, folder: tempfile::tempdir().unwrap(), bucket, endpoint }
     }
@@ -48,8 +59,12 @@ impl Site {
     /// One that is initialized.
     async fn made() -> Self {
         let site = Self::new().await;
-        run(&mut site.command(&["init"]));
+        site.init();
         site
+    }
+
+    fn init(&self) {
+        run(&mut self.command(&["init"]));
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -103,6 +118,11 @@ impl Site {
             names.partition(|name: &String| name.starts_with(".motorcade/"));
         let left = own.into_iter().filter(|name| name != ".motorcade/installation.json");
         (names, left.chain(uploads).collect())
+    }
+
+    async fn read(&self, name: &str) -> Vec<u8> {
+        let get = self.store.client().get_object().bucket(&self.bucket).key(format!("ota/{name}"));
+        get.send().await.unwrap().body.collect().await.unwrap().to_vec()
     }
 }
 

@@ -32,9 +32,19 @@ impl ObjectStore {
 
     /// A store of one's own.
     pub(crate) fn start() -> Self {
-        let kind = std::env::var("MOTORCADE_TEST_STORE").unwrap_or_else(|_| "swift".into());
-        let (script, [endpoint, access_key, secret_key, _]) = ControlledScript::start(&kind);
+        Self::start_in(&[])
+    }
+
+    /// The same in an environment with more in it.
+    pub(crate) fn start_in(environment: &[(&str, &str)]) -> Self {
+        let (script, [endpoint, access_key, secret_key, _]) =
+            ControlledScript::start_in(&Self::kind(), environment);
         Self { endpoint, access_key, secret_key, script }
+    }
+
+    /// `swift` or `rgw`.
+    pub(crate) fn kind() -> String {
+        std::env::var("MOTORCADE_TEST_STORE").unwrap_or_else(|_| "swift".into())
     }
 
     /// What a process is to have in its environment to use the store.

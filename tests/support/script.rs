@@ -17,8 +17,17 @@ pub(crate) struct ControlledScript {
 impl ControlledScript {
     /// Starts it, and returns the words of its first line.
     pub(crate) fn start<const WORDS: usize>(name: &str) -> (Self, [String; WORDS]) {
+        Self::start_in(name, &[])
+    }
+
+    /// The same in an environment with more in it.
+    pub(crate) fn start_in<const WORDS: usize>(
+        name: &str,
+        environment: &[(&str, &str)],
+    ) -> (Self, [String; WORDS]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
         let mut script = Command::new(script)
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -146,6 +146,9 @@ impl Answer<'_> {
                 Kind::Away,
                 format!("{store} does not let these credentials use {bucket} ({says})"),
             ),
+            ("ServiceUnavailable" | "SlowDown", _) | ("", 503) => {
+                (Kind::Away, format!("{store} is busy, or full ({says})"))
+            }
             ("", 404) => (Kind::NoSuchKey, format!("{store} {says}")),
             (_, 501) => (Kind::Refused, format!("{store} {says}")),
             (_, 408 | 429 | 500..) => (Kind::Away, format!("{store} {says}")),
@@ -205,7 +208,8 @@ mod tests {
             (403, Some("QuotaExceeded"), Kind::Full, "QuotaExceeded"),
             (403, None, Kind::Away, "403"),
             (507, None, Kind::Full, "507"),
-            (503, Some("SlowDown"), Kind::Away, "SlowDown"),
+            (503, Some("SlowDown"), Kind::Away, "busy, or full (answered 503 SlowDown)"),
+            (503, None, Kind::Away, "busy, or full"),
             (500, None, Kind::Away, "500"),
             (400, Some("EntityTooLarge"), Kind::Refused, "EntityTooLarge"),
             (501, Some("NotImplemented"), Kind::Refused, "NotImplemented"),
