@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::remembered::Remembered;
+use super::removed::LastFiles;
 use super::trust::trusted_root;
+use crate::blob::BlobStore;
 use crate::catalog::Catalog;
 use crate::keys::Keyring;
 use crate::keys::policy::{Policy, RolePolicy, key_name};
@@ -20,7 +22,7 @@ pub struct Expiry {
     pub side: RepositorySide,
     /// The role; all hash bins are one, and all suppliers whose keys are here.
     pub kind: RoleKind,
-    /// The supplier's role, if the keys are with the supplier.
+    /// The supplier's role, if the keys are with the supplier, or nobody's any more.
     pub owned: Option<RoleName>,
     /// When the first file of it expires.
     pub expires_at: Timestamp,
@@ -37,6 +39,9 @@ pub enum SignedBy {
     Server,
     /// Somebody who has keys that are not here.
     Person,
+    /// Nobody: the supplier was removed, and targets that people sign name its role until they have
+    /// signed them again.
+    Nobody,
 }
 
 /// How far a file is in its life.
@@ -73,7 +78,7 @@ impl Stage {
 impl Expiry {
     /// Whether it is well ahead, and a person has to do something.
     pub fn awaits_person(&self) -> bool {
-        self.signer == SignedBy::Person && self.stage >= Stage::Due
+        self.signer != SignedBy::Server && self.stage >= Stage::Due
     }
 
     /// The role's name as in the policy and in names of key files.
@@ -104,6 +109,9 @@ impl Expiry {
             (SignedBy::Server, _) => {
                 "the server signs it at half of its life: see that it runs, and what its log and /readyz say of why it could not"
             }
+            (SignedBy::Nobody, _) => {
+                "its supplier was removed, and the targets name it until people have signed them again: `motorcade targets stage`"
+            }
             (SignedBy::Person, RoleKind::Root) => {
                 "its keys are not on this machine, so a person has to sign it: docs/runbooks/root-about-to-expire.md"
             }
@@ -120,21 +128,27 @@ impl Expiry {
     }
 }
 
-/// Who signs the Director's root, as the newest one said when it was verified: readiness asks often.
-pub(in crate::app) type DirectorSigners = Remembered<Option<Signers>>;
+/// What was found out before, since readiness asks often.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Known {
+    /// Who signs the Director's root, as the newest one said when it was verified.
+    director: Remembered<Option<Signers>>,
+    /// When the last files of removed suppliers expire.
+    last_files: LastFiles,
+}
 
-/// Every role of which something is published. `image` is the newest root of the Image repository,
-/// with its targets; the Director's is in the catalog.
+/// Every role of which something is published, or that what is published still names. `image` is the
+/// newest root of the Image repository, with its targets; the Director's is in the catalog.
 ///
 /// # Errors
 ///
-/// [`Error::Internal`].
+/// [`Error::Unavailable`] if the store of blobs is away; [`Error::Internal`].
 pub(in crate::app) async fn list(
-    catalog: &Catalog,
+    (catalog, blobs): (&Catalog, &dyn BlobStore),
     policy: &Policy,
     keyring: &Keyring,
     image: Option<&TrustedSet>,
-    director: &DirectorSigners,
+    known: &Known,
     now: Timestamp,
 ) -> Result<Vec<Expiry>, Error> {
     let expiry = |side, (kind, owned): (RoleKind, Option<RoleName>), expires_at, signers| {
@@ -168,9 +182,22 @@ pub(in crate::app) async fn list(
             expiry(RepositorySide::Image, of, expires_at, signers)
         })
         .collect();
+    if let Some(image) = image {
+        let targets = roles.iter().find(|role| role.kind == RoleKind::Targets);
+        // Targets that are signed here go on without it at once.
+        let signer = match targets.map(|targets| targets.signer) {
+            None | Some(SignedBy::Server) => SignedBy::Server,
+            Some(SignedBy::Person | SignedBy::Nobody) => SignedBy::Nobody,
+        };
+        for (role, expires_at) in known.last_files.named((catalog, blobs), image).await? {
+            let of = (role.kind(), Some(role));
+            let last = expiry(RepositorySide::Image, of, expires_at, None);
+            roles.push(Expiry { signer, ..last });
+        }
+    }
     if let Some(root) = catalog.find_director_root(None).await? {
         let read = |root: &[u8]| trusted_root(root).ok()?.signers(&RoleName::Root);
-        let (signers, of) = (director.of(&root.body, read), (RoleKind::Root, None));
+        let (signers, of) = (known.director.of(&root.body, read), (RoleKind::Root, None));
         roles.push(expiry(RepositorySide::Director, of, root.expires_at, signers));
     }
     Ok(roles)

@@ -17,7 +17,7 @@ use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::model::{RoleName, Sha256Digest};
 use crate::uptane::metadata::{
-    MetaFile, MetaName, Signed, Snapshot, Target, Targets, TimestampRole,
+    Delegations, MetaFile, MetaName, Signed, Snapshot, Target, Targets, TimestampRole,
 };
 
 /// A published repository, from its timestamp down.
@@ -123,15 +123,33 @@ pub(super) async fn read(store: &dyn BlobStore, catalog: &Catalog) -> Result<Lis
         return Ok(listing);
     };
     let content: Signed<Snapshot> = parse(&snapshot)?;
+    let (mut files, mut delegations) = (Vec::new(), None);
     for (MetaName(role), described) in &content.signed.meta {
         if let Some((key, bytes)) = listing.read_file(store, role.clone(), described).await? {
             let content: Signed<Targets<PlainTarget>> = parse(&bytes)?;
-            listing.targets.extend(content.signed.targets.into_iter().map(ListedTarget::from));
+            if *role == RoleName::Targets {
+                delegations = content.signed.delegations;
+            }
+            files.push((role, content.signed.targets));
             listing.metadata.push((key, bytes));
         }
     }
+    for (_, targets) in files.into_iter().filter(|(role, _)| is_asked(role, delegations.as_ref())) {
+        listing.targets.extend(targets.into_iter().map(ListedTarget::from));
+    }
     listing.metadata.push((key, snapshot));
     Ok(listing)
+}
+
+/// Whether the targets lead to what a role lists: snapshots go on listing the last file of a supplier
+/// that was removed.
+fn is_asked(role: &RoleName, delegations: Option<&Delegations>) -> bool {
+    match (role, delegations) {
+        (RoleName::Delegated(_), Some(delegations)) => {
+            delegations.roles.iter().any(|delegation| delegation.name == *role)
+        }
+        _ => true, // also where the targets can't be read
+    }
 }
 
 /// The recorded timestamp, and what is shown. A server that runs records first and shows then, so

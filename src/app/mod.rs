@@ -36,6 +36,7 @@ pub mod publish;
 mod random;
 pub mod recovery;
 mod remembered;
+mod removed;
 mod replicas;
 pub mod roles;
 mod server_id;

@@ -247,7 +247,8 @@ impl Upkeep {
         let is_looked_after = |expiry: &&Expiry| {
             (expiry.side, expiry.signer) == (RepositorySide::Director, SignedBy::Server)
         };
-        // What a supplier has to sign itself is its own, and keeps nobody else from anything.
+        // What a supplier has to sign itself is its own, and keeps nobody else from anything; so is what
+        // nobody signs any more.
         let mut expired = expiries
             .iter()
             .filter(|expiry| expiry.stage == Stage::Expired && expiry.owned.is_none());
@@ -333,7 +334,9 @@ impl Upkeep {
     /// this server, which could not.
     async fn watch_expiry(&self) {
         let Ok(expiries) = self.expiries().await else { return }; // whoever needs the catalog reports it
-        let mut awaited: BTreeMap<(RepositorySide, RoleKind), bool> = BTreeMap::new();
+        // Of suppliers there may be none any more.
+        let suppliers = (RepositorySide::Image, RoleKind::Suppliers);
+        let mut awaited: BTreeMap<(RepositorySide, RoleKind), bool> = [(suppliers, false)].into();
         for expiry in &expiries {
             *awaited.entry((expiry.side, expiry.kind)).or_default() |= expiry.awaits_person();
         }

@@ -227,14 +227,24 @@ impl Catalog {
              WHERE replaced_at < $1 AND roles.published_changes >= change ORDER BY replaced_at LIMIT $2",
         );
         let rows = rows.bind(before.as_millisecond()).bind(i64::from(limit));
-        let superseded = |row: &AnyRow| {
-            Ok(SupersededEnvelope {
-                path: text(row, "path", OP)?,
-                sha256: parsed(row, "sha256", OP)?,
-                replaced_at: time(row, "replaced_at", OP)?,
-            })
-        };
         rows.fetch_all(&self.pool).await.during(OP)?.iter().map(superseded).collect()
+    }
+
+    /// All envelopes that were listed as the target `path` before the last one, whatever role listed
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn list_envelopes_before(
+        &self,
+        path: &str,
+    ) -> Result<Vec<SupersededEnvelope>, Error> {
+        let rows = sqlx::query(
+            "SELECT path, sha256, replaced_at FROM superseded_envelopes WHERE path = $1 ORDER BY sha256",
+        );
+        let rows = rows.bind(path).fetch_all(&self.pool).await;
+        rows.during("list the envelopes of an image")?.iter().map(superseded).collect()
     }
 
     /// Forgets replaced envelopes whose files are gone.
@@ -353,6 +363,15 @@ async fn note_superseded(
         used = used.bind(new.target.path.as_str()).bind(new.target.sha256.to_string());
     }
     used.execute(&mut **transaction).await.map(drop).during(OP)
+}
+
+fn superseded(row: &AnyRow) -> Result<SupersededEnvelope, Error> {
+    const OP: &str = "read a superseded envelope";
+    Ok(SupersededEnvelope {
+        path: text(row, "path", OP)?,
+        sha256: parsed(row, "sha256", OP)?,
+        replaced_at: time(row, "replaced_at", OP)?,
+    })
 }
 
 /// Has the time of envelopes whose successors a publication lists begin with it, and not with their

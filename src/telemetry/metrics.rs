@@ -295,6 +295,16 @@ impl Metrics {
         self.expiries().insert((repository.to_owned(), role.to_owned()), unix_secs(expires));
     }
 
+    /// Forgets a role of which nothing is published any more.
+    pub fn forget_metadata(&self, repository: RepositorySide, role: RoleKind) {
+        let labels = [repository.as_str(), role.as_str()];
+        let [repository, role] = labels.map(str::to_owned);
+        self.expiries().remove(&(repository, role));
+        // Neither need be there.
+        let _ = self.metadata_version.remove_label_values(&labels);
+        let _ = self.metadata_expiry.remove_label_values(&labels);
+    }
+
     /// Sets whether a role is past half of its life and waits for a person, whose keys are not here.
     pub fn set_awaits_person(&self, repository: RepositorySide, role: RoleKind, awaits: bool) {
         let labels = [repository.as_str(), role.as_str()];

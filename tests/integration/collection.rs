@@ -27,7 +27,7 @@ impl Node {
     }
 
     /// What came of a job that collects what was yanked so many days ago.
-    async fn collect(&self, days: u32, mode: CollectMode) -> Value {
+    pub(crate) async fn collect(&self, days: u32, mode: CollectMode) -> Value {
         let jobs = self.app.jobs();
         let id = jobs.collect_images(days, mode, &engineer()).await.unwrap().0.id;
         let running = tokio::spawn(Arc::clone(jobs).run());
@@ -38,7 +38,7 @@ impl Node {
     }
 
     /// Each in both of its places.
-    fn files_of(&self, path: &str) -> BTreeSet<String> {
+    pub(crate) fn files_of(&self, path: &str) -> BTreeSet<String> {
         let (folder, file) = path.rsplit_once('/').unwrap();
         let names = self.state.stored_targets().into_iter();
         let is_its = |name: &String| name.contains(&format!("{folder}/")) && name.contains(file);

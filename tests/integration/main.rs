@@ -54,6 +54,7 @@ mod publication_restore;
 mod publication_time;
 mod read_only;
 mod recipients;
+mod removed_suppliers;
 mod repo;
 mod repo_ranges;
 mod reseal;

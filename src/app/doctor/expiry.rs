@@ -2,7 +2,7 @@
 
 use super::{Examination, Severity};
 use crate::app::Error;
-use crate::app::expiry::{self, DirectorSigners, Expiry, SignedBy, Stage};
+use crate::app::expiry::{self, Expiry, SignedBy, Stage};
 
 impl Examination {
     pub(super) async fn expiry(&mut self) -> Result<String, Error> {
@@ -10,9 +10,9 @@ impl Examination {
             return Ok("not looked at: without the role keys nobody knows who signs".into());
         };
         let policy = self.policy_or_default();
-        let (image, director) = (self.image.as_ref(), DirectorSigners::default());
-        let roles =
-            expiry::list(&self.catalog, &policy, keyring, image, &director, self.now).await?;
+        let (store, image) = ((&self.catalog, self.store.as_ref()), self.image.as_ref());
+        let known = expiry::Known::default();
+        let roles = expiry::list(store, &policy, keyring, image, &known, self.now).await?;
         let first = roles.iter().min_by_key(|role| role.expires_at);
         let first = first.map(|first| format!("; {} first", first.describe()));
         let looked_at = format!("{} roles{}", roles.len(), first.unwrap_or_default());
@@ -29,8 +29,10 @@ impl Examination {
 fn severity(role: &Expiry) -> Option<Severity> {
     match (role.stage, role.signer) {
         (Stage::Fresh, _) | (Stage::Due, SignedBy::Server) => None,
-        (Stage::Due, SignedBy::Person) => Some(Severity::Note),
+        (Stage::Due, SignedBy::Person | SignedBy::Nobody) => Some(Severity::Note),
         (Stage::Soon, _) | (Stage::Urgent, SignedBy::Server) => Some(Severity::Warning),
-        (Stage::Urgent, SignedBy::Person) | (Stage::Expired, _) => Some(Severity::Error),
+        (Stage::Urgent, SignedBy::Person | SignedBy::Nobody) | (Stage::Expired, _) => {
+            Some(Severity::Error)
+        }
     }
 }

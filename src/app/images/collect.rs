@@ -2,8 +2,9 @@
 //!
 //! An image is yanked, and so in no metadata that is signed from then on. Its sealed bytes and its
 //! envelope stay for whoever still goes by what was signed before. They are removed after a grace
-//! time, and never while metadata that is kept names them, a vehicle is to install the image, or
-//! somebody has said to keep it. What the catalog knows of the image stays, its envelope too: its
+//! time, and never while metadata in force leads to them, a vehicle is to install the image, or
+//! somebody has said to keep it. The last file of a removed supplier leads nobody anywhere once no
+//! targets in force name its role. What the catalog knows of the image stays, its envelope too: its
 //! path is never used again, and a copy of the sealed image that somebody has can still be opened.
 
 use std::collections::HashSet;
@@ -181,7 +182,7 @@ impl Images {
     }
 
     async fn named_files(&self) -> Result<Vec<BlobKey>, Error> {
-        let kept = self.publisher.kept_metadata().await?;
+        let kept = self.publisher.metadata_in_force().await?;
         let lists_targets =
             |role: &RoleName| matches!(role.kind(), RoleKind::Bins | RoleKind::Suppliers);
         let is_listing =
@@ -228,6 +229,12 @@ impl Images {
         }
         self.blobs.delete(&BlobKey::target(path.to_string(), image.sha256)).await?;
         self.blobs.delete(&BlobKey::target(path.envelope_path(), envelope)).await?;
+        // Those that it had before: their role may be gone, and nobody else looks after them then.
+        let before = self.catalog.list_envelopes_before(&path.envelope_path()).await?;
+        for old in &before {
+            self.blobs.delete(&BlobKey::target(old.path.clone(), old.sha256)).await?;
+        }
+        self.catalog.forget_superseded_envelopes(&before).await?;
         self.catalog.note_removed_image(path, author.at).await?;
         tracing::info!(image.path = %path, "image collected");
         Ok(true)

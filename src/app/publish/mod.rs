@@ -293,13 +293,14 @@ impl Publisher {
         self.rounds.remove_superseded().await
     }
 
-    /// All metadata that somebody may still go by: what a timestamp in force leads to.
+    /// All metadata that somebody may still go by: what a timestamp in force leads to. A removed
+    /// supplier's last file is in it for as long as targets name its role.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] while that isn't known; [`Error::Internal`].
-    pub(in crate::app) async fn kept_metadata(&self) -> Result<HashSet<BlobKey>, Error> {
-        self.rounds.kept_metadata().await
+    pub(in crate::app) async fn metadata_in_force(&self) -> Result<HashSet<BlobKey>, Error> {
+        self.rounds.metadata_in_force().await
     }
 
     /// The timestamp that is published now.

@@ -9,17 +9,22 @@
 //! hardly anything keeps each: of more than the last [`LAST`], only those are kept that were
 //! current for some part of their life ([`PARTS`]). So what is superseded is bounded, however many
 //! images come in: it takes what is published within minutes, and some hundred publications.
+//!
+//! Snapshots go on listing the last file of a supplier that was removed, so that it stays. Nobody is
+//! led to what it lists once the targets beside it don't name its role.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::de::IgnoredAny;
 
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::{Catalog, PublishedTimestamp};
 use crate::model::clock::later;
 use crate::model::{RoleName, Timestamp};
-use crate::uptane::metadata::{MetaFile, MetaName, Signed, Snapshot};
+use crate::uptane::metadata::{MetaFile, MetaName, Signed, Snapshot, Targets};
 
 /// Removes superseded metadata. Root versions stay forever (TUF 1.0.34, 6.2.1).
 pub(super) struct Retention {
@@ -47,13 +52,7 @@ impl Retention {
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, Error> {
         // In this order: what is published meanwhile is in none of the first two, and stays.
         let published = self.catalog.list_published_timestamps().await?;
-        let current: BTreeMap<RoleName, u64> = self
-            .catalog
-            .list_roles()
-            .await?
-            .into_iter()
-            .map(|state| (state.name, state.version))
-            .collect();
+        let current = self.last_versions().await?;
         if let Some(since) = self.catalog.timestamps_watched_since().await?
             && now < later(since, self.unknown_for)
         {
@@ -86,12 +85,24 @@ impl Retention {
         Ok(removed)
     }
 
-    /// All metadata that somebody may still be led to by a timestamp, the current one included.
+    /// The last version of each role, also of those of removed suppliers. One that is removed
+    /// meanwhile is in both lists, and the second one is right.
+    async fn last_versions(&self) -> Result<BTreeMap<RoleName, u64>, Error> {
+        let states = self.catalog.list_roles().await?;
+        let mut versions: BTreeMap<_, _> =
+            states.into_iter().map(|state| (state.name, state.version)).collect();
+        let retired = self.catalog.list_retired_roles().await?;
+        versions.extend(retired.into_iter().map(|last| (last.name, last.version)));
+        Ok(versions)
+    }
+
+    /// All metadata that somebody may still be led to by a timestamp, the current one included: of
+    /// delegated roles, what the targets of the same snapshot name.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] while it isn't known which timestamps those are.
-    pub(super) async fn kept(&self, now: Timestamp) -> Result<HashSet<BlobKey>, Error> {
+    pub(super) async fn led_to(&self, now: Timestamp) -> Result<HashSet<BlobKey>, Error> {
         let published = self.catalog.list_published_timestamps().await?;
         let since = self.catalog.timestamps_watched_since().await?;
         if published.is_empty() || since.is_some_and(|since| now < later(since, self.unknown_for)) {
@@ -101,7 +112,41 @@ impl Retention {
         }
         let needed = published.iter().enumerate();
         let needed = needed.filter(|(index, _)| is_needed(&published, *index, now));
-        self.named_by(needed.map(|(_, timestamp)| timestamp.snapshot).collect()).await
+        let snapshots: BTreeSet<u64> = needed.map(|(_, timestamp)| timestamp.snapshot).collect();
+        let (mut led_to, mut delegations) = (HashSet::new(), BTreeMap::new());
+        for version in snapshots {
+            let files = self.named_by(BTreeSet::from([version])).await?;
+            let targets = files.iter().find_map(|key| match key {
+                BlobKey::Metadata { version, role: RoleName::Targets } => Some(*version),
+                _ => None,
+            });
+            if let Some(targets) = targets.filter(|targets| !delegations.contains_key(targets)) {
+                delegations.insert(targets, self.delegated_by(targets).await?);
+            }
+            let named = targets.and_then(|targets| delegations.get(&targets)?.as_ref());
+            let is_asked_for = |key: &BlobKey| match (key, named) {
+                (BlobKey::Metadata { role: role @ RoleName::Delegated(_), .. }, Some(named)) => {
+                    named.contains(role)
+                }
+                _ => true, // also where it can't be told
+            };
+            led_to.extend(files.into_iter().filter(is_asked_for));
+        }
+        Ok(led_to)
+    }
+
+    /// The roles that some targets delegate to; none if the file is gone.
+    async fn delegated_by(&self, version: u64) -> Result<Option<BTreeSet<RoleName>>, Error> {
+        let key = BlobKey::Metadata { version, role: RoleName::Targets };
+        let blob = match self.blobs.open(&key).await {
+            Err(blob::Error::NotFound(_)) => return Ok(None),
+            opened => opened?,
+        };
+        let bytes = blob.read_all(blob.length).await.map_err(Error::reading(&key.name()))?;
+        let targets: Signed<Targets<IgnoredAny>> =
+            serde_json::from_slice(&bytes).map_err(Error::internal("read published targets"))?;
+        let roles = targets.signed.delegations.into_iter().flat_map(|to| to.roles);
+        Ok(Some(roles.map(|delegation| delegation.name).collect()))
     }
 
     /// Snapshots, and all files that they name.

@@ -26,7 +26,7 @@ pub(super) use keys::{
 pub(super) use roots::{former_root_keys, read_root};
 pub(super) use signers::{published_signers, top_level};
 pub(super) use start::check_keys;
-pub(super) use verifier::{Verifier, read_published, trusted_root};
+pub(super) use verifier::{Verifier, read_published, read_recorded, trusted_root};
 
 use super::Error;
 

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use crate::app::Error;
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::RoleState;
-use crate::model::{RoleName, Timestamp};
+use crate::model::{RoleName, Sha256Digest, Timestamp};
 use crate::uptane::metadata::SignedFile;
 use crate::uptane::verify::{Rules, TrustedSet, VerifyError};
 
@@ -146,15 +146,28 @@ pub(in crate::app) async fn read_published(
     state: &RoleState,
 ) -> Result<Result<Bytes, String>, Error> {
     let key = BlobKey::Metadata { version: state.version, role: state.name.clone() };
-    let read = match blobs.open(&key).await {
+    read_recorded(blobs, &key, (state.length, state.sha256)).await
+}
+
+/// A file of which length and digest are recorded; or what is wrong with it.
+///
+/// # Errors
+///
+/// As of [`read_published`].
+pub(in crate::app) async fn read_recorded(
+    blobs: &dyn BlobStore,
+    key: &BlobKey,
+    (length, sha256): (u64, Sha256Digest),
+) -> Result<Result<Bytes, String>, Error> {
+    let read = match blobs.open(key).await {
         Ok(blob) => {
-            let read = blob.read_all(state.length).await;
+            let read = blob.read_all(length).await;
             read.map_err(|error| blob::Error::reading(key.name(), error))
         }
         Err(error) => Err(error),
     };
     Ok(match read {
-        Ok(bytes) if Sha256::digest(&bytes)[..] == state.sha256.as_bytes()[..] => Ok(bytes),
+        Ok(bytes) if Sha256::digest(&bytes)[..] == sha256.as_bytes()[..] => Ok(bytes),
         Ok(_) => Err("is damaged".into()),
         Err(blob::Error::NotFound(_)) => Err("is missing".into()),
         Err(away @ blob::Error::Unavailable { .. }) => return Err(away.into()),

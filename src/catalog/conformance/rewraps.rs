@@ -109,6 +109,9 @@ pub(super) async fn a_replaced_envelope_is_superseded_once_its_successor_is_publ
     catalog.record_rewraps(&batch, "one", now()).await.unwrap();
     let later = seconds_later(60);
     assert_eq!(catalog.list_superseded_envelopes(later, 10).await.unwrap(), []);
+    let before = catalog.list_envelopes_before("a.jwe").await.unwrap();
+    assert_eq!((before.len(), before[0].sha256), (1, digest(1)), "whatever is published");
+    assert_eq!(catalog.list_envelopes_before("a").await.unwrap(), []);
     let reserved = catalog.reserve_versions(&[bin("bin-1")]).await.unwrap().remove(0);
     let published = PublishedRole {
         reserved,

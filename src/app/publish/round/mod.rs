@@ -25,7 +25,7 @@ use super::signed::{self, OwnerSigned};
 use super::time::SigningTime;
 use super::{delegations, due};
 use crate::app::Error;
-use crate::app::expiry::{self, DirectorSigners, Expiry};
+use crate::app::expiry::{self, Expiry};
 use crate::app::replicas::Replica;
 use crate::app::signing::signing_failed;
 use crate::app::trust::{Verifier, authority, signed_here};
@@ -52,7 +52,7 @@ pub(super) struct Rounds {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     verifier: Verifier,
-    director_signers: DirectorSigners,
+    known_expiries: expiry::Known,
     current: RwLock<Option<CurrentTimestamp>>,
     /// Why what is due could not be published the last time.
     failing: RwLock<Option<Failed>>,
@@ -132,7 +132,7 @@ impl Rounds {
             time,
             clock,
             metrics,
-            director_signers: DirectorSigners::default(),
+            known_expiries: expiry::Known::default(),
             current: RwLock::new(None),
             failing: RwLock::new(None),
             is_known: AtomicBool::new(false),
@@ -476,19 +476,19 @@ impl Rounds {
         self.retention.sweep(self.time.now()?).await
     }
 
-    pub(super) async fn kept_metadata(&self) -> Result<HashSet<BlobKey>, Error> {
+    pub(super) async fn metadata_in_force(&self) -> Result<HashSet<BlobKey>, Error> {
         if !self.is_shown.load(Ordering::Relaxed) || self.is_overtaken.load(Ordering::Relaxed) {
             let detail = "what was published last is not shown yet".into();
             return Err(Error::Unavailable { code: "not_published", detail });
         }
-        self.retention.kept(self.time.now()?).await
+        self.retention.led_to(self.time.now()?).await
     }
 
     pub(super) async fn expiries(&self) -> Result<Vec<Expiry>, Error> {
         let (policy, keyring) = (self.repository.policy(), self.repository.keyring());
         let image = self.verifier.current(&self.catalog.list_roles().await?).await?;
-        let (director, now) = (&self.director_signers, self.clock.now());
-        expiry::list(&self.catalog, policy, &keyring, Some(&image), director, now).await
+        let (store, now) = ((&self.catalog, self.blobs.as_ref()), self.clock.now());
+        expiry::list(store, policy, &keyring, Some(&image), &self.known_expiries, now).await
     }
 
     /// Tells the metrics when each role expires; all bins together are one role, which expires with
@@ -499,8 +499,11 @@ impl Rounds {
             let (highest, first) = kinds.entry(role.kind()).or_insert((version, expires_at));
             (*highest, *first) = ((*highest).max(version), (*first).min(expires_at));
         }
-        for (kind, (version, expires_at)) in kinds {
+        for (&kind, &(version, expires_at)) in &kinds {
             self.metrics.set_metadata(RepositorySide::Image, kind, version, expires_at.into());
+        }
+        if !kinds.contains_key(&RoleKind::Suppliers) {
+            self.metrics.forget_metadata(RepositorySide::Image, RoleKind::Suppliers);
         }
     }
 
