@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use super::holder::Held;
 use super::{
     AuditKind, Author, Catalog, During, Error, Holder, OrCorrupt, Page, audit, column,
     json as json_column, number, optional_time, text, time,
@@ -247,13 +248,14 @@ impl Catalog {
         // What is asked within is asked again without: another server may have been first.
         let row = sqlx::query(AssertSqlSafe(format!(
             "UPDATE jobs SET state = 'running', owner = $1, lease_until = $2, run = run + 1, stalled = stalled + 1, \
-             started_at = COALESCE(started_at, $3) \
-             WHERE id = (SELECT id FROM jobs WHERE state = 'queued' OR (state = 'running' AND lease_until < $4) \
-             ORDER BY id LIMIT 1) AND (state = 'queued' OR (state = 'running' AND lease_until < $5)) RETURNING {COLUMNS}"
+             started_at = COALESCE(started_at, $3) WHERE id = (SELECT id FROM jobs WHERE state = 'queued' \
+             OR (state = 'running' AND (lease_until < $4 OR lease_until > $5)) ORDER BY id LIMIT 1) \
+             AND (state = 'queued' OR (state = 'running' AND (lease_until < $6 OR lease_until > $7))) RETURNING {COLUMNS}"
         )));
         let row = row.bind(taker.owner).bind(self.leased_until(taker.lease_until));
-        let (at, now) = (taker.now.as_millisecond(), self.leased_until(taker.now));
-        let row = row.bind(at).bind(now).bind(now).fetch_optional(&self.pool).await;
+        let (now, latest) = self.while_held(Held::Work, taker.now);
+        let row = row.bind(taker.now.as_millisecond()).bind(now).bind(latest).bind(now);
+        let row = row.bind(latest).fetch_optional(&self.pool).await;
         row.during("take a job")?.as_ref().map(job).transpose()
     }
 

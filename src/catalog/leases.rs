@@ -1,16 +1,11 @@
 //! What one server at a time does, by its name: whoever has taken it does it, until it lets go or
 //! its lease ends.
-//!
-//! A lease that ends further ahead than any is taken for was taken by a clock that had jumped. It is
-//! over: nobody waits for a month for a server that was killed.
-
-use std::time::Duration;
 
 use sqlx::Row;
 
+use super::holder::Held;
 use super::{Catalog, During, Error, Holder, column, number};
 use crate::model::Timestamp;
-use crate::model::clock::later;
 
 impl Catalog {
     /// Takes what nobody else holds, in a new run, whose number is the one before and 1; none if
@@ -21,6 +16,7 @@ impl Catalog {
     /// [`Error::Full`] or [`Error::Backend`].
     pub async fn take_lease(&self, name: &str, taker: Holder<'_>) -> Result<Option<u64>, Error> {
         const OP: &str = "take a lease";
+        let (now, latest) = self.while_held(Held::Turn, taker.now);
         let row = sqlx::query(
             "INSERT INTO leases (name, owner, run, lease_until) VALUES ($1, $2, 1, $3) \
              ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, run = leases.run + 1, \
@@ -30,8 +26,8 @@ impl Catalog {
         .bind(name)
         .bind(taker.owner)
         .bind(self.leased_until(taker.lease_until))
-        .bind(self.leased_until(taker.now))
-        .bind(self.leased_until(later(taker.now, LONGEST)));
+        .bind(now)
+        .bind(latest);
         let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| number(&row, "run", OP)).transpose()
     }
@@ -50,8 +46,8 @@ impl Catalog {
         let row = sqlx::query(
             "SELECT owner FROM leases WHERE name = $1 AND lease_until > $2 AND lease_until <= $3",
         );
-        let row = row.bind(name).bind(self.leased_until(now));
-        let row = row.bind(self.leased_until(later(now, LONGEST)));
+        let (now, latest) = self.while_held(Held::Turn, now);
+        let row = row.bind(name).bind(now).bind(latest);
         let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| row.try_get("owner").during(OP)).transpose()
     }
@@ -115,6 +111,3 @@ impl Catalog {
         released.execute(&self.pool).await.map(drop).during("let go of leases")
     }
 }
-
-/// Longer than any lease, by more than two servers' clocks differ.
-const LONGEST: Duration = Duration::from_secs(60);

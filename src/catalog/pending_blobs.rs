@@ -11,6 +11,7 @@
 
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
+use super::holder::Held;
 use super::{Catalog, During, Error, Holder, placeholders, rows_at_once, text};
 use crate::model::Sha256Digest;
 
@@ -76,15 +77,17 @@ impl Catalog {
     /// [`Error::Backend`] or [`Error::Full`].
     pub async fn take_abandoned_blobs(&self, holder: Holder<'_>) -> Result<Vec<String>, Error> {
         const OP: &str = "take abandoned blobs";
+        let (now, latest) = self.while_held(Held::Blobs, holder.now);
         let rows = sqlx::query(
             "UPDATE pending_blobs SET owner = $1, lease_until = $2 \
-             WHERE owner IS NULL OR owner = $3 OR owner = $4 OR lease_until < $5 RETURNING name",
+             WHERE owner IS NULL OR owner = $3 OR owner = $4 OR lease_until < $5 OR lease_until > $6 RETURNING name",
         )
         .bind(holder.owner)
         .bind(self.leased_until(holder.lease_until))
         .bind(holder.owner)
         .bind(format!("{REMOVAL}{}", holder.owner))
-        .bind(self.leased_until(holder.now))
+        .bind(now)
+        .bind(latest)
         .fetch_all(&self.pool)
         .await
         .during(OP)?;
@@ -101,14 +104,16 @@ impl Catalog {
     /// [`Error::Backend`] or [`Error::Full`].
     pub async fn take_expired_blobs(&self, holder: Holder<'_>) -> Result<Vec<String>, Error> {
         const OP: &str = "take expired blobs";
+        let (now, latest) = self.while_held(Held::Blobs, holder.now);
         let rows = sqlx::query(
             "UPDATE pending_blobs SET owner = $1, lease_until = $2 \
-             WHERE owner <> $3 AND lease_until < $4 RETURNING name",
+             WHERE owner <> $3 AND (lease_until < $4 OR lease_until > $5) RETURNING name",
         )
         .bind(holder.owner)
         .bind(self.leased_until(holder.lease_until))
         .bind(holder.owner)
-        .bind(self.leased_until(holder.now))
+        .bind(now)
+        .bind(latest)
         .fetch_all(&self.pool)
         .await
         .during(OP)?;

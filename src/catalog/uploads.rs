@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use super::holder::Held;
 use super::{
     Catalog, During, Error, Holder, OrCorrupt, column, json as json_column, number, parsed, text,
     time,
@@ -53,6 +54,13 @@ pub struct UploadRecord {
     pub lease_until: Timestamp,
     /// Which of its runs this is.
     pub run: u64,
+}
+
+impl UploadRecord {
+    /// Whether somebody has taken it.
+    pub fn is_taken(&self, now: Timestamp) -> bool {
+        Held::Work.holds(self.lease_until, now)
+    }
 }
 
 /// How an upload stands.
@@ -159,14 +167,16 @@ impl Catalog {
         id: &str,
         holder: Holder<'_>,
     ) -> Result<Option<UploadRecord>, Error> {
+        let (now, latest) = self.while_held(Held::Work, holder.now);
         let taken = sqlx::query(AssertSqlSafe(format!(
-            "UPDATE uploads SET owner = $1, lease_until = $2, run = run + 1 \
-             WHERE id = $3 AND state = 'open' AND lease_until <= $4 AND expires_at > $5 RETURNING {COLUMNS}"
+            "UPDATE uploads SET owner = $1, lease_until = $2, run = run + 1 WHERE id = $3 AND state = 'open' \
+             AND (lease_until <= $4 OR lease_until > $5) AND expires_at > $6 RETURNING {COLUMNS}"
         )))
         .bind(holder.owner)
         .bind(self.leased_until(holder.lease_until))
         .bind(id)
-        .bind(self.leased_until(holder.now))
+        .bind(now)
+        .bind(latest)
         .bind(holder.now.as_millisecond());
         let row = taken.fetch_optional(&self.pool).await.during("take an upload")?;
         row.as_ref().map(|row| self.upload(row)).transpose()
@@ -255,13 +265,15 @@ impl Catalog {
         now: Timestamp,
         forgotten_at: Timestamp,
     ) -> Result<bool, Error> {
+        let (now, latest) = self.while_held(Held::Work, now);
         let ended = sqlx::query(AssertSqlSafe(format!(
-            "{END} WHERE id = $3 AND state = 'open' AND (lease_until <= $4 OR run = $5)"
+            "{END} WHERE id = $3 AND state = 'open' AND (lease_until <= $4 OR lease_until > $5 OR run = $6)"
         )))
         .bind([].as_slice())
         .bind(forgotten_at.as_millisecond())
         .bind(id)
-        .bind(self.leased_until(now))
+        .bind(now)
+        .bind(latest)
         .bind(run.map_or(-1, column));
         Ok(ended.execute(&self.pool).await.during("end an upload")?.rows_affected() > 0)
     }
@@ -281,19 +293,37 @@ impl Catalog {
         const OP: &str = "end expired uploads";
         // What is asked within is asked again without: a request may have been first.
         let ended = sqlx::query(AssertSqlSafe(format!(
-            "{END} WHERE state = 'open' AND lease_until <= $3 AND id IN (SELECT id FROM uploads \
-             WHERE state = 'open' AND lease_until <= $4 AND (expires_at <= $5 OR created_by IN \
-             (SELECT id FROM tokens WHERE revoked_at IS NOT NULL OR expires_at <= $6)) \
-             ORDER BY expires_at LIMIT $7) RETURNING parts"
-        )))
-        .bind([].as_slice())
-        .bind(forgotten_at.as_millisecond())
-        .bind(now.as_millisecond())
-        .bind(now.as_millisecond())
-        .bind(now.as_millisecond())
-        .bind(self.leased_until(now))
-        .bind(i64::from(limit));
-        let rows = ended.fetch_all(&self.pool).await.during(OP)?;
+            "{END} WHERE state = 'open' AND (lease_until <= $3 OR lease_until > $4) \
+             AND id IN (SELECT id FROM uploads WHERE {} ORDER BY expires_at LIMIT $9) RETURNING parts",
+            expired(5)
+        )));
+        let (held, latest) = self.while_held(Held::Work, now);
+        let ended = ended.bind([].as_slice()).bind(forgotten_at.as_millisecond());
+        let ended = ended.bind(held).bind(latest).bind(held).bind(latest);
+        let ended = ended.bind(now.as_millisecond()).bind(now.as_millisecond());
+        let rows = ended.bind(i64::from(limit)).fetch_all(&self.pool).await.during(OP)?;
+        rows.iter().map(|row| text(row, "parts", OP)).collect()
+    }
+
+    /// The names of the sealed bytes of what [`Self::end_expired_uploads`] would end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn expired_upload_parts(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        const OP: &str = "list expired uploads";
+        let found = sqlx::query(AssertSqlSafe(format!(
+            "SELECT parts FROM uploads WHERE {} ORDER BY expires_at LIMIT $5",
+            expired(1)
+        )));
+        let (held, latest) = self.while_held(Held::Work, now);
+        let found = found.bind(held).bind(latest);
+        let found = found.bind(now.as_millisecond()).bind(now.as_millisecond());
+        let rows = found.bind(i64::from(limit)).fetch_all(&self.pool).await.during(OP)?;
         rows.iter().map(|row| text(row, "parts", OP)).collect()
     }
 
@@ -433,6 +463,16 @@ fn upload(row: &AnyRow) -> Result<UploadRecord, Error> {
         lease_until: time(row, "lease_until", OP)?,
         run: number(row, "run", OP)?,
     })
+}
+
+/// Whether an upload has expired and nobody has it, of parameters from this number on: the two of
+/// its lease, and now twice.
+fn expired(first: usize) -> String {
+    let [held, latest, now, again] = [0, 1, 2, 3].map(|number| first + number);
+    format!(
+        "state = 'open' AND (lease_until <= ${held} OR lease_until > ${latest}) AND (expires_at <= ${now} \
+         OR created_by IN (SELECT id FROM tokens WHERE revoked_at IS NOT NULL OR expires_at <= ${again}))"
+    )
 }
 
 const FIND: &str = "find an upload";

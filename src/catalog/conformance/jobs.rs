@@ -8,7 +8,7 @@ use crate::catalog::{
     Catalog, Holder, InsertedJob, JobEnd, JobLease, JobProgress, JobRecord, JobState,
 };
 
-async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
+pub(super) async fn insert(catalog: &Catalog, id: &str) -> JobRecord {
     ask(catalog, id, "fsck", json!({ "for": id })).await.0
 }
 

@@ -15,7 +15,7 @@ mod rewraps;
 mod roles;
 mod staged;
 mod suppliers;
-mod uploads;
+pub(super) mod uploads;
 mod vehicles;
 
 #[path = "../../../tests/support/script.rs"]
@@ -118,7 +118,9 @@ macro_rules! conformance {
             conformance!(
                 $engine, leases: a_lease_is_one_server_s_until_it_lets_go_or_time_is_over,
                 a_server_that_starts_again_lets_go_of_what_it_had,
-                a_lease_by_a_clock_that_had_jumped_is_over
+                a_lease_by_a_clock_that_had_jumped_is_over,
+                jobs_and_uploads_of_a_clock_that_had_jumped_are_free,
+                blobs_that_a_clock_that_had_jumped_announced_are_abandoned
             );
             conformance!(
                 $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,

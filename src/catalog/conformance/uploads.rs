@@ -6,7 +6,7 @@ use crate::catalog::{
 };
 use crate::model::{AccessRole, AuditKind};
 
-fn new(id: &str) -> NewUpload {
+pub(in crate::catalog) fn new(id: &str) -> NewUpload {
     NewUpload {
         id: id.into(),
         path: "gw/1/a.bin".parse().unwrap(),

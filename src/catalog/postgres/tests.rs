@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sqlx::Row;
 
-use crate::catalog::conformance::images;
 use crate::catalog::conformance::server::Postgres;
-use crate::catalog::{Author, Catalog, Error, Holder, InsertedJob};
+use crate::catalog::conformance::{images, uploads};
+use crate::catalog::{Author, Catalog, Error, Holder, InsertedJob, NewUpload};
 use crate::model::clock::later;
 use crate::model::{Clock, DatabaseUrl, RoleName, Timestamp};
 
@@ -136,6 +136,16 @@ async fn leases_go_by_the_clock_of_the_database() {
     one.end_lease("publish", 1).await.unwrap();
     assert_eq!(take(&other, "fast", &fast).await, Some(2));
     assert_eq!(take(&one, "slow", &slow).await, None);
+
+    let now = fast.now();
+    let upload = NewUpload { expires_at: later(now, Duration::from_secs(1)), ..uploads::new("a") };
+    assert!(other.insert_upload(&upload, 9).await.unwrap());
+    let lease_until = later(now, Duration::from_secs(60));
+    let holder = Holder { owner: "fast", now, lease_until };
+    other.take_upload("a", holder).await.unwrap().unwrap();
+    let expired = later(now, Duration::from_secs(2));
+    let ended = other.end_expired_uploads(expired, expired, 9).await.unwrap();
+    assert_eq!(ended, [""; 0], "a request has it");
 }
 
 /// Tables with their columns, and indexes.

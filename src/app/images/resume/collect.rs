@@ -42,7 +42,7 @@ impl Images {
 
     /// Whether nobody brings bytes of it in, and they are where the catalog may be too.
     fn frees_room(&self, record: &UploadRecord) -> bool {
-        record.lease_until <= self.clock.now() && !self.blobs.is_remote()
+        !record.is_taken(self.clock.now()) && !self.blobs.is_remote()
     }
 
     /// Ends uploads that have expired, or whose token is no longer good, and forgets those that

@@ -170,7 +170,7 @@ impl Images {
     pub async fn show_upload(&self, id: &str, by: &Principal) -> Result<UploadShown, Error> {
         let mut record = self.find_own(id, by).await?;
         for _ in 0..LOOKS {
-            if record.lease_until <= self.clock.now() {
+            if !record.is_taken(self.clock.now()) {
                 break;
             }
             tokio::time::sleep(BETWEEN_LOOKS).await; // a connection that broke off is noticed soon
@@ -289,7 +289,7 @@ impl Images {
         })?;
         let is_over = record.state == UploadState::Open
             && record.upload.expires_at <= self.clock.now()
-            && record.lease_until <= self.clock.now();
+            && !record.is_taken(self.clock.now());
         if record.state == UploadState::Ended || is_over {
             let detail = "this upload was ended or has expired: begin another one";
             return Err(Error::Gone { code: "upload_ended", detail: detail.into() });
