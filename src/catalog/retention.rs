@@ -3,10 +3,27 @@
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use super::holder::Held;
 use super::{
-    AuditKind, Author, Catalog, During, Error, Page, audit, number, optional_time, parsed, text,
+    AuditKind, Author, Catalog, During, Error, Holder, Page, audit, number, optional_time, parsed,
+    text,
 };
 use crate::model::{ImagePath, ImageRetention, Sha256Digest, Timestamp};
+
+/// Whether a row of `installation` is the mark of a backup that holds all files: its name is like the
+/// first parameter, and its time between the others.
+macro_rules! is_held {
+    ($like:literal, $first:literal, $last:literal) => {
+        concat!(
+            "CASE WHEN name LIKE ",
+            $like,
+            " THEN CAST(value AS BIGINT) ELSE 0 END BETWEEN ",
+            $first,
+            " AND ",
+            $last
+        )
+    };
+}
 
 /// A yanked image whose files are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,13 +125,34 @@ impl Catalog {
         Ok(Page::of(images, limit, |image| image.path.to_string()))
     }
 
-    /// Has all files stay until then, for a backup that copies them after the catalog.
+    /// Has all files stay for a backup that copies them after the catalog, until its lease ends.
+    /// Several may be made at once, each under an id of its own; what others that were cut off have
+    /// left is forgotten.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn hold_files(&self, until: Timestamp) -> Result<(), Error> {
-        self.replace_installed(HELD_UNTIL, &until.as_millisecond().to_string()).await
+    pub async fn hold_files(&self, backup: Holder<'_>) -> Result<(), Error> {
+        const OP: &str = "forget backups that have ended";
+        let (now, latest) = self.while_held(Held::Files, backup.now);
+        let forgotten = sqlx::query(concat!(
+            "DELETE FROM installation WHERE name LIKE $1 AND NOT ",
+            is_held!("$2", "$3", "$4")
+        ));
+        let forgotten = forgotten.bind(HELD).bind(HELD).bind(now + 1).bind(latest);
+        forgotten.execute(&self.pool).await.during(OP)?;
+        let until = self.leased_until(backup.lease_until).to_string();
+        self.replace_installed(&mark(backup.owner), &until).await
+    }
+
+    /// Lets go of all files for a backup that has them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn release_files(&self, backup: &str) -> Result<(), Error> {
+        let released = sqlx::query("DELETE FROM installation WHERE name = $1").bind(mark(backup));
+        released.execute(&self.pool).await.map(drop).during("let go of files")
     }
 
     /// Decides that a yanked image's files are removed, unless somebody wants them kept, a backup is
@@ -127,19 +165,22 @@ impl Catalog {
         const OP: &str = "collect an image";
         let mut transaction = self.pool.begin().await.during(OP)?;
         let now = author.at.as_millisecond();
-        let decided = sqlx::query(
+        let (held, latest) = self.while_held(Held::Files, author.at);
+        let decided = sqlx::query(concat!(
             "INSERT INTO image_retention (path, collected_at) SELECT path, $1 FROM images \
              WHERE path = $2 AND yanked_at IS NOT NULL \
              AND NOT EXISTS (SELECT 1 FROM assignments a WHERE a.image_path = images.path AND a.ended_at IS NULL) \
-             AND NOT EXISTS (SELECT 1 FROM installation WHERE CASE WHEN name = $3 THEN CAST(value AS BIGINT) ELSE 0 END > $4) \
-             ON CONFLICT (path) DO UPDATE SET collected_at = excluded.collected_at \
+             AND NOT EXISTS (SELECT 1 FROM installation WHERE ",
+            is_held!("$3", "$4", "$5"),
+            ") ON CONFLICT (path) DO UPDATE SET collected_at = excluded.collected_at \
              WHERE image_retention.collected_at IS NULL \
-             AND (image_retention.retain_until IS NULL OR image_retention.retain_until <= excluded.collected_at)",
-        )
+             AND (image_retention.retain_until IS NULL OR image_retention.retain_until <= excluded.collected_at)"
+        ))
         .bind(now)
         .bind(path.as_str())
-        .bind(HELD_UNTIL)
-        .bind(now)
+        .bind(HELD)
+        .bind(held + 1)
+        .bind(latest)
         .execute(&mut *transaction)
         .await
         .during(OP)?;
@@ -179,5 +220,10 @@ fn retention(row: &AnyRow, op: &'static str) -> Result<ImageRetention, Error> {
     })
 }
 
-/// The name in the table `installation` of the time until which no file goes.
-const HELD_UNTIL: &str = "files_held_until";
+/// The name of a backup's mark in the table `installation`: until when no file goes.
+fn mark(backup: &str) -> String {
+    format!("files_held_until/{backup}")
+}
+
+/// Such names, and the one that versions before have for all backups.
+const HELD: &str = "files_held_until%";

@@ -19,8 +19,10 @@ pub(super) use record::{forget, refuse_unrecovered};
 pub use tree::Blobs;
 use tree::{Copier, Links, make_alike};
 
+use super::random::random_hex;
 use super::state_dir::{StateDir, TICKET_FILE};
 use super::{Error, apart, moved};
+use crate::catalog::Holder;
 use crate::keys::RingFile;
 use crate::keys::policy::Policy;
 use crate::model::Timestamp;
@@ -66,7 +68,12 @@ pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Reco
     refuse_taken(state.path(), folder)?;
     let unfinished = Unfinished::create(folder)?;
     // Before the copy, so that what it names stays; where that can't be written, nobody removes any.
-    let _ = catalog.hold_files(later(plan.now, HELD)).await;
+    let backup = random_hex::<ID_BYTES>()?;
+    let hold = async |now: Timestamp| {
+        let backup = Holder { owner: &backup, now, lease_until: later(now, HELD) };
+        let _ = catalog.hold_files(backup).await;
+    };
+    hold(plan.now).await;
     let head = catalog.find_audit_head().await?; // before the copy, so that the copy has it
     catalog.copy_to(&unfinished.path.join("catalog.sqlite")).await?;
     let record = Record {
@@ -91,11 +98,11 @@ pub async fn back_up(state: &StateDir, folder: &Path, plan: Plan) -> Result<Reco
             copied = &mut copying => break copied,
             () = tokio::time::sleep(HELD / 10) => {
                 // A catalog that is too busy for that is asked again.
-                let _ = catalog.hold_files(later(now, begun.elapsed() + HELD)).await;
+                hold(later(now, begun.elapsed())).await;
             }
         }
     };
-    let _ = catalog.hold_files(now).await; // or it ends by itself
+    let _ = catalog.release_files(&backup).await; // or it ends by itself
     catalog.close().await;
     copied.map_err(Error::internal("copy files"))?.map_err(failed)
 }
@@ -238,5 +245,6 @@ fn failed(error: io::Error) -> Error {
     }
 }
 
+const ID_BYTES: usize = 8;
 /// For how long files stay after a backup has last said that it needs them.
 const HELD: Duration = Duration::from_secs(10 * 60);

@@ -78,7 +78,8 @@ macro_rules! conformance {
                 a_director_root_is_recorded_once,
                 lost_keys_are_written_down_by_role_and_in_the_audit_log
             );
-            conformance!($engine, retention: a_yanked_image_is_collected_once_unless_it_is_to_be_kept);
+            conformance!($engine, retention: a_yanked_image_is_collected_once_unless_it_is_to_be_kept,
+                a_backup_forgets_the_marks_of_those_that_were_cut_off);
             conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
             conformance!($engine, escrow: an_escrow_key_comes_and_goes_once);
             conformance!(

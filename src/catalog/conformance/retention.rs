@@ -2,7 +2,22 @@
 
 use super::images::{image, insert, path, with_bins};
 use super::{author, now, seconds_later};
-use crate::catalog::{Author, Catalog};
+use crate::catalog::{Author, Catalog, Holder};
+
+pub(super) async fn a_backup_forgets_the_marks_of_those_that_were_cut_off(catalog: &Catalog) {
+    for (owner, at) in [("one", 0), ("two", 100), ("three", 700)] {
+        let lease_until = seconds_later(at + 600);
+        let backup = Holder { owner, now: seconds_later(at), lease_until };
+        catalog.hold_files(backup).await.unwrap();
+    }
+    let mark = async |owner: &str| {
+        catalog.find_installed(&format!("files_held_until/{owner}")).await.unwrap().is_some()
+    };
+    let left = [mark("one").await, mark("two").await, mark("three").await];
+    assert_eq!(left, [false, false, true], "their time is over");
+    catalog.release_files("three").await.unwrap();
+    assert!(!mark("three").await);
+}
 
 async fn yanked(catalog: &Catalog, before: u64) -> Vec<String> {
     let page = catalog.list_yanked_images(seconds_later(before), "", 10).await.unwrap();
@@ -37,9 +52,17 @@ pub(super) async fn a_yanked_image_is_collected_once_unless_it_is_to_be_kept(cat
     assert_eq!(yanked(catalog, 1).await, [paths[1]]);
 
     assert!(catalog.retain_image(&second, None, &author()).await.unwrap());
-    catalog.hold_files(seconds_later(1)).await.unwrap();
-    assert!(!catalog.collect_image(&second, &author()).await.unwrap(), "a backup is being made");
-    catalog.hold_files(now()).await.unwrap();
+    let hold = async |owner: &str, lease_until| {
+        let backup = Holder { owner, now: now(), lease_until: seconds_later(lease_until) };
+        catalog.hold_files(backup).await.unwrap();
+    };
+    hold("one", 600).await;
+    hold("other", 600).await;
+    assert!(!catalog.collect_image(&second, &author()).await.unwrap(), "backups are being made");
+    catalog.release_files("one").await.unwrap();
+    assert!(!catalog.collect_image(&second, &author()).await.unwrap(), "one has not ended");
+    hold("third", 0).await; // which was cut off
+    hold("other", 30 * 24 * 3600).await; // by a clock that had jumped
     assert!(catalog.collect_image(&second, &author()).await.unwrap(), "that was taken back");
     let page = catalog.list_audit(&Default::default(), i64::MAX, 20).await.unwrap();
     let collected = page.items.iter().filter(|entry| entry.kind == "image_collected");

@@ -8,6 +8,7 @@ use crate::app::access::Principal;
 use crate::app::images::Images;
 use crate::blob::Parts;
 use crate::catalog::{UploadRecord, UploadState};
+use crate::model::Timestamp;
 use crate::model::clock::later;
 use crate::telemetry::Chain;
 
@@ -50,15 +51,37 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Internal`].
+    /// [`Error::Full`] says what was removed all the same, and what takes the room; or
+    /// [`Error::Internal`].
     pub(in crate::app) async fn collect_uploads(&self) -> Result<usize, Error> {
         let now = self.clock.now();
-        let ended = self.catalog.end_expired_uploads(now, later(now, REMEMBERED), AT_ONCE).await?;
+        let ended = match self.end_expired(now).await {
+            Err(Error::Full { .. }) if !self.blobs.is_remote() => {
+                let freed = self.free_expired(now).await?;
+                self.end_expired(now).await.map_err(|error| still_full(freed, error))?
+            }
+            ended => ended?,
+        };
         for parts in &ended {
             self.abandon(&Parts::from_text(parts.clone())).await;
         }
         self.catalog.forget_ended_uploads(now, MOST_REMEMBERED).await?;
         Ok(ended.len())
+    }
+
+    async fn end_expired(&self, now: Timestamp) -> Result<Vec<String>, Error> {
+        let forgotten_at = later(now, REMEMBERED);
+        Ok(self.catalog.end_expired_uploads(now, forgotten_at, AT_ONCE).await?)
+    }
+
+    /// Removes what is stored of uploads that have expired, as [`Self::terminate`] does, and returns
+    /// of how many: nobody takes one any more.
+    async fn free_expired(&self, now: Timestamp) -> Result<usize, Error> {
+        let expired = self.catalog.expired_upload_parts(now, AT_ONCE).await?;
+        for parts in &expired {
+            self.abandon(&Parts::from_text(parts.clone())).await;
+        }
+        Ok(expired.len())
     }
 
     /// Makes uploads ready to be resumed at the start: lets go of those that this server had taken.
@@ -119,6 +142,17 @@ impl Images {
             tracing::warn!(parts = parts.as_str(), %error, "failed to remove what came of an upload");
         }
     }
+}
+
+fn still_full(freed: usize, error: Error) -> Error {
+    let Error::Full { detail } = error else { return error };
+    let what = match freed {
+        0 => "and nothing is stored of uploads that have expired: make room for the catalog".into(),
+        _ => format!(
+            "although what was stored of {freed} uploads that have expired is removed: something else takes the room"
+        ),
+    };
+    Error::Full { detail: format!("{detail}, {what}") }
 }
 
 /// Uploads that are ended in one go; the rest waits for the next.
