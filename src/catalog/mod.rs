@@ -79,6 +79,7 @@ pub use listed::{FolderBound, ListingBound};
 pub use moving::{BlobsMoved, Moving, Table, TableDigest, Target};
 pub use page::Page;
 pub use pending_blobs::AnnouncedBlobs;
+pub use postgres::{Mark, Whereabouts};
 pub use published::{Moments, PublishedTimestamp, SkippedTo};
 pub use registration::Registration;
 pub use renewal::{EcuOwner, ReEnrolment, Renewal};

@@ -101,3 +101,47 @@ async fn a_server_whose_database_goes_back_signs_nothing_until_its_versions_were
     client.upload("gw/5", "", b"five").await;
     drop(server);
 }
+
+/// Whoever hardens a database takes away what it says of itself; whoever restores a dump in its place
+/// leaves the number that it has.
+#[test]
+fn a_database_that_says_less_of_itself_is_served_and_one_that_was_restored_in_its_place_is_not() {
+    let postgres = Postgres::start();
+    let database = postgres.database();
+    let name = database.rsplit('/').next().unwrap();
+    postgres.run("postgres", "CREATE ROLE hardened LOGIN PASSWORD 'snakeoil'");
+    postgres.run("postgres", &format!("ALTER DATABASE {name} OWNER TO hardened"));
+    let privilege = |words: &str| {
+        let (verb, from) = words.split_once(' ').unwrap();
+        let change = format!("{verb} EXECUTE ON FUNCTION pg_control_system() {from}");
+        postgres.run(&database, &change);
+    };
+    let site = Site::new(database.replacen("postgres@", "hardened:snakeoil@", 1));
+    drop(site.serve());
+    privilege("REVOKE FROM PUBLIC");
+    for _ in 0..2 {
+        drop(site.serve());
+    }
+    let refusal = || refused(&mut site.command(&["serve", "--listen", "127.0.0.1:0"]));
+    let dump = site.data_dir().with_file_name("dump.sql");
+    let words = ["--clean", "--if-exists", "--no-privileges", "-f"];
+    run(Command::new("pg_dump").args(words).arg(&dump).arg(&site.database));
+    let restored = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"];
+    run(Command::new("psql").args(restored).arg(&dump).arg(&site.database));
+    assert!(refusal().contains("restored from a dump"));
+    run(&mut site.command(&["recover", "versions"]));
+    drop(site.serve());
+    privilege("GRANT TO hardened");
+    drop(site.serve());
+
+    // A version before has left no mark.
+    let unmark = || postgres.run(&database, "DELETE FROM installation WHERE name = 'mark'");
+    unmark();
+    privilege("REVOKE FROM hardened");
+    let told = refusal();
+    assert!(told.contains("GRANT EXECUTE ON FUNCTION pg_control_system() TO hardened"), "{told}");
+    privilege("GRANT TO hardened");
+    drop(site.serve());
+    privilege("REVOKE FROM hardened");
+    drop(site.serve());
+}

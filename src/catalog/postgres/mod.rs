@@ -8,6 +8,7 @@ mod migrations;
 mod session;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use tokio::time::timeout;
 use super::place::Place;
 use super::pool::{Engine, Pool, Session};
 use super::reads::Reads;
-use super::{Catalog, During, Error, text};
+use super::{Catalog, During, Error};
 use crate::model::{DatabaseUrl, Timestamp};
 use fault::explain;
+pub use whereabouts::{Mark, Whereabouts};
 
 impl Catalog {
     /// Opens the catalog in a database for a server, and brings its tables up to date. Several
@@ -84,34 +86,6 @@ impl Catalog {
             true => self.refuse_later_version(&migrations::known()).await,
             false => Ok(()),
         }
-    }
-
-    /// Which database of which server this is: another one after a dump was restored, whatever it is
-    /// called. None where nobody else than this server looks after the catalog.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unreachable`]; [`Error::Backend`].
-    pub async fn whereabouts(&self) -> Result<Option<String>, Error> {
-        const OP: &str = "find out which database this is";
-        if !self.is_on_server() {
-            return Ok(None);
-        }
-        let row = sqlx::query(
-            "SELECT CAST(oid AS TEXT) AS number, \
-             CAST(CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN 1 ELSE 0 END AS BIGINT) AS told \
-             FROM pg_database WHERE datname = current_database()",
-        );
-        let row = row.fetch_one(&self.pool).await.during(OP)?;
-        let number = text(&row, "number", OP)?;
-        if super::number(&row, "told", OP)? == 0 {
-            return Ok(Some(format!("database {number}"))); // a host that hides its servers
-        }
-        let row = sqlx::query(
-            "SELECT CAST(system_identifier AS TEXT) AS system FROM pg_control_system()",
-        );
-        let row = row.fetch_one(&self.pool).await.during(OP)?;
-        Ok(Some(format!("database {number} of {}", text(&row, "system", OP)?)))
     }
 
     async fn connect_postgres(url: &DatabaseUrl) -> Result<Self, Error> {

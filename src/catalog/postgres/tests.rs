@@ -8,7 +8,7 @@ use sqlx::Row;
 
 use crate::catalog::conformance::server::Postgres;
 use crate::catalog::conformance::{images, uploads};
-use crate::catalog::{Author, Catalog, Error, Holder, InsertedJob, NewUpload};
+use crate::catalog::{Author, Catalog, Error, Holder, InsertedJob, Mark, NewUpload};
 use crate::model::clock::later;
 use crate::model::{Clock, DatabaseUrl, RoleName, Timestamp};
 
@@ -146,6 +146,28 @@ async fn leases_go_by_the_clock_of_the_database() {
     let expired = later(now, Duration::from_secs(2));
     let ended = other.end_expired_uploads(expired, expired, 9).await.unwrap();
     assert_eq!(ended, [""; 0], "a request has it");
+}
+
+#[tokio::test]
+async fn a_mark_is_its_own_until_it_is_copied_whatever_cleans_up() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let catalog = own(&database).await.unwrap();
+    let mark = async || catalog.find_mark().await.unwrap();
+    assert_eq!(mark().await, Mark::Missing);
+    for _ in 0..2 {
+        catalog.insert_mark().await.unwrap();
+        assert_eq!(mark().await, Mark::Own);
+    }
+    server.run(&database, "VACUUM (FULL, FREEZE) installation");
+    assert_eq!(mark().await, Mark::Own);
+    let copy = "CREATE TABLE kept AS SELECT * FROM installation; DELETE FROM installation; \
+                INSERT INTO installation SELECT * FROM kept; DROP TABLE kept";
+    server.run(&database, copy);
+    catalog.insert_mark().await.unwrap();
+    assert_eq!(mark().await, Mark::Copied);
+    catalog.replace_mark().await.unwrap();
+    assert_eq!(mark().await, Mark::Own);
 }
 
 /// Tables with their columns, and indexes.
