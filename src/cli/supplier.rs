@@ -12,7 +12,7 @@ use super::root::public_key;
 use super::targets;
 use crate::api::{NewSupplierBody, RemovedSupplierBody, SupplierBody, SupplierKeys, SupplierList};
 use crate::config::ClientSettings;
-use crate::model::{Folder, HardwareId, KeyInput, RoleName, SupplierName};
+use crate::model::{Folder, HardwareId, KeyInput, RoleKind, RoleName, SupplierName};
 use motorcade_host::shown::printable;
 
 #[derive(Debug, clap::Args)]
@@ -157,7 +157,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status { client, name } => role(client, &name)?.status().await,
         Command::Stage { client, args, name } => role(client, &name)?.stage(args).await,
         Command::Diff { client, out, name } => role(client, &name)?.diff(out).await,
-        Command::Sign { client, args } => targets::sign(client, args).await,
+        Command::Sign { client, args } => targets::sign(RoleKind::Suppliers, client, args).await,
         Command::Publish { client, revision, name } => role(client, &name)?.publish(revision).await,
         Command::Cancel { client, revision, name } => role(client, &name)?.cancel(revision).await,
     }

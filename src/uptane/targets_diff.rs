@@ -83,21 +83,32 @@ pub fn parse(file: &[u8]) -> Result<Listing, serde_json::Error> {
     Ok(file.signed)
 }
 
-/// Whether a file delegates as Motorcade does: to suppliers first and then to all bins, to each once,
-/// and by names that can't be taken for anything else. People are shown to whom it delegates and not in
-/// which order, which decides who speaks for a target (TUF 1.0.34, 4.5).
+/// Whether a file of a role delegates as Motorcade does: the top-level targets to suppliers first and
+/// then to all bins, to each once, and by names that can't be taken for anything else; they list
+/// nothing themselves, which would go before all of these. Others delegate to nobody. People are shown
+/// to whom it delegates and not in which order, which decides who speaks for a target (TUF 1.0.34,
+/// 4.5).
 ///
 /// # Errors
 ///
 /// What it says besides, or otherwise.
-pub fn check_order(listing: &Listing) -> Result<(), String> {
+pub fn check_order(role: &RoleName, listing: &Listing) -> Result<(), String> {
+    let is_top_level = *role == RoleName::Targets;
     if listing.vin.is_some() || listing.report_every.is_some() {
         return Err("it speaks to a vehicle, as the Director's files alone do".to_owned());
+    }
+    if is_top_level && !listing.targets.is_empty() {
+        return Err(
+            "it lists targets itself, and would speak for them before all others".to_owned()
+        );
     }
     let roles = listing.delegations.iter().flat_map(|delegations| &delegations.roles);
     let (mut suppliers, mut bins) = (BTreeSet::new(), Vec::new());
     for delegation in roles {
         let name = delegation.name.as_str();
+        if !is_top_level {
+            return Err(format!("it delegates to {name:?}, and {role} delegates to nobody"));
+        }
         let is_new = if is_bin(delegation) {
             let is_new = !bins.contains(&name);
             bins.push(name);
@@ -115,8 +126,7 @@ pub fn check_order(listing: &Listing) -> Result<(), String> {
             return Err(format!("it delegates to {name} twice"));
         }
     }
-    let delegates = !suppliers.is_empty() || !bins.is_empty();
-    if delegates && !are_all(&bins) {
+    if is_top_level && !are_all(&bins) {
         return Err("it does not delegate to all bins in order, so that somebody else would speak for what is left out".to_owned());
     }
     let others =
@@ -414,15 +424,18 @@ mod tests {
         let bins: Vec<String> = (0..16).map(|bin| format!("bin-{bin:x}")).collect();
         let bins: Vec<&str> = bins.iter().map(String::as_str).collect();
         let after = |names: &[&'static str], bins: &[&str]| delegating(&[names, bins].concat());
-        check_order(&after(&["supplier-acme", "supplier-bolt"], &bins)).unwrap();
-        check_order(&delegating(&[])).unwrap();
+        let of_targets = |listing: &Listing| check_order(&RoleName::Targets, listing);
+        of_targets(&after(&["supplier-acme", "supplier-bolt"], &bins)).unwrap();
+        of_targets(&after(&[], &bins)).unwrap();
         let (mut swapped, mut replaced) = (bins.clone(), bins.clone());
         swapped.swap(3, 4);
         replaced[8] = "bin-80";
         let wrong: [&[&str]; 6] = [&bins[1..], &bins[..15], &swapped, &replaced, &["bin-"], &[]];
         for bins in wrong {
-            let refused = check_order(&after(&["supplier-acme"], bins)).unwrap_err();
-            assert!(refused.contains("all bins in order"), "{bins:?}: {refused}");
+            for suppliers in [&["supplier-acme"][..], &[]] {
+                let refused = of_targets(&after(suppliers, bins)).unwrap_err();
+                assert!(refused.contains("all bins in order"), "{bins:?}: {refused}");
+            }
         }
         for (names, why) in [
             (&["bin-0", "supplier-acme"][..], "behind the bins"),
@@ -430,13 +443,24 @@ mod tests {
             (&["bin-00 to bin-ff, 256 bins", "supplier-acme"], "no supplier and no bin"),
             (&["acme", "bin-0"], "no supplier and no bin"),
         ] {
-            let refused = check_order(&delegating(names)).unwrap_err();
+            let refused = of_targets(&delegating(names)).unwrap_err();
             assert!(refused.contains(why), "{names:?}: {refused}");
         }
         let mut odd = serde_json::to_value(after(&["supplier-acme"], &bins)).unwrap();
         odd["delegation_hardware_ids"] = json!({ "bin-0": ["gw-mk3"] });
-        let refused = check_order(&serde_json::from_value(odd).unwrap()).unwrap_err();
+        let refused = of_targets(&serde_json::from_value(odd).unwrap()).unwrap_err();
         assert!(refused.contains("names hardware"), "{refused}");
+        let mut itself = after(&["supplier-acme"], &bins);
+        itself.targets = listing(2, &[("acme/a", 1)]).targets;
+        let refused = of_targets(&itself).unwrap_err();
+        assert!(refused.contains("lists targets itself"), "{refused}");
+
+        let supplier: RoleName = "supplier-acme".parse().unwrap();
+        check_order(&supplier, &listing(2, &[("acme/a", 1)])).unwrap();
+        for names in [&["bin-0"][..], &["supplier-bolt"], &bins[..]] {
+            let refused = check_order(&supplier, &delegating(names)).unwrap_err();
+            assert!(refused.contains("delegates to nobody"), "{names:?}: {refused}");
+        }
         let (one, other) = (
             delegating(&["supplier-acme", "supplier-bolt"]),
             delegating(&["supplier-bolt", "supplier-acme"]),

@@ -116,4 +116,9 @@ async fn nothing_is_signed_that_is_not_what_it_seems() {
         assert!(error.contains(reason), "{from}: {error}");
         assert!(!desk.file("none.json").exists());
     }
+    // Its role is not in what is signed: an officer who signs targets is given no other one's file.
+    let sign = "targets sign staged.json --key acme.pem --yes --out none.json";
+    let error = refused(&mut desk.offline(sign));
+    assert!(error.contains("is for supplier-acme: nothing was signed"), "{error}");
+    assert!(!desk.file("none.json").exists());
 }

@@ -18,7 +18,7 @@ use super::output::{self, print_json};
 use super::signing::{Signing, command, if_match};
 use crate::api::{NewSignatures, NewTargets, TargetsBody, TargetsFile};
 use crate::config::ClientSettings;
-use crate::model::RoleName;
+use crate::model::{RoleKind, RoleName};
 use motorcade_host::shown::printable;
 use told::{tell, tell_changes};
 
@@ -81,7 +81,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status { client } => role(client)?.status().await,
         Command::Stage { client, args } => role(client)?.stage(args).await,
         Command::Diff { client, out } => role(client)?.diff(out).await,
-        Command::Sign { client, args } => sign(client, args).await,
+        Command::Sign { client, args } => sign(RoleKind::Targets, client, args).await,
         Command::Publish { client, revision } => role(client)?.publish(revision).await,
         Command::Cancel { client, revision } => role(client)?.cancel(revision).await,
     }
@@ -200,11 +200,15 @@ impl Role {
     }
 }
 
-/// Signs a file where the key is, or brings what was signed there to the server.
-pub(super) async fn sign(client: ClientSettings, args: SignArgs) -> anyhow::Result<ExitCode> {
+/// Signs a file of such a role where the key is, or brings what was signed there to the server.
+pub(super) async fn sign(
+    kind: RoleKind,
+    client: ClientSettings,
+    args: SignArgs,
+) -> anyhow::Result<ExitCode> {
     if let (Some(file), Some(key)) = (args.file, args.key) {
         let (trusted, out, yes) = (args.trusted, args.out, args.yes);
-        return offline::run(Signing { file, key, trusted, out, yes }).await;
+        return offline::run(Signing { file, key, trusted, out, yes }, kind).await;
     }
     let mut files = Vec::new();
     for file in args.send {

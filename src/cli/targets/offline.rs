@@ -18,7 +18,7 @@ use crate::cli::new_file::{ensure_new, write_new};
 use crate::cli::output::{self, note, print_json, print_line};
 use crate::cli::signing::{Signing, command, confirm, open_key, sign};
 use crate::keys::Signer;
-use crate::model::RoleName;
+use crate::model::{RoleKind, RoleName};
 use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::{Authority, Unsigned};
 use crate::uptane::targets_diff::{self, Listing, TargetsDiff};
@@ -40,9 +40,18 @@ struct Staged {
     key_ids: Vec<String>,
 }
 
-/// Shows what is to be signed, and signs it.
-pub(super) async fn run(signing: Signing) -> anyhow::Result<ExitCode> {
+/// Shows what is to be signed, and signs it. A file says its role, and what is signed does not, so the
+/// signer does too, by the command: with the key of one role, nothing is signed that is judged as
+/// another one's.
+pub(super) async fn run(signing: Signing, kind: RoleKind) -> anyhow::Result<ExitCode> {
     let staged = Staged::read(&signing.file)?;
+    ensure!(
+        staged.role.kind() == kind,
+        "{} is for {}: nothing was signed; `motorcade {} sign` signs it",
+        signing.file.display(),
+        staged.role,
+        command(staged.role.as_str())
+    );
     let trusted = signing.trusted.as_deref().map(|file| staged.trusted(file)).transpose()?;
     let key = open_key(&signing.key).await?;
     let (id, version) = (key.id(), staged.unsigned.version());
@@ -90,7 +99,7 @@ impl Staged {
             "{name} says more than could be shown: nothing was signed"
         );
         check_key_ids(&next)?;
-        targets_diff::check_order(&next)
+        targets_diff::check_order(&role, &next)
             .and_then(|()| targets_diff::check_targets(&next))
             .map_err(|unusual| anyhow::anyhow!("{name}: {unusual}: nothing was signed"))?;
         Ok(Self { role, next, unsigned, key_ids: file.key_ids })
