@@ -96,10 +96,13 @@ pub(super) async fn refuse_restored(state: &Path, catalog: &Catalog) -> Result<(
     match compare(&known, catalog.find_mark().await?, &here) {
         Place::Same => learn(catalog, &known, &here).await,
         Place::Other => {
+            let found = match known == here {
+                true => format!("this catalog was copied into {here}, where it was used before"),
+                false => format!("this catalog was used as {known} last, and is {here}"),
+            };
             let detail = format!(
-                "this catalog was used as {known} last, and is {here}: it was restored from a dump, or moved, and vehicles may \
-                 have seen later versions than it knows: run `motorcade recover versions --data-dir {state}` once, and then start \
-                 the server (docs/POSTGRESQL.md, Backup and restore)"
+                "{found}: it was restored from a dump, or moved, and vehicles may have seen later \
+                 versions than it knows: run `motorcade recover versions --data-dir {state}` once, and then start the server (docs/POSTGRESQL.md, Backup and restore)"
             );
             Err(Error::Conflict { code: "backup_not_recovered", detail })
         }

@@ -30,6 +30,7 @@ mod listing;
 pub mod lost_keys;
 mod moved;
 pub mod moving;
+mod other_catalog;
 pub mod owners;
 mod principal;
 pub mod publish;

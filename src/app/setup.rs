@@ -117,6 +117,7 @@ impl StateDir {
         }
         ballast::keep(self.path());
         self.refuse_empty_catalog()?;
+        self.refuse_unpublished().await?;
         let catalog = self.own_catalog(clock.now()).await?;
         if !is_published(&catalog).await? {
             return Err(self.not_initialized());
@@ -237,10 +238,14 @@ impl StateDir {
             Err(error) if self.has_database() => return Err(error),
             found => found,
         };
-        let Ok(Some(catalog)) = found else { return Ok(()) };
-        let is_published = is_published(&catalog).await;
-        catalog.close().await;
-        if is_published? { Err(self.already_initialized()) } else { Ok(()) }
+        if let Ok(Some(catalog)) = found {
+            let is_published = is_published(&catalog).await;
+            catalog.close().await;
+            if is_published? {
+                return Err(self.already_initialized());
+            }
+        }
+        self.refuse_other_catalog().await
     }
 
     /// Two servers could use the folder with two catalogs.

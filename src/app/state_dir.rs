@@ -138,6 +138,7 @@ impl StateDir {
         footing::refuse_root_in_foreign(&self.path)?;
         let lock = self.lock()?;
         self.refuse_empty_catalog()?;
+        self.refuse_unpublished().await?;
         let catalog = self.own_catalog(now).await?;
         self.refuse_beside_others(&catalog, now).await?;
         if is_published(&catalog).await? {
@@ -186,6 +187,11 @@ impl StateDir {
             None => self.catalog_file().exists(),
             Some(_) => self.policy_file().exists(),
         }
+    }
+
+    /// The database that the catalog is in, if it is in one.
+    pub(super) fn database(&self) -> Option<&DatabaseUrl> {
+        self.catalog.as_ref()
     }
 
     /// Whether the catalog is in a database.
@@ -315,7 +321,7 @@ fn repositories_of(keyring: Keyring, policy: Policy) -> (ImageRepository, Direct
 }
 
 /// A database to which a catalog is still on its way has a part of it.
-async fn refuse_unfinished(catalog: &Catalog, url: &DatabaseUrl) -> Result<(), Error> {
+pub(super) async fn refuse_unfinished(catalog: &Catalog, url: &DatabaseUrl) -> Result<(), Error> {
     match catalog.find_moving().await? {
         Some(_) => Err(moved::refuse_unfinished(url)),
         None => Ok(()),

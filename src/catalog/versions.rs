@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Row};
 
 use super::{Catalog, During, Error, number, text};
-use crate::model::Timestamp;
+use crate::model::{RoleName, Timestamp};
 
 /// The newest migration of the oldest version that can serve beside this one. What it writes has to
 /// be what this one reads, and the other way round: **must** be raised to a migration that takes
@@ -129,6 +129,22 @@ impl Catalog {
         );
         let row = row.fetch_optional(&self.pool).await.during(OP)?;
         row.map(|row| text(&row, "version", OP)).transpose()
+    }
+
+    /// Whether anything was published from this catalog, of whatever version it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn has_published(&self) -> Result<bool, Error> {
+        const OP: &str = "look whether anything was published";
+        if !self.has_table("roles").await? {
+            return Ok(false);
+        }
+        // What of it there is in every version.
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM roles WHERE name = $1 AND version > 0");
+        let row = row.bind(RoleName::Timestamp.as_str()).fetch_one(&self.pool).await;
+        Ok(number(&row.during(OP)?, "n", OP)? > 0)
     }
 
     async fn has_table(&self, name: &str) -> Result<bool, Error> {

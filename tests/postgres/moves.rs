@@ -226,3 +226,47 @@ async fn a_database_that_holds_anything_is_refused_and_left_as_it_is() {
     });
     assert!(none.contains("is not initialized"), "{none}");
 }
+
+/// The database stays empty, so that the catalog can move there.
+#[test]
+fn a_catalog_in_a_file_is_not_begun_again_in_a_database_that_is_named_for_it() {
+    let postgres = Postgres::shared();
+    let (folder, database) = (tempfile::tempdir().unwrap(), postgres.database());
+    let data_dir = folder.path().join("state");
+    let command = |words: &[&str], more: &[&str]| {
+        let mut command = motorcade(words);
+        command.arg("--data-dir").arg(&data_dir).args(more);
+        command
+    };
+    let on_database = |words: &[&str]| command(words, &["--catalog", &database]);
+    run(&mut command(&["init"], &[]));
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for words in [&["init"][..], &["init", "--if-needed"], &serve, &["recover", "versions"]] {
+        let refusal = refused(&mut on_database(words));
+        assert!(refusal.contains("motorcade migrate-store --data-dir"), "{words:?}: {refusal}");
+    }
+    let tables = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.run(&database, tables), "0");
+    assert!(!data_dir.join("installation-id").exists());
+    // What is left of it without its catalog is no new installation either.
+    let (file, away) = (data_dir.join("catalog.sqlite"), folder.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    let refusal = refused(&mut on_database(&["init"]));
+    assert!(refusal.contains("holds a published repository"), "{refusal}");
+    fs::rename(&away, &file).unwrap();
+
+    run(&mut command(&["migrate-store"], &["--to-catalog", &database]));
+    let again = refused(&mut on_database(&["init"]));
+    assert!(again.contains("is initialized already"), "{again}");
+    run(&mut on_database(&["init", "--if-needed"]));
+    drop(Server::start_in(&[("MOTORCADE_CATALOG_URL", &database)], &data_dir));
+    let elsewhere = postgres.database();
+    let refusal = refused(&mut command(&["init"], &["--catalog", &elsewhere]));
+    assert!(refusal.contains("was moved to postgresql://"), "{refusal}");
+    let name = database.rsplit('/').next().unwrap();
+    postgres.run("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+    postgres.run("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+    let refusal = refused(&mut on_database(&["init"]));
+    assert!(refusal.contains("restore that database from a backup"), "{refusal}");
+    assert_eq!(postgres.run(&database, tables), "0");
+}

@@ -64,14 +64,25 @@ impl Catalog {
     /// [`Error::Unusable`] if it can't be reached, or has other tables than this version's;
     /// [`Error::Backend`].
     pub async fn open_postgres(url: &DatabaseUrl) -> Result<Option<Self>, Error> {
+        let Some(catalog) = Self::look_at_postgres(url).await? else { return Ok(None) };
+        let known = migrations::known();
+        catalog.refuse_later_version(&known).await?;
+        catalog.refuse_earlier_version(&known).await?;
+        Ok(Some(catalog))
+    }
+
+    /// Opens the catalog in a database to look at it, of whatever version it is. None if the database
+    /// is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if it can't be reached, or holds something else; [`Error::Backend`].
+    pub async fn look_at_postgres(url: &DatabaseUrl) -> Result<Option<Self>, Error> {
         let catalog = Self::connect_postgres(url).await?;
         if catalog.is_empty().await? {
             catalog.close().await;
             return Ok(None);
         }
-        let known = migrations::known();
-        catalog.refuse_later_version(&known).await?;
-        catalog.refuse_earlier_version(&known).await?;
         Ok(Some(catalog))
     }
 
