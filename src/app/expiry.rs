@@ -183,12 +183,7 @@ pub(in crate::app) async fn list(
         })
         .collect();
     if let Some(image) = image {
-        let targets = roles.iter().find(|role| role.kind == RoleKind::Targets);
-        // Targets that are signed here go on without it at once.
-        let signer = match targets.map(|targets| targets.signer) {
-            None | Some(SignedBy::Server) => SignedBy::Server,
-            Some(SignedBy::Person | SignedBy::Nobody) => SignedBy::Nobody,
-        };
+        let signer = signer_of_removed(&roles);
         for (role, expires_at) in known.last_files.named((catalog, blobs), image).await? {
             let of = (role.kind(), Some(role));
             let last = expiry(RepositorySide::Image, of, expires_at, None);
@@ -201,6 +196,16 @@ pub(in crate::app) async fn list(
         roles.push(expiry(RepositorySide::Director, of, root.expires_at, signers));
     }
     Ok(roles)
+}
+
+/// Targets that are signed here go on without a removed supplier at once; others name it for as long as
+/// people like.
+fn signer_of_removed(roles: &[Expiry]) -> SignedBy {
+    let targets = roles.iter().find(|role| role.kind == RoleKind::Targets);
+    match targets.map(|targets| targets.signer) {
+        None | Some(SignedBy::Server) => SignedBy::Server,
+        Some(SignedBy::Person | SignedBy::Nobody) => SignedBy::Nobody,
+    }
 }
 
 /// Whether enough of the keys that are named are here.

@@ -50,6 +50,7 @@ mod trust;
 pub mod upkeep;
 mod waiting;
 pub mod watch;
+mod whereabouts;
 
 use std::sync::Arc;
 

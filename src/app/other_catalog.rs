@@ -3,7 +3,7 @@
 //! that was only begun keeps `migrate-store` out of the database.
 
 use super::Error;
-use super::moved::{Record, refuse_moved};
+use super::moved::{Record, Thing, refuse_moved};
 use super::state_dir::{StateDir, is_published, refuse_unfinished};
 use crate::catalog::Catalog;
 use crate::model::DatabaseUrl;
@@ -52,7 +52,7 @@ impl StateDir {
         if !file.exists() {
             return Ok(());
         }
-        match Record::find(self.path())? {
+        match Record::find(self.path(), Thing::Catalog)? {
             Some(Record { to, ended_at: Some(at), .. }) if to == url.to_string() => {
                 let detail = format!(
                     "the catalog of {path} was moved to {to} at {at}, and nothing of it is there any more: restore that \

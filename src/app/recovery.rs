@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::principal::local_author;
 use super::publish::seen;
-use super::{Error, backup, installation, state_dir::StateDir};
+use super::{Error, backup, state_dir::StateDir, whereabouts};
 use crate::blob::{BlobStore, Parts};
 use crate::catalog::{Catalog, Moments, SkippedTo};
 use crate::model::clock::later;
@@ -53,7 +53,7 @@ impl StateDir {
         let ended_uploads = end_uploads(&catalog, blobs.as_ref(), now).await?;
         let SkippedTo { image, director } =
             catalog.skip_versions(&seen, at_least, MARGIN, &local_author(now)).await?;
-        installation::settle(&catalog).await?;
+        whereabouts::settle(&catalog).await?;
         catalog.close().await;
         backup::forget(self.path())?;
         let seen = seen.into_values().max().unwrap_or(0);

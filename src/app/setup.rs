@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use super::audit;
 use super::director::DirectorRoots;
 use super::footing::{self, Room, StateLock};
-use super::installation;
 use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
 use super::replicas::Replica;
@@ -22,7 +21,7 @@ use super::server_id::server_id;
 use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
-use super::{App, Error, Limits, Parts, backup, ballast, trust};
+use super::{App, Error, Limits, Parts, backup, ballast, trust, whereabouts};
 use crate::blob::{self, BlobKey, BlobStore};
 use crate::catalog::Catalog;
 use crate::keys;
@@ -122,7 +121,7 @@ impl StateDir {
         if !is_published(&catalog).await? {
             return Err(self.not_initialized());
         }
-        installation::refuse_restored(self.path(), &catalog).await?;
+        whereabouts::refuse_restored(self.path(), &catalog).await?;
         self.claim_blobs(blobs.as_ref()).await?;
         self.ensure_director_keys(&catalog).await?;
         let cosigners = cosigners(&catalog.list_handovers().await?);
