@@ -16,6 +16,8 @@ mod replicas;
 mod s_client;
 #[path = "support/script.rs"]
 mod script;
+#[path = "postgres/rotations.rs"]
+mod rotations;
 #[path = "support/replicas.rs"]
 mod shared;
 mod support;

@@ -108,5 +108,6 @@ fn image(
         yanked_at: None,
     };
     let targets = [image, envelope].map(|target| (bin_of(&target), target)).into();
-    Ok(NewImage { record, envelope: String::new(), targets, blobs: AnnouncedBlobs::default() })
+    let (envelope, blobs) = (String::new(), AnnouncedBlobs::default());
+    Ok(NewImage { record, envelope, escrow_kid: None, targets, blobs })
 }

@@ -208,6 +208,17 @@ impl Error {
         Self::Unavailable { code: CATALOG_IS_OLDER, detail: detail.into() }
     }
 
+    /// This server wraps to another escrow key than the installation has; `why` says what is wrong
+    /// with its keys, if that is known.
+    pub(in crate::app) fn other_escrow_key(wanted: &str, why: Option<&str>) -> Self {
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        let detail = format!(
+            "another escrow key wraps since a rotation, {wanted}, and it is not on this server{why}: give it the keys/ of the \
+             server on which that was; until then, send uploads to the others"
+        );
+        Self::Unavailable { code: ESCROW_KEY_DIFFERS, detail }
+    }
+
     /// The bytes of a blob can't be had.
     pub(in crate::app) fn reading(name: &str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| blob::Error::reading(name, source).into()
@@ -301,6 +312,7 @@ impl From<catalog::Error> for Error {
                     "the recipient {kid} was retired while the image was sealed: send it again"
                 ),
             },
+            catalog::Error::OtherEscrowKey { wanted } => Self::other_escrow_key(&wanted, None),
             other @ (catalog::Error::Overtaken
             | catalog::Error::Migrate(_)
             | catalog::Error::Backend { .. }) => Self::Internal(Box::new(other)),
@@ -310,6 +322,8 @@ impl From<catalog::Error> for Error {
 
 /// The code of what can't be signed since the catalog has lost something.
 pub(in crate::app) const CATALOG_IS_OLDER: &str = "catalog_is_older";
+/// The code of what waits for the escrow key that all servers wrap to.
+pub(in crate::app) const ESCROW_KEY_DIFFERS: &str = "escrow_key_differs";
 /// The store of blobs is away, or lets nobody in.
 pub(in crate::app) const BLOBS_UNREACHABLE: &str = "blobs_unreachable";
 /// The catalog's database is away.

@@ -170,8 +170,9 @@ impl App {
         let escrows = Arc::new(Escrows::new(
             catalog.clone(),
             state.clone(),
-            Arc::clone(&escrow),
+            escrow,
             Arc::clone(&metrics),
+            Arc::clone(&clock),
         ));
         let watch = Watch::default();
         let kept = limits.vehicles_in_memory;
@@ -191,7 +192,7 @@ impl App {
             roots: DirectorRoots::new(catalog.clone(), director.clone(), Arc::clone(&metrics)),
             repository: director.asking_for_reports_every(limits.report_every),
             listed: ListedImages::new(catalog.clone(), Arc::clone(&blobs), publisher.clone()),
-            escrow: Arc::clone(&escrow),
+            escrow: Arc::clone(&escrows),
             publisher: publisher.clone(),
             signing: Arc::clone(&signing),
             quarantine_on: limits.quarantine_on.clone(),
@@ -224,7 +225,7 @@ impl App {
         let images = Arc::new(Images::new(images::Parts {
             catalog: catalog.clone(),
             blobs: Arc::clone(&blobs),
-            escrow,
+            escrow: Arc::clone(&escrows),
             publisher: publisher.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),

@@ -131,6 +131,10 @@ impl StateDir {
         let escrow = self.escrow()?;
         let (keyring, policy) = (repository.keyring(), repository.policy());
         trust::check_keys(&catalog, &blobs, &keyring, policy, &escrow).await?;
+        let author = local_author(clock.now());
+        if let Some(wanted) = trust::settle_wrapping(&catalog, &escrow, &author).await? {
+            tracing::error!("{}", Error::other_escrow_key(&wanted, None));
+        }
         keys::remember(&self.keys(), &keyring);
         self.note_loaded(&catalog, &repository, clock.now()).await?;
         let (publisher, publisher_task) = Publisher::new(

@@ -11,7 +11,7 @@ use super::Error;
 use super::audit::AuditLog;
 use super::ballast;
 use super::director::Director;
-use super::error::BLOBS_UNREACHABLE;
+use super::error::{BLOBS_UNREACHABLE, ESCROW_KEY_DIFFERS};
 use super::escrow::Escrows;
 use super::expiry::{Expiry, SignedBy, Stage};
 use super::fleet::Fleet;
@@ -310,13 +310,16 @@ impl Upkeep {
             }
             waiting.extend(missing);
         }
-        let code = match (waiting.is_empty(), faults.is_empty()) {
-            (true, true) => return Ok(()),
-            (true, false) => "escrow_unavailable",
-            (false, _) => KEY_UNAVAILABLE,
+        let other = escrows.check_current().await.err(); // whose file may have come meanwhile
+        let code = match (waiting.is_empty(), faults.is_empty(), &other) {
+            (true, true, None) => return Ok(()),
+            (true, _, Some(_)) => ESCROW_KEY_DIFFERS,
+            (true, false, None) => "escrow_unavailable",
+            (false, ..) => KEY_UNAVAILABLE,
         };
         faults.iter_mut().for_each(|fault| fault.push_str(ESCROW_WAITS));
-        let lines = [waiting, faults].concat().join("; ");
+        let other: Vec<String> = other.iter().map(Error::reason).collect();
+        let lines = [waiting, faults, other].concat().join("; ");
         let detail = format!("{lines}; what is signed is served");
         Err(Error::Unavailable { code, detail })
     }

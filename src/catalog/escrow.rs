@@ -1,6 +1,12 @@
-//! By which envelope each escrow key is known, and that one comes or goes.
+//! By which envelope each escrow key is known, which of them all servers wrap to, and that one comes
+//! or goes.
+//!
+//! Which key wraps is noted to refuse what another one has wrapped, as by a server that has not
+//! heard of a rotation, and for nothing else: a server **must never** choose a key by what is here,
+//! or whoever writes a row would have every data key wrapped to his own.
 
 use serde_json::json;
+use sqlx::{Any, Transaction};
 
 use super::{AuditKind, Author, Catalog, During, Error, audit, number, text};
 
@@ -20,6 +26,8 @@ pub struct EscrowKeyAdded<'a> {
     pub kid: &'a str,
     /// Where it is.
     pub source: &'a str,
+    /// Id of the one that wraps until then.
+    pub after: &'a str,
 }
 
 impl Catalog {
@@ -39,12 +47,53 @@ impl Catalog {
         Ok(EscrowedCount { all, listed: all - yanked })
     }
 
-    /// Records a key that wraps from now on, by an envelope that it opens; doing it again changes
-    /// nothing.
+    /// The id of the key that all servers wrap to, if it is noted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn find_escrow_kid(&self) -> Result<Option<String>, Error> {
+        self.find_installed(WRAPPING).await
+    }
+
+    /// Notes the key that all servers wrap to, unless one is noted.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] or [`Error::Backend`].
+    pub async fn note_escrow_kid(&self, kid: &str) -> Result<(), Error> {
+        self.insert_installed(WRAPPING, kid).await
+    }
+
+    /// Notes another key in the place of the one that all servers wrapped to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherEscrowKey`] if that was another one than `after`; [`Error::Full`];
+    /// [`Error::Backend`].
+    pub async fn replace_escrow_kid(&self, kid: &str, after: &str) -> Result<(), Error> {
+        const OP: &str = "note which escrow key wraps";
+        let mut transaction = self.pool.begin().await.during(OP)?;
+        wrap_with(&mut transaction, kid, after).await?;
+        transaction.commit().await.during(OP)
+    }
+
+    /// Whether a key was taken back, and has not come again since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    pub async fn is_escrow_retired(&self, kid: &str) -> Result<bool, Error> {
+        Ok(self.find_installed(&retired(kid)).await?.is_some())
+    }
+
+    /// Records a key that all servers wrap to from now on, by an envelope that it opens; doing it
+    /// again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherEscrowKey`] if neither this one nor the one before wraps, as after another
+    /// server's rotation; [`Error::Full`]; [`Error::Backend`].
     pub async fn add_escrow_key(
         &self,
         name: &str,
@@ -54,6 +103,9 @@ impl Catalog {
     ) -> Result<(), Error> {
         const OP: &str = "record an escrow key";
         let mut transaction = self.pool.begin().await.during(OP)?;
+        wrap_with(&mut transaction, key.kid, key.after).await?;
+        let back = sqlx::query("DELETE FROM installation WHERE name = $1").bind(retired(key.kid));
+        back.execute(&mut *transaction).await.during(OP)?;
         let inserted = sqlx::query(
             "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
         );
@@ -92,8 +144,58 @@ impl Catalog {
         .execute(&mut *transaction)
         .await
         .during(OP)?;
+        sqlx::query(
+            "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(retired(kid))
+        .bind(author.at.to_string())
+        .execute(&mut *transaction)
+        .await
+        .during(OP)?;
         let entry = author.entry(AuditKind::EscrowKeyRetired, kid, json!({}));
         audit::append(&mut transaction, &[entry]).await?;
         transaction.commit().await.during(OP)
     }
 }
+
+async fn wrap_with(
+    transaction: &mut Transaction<'_, Any>,
+    kid: &str,
+    after: &str,
+) -> Result<(), Error> {
+    const OP: &str = "note which escrow key wraps";
+    let noted = sqlx::query(
+        "INSERT INTO installation (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE installation.value = $3",
+    );
+    let noted = noted.bind(WRAPPING).bind(kid).bind(after);
+    let noted = noted.execute(&mut **transaction).await.during(OP)?;
+    if noted.rows_affected() > 0 {
+        return Ok(());
+    }
+    refuse_other_key(transaction, kid).await
+}
+
+/// Refuses what was wrapped to another key than the one that all servers wrap to: whoever goes
+/// through what the former one has wrapped must not miss anything.
+pub(super) async fn refuse_other_key(
+    transaction: &mut Transaction<'_, Any>,
+    kid: &str,
+) -> Result<(), Error> {
+    const OP: &str = "look which escrow key wraps";
+    let other = sqlx::query("SELECT value FROM installation WHERE name = $1 AND value <> $2");
+    let other = other.bind(WRAPPING).bind(kid).fetch_optional(&mut **transaction).await;
+    match other.during(OP)? {
+        Some(row) => Err(Error::OtherEscrowKey { wanted: text(&row, "value", OP)? }),
+        None => Ok(()),
+    }
+}
+
+fn retired(kid: &str) -> String {
+    format!("{RETIRED}{kid}")
+}
+
+/// The name of the key that all servers wrap to.
+const WRAPPING: &str = "escrow_kid";
+/// With a key's id after it, that it was taken back.
+const RETIRED: &str = "escrow_retired.";

@@ -8,8 +8,8 @@ use super::journal::NumberedChange;
 use super::listed::{ListingBound, add_entry, after_folder, may_list, remove_entry};
 use super::pending_blobs::{self, AnnouncedBlobs};
 use super::{
-    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, Page, audit, column, json,
-    number, optional_time, parsed, text, time,
+    AuditKind, Author, Catalog, During, Error, NewAuditEntry, OrCorrupt, Page, audit, column,
+    escrow, json, number, optional_time, parsed, text, time,
 };
 use crate::model::{
     ImageDescription, ImagePath, ImageRecord, ReleaseCounter, RoleKind, RoleName, SealedImage,
@@ -23,6 +23,8 @@ pub struct NewImage {
     pub record: ImageRecord,
     /// Its envelope with the escrow entry, as JSON.
     pub envelope: String,
+    /// The id of the escrow key that it is wrapped to, if it is to one.
+    pub escrow_kid: Option<String>,
     /// Its targets, each with the role that lists it.
     pub targets: Vec<(RoleName, TargetEntry)>,
     /// The blobs that [`Catalog::announce_blobs`] has announced for it.
@@ -132,8 +134,8 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::Retired`] if one was sealed for a key that is no recipient's any more, in a catalog
-    /// that servers may share,
+    /// [`Error::Retired`] if one was sealed for a key that is no recipient's any more, or
+    /// [`Error::OtherEscrowKey`]: then it is to be wrapped anew;
     /// [`Error::AlreadyExists`] if a path is taken, [`Error::RoleFull`], [`Error::NotDelegated`] if
     /// others speak for a path since its role was chosen, or [`Error::Overtaken`] if
     /// another server has taken its blobs for abandoned, and then none is accepted;
@@ -149,9 +151,9 @@ impl Catalog {
         let mut changes = Vec::with_capacity(2 * images.len());
         for image in images {
             insert_image(&mut transaction, image, bound, &mut changes).await?;
-            // In one process, whoever retires a key waits for those who seal for it.
-            if self.is_on_server() {
-                refuse_retired(&mut transaction, &image.envelope).await?;
+            refuse_retired(&mut transaction, &image.envelope).await?;
+            if let Some(kid) = &image.escrow_kid {
+                escrow::refuse_other_key(&mut transaction, kid).await?;
             }
         }
         let published: Vec<_> =
@@ -233,7 +235,7 @@ fn published(author: &Author, image: &ImageRecord) -> NewAuditEntry {
 }
 
 /// Whoever retires a key goes through all envelopes after that: one that was sealed before, by any
-/// server, must not come in behind that.
+/// server or request, must not come in behind that.
 async fn refuse_retired(
     transaction: &mut Transaction<'_, Any>,
     envelope: &str,

@@ -172,6 +172,12 @@ pub enum Error {
         /// Its id.
         kid: String,
     },
+    /// A data key was wrapped to another escrow key than the one that all servers wrap to.
+    #[error("wrapped to another escrow key than {wanted}, which the installation has")]
+    OtherEscrowKey {
+        /// The id of that one.
+        wanted: String,
+    },
     /// Another publication has overtaken this one.
     #[error("metadata was published by someone else meanwhile")]
     Overtaken,

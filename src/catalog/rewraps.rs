@@ -14,7 +14,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::journal::{EntryChange, NumberedChange};
 use super::pending_blobs;
 use super::{
-    AnnouncedBlobs, Catalog, During, Error, NewAuditEntry, audit, column, number, parsed,
+    AnnouncedBlobs, Catalog, During, Error, NewAuditEntry, audit, column, escrow, number, parsed,
     placeholders, rows_at_once, text, time,
 };
 use crate::model::{ImagePath, RoleName, Sha256Digest, TargetEntry, Timestamp};
@@ -70,6 +70,8 @@ pub struct Rewrapped {
     pub after: String,
     /// Its entry in the metadata.
     pub target: TargetEntry,
+    /// The id of the escrow key that it was wrapped to, if it was to another one.
+    pub escrow_kid: Option<String>,
     /// The name of its blob, which was announced, if it is listed.
     pub blob: Option<String>,
     /// What is written down of it.
@@ -167,8 +169,8 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] if another server has taken the blobs for abandoned, and then none is
-    /// recorded; [`Error::Full`]; [`Error::Backend`].
+    /// [`Error::Overtaken`] if another server has taken the blobs for abandoned, or
+    /// [`Error::OtherEscrowKey`], and then none is recorded; [`Error::Full`]; [`Error::Backend`].
     pub async fn record_rewraps(
         &self,
         batch: &[Rewrapped],
@@ -180,6 +182,11 @@ impl Catalog {
         let mut changed = BTreeSet::new();
         for part in batch.chunks(ROWS_AT_ONCE) {
             changed.extend(replace_envelopes(&mut transaction, part).await?);
+        }
+        let escrow_kids: BTreeSet<&String> =
+            batch.iter().filter_map(|new| new.escrow_kid.as_ref()).collect();
+        for kid in escrow_kids {
+            escrow::refuse_other_key(&mut transaction, kid).await?;
         }
         let recorded: Vec<&Rewrapped> =
             batch.iter().filter(|new| changed.contains(new.path.as_str())).collect();

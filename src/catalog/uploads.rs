@@ -9,8 +9,8 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::holder::Held;
 use super::{
-    Catalog, During, Error, Holder, OrCorrupt, column, json as json_column, number, parsed, text,
-    time,
+    Catalog, During, Error, Holder, OrCorrupt, column, escrow, json as json_column, number, parsed,
+    text, time,
 };
 use crate::model::{ImagePath, Sha256Digest, Timestamp};
 
@@ -92,12 +92,20 @@ pub struct UploadProgress<'a> {
 }
 
 impl Catalog {
-    /// Adds an upload, unless its token has `most` open ones; returns whether it was added.
+    /// Adds an upload, its key wrapped to the escrow key `escrow_kid`, unless its token has `most`
+    /// open ones; returns whether it was added.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn insert_upload(&self, new: &NewUpload, most: u64) -> Result<bool, Error> {
+    /// [`Error::OtherEscrowKey`]; [`Error::Full`]; [`Error::Backend`].
+    pub async fn insert_upload(
+        &self,
+        new: &NewUpload,
+        escrow_kid: &str,
+        most: u64,
+    ) -> Result<bool, Error> {
+        const OP: &str = "add an upload";
+        let mut transaction = self.pool.begin().await.during(OP)?;
         let inserted = sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO uploads ({COLUMNS}) SELECT $1, $2, $3, $4, 0, 'open', $5, $6, $7, '[]', $8, $9, $10, '', 0, 0 \
              WHERE (SELECT count(*) FROM uploads WHERE created_by = $11 AND state = 'open') < $12"
@@ -114,9 +122,11 @@ impl Catalog {
         .bind(new.expires_at.as_millisecond())
         .bind(new.created_by.as_str())
         .bind(column(most))
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .during("add an upload")?;
+        .during(OP)?;
+        escrow::refuse_other_key(&mut transaction, escrow_kid).await?;
+        transaction.commit().await.during(OP)?;
         Ok(inserted.rows_affected() > 0)
     }
 
@@ -366,22 +376,31 @@ impl Catalog {
         rows.iter().map(|row| Ok((text(row, "id", OP)?, text(row, "wrapped_key", OP)?))).collect()
     }
 
-    /// Exchanges the wrapped key of an upload that is open, if it is still `old`.
+    /// Exchanges the wrapped key of an upload that is open, if it is still `old`, for one that is
+    /// wrapped to the escrow key `escrow_kid`.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] or [`Error::Backend`].
-    pub async fn replace_upload_key(&self, id: &str, old: &str, new: &str) -> Result<(), Error> {
+    /// [`Error::OtherEscrowKey`]; [`Error::Full`]; [`Error::Backend`].
+    pub async fn replace_upload_key(
+        &self,
+        id: &str,
+        (old, new): (&str, &str),
+        escrow_kid: &str,
+    ) -> Result<(), Error> {
+        const OP: &str = "replace the key of an upload";
+        let mut transaction = self.pool.begin().await.during(OP)?;
         sqlx::query(
             "UPDATE uploads SET wrapped_key = $1 WHERE id = $2 AND wrapped_key = $3 AND state = 'open'",
         )
         .bind(new)
         .bind(id)
         .bind(old)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map(drop)
-        .during("replace the key of an upload")
+        .during(OP)?;
+        escrow::refuse_other_key(&mut transaction, escrow_kid).await?;
+        transaction.commit().await.during(OP)
     }
 
     /// Forgets uploads that have ended long enough ago, and of one token all but the last `most`;

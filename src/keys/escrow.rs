@@ -38,11 +38,11 @@ pub enum EscrowError {
 /// [`EscrowError`].
 pub async fn seal(
     keys: &EscrowKeys,
-    (data_key, algorithm): (DataKey, SealAlgorithm),
+    secret: (Arc<DataKey>, SealAlgorithm),
     image: Sha256Digest,
     recipients: Vec<RecipientKey>,
 ) -> Result<Envelope, EscrowError> {
-    seal_for(keys.wrapping.as_ref(), (data_key, algorithm), Some(image), recipients).await
+    seal_for(keys.wrapping.as_ref(), secret, Some(image), recipients).await
 }
 
 /// Seals an envelope for one escrow key alone and for no image, to know the key by.
@@ -51,7 +51,7 @@ pub async fn seal(
 ///
 /// [`EscrowError`].
 pub async fn seal_proof(escrow: &dyn Escrow) -> Result<Envelope, EscrowError> {
-    let secret = (DataKey::generate(), SealAlgorithm::default());
+    let secret = (Arc::new(DataKey::generate()), SealAlgorithm::default());
     seal_for(escrow, secret, None, Vec::new()).await
 }
 
@@ -67,7 +67,7 @@ pub async fn open_proof(escrow: &dyn Escrow, proof: &Envelope) -> Result<(), Esc
 
 async fn seal_for(
     escrow: &dyn Escrow,
-    (data_key, algorithm): (DataKey, SealAlgorithm),
+    (data_key, algorithm): (Arc<DataKey>, SealAlgorithm),
     image: Option<Sha256Digest>,
     recipients: Vec<RecipientKey>,
 ) -> Result<Envelope, EscrowError> {

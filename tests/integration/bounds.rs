@@ -51,6 +51,7 @@ fn record(path: &str, custom_bytes: usize) -> NewImage {
     NewImage {
         record,
         envelope: String::new(),
+        escrow_kid: None,
         targets: vec![(bin_of(path).parse().unwrap(), target)],
         blobs: AnnouncedBlobs::default(),
     }

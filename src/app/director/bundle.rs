@@ -13,9 +13,9 @@ use crate::app::Error;
 use crate::app::fleet::Vehicle;
 use crate::app::keys::escrow_failed;
 use crate::app::signing::{KEY_UNAVAILABLE, signing_failed};
-use crate::envelope::jwe::Envelope;
+use crate::envelope::jwe::{Envelope, EnvelopeError};
 use crate::envelope::key::RecipientKey;
-use crate::keys::escrow;
+use crate::keys::escrow::{self, EscrowError};
 use crate::model::{
     Actor, AssignmentOutcome, Bundle, EventKind, ImageRecord, Listing, VehicleChange, VehicleId,
     VerifiedUnder,
@@ -313,8 +313,13 @@ impl Director {
         let envelope = Envelope::parse(stored.as_bytes())
             .map_err(Error::internal("read a stored envelope"))?;
         let sealed = &image.sealed.sha256;
-        let wrapped = escrow::wrap_for(&keys, envelope, sealed, key.clone()).await;
-        wrapped.map_err(escrow_failed("wrap a data key"))
+        match escrow::wrap_for(&keys, envelope, sealed, key.clone()).await {
+            Err(error @ EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. })) => {
+                self.escrow.check_current().await?; // it may be for a key that is not here yet
+                Err(escrow_failed(WRAP)(error))
+            }
+            wrapped => wrapped.map_err(escrow_failed(WRAP)),
+        }
     }
 }
 
@@ -354,3 +359,5 @@ fn bundle_of(version: u64, lists: Vec<Listing>, signed: &SignedBundle) -> Result
         verified_under: VerifiedUnder::default(),
     })
 }
+
+const WRAP: &str = "wrap a data key";

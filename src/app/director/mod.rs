@@ -33,12 +33,12 @@ pub use refusal::Refusal;
 pub(super) use roots::DirectorRoots;
 pub(super) use verified::verify_bundle;
 
+use super::escrow::Escrows;
 use super::fleet::{QuarantinePolicy, Vehicles};
 use super::publish::Publisher;
 use super::replicas::Replica;
 use super::signing::Signing;
 use crate::catalog::Catalog;
-use crate::keys::EscrowRing;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
 use crate::uptane::director::DirectorRepository;
@@ -50,7 +50,7 @@ pub struct Director {
     pub(super) repository: DirectorRepository,
     pub(super) roots: DirectorRoots,
     pub(super) listed: ListedImages,
-    pub(super) escrow: Arc<EscrowRing>,
+    pub(super) escrow: Arc<Escrows>,
     pub(super) publisher: Publisher,
     pub(super) signing: Arc<Signing>,
     pub(super) quarantine_on: QuarantinePolicy,

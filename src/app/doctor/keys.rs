@@ -71,7 +71,16 @@ impl Examination {
             Err(error) => self.error(error.reason(), PUT_BACK),
             Ok(escrow) => match trust::check_proof(&self.catalog, &escrow).await? {
                 Remembered::Another(problem) => self.error(problem, PUT_BACK),
-                Remembered::These | Remembered::AllBut { .. } | Remembered::Nothing => {}
+                Remembered::These | Remembered::AllBut { .. } | Remembered::Nothing => {
+                    if let Some(wanted) =
+                        trust::find_other_wrapping(&self.catalog, &escrow).await?
+                    {
+                        let problem = format!(
+                            "another escrow key wraps since a rotation, {wanted}, and it is not in keys/"
+                        );
+                        self.error(problem, COPY);
+                    }
+                }
             },
         }
         Ok(())
@@ -81,4 +90,5 @@ impl Examination {
 static NONE: BTreeSet<KeyId> = BTreeSet::new();
 const ROTATE: &str = "it is lost, as a person has said: hand the role over with `motorcade role rotate ROLE \
      --accept-failed-cycles`, see docs/runbooks/online-key-lost.md";
+const COPY: &str = "copy keys/ from the server on which `motorcade escrow rotate` was carried out, see docs/REPLICAS.md";
 const PUT_BACK: &str = "put the right file back from a backup of keys/, with mode 0600; one that is lost for good: docs/runbooks/online-key-lost.md";

@@ -4,6 +4,7 @@
 //! A rotation begins with a key that wraps from then on, beside the former one, which still opens;
 //! the job `escrow_rotation` wraps every envelope again, and takes the former key out at its end.
 
+mod current;
 mod measured;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::escrow_failed;
+use super::error::ESCROW_KEY_DIFFERS;
 use super::state_dir::StateDir;
 use super::{Error, trust};
 use crate::catalog::{Author, Catalog, EscrowedCount};
@@ -18,6 +20,7 @@ use crate::envelope::key::Kid;
 use crate::keys::file::FileEscrow;
 use crate::keys::pkcs11::Pkcs11Escrow;
 use crate::keys::{Escrow, EscrowEntry, EscrowKeys, EscrowRing, EscrowSource, RingFile, escrow};
+use crate::model::Clock;
 use crate::telemetry::{Chain, Metrics};
 use measured::{EscrowHealth, measured};
 
@@ -27,6 +30,7 @@ pub struct Escrows {
     state: StateDir,
     ring: Arc<EscrowRing>,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     health: Arc<EscrowHealth>,
     /// Set once all keys were tried: nobody may have used them since the start.
     tried: tokio::sync::OnceCell<()>,
@@ -62,11 +66,12 @@ impl Escrows {
         state: StateDir,
         ring: Arc<EscrowRing>,
         metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let health = Arc::default();
         ring.replace(measured(EscrowKeys::clone(&ring.keys()), &metrics, &health));
         let (tried, changing) = (tokio::sync::OnceCell::new(), tokio::sync::Mutex::default());
-        Self { catalog, state, ring, metrics, health, tried, changing }
+        Self { catalog, state, ring, metrics, clock, health, tried, changing }
     }
 
     /// Lists the keys, the one that wraps first.
@@ -110,7 +115,7 @@ impl Escrows {
     /// [`Error::Unprocessable`] for a key that can't be an escrow key; [`Error::Conflict`] for one
     /// that is in use, and while another rotation has not ended; [`Error::Internal`].
     pub async fn check(&self, source: Option<&str>) -> Result<Kid, Error> {
-        let written = self.written()?;
+        let written = self.written_in_use().await?;
         if let Some(source) = source {
             self.named(source, &written).await?;
         }
@@ -123,27 +128,73 @@ impl Escrows {
     ///
     /// # Errors
     ///
-    /// As [`Self::check`]; [`Error::Unavailable`] if the key can't be used; [`Error::Full`].
+    /// As [`Self::check`]; [`Error::Unavailable`] if the key can't be used, or another server's wraps;
+    /// [`Error::Full`].
     pub async fn begin(&self, source: Option<&str>, author: &Author) -> Result<Rotation, Error> {
         let _one = self.changing.lock().await;
-        let written = self.written()?;
+        let written = self.written_in_use().await?;
+        let wraps = self.catalog.find_escrow_kid().await?;
+        let wraps = wraps.as_deref().unwrap_or(written.entries()[0].kid());
+        if !written.entries().iter().any(|entry| entry.kid() == wraps) {
+            return Err(Error::other_escrow_key(wraps, None));
+        }
+        let named = match source {
+            Some(source) => Some(self.named(source, &written).await?),
+            None => None,
+        };
         if written.entries().len() == 1 {
-            let (entry, key) = match source {
-                Some(source) => self.named(source, &written).await?,
+            let (entry, key) = match named {
+                Some(named) => named,
                 None => self.make()?,
             };
             prove(key.as_ref()).await.map_err(escrow_failed("use an escrow key"))?;
-            // The catalog first: a key that is known and wraps nothing is in nobody's way.
-            trust::add_key(&self.catalog, key.as_ref(), entry.source(), author).await?;
-            self.write(&written.with(entry))?;
-        } else if let Some(source) = source {
-            self.named(source, &written).await?;
+            self.add(&written, entry, (key.as_ref(), wraps), author).await?;
+        } else if self.ring.keys().former.is_empty() || wraps != written.entries()[0].kid() {
+            self.go_on(&written, wraps, author).await?;
         }
         let keys = self.ring.keys();
         let former = keys.former.first().ok_or_else(|| {
             Error::internal("begin a rotation")(std::io::Error::other("there is one escrow key"))
         })?;
         Ok(Rotation { old: former.kid().clone(), new: keys.wrapping.kid().clone() })
+    }
+
+    /// Writes a key down that comes, has the catalog know of it, and uses it. In this order, whenever
+    /// this is cut off, the next start finds a key that it has for all that is wrapped.
+    async fn add(
+        &self,
+        before: &RingFile,
+        entry: EscrowEntry,
+        (key, wraps): (&dyn Escrow, &str),
+        author: &Author,
+    ) -> Result<(), Error> {
+        let source = entry.source().to_owned();
+        let ring = before.with(entry);
+        let keys = self.open(&ring)?;
+        self.write_down(&ring)?;
+        let added = trust::add_key(&self.catalog, key, &source, wraps, author).await;
+        if let Err(Error::Unavailable { code: ESCROW_KEY_DIFFERS, .. }) = &added {
+            self.write_down(before)?; // another server's rotation was first
+        }
+        added?;
+        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        Ok(())
+    }
+
+    /// Goes on with a rotation that was cut off before the catalog knew of it, or of which a server of
+    /// a version that notes nothing has begun.
+    async fn go_on(&self, written: &RingFile, wraps: &str, author: &Author) -> Result<(), Error> {
+        let keys = self.open(written)?;
+        let (key, source) = (Arc::clone(&keys.wrapping), written.entries()[0].source());
+        trust::add_key(&self.catalog, key.as_ref(), source, wraps, author).await?;
+        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        Ok(())
+    }
+
+    /// The keys as they are now, for work that **must** hold them until what it has wrapped is where a
+    /// rotation finds it.
+    pub(in crate::app) fn keys(&self) -> Arc<EscrowKeys> {
+        self.ring.keys()
     }
 
     /// The key that wraps.
@@ -178,11 +229,30 @@ impl Escrows {
         RingFile::read(&self.state.keys()).map_err(Error::internal("read the escrow keys"))
     }
 
+    /// The same without former keys that were taken back, as they can be in files that were copied
+    /// before that.
+    async fn written_in_use(&self) -> Result<RingFile, Error> {
+        let mut ring = self.written()?;
+        for former in ring.entries().to_vec().iter().skip(1) {
+            if self.catalog.is_escrow_retired(former.kid()).await? {
+                ring = ring.without(former.kid());
+            }
+        }
+        Ok(ring)
+    }
+
+    fn open(&self, ring: &RingFile) -> Result<EscrowKeys, Error> {
+        ring.open(&self.state.keys()).map_err(Error::internal("open the escrow keys"))
+    }
+
+    fn write_down(&self, ring: &RingFile) -> Result<(), Error> {
+        ring.write(&self.state.keys()).map_err(Error::internal("write down the escrow keys"))
+    }
+
     /// Writes down which keys there are, and uses these from now on.
     fn write(&self, ring: &RingFile) -> Result<(), Error> {
-        let keys =
-            ring.open(&self.state.keys()).map_err(Error::internal("open the escrow keys"))?;
-        ring.write(&self.state.keys()).map_err(Error::internal("write down the escrow keys"))?;
+        let keys = self.open(ring)?;
+        self.write_down(ring)?;
         self.ring.replace(measured(keys, &self.metrics, &self.health));
         Ok(())
     }

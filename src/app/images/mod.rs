@@ -22,11 +22,11 @@ use tokio::runtime::Handle;
 use tokio::sync::RwLock;
 use tokio_util::task::TaskTracker;
 
+use super::escrow::Escrows;
 use super::publish::Publisher;
 use super::{Error, Limits};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Holder};
-use crate::keys::EscrowRing;
 use crate::model::clock::later;
 use crate::model::{Clock, Timestamp};
 use crate::telemetry::Metrics;
@@ -39,7 +39,7 @@ pub(super) use show::no_image;
 pub struct Images {
     catalog: Catalog,
     blobs: Arc<dyn BlobStore>,
-    escrow: Arc<EscrowRing>,
+    escrow: Arc<Escrows>,
     publisher: Publisher,
     compressed: CompressedFiles,
     shared: SharedFiles,
@@ -48,8 +48,8 @@ pub struct Images {
     limits: Limits,
     upload_slots: UploadSlots,
     small_parts: SmallParts,
-    /// Shared by commits from the choice of recipients to the catalog. Who has retired a recipient
-    /// takes it once alone: what was sealed for that one is in the catalog then.
+    /// Shared by commits from the choice of recipients to the catalog. Who looks for a copy takes it
+    /// once alone: one that was on its way is in the catalog then.
     sealing: RwLock<()>,
     published: AtomicI64,
     /// Work that goes on when the request that started it is gone runs on this runtime, and is
@@ -66,7 +66,7 @@ pub struct Images {
 pub(super) struct Parts {
     pub(super) catalog: Catalog,
     pub(super) blobs: Arc<dyn BlobStore>,
-    pub(super) escrow: Arc<EscrowRing>,
+    pub(super) escrow: Arc<Escrows>,
     pub(super) publisher: Publisher,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,

@@ -97,6 +97,7 @@ impl Images {
         self.check_same_folder(&image, to).await?; // delegations may have changed
         let stored = self.catalog.find_envelope(from).await?.ok_or_else(|| no_image(from))?;
         let envelope = Envelope::parse(stored.as_bytes()).map_err(Error::internal(READ))?;
+        self.escrow.check_current().await?;
         let opened = escrow::open(&self.escrow.keys(), &envelope, &image.sealed.sha256).await;
         let (data_key, algorithm) = opened.map_err(escrow_failed("open an envelope"))?;
         let request = UploadRequest {

@@ -86,7 +86,6 @@ impl Images {
             Change::Escrow { .. } => return Ok(()), // no recipient's key
         };
         self.catalog.retire_recipient(change.old().as_str(), successor.as_ref(), author).await?;
-        drop(self.sealing.write().await); // what chose it before is in the catalog, and found there
         tracing::info!(recipient.kid = %change.old(), "recipient retired");
         Ok(())
     }

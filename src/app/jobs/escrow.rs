@@ -43,15 +43,23 @@ impl EscrowRotationJob {
             .map_err(Error::internal("read the parameters of a job"))?;
         let who = Who::Token { id: job.created_by.clone(), role: None };
         let new = escrows.wrapping();
-        if mode == RewrapMode::Record && *new.kid() == old {
-            let detail = format!(
-                "the escrow key {old} wraps, and was to be taken out: begin the rotation again"
-            );
-            return Err(Error::Conflict { code: "rotation_not_begun", detail });
-        }
         let change = Change::Escrow { old: old.clone(), new };
         let rewrap = Rewrap::new(Arc::clone(&images), change, who.clone(), mode);
         Ok(Self { images, escrows, rewrap, who, old, mode })
+    }
+
+    /// Refuses to take out the key that wraps here. Where another server has begun the rotation, the
+    /// new one may not be here yet.
+    async fn check_begun(&self) -> Result<(), Error> {
+        self.escrows.check_current().await?;
+        if self.mode == RewrapMode::DryRun || *self.escrows.wrapping().kid() != self.old {
+            return Ok(());
+        }
+        let detail = format!(
+            "the escrow key {} wraps, and was to be taken out: begin the rotation again",
+            self.old
+        );
+        Err(Error::Conflict { code: "rotation_not_begun", detail })
     }
 
     /// Ends a walk that has come to its end; or has it begin anew, as long as something is left that
@@ -86,6 +94,7 @@ impl EscrowRotationJob {
 #[async_trait]
 impl Job for EscrowRotationJob {
     async fn step(&mut self, checkpoint: Value) -> Result<Step, Error> {
+        self.check_begun().await?;
         let walk = match checkpoint {
             Value::Null => self.rewrap.begin().await?,
             stored => {

@@ -167,7 +167,7 @@ fn describe(key: &dyn Escrow, fault: &EscrowFault, what: &str) -> String {
 /// # Errors
 ///
 /// [`Error::Unavailable`] if the key can't be used; [`Error::Full`]; [`Error::Internal`].
-pub(in crate::app) async fn remember(catalog: &Catalog, key: &dyn Escrow) -> Result<(), Error> {
+pub(super) async fn remember(catalog: &Catalog, key: &dyn Escrow) -> Result<(), Error> {
     let proof = escrow::seal_proof(key).await;
     let proof = proof.map_err(escrow_failed("make an envelope for the escrow key"))?;
     let name = match catalog.find_installed(PROOF).await? {
@@ -177,21 +177,37 @@ pub(in crate::app) async fn remember(catalog: &Catalog, key: &dyn Escrow) -> Res
     Ok(catalog.insert_installed(&name, &proof.to_json_with_escrow()).await?)
 }
 
-/// Writes down that another key wraps from now on, and makes an envelope by which it is known.
+/// Whether there is an envelope by which a key is known.
 ///
 /// # Errors
 ///
-/// As [`remember`].
+/// [`Error::Internal`].
+pub(super) async fn is_known(catalog: &Catalog, kid: &Kid) -> Result<bool, Error> {
+    if catalog.find_installed(&proof_name(kid)).await?.is_some() {
+        return Ok(true);
+    }
+    let first = catalog.find_installed(PROOF).await?.unwrap_or_default();
+    let first = Envelope::parse(first.as_bytes()).ok();
+    Ok(first.and_then(|proof| proof.escrow_kid()).as_ref() == Some(kid))
+}
+
+/// Writes down that another key than `after` wraps from now on, at all servers, and makes an
+/// envelope by which it is known.
+///
+/// # Errors
+///
+/// As [`remember`]; [`Error::Unavailable`] if another one than `after` has wrapped.
 pub(in crate::app) async fn add_key(
     catalog: &Catalog,
     key: &dyn Escrow,
     source: &str,
+    after: &str,
     author: &Author,
 ) -> Result<(), Error> {
     let proof = escrow::seal_proof(key).await;
     let proof = proof.map_err(escrow_failed("make an envelope for the escrow key"))?;
     let (name, proof) = (proof_name(key.kid()), proof.to_json_with_escrow());
-    let added = EscrowKeyAdded { kid: key.kid().as_str(), source };
+    let added = EscrowKeyAdded { kid: key.kid().as_str(), source, after };
     Ok(catalog.add_escrow_key(&name, &proof, added, author).await?)
 }
 
@@ -225,11 +241,7 @@ pub(in crate::app) async fn check_escrow(
     match check_proof(catalog, escrow).await? {
         Remembered::These => {}
         Remembered::Another(problem) => return refuse(&[problem]),
-        Remembered::AllBut { unknown } => {
-            for key in unknown {
-                remember(catalog, key.as_ref()).await?;
-            }
-        }
+        Remembered::AllBut { unknown } => remember_former(catalog, escrow, &unknown).await?,
         Remembered::Nothing => {
             let oldest = catalog.list_envelopes(Age::Oldest, ENVELOPES_AT_START).await?;
             if let Some(problem) = compare_with_images(&oldest, &newest, escrow).await {
@@ -246,6 +258,22 @@ pub(in crate::app) async fn check_escrow(
                 image.path = %path, %fault,
                 "an image can't be assigned to vehicles that registered after its upload: upload it again; `motorcade fsck` lists all"
             );
+        }
+    }
+    Ok(())
+}
+
+/// Remembers keys that have come into the ring by hand, as for a catalog from before a rotation. Of
+/// the one that wraps, see [`super::settle_wrapping`]; one that was taken back stays so.
+async fn remember_former(
+    catalog: &Catalog,
+    escrow: &EscrowRing,
+    unknown: &[Arc<dyn Escrow>],
+) -> Result<(), Error> {
+    let keys = escrow.keys();
+    for key in unknown.iter().filter(|key| key.kid() != keys.wrapping.kid()) {
+        if !catalog.is_escrow_retired(key.kid().as_str()).await? {
+            remember(catalog, key.as_ref()).await?;
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ mod roots;
 mod signers;
 mod start;
 mod verifier;
+mod wrapping;
 
 pub(super) use chain::{ChainFault, Walk, walk};
 pub(super) use envelope::{fault_of, read_envelope};
@@ -27,6 +28,7 @@ pub(super) use roots::{former_root_keys, read_root};
 pub(super) use signers::{published_signers, top_level};
 pub(super) use start::check_keys;
 pub(super) use verifier::{Verifier, read_published, read_recorded, trusted_root};
+pub(super) use wrapping::{check_wrapping, find_other_wrapping, settle_wrapping};
 
 use super::Error;
 

@@ -70,7 +70,7 @@ pub(super) async fn jobs_and_uploads_of_a_clock_that_had_jumped_are_free(catalog
         let job = catalog.take_job(until("a", 60)).await.unwrap().unwrap();
         assert_eq!(job.id, id);
         catalog.keep_job(id, job.run, seconds_later(lease_until)).await.unwrap();
-        assert!(catalog.insert_upload(&super::uploads::new(id), 9).await.unwrap());
+        assert!(catalog.insert_upload(&super::uploads::new(id), "escrow", 9).await.unwrap());
         catalog.take_upload(id, until("a", lease_until)).await.unwrap().unwrap();
         let taken = catalog.find_upload(id).await.unwrap().unwrap().is_taken(seconds_later(3));
         assert_eq!(taken, id == "held");

@@ -81,7 +81,10 @@ macro_rules! conformance {
             conformance!($engine, retention: a_yanked_image_is_collected_once_unless_it_is_to_be_kept,
                 a_backup_forgets_the_marks_of_those_that_were_cut_off);
             conformance!($engine, handovers: a_role_is_handed_over_once_at_a_time);
-            conformance!($engine, escrow: an_escrow_key_comes_and_goes_once);
+            conformance!(
+                $engine, escrow: an_escrow_key_comes_and_goes_once, of_two_rotations_at_once_one_is_refused,
+                the_first_note_of_the_escrow_key_stays, what_is_wrapped_to_another_escrow_key_is_not_recorded
+            );
             conformance!(
                 $engine, staged: a_revision_is_never_used_twice, a_signature_is_kept_once_and_for_its_revision_alone,
                 a_published_root_ends_its_staging_or_is_not_recorded

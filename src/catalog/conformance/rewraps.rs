@@ -11,13 +11,13 @@ use crate::catalog::{
 use crate::model::{RecipientRecord, TargetEntry};
 
 /// An image whose envelope has these kids in it.
-async fn seal(catalog: &Catalog, at: &str, envelope: &str) {
+pub(super) async fn seal(catalog: &Catalog, at: &str, envelope: &str) {
     let mut image = image(at, 10);
     image.envelope = envelope.to_owned();
     insert(catalog, &[image]).await.unwrap();
 }
 
-fn rewrapped(at: &str, before: &str, after: &str) -> Rewrapped {
+pub(super) fn rewrapped(at: &str, before: &str, after: &str) -> Rewrapped {
     let target =
         TargetEntry { path: format!("{at}.jwe"), length: 7, sha256: digest(7), custom: None };
     Rewrapped {
@@ -25,12 +25,13 @@ fn rewrapped(at: &str, before: &str, after: &str) -> Rewrapped {
         before: before.to_owned(),
         after: after.to_owned(),
         target,
+        escrow_kid: None,
         blob: Some(format!("blob of {at}")),
         audit: author().entry(AuditKind::EnvelopeRewrapped, at, json!({})),
     }
 }
 
-async fn announce(catalog: &Catalog, batch: &[Rewrapped]) {
+pub(super) async fn announce(catalog: &Catalog, batch: &[Rewrapped]) {
     let names: Vec<String> = batch.iter().filter_map(|new| new.blob.clone()).collect();
     let holder = Holder { owner: "one", now: now(), lease_until: seconds_later(60) };
     catalog.announce_blobs(&names, holder).await.unwrap();

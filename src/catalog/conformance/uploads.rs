@@ -6,6 +6,9 @@ use crate::catalog::{
 };
 use crate::model::{AccessRole, AuditKind};
 
+/// The escrow key that their keys are wrapped to.
+const KEY: &str = "escrow";
+
 pub(in crate::catalog) fn new(id: &str) -> NewUpload {
     NewUpload {
         id: id.into(),
@@ -41,7 +44,7 @@ fn progress(at: u64) -> UploadProgress<'static> {
 pub(super) async fn an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing(
     catalog: &Catalog,
 ) {
-    assert!(catalog.insert_upload(&new("a"), 1).await.unwrap());
+    assert!(catalog.insert_upload(&new("a"), KEY, 1).await.unwrap());
     assert_eq!(take(catalog, "b", 0).await, None);
     let first = take(catalog, "a", 0).await.unwrap();
     assert_eq!((&first.upload, first.received, first.run), (&new("a"), 0, 1));
@@ -75,10 +78,10 @@ pub(super) async fn an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes
 
 pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
     for id in ["done", "stopped", "expired", "open"] {
-        assert!(catalog.insert_upload(&new(id), 4).await.unwrap());
+        assert!(catalog.insert_upload(&new(id), KEY, 4).await.unwrap());
     }
-    assert!(!catalog.insert_upload(&new("one-too-many"), 4).await.unwrap());
-    assert!(catalog.insert_upload(&new("e"), 5).await.unwrap());
+    assert!(!catalog.insert_upload(&new("one-too-many"), KEY, 4).await.unwrap());
+    assert!(catalog.insert_upload(&new("e"), KEY, 5).await.unwrap());
     catalog.complete_upload("done", seconds_later(50)).await.unwrap();
     assert!(catalog.end_upload("stopped", None, now(), seconds_later(60)).await.unwrap());
     assert!(!catalog.end_upload("stopped", None, now(), seconds_later(60)).await.unwrap());
@@ -94,7 +97,7 @@ pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
     parts.sort();
     assert_eq!(parts, ["parts-e", "parts-expired", "parts-open"]);
     for (id, old) in [("e", "another"), ("open", "wrapped"), ("done", "")] {
-        catalog.replace_upload_key(id, old, "again").await.unwrap();
+        catalog.replace_upload_key(id, (old, "again"), KEY).await.unwrap();
     }
     let keys = catalog.open_upload_keys().await.unwrap();
     let keys: Vec<_> = keys.iter().map(|(id, key)| (id.as_str(), key.as_str())).collect();
@@ -107,7 +110,7 @@ pub(super) async fn an_upload_that_has_ended_keeps_no_key(catalog: &Catalog) {
 
 pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) {
     for id in ["a", "b", "c", "d"] {
-        catalog.insert_upload(&new(id), 9).await.unwrap();
+        catalog.insert_upload(&new(id), KEY, 9).await.unwrap();
     }
     let end = async |at, limit| {
         let forgotten = seconds_later(at + 50);
@@ -126,9 +129,9 @@ pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) 
     assert!(ended.upload.wrapped_key.is_empty() && ended.upload.checkpoint.is_empty());
 
     for id in ["e", "f"] {
-        catalog.insert_upload(&new(id), 9).await.unwrap();
+        catalog.insert_upload(&new(id), KEY, 9).await.unwrap();
     }
-    catalog.insert_upload(&new("done"), 9).await.unwrap();
+    catalog.insert_upload(&new("done"), KEY, 9).await.unwrap();
     catalog.complete_upload("done", seconds_later(50)).await.unwrap();
     take(catalog, "e", 0).await.unwrap();
     assert_eq!(catalog.end_all_uploads(seconds_later(60)).await.unwrap(), 2, "a taken one too");
@@ -173,7 +176,7 @@ pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog
             revoked_at: None,
         };
         catalog.insert_token(&token, &author()).await.unwrap();
-        catalog.insert_upload(&NewUpload { created_by: id.into(), ..new(id) }, 9).await.unwrap();
+        catalog.insert_upload(&NewUpload { created_by: id.into(), ..new(id) }, KEY, 9).await.unwrap();
     }
     let end = async |at| {
         let forgotten = seconds_later(at + 50);
@@ -189,16 +192,16 @@ pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog
 
 pub(super) async fn of_one_token_so_many_uploads_that_have_ended_are_known(catalog: &Catalog) {
     for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
-        catalog.insert_upload(&new(id), 9).await.unwrap();
+        catalog.insert_upload(&new(id), KEY, 9).await.unwrap();
         let forgotten = seconds_later(100 + number as u64);
         assert!(catalog.end_upload(id, None, now(), forgotten).await.unwrap());
         let ended = catalog.find_upload(id).await.unwrap().unwrap();
         assert_eq!(ended.upload.request, serde_json::json!({}), "nothing of it is kept");
     }
     let other = NewUpload { created_by: "other".into(), ..new("d") };
-    catalog.insert_upload(&other, 9).await.unwrap();
+    catalog.insert_upload(&other, KEY, 9).await.unwrap();
     catalog.end_upload("d", None, now(), seconds_later(1)).await.unwrap();
-    catalog.insert_upload(&new("open"), 9).await.unwrap();
+    catalog.insert_upload(&new("open"), KEY, 9).await.unwrap();
     assert_eq!(catalog.forget_ended_uploads(now(), 3).await.unwrap(), 0);
     assert_eq!(catalog.forget_ended_uploads(now(), 1).await.unwrap(), 2);
     for (id, is_known) in [("a", false), ("b", false), ("c", true), ("d", true), ("open", true)] {
@@ -207,7 +210,7 @@ pub(super) async fn of_one_token_so_many_uploads_that_have_ended_are_known(catal
 }
 
 pub(super) async fn an_open_upload_is_found_by_what_it_began_with(catalog: &Catalog) {
-    catalog.insert_upload(&new("a"), 9).await.unwrap();
+    catalog.insert_upload(&new("a"), KEY, 9).await.unwrap();
     let find = async |by: &str, length, name: &str, at| {
         let request = serde_json::json!({ "name": name });
         let like = (&new("a").path, length);

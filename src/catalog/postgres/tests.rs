@@ -139,7 +139,7 @@ async fn leases_go_by_the_clock_of_the_database() {
 
     let now = fast.now();
     let upload = NewUpload { expires_at: later(now, Duration::from_secs(1)), ..uploads::new("a") };
-    assert!(other.insert_upload(&upload, 9).await.unwrap());
+    assert!(other.insert_upload(&upload, "escrow", 9).await.unwrap());
     let lease_until = later(now, Duration::from_secs(60));
     let holder = Holder { owner: "fast", now, lease_until };
     other.take_upload("a", holder).await.unwrap().unwrap();

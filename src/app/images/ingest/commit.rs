@@ -4,29 +4,37 @@
 //! first one is visible, and the transaction that accepts the image takes them back, so that a
 //! crash at any point leaves either an accepted image or names by which
 //! [`Upkeep::recover`](crate::app::upkeep::Upkeep::recover) finds what to remove.
+//!
+//! That transaction refuses what was wrapped for a recipient, or to an escrow key, that was replaced
+//! meanwhile, here or at another server. Nobody has to send the image again for that: its data key is
+//! wrapped anew.
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
-use super::lister::Lister;
-use super::{
-    Accepted, Original, UploadRequest, bounds, check_same_description, other_bytes, pipeline,
-};
+use super::ready::{Ready, Secret};
+use super::{Accepted, UploadRequest, check_same_description, other_bytes, pipeline};
 use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
 use crate::app::images::announced::overtaken;
-use crate::app::keys::escrow_failed;
-use crate::blob::{self, BlobKey, StagedBlob};
-use crate::catalog::{AnnouncedBlobs, Author, ListingBound, NewImage};
-use crate::envelope::jwe::EnvelopeError;
-use crate::envelope::key::{DataKey, RecipientKey};
-use crate::keys::{EscrowKeys, escrow};
-use crate::model::{ImageRecord, SealAlgorithm, SealedImage, Sha256Digest, TargetEntry};
+use crate::blob::{BlobKey, StagedBlob};
+use crate::catalog::{self, RetiredRecipient};
+use crate::envelope::key::DataKey;
+use crate::model::SealedImage;
 use crate::telemetry::UploadStage;
-use crate::uptane::custom::ImageCustom;
+
+/// Which key an envelope was wrapped for that nothing is wrapped for any more.
+enum Outdated {
+    /// A recipient's.
+    Recipient {
+        /// Its id.
+        kid: String,
+    },
+    /// The escrow key.
+    Escrow,
+}
 
 impl Images {
     /// Runs the commit to its end, whether or not the client waits for it.
@@ -46,7 +54,7 @@ impl Images {
     #[tracing::instrument(skip_all)]
     async fn commit(
         self: &Arc<Self>,
-        request: UploadRequest,
+        mut request: UploadRequest,
         sealed: pipeline::Sealed,
         data_key: DataKey,
     ) -> Result<Accepted, Error> {
@@ -55,32 +63,11 @@ impl Images {
         // it was planned.
         check_token_still_valid(&self.catalog, &request.by.id, self.clock.now()).await?;
         let sealing = self.sealing.read().await;
-        let recipients = self
-            .choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
-            .await?;
-        let secret = (data_key, request.algorithm);
-        // Held to the end: a rotation waits for what is wrapped with these.
-        let escrow = self.escrow.keys();
-        let envelope = self.seal_envelope(&escrow, secret, image.sha256, recipients).await?;
-        let lister = self.find_lister(&request).await?; // delegations may have changed too
-        if let Some(Original { path, wanted }) = &request.copy_of {
-            self.check_not_yanked(path).await?;
-            if wanted.is_cancelled() {
-                return Err(Error::ClientGone);
-            }
-        }
-        let (new, keys) = self.assemble(&request, image, &envelope, &lister);
-        // Beside each other: each has to reach the disk.
-        let (announced, envelope) = tokio::join!(
-            self.catalog.announce_blobs(&new.blobs.names, self.upload_holder()),
-            self.blobs.stage_all(vec![envelope.public.into()])
-        );
-        announced.map_err(overtaken)?;
-        let bound = bounds::bound(&request, &lister);
-        let record = new.record.clone();
-        let inserted = (new, request.by.author(record.created_at));
-        let stored = self.store_and_insert(inserted, &bound, &keys, staged, envelope).await;
+        let secret = (Arc::new(data_key), request.algorithm);
+        let mut ready = self.make_ready(&request, &secret, image).await?;
+        let stored = self.accept(&mut request, (&secret, image), staged, &mut ready).await;
         drop(sealing);
+        let Ready { new, keys, .. } = ready;
         // A commit that failed may have taken place all the same, or may yet; the catalog knows.
         let accepted = match &stored {
             Ok(()) => Some(true),
@@ -102,89 +89,73 @@ impl Images {
                 tracing::info!(image.path = %request.path, size_bytes = image.plaintext_length, "image sealed");
                 let _timer = self.metrics.time_upload_stage(UploadStage::Publish);
                 self.publisher.publish().await?;
-                Ok(Accepted::Created(record))
+                Ok(Accepted::Created(new.record))
             }
         }
     }
 
-    async fn seal_envelope(
-        self: &Arc<Self>,
-        escrow: &EscrowKeys,
-        secret: (DataKey, SealAlgorithm),
-        image: Sha256Digest,
-        recipients: Vec<RecipientKey>,
-    ) -> Result<EnvelopeTexts, Error> {
-        let _timer = self.metrics.time_upload_stage(UploadStage::Envelope);
-        let sealed = escrow::seal(escrow, secret, image, recipients).await;
-        let envelope = sealed.map_err(escrow_failed(SEAL))?;
-        let write = move || {
-            Ok::<_, EnvelopeError>(EnvelopeTexts {
-                public: envelope.public_json()?,
-                with_escrow: envelope.to_json_with_escrow(),
-            })
-        };
-        let written = tokio::task::spawn_blocking(write).await.map_err(Error::internal(SEAL))?;
-        written.map_err(Error::internal(SEAL))
-    }
-
-    fn assemble(
+    /// Stores the blobs and inserts the rows, with another envelope for as long as keys change
+    /// meanwhile.
+    async fn accept(
         &self,
-        request: &UploadRequest,
-        sealed: SealedImage,
-        envelope: &EnvelopeTexts,
-        lister: &Lister,
-    ) -> (NewImage, [BlobKey; 2]) {
-        let public = &envelope.public;
-        let envelope_sha256 = Sha256Digest::from_bytes(Sha256::digest(public.as_bytes()).into());
-        let (path, envelope_path) = (request.path.to_string(), request.path.envelope_path());
-        let keys = [
-            BlobKey::target(path.clone(), sealed.sha256),
-            BlobKey::target(envelope_path.clone(), envelope_sha256),
-        ];
-        let image_target = TargetEntry {
-            path,
-            length: sealed.length,
-            sha256: sealed.sha256,
-            custom: Some(ImageCustom::new(&request.description, &sealed).to_json()),
-        };
-        let envelope_target = TargetEntry {
-            path: envelope_path,
-            length: public.len() as u64,
-            sha256: envelope_sha256,
-            custom: None,
-        };
-        let new = NewImage {
-            record: ImageRecord {
-                path: request.path.clone(),
-                description: request.description.clone(),
-                sealed,
-                created_at: self.clock.now(),
-                created_by: request.by.id.clone(),
-                yanked_at: None,
-            },
-            envelope: envelope.with_escrow.clone(),
-            targets: [image_target, envelope_target]
-                .map(|target| (self.role_of(lister, &target.path), target))
-                .into(),
-            blobs: AnnouncedBlobs {
-                names: keys.iter().map(BlobKey::name).collect(),
-                owner: self.server_id.clone(),
-            },
-        };
-        (new, keys)
+        request: &mut UploadRequest,
+        (secret, image): (&Secret, SealedImage),
+        staged: Box<dyn StagedBlob>,
+        ready: &mut Ready,
+    ) -> Result<(), Error> {
+        let mut staged = Some(staged);
+        for _ in 0..MOST_ENVELOPES {
+            let outdated = self.store_and_insert(request, staged.take(), ready).await?;
+            let Some(outdated) = outdated else { return Ok(()) };
+            self.give_up_key(request, outdated).await?;
+            let again = self.make_ready(request, secret, image).await?;
+            tracing::info!(image.path = %request.path, "wrapped anew, since a key was replaced meanwhile");
+            let before = std::mem::replace(ready, again);
+            let [_, envelope] = &before.keys;
+            self.discard_announced(envelope).await;
+        }
+        Err(Error::Busy)
     }
 
+    /// Sees to it that a key is not wrapped for again.
+    async fn give_up_key(
+        &self,
+        request: &mut UploadRequest,
+        outdated: Outdated,
+    ) -> Result<(), Error> {
+        let kid = match outdated {
+            Outdated::Escrow => return self.escrow.check_current().await,
+            Outdated::Recipient { kid } => kid,
+        };
+        let Some(named) = &mut request.recipients else { return Ok(()) };
+        // As a rotation does with what was accepted just before it.
+        if let Some(RetiredRecipient::Replaced { by }) = self.catalog.find_retired(&kid).await? {
+            named.iter_mut().filter(|one| **one == kid).for_each(|one| one.clone_from(&by));
+        }
+        Ok(())
+    }
+
+    /// Returns which key has to be given up, if one was replaced: then the blobs are stored, and
+    /// nothing is inserted.
     async fn store_and_insert(
         &self,
-        (new, author): (NewImage, Author),
-        bound: &ListingBound,
-        keys: &[BlobKey; 2],
-        staged: Box<dyn StagedBlob>,
-        envelope: Result<Vec<Box<dyn StagedBlob>>, blob::Error>,
-    ) -> Result<(), Error> {
-        let blobs = std::iter::once(staged).chain(envelope?).zip(keys.iter().cloned());
-        self.blobs.promote_all(blobs.collect()).await?;
-        self.catalog.insert_images(&[new], bound, &author).await.map_err(overtaken)
+        request: &UploadRequest,
+        staged: Option<Box<dyn StagedBlob>>,
+        ready: &mut Ready,
+    ) -> Result<Option<Outdated>, Error> {
+        let envelope = std::mem::replace(&mut ready.envelope, Ok(Vec::new()))?;
+        let [image_key, envelope_key] = ready.keys.clone();
+        let image = staged.map(|staged| (staged, image_key));
+        let envelope = envelope.into_iter().map(|staged| (staged, envelope_key.clone()));
+        self.blobs.promote_all(image.into_iter().chain(envelope).collect()).await?;
+        let (new, author) = (&ready.new, request.by.author(ready.new.record.created_at));
+        let inserted = self.catalog.insert_images(std::slice::from_ref(new), &ready.bound, &author);
+        match inserted.await {
+            Ok(()) => Ok(None),
+            Err(catalog::Error::Retired { kid }) => Ok(Some(Outdated::Recipient { kid })),
+            Err(catalog::Error::OtherEscrowKey { .. }) => Ok(Some(Outdated::Escrow)),
+            Err(error) => Err(overtaken(error)),
+        }
     }
 
     async fn discard_blobs(&self, keys: &[BlobKey]) {
@@ -222,10 +193,5 @@ impl Images {
     }
 }
 
-/// An envelope as JSON, for everyone and for the catalog.
-struct EnvelopeTexts {
-    public: String,
-    with_escrow: String,
-}
-
-const SEAL: &str = "seal an envelope";
+/// Of one upload: a key is replaced by hand.
+const MOST_ENVELOPES: u32 = 8;

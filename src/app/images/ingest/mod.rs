@@ -15,6 +15,7 @@ mod body;
 mod bounds;
 mod commit;
 mod lister;
+mod ready;
 mod pipeline;
 mod slots;
 
@@ -141,6 +142,7 @@ impl Images {
         self.choose_recipients(&request.description.hardware_ids, request.recipients.as_deref())
             .await?;
         self.check_listing(request, &lister).await?;
+        self.escrow.check_current().await?;
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
         Ok(Plan::Seal)

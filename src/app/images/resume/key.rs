@@ -6,6 +6,8 @@
 //! envelope here, nor have this one sealed for somebody else (docs/FORMAT.md, 6.8). The second goes
 //! with the upload, so that its row alone is no upload that can be gone on with (6.9).
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -60,8 +62,8 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if an escrow key can't be used; [`Error::Full`];
-    /// [`Error::Internal`].
+    /// [`Error::Unavailable`] if an escrow key can't be used, or another server has put another one in
+    /// its place; [`Error::Full`]; [`Error::Internal`].
     pub(in crate::app) async fn rewrap_upload_keys(&self) -> Result<(), Error> {
         let keys = self.escrow.keys();
         for (id, wrapped) in self.catalog.open_upload_keys().await? {
@@ -78,7 +80,8 @@ impl Images {
                 opened => opened.map_err(escrow_failed("open the key of an upload"))?,
             };
             let again = wrap(&keys, half, bound).await?;
-            self.catalog.replace_upload_key(&id, &wrapped, &again).await?;
+            let kid = keys.wrapping.kid().as_str();
+            self.catalog.replace_upload_key(&id, (&wrapped, &again), kid).await?;
         }
         Ok(())
     }
@@ -88,7 +91,8 @@ impl Images {
     /// # Errors
     ///
     /// [`Error::Gone`] if the escrow key that its one half was wrapped for is not there any more, or
-    /// the other half is not; [`Error::Unavailable`] if the escrow key can't be used;
+    /// the other half is not; [`Error::Unavailable`] if the escrow key can't be used, or is not here
+    /// yet;
     /// [`Error::Corrupt`] if the one half is another upload's, or an image's.
     pub(super) async fn open_upload_key(&self, upload: &NewUpload) -> Result<DataKey, Error> {
         let kept = self.blobs.parts_secret(&Parts::from_text(upload.parts.clone())).await?;
@@ -104,7 +108,13 @@ impl Images {
         if envelope.image() != Some(expected) {
             return Err(not_its_own(&upload.id, "key"));
         }
-        match escrow::open(&self.escrow.keys(), &envelope, &expected).await {
+        let mut opened = escrow::open(&self.escrow.keys(), &envelope, &expected).await;
+        if matches!(opened, Err(EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. }))) {
+            // The key may have come meanwhile, or be at the others, where the upload goes on.
+            self.escrow.check_current().await?;
+            opened = escrow::open(&self.escrow.keys(), &envelope, &expected).await;
+        }
+        match opened {
             Ok((half, _)) => Ok(half),
             Err(EscrowError::Envelope(EnvelopeError::NoEscrowEntry { .. })) => {
                 let detail =
@@ -121,7 +131,8 @@ async fn wrap(
     half: (DataKey, SealAlgorithm),
     bound: Sha256Digest,
 ) -> Result<String, Error> {
-    let sealed = escrow::seal(keys, half, bound, Vec::new()).await;
+    let (half, algorithm) = half;
+    let sealed = escrow::seal(keys, (Arc::new(half), algorithm), bound, Vec::new()).await;
     Ok(sealed.map_err(escrow_failed("wrap the key of an upload"))?.to_json_with_escrow())
 }
 

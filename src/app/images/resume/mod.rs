@@ -36,9 +36,10 @@ use super::Images;
 use super::ingest::{Body, UploadRequest, seal_error};
 use crate::app::Error;
 use crate::app::access::Principal;
+use crate::app::error::ESCROW_KEY_DIFFERS;
 use crate::app::random::random_hex;
 use crate::blob::Parts;
-use crate::catalog::{Holder, NewUpload, UploadRecord, UploadState};
+use crate::catalog::{self, Holder, NewUpload, UploadRecord, UploadState};
 use crate::envelope::resume::{BLOCK_SIZE, ResumableSealer, UploadBinding};
 use crate::keys::EscrowKeys;
 use crate::model::clock::later;
@@ -115,20 +116,37 @@ impl Images {
                 return self.show_upload(&found.upload.id, &request.by).await;
             }
         }
-        // Held until the upload is where a rotation of the escrow key finds it.
-        let keys = self.escrow.keys();
-        let new = self.new_upload(&keys, &request, stored, length).await?;
-        let is_new = self.catalog.insert_upload(&new, MOST_OPEN).await?;
-        drop(keys);
-        if !is_new {
-            self.abandon(&Parts::from_text(new.parts)).await;
+        let mut inserted = self.insert_upload(&request, &stored, length).await;
+        if let Err(Error::Unavailable { code: ESCROW_KEY_DIFFERS, .. }) = &inserted {
+            self.escrow.check_current().await?; // a rotation has just begun
+            inserted = self.insert_upload(&request, &stored, length).await;
+        }
+        let Some(id) = inserted? else {
             let detail = format!(
                 "this token has {MOST_OPEN} uploads that wait for more: end some with DELETE, or let them expire"
             );
             return Err(Error::Conflict { code: "too_many_uploads", detail });
+        };
+        tracing::info!(upload.id = %id, size_bytes = length, "upload begun");
+        self.find_own(&id, &request.by).await.and_then(|record| shown(&record))
+    }
+
+    /// Adds a new upload and returns its id; none if its token has as many as it may have.
+    async fn insert_upload(
+        &self,
+        request: &UploadRequest,
+        stored: &serde_json::Value,
+        length: u64,
+    ) -> Result<Option<String>, Error> {
+        // Held until the upload is where a rotation of the escrow key finds it.
+        let keys = self.escrow.keys();
+        let new = self.new_upload(&keys, request, stored.clone(), length).await?;
+        let kid = keys.wrapping.kid().as_str();
+        let inserted = self.catalog.insert_upload(&new, kid, MOST_OPEN).await;
+        if matches!(inserted, Ok(false) | Err(catalog::Error::OtherEscrowKey { .. })) {
+            self.abandon(&Parts::from_text(new.parts)).await;
         }
-        tracing::info!(upload.id = %new.id, size_bytes = length, "upload begun");
-        self.find_own(&new.id, &request.by).await.and_then(|record| shown(&record))
+        Ok(inserted?.then_some(new.id))
     }
 
     async fn new_upload(

@@ -49,12 +49,14 @@ type Opened = Result<(Envelope, Cek, Option<WrappedKey>), EnvelopeError>;
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`] if the escrow key can't be asked; [`Error::Internal`].
+/// [`Error::Unavailable`] if the escrow key can't be asked, or is another server's;
+/// [`Error::Internal`].
 pub(super) async fn prepare(
     images: Arc<Images>,
     change: Arc<Change>,
     from: EnvelopePosition,
 ) -> Result<Batch, Error> {
+    images.escrow.check_current().await?; // or what another server has wrapped opens nowhere here
     // Before the envelopes are read: a rotation of the escrow key keeps these until they are let go.
     let keys = images.escrow.keys();
     let found = images.catalog.list_envelopes_for(change.old().as_str(), &from, IMAGES, BYTES);
@@ -186,7 +188,8 @@ fn describe(changed: Changed, change: &Change, author: &Author) -> Rewrapped {
         custom: None,
     };
     let blob = is_published_anew.then(|| key.name());
-    Rewrapped { path, before, after: with_escrow, target, blob, audit }
+    let escrow_kid = change.escrow().map(ToString::to_string);
+    Rewrapped { path, before, after: with_escrow, target, escrow_kid, blob, audit }
 }
 
 async fn store(images: &Images, blobs: &[(BlobKey, Bytes)]) -> Result<(), Error> {

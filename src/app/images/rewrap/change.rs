@@ -42,6 +42,14 @@ impl Change {
         }
     }
 
+    /// The escrow key that comes, if one does.
+    pub(super) fn escrow(&self) -> Option<&Kid> {
+        match self {
+            Self::Escrow { new, .. } => Some(new.kid()),
+            Self::Replace { .. } | Self::Remove { .. } => None,
+        }
+    }
+
     /// Whether it changes what is published of an envelope: the escrow entry is not.
     pub(super) fn is_public(&self) -> bool {
         match self {
