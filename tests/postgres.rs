@@ -10,6 +10,8 @@ mod lost;
 mod moves;
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "postgres/presence.rs"]
+mod presence;
 #[path = "postgres/replicas.rs"]
 mod replicas;
 #[path = "support/s_client.rs"]

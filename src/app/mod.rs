@@ -79,7 +79,8 @@ use jobs::{Jobs, JobsParts};
 use owners::Owners;
 use publish::Publisher;
 use replicas::keys::KeyReload;
-use replicas::{Replica, presence};
+use replicas::Replica;
+use replicas::presence::Presence;
 use roles::Roles;
 use signing::Signing;
 use state_dir::StateDir;
@@ -105,6 +106,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     limits: Limits,
     watch: Watch,
+    presence: Option<Arc<Presence>>,
 }
 
 /// What [`App`] is made of.
@@ -135,6 +137,8 @@ pub struct Parts {
     pub server_id: String,
     /// Reads the role keys again.
     keys: Arc<KeyReload>,
+    /// That this server is there, for others that use its database.
+    presence: Option<Arc<Presence>>,
     /// What this server has in common with others, if there may be any.
     replica: Option<Arc<Replica>>,
 }
@@ -156,6 +160,7 @@ impl App {
             state,
             server_id,
             keys,
+            presence,
             replica,
         } = parts;
         let handovers = Arc::new(Handovers::new(handover::Parts {
@@ -201,10 +206,10 @@ impl App {
             replica: replica.clone(),
         };
         let (fleet, director) = (Arc::new(fleet), Arc::new(director));
-        if replica.is_some() {
-            let (pulse, owner) = (Pulse::default(), server_id.clone());
-            let shows = presence::show(catalog.clone(), owner, Arc::clone(&clock), pulse.clone());
-            watch.spawn("shows that this replica is there", pulse, &runtime, shows);
+        if let Some(presence) = &presence {
+            let pulse = Pulse::default();
+            let shows = Arc::clone(presence).go_on(pulse.clone());
+            watch.spawn("shows that this server is there", pulse, &runtime, shows);
         }
         let ceremony = Arc::new(Ceremony::new(
             catalog.clone(),
@@ -232,6 +237,7 @@ impl App {
             limits: limits.clone(),
             runtime,
             server_id: server_id.clone(),
+            presence: presence.clone(),
         }));
         let jobs = Jobs::new(JobsParts {
             catalog: catalog.clone(),
@@ -275,6 +281,7 @@ impl App {
             watch: watch.clone(),
             silent_after: limits.silent_after,
             state: state.clone(),
+            presence: presence.clone(),
             replica,
         });
         let upkeep = Arc::new(upkeep);
@@ -296,6 +303,14 @@ impl App {
             metrics,
             limits,
             watch,
+            presence,
+        }
+    }
+
+    /// Shows the other servers of the database that this one has ended.
+    pub async fn leave(&self) {
+        if let Some(presence) = &self.presence {
+            presence.leave().await;
         }
     }
 

@@ -11,8 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use sha2::{Digest, Sha256};
+
 use super::Error;
 use super::random::random_hex;
+use crate::catalog::{BlobsOf, ServerRecord};
 
 /// Reads the id, or makes one, also for a directory that is a copy. Where it can't be written, as
 /// on a full disk, it is one for this process alone: what a server before it had then has to be
@@ -60,6 +63,35 @@ fn identity(state: &Path) -> Option<String> {
     Some(format!("{}-{}", metadata.ino(), made.as_nanos()))
 }
 
+/// This process, as other servers are to know it.
+///
+/// # Errors
+///
+/// [`Error::Internal`].
+pub(super) fn server_record(
+    state: &Path,
+    id: &str,
+    blobs: BlobsOf,
+) -> Result<ServerRecord, Error> {
+    let process = random_hex::<ID_BYTES>()?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let path = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+    let described =
+        format!("process {} on {}, {}", std::process::id(), host.trim(), path.display());
+    let place = place(state).unwrap_or_else(|| process.clone());
+    Ok(ServerRecord { id: id.to_owned(), process, place, blobs, described })
+}
+
+/// What tells a directory, on a machine that is up, from all others: of processes that lock the same
+/// directory under the same kernel one lives. None where that isn't told; then it is like no other.
+fn place(state: &Path) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let metadata = fs::metadata(state).ok()?;
+    let made = identity(state).unwrap_or_default();
+    let told = format!("{}\n{}\n{}\n{made}", boot.trim(), metadata.dev(), metadata.ino());
+    Some(hex::encode(Sha256::digest(told)))
+}
+
 /// Writes a text, whole or not at all.
 pub(super) fn write(state: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     let mut unfinished = tempfile::Builder::new().prefix(".probe-").tempfile_in(state)?;
@@ -100,6 +132,19 @@ mod tests {
         assert_ne!(other, id);
         assert_eq!(server_id(copy.path()).unwrap(), other);
         assert_eq!(server_id(state.path()).unwrap(), id);
+    }
+
+    #[test]
+    fn a_place_is_one_directory_s_and_a_process_is_new_each_time() {
+        let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let record = |state: &tempfile::TempDir| {
+            server_record(state.path(), "id", BlobsOf::One).unwrap()
+        };
+        let (first, second) = (record(&state), record(&state));
+        assert_eq!(first.place, second.place);
+        assert_ne!(first.process, second.process);
+        assert_ne!(record(&other).place, first.place);
+        assert!(first.described.contains(&state.path().display().to_string()), "{first:?}");
     }
 
     #[test]

@@ -17,13 +17,14 @@ use super::principal::local_author;
 use super::publish::{Publisher, PublisherTask};
 use super::replicas::Replica;
 use super::replicas::keys::{KeyReload, KeyReloadParts, cosigners};
-use super::server_id::server_id;
+use super::replicas::presence::Presence;
+use super::server_id::{server_id, server_record};
 use super::signing::Signing;
 pub use super::state_dir::StateDir;
 use super::state_dir::is_published;
 use super::{App, Error, Limits, Parts, backup, ballast, trust, whereabouts};
 use crate::blob::{self, BlobKey, BlobStore};
-use crate::catalog::Catalog;
+use crate::catalog::{BlobsOf, Catalog};
 use crate::keys;
 use crate::keys::file::{self, FileEscrow};
 use crate::keys::policy::Policy;
@@ -122,6 +123,8 @@ impl StateDir {
             return Err(self.not_initialized());
         }
         whereabouts::refuse_restored(self.path(), &catalog).await?;
+        let server_id = server_id(self.path())?;
+        let presence = self.enter(&catalog, &server_id, &clock).await?;
         self.claim_blobs(blobs.as_ref()).await?;
         self.ensure_director_keys(&catalog).await?;
         let cosigners = cosigners(&catalog.list_handovers().await?);
@@ -144,7 +147,6 @@ impl StateDir {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
-        let server_id = server_id(self.path())?;
         let keys = Arc::new(KeyReload::new(KeyReloadParts {
             state: self.clone(),
             catalog: catalog.clone(),
@@ -173,9 +175,27 @@ impl StateDir {
             state: self.clone(),
             server_id,
             keys,
+            presence,
             replica,
         });
         Ok(Opened { app: Arc::new(app), publisher_task, lock })
+    }
+
+    /// Shows the other servers of a database that this one is there. A catalog in a file is locked with
+    /// its directory.
+    async fn enter(
+        &self,
+        catalog: &Catalog,
+        server_id: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Arc<Presence>>, Error> {
+        if !self.has_database() {
+            return Ok(None);
+        }
+        let blobs = if self.is_shared() { BlobsOf::All } else { BlobsOf::One };
+        let server = server_record(self.path(), server_id, blobs)?;
+        let entered = Presence::enter(catalog.clone(), server, Arc::clone(clock)).await?;
+        Ok(Some(Arc::new(entered)))
     }
 
     /// A state directory of a version without a Director has no keys for one yet.

@@ -150,7 +150,7 @@ impl StateDir {
 
     /// A directory's lock keeps no server off that has another directory.
     async fn refuse_beside_others(&self, catalog: &Catalog, now: Timestamp) -> Result<(), Error> {
-        if !self.is_shared() {
+        if !self.has_database() {
             return Ok(());
         }
         let others = presence::others(catalog, &server_id(&self.path)?, now).await?;

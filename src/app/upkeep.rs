@@ -19,6 +19,7 @@ use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
 use super::replicas::Replica;
+use super::replicas::presence::Presence;
 use super::signing::{KEY_UNAVAILABLE, Signing};
 use super::state_dir::StateDir;
 use super::waiting;
@@ -51,6 +52,7 @@ pub(super) struct Parts {
     pub(super) watch: Watch,
     pub(super) silent_after: Duration,
     pub(super) state: StateDir,
+    pub(super) presence: Option<Arc<Presence>>,
     pub(super) replica: Option<Arc<Replica>>,
 }
 
@@ -233,6 +235,7 @@ impl Upkeep {
             });
         }
         self.parts.catalog.ping().await?;
+        self.parts.presence.as_ref().map_or(Ok(()), |presence| presence.check())?;
         self.compare_clocks().await?;
         self.check_tables().await?;
         self.check_blobs().await?;

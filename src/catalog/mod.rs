@@ -46,6 +46,7 @@ mod retention;
 mod retired;
 mod rewraps;
 mod roles;
+mod servers;
 mod sqlite;
 mod staged;
 mod status;
@@ -89,6 +90,7 @@ pub use rewraps::{
     ConcernedEnvelope, EnvelopePosition, RecordedRewraps, Rewrapped, SupersededEnvelope,
 };
 pub use roles::{EndedStaging, PublishedRole, ReservedVersion, RoleState, SignedUpon};
+pub use servers::{BlobsOf, OtherServer, ServerRecord, Shown};
 pub use staged::{NewStaging, RefusedSignature, StagedSignature, Staging};
 pub use status::StatusWriter;
 pub use suppliers::{RemovedSupplier, SupplierConflict};

@@ -187,6 +187,7 @@ impl Server {
         tasks.running_jobs.abort();
         looking_after.iter().for_each(JoinHandle::abort);
         app.images().drain().await;
+        app.leave().await;
         drop(app);
         // The last publisher went with the application, if no worker thread is still letting go of
         // it.

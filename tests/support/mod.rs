@@ -329,6 +329,11 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
+    /// The lines that it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no thread panics with the log").clone()
+    }
+
     /// Waits until it listens.
     pub(crate) fn listening(self) -> Server {
         let Self { process, address, log } = self;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::escrow::Escrows;
 use super::publish::Publisher;
+use super::replicas::presence::Presence;
 use super::{Error, Limits};
 use crate::blob::BlobStore;
 use crate::catalog::{Catalog, Holder};
@@ -60,6 +61,8 @@ pub struct Images {
     uploads: TaskTracker,
     /// Id of this server, whose uploads these are.
     server_id: String,
+    /// That this server is there, for others that use its database.
+    presence: Option<Arc<Presence>>,
 }
 
 /// What [`Images`] is made of.
@@ -73,13 +76,24 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) runtime: Handle,
     pub(super) server_id: String,
+    pub(super) presence: Option<Arc<Presence>>,
 }
 
 impl Images {
     /// Puts the parts together.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { catalog, blobs, escrow, publisher, clock, metrics, limits, runtime, server_id } =
-            parts;
+        let Parts {
+            catalog,
+            blobs,
+            escrow,
+            publisher,
+            clock,
+            metrics,
+            limits,
+            runtime,
+            server_id,
+            presence,
+        } = parts;
         Self {
             catalog,
             blobs,
@@ -98,6 +112,7 @@ impl Images {
             tasks: TaskTracker::new(),
             uploads: TaskTracker::new(),
             server_id,
+            presence,
         }
     }
 

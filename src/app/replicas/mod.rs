@@ -6,8 +6,8 @@
 //! ([`keys`]), by how much the clocks differ ([`clock`]), and which other servers there are
 //! ([`presence`]).
 //!
-//! A server whose blobs are in its own state directory is alone, since it has that locked. It asks
-//! for none of this.
+//! A server whose blobs are in its own state directory is alone: it has that locked, and is refused
+//! beside others on one database. It asks for none of the rest.
 
 pub(super) mod clock;
 pub(super) mod keys;

@@ -13,6 +13,7 @@ mod people;
 mod retention;
 mod rewraps;
 mod roles;
+mod servers;
 mod staged;
 mod suppliers;
 pub(super) mod uploads;
@@ -125,6 +126,10 @@ macro_rules! conformance {
                 a_lease_by_a_clock_that_had_jumped_is_over,
                 jobs_and_uploads_of_a_clock_that_had_jumped_are_free,
                 blobs_that_a_clock_that_had_jumped_announced_are_abandoned
+            );
+            conformance!(
+                $engine, servers: servers_that_share_their_blobs_are_beside_each_other,
+                a_server_with_blobs_of_its_own_is_alone, of_one_id_there_is_one_server
             );
             conformance!(
                 $engine, uploads: an_upload_is_taken_by_one_and_a_run_that_has_lost_it_changes_nothing,

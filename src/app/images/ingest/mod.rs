@@ -143,6 +143,7 @@ impl Images {
             .await?;
         self.check_listing(request, &lister).await?;
         self.escrow.check_current().await?;
+        self.presence.as_ref().map_or(Ok(()), |presence| presence.check())?;
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
         Ok(Plan::Seal)

@@ -1,0 +1,123 @@
+//! Servers that use one database and can't be beside each other: the second one is refused, and names
+//! the first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::postgres::Postgres;
+use crate::shared::Replicas;
+use crate::support::{Client, Server, refused, run, snakeoil, wait_until};
+use crate::{Site, command};
+
+const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+const WAITS: &str = "waits to see whether it lives";
+
+fn copy(from: &Path, name: &str) -> PathBuf {
+    let to = from.with_file_name(name);
+    run(Command::new("cp").arg("-a").arg(from).arg(&to));
+    to
+}
+
+fn id(state: &Path) -> String {
+    let text = fs::read_to_string(state.join("server-id")).unwrap();
+    text.lines().next().unwrap().to_owned()
+}
+
+fn serve(database: &str, state: &Path) -> Server {
+    Server::start_in(&[("MOTORCADE_CATALOG_URL", database)], state)
+}
+
+async fn readiness(client: &Client) -> (StatusCode, String) {
+    let ready = client.http.request(Method::GET, format!("{}/readyz", client.url)).send().await;
+    let ready = ready.unwrap();
+    let status = ready.status();
+    let said: Value = ready.json().await.unwrap();
+    (status, said["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// As if nothing had been heard of a server for long.
+fn end_presence(database: &str, state: &Path) {
+    let end = format!("UPDATE servers SET lease_until = 0 WHERE id = '{}'", id(state));
+    Postgres::shared().run(database, &end);
+}
+
+#[tokio::test]
+async fn a_second_server_on_a_database_without_blobs_in_common_is_refused() {
+    let site = Site::new(Postgres::shared().database());
+    let (state, other) = (site.data_dir(), copy(&site.data_dir(), "other"));
+    let server = site.serve();
+    let refusal = refused(&mut command(&SERVE, &other, &site.database));
+    for said in [&id(&state), state.to_str().unwrap(), "--shared-blobs", &server.process.id()] {
+        assert!(refusal.contains(said), "{said}: {refusal}");
+    }
+    let versions = refused(&mut command(&["recover", "versions"], &other, &site.database));
+    assert!(versions.contains(&id(&state)), "{versions}");
+
+    // Its own directory tells that the former process is gone, and it waits for nobody.
+    server.process.kill();
+    let mut server = site.serve();
+    assert!(!server.log().contains(WAITS), "{}", server.log());
+    // One that has ended by itself has said so.
+    server.process.signal(Signal::TERM);
+    assert!(server.process.ended().await.success());
+    let server = serve(&site.database, &other);
+    assert!(!server.log().contains(WAITS), "{}", server.log());
+    // Of one that was killed elsewhere nobody knows, before its time is over.
+    server.process.kill();
+    let waiting = Server::launch_in(
+        &[("MOTORCADE_CATALOG_URL", &site.database)],
+        &state,
+        &[],
+    );
+    wait_until("it waits", async || waiting.log().contains(WAITS)).await;
+    end_presence(&site.database, &other);
+    drop(waiting.listening());
+}
+
+#[tokio::test]
+async fn a_second_server_of_one_id_is_refused() {
+    let replicas = Replicas::new();
+    let (state, other) = (replicas.state(0), replicas.state(1));
+    // As where a file system doesn't tell when a directory was made.
+    fs::write(other.join("server-id"), id(&state)).unwrap();
+    let server = replicas.serve(0);
+    let refusal = refused(&mut replicas.command(1, &SERVE));
+    for said in [&id(&state), state.to_str().unwrap(), "remove `server-id`"] {
+        assert!(refusal.contains(said), "{said}: {refusal}");
+    }
+    fs::remove_file(other.join("server-id")).unwrap();
+    drop(replicas.serve(1));
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_server_that_was_taken_for_gone_says_so_and_takes_nothing_in() {
+    let site = Site::new(Postgres::shared().database());
+    let (state, other) = (site.data_dir(), copy(&site.data_dir(), "other"));
+    let token = site.token();
+    let server = site.serve();
+    let client = server.client(&token);
+    client.register(&snakeoil("snakeoil_p256.pub.pem")).await;
+    server.process.signal(Signal::STOP);
+    end_presence(&site.database, &state);
+    let mut second = serve(&site.database, &other);
+    server.process.signal(Signal::CONT);
+    wait_until("it has noticed", async || {
+        readiness(&client).await == (StatusCode::SERVICE_UNAVAILABLE, "other_server".into())
+    })
+    .await;
+    let upload = client.put("gw/1", "", "firmware").await.unwrap();
+    assert_eq!(upload.status(), 503);
+    assert!(server.log().contains(&id(&other)), "{}", server.log());
+    assert_eq!(readiness(&second.client(&token)).await.0, 200);
+
+    second.process.signal(Signal::TERM);
+    assert!(second.process.ended().await.success());
+    wait_until("it is alone", async || readiness(&client).await.0 == 200).await;
+    client.upload("gw/1", "", b"firmware").await;
+}
