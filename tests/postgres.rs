@@ -14,12 +14,12 @@ mod postgres;
 mod presence;
 #[path = "postgres/replicas.rs"]
 mod replicas;
+#[path = "postgres/rotations.rs"]
+mod rotations;
 #[path = "support/s_client.rs"]
 mod s_client;
 #[path = "support/script.rs"]
 mod script;
-#[path = "postgres/rotations.rs"]
-mod rotations;
 #[path = "support/replicas.rs"]
 mod shared;
 mod support;

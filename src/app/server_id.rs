@@ -68,11 +68,7 @@ fn identity(state: &Path) -> Option<String> {
 /// # Errors
 ///
 /// [`Error::Internal`].
-pub(super) fn server_record(
-    state: &Path,
-    id: &str,
-    blobs: BlobsOf,
-) -> Result<ServerRecord, Error> {
+pub(super) fn server_record(state: &Path, id: &str, blobs: BlobsOf) -> Result<ServerRecord, Error> {
     let process = random_hex::<ID_BYTES>()?;
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let path = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
@@ -137,9 +133,8 @@ mod tests {
     #[test]
     fn a_place_is_one_directory_s_and_a_process_is_new_each_time() {
         let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let record = |state: &tempfile::TempDir| {
-            server_record(state.path(), "id", BlobsOf::One).unwrap()
-        };
+        let record =
+            |state: &tempfile::TempDir| server_record(state.path(), "id", BlobsOf::One).unwrap();
         let (first, second) = (record(&state), record(&state));
         assert_eq!(first.place, second.place);
         assert_ne!(first.process, second.process);

@@ -8,7 +8,7 @@
 use serde_json::json;
 use sqlx::{Any, Transaction};
 
-use super::{AuditKind, Author, Catalog, During, Error, audit, number, text};
+use super::{AuditKind, Author, Catalog, During, Error, NewAuditEntry, audit, number, text};
 
 /// How many envelopes name an escrow key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,16 +65,23 @@ impl Catalog {
         self.insert_installed(WRAPPING, kid).await
     }
 
-    /// Notes another key in the place of the one that all servers wrapped to.
+    /// Notes another key in the place of the one that all servers wrapped to, with what is to be written
+    /// down of that.
     ///
     /// # Errors
     ///
     /// [`Error::OtherEscrowKey`] if that was another one than `after`; [`Error::Full`];
     /// [`Error::Backend`].
-    pub async fn replace_escrow_kid(&self, kid: &str, after: &str) -> Result<(), Error> {
+    pub async fn replace_escrow_kid(
+        &self,
+        kid: &str,
+        after: &str,
+        entries: &[NewAuditEntry],
+    ) -> Result<(), Error> {
         const OP: &str = "note which escrow key wraps";
         let mut transaction = self.pool.begin().await.during(OP)?;
         wrap_with(&mut transaction, kid, after).await?;
+        audit::append(&mut transaction, entries).await?;
         transaction.commit().await.during(OP)
     }
 

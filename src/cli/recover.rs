@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::StateArgs;
 use super::output::{note, report};
+use crate::app::lost_escrow::LostEscrow;
 use crate::app::lost_keys::LostKeys;
 use crate::app::recovery::SkippedVersions;
 use crate::model::{Clock, RepositorySide, RoleKind, SystemClock};
@@ -41,6 +42,12 @@ enum Action {
         /// The role
         #[arg(value_enum)]
         role: LostRole,
+    },
+    /// After the escrow key that wraps was lost while a rotation to it went on: has the one in keys/
+    /// wrap again
+    Escrow {
+        #[command(flatten)]
+        state: StateArgs,
     },
     /// After the clock was ahead while something was signed: says that it is right now
     Clock {
@@ -97,6 +104,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 _ => RepositorySide::Image,
             };
             recover_keys(&state, side, role.kind()).await?;
+        }
+        Action::Escrow { state } => {
+            let LostEscrow { lost, wraps } =
+                state.state()?.recover_escrow(SystemClock.now()).await?;
+            report(
+                format_args!("Taken for lost: {lost}; {wraps} wraps again"),
+                json!({ "lost": lost, "wraps": wraps }),
+            )?;
+            note(
+                "hint: start the server, then run `motorcade fsck`: what only the lost key opened has to be uploaded again",
+            );
         }
         Action::Clock { state } => {
             let now = state.state()?.recover_clock(Arc::new(SystemClock)).await?;

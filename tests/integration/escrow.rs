@@ -3,9 +3,11 @@
 use std::fs;
 
 use motorcade::app::fsck::{self, Damaged};
+use motorcade::catalog::{Author, EscrowKeyAdded};
 use motorcade::envelope::jwe::Envelope;
 use motorcade::envelope::key::EscrowKey;
 use motorcade::model::AccessRole::{Engineer, Officer};
+use motorcade::model::{Clock, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -195,6 +197,44 @@ async fn the_command_line_shows_and_rotates() {
     assert_eq!(server.escrow_keys().await[0].0, old);
     run(&mut command(&["escrow", "rotate", "--follow"]));
     assert_ne!(server.escrow_keys().await[0].0, old);
+}
+
+/// The file of the key that wraps is gone, as with the disk of the one server that had it.
+#[tokio::test]
+async fn a_key_that_is_lost_in_its_rotation_is_given_up_by_a_person() {
+    let server = TestServer::start().await;
+    server.upload_for("gw-mk3", "gw/1", 1, "").await;
+    let old = first_key(&server.state).kid().to_string();
+    let file = server.state.path().join("keys/lost.jwk");
+    let lost = EscrowKey::generate();
+    motorcade::keys::file::write_secret(&file, lost.to_jwk().as_bytes()).unwrap();
+    let catalog = server.state.dir().open_catalog().await.unwrap();
+    let added = EscrowKeyAdded { kid: lost.kid().as_str(), source: "file:lost.jwk", after: &old };
+    let (proof, author) =
+        (format!("escrow_proof.{}", lost.kid()), Author::server(SystemClock.now()));
+    catalog.add_escrow_key(&proof, "", added, &author).await.unwrap();
+    catalog.close().await;
+    server.upload("gw/2", "x").await.refused(503, "escrow_key_differs");
+    server.rotate(json!({ "escrow": {} })).await.refused(503, "escrow_key_differs");
+    send(server.request_as(Officer, Method::GET, "/readyz"))
+        .await
+        .refused(503, "escrow_key_differs");
+
+    let state = server.stop();
+    let recover = |state: &TestState| {
+        let mut command = motorcade(["--json", "recover", "escrow", "--data-dir"]);
+        command.arg(state.path());
+        command
+    };
+    let recovered: Value = serde_json::from_str(&run(&mut recover(&state))).unwrap();
+    assert_eq!(recovered, json!({ "lost": lost.kid().as_str(), "wraps": old }));
+    let again = crate::support::refused(&mut recover(&state));
+    assert!(again.contains("nothing was changed"), "{again}");
+    let server = TestServer::on(state, |_| {}).await;
+    server.upload_for("gw-mk3", "gw/2", 2, "").await;
+    let job = server.escrow_rotation(json!({ "escrow": {} })).await;
+    assert_eq!(job["result"]["retired"], old, "{job}");
+    server.stop().assert_clean().await;
 }
 
 /// The former key is not what the installation was made for any more, and the message says so.

@@ -69,11 +69,7 @@ async fn a_second_server_on_a_database_without_blobs_in_common_is_refused() {
     assert!(!server.log().contains(WAITS), "{}", server.log());
     // Of one that was killed elsewhere nobody knows, before its time is over.
     server.process.kill();
-    let waiting = Server::launch_in(
-        &[("MOTORCADE_CATALOG_URL", &site.database)],
-        &state,
-        &[],
-    );
+    let waiting = Server::launch_in(&[("MOTORCADE_CATALOG_URL", &site.database)], &state, &[]);
     wait_until("it waits", async || waiting.log().contains(WAITS)).await;
     end_presence(&site.database, &other);
     drop(waiting.listening());

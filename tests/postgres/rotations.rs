@@ -109,7 +109,10 @@ async fn rotate_escrow(replicas: &Replicas, server: &Server) {
         let has_begun = answer.status().is_success();
         job = answer.json().await.unwrap();
         // The other one may have been paused in the middle of something, or be there yet.
-        assert!(has_begun || ["catalog_unreachable", "other_replicas"].contains(&code(&job)), "{job}");
+        assert!(
+            has_begun || ["catalog_unreachable", "other_replicas"].contains(&code(&job)),
+            "{job}"
+        );
         has_begun
     })
     .await;
@@ -175,7 +178,8 @@ async fn begin(client: &Client, path: &str, length: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothing_for_the_former() {
+async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothing_for_the_former()
+{
     let replicas = Replicas::new();
     let servers = [replicas.serve(0), patient(&replicas, 1)];
     let [here, there] = servers.each_ref().map(|server| server.client(&replicas.token));

@@ -72,8 +72,7 @@ impl Examination {
             Ok(escrow) => match trust::check_proof(&self.catalog, &escrow).await? {
                 Remembered::Another(problem) => self.error(problem, PUT_BACK),
                 Remembered::These | Remembered::AllBut { .. } | Remembered::Nothing => {
-                    if let Some(wanted) =
-                        trust::find_other_wrapping(&self.catalog, &escrow).await?
+                    if let Some(wanted) = trust::find_other_wrapping(&self.catalog, &escrow).await?
                     {
                         let problem = format!(
                             "another escrow key wraps since a rotation, {wanted}, and it is not in keys/"

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::escrow_failed;
 use super::error::ESCROW_KEY_DIFFERS;
+use super::keys::escrow_failed;
 use super::state_dir::StateDir;
 use super::{Error, trust};
 use crate::catalog::{Author, Catalog, EscrowedCount};

@@ -124,7 +124,9 @@ impl Presence {
     pub(in crate::app) async fn leave(&self) {
         let left = tokio::time::timeout(LONGEST_LEAVE, self.end()).await;
         if !matches!(left, Ok(Ok(()))) {
-            tracing::warn!("failed to show that this server has left; it seems to be there for half a minute");
+            tracing::warn!(
+                "failed to show that this server has left; it seems to be there for half a minute"
+            );
         }
     }
 

@@ -66,7 +66,7 @@ pub(in crate::app) async fn settle_wrapping(
             return Ok(Some(wanted));
         }
         // A server of a version that notes nothing has put this one in its place.
-        catalog.replace_escrow_kid(own.as_str(), &wanted).await?;
+        catalog.replace_escrow_kid(own.as_str(), &wanted, &[]).await?;
     }
     if !is_known(catalog, own).await? {
         remember(catalog, keys.wrapping.as_ref()).await?;

@@ -143,7 +143,7 @@ pub(super) async fn an_upload_expires_unless_somebody_has_it(catalog: &Catalog) 
 }
 
 pub(super) async fn uploads_end_once_with_a_move_of_what_is_kept_of_them(catalog: &Catalog) {
-    catalog.insert_upload(&new("a"), 9).await.unwrap();
+    catalog.insert_upload(&new("a"), KEY, 9).await.unwrap();
     let moved = |id| BlobsMoved { id, to: "s3://cars/ota/", files: 3, bytes: 9 };
     let end = async |id| {
         catalog.end_moving_blobs(&moved(id), seconds_later(60), &author()).await.unwrap()
@@ -151,7 +151,7 @@ pub(super) async fn uploads_end_once_with_a_move_of_what_is_kept_of_them(catalog
     assert_eq!(end("one").await, 1);
     let found = catalog.find_upload("a").await.unwrap().unwrap();
     assert_eq!((found.state, found.upload.expires_at), (UploadState::Ended, seconds_later(60)));
-    catalog.insert_upload(&new("b"), 9).await.unwrap();
+    catalog.insert_upload(&new("b"), KEY, 9).await.unwrap();
     assert_eq!(end("one").await, 0, "it has ended before, and b was begun in the new place");
     assert_eq!(catalog.open_upload_parts().await.unwrap(), ["parts-b"]);
     assert_eq!(end("two").await, 1, "another move");
@@ -176,7 +176,10 @@ pub(super) async fn the_uploads_of_a_token_that_is_no_longer_good_expire(catalog
             revoked_at: None,
         };
         catalog.insert_token(&token, &author()).await.unwrap();
-        catalog.insert_upload(&NewUpload { created_by: id.into(), ..new(id) }, KEY, 9).await.unwrap();
+        catalog
+            .insert_upload(&NewUpload { created_by: id.into(), ..new(id) }, KEY, 9)
+            .await
+            .unwrap();
     }
     let end = async |at| {
         let forgotten = seconds_later(at + 50);

@@ -15,8 +15,8 @@ mod body;
 mod bounds;
 mod commit;
 mod lister;
-mod ready;
 mod pipeline;
+mod ready;
 mod slots;
 
 use std::io;
