@@ -72,7 +72,7 @@ impl Postgres {
     /// moment to begin.
     pub(crate) fn hold(&self, database: &str, sql: &str) -> Held {
         let name = database.rsplit('/').next().unwrap();
-        let mut psql = Command::new("psql")
+        let mut psql = program("psql")
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
             .arg(format!("{}/{name}", self.url))
             .stdin(Stdio::piped())
