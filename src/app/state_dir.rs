@@ -195,7 +195,7 @@ impl StateDir {
     }
 
     /// Whether the catalog is in a database.
-    pub(super) fn has_database(&self) -> bool {
+    pub fn has_database(&self) -> bool {
         self.catalog.is_some()
     }
 

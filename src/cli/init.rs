@@ -47,8 +47,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bucket = state.bucket().map_or_else(String::new, |bucket| {
         format!(" --blobs {}", bucket.url.to_string().trim_end_matches('/'))
     });
+    let catalog = if state.has_database() { " and the same catalog" } else { "" };
     eprintln!(
-        "hint: start it with `motorcade serve --data-dir {path}{bucket}`, and keep {path}/keys/root.pem somewhere safer"
+        "hint: start it with `motorcade serve --data-dir {path}{bucket}`{catalog}, and keep {path}/keys/root.pem somewhere safer"
     );
     Ok(ExitCode::SUCCESS)
 }
