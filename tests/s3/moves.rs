@@ -367,6 +367,24 @@ async fn blobs_move_alone_and_a_damaged_one_does_not() {
     site.goes_on(&[("MOTORCADE_BLOBS", &site.url())]).await;
 }
 
+#[tokio::test]
+async fn blobs_follow_a_catalog_that_was_moved_before() {
+    let (site, database) = (Used::new().await, Postgres::shared().database());
+    run(site.command(&["migrate-store"]).env("MOTORCADE_TO_CATALOG_URL", &database));
+    let refusal = refused(&mut site.migrate());
+    assert!(refusal.contains("was moved to postgresql://"), "{refusal}");
+    assert!(!site.record().exists(), "the blobs are where they were");
+    drop(site.serve_with(&[("MOTORCADE_CATALOG_URL", &database)]));
+    let mut migrate = site.migrate();
+    let moved = run(migrate.env("MOTORCADE_CATALOG_URL", &database));
+    let moved: Value = serde_json::from_str(&moved).unwrap();
+    assert_eq!(moved["blobs"]["ended_uploads"], 1, "{moved}");
+    let mut here = site.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let here = refused(here.args(["--catalog", &database]));
+    assert!(here.contains(&format!("were moved to {}", site.url())), "{here}");
+    site.goes_on(&[("MOTORCADE_CATALOG_URL", &database), ("MOTORCADE_BLOBS", &site.url())]).await;
+}
+
 /// What is there is read back: a store is not taken at its word.
 #[tokio::test]
 async fn other_bytes_in_the_bucket_are_found() {
