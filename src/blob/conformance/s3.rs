@@ -4,6 +4,7 @@
 mod faulty_proxy;
 #[path = "../../../tests/support/object_store.rs"]
 mod object_store;
+#[allow(clippy::duplicate_mod, reason = "the catalog's tests start something else with it")]
 #[path = "../../../tests/support/script.rs"]
 mod script;
 
