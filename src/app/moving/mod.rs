@@ -4,7 +4,7 @@
 //!
 //! What moves is only read in its old place, and stays there for whoever wants to go back before the
 //! new one was used. Nothing is used in both: from its beginning on a record in the state directory
-//! says where it goes ([`super::moved`]).
+//! says where it goes (`moved.rs`).
 
 mod blobs;
 mod carry;
