@@ -33,7 +33,7 @@ impl SignedUrls {
         let mut urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (url, signed_at) = urls.get(wanted)?;
         let age = now.duration_since(*signed_at).ok()?;
-        (age <= wanted.valid_for / USED_FOR).then(|| url.clone())
+        (age <= (wanted.valid_for / USED_FOR).min(MOST_USED_FOR)).then(|| url.clone())
     }
 
     pub(super) fn keep(&self, wanted: Wanted, url: &str, signed_at: SystemTime) {
@@ -42,8 +42,10 @@ impl SignedUrls {
     }
 }
 
-/// One is given out for an eighth of its time.
+/// One is given out for an eighth of its time, and not for long: with credentials that expire it may be
+/// good for less than was asked for.
 const USED_FOR: u32 = 8;
+const MOST_USED_FOR: Duration = Duration::from_secs(10);
 const KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 
 #[cfg(test)]
@@ -58,17 +60,21 @@ mod tests {
             verb,
             valid_for: Duration::from_secs(seconds),
         };
-        let (get, now) = (wanted(ReadVerb::Get, 800), SystemTime::now());
+        let (get, now) = (wanted(ReadVerb::Get, 64), SystemTime::now());
         assert_eq!(urls.find(&get, now), None);
         urls.keep(get.clone(), "signed", now);
         let after = |seconds| now + Duration::from_secs(seconds);
-        for (time, found) in [(now, true), (after(100), true), (after(101), false)] {
+        for (time, found) in [(now, true), (after(8), true), (after(9), false)] {
             assert_eq!(urls.find(&get, time).is_some(), found, "{time:?}");
         }
         let before = now - Duration::from_secs(1);
         assert_eq!(urls.find(&get, before), None, "a clock that was put back");
-        for other in [wanted(ReadVerb::Head, 800), wanted(ReadVerb::Get, 900)] {
+        for other in [wanted(ReadVerb::Head, 64), wanted(ReadVerb::Get, 900)] {
             assert_eq!(urls.find(&other, now), None);
         }
+        let long = wanted(ReadVerb::Get, 7 * 86_400);
+        urls.keep(long.clone(), "signed", now);
+        assert!(urls.find(&long, after(10)).is_some());
+        assert_eq!(urls.find(&long, after(11)), None, "its credentials may have expired");
     }
 }
