@@ -12,6 +12,15 @@ use super::server_id::{ID_BYTES, is_id, write};
 use crate::catalog::Catalog;
 use crate::model::DatabaseUrl;
 
+/// The id of the installation that a catalog is of, if it has one.
+///
+/// # Errors
+///
+/// [`Error::Internal`].
+pub(super) async fn id_in(catalog: &Catalog) -> Result<Option<String>, Error> {
+    Ok(catalog.find_installed(NAME).await?)
+}
+
 /// Makes the catalog this directory's, unless it is another's. A directory without an id, as a copy
 /// of the keys is, takes the catalog's over: whether its keys are the right ones is found out then.
 ///

@@ -3,6 +3,7 @@
 //! that was only begun keeps `migrate-store` out of the database.
 
 use super::Error;
+use super::installation::{self, foreign};
 use super::moved::{Record, Thing, refuse_moved};
 use super::state_dir::{StateDir, is_published, refuse_unfinished};
 use crate::catalog::Catalog;
@@ -23,6 +24,40 @@ impl StateDir {
         }
         self.refuse_catalog_in_file(url).await?;
         Err(self.not_initialized())
+    }
+
+    /// Refuses a database that is not known to have the catalog of what is here: nothing was published
+    /// from it, or it is another installation's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::refuse_unpublished`]; [`Error::Unusable`] if it is another's.
+    pub(super) async fn refuse_foreign_catalog(&self) -> Result<(), Error> {
+        let Some(url) = self.database() else { return Ok(()) };
+        self.refuse_unpublished().await?;
+        let Some(catalog) = Catalog::look_at_postgres(url).await? else { return Ok(()) };
+        let theirs = installation::id_in(&catalog).await;
+        catalog.close().await;
+        match (theirs?, installation::own_id(self.path())) {
+            (Some(theirs), Some(own)) if theirs == own => Ok(()),
+            (Some(theirs), Some(own)) => {
+                Err(foreign(url, "the catalog", self.path(), (&theirs, &own)))
+            }
+            // It was moved there, and not used since.
+            _ if Record::find(self.path(), Thing::Catalog)?
+                .is_some_and(|moved| moved.to == url.to_string()) =>
+            {
+                Ok(())
+            }
+            _ => {
+                self.refuse_catalog_in_file(url).await?;
+                let path = self.path().display();
+                let detail = format!(
+                    "nothing says that {url} has the catalog of {path}: run `motorcade fsck --data-dir {path}` with it first"
+                );
+                Err(Error::Unusable { detail })
+            }
+        }
     }
 
     /// Refuses to begin a catalog in a database where nothing was published, if there is one of what

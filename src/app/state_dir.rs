@@ -149,7 +149,11 @@ impl StateDir {
     }
 
     /// A directory's lock keeps no server off that has another directory.
-    async fn refuse_beside_others(&self, catalog: &Catalog, now: Timestamp) -> Result<(), Error> {
+    pub(super) async fn refuse_beside_others(
+        &self,
+        catalog: &Catalog,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if !self.has_database() {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use motorcade::uptane::client::VerifiedRepository;
 use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -238,7 +239,7 @@ enum Hold {
     After(usize),
     /// As the timestamp is about to be shown.
     BeforeTimestamp,
-    /// As all is there, the catalog too, and is looked through once more.
+    /// As all is there, is looked through once more, and the catalog is about to go.
     BeforeTheEnd,
     Nowhere,
 }
@@ -246,25 +247,29 @@ enum Hold {
 /// What stands before the store, and holds requests back.
 struct Held {
     endpoint: String,
-    hold: Arc<Mutex<(Hold, usize)>>,
+    /// Where, how many requests there were, and how many of these listed what is there.
+    hold: Arc<Mutex<(Hold, usize, usize)>>,
     is_held: Arc<AtomicBool>,
 }
 
 impl Held {
     async fn before(store: &str) -> Self {
-        let hold = Arc::new(Mutex::new((Hold::Nowhere, 0)));
+        let hold = Arc::new(Mutex::new((Hold::Nowhere, 0, 0)));
         let is_held = Arc::new(AtomicBool::new(false));
         let (asked, held) = (Arc::clone(&hold), Arc::clone(&is_held));
         let endpoint = faulty_proxy(store, move |request| {
             let mut hold = asked.lock().unwrap();
             hold.1 += 1;
             let is_list = request.target.contains("list-type=2");
+            if is_list && !request.target.contains(".motorcade") {
+                hold.2 += 1;
+            }
             let is_here = match hold.0 {
                 Hold::After(requests) => hold.1 > requests,
                 Hold::BeforeTimestamp => {
                     request.method == "PUT" && request.target.contains("/timestamp.json")
                 }
-                Hold::BeforeTheEnd => is_list && !request.target.contains("staging"),
+                Hold::BeforeTheEnd => hold.2 == 2, // the first one is before it goes on
                 Hold::Nowhere => false,
             };
             held.fetch_or(is_here, Ordering::Relaxed);
@@ -274,7 +279,7 @@ impl Held {
     }
 
     fn at(&self, hold: Hold) {
-        *self.hold.lock().unwrap() = (hold, 0);
+        *self.hold.lock().unwrap() = (hold, 0, 0);
         self.is_held.store(false, Ordering::Relaxed);
     }
 }
@@ -290,7 +295,7 @@ async fn an_installation_moves_whole_though_its_move_is_killed_again_and_again()
         migrate.env("MOTORCADE_TO_CATALOG_URL", &database);
         migrate
     };
-    let early = [0, 1, 12, 30, 60].map(Hold::After);
+    let early = [0, 1, 6, 12, 30].map(Hold::After);
     for hold in early.into_iter().chain([Hold::BeforeTimestamp, Hold::BeforeTheEnd]) {
         held.at(hold);
         let mut process = Process::spawn(migrate().stdout(Stdio::null()).stderr(Stdio::null()));
@@ -305,7 +310,7 @@ async fn an_installation_moves_whole_though_its_move_is_killed_again_and_again()
     held.at(Hold::Nowhere);
     let mut unfinished = site.command(&["serve", "--listen", "127.0.0.1:0"]);
     let unfinished = refused(unfinished.args(["--catalog", &database, "--blobs", &site.url()]));
-    assert!(unfinished.contains("not all of them are there"), "{unfinished}");
+    assert!(unfinished.contains("not all of "), "{unfinished}");
     let moved: Value = serde_json::from_str(&run(&mut migrate())).unwrap();
     assert_eq!(moved["blobs"]["to"], site.url());
     assert!(moved["blobs"]["files"].as_u64().unwrap() > 20, "{moved}");
@@ -374,6 +379,18 @@ async fn blobs_follow_a_catalog_that_was_moved_before() {
     let refusal = refused(&mut site.migrate());
     assert!(refusal.contains("was moved to postgresql://"), "{refusal}");
     assert!(!site.record().exists(), "the blobs are where they were");
+    // Neither does a catalog begin where there is none, nor is another installation's taken.
+    let (empty, foreign) = (Postgres::shared().database(), Postgres::shared().database());
+    let theirs = site.folder.path().join("theirs");
+    run(motorcade(["init", "--catalog", &foreign]).arg("--data-dir").arg(theirs));
+    for other in [&empty, &foreign] {
+        let refusal = refused(site.migrate().env("MOTORCADE_CATALOG_URL", other));
+        assert!(refusal.contains("was moved to postgresql://"), "{refusal}");
+        assert!(!site.record().exists() && !site.data_dir().join("installation-id").exists());
+    }
+    let tables = "SELECT COUNT(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    assert_eq!(Postgres::shared().run(&empty, tables), "0");
+    assert_eq!(site.store.content(&site.bucket).await.0, [""; 0]);
     drop(site.serve_with(&[("MOTORCADE_CATALOG_URL", &database)]));
     let mut migrate = site.migrate();
     let moved = run(migrate.env("MOTORCADE_CATALOG_URL", &database));
@@ -383,6 +400,64 @@ async fn blobs_follow_a_catalog_that_was_moved_before() {
     let here = refused(here.args(["--catalog", &database]));
     assert!(here.contains(&format!("were moved to {}", site.url())), "{here}");
     site.goes_on(&[("MOTORCADE_CATALOG_URL", &database), ("MOTORCADE_BLOBS", &site.url())]).await;
+}
+
+/// A move that was cut off as all was there: servers in other directories could begin to use it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_in_the_bucket_meanwhile_is_kept() {
+    let (site, database) = (Used::new().await, Postgres::shared().database());
+    let url = site.url();
+    let environment = [("MOTORCADE_CATALOG_URL", &*database), ("MOTORCADE_BLOBS", &*url)];
+    let migrate = || {
+        let mut migrate = site.migrate();
+        migrate.env("MOTORCADE_TO_CATALOG_URL", &database);
+        migrate
+    };
+    run(&mut migrate());
+    drop(site.serve_with(&environment)); // which gives it an id, that is copied
+    let other = site.folder.path().join("other");
+    run(Command::new("cp").arg("-a").arg(site.data_dir()).arg(&other));
+    let mut record: Value = serde_json::from_slice(&fs::read(site.record()).unwrap()).unwrap();
+    record["ended_at"] = Value::Null;
+    fs::write(site.record(), record.to_string()).unwrap();
+
+    let (store, key) = (site.store.client(), "ota/99.snapshot.json");
+    let stranger = store.put_object().bucket(&site.bucket).key(key);
+    stranger.body(b"{}".to_vec().into()).send().await.unwrap();
+    let refusal = refused(&mut migrate());
+    assert!(refusal.contains("99.snapshot.json is not from"), "{refusal}");
+    store.delete_object().bucket(&site.bucket).key(key).send().await.unwrap();
+
+    let reached: Vec<(&str, &str)> =
+        site.store.environment().iter().chain(&environment).copied().collect();
+    let mut server = Server::start_in(&reached, &other);
+    put(&server.client(&site.engineer), "gw/after.bin", 9, b"meanwhile".to_vec()).await;
+    let refusal = refused(&mut migrate());
+    assert!(refusal.contains("not from") || refusal.contains("other servers"), "{refusal}");
+    server.process.signal(Signal::TERM);
+    server.process.ended().await;
+    let before = site.store.content(&site.bucket).await.0;
+    let refusal = refused(&mut migrate());
+    assert!(refusal.contains("timestamp.json is not from"), "{refusal}");
+    assert_eq!(site.store.content(&site.bucket).await.0, before);
+
+    // A bucket without a timestamp is not taken for the move's own either.
+    let timestamp = store.get_object().bucket(&site.bucket).key("ota/timestamp.json");
+    let timestamp = timestamp.send().await.unwrap().body.collect().await.unwrap();
+    let key = "ota/timestamp.json";
+    store.delete_object().bucket(&site.bucket).key(key).send().await.unwrap();
+    let refusal = refused(&mut migrate());
+    assert!(refusal.contains("nothing was removed or replaced"), "{refusal}");
+    let back = store.put_object().bucket(&site.bucket).key(key);
+    back.body(timestamp.into_bytes().into()).send().await.unwrap();
+
+    // What it says to do.
+    fs::remove_file(site.record()).unwrap();
+    let server = site.serve_with(&environment);
+    let root = fs::read(site.data_dir().join("1.root.json")).unwrap();
+    let repository = VerifiedRepository::load(&root, &server.repo_url()).await.unwrap();
+    let file = site.folder.path().join("downloaded");
+    repository.download("gw/after.bin", &file).await.unwrap();
 }
 
 /// What is there is read back: a store is not taken at its word.

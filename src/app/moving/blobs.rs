@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::carry::Carrier;
+use super::carry::{Carrier, Found};
 use super::progress::Progress;
 use crate::app::Error;
 use crate::app::installation::{self, foreign};
@@ -69,8 +69,9 @@ impl BlobMove {
         let carrier = Carrier::open(state, bucket).await?;
         let (keys, strays) = whole_blobs(state, &carrier.from).await?;
         let moving = Self { carrier, keys, strays, record };
-        if moving.record.is_none() {
-            moving.refuse_used_bucket().await?;
+        match moving.record {
+            None => moving.refuse_used_bucket().await?,
+            Some(_) => moving.refuse_used_meanwhile().await?,
         }
         Ok(Some(moving))
     }
@@ -81,6 +82,7 @@ impl BlobMove {
     ///
     /// As [`super::move_store`].
     pub(super) async fn begin(&mut self, now: Timestamp) -> Result<(), Error> {
+        let is_new = self.record.is_none();
         let record = match self.record.take() {
             Some(known) => known,
             None => Record::begun(self.carrier.bucket.url.to_string(), now)?,
@@ -92,6 +94,9 @@ impl BlobMove {
         if owner != own {
             let url = &self.carrier.bucket.url;
             return Err(foreign(url, "the bucket", self.carrier.state.path(), (&owner, &own)));
+        }
+        if is_new {
+            self.remove_stale().await?;
         }
         Ok(())
     }
@@ -131,6 +136,16 @@ impl BlobMove {
         Ok(())
     }
 
+    /// Looks through the bucket once more, and makes the state directory one with a bucket.
+    ///
+    /// # Errors
+    ///
+    /// As [`super::move_store`].
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.settle_names().await?;
+        self.keep_trust_anchor().await
+    }
+
     /// Ends the move, where `state` has the catalog that is used from now on.
     ///
     /// # Errors
@@ -142,8 +157,6 @@ impl BlobMove {
         now: Timestamp,
     ) -> Result<MovedBlobs, Error> {
         let Some(mut record) = self.record.take() else { return Ok(MovedBlobs::default()) };
-        self.settle_names().await?;
-        self.keep_trust_anchor().await?;
         let catalog = state.own_catalog(now).await?;
         if !is_published(&catalog).await? {
             return Err(state.not_initialized());
@@ -187,21 +200,63 @@ impl BlobMove {
         Err(Error::Conflict { code: "target_taken", detail })
     }
 
-    /// What was read back in an earlier run has to be there still, and what a move has left that was
-    /// given up goes.
-    async fn settle_names(&self) -> Result<(), Error> {
-        let listed = self.carrier.told(self.carrier.to.list().await)?;
-        let mut missing = HashMap::new();
-        for key in &self.keys {
-            missing.extend([Some(key.name()), key.alias()].into_iter().flatten().zip([key; 2]));
+    /// A bucket that a move goes on with has nothing but what moves.
+    async fn refuse_used_meanwhile(&self) -> Result<(), Error> {
+        if self.carrier.look_at_timestamp().await? == Found::Other {
+            return Err(self.carrier.used(&BlobKey::Timestamp.name()));
         }
-        for (name, key) in listed {
-            if missing.remove(&name).is_none()
-                && let Some(stale) = key
-            {
+        let listed = self.carrier.told(self.carrier.to.list().await)?;
+        self.refuse_others_of(listed, &self.names()).await
+    }
+
+    /// What a move has left that was given up goes before another one begins: nothing was ever served
+    /// from a bucket without a timestamp.
+    async fn remove_stale(&self) -> Result<(), Error> {
+        let names = self.names();
+        for (name, key) in self.carrier.told(self.carrier.to.list().await)? {
+            if let Some(stale) = key.filter(|_| !names.contains_key(&name)) {
                 self.carrier.told(self.carrier.to.delete(&stale).await)?;
             }
         }
+        Ok(())
+    }
+
+    /// Blobs by each of their names.
+    fn names(&self) -> HashMap<String, &BlobKey> {
+        let mut names = HashMap::new();
+        for key in &self.keys {
+            names.extend([Some(key.name()), key.alias()].into_iter().flatten().zip([key; 2]));
+        }
+        names
+    }
+
+    async fn refuse_others_of(
+        &self,
+        listed: Vec<(String, Option<BlobKey>)>,
+        names: &HashMap<String, &BlobKey>,
+    ) -> Result<(), Error> {
+        for (name, key) in listed {
+            let Some(other) = key.filter(|_| !names.contains_key(&name)) else { continue };
+            // Lists of some stores lag behind what was removed.
+            match self.carrier.to.open(&other).await {
+                Err(blob::Error::NotFound(_)) => {}
+                found => {
+                    self.carrier.told(found)?;
+                    return Err(self.carrier.used(&name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read back in an earlier run has to be there still, and nobody else's has come.
+    async fn settle_names(&self) -> Result<(), Error> {
+        let listed = self.carrier.told(self.carrier.to.list().await)?;
+        let mut missing = self.names();
+        for (name, _) in &listed {
+            missing.remove(name);
+        }
+        self.refuse_others_of(listed, &self.names()).await?;
         // Lists of some stores lag behind what is there.
         for key in missing.into_values() {
             for opened in self.carrier.open_names(key).await {

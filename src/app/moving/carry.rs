@@ -23,6 +23,15 @@ pub(super) struct Carrier {
     large: Semaphore,
 }
 
+/// What is under a name that is this move's to fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// The bytes that move.
+    Ours,
+    Other,
+}
+
 /// What is in a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
@@ -67,11 +76,29 @@ impl Carrier {
         let sha256 = Sha256Digest::from_bytes(Sha256::digest(&bytes).into());
         self.refuse_damaged(key, sha256)?;
         let stored = match key {
-            BlobKey::Timestamp => self.to.replace(key, bytes).await,
+            BlobKey::Timestamp => match self.look_at_timestamp().await? {
+                Found::Nothing => self.to.replace(key, bytes).await,
+                Found::Ours => Ok(()),
+                Found::Other => return Err(self.used(&key.name())),
+            },
             BlobKey::Metadata { .. } | BlobKey::Target { .. } => self.to.put(key, bytes).await,
         };
         self.told(stored)?;
         Ok(sha256)
+    }
+
+    /// What the bucket has for a timestamp.
+    pub(super) async fn look_at_timestamp(&self) -> Result<Found, Error> {
+        let key = BlobKey::Timestamp;
+        let there = match self.to.open(&key).await {
+            Err(blob::Error::NotFound(_)) => return Ok(Found::Nothing),
+            found => self.told(found)?,
+        };
+        let reading = |error| blob::Error::reading(key.name(), error);
+        let there = self.told(digest(there).await.map_err(reading))?;
+        let here = digest(self.from.open(&key).await?).await;
+        let here = here.map_err(Error::reading(&key.name()))?;
+        Ok(if there == here { Found::Ours } else { Found::Other })
     }
 
     /// A run that was killed may have stored it whole; a part of a blob is never seen.
@@ -147,6 +174,18 @@ impl Carrier {
              {path}/{file} and begin again"
         );
         Error::Corrupt { detail }
+    }
+
+    /// The bucket has what isn't here, and may be the only place that has it.
+    pub(super) fn used(&self, name: &str) -> Error {
+        let (url, path, file) =
+            (&self.bucket.url, self.state.path().display(), Thing::Blobs.file());
+        let detail = format!(
+            "{url}{name} is not from {path}/repo, and nothing was removed or replaced: does a server use the bucket already? \
+             Stop it. If all is there, as `motorcade fsck` says in that server's directory, remove {path}/{file} and use the \
+             bucket here too; if nothing in it is needed, empty it, remove {path}/{file} and begin again"
+        );
+        Error::Conflict { code: "target_used", detail }
     }
 
     /// The catalog's record, if it moves too.

@@ -64,6 +64,11 @@ impl CatalogMove {
         Ok(Some(Self { state: state.clone(), source, target, record, moving }))
     }
 
+    /// Whether all is in the database, where servers may use it.
+    pub(super) fn is_there(&self) -> bool {
+        self.moving.is_none()
+    }
+
     /// Moves all tables, and compares them.
     ///
     /// # Errors

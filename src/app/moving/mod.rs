@@ -14,7 +14,7 @@ mod progress;
 use super::state_dir::StateDir;
 use super::{Error, backup, footing};
 use crate::catalog::TableDigest;
-use crate::model::{Bucket, Clock, DatabaseUrl};
+use crate::model::{Bucket, Clock, DatabaseUrl, Timestamp};
 use blobs::BlobMove;
 pub use blobs::MovedBlobs;
 use catalog::CatalogMove;
@@ -68,33 +68,37 @@ pub async fn move_store(
     };
     let catalog = match &to.catalog {
         Some(url) => CatalogMove::begin(state, url, clock).await?,
-        None => {
-            if blobs.is_some() {
-                // One that can't be used is found out now, and not when all is there.
-                state.own_catalog(clock.now()).await?.close().await;
-            }
-            None
-        }
+        None => None,
+    };
+    let afterwards = match &to.catalog {
+        Some(url) => state.clone().with_catalog(Some(url.clone())),
+        None => state.clone(),
     };
     if let Some(blobs) = &mut blobs {
+        if catalog.as_ref().is_none_or(CatalogMove::is_there) {
+            refuse_other_use(&afterwards, clock.now()).await?;
+        }
         blobs.begin(clock.now()).await?;
         blobs.copy(&progress).await?;
+        // As soon as the catalog is there, servers may put into the bucket what is not here.
+        blobs.settle().await?;
     }
     let tables = match catalog {
         Some(catalog) => Some(catalog.finish(clock, &progress).await?),
         None => to.catalog.as_ref().map(|_| Vec::new()),
     };
     let blobs = match blobs {
-        Some(blobs) => {
-            let moved_to = to.catalog.clone();
-            let state = if moved_to.is_some() {
-                state.clone().with_catalog(moved_to)
-            } else {
-                state.clone()
-            };
-            Some(blobs.finish(&state, clock.now()).await?)
-        }
+        Some(blobs) => Some(blobs.finish(&afterwards, clock.now()).await?),
         None => to.bucket.as_ref().map(|_| MovedBlobs::default()),
     };
     Ok(Moved { tables, blobs })
+}
+
+/// A catalog that blobs follow is this installation's, can be used, and nobody else uses it now.
+async fn refuse_other_use(state: &StateDir, now: Timestamp) -> Result<(), Error> {
+    state.refuse_foreign_catalog().await?;
+    let catalog = state.own_catalog(now).await?;
+    let refused = state.refuse_beside_others(&catalog, now).await;
+    catalog.close().await;
+    refused
 }
