@@ -85,7 +85,8 @@ async fn an_upload_that_ends_beside_a_rotation_is_wrapped_anew() {
         let envelope = String::from_utf8_lossy(&envelope).into_owned();
         assert!(envelope.contains(&new) && !envelope.contains(&old), "{path}: {envelope}");
     }
-    assert_eq!(server.log().matches("wrapped anew").count(), 2, "{}", server.log());
+    wait_until("both are wrapped anew", async || server.log().matches("wrapped anew").count() == 2)
+        .await;
     assert_eq!(files_below(&staging), [""; 0], "nothing is left of the former envelopes");
     drop(server);
     replicas.fsck();

@@ -84,7 +84,7 @@ async fn a_store_that_is_full_takes_nothing_in_and_goes_on_once_there_is_room() 
     let before = site.names().await.0;
     let said = client.put("gw/large.bin", "", noise("large", 80_000_000)).await.unwrap();
     unavailable(said).await;
-    assert!(server.log().contains("or full"), "{}", server.log());
+    wait_until("it says so", async || server.log().contains("or full")).await;
     wait_until("what there was of it is gone", async || site.names().await.1.is_empty()).await;
     assert_eq!(site.names().await.0, before);
     client.upload("gw/after.bin", "", b"firmware").await;
