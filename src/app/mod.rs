@@ -308,10 +308,14 @@ impl App {
         }
     }
 
-    /// Shows the other servers of the database that this one has ended.
-    pub async fn leave(&self) {
-        if let Some(presence) = &self.presence {
-            presence.leave().await;
+    /// Shows the other servers of the database that this one has ended, once it is polled: when
+    /// nothing is published any more.
+    pub fn leave(&self) -> impl Future<Output = ()> + use<> {
+        let presence = self.presence.clone();
+        async move {
+            if let Some(presence) = presence {
+                presence.leave().await;
+            }
         }
     }
 

@@ -187,11 +187,16 @@ impl Server {
         tasks.running_jobs.abort();
         looking_after.iter().for_each(JoinHandle::abort);
         app.images().drain().await;
-        app.leave().await;
+        let leave = app.leave();
         drop(app);
         // The last publisher went with the application, if no worker thread is still letting go of
         // it.
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, tasks.publishing).await;
+        let mut publishing = tasks.publishing;
+        if tokio::time::timeout(DRAIN_TIMEOUT, &mut publishing).await.is_err() {
+            publishing.abort();
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, publishing).await;
+        }
+        leave.await; // the next server publishes from here on
         drop(lock);
         tracing::info!("stopped");
         task_ended.map_or(Ok(()), |ended| Err(ended.into()))
