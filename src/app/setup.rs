@@ -147,6 +147,9 @@ impl StateDir {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        if let Some(presence) = &presence {
+            publisher.ask(Arc::clone(presence));
+        }
         let keys = Arc::new(KeyReload::new(KeyReloadParts {
             state: self.clone(),
             catalog: catalog.clone(),

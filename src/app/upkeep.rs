@@ -235,7 +235,9 @@ impl Upkeep {
             });
         }
         self.parts.catalog.ping().await?;
-        self.parts.presence.as_ref().map_or(Ok(()), |presence| presence.check())?;
+        if let Some(presence) = &self.parts.presence {
+            presence.check().await?;
+        }
         self.compare_clocks().await?;
         self.check_tables().await?;
         self.check_blobs().await?;

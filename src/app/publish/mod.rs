@@ -38,6 +38,7 @@ use super::Error;
 use super::error::BLOBS_UNREACHABLE;
 use super::expiry::Expiry;
 use super::replicas::Replica;
+use super::replicas::presence::{OTHER_SERVER, Presence};
 use super::signing::KEY_UNAVAILABLE;
 use super::watch::Pulse;
 use crate::blob::{BlobKey, BlobStore};
@@ -123,6 +124,12 @@ impl Publisher {
                          published once it can; GET /readyz says which one"
                     .into(),
             }),
+            Err(Failed::NotShown) => Err(Error::Unavailable {
+                code: OTHER_SERVER,
+                detail: "the change is accepted, but another server may have taken this one's place: it will be published once \
+                         this one is shown to the others; GET /readyz says why it isn't"
+                    .into(),
+            }),
             Err(Failed::Other) => {
                 Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
             }
@@ -165,6 +172,12 @@ impl Publisher {
                      once it can"
                 ),
             }),
+            Err(Failed::NotShown) => Err(Error::Unavailable {
+                code: OTHER_SERVER,
+                detail: format!(
+                    "another server may have taken this one's place: {detail} once this one is shown to the others"
+                ),
+            }),
             Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other(
                 "see the round's own log line",
             ))),
@@ -200,6 +213,7 @@ impl Publisher {
             Some(Failed::Older) => return Err(Error::catalog_is_older()),
             Some(Failed::Blobs) => "the store of blobs can't be used",
             Some(Failed::Key) => "a key that has to sign it can't be used, as the log says",
+            Some(Failed::NotShown) => "this server isn't shown to the others of its database",
             Some(Failed::Other) => "the log says why",
         };
         let detail =
@@ -239,6 +253,11 @@ impl Publisher {
     /// before anything is published.
     pub(in crate::app) fn join(&self, replica: Arc<Replica>) {
         self.rounds.join(replica);
+    }
+
+    /// Publishes from now on only while the other servers of a database know that this one is there.
+    pub(in crate::app) fn ask(&self, presence: Arc<Presence>) {
+        self.rounds.ask(presence);
     }
 
     /// The time now, if something may be signed.

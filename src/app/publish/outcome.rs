@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::app::Error;
 use crate::app::error::{BLOBS_UNREACHABLE, CATALOG_IS_OLDER, CATALOG_UNREACHABLE};
+use crate::app::replicas::presence::OTHER_SERVER;
 use crate::app::signing::KEY_UNAVAILABLE;
 use crate::model::{Sha256Digest, Timestamp};
 
@@ -44,6 +45,7 @@ pub(super) enum Failed {
     Blobs,
     Key,
     Older,
+    NotShown,
     Other,
 }
 
@@ -55,6 +57,7 @@ impl From<&Error> for Failed {
             Error::Unavailable { code: BLOBS_UNREACHABLE, .. } => Self::Blobs,
             Error::Unavailable { code: KEY_UNAVAILABLE, .. } => Self::Key,
             Error::Unavailable { code: CATALOG_IS_OLDER, .. } => Self::Older,
+            Error::Unavailable { code: OTHER_SERVER, .. } => Self::NotShown,
             Error::Unavailable { .. } => Self::Clock,
             _ => Self::Other,
         }

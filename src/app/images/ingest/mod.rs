@@ -143,10 +143,18 @@ impl Images {
             .await?;
         self.check_listing(request, &lister).await?;
         self.escrow.check_current().await?;
-        self.presence.as_ref().map_or(Ok(()), |presence| presence.check())?;
+        self.check_presence().await?;
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
         Ok(Plan::Seal)
+    }
+
+    /// Refuses to take in what the servers of one database that are there would lack.
+    async fn check_presence(&self) -> Result<(), Error> {
+        match &self.presence {
+            Some(presence) => presence.check().await,
+            None => Ok(()),
+        }
     }
 
     /// Refuses what would leave no room for metadata to be signed: bytes, or files.

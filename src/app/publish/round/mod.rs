@@ -27,6 +27,7 @@ use super::{delegations, due};
 use crate::app::Error;
 use crate::app::expiry::{self, Expiry};
 use crate::app::replicas::Replica;
+use crate::app::replicas::presence::Presence;
 use crate::app::signing::signing_failed;
 use crate::app::trust::{Verifier, authority, signed_here};
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
@@ -72,6 +73,8 @@ pub(super) struct Rounds {
     published: Notify,
     /// Which of several servers this one is, if there are others.
     replica: OnceLock<Arc<Replica>>,
+    /// That this server is there, if others may use its database.
+    presence: OnceLock<Arc<Presence>>,
 }
 
 /// What a round may sign.
@@ -141,6 +144,7 @@ impl Rounds {
             is_overtaken: AtomicBool::new(false),
             published: Notify::new(),
             replica: OnceLock::new(),
+            presence: OnceLock::new(),
         }
     }
 
@@ -273,7 +277,7 @@ impl Rounds {
     /// for hours, and was told of when that began.
     fn is_news(&self, error: &Error) -> bool {
         let failed = Failed::from(error);
-        !(matches!(failed, Failed::Clock | Failed::Key | Failed::Older)
+        !(matches!(failed, Failed::Clock | Failed::Key | Failed::Older | Failed::NotShown)
             && self.failing() == Some(failed))
     }
 

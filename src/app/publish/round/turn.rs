@@ -13,6 +13,7 @@ use crate::app::publish::outcome::{Failed, Outcome};
 use crate::app::publish::signed::OwnerSigned;
 use crate::app::publish::{CurrentTimestamp, seen};
 use crate::app::replicas::Replica;
+use crate::app::replicas::presence::Presence;
 use crate::app::replicas::turn::Before;
 use crate::blob::BlobKey;
 use crate::model::{RoleName, Sha256Digest};
@@ -31,15 +32,18 @@ impl Rounds {
         let _ = self.replica.set(replica); // once, at the start
     }
 
+    /// Publishes from now on only while it is known that this server is there.
+    pub(in crate::app::publish) fn ask(&self, presence: Arc<Presence>) {
+        let _ = self.presence.set(presence); // once, at the start
+    }
+
     /// Publishes what is due, and renews root if it is time.
     pub(in crate::app::publish) async fn work(&self, signed: &[OwnerSigned]) -> Worked {
-        let Some(replica) = self.replica.get() else { return self.work_now(signed).await };
-        let work = async |before: Before| {
-            self.catch_up(replica, before).await?;
-            Ok::<_, Error>(self.work_now(signed).await)
-        };
-        replica.turn.have(work).await.flatten().unwrap_or_else(|error| {
-            tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
+        let worked = self.alone(async || Ok(self.work_now(signed).await)).await;
+        worked.unwrap_or_else(|error| {
+            if self.is_news(&error) {
+                tracing::error!(error = %Chain(&error), "failed to publish metadata; will try again");
+            }
             let failed = Err(Failed::from(&error));
             Worked { round: failed, root: failed }
         })
@@ -55,12 +59,24 @@ impl Rounds {
         &self,
         work: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Some(replica) = self.replica.get() else { return work().await };
+        let Some(replica) = self.replica.get() else {
+            self.check_presence().await?;
+            return work().await;
+        };
         let work = async |before: Before| {
+            self.check_presence().await?;
             self.catch_up(replica, before).await?;
             work().await
         };
         replica.turn.have(work).await.flatten()
+    }
+
+    /// Refuses to publish beside a server that has taken this one's place.
+    async fn check_presence(&self) -> Result<(), Error> {
+        match self.presence.get() {
+            Some(presence) => presence.check().await,
+            None => Ok(()),
+        }
     }
 
     /// Takes up what others have published, and when, and the keys with which they did. One that
