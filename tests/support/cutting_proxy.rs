@@ -15,23 +15,27 @@ pub(crate) async fn cutting_proxy(
     server: SocketAddr,
     cuts: Vec<usize>,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
-    switching_proxy(vec![server], cuts).await
+    let (address, sent, _) = switching_proxy(vec![server], cuts).await;
+    (address, sent)
 }
 
-/// The same with each connection to the next one of several servers.
+/// The same with each connection to the next one of several servers. Also keeps from where on each
+/// request goes on with an upload.
 pub(crate) async fn switching_proxy(
     servers: Vec<SocketAddr>,
     cuts: Vec<usize>,
-) -> (SocketAddr, Arc<AtomicUsize>) {
+) -> (SocketAddr, Arc<AtomicUsize>, Arc<Mutex<Vec<usize>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&sent);
+    let offsets = Arc::new(Mutex::new(Vec::new()));
+    let (counted, noted) = (Arc::clone(&sent), Arc::clone(&offsets));
     tokio::spawn(async move {
         let cuts = Arc::new(Mutex::new(cuts.into_iter()));
         for server in servers.into_iter().cycle() {
             let (client, _) = listener.accept().await.unwrap();
-            let (cuts, counted) = (Arc::clone(&cuts), Arc::clone(&counted));
+            let (cuts, counted, noted) =
+                (Arc::clone(&cuts), Arc::clone(&counted), Arc::clone(&noted));
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(server).await else { return };
                 let (mut from_client, mut to_client) = client.into_split();
@@ -43,6 +47,7 @@ pub(crate) async fn switching_proxy(
                 while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
                     here += count;
                     counted.fetch_add(count, Ordering::Relaxed);
+                    noted.lock().unwrap().extend(offset(&bytes[..count]));
                     if to_server.write_all(&bytes[..count]).await.is_err() {
                         break;
                     }
@@ -60,5 +65,13 @@ pub(crate) async fn switching_proxy(
             });
         }
     });
-    (address, sent)
+    (address, sent, offsets)
+}
+
+/// From where on a request goes on with an upload, if these are its first bytes.
+fn offset(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.strip_prefix(b"PATCH ")?;
+    let head = String::from_utf8_lossy(&head[..head.len().min(8192)]).to_lowercase();
+    let (_, value) = head.split_once("\r\nupload-offset: ")?;
+    value.split_once("\r\n")?.0.parse().ok()
 }
