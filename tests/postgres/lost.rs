@@ -125,9 +125,9 @@ fn a_database_that_says_less_of_itself_is_served_and_one_that_was_restored_in_it
     let refusal = || refused(&mut site.command(&["serve", "--listen", "127.0.0.1:0"]));
     let dump = site.data_dir().with_file_name("dump.sql");
     let words = ["--clean", "--if-exists", "--no-privileges", "-f"];
-    run(Command::new("pg_dump").args(words).arg(&dump).arg(&site.database));
+    run(program("pg_dump").args(words).arg(&dump).arg(&site.database));
     let restored = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"];
-    run(Command::new("psql").args(restored).arg(&dump).arg(&site.database));
+    run(program("psql").args(restored).arg(&dump).arg(&site.database));
     assert!(refusal().contains("restored from a dump"));
     run(&mut site.command(&["recover", "versions"]));
     drop(site.serve());

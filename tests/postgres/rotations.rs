@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, program};
 use crate::shared::Replicas;
 use crate::support::{Client, HARDWARE, Server, files_below, run, snakeoil, wait_until};
 
@@ -25,7 +25,7 @@ struct Held(Child);
 
 impl Held {
     fn begin(database: &str) -> Self {
-        let mut psql = Command::new("psql")
+        let mut psql = program("psql")
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .arg(database)
             .stdin(Stdio::piped())
