@@ -29,12 +29,15 @@ pub(super) async fn refuse_restored(state: &Path, catalog: &Catalog) -> Result<(
 }
 
 fn restored(state: &Path, known: &Whereabouts, here: &Whereabouts) -> Error {
-    let found = match known == here {
-        true => format!("this catalog was copied into {here}, where it was used before"),
-        false => format!("this catalog was used as {known} last, and is {here}"),
+    let (found, or) = match known == here {
+        true => (
+            format!("this catalog was written again in {here}, where it was used before"),
+            "or its tables were rewritten, as pg_repack does",
+        ),
+        false => (format!("this catalog was used as {known} last, and is {here}"), "or moved"),
     };
     let detail = format!(
-        "{found}: it was restored from a dump, or moved, and vehicles may have seen later versions than it knows: run \
+        "{found}: it was restored from a dump, {or}, and vehicles may have seen later versions than it knows: run \
          `motorcade recover versions --data-dir {}` once, and then start the server (docs/POSTGRESQL.md, Backup and restore)",
         state.display()
     );
@@ -102,6 +105,15 @@ const PLACE: &str = "place";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_was_rewritten_is_named_only_where_the_place_is_the_same() {
+        let [known, other] =
+            ["database 1 of 7", "database 2 of 7"].map(|text| text.parse().unwrap());
+        let said = |here| restored(Path::new("state"), &known, here).to_string();
+        assert!(said(&known).contains("restored from a dump, or its tables were rewritten"));
+        assert!(said(&other).contains("restored from a dump, or moved"));
+    }
 
     #[test]
     fn a_copy_is_told_from_a_database_that_says_less_or_more_of_itself() {

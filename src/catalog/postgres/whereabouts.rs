@@ -6,6 +6,11 @@
 //! take along: a row that says in which transaction it was written, and into which table.
 //! PostgreSQL keeps both of each row. What restores a dump writes the row again, in a transaction of
 //! its own.
+//!
+//! So does what rewrites the table, such as a change of a column's type, and it reads as a restored
+//! dump. No migration may rewrite `installation` unless it calls [`Catalog::replace_mark`] in the same
+//! transaction, and that only where [`Catalog::find_mark`] said [`Mark::Own`] before: else a dump that
+//! was restored passes for the original.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,7 +56,7 @@ pub enum Mark {
     Missing,
     /// It was written here.
     Own,
-    /// It was written elsewhere, and copied row by row.
+    /// It was written elsewhere, and copied row by row; or something has rewritten the table.
     Copied,
 }
 
