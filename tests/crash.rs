@@ -866,8 +866,8 @@ async fn an_upload_waits_for_the_disk_at_most_ten_times_in_a_row() {
     let trace = site.dir.path().join("trace");
     let mut command = Command::new("strace");
     command.args(["-f", "-ttt", "-T", "-e", "trace=fsync,fdatasync,sync_file_range,syncfs,sync"]);
-    // A slow disk: what is done beside each other overlaps.
-    command.args(["-e", "inject=fsync,fdatasync:delay_enter=20000", "-o"]).arg(&trace);
+    // A slow disk: what is done beside each other overlaps, on a busy machine too.
+    command.args(["-e", "inject=fsync,fdatasync:delay_enter=100000", "-o"]).arg(&trace);
     let mut strace = match command
         .args(["-p", &server.process.id()])
         .stderr(std::process::Stdio::null())
