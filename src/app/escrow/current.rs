@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Escrows, measured};
+use super::Escrows;
 use crate::app::{Error, trust};
 use crate::catalog::Author;
 use crate::keys::EscrowRing;
@@ -50,7 +50,7 @@ impl Escrows {
         }
         let keys = Arc::unwrap_or_clone(ring.keys());
         tracing::info!(key = keys.wrapping.place(), "another escrow key wraps from now on");
-        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        self.use_from_now(keys);
         Ok(())
     }
 }

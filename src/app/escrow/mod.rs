@@ -177,7 +177,7 @@ impl Escrows {
             self.write_down(before)?; // another server's rotation was first
         }
         added?;
-        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        self.use_from_now(keys);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Escrows {
         let keys = self.open(written)?;
         let (key, source) = (Arc::clone(&keys.wrapping), written.entries()[0].source());
         trust::add_key(&self.catalog, key.as_ref(), source, wraps, author).await?;
-        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        self.use_from_now(keys);
         Ok(())
     }
 
@@ -249,11 +249,15 @@ impl Escrows {
         ring.write(&self.state.keys()).map_err(Error::internal("write down the escrow keys"))
     }
 
+    pub(super) fn use_from_now(&self, keys: EscrowKeys) {
+        self.ring.replace(measured(keys, &self.metrics, &self.health));
+    }
+
     /// Writes down which keys there are, and uses these from now on.
     fn write(&self, ring: &RingFile) -> Result<(), Error> {
         let keys = self.open(ring)?;
         self.write_down(ring)?;
-        self.ring.replace(measured(keys, &self.metrics, &self.health));
+        self.use_from_now(keys);
         Ok(())
     }
 
