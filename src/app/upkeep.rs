@@ -19,7 +19,7 @@ use super::handover::Handovers;
 use super::images::Images;
 use super::publish::Publisher;
 use super::replicas::Replica;
-use super::replicas::presence::Presence;
+use super::replicas::presence::{self, Presence};
 use super::signing::{KEY_UNAVAILABLE, Signing};
 use super::state_dir::StateDir;
 use super::waiting;
@@ -235,9 +235,7 @@ impl Upkeep {
             });
         }
         self.parts.catalog.ping().await?;
-        if let Some(presence) = &self.parts.presence {
-            presence.check().await?;
-        }
+        presence::check(self.parts.presence.as_ref()).await?;
         self.compare_clocks().await?;
         self.check_tables().await?;
         self.check_blobs().await?;

@@ -230,6 +230,18 @@ impl Presence {
     }
 }
 
+/// As [`Presence::check`]; a server whose catalog is in a file is alone.
+///
+/// # Errors
+///
+/// As of that.
+pub(in crate::app) async fn check(presence: Option<&Arc<Presence>>) -> Result<(), Error> {
+    match presence {
+        Some(presence) => presence.check().await,
+        None => Ok(()),
+    }
+}
+
 /// The ids of the other servers that are there.
 ///
 /// # Errors

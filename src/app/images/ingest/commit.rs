@@ -19,6 +19,7 @@ use crate::app::Error;
 use crate::app::access::check_token_still_valid;
 use crate::app::images::Images;
 use crate::app::images::announced::overtaken;
+use crate::app::replicas::presence;
 use crate::blob::{BlobKey, StagedBlob};
 use crate::catalog::{self, RetiredRecipient};
 use crate::envelope::key::DataKey;
@@ -148,7 +149,7 @@ impl Images {
         let image = staged.map(|staged| (staged, image_key));
         let envelope = envelope.into_iter().map(|staged| (staged, envelope_key.clone()));
         self.blobs.promote_all(image.into_iter().chain(envelope).collect()).await?;
-        self.check_presence().await?; // this server may have been paused since it was planned
+        presence::check(self.presence.as_ref()).await?; // this server may have been paused since it was planned
         let (new, author) = (&ready.new, request.by.author(ready.new.record.created_at));
         let inserted = self.catalog.insert_images(std::slice::from_ref(new), &ready.bound, &author);
         match inserted.await {

@@ -30,6 +30,7 @@ use super::precondition::Precondition;
 use crate::app::Error;
 use crate::app::access::Principal;
 use crate::app::images::Images;
+use crate::app::replicas::presence;
 use crate::envelope::key::DataKey;
 use crate::model::{ImageDescription, ImagePath, ImageRecord, SealAlgorithm, Sha256Digest};
 use crate::telemetry::{UploadInProgress, UploadOutcome};
@@ -143,18 +144,10 @@ impl Images {
             .await?;
         self.check_listing(request, &lister).await?;
         self.escrow.check_current().await?;
-        self.check_presence().await?;
+        presence::check(self.presence.as_ref()).await?; // or the others would lack what is taken in
         self.publisher.signing_time()?; // an image that can't be published is not taken in
         self.check_room(request.content_length.unwrap_or(0))?;
         Ok(Plan::Seal)
-    }
-
-    /// Refuses to take in what the servers of one database that are there would lack.
-    async fn check_presence(&self) -> Result<(), Error> {
-        match &self.presence {
-            Some(presence) => presence.check().await,
-            None => Ok(()),
-        }
     }
 
     /// Refuses what would leave no room for metadata to be signed: bytes, or files.

@@ -13,7 +13,7 @@ use crate::app::publish::outcome::{Failed, Outcome};
 use crate::app::publish::signed::OwnerSigned;
 use crate::app::publish::{CurrentTimestamp, seen};
 use crate::app::replicas::Replica;
-use crate::app::replicas::presence::Presence;
+use crate::app::replicas::presence::{self, Presence};
 use crate::app::replicas::turn::Before;
 use crate::blob::BlobKey;
 use crate::model::{RoleName, Sha256Digest};
@@ -60,23 +60,15 @@ impl Rounds {
         work: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let Some(replica) = self.replica.get() else {
-            self.check_presence().await?;
+            presence::check(self.presence.get()).await?;
             return work().await;
         };
         let work = async |before: Before| {
-            self.check_presence().await?;
+            presence::check(self.presence.get()).await?;
             self.catch_up(replica, before).await?;
             work().await
         };
         replica.turn.have(work).await.flatten()
-    }
-
-    /// Refuses to publish beside a server that has taken this one's place.
-    async fn check_presence(&self) -> Result<(), Error> {
-        match self.presence.get() {
-            Some(presence) => presence.check().await,
-            None => Ok(()),
-        }
     }
 
     /// Takes up what others have published, and when, and the keys with which they did. One that
