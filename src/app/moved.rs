@@ -3,14 +3,14 @@
 //! on: two catalogs would hand out the same versions.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::random::random_hex;
-use super::server_id::ID_BYTES;
+use super::server_id::{self, ID_BYTES};
 use crate::model::{Bucket, DatabaseUrl, Timestamp};
 
 /// What of an installation moves.
@@ -95,6 +95,28 @@ impl Record {
         }
     }
 
+    /// The same, which has to be one to there.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::find`]; [`Error::Conflict`] names where it is to.
+    pub(super) fn find_to(state: &Path, thing: Thing, to: &str) -> Result<Option<Self>, Error> {
+        let known = Self::find(state, thing)?;
+        let Some(other) = known.as_ref().filter(|known| known.to != to) else { return Ok(known) };
+        let (state, file, to) = (state.display(), thing.file(), &other.to);
+        let (what, was, on_its_way, code) = match thing {
+            Thing::Catalog => ("catalog", "was", "is on its way", "catalog_moved"),
+            Thing::Blobs => ("blobs", "were", "are on their way", "blobs_moved"),
+        };
+        let detail = match other.ended_at {
+            Some(at) => format!("the {what} of {state} {was} moved to {to} at {at}"),
+            None => format!(
+                "the {what} of {state} {on_its_way} to {to}: name that, or remove {state}/{file} and begin anew"
+            ),
+        };
+        Err(Error::Conflict { code, detail })
+    }
+
     /// Takes back that there is a move.
     pub(super) fn remove(state: &Path, thing: Thing) -> Result<(), Error> {
         fs::remove_file(state.join(thing.file())).map_err(Error::internal("take a move back"))
@@ -103,10 +125,8 @@ impl Record {
     /// Writes it, whole or not at all; it is on the disk when this returns.
     pub(super) fn write(&self, state: &Path, thing: Thing) -> Result<(), Error> {
         let written = || {
-            let mut file = tempfile::Builder::new().prefix(".probe-").tempfile_in(state)?;
-            writeln!(file, "{}", serde_json::to_string_pretty(self)?)?;
-            file.as_file().sync_all()?;
-            file.persist(state.join(thing.file())).map_err(|error| error.error)?;
+            let text = serde_json::to_string_pretty(self)?;
+            server_id::write(state, &state.join(thing.file()), &text)?;
             File::open(state)?.sync_all()
         };
         written().map_err(Error::internal("write down how far a move is"))

@@ -87,11 +87,11 @@ async fn end_uploads(
         blobs.abandon_parts(&Parts::from_text(parts)).await?;
     }
     blobs.sweep_parts(&[]).await?;
-    Ok(catalog.end_all_uploads(later(now, REMEMBERED)).await?)
+    Ok(catalog.end_all_uploads(later(now, ENDED_ARE_KNOWN)).await?)
 }
 
-/// How long it is known that they have ended, for clients that have not heard it.
-const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+/// How long it is known that all uploads have ended, for clients that have not heard it.
+pub(super) const ENDED_ARE_KNOWN: Duration = Duration::from_secs(7 * 86_400);
 /// More than were ever used between a backup and its restore, and little beside the 2^31 that the
 /// narrowest client counts to.
 const MARGIN: u64 = 1_000_000;

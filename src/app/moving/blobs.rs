@@ -16,6 +16,7 @@ use crate::app::Error;
 use crate::app::installation::{self, foreign};
 use crate::app::moved::{Copied, Record, Thing};
 use crate::app::principal::local_author;
+use crate::app::recovery::ENDED_ARE_KNOWN;
 use crate::app::state_dir::{StateDir, is_published};
 use crate::blob::{self, BlobKey, BlobStore, LocalBlobStore};
 use crate::catalog::BlobsMoved;
@@ -52,10 +53,7 @@ impl BlobMove {
     ///
     /// As [`super::move_store`].
     pub(super) async fn plan(state: &StateDir, bucket: &Bucket) -> Result<Option<Self>, Error> {
-        let record = Record::find(state.path(), Thing::Blobs)?;
-        if let Some(other) = record.as_ref().filter(|known| known.to != bucket.url.to_string()) {
-            return Err(elsewhere(state, other));
-        }
+        let record = Record::find_to(state.path(), Thing::Blobs, &bucket.url.to_string())?;
         if record.as_ref().is_some_and(|known| known.ended_at.is_some()) {
             return Ok(None);
         }
@@ -164,7 +162,7 @@ impl BlobMove {
         let Copied { files, bytes, .. } = record.copied;
         let moved = BlobsMoved { id: &record.id, to: &record.to, files, bytes };
         let author = local_author(now);
-        let ended = catalog.end_moving_blobs(&moved, later(now, REMEMBERED), &author);
+        let ended = catalog.end_moving_blobs(&moved, later(now, ENDED_ARE_KNOWN), &author);
         let ended_uploads = ended.await?;
         catalog.close().await;
         record.ended_at = Some(now);
@@ -307,20 +305,6 @@ async fn whole_blobs(
     Ok((keys.into_values().collect(), strays))
 }
 
-fn elsewhere(state: &StateDir, other: &Record) -> Error {
-    let (path, file) = (state.path().display(), Thing::Blobs.file());
-    let detail = match other.ended_at {
-        Some(at) => format!("the blobs of {path} were moved to {} at {at}", other.to),
-        None => format!(
-            "the blobs of {path} are on their way to {}: name that, or remove {path}/{file} and begin anew",
-            other.to
-        ),
-    };
-    Error::Conflict { code: "blobs_moved", detail }
-}
-
 /// Blobs on their way: small ones wait for the store, and not for bytes.
 const AT_ONCE: usize = 16;
 const WRITTEN_EVERY: Duration = Duration::from_secs(1);
-/// How long it is known that uploads have ended, for clients that have not heard it.
-const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);

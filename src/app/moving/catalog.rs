@@ -1,7 +1,5 @@
 //! A catalog that moves to a database: all rows are copied, and then those of both are compared.
 
-use std::path::Path;
-
 use super::progress::Progress;
 use crate::app::Error;
 use crate::app::moved::{Record, Thing};
@@ -32,10 +30,7 @@ impl CatalogMove {
         to: &DatabaseUrl,
         clock: &dyn Clock,
     ) -> Result<Option<Self>, Error> {
-        let known = Record::find(state.path(), Thing::Catalog)?;
-        if let Some(other) = known.as_ref().filter(|known| known.to != to.to_string()) {
-            return Err(elsewhere(state.path(), other));
-        }
+        let known = Record::find_to(state.path(), Thing::Catalog, &to.to_string())?;
         // What is in the file is old by now, whatever has become of the database.
         if known.as_ref().is_some_and(|known| known.ended_at.is_some()) {
             return Ok(None);
@@ -128,18 +123,6 @@ async fn move_tables(
     let rows = compared.iter().map(|(_, digest)| digest.rows).sum();
     target.end_moving(&moving, rows, "catalog.sqlite", author).await?;
     Ok(compared)
-}
-
-fn elsewhere(state: &Path, other: &Record) -> Error {
-    let state = state.display();
-    let detail = match other.ended_at {
-        Some(at) => format!("the catalog of {state} was moved to {} at {at}", other.to),
-        None => format!(
-            "the catalog of {state} is on its way to {}: name that, or remove {state}/moving.json and begin anew",
-            other.to
-        ),
-    };
-    Error::Conflict { code: "catalog_moved", detail }
 }
 
 fn taken(to: &DatabaseUrl, what: &str) -> Error {
