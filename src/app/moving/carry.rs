@@ -209,34 +209,37 @@ fn send(
     name: &str,
     blob: &Blob,
 ) -> Result<(Box<dyn blob::StagedBlob>, Sha256Digest), blob::Error> {
-    let (mut upload, mut hasher) = (to.begin(0)?, Sha256::new());
-    let (mut reader, mut block) = (blob.reader(), vec![0; BLOCK]);
-    loop {
-        let count = reader.read(&mut block).map_err(|error| {
-            let fault = format!("it can't be read in the state directory: {error}");
-            blob::Error::reading(name, io::Error::new(error.kind(), fault))
-        })?;
-        let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-        hasher.update(bytes);
-        upload.write(bytes)?;
-    }
-    Ok((upload.finish()?, Sha256Digest::from_bytes(hasher.finalize().into())))
+    let mut upload = to.begin(0)?;
+    let unreadable = |error: io::Error| {
+        let fault = format!("it can't be read in the state directory: {error}");
+        blob::Error::reading(name, io::Error::new(error.kind(), fault))
+    };
+    let content = read(blob, unreadable, |bytes| upload.write(bytes))?;
+    Ok((upload.finish()?, content.sha256))
 }
 
-/// Reads all of a blob.
+/// What is in a blob, all of which is read.
 async fn digest(blob: Blob) -> io::Result<Content> {
-    let read = move || {
-        let (mut hasher, mut length) = (Sha256::new(), 0);
-        let (mut reader, mut block) = (blob.reader(), vec![0; BLOCK]);
-        loop {
-            let count = reader.read(&mut block)?;
-            let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            hasher.update(bytes);
-            length += bytes.len() as u64;
-        }
-        Ok(Content { length, sha256: Sha256Digest::from_bytes(hasher.finalize().into()) })
-    };
+    let read = move || read(&blob, std::convert::identity, |_| Ok(()));
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}
+
+/// Reads all of a blob, and gives `take` its bytes.
+fn read<E>(
+    blob: &Blob,
+    unreadable: impl Fn(io::Error) -> E,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Content, E> {
+    let (mut reader, mut block) = (blob.reader(), vec![0; BLOCK]);
+    let (mut hasher, mut length) = (Sha256::new(), 0);
+    loop {
+        let count = reader.read(&mut block).map_err(&unreadable)?;
+        let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+        hasher.update(bytes);
+        length += bytes.len() as u64;
+        take(bytes)?;
+    }
+    Ok(Content { length, sha256: Sha256Digest::from_bytes(hasher.finalize().into()) })
 }
 
 /// What is sent from memory.
