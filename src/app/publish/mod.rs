@@ -35,11 +35,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
-use super::error::BLOBS_UNREACHABLE;
 use super::expiry::Expiry;
 use super::replicas::Replica;
-use super::replicas::presence::{OTHER_SERVER, Presence};
-use super::signing::KEY_UNAVAILABLE;
+use super::replicas::presence::Presence;
 use super::watch::Pulse;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Author, Catalog};
@@ -50,7 +48,7 @@ use crate::uptane::image_repo::ImageRepository;
 use crate::uptane::key::PublicKey;
 use crate::uptane::metadata::{SignedFile, Unsigned};
 pub use outcome::{CurrentTimestamp, SigningSize};
-use outcome::{Failed, Outcome};
+use outcome::{Failed, Outcome, Reason};
 use round::{Rounds, Worked};
 use signed::OwnerSigned;
 
@@ -99,41 +97,28 @@ impl Publisher {
     /// [`Error::Full`], [`Error::Unavailable`] or [`Error::Internal`]: the last publication stays as
     /// it is, and this one is tried again.
     pub async fn publish(&self) -> Result<(), Error> {
-        match self.request(Vec::new()).await? {
-            Ok(()) => Ok(()),
-            Err(Failed::Full) => Err(Error::Full {
-                detail: "the change is accepted, but no space is left to publish it: it will be once there is".into(),
-            }),
-            Err(Failed::Clock) => Err(Error::Unavailable {
-                code: "clock_behind",
-                detail: "the change is accepted, but the server's clock is behind what was signed last: it will be \
-                         published once the clock is right"
-                    .into(),
-            }),
-            Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
-            Err(Failed::Older) => Err(Error::catalog_is_older()),
-            Err(Failed::Blobs) => Err(Error::Unavailable {
-                code: BLOBS_UNREACHABLE,
-                detail: "the change is accepted, but the server can't use its store of blobs: it will be published once \
-                         it can"
-                    .into(),
-            }),
-            Err(Failed::Key) => Err(Error::Unavailable {
-                code: KEY_UNAVAILABLE,
-                detail: "the change is accepted, but a key that has to sign it can't be used at the moment: it will be \
-                         published once it can; GET /readyz says which one"
-                    .into(),
-            }),
-            Err(Failed::NotShown) => Err(Error::Unavailable {
-                code: OTHER_SERVER,
-                detail: "the change is accepted, but another server may have taken this one's place: it will be published once \
-                         this one is shown to the others; GET /readyz says why it isn't"
-                    .into(),
-            }),
-            Err(Failed::Other) => {
-                Err(Error::internal("publish")(std::io::Error::other("see the round's own log line")))
-            }
-        }
+        let Err(failed) = self.request(Vec::new()).await? else { return Ok(()) };
+        Err(failed.into_error(|why| {
+            let (what, then) = match why {
+                Reason::Full => ("no space is left to publish it", "it will be once there is"),
+                Reason::Clock => (
+                    "the server's clock is behind what was signed last",
+                    "it will be published once the clock is right",
+                ),
+                Reason::Blobs => {
+                    ("the server can't use its store of blobs", "it will be published once it can")
+                }
+                Reason::Key => (
+                    "a key that has to sign it can't be used at the moment",
+                    "it will be published once it can; GET /readyz says which one",
+                ),
+                Reason::NotShown => (
+                    "another server may have taken this one's place",
+                    "it will be published once this one is shown to the others; GET /readyz says why it isn't",
+                ),
+            };
+            format!("the change is accepted, but {what}: {then}")
+        }))
     }
 
     /// Publishes what others have signed, with whatever is due. It is visible when this returns, or
@@ -147,41 +132,23 @@ impl Publisher {
         &self,
         signed: Vec<OwnerSigned>,
     ) -> Result<(), Error> {
-        let detail = "nothing of it was published, and what is staged stays: publish it again";
-        match self.request(signed).await? {
-            Ok(()) => Ok(()),
-            Err(Failed::Full) => {
-                Err(Error::Full { detail: format!("no space is left: {detail} once there is") })
-            }
-            Err(Failed::Clock) => Err(Error::Unavailable {
-                code: "clock_behind",
-                detail: format!(
-                    "the server's clock is behind what was signed last: {detail} once it is right"
+        let Err(failed) = self.request(signed).await? else { return Ok(()) };
+        Err(failed.into_error(|why| {
+            let (what, then) = match why {
+                Reason::Full => ("no space is left", "there is"),
+                Reason::Clock => ("the server's clock is behind what was signed last", "it is right"),
+                Reason::Blobs => ("the server can't use its store of blobs", "it can"),
+                Reason::Key => (
+                    "a key that has to sign what lists it can't be used, and GET /readyz says which one",
+                    "it can",
                 ),
-            }),
-            Err(Failed::Unreachable) => Err(Error::catalog_unreachable()),
-            Err(Failed::Older) => Err(Error::catalog_is_older()),
-            Err(Failed::Blobs) => Err(Error::Unavailable {
-                code: BLOBS_UNREACHABLE,
-                detail: format!("the server can't use its store of blobs: {detail} once it can"),
-            }),
-            Err(Failed::Key) => Err(Error::Unavailable {
-                code: KEY_UNAVAILABLE,
-                detail: format!(
-                    "a key that has to sign what lists it can't be used, and GET /readyz says which one: {detail} \
-                     once it can"
+                Reason::NotShown => (
+                    "another server may have taken this one's place",
+                    "this one is shown to the others",
                 ),
-            }),
-            Err(Failed::NotShown) => Err(Error::Unavailable {
-                code: OTHER_SERVER,
-                detail: format!(
-                    "another server may have taken this one's place: {detail} once this one is shown to the others"
-                ),
-            }),
-            Err(Failed::Other) => Err(Error::internal("publish")(std::io::Error::other(
-                "see the round's own log line",
-            ))),
-        }
+            };
+            format!("{what}: nothing of it was published, and what is staged stays: publish it again once {then}")
+        }))
     }
 
     /// Asks for a round. Fails only when the task is gone, at the end of the process.

@@ -49,6 +49,36 @@ pub(super) enum Failed {
     Other,
 }
 
+/// Those of them that are told differently by what was to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    Full,
+    Clock,
+    Blobs,
+    Key,
+    NotShown,
+}
+
+impl Failed {
+    /// The answer to a request; `detail` says what a reason means for what was to be published.
+    pub(super) fn into_error(self, detail: impl FnOnce(Reason) -> String) -> Error {
+        let (code, why) = match self {
+            Self::Full => return Error::Full { detail: detail(Reason::Full) },
+            Self::Unreachable => return Error::catalog_unreachable(),
+            Self::Older => return Error::catalog_is_older(),
+            Self::Other => {
+                let seen = std::io::Error::other("see the round's own log line");
+                return Error::internal("publish")(seen);
+            }
+            Self::Clock => ("clock_behind", Reason::Clock),
+            Self::Blobs => (BLOBS_UNREACHABLE, Reason::Blobs),
+            Self::Key => (KEY_UNAVAILABLE, Reason::Key),
+            Self::NotShown => (OTHER_SERVER, Reason::NotShown),
+        };
+        Error::Unavailable { code, detail: detail(why) }
+    }
+}
+
 impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match error {
