@@ -173,20 +173,24 @@ impl Handovers {
     }
 
     /// Notes what clients can see now, once a root or targets that name other keys are published.
+    /// Returns the handovers as they are then.
     ///
     /// # Errors
     ///
     /// As [`Self::settle`].
-    pub(super) async fn note_published(&self) -> Result<(), Error> {
+    pub(super) async fn note_published(&self) -> Result<Vec<Handover>, Error> {
         let now = self.parts.clock.now();
-        for handover in self.parts.catalog.list_handovers().await? {
-            if handover.ends_at.is_some() || !self.is_published(&handover).await? {
+        let mut handovers = self.parts.catalog.list_handovers().await?;
+        for handover in &mut handovers {
+            if handover.ends_at.is_some() || !self.is_published(handover).await? {
                 continue;
             }
             let grace = if handover.kind == RoleKind::Bins { Duration::ZERO } else { GRACE };
-            self.parts.catalog.bound_handover(&handover, later(now, grace)).await?;
+            let ends_at = later(now, grace);
+            self.parts.catalog.bound_handover(handover, ends_at).await?;
+            handover.ends_at = Some(ends_at); // if another one has begun in its place, it is not ended
         }
-        Ok(())
+        Ok(handovers)
     }
 
     /// Gives up what was begun and not published: the keys that were to come sign no more.
@@ -221,9 +225,9 @@ impl Handovers {
     /// [`Error::Corrupt`], [`Error::Internal`].
     pub(super) async fn settle(&self) -> Result<(), Error> {
         let _turn = self.settling.lock().await;
-        self.note_published().await?;
+        let handovers = self.note_published().await?;
         let (now, mut is_changed) = (self.parts.clock.now(), false);
-        for handover in self.parts.catalog.list_handovers().await? {
+        for handover in handovers {
             let is_over = handover.ends_at.is_some_and(|ends_at| ends_at <= now);
             let is_abandoned = handover.ends_at.is_none()
                 && later(handover.begun_at, ABANDONED) <= now

@@ -117,7 +117,7 @@ impl Roles {
                 self.parts.handovers.begin(side, std::slice::from_ref(&change), &author).await?;
                 let signers = self.parts.handovers.signers(side, kind).await?;
                 if signers == change.after {
-                    return self.parts.handovers.note_published().await;
+                    return self.parts.handovers.note_published().await.map(drop);
                 }
                 Err(Error::internal("hand the bins over")(std::io::Error::other(
                     "the published targets name other keys: see the log of their round",
