@@ -30,10 +30,12 @@ impl Images {
         Ok(())
     }
 
-    /// The same where something else has failed already.
-    pub(in crate::app::images) async fn discard_announced(&self, key: &BlobKey) {
-        if let Err(error) = self.remove_announced(key).await {
-            tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
+    /// The same of several, where something else has failed already.
+    pub(in crate::app::images) async fn discard_announced(&self, keys: &[BlobKey]) {
+        for key in keys {
+            if let Err(error) = self.remove_announced(key).await {
+                tracing::warn!(blob = %key, error = %Chain(&error), "a blob is left for the next start");
+            }
         }
     }
 }

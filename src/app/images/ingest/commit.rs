@@ -77,7 +77,7 @@ impl Images {
         match stored {
             Err(error) if accepted != Some(true) => {
                 if accepted == Some(false) {
-                    self.discard_blobs(&keys).await;
+                    self.discard_announced(&keys).await;
                 } // if nobody knows, their announcement leads the next start to them
                 self.resolve_race(&request, image, error).await
             }
@@ -112,8 +112,8 @@ impl Images {
             let again = self.make_ready(request, secret, image).await?;
             tracing::info!(image.path = %request.path, "wrapped anew, since a key was replaced meanwhile");
             let before = std::mem::replace(ready, again);
-            let [_, envelope] = &before.keys;
-            self.discard_announced(envelope).await;
+            let [_, envelope] = before.keys;
+            self.discard_announced(&[envelope]).await;
         }
         Err(Error::Busy)
     }
@@ -157,12 +157,6 @@ impl Images {
             Err(catalog::Error::Retired { kid }) => Ok(Some(Outdated::Recipient { kid })),
             Err(catalog::Error::OtherEscrowKey { .. }) => Ok(Some(Outdated::Escrow)),
             Err(error) => Err(overtaken(error)),
-        }
-    }
-
-    async fn discard_blobs(&self, keys: &[BlobKey]) {
-        for key in keys {
-            self.discard_announced(key).await;
         }
     }
 

@@ -163,9 +163,10 @@ pub(super) async fn record(
     store(&images, &blobs).await?;
     let recorded = images.catalog.record_rewraps(&rewrapped, &images.server_id, author.at).await;
     let recorded = recorded.map_err(overtaken)?;
-    for (key, _) in blobs.iter().filter(|(key, _)| recorded.unused.contains(&key.name())) {
-        images.discard_announced(key).await; // its image was yanked or changed meanwhile
-    }
+    // Those whose image was yanked or changed meanwhile.
+    let keys = blobs.into_iter().map(|(key, _)| key);
+    let unused: Vec<_> = keys.filter(|key| recorded.unused.contains(&key.name())).collect();
+    images.discard_announced(&unused).await;
     images.publisher.publish().await?;
     Ok(recorded.count)
 }
