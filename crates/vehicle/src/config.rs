@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::files::find;
-use super::http::Patience;
+use super::waiting::Patience;
 use motorcade_model::{BaseUrl, EcuRole, EcuSerial, HardwareId, VehicleId};
 
 /// The settings.

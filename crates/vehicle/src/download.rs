@@ -15,9 +15,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::Error;
 use super::files::replace;
-use super::http::{Http, Request, Response, Token};
+use super::http::{Http, Request, Token};
 use super::http_error::HttpError;
 use super::redirect::Redirects;
+use super::response::Response;
 use super::stop::Stop;
 use super::tries::Tries;
 use motorcade_host::shown::place;

@@ -7,10 +7,12 @@ use tempfile::TempDir;
 
 use super::{Wanted, fetch};
 use crate::Error;
-use crate::http::{Http, Patience, Tls};
+use crate::clients::Tls;
+use crate::http::Http;
 use crate::http_error::HttpError;
 use crate::testing::server::{Manner, Server};
 use crate::testing::small_disk::SmallDisk;
+use crate::waiting::Patience;
 
 struct Case {
     server: Server,

@@ -14,8 +14,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::Redirects;
-use crate::http::{Http, Patience, Tls, Token};
+use crate::clients::Tls;
+use crate::http::{Http, Token};
 use crate::http_error::HttpError;
+use crate::waiting::Patience;
 
 struct Ca {
     issuer: Issuer<'static, KeyPair>,

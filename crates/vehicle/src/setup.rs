@@ -6,12 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Error;
 use super::ballast;
+use super::clients::Tls;
 use super::config::{Config, EcuConfig, TlsConfig};
 use super::credentials::{self, Seen};
 use super::ecu::KeyFiles;
 use super::files::{copy_of, make_folder};
 use super::folder::{Folder, Use, mark_enrolled};
-use super::http::{Http, Tls, Token};
+use super::http::{Http, Token};
 use super::sink::command::CommandPatience;
 use super::state::{Memory, State};
 use motorcade_host::key_exchange::{PostQuantum, offer_post_quantum};

@@ -13,13 +13,15 @@ use motorcade_model::{BaseUrl, Clock, SystemClock};
 use motorcade_uptane::verify::{Rules, TrustedSet};
 
 use crate::Error;
+use crate::clients::Tls;
 use crate::download::{self, Wanted};
 use crate::files::{folder_of, sync_folder};
-use crate::http::{Http, Patience, Tls};
+use crate::http::Http;
 use crate::names::{quote, target_path};
 use crate::source::HttpSource;
 use crate::store::Store;
 use crate::updater::Updater;
+use crate::waiting::Patience;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
