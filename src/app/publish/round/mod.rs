@@ -2,13 +2,15 @@
 //! become visible.
 
 mod asked;
+mod begin;
 mod last;
 mod record;
+mod show;
 mod start;
+mod targets;
 mod turn;
 
-use std::collections::{BTreeMap, HashSet};
-use std::num::NonZeroU64;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
@@ -18,27 +20,23 @@ use tokio::sync::Notify;
 use self::record::{published_roles, published_timestamp};
 pub(in crate::app::publish) use self::turn::Worked;
 use super::bins::BinSigner;
+use super::delegations;
 use super::outcome::{CurrentTimestamp, Failed, Outcome, SigningSize};
 use super::retention::Retention;
 use super::roots::RootChain;
 use super::signed::{self, OwnerSigned};
 use super::time::SigningTime;
-use super::{delegations, due};
 use crate::app::Error;
 use crate::app::expiry::{self, Expiry};
 use crate::app::replicas::Replica;
 use crate::app::replicas::presence::Presence;
-use crate::app::signing::signing_failed;
-use crate::app::trust::{Verifier, authority, signed_here};
+use crate::app::trust::Verifier;
 use crate::blob::{BlobKey, BlobStore, StagedBlob};
 use crate::catalog::{self, Author, Catalog, ReservedVersion, RoleState, SignedUpon};
-use crate::model::{
-    Clock, MAX_BIN_BYTES, RepositorySide, RoleKind, RoleName, SupplierRecord, Timestamp,
-};
+use crate::model::{Clock, MAX_BIN_BYTES, RoleName, SupplierRecord, Timestamp};
 use crate::telemetry::{Chain, Metrics, PublicationOutcome};
 use crate::uptane::image_repo::ImageRepository;
-use crate::uptane::metadata::image::{self, DelegatedKeys, SupplierDelegation};
-use crate::uptane::metadata::{SignedFile, Unsigned};
+use crate::uptane::metadata::SignedFile;
 use crate::uptane::verify::TrustedSet;
 
 /// What a round works on, and what the last one has published.
@@ -154,23 +152,6 @@ impl Rounds {
 
     pub(super) fn time(&self) -> &SigningTime {
         &self.time
-    }
-
-    /// The timestamp that is published now.
-    pub(super) fn current(&self) -> Option<CurrentTimestamp> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn size(&self) -> SigningSize {
-        *self.size.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_size(&self, lengths: impl Iterator<Item = u64>) {
-        let size = lengths.fold(SigningSize::default(), |size, length| SigningSize {
-            bytes: size.bytes + length,
-            files: size.files + 1,
-        });
-        *self.size.write().unwrap_or_else(PoisonError::into_inner) = size;
     }
 
     pub(super) fn failing(&self) -> Option<Failed> {
@@ -368,109 +349,6 @@ impl Rounds {
         Ok(visible_last)
     }
 
-    /// What is due, with numbers for it; none if nothing is. Suppliers and what is due fit each
-    /// other: a delegation to other keys is published with the file that they sign. Numbers are
-    /// skipped where somebody has changed a supplier meanwhile.
-    async fn begin(
-        &self,
-        now: Result<Timestamp, Error>,
-        scope: Scope<'_>,
-    ) -> Result<Option<Begun>, Error> {
-        let mut suppliers = self.catalog.list_suppliers().await?;
-        let policy = self.repository.policy();
-        loop {
-            let states = self.catalog.list_roles().await?;
-            let set = self.verifier.current(&states).await?;
-            let after = signed::adopted(&set, scope.signed())?;
-            let ours = signed::named(signed_here(&states, &suppliers, policy), &after);
-            let moment = now.as_ref().copied().unwrap_or_else(|_| self.clock.now());
-            let due = match (self.is_overtaken.load(Ordering::Relaxed), scope) {
-                (true, Scope::All(_)) => due::all_roles(&ours),
-                (false, Scope::All(_)) => due::due_roles(policy, &ours, moment),
-                (true, Scope::TimestampAlone) => Vec::new(), // it may list what is not here
-                (false, Scope::TimestampAlone) => due::timestamp_alone(policy, &ours, moment),
-            };
-            let due = signed::due_with(due, &ours, scope.signed(), &suppliers, (&set, &after))?;
-            if due.is_empty() {
-                return Ok(None); // also while the clock is behind
-            }
-            let now = match now {
-                Ok(now) => now,
-                Err(error) => return Err(error),
-            };
-            self.refuse_lost().await?;
-            let reserved = self.catalog.reserve_versions(&due).await?;
-            let newest = self.catalog.list_suppliers().await?;
-            if newest == suppliers {
-                let set = after;
-                return Ok(Some(Begun { now, suppliers, states, reserved, set }));
-            }
-            suppliers = newest;
-        }
-    }
-
-    /// What the next targets are to say, for people to sign: delegations to `ready` as well, of
-    /// which there is a file that their own keys have signed.
-    pub(super) async fn targets_to_sign(
-        &self,
-        version: NonZeroU64,
-        expires: Timestamp,
-        ready: &[RoleName],
-    ) -> Result<Unsigned, Error> {
-        let states = self.catalog.list_roles().await?;
-        let set = self.verifier.current(&states).await?;
-        let (blobs, suppliers) = (self.blobs.as_ref(), self.catalog.list_suppliers().await?);
-        // If they name other keys for the bins, all of these are signed again with them.
-        let all = delegations::all_bins(&states);
-        let bins =
-            delegations::bin_keys(&self.catalog, blobs, &self.repository, &states, &all, &set);
-        let bins = bins.await?;
-        let suppliers = delegations::to_suppliers(blobs, &states, suppliers, ready, &set).await?;
-        image::targets(version, expires, &suppliers, self.repository.bins(), &bins)
-            .map_err(Error::internal("make targets to be signed"))
-    }
-
-    async fn sign_targets(
-        &self,
-        reserved: &ReservedVersion,
-        (suppliers, bins): (Vec<SupplierDelegation>, &DelegatedKeys),
-        set: &TrustedSet,
-        now: Timestamp,
-    ) -> Result<SignedFile, Error> {
-        let authority = authority(set, &RoleName::Targets)?;
-        let version = reserved.version;
-        let signed = self.repository.sign_targets(version, &suppliers, bins, now, &authority).await;
-        signed.map_err(signing_failed(SIGN))
-    }
-
-    /// Makes a recorded publication visible.
-    async fn show(
-        &self,
-        staged: Vec<(Box<dyn StagedBlob>, BlobKey)>,
-        files: &[SignedFile],
-        states: &[RoleState],
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        self.blobs.promote_all(staged).await?;
-        if let Some(timestamp) = files.iter().find(|file| file.role == RoleName::Timestamp) {
-            let SignedFile { version, bytes, sha256, expires_at, .. } = timestamp.clone();
-            let published_at = now;
-            self.set_current(CurrentTimestamp { version, bytes, sha256, published_at, expires_at });
-        }
-        self.is_shown.store(true, Ordering::Relaxed);
-        self.show_no_older().await?;
-        self.is_overtaken.store(false, Ordering::Relaxed);
-        let unchanged =
-            || states.iter().filter(|state| !files.iter().any(|file| file.role == state.name));
-        let new = files.iter().map(|file| file.bytes.len() as u64);
-        self.set_size(unchanged().map(|state| state.length).chain(new));
-        let unchanged = unchanged().map(|state| (&state.name, state.version, state.expires_at));
-        self.report(
-            unchanged.chain(files.iter().map(|file| (&file.role, file.version, file.expires_at))),
-        );
-        Ok(())
-    }
-
     pub(super) async fn remove_superseded(&self) -> Result<usize, Error> {
         // What is visible has to be what was recorded last, or it leads to files that are taken for
         // superseded.
@@ -493,30 +371,6 @@ impl Rounds {
         let image = self.verifier.current(&self.catalog.list_roles().await?).await?;
         let (store, now) = ((&self.catalog, self.blobs.as_ref()), self.clock.now());
         expiry::list(store, policy, &keyring, Some(&image), &self.known_expiries, now).await
-    }
-
-    /// Tells the metrics when each role expires; all bins together are one role, which expires with
-    /// the first of them.
-    fn report<'a>(&self, roles: impl Iterator<Item = (&'a RoleName, u64, Timestamp)>) {
-        let mut kinds: BTreeMap<RoleKind, (u64, Timestamp)> = BTreeMap::new();
-        for (role, version, expires_at) in roles.filter(|(_, version, _)| *version > 0) {
-            let (highest, first) = kinds.entry(role.kind()).or_insert((version, expires_at));
-            (*highest, *first) = ((*highest).max(version), (*first).min(expires_at));
-        }
-        for (&kind, &(version, expires_at)) in &kinds {
-            self.metrics.set_metadata(RepositorySide::Image, kind, version, expires_at.into());
-        }
-        if !kinds.contains_key(&RoleKind::Suppliers) {
-            self.metrics.forget_metadata(RepositorySide::Image, RoleKind::Suppliers);
-        }
-    }
-
-    /// Serves this one from now on, unless a newer one is served already.
-    fn set_current(&self, current: CurrentTimestamp) {
-        let mut known = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|known| known.version <= current.version) {
-            *known = Some(current);
-        }
     }
 }
 
