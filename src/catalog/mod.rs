@@ -15,6 +15,7 @@ mod director;
 mod ecu_column;
 mod ecu_keys;
 mod ecus;
+mod ended_uploads;
 mod escrow;
 mod fleet_log;
 mod handovers;

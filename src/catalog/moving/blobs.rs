@@ -1,6 +1,6 @@
 //! What a catalog knows of blobs that were moved to another store.
 
-use crate::catalog::{AuditKind, Author, Catalog, During, Error, audit, uploads};
+use crate::catalog::{AuditKind, Author, Catalog, During, Error, audit, ended_uploads};
 use crate::model::Timestamp;
 
 /// Blobs that are all in their new place.
@@ -41,7 +41,7 @@ impl Catalog {
             transaction.rollback().await.during(OP)?; // it was ended before
             return Ok(0);
         }
-        let ended = uploads::end_all(&mut transaction, forgotten_at).await?;
+        let ended = ended_uploads::end_all(&mut transaction, forgotten_at).await?;
         let detail = serde_json::json!({
             "move": moved.id, "to": moved.to, "files": moved.files, "bytes": moved.bytes, "ended_uploads": ended,
         });
