@@ -5,7 +5,7 @@ use std::time::Duration;
 use motorcade::model::AccessRole;
 use reqwest::Method;
 
-use super::{PART, PATH, offset};
+use super::{PATH, offset};
 use crate::app::{TestServer, eventually, pattern, send};
 
 #[tokio::test]
@@ -33,21 +33,9 @@ async fn two_at_one_upload_are_told_apart_and_the_first_one_goes_on() {
     let server = TestServer::start().await;
     let image = pattern(2_000_000, 2);
     let url = server.begin(PATH, image.len(), &[]).await;
-    let mut raw = server.connect().await;
-    let token = &server.state.tokens.uploader;
-    raw.send(format!(
-        "PATCH {url} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
-         Upload-Offset: 0\r\nContent-Type: {PART}\r\nContent-Length: {}\r\n\r\n",
-        image.len()
-    ))
-    .await;
+    let mut raw = server.raw_part(&url, 0, image.len()).await;
     raw.send(&image[..1_000_000]).await;
-    eventually("it is taken", async || {
-        let mut catalog = server.state.catalog().await;
-        let taken = sqlx::query_scalar("SELECT count(*) FROM uploads WHERE lease_until > 0");
-        taken.fetch_one(&mut catalog).await.is_ok_and(|taken: i64| taken == 1)
-    })
-    .await;
+    server.upload_is_taken().await;
     let is_locked = async || send(server.part(&url, 0, &image)).await.status == 423;
     eventually("the other one is locked out", is_locked).await;
     let refused = send(server.part(&url, 0, &image)).await;

@@ -15,6 +15,7 @@ use reqwest::{Method, RequestBuilder};
 
 use crate::answer::Answer;
 use crate::app::{TestServer, eventually, pattern, send, sha256_hex};
+use crate::client::Raw;
 
 const PATH: &str = "gw/1/a.bin";
 const PART: &str = "application/offset+octet-stream";
@@ -53,6 +54,28 @@ impl TestServer {
     fn part(&self, url: &str, at: usize, bytes: &[u8]) -> RequestBuilder {
         let request = self.tus(Method::PATCH, url).header("Upload-Offset", at);
         request.header("Content-Type", PART).body(bytes.to_vec())
+    }
+
+    /// Begins to send a part over a connection of its own: its bytes are to follow.
+    async fn raw_part(&self, url: &str, at: usize, length: usize) -> Raw {
+        let mut raw = self.connect().await;
+        let token = &self.state.tokens.uploader;
+        raw.send(format!(
+            "PATCH {url} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
+             Upload-Offset: {at}\r\nContent-Type: {PART}\r\nContent-Length: {length}\r\n\r\n"
+        ))
+        .await;
+        raw
+    }
+
+    /// Waits until a request has taken the one upload that there is.
+    async fn upload_is_taken(&self) {
+        eventually("it is taken", async || {
+            let mut catalog = self.state.catalog().await;
+            let taken = sqlx::query_scalar("SELECT count(*) FROM uploads WHERE lease_until > 0");
+            taken.fetch_one(&mut catalog).await.is_ok_and(|taken: i64| taken == 1)
+        })
+        .await;
     }
 
     async fn offset(&self, url: &str) -> usize {
@@ -123,14 +146,7 @@ async fn what_came_before_a_connection_broke_is_not_sent_again() {
     let url = server.begin(PATH, image.len(), &[]).await;
     let mut at = 0;
     for cut in [1_234_567, 2_000_000] {
-        let mut raw = server.connect().await;
-        let token = &server.state.tokens.uploader;
-        raw.send(format!(
-            "PATCH {url} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
-             Upload-Offset: {at}\r\nContent-Type: {PART}\r\nContent-Length: {}\r\n\r\n",
-            image.len() - at
-        ))
-        .await;
+        let mut raw = server.raw_part(&url, at, image.len() - at).await;
         raw.send(&image[at..at + cut]).await;
         drop(raw);
         at += cut;

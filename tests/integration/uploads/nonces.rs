@@ -238,21 +238,9 @@ async fn what_has_left_the_process_stays_recorded_whatever_the_catalog_says() {
     let (image, other) = (pattern(4 * BLOCK, 9), pattern(4 * BLOCK, 10));
     let url = server.begin(PATH, image.len(), &[]).await;
     // One request has taken the upload, and waits for bytes.
-    let mut raw = server.connect().await;
-    let token = &server.state.tokens.uploader;
-    raw.send(format!(
-        "PATCH {url} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\n\
-         Upload-Offset: 0\r\nContent-Type: {PART}\r\nContent-Length: {}\r\n\r\n",
-        other.len()
-    ))
-    .await;
+    let mut raw = server.raw_part(&url, 0, other.len()).await;
     raw.send(&other[..1000]).await;
-    eventually("it is taken", async || {
-        let mut catalog = server.state.catalog().await;
-        let taken = sqlx::query_scalar("SELECT count(*) FROM uploads WHERE lease_until > 0");
-        taken.fetch_one(&mut catalog).await.is_ok_and(|taken: i64| taken == 1)
-    })
-    .await;
+    server.upload_is_taken().await;
     server.state.sql(NOTE).await;
     // Another one is let in, and brings other bytes.
     server.state.sql("UPDATE uploads SET lease_until = 0").await;
