@@ -34,6 +34,7 @@ mod footing;
 mod fsck_trust;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod inodes;
 mod jobs;
 mod layering;
 mod lifecycle;
@@ -67,6 +68,7 @@ mod runbooks;
 mod s_client;
 mod secrets;
 mod signals;
+#[path = "../support/small_disk.rs"]
 mod small_disk;
 mod state;
 mod static_files;

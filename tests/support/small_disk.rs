@@ -11,14 +11,16 @@ pub(crate) struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// `None`, and a line that says so, where this user may not mount.
     pub(crate) fn mount(folder: &Path, size: &str) -> Option<Self> {
-        let options = format!("size={size}");
+        Self::mount_with(folder, &format!("size={size}"))
+    }
+
+    /// The same with options of tmpfs.
+    pub(crate) fn mount_with(folder: &Path, options: &str) -> Option<Self> {
         let mut command = Command::new("mount");
-        let mounted =
-            command.args(["-t", "tmpfs", "-o", &options, "motorcade-test"]).arg(folder).output();
-        match mounted {
+        match command.args(["-t", "tmpfs", "-o", options, "motorcade-test"]).arg(folder).output() {
             Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
             other => {
-                println!("skipped: a full disk needs the right to mount a tmpfs: {other:?}");
+                println!("skipped: a small disk needs the right to mount a tmpfs: {other:?}");
                 None
             }
         }

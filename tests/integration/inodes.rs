@@ -3,55 +3,31 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use motorcade::model::AccessRole;
 use reqwest::Method;
 use rustix::fs::statvfs;
 
 use crate::app::{TestServer, eventually, send};
+use crate::small_disk::SmallDisk;
 use crate::state::{BINS, TestState, files_below};
 
-/// A file system in memory that takes few files.
-struct FewInodes(PathBuf);
-
-impl FewInodes {
-    /// `None`, and a line that says so, where this user may not mount.
-    fn mount(folder: &Path, inodes: u32) -> Option<Self> {
-        let options = format!("size=256m,nr_inodes={inodes}");
-        let mut command = Command::new("mount");
-        match command.args(["-t", "tmpfs", "-o", &options, "motorcade-test"]).arg(folder).output() {
-            Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
-            other => {
-                println!("skipped: few inodes need the right to mount a tmpfs: {other:?}");
-                None
-            }
-        }
-    }
-
-    fn free(&self) -> u64 {
-        statvfs(&self.0).unwrap().f_favail
-    }
-
-    /// Takes all that are left.
-    fn take_all(&self) -> PathBuf {
-        let folder = self.0.join("taken");
-        fs::create_dir(&folder).unwrap();
-        for number in 0.. {
-            match File::create(folder.join(number.to_string())) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        folder
-    }
+fn free_inodes(disk: &Path) -> u64 {
+    statvfs(disk).unwrap().f_favail
 }
 
-impl Drop for FewInodes {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+/// Takes all that are left.
+fn take_all(disk: &Path) -> PathBuf {
+    let folder = disk.join("taken");
+    fs::create_dir(&folder).unwrap();
+    for number in 0.. {
+        match File::create(folder.join(number.to_string())) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => break,
+            Err(error) => panic!("{error}"),
+        }
     }
+    folder
 }
 
 /// A state directory in `folder`.
@@ -69,7 +45,8 @@ pub(crate) fn state_in(folder: &Path) -> TestState {
 #[tokio::test]
 async fn inodes_are_kept_for_metadata_and_readiness_says_when_none_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = FewInodes::mount(folder.path(), 400) else { return };
+    let disk = SmallDisk::mount_with(folder.path(), "size=256m,nr_inodes=400");
+    let Some(_disk) = disk else { return };
     let server = TestServer::on(state_in(folder.path()), |_| ()).await;
     let mut accepted = 0;
     let refused = loop {
@@ -79,14 +56,14 @@ async fn inodes_are_kept_for_metadata_and_readiness_says_when_none_is_left() {
             break answer;
         }
         accepted += 1;
-        assert!(accepted < 100, "{} inodes are left", disk.free());
+        assert!(accepted < 100, "{} inodes are left", free_inodes(folder.path()));
     };
     let refused = refused.refused(507, "storage_full");
     assert!(refused.contains("inodes"), "{refused}");
     assert!(
-        accepted > 2 && disk.free() > BINS as u64 * 2,
+        accepted > 2 && free_inodes(folder.path()) > BINS as u64 * 2,
         "{accepted} were accepted, {} are left",
-        disk.free()
+        free_inodes(folder.path())
     );
     assert!(server.repository().await.find("gw/0/a.bin").is_some());
     server.get("/readyz").await.expect(200);
@@ -95,7 +72,7 @@ async fn inodes_are_kept_for_metadata_and_readiness_says_when_none_is_left() {
         server.request_as(AccessRole::Engineer, Method::DELETE, &format!("/api/v1/images/{path}"))
     };
     send(yank("gw/0/a.bin")).await.expect(204); // there is room for that
-    let taken = disk.take_all();
+    let taken = take_all(folder.path());
     send(yank("gw/1/a.bin")).await.refused(507, "storage_full");
     let why = server.get("/readyz").await.refused(503, "not_published");
     assert!(why.contains("no space"), "{why}");
