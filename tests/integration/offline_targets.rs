@@ -35,6 +35,16 @@ pub(crate) async fn handed_over(desk: &Desk) -> TestServer {
     TestServer::on(state, |_| ()).await
 }
 
+/// The same with a supplier who has uploaded acme/1.bin, to which published targets lead.
+pub(crate) async fn with_acme(desk: &Desk) -> TestServer {
+    let server = handed_over(desk).await;
+    add(&server, json!({ "supplier": "acme" })).await.expect(201);
+    let own = token(&server.state, "acme/").await;
+    upload(&server, &own, "acme/1.bin", "").await.expect(201);
+    publish(&server, desk, 1);
+    server
+}
+
 pub(crate) async fn status(server: &TestServer) -> TargetsBody {
     server.get("/api/v1/targets/targets").await.body()
 }

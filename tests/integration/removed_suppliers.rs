@@ -12,7 +12,7 @@ use crate::app::{TestServer, send};
 use crate::ceremony::Desk;
 use crate::collection::{collect, yanked_long_ago};
 use crate::director::vehicle::TestVehicle;
-use crate::offline_targets::{found, handed_over, publish};
+use crate::offline_targets::{found, publish, with_acme};
 use crate::publication::{NEVER, Node, engineer};
 use crate::suppliers::{add, published, remove, token, upload};
 
@@ -25,11 +25,7 @@ fn files_of_acme(node: &Node) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_last_file_of_a_removed_supplier_gets_old_and_people_are_told_while_targets_name_it() {
     let desk = Desk::new(&["anna"]);
-    let server = handed_over(&desk).await;
-    add(&server, json!({ "supplier": "acme" })).await.expect(201);
-    let own = token(&server.state, "acme/").await;
-    upload(&server, &own, "acme/1.bin", "").await.expect(201);
-    publish(&server, &desk, 1);
+    let server = with_acme(&desk).await;
     remove(&server, "acme").await.expect(200);
     let node = Node::open(server.stop(), NEVER).await;
     let upkeep = node.app.upkeep();
@@ -119,11 +115,7 @@ async fn images_and_files_of_a_removed_supplier_go_after_their_time_and_nothing_
 #[tokio::test]
 async fn its_images_stay_while_targets_that_people_sign_lead_to_them() {
     let desk = Desk::new(&["anna"]);
-    let server = handed_over(&desk).await;
-    add(&server, json!({ "supplier": "acme" })).await.expect(201);
-    let own = token(&server.state, "acme/").await;
-    upload(&server, &own, "acme/1.bin", "").await.expect(201);
-    publish(&server, &desk, 1);
+    let server = with_acme(&desk).await;
     remove(&server, "acme").await.expect(200);
     yanked_long_ago(&server).await;
     let result = collect(&server);

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::app::{TestServer, send};
 use crate::ceremony::Desk;
 use crate::director::vehicle::TestVehicle;
-use crate::offline_targets::{found, handed_over, publish, status, version_of};
-use crate::suppliers::{add, published, remove, search, token, upload};
+use crate::offline_targets::{found, handed_over, publish, status, version_of, with_acme};
+use crate::suppliers::{published, remove, search, token, upload};
 use crate::support::{refused, run};
 
 const ACME: &str = "/api/v1/targets/supplier-acme";
@@ -52,11 +52,7 @@ async fn awaited(server: &TestServer, path: &str) -> Value {
 #[tokio::test]
 async fn a_removed_supplier_s_file_is_served_and_its_folder_is_nobody_s_until_people_sign() {
     let desk = Desk::new(&["anna"]);
-    let server = handed_over(&desk).await;
-    add(&server, json!({ "supplier": "acme" })).await.expect(201);
-    let own = token(&server.state, "acme/").await;
-    upload(&server, &own, "acme/1.bin", "").await.expect(201);
-    publish(&server, &desk, 1);
+    let server = with_acme(&desk).await;
     assert!(found(&server, "acme/1.bin").await);
     let vehicle = TestVehicle::registered(&server, "VIN1").await;
     vehicle.assign(&server, &[(0, "acme/1.bin")]).await.expect(201);
@@ -166,11 +162,7 @@ fn sign_as_acme_again(server: &TestServer, desk: &Desk) {
 #[tokio::test]
 async fn keys_of_a_folder_that_was_handed_over_are_moved_away_and_that_is_written_down() {
     let desk = Desk::new(&["anna", "acme"]);
-    let server = handed_over(&desk).await;
-    add(&server, json!({ "supplier": "acme" })).await.expect(201);
-    let own = token(&server.state, "acme/").await;
-    upload(&server, &own, "acme/1.bin", "").await.expect(201);
-    publish(&server, &desk, 1);
+    let server = with_acme(&desk).await;
     let keys = |folder: &str| -> usize {
         let files = fs::read_dir(server.state.path().join(folder)).into_iter().flatten();
         files
