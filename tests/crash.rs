@@ -48,6 +48,8 @@ mod small_disk;
 #[path = "crash/store.rs"]
 mod store;
 mod support;
+#[path = "support/tus.rs"]
+mod tus;
 #[path = "crash/uploads.rs"]
 mod uploads;
 

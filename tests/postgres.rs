@@ -25,6 +25,8 @@ mod shared;
 mod support;
 #[path = "postgres/tickets.rs"]
 mod tickets;
+#[path = "support/tus.rs"]
+mod tus;
 #[path = "postgres/upgrades.rs"]
 mod upgrades;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use reqwest::{Body, Method, StatusCode};
+use reqwest::{Body, StatusCode};
 
 use crate::Site;
 #[cfg(feature = "s3")]
@@ -18,7 +18,8 @@ use crate::cutting_proxy::switching_proxy;
 use crate::postgres::Postgres;
 use crate::shared::Replicas;
 use crate::support::{Client, HARDWARE, Server, motorcade, noise, sha256, snakeoil, wait_until};
-use crate::uploads::{PATH, begin, offset, send, tus};
+use crate::tus::{begin, offset, patch};
+use crate::uploads::{PATH, send};
 
 #[cfg(feature = "s3")]
 async fn in_bucket() -> Replicas {
@@ -55,7 +56,7 @@ async fn goes_on_at_another(replicas: Replicas) {
     let (servers, site) = serve(&replicas).await;
     let clients = servers.each_ref().map(|server| server.client(&replicas.token));
     let image = image(24);
-    let url = begin(&clients[0], image.len()).await;
+    let url = begin(&clients[0], PATH, image.len()).await;
     let mut at = 0;
     for (turn, size) in [100, 1_500_000, 3_000_000, 6_000_000].into_iter().enumerate() {
         let client = &clients[(turn + 1) % 2];
@@ -79,11 +80,6 @@ async fn goes_on_at_another(replicas: Replicas) {
     assert_eq!(site.open(&repository, PATH).await, sha256(&image));
     drop(second);
     replicas.fsck();
-}
-
-fn patch(client: &Client, url: &str, at: usize) -> reqwest::RequestBuilder {
-    let request = tus(client, Method::PATCH, url).header("Upload-Offset", at);
-    request.header("Content-Type", "application/offset+octet-stream")
 }
 
 /// Sends a piece, and neither more nor that this was all.

@@ -4,39 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
-use reqwest::{Body, Method, RequestBuilder, Response};
+use reqwest::{Body, Method, Response};
 
 use crate::small_disk::SmallDisk;
-use crate::support::{Client, HARDWARE, noise, sha256, wait_until};
+use crate::support::{Client, noise, sha256, wait_until};
+use crate::tus::{begin, offset, patch, tus};
 use crate::{PIECE, Rng, Site};
 
 pub(crate) const PATH: &str = "gw/resumed/a.bin";
 const KILLS: usize = 20;
-
-pub(crate) fn tus(client: &Client, method: Method, path: &str) -> RequestBuilder {
-    let request = client.http.request(method, format!("{}{path}", client.url));
-    request.bearer_auth(&client.token).header("Tus-Resumable", "1.0.0")
-}
-
-pub(crate) async fn begin(client: &Client, length: usize) -> String {
-    let said =
-        [("path", PATH), ("hardware_id", HARDWARE), ("version", "1"), ("release_counter", "1")];
-    let said = said.map(|(key, value)| format!("{key} {}", STANDARD.encode(value)));
-    let request = tus(client, Method::POST, "/api/v1/uploads").header("Upload-Length", length);
-    let response = request.header("Upload-Metadata", said.join(",")).send().await.unwrap();
-    assert_eq!(response.status(), 201);
-    response.headers()["location"].to_str().unwrap().to_owned()
-}
-
-pub(crate) async fn offset(client: &Client, url: &str) -> usize {
-    let response = tus(client, Method::HEAD, url).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    response.headers()["upload-offset"].to_str().unwrap().parse().unwrap()
-}
 
 /// Sends the rest of an image, in as many requests as `size` makes of it.
 pub(crate) async fn send(
@@ -49,15 +27,13 @@ pub(crate) async fn send(
     let (mut at, mut last) = (at, None);
     while at < image.len() {
         let part = Bytes::copy_from_slice(&image[at..image.len().min(at.saturating_add(size))]);
-        let (from, length) = (at, part.len());
+        let length = part.len();
         let pieces = (0..length.div_ceil(PIECE)).map(move |number| {
             let end = length.min((number + 1) * PIECE);
             Ok::<_, std::io::Error>(part.slice(number * PIECE..end))
         });
-        let request = tus(client, Method::PATCH, url).header("Upload-Offset", from);
-        let request = request.header("Content-Type", "application/offset+octet-stream");
         let body = Body::wrap_stream(stream::iter(pieces));
-        let response = request.body(body).send().await.ok()?;
+        let response = patch(client, url, at).body(body).send().await.ok()?;
         if response.status() != 204 {
             return Some(response);
         }
@@ -92,7 +68,7 @@ async fn an_upload_goes_on_after_every_kill_and_no_sealed_byte_ever_has_two_valu
     let site = Site::new().await;
     let mut image = noise("resumed", 64 * 1024).repeat(600); // 37 MiB
     let server = site.serve(&[]);
-    let url = begin(&server.client(&site.token), image.len()).await;
+    let url = begin(&server.client(&site.token), PATH, image.len()).await;
     server.process.kill();
     let (mut before, mut acknowledged, mut refused, mut flip) = (Vec::new(), 0, 0, 0);
     let mut values: BTreeMap<usize, BTreeSet<u8>> = BTreeMap::new();
@@ -189,7 +165,7 @@ async fn a_disk_that_is_full_of_what_waits_keeps_no_server_from_starting() {
     let server = site.serve(&["--reserved-space", "0"]);
     let client = server.client(&site.token);
     let image = noise("waits", 64 * 1024).repeat(200); // 12 MiB
-    let url = begin(&client, image.len()).await;
+    let url = begin(&client, PATH, image.len()).await;
     let sent = send(&client, &url, 0, &image[..8 * 1024 * 1024], usize::MAX).await;
     assert_eq!(sent.unwrap().status(), 204);
     let acknowledged = offset(&client, &url).await;

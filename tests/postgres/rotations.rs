@@ -4,8 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use rustix::process::Signal;
@@ -14,7 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::postgres::{Postgres, program};
 use crate::shared::Replicas;
-use crate::support::{Client, HARDWARE, Server, files_below, run, snakeoil, wait_until};
+use crate::support::{Client, Server, files_below, run, snakeoil, wait_until};
+use crate::tus::{begin, patch};
 
 fn call(client: &Client, method: Method, path: &str) -> RequestBuilder {
     client.http.request(method, format!("{}{path}", client.url)).bearer_auth(&client.token)
@@ -155,29 +154,6 @@ async fn assert_key_differs(answer: Response) {
     assert!(retries, "{problem}");
 }
 
-fn part(client: &Client, url: &str, at: usize, bytes: &[u8]) -> RequestBuilder {
-    let path = url.strip_prefix(&client.url).unwrap_or(url);
-    let path = path.find("/api/").map_or(path, |at| &path[at..]);
-    call(client, Method::PATCH, path)
-        .header("Tus-Resumable", "1.0.0")
-        .header("Upload-Offset", at)
-        .header("Content-Type", "application/offset+octet-stream")
-        .body(bytes.to_vec())
-}
-
-async fn begin(client: &Client, path: &str, length: usize) -> String {
-    let said =
-        [("path", path), ("hardware_id", HARDWARE), ("version", "1"), ("release_counter", "1")];
-    let said = said.map(|(key, value)| format!("{key} {}", STANDARD.encode(value))).join(",");
-    let begun = call(client, Method::POST, "/api/v1/uploads")
-        .header("Tus-Resumable", "1.0.0")
-        .header("Upload-Length", length)
-        .header("Upload-Metadata", said);
-    let begun = begun.send().await.unwrap();
-    assert_eq!(begun.status(), 201);
-    begun.headers()["location"].to_str().unwrap().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothing_for_the_former()
 {
@@ -212,7 +188,7 @@ async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothi
     assert_key_differs(on_its_way.await.unwrap()).await;
     assert_key_differs(there.put("gw/3", "", "firmware").await.unwrap()).await;
     let image = vec![7; 2_000_000];
-    assert_key_differs(part(&there, &waiting, 0, &image).send().await.unwrap()).await;
+    assert_key_differs(patch(&there, &waiting, 0).body(image.clone()).send().await.unwrap()).await;
     let (status, said) = readiness(&there).await;
     assert_eq!((status, code(&said)), (StatusCode::SERVICE_UNAVAILABLE, "escrow_key_differs"));
     assert_eq!(readiness(&here).await.0, 200, "the other one goes on");
@@ -223,7 +199,7 @@ async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothi
     run(Command::new("cp").arg("-a").arg(from).arg(to));
     wait_until("it has the key", async || readiness(&there).await.0 == 200).await;
     there.upload("gw/3", "", b"firmware").await;
-    let whole = part(&there, &waiting, 0, &image).send().await.unwrap();
+    let whole = patch(&there, &waiting, 0).body(image).send().await.unwrap();
     assert_eq!(whole.status(), 204, "{}", whole.text().await.unwrap());
     drop(servers);
     replicas.fsck(); // which opens each envelope with the key that is left
