@@ -19,6 +19,8 @@ mod script;
 #[path = "support/small_disk.rs"]
 mod small_disk;
 mod support;
+#[path = "support/tus.rs"]
+mod tus;
 #[path = "s3/ways.rs"]
 mod ways;
 
@@ -37,6 +39,7 @@ use support::{
     Client, Server, files_below, http, motorcade, noise, refused, run, snakeoil, wait_until,
 };
 use tempfile::TempDir;
+use tus::{begin, patch};
 
 /// A state directory whose blobs are in a bucket.
 struct Site {
@@ -215,27 +218,12 @@ async fn a_resumed_upload_goes_on_in_the_store() {
     let (mut server, _) = site.serve_engineer(&[]).await;
     let token = site.token("uploader");
     let image = noise("resumed", 21_000_000);
-    let create = http()
-        .post(format!("{}/api/v1/uploads", server.url()))
-        .bearer_auth(&token)
-        .header("Tus-Resumable", "1.0.0")
-        .header("Upload-Length", image.len())
-        .header("Upload-Metadata", metadata("gw/resumed.bin"));
-    let created = create.send().await.unwrap();
-    assert_eq!(created.status(), StatusCode::CREATED, "{}", created.text().await.unwrap());
-    let location = created.headers()["location"].to_str().unwrap().to_owned();
-    let path = location.split_once("/api/").unwrap().1.to_owned();
+    let path = begin(&server.client(&token), "gw/resumed.bin", image.len()).await;
     let mut at = 0_usize;
     for size in [100, 1_500_000, 3_000_000, 11_000_000, 2_000_000, usize::MAX] {
         let end = at.saturating_add(size).min(image.len());
-        let patch = http()
-            .patch(format!("{}/api/{path}", server.url()))
-            .bearer_auth(&token)
-            .header("Tus-Resumable", "1.0.0")
-            .header("Upload-Offset", at)
-            .header("Content-Type", "application/offset+octet-stream")
-            .body(image[at..end].to_vec());
-        let patched = patch.send().await.unwrap();
+        let part = image[at..end].to_vec();
+        let patched = patch(&server.client(&token), &path, at).body(part).send().await.unwrap();
         assert_eq!(patched.status(), StatusCode::NO_CONTENT, "{}", patched.text().await.unwrap());
         at = end;
         server.process.kill();
@@ -245,18 +233,6 @@ async fn a_resumed_upload_goes_on_in_the_store() {
     drop(server);
     site.fsck();
     assert_eq!(site.names().await.1, [""; 0]);
-}
-
-fn metadata(path: &str) -> String {
-    let pairs = [
-        ("path", path),
-        ("hardware_id", support::HARDWARE),
-        ("version", "1.0.0"),
-        ("release_counter", "1"),
-    ];
-    use base64::Engine;
-    let encode = |value: &str| base64::engine::general_purpose::STANDARD.encode(value);
-    pairs.map(|(name, value)| format!("{name} {}", encode(value))).join(",")
 }
 
 #[tokio::test]

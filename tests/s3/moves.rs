@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::faulty_proxy::{Spoil, faulty_proxy};
-use crate::metadata;
 use crate::object_store::ObjectStore;
 use crate::postgres::Postgres;
 use crate::support::{
-    Client, HARDWARE, Process, Server, create_token, files_below, fsck, http, init, motorcade,
-    noise, project, refused, run, sha256, snakeoil, vehicle_binary, wait_until,
+    Client, HARDWARE, Process, Server, create_token, files_below, fsck, init, motorcade, noise,
+    project, refused, run, sha256, snakeoil, vehicle_binary, wait_until,
 };
+use crate::tus::{begin, patch, tus};
 
 /// A state directory that was used as it is by default.
 struct Used {
@@ -166,8 +166,7 @@ impl Used {
             assert!(client.get(path).await == bytes, "{path}");
         }
         let (waiting, uploader) = &self.waiting;
-        let request = http().head(format!("{}{waiting}", server.url())).bearer_auth(uploader);
-        let told = request.header("Tus-Resumable", "1.0.0").send().await.unwrap();
+        let told = tus(&server.client(uploader), Method::HEAD, waiting).send().await.unwrap();
         assert_eq!(told.status(), StatusCode::GONE);
         let root = fs::read(self.data_dir().join("1.root.json")).unwrap();
         self.update(&client, 2).await;
@@ -208,18 +207,10 @@ async fn put(client: &Client, path: &str, counter: u64, image: Vec<u8>) -> Value
 
 /// Begins an upload, sends a part of it, and returns its path.
 async fn begin_upload(server: &Server, token: &str) -> String {
-    let tus = |method: Method, url: String| {
-        http().request(method, url).bearer_auth(token).header("Tus-Resumable", "1.0.0")
-    };
-    let create = tus(Method::POST, format!("{}/api/v1/uploads", server.url()));
-    let create = create.header("Upload-Length", 5_000_000);
-    let created = create.header("Upload-Metadata", metadata("gw/waits.bin")).send().await.unwrap();
-    assert_eq!(created.status(), StatusCode::CREATED);
-    let location = created.headers()["location"].to_str().unwrap();
-    let path = format!("/api/{}", location.split_once("/api/").unwrap().1);
-    let patch = tus(Method::PATCH, format!("{}{path}", server.url())).header("Upload-Offset", 0);
-    let patch = patch.header("Content-Type", "application/offset+octet-stream");
-    let patched = patch.body(noise("waits", 3_000_000)).send().await.unwrap();
+    let client = server.client(token);
+    let path = begin(&client, "gw/waits.bin", 5_000_000).await;
+    let part = noise("waits", 3_000_000);
+    let patched = patch(&client, &path, 0).body(part).send().await.unwrap();
     assert_eq!(patched.status(), StatusCode::NO_CONTENT);
     path
 }

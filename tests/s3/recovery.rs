@@ -9,7 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::Site;
-use crate::support::{Server, http, noise, refused, run, wait_until};
+use crate::support::{Server, http, refused, run, wait_until};
+use crate::tus::{begin, tus};
 
 fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").args([from, to]));
@@ -20,24 +21,12 @@ async fn versions(site: &Site, server: &Server) -> [u64; 3] {
     VerifiedRepository::load(&trusted, &server.repo_url()).await.unwrap().versions()
 }
 
-/// A request of an upload that can be resumed.
-fn tus(server: &Server, token: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
-    let request = http().request(method, format!("{}{path}", server.url()));
-    request.bearer_auth(token).header("Tus-Resumable", "1.0.0")
-}
-
 #[tokio::test]
 async fn an_older_catalog_goes_on_past_all_that_the_bucket_shows() {
     let site = Site::made().await;
     let (server, client) = site.serve_engineer(&[]).await;
     client.upload("gw/1.bin", "", b"one").await;
-    let image = noise("waits", 2_000_000);
-    let begun = tus(&server, &client.token, Method::POST, "/api/v1/uploads");
-    let begun = begun.header("Upload-Length", image.len());
-    let begun = begun.header("Upload-Metadata", crate::metadata("gw/waits.bin"));
-    let begun = begun.send().await.unwrap();
-    assert_eq!(begun.status(), StatusCode::CREATED);
-    let upload = begun.headers()["location"].to_str().unwrap().to_owned();
+    let upload = begin(&client, "gw/waits.bin", 2_000_000).await;
     server.process.kill();
     let backup = site.folder.path().join("backup");
     copy(&site.data_dir(), &backup);
@@ -69,7 +58,7 @@ async fn an_older_catalog_goes_on_past_all_that_the_bucket_shows() {
     client.upload("gw/5.bin", "", b"five").await;
     let after = versions(&site, &server).await;
     assert!(after[1] > seen[1] && after[2] > seen[2], "{seen:?}, and then {after:?}");
-    let gone = tus(&server, &client.token, Method::HEAD, &upload).send().await.unwrap();
+    let gone = tus(&client, Method::HEAD, &upload).send().await.unwrap();
     assert_eq!(gone.status(), StatusCode::GONE, "what waited was ended, and begins again");
     drop(server);
     let left: Vec<String> = site.names().await.1;
