@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use postgres::Postgres;
+use replicas::readiness;
 use serde_json::Value;
 use support::{Server, motorcade, refused, run, snakeoil, wait_until};
 use tempfile::TempDir;
@@ -180,16 +181,11 @@ async fn a_database_that_goes_away_and_comes_back_needs_no_restart() {
     assert!(refused.headers().contains_key("retry-after"));
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["code"], "catalog_unreachable", "{problem}");
-    let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
-    assert_eq!(ready.status(), 503);
+    assert_eq!(readiness(&client).await.0, 503);
     client.get("/repo/timestamp.json").await;
 
     postgres.tell("start");
-    wait_until("the server is ready again", async || {
-        let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
-        ready.status() == 200
-    })
-    .await;
+    wait_until("the server is ready again", async || readiness(&client).await.0 == 200).await;
     client.upload("gw/2", "", b"two").await;
     drop(server);
     site.fsck();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::Site;
 use crate::postgres::{Postgres, program};
+use crate::replicas::{code, readiness};
 use crate::support::{Client, refused, run, snakeoil, wait_until};
 
 /// The version of the timestamp that is served.
@@ -14,11 +15,6 @@ async fn version(client: &Client) -> u64 {
     let timestamp: Value =
         serde_json::from_slice(&client.get("/repo/timestamp.json").await).unwrap();
     timestamp["signed"]["version"].as_u64().unwrap()
-}
-
-async fn is_ready(client: &Client) -> bool {
-    let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
-    ready.status() == 200
 }
 
 #[tokio::test]
@@ -45,7 +41,7 @@ async fn a_dump_that_was_restored_is_served_once_its_versions_were_recovered() {
     run(&mut site.command(&["recover", "versions"]));
     let server = site.serve();
     let client = server.client(&token);
-    wait_until("it is ready", async || is_ready(&client).await).await;
+    wait_until("it is ready", async || readiness(&client).await.0 == 200).await;
     assert!(version(&client).await > before + 1000);
     client.upload("gw/2", "", b"firmware").await;
     drop(server);
@@ -67,7 +63,7 @@ async fn a_server_whose_database_goes_back_signs_nothing_until_its_versions_were
     let (data, old) = (postgres.folder().join("data"), postgres.folder().join("old"));
     run(Command::new("cp").arg("-a").arg(&data).arg(&old));
     postgres.tell("start");
-    wait_until("it is ready again", async || is_ready(&client).await).await;
+    wait_until("it is ready again", async || readiness(&client).await.0 == 200).await;
     client.upload("gw/2", "", b"two").await;
     client.upload("gw/3", "", b"three").await;
     let shown = client.get("/repo/timestamp.json").await;
@@ -85,18 +81,15 @@ async fn a_server_whose_database_goes_back_signs_nothing_until_its_versions_were
     })
     .await;
     assert_eq!(client.get("/repo/timestamp.json").await, shown, "what is signed is served");
-    wait_until("it says so", async || {
-        let ready = client.http.get(format!("{}/readyz", client.url)).send().await.unwrap();
-        ready.json::<Value>().await.unwrap()["code"] == "catalog_is_older"
-    })
-    .await;
+    wait_until("it says so", async || code(&readiness(&client).await.1) == "catalog_is_older")
+        .await;
     drop(server);
     let refusal = refused(&mut site.command(&["serve", "--listen", "127.0.0.1:0"]));
     assert!(refusal.contains("motorcade recover versions"), "{refusal}");
     run(&mut site.command(&["recover", "versions"]));
     let server = site.serve();
     let client = server.client(&token);
-    wait_until("it is ready", async || is_ready(&client).await).await;
+    wait_until("it is ready", async || readiness(&client).await.0 == 200).await;
     assert!(version(&client).await > before);
     client.upload("gw/5", "", b"five").await;
     drop(server);

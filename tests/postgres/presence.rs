@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::postgres::Postgres;
+use crate::replicas::{code, readiness};
 use crate::shared::Replicas;
-use crate::support::{Client, Server, refused, run, snakeoil, wait_until};
+use crate::support::{Server, refused, run, snakeoil, wait_until};
 use crate::{Site, command};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -31,14 +31,6 @@ fn id(state: &Path) -> String {
 
 fn serve(database: &str, state: &Path) -> Server {
     Server::start_in(&[("MOTORCADE_CATALOG_URL", database)], state)
-}
-
-async fn readiness(client: &Client) -> (StatusCode, String) {
-    let ready = client.http.request(Method::GET, format!("{}/readyz", client.url)).send().await;
-    let ready = ready.unwrap();
-    let status = ready.status();
-    let said: Value = ready.json().await.unwrap();
-    (status, said["code"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Waits until a server listens that may not be able to start yet: one that was paused in the middle
@@ -139,7 +131,8 @@ async fn a_server_that_was_taken_for_gone_says_so_and_takes_nothing_in() {
     let second = serve_patiently(&site.database, &other).await;
     server.process.signal(Signal::CONT);
     wait_until("it has noticed", async || {
-        readiness(&client).await == (StatusCode::SERVICE_UNAVAILABLE, "other_server".into())
+        let (status, said) = readiness(&client).await;
+        (status, code(&said)) == (StatusCode::SERVICE_UNAVAILABLE, "other_server")
     })
     .await;
     let upload = client.put("gw/1", "", "firmware").await.unwrap();

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 
 use crate::postgres::Postgres;
 use crate::shared::{Replicas, command};
-use crate::support::{
-    Client, HARDWARE, Server, motorcade, refused, run, sha256, snakeoil, wait_until,
-};
+use crate::support::{Client, HARDWARE, motorcade, refused, run, sha256, snakeoil, wait_until};
 
-fn call(client: &Client, method: Method, path: &str) -> RequestBuilder {
+/// A request of whom a client is.
+pub(crate) fn call(client: &Client, method: Method, path: &str) -> RequestBuilder {
     client.http.request(method, format!("{}{path}", client.url)).bearer_auth(&client.token)
 }
 
@@ -152,10 +151,15 @@ async fn a_server_without_what_the_others_have_is_refused_and_told_why() {
     drop(server);
 }
 
-pub(crate) async fn readiness(server: &Server, token: &str) -> (StatusCode, String) {
-    let client = server.client(token);
-    let ready = call(&client, Method::GET, "/readyz").send().await.unwrap();
-    (ready.status(), ready.text().await.unwrap())
+/// Whether a server is ready, and what it says of that.
+pub(crate) async fn readiness(client: &Client) -> (StatusCode, Value) {
+    let ready = call(client, Method::GET, "/readyz").send().await.unwrap();
+    (ready.status(), ready.json().await.unwrap())
+}
+
+/// The code of a problem.
+pub(crate) fn code(problem: &Value) -> &str {
+    problem["code"].as_str().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -167,10 +171,11 @@ async fn a_replica_that_misses_the_keys_of_a_role_says_which_and_publishes_nothi
     let rotated = rotate.json(&json!({})).send().await.unwrap();
     assert!(rotated.status().is_success(), "{}", rotated.text().await.unwrap());
 
-    let (status, said) = readiness(&servers[1], &replicas.token).await;
+    let [here, there] = servers.each_ref().map(|server| server.client(&replicas.token));
+    let (status, said) = readiness(&there).await;
+    let said = said.to_string();
     assert_eq!(status, 503, "{said}");
     assert!(said.contains("role timestamp") && said.contains("not on this replica"), "{said}");
-    let [here, there] = servers.each_ref().map(|server| server.client(&replicas.token));
     here.register(&snakeoil("snakeoil_p256.pub.pem")).await;
     let waits = there.put("gw/1", "", "firmware").await.unwrap();
     assert_eq!(waits.status(), 503, "it is accepted, and published by whoever has the keys");
@@ -181,10 +186,7 @@ async fn a_replica_that_misses_the_keys_of_a_role_says_which_and_publishes_nothi
 
     let (from, to) = (replicas.state(0).join("keys/."), replicas.state(1).join("keys"));
     run(Command::new("cp").arg("-a").arg(from).arg(to));
-    wait_until("the other replica has the keys", async || {
-        readiness(&servers[1], &replicas.token).await.0 == 200
-    })
-    .await;
+    wait_until("the other replica has the keys", async || readiness(&there).await.0 == 200).await;
     there.upload("gw/3", "", b"firmware").await;
     drop(servers);
     replicas.fsck();

@@ -5,19 +5,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
-use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Body, Method, Response, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::postgres::{Postgres, program};
+use crate::replicas::{call, code, readiness};
 use crate::shared::Replicas;
 use crate::support::{Client, Server, files_below, run, snakeoil, wait_until};
 use crate::tus::{begin, patch};
-
-fn call(client: &Client, method: Method, path: &str) -> RequestBuilder {
-    client.http.request(method, format!("{}{path}", client.url)).bearer_auth(&client.token)
-}
 
 /// Has all writers of a database wait, as one that is slow does.
 struct Held(Child);
@@ -126,10 +123,6 @@ async fn rotate_escrow(replicas: &Replicas, server: &Server) {
     assert!(job["result"]["retired"].is_string(), "{job}");
 }
 
-fn code(problem: &Value) -> &str {
-    problem["code"].as_str().unwrap_or_default()
-}
-
 /// A server that waits for a body for as long as this machine may take for anything.
 fn patient(replicas: &Replicas, number: usize) -> Server {
     let blobs = replicas.blobs().display().to_string();
@@ -139,11 +132,6 @@ fn patient(replicas: &Replicas, number: usize) -> Server {
         ("MOTORCADE_IDLE_TIMEOUT", "1h"),
     ];
     Server::start_in(&environment, &replicas.state(number))
-}
-
-async fn readiness(client: &Client) -> (StatusCode, Value) {
-    let ready = call(client, Method::GET, "/readyz").send().await.unwrap();
-    (ready.status(), ready.json().await.unwrap())
 }
 
 async fn assert_key_differs(answer: Response) {

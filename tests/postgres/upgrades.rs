@@ -174,8 +174,11 @@ async fn a_server_goes_on_beneath_a_later_version_until_that_says_it_is_too_old(
     // The version after that takes something away: none of these is to serve any more.
     let late = replicas.serve(0);
     migrate_later(&replicas.database, "ALTER TABLE images DROP COLUMN said_later", "9999");
-    let (status, said) = readiness(&late, &replicas.token).await;
-    assert!(status == 503 && said.contains("catalog_of_later_version"), "{status} {said}");
+    let (status, said) = readiness(&late.client(&replicas.token)).await;
+    assert!(
+        status == 503 && said.to_string().contains("catalog_of_later_version"),
+        "{status} {said}"
+    );
     drop(late);
     for words in [&["serve", "--listen", "127.0.0.1:0"][..], &["fsck"]] {
         let said = refused(&mut replicas.command(1, words));
