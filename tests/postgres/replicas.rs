@@ -1,7 +1,6 @@
 //! Two servers on one database and one folder of blobs: what one is told holds at the other.
 
 use std::fs;
-use std::process::Command;
 
 use motorcade::model::{Clock, EcuSerial, InstalledImage, Sha256Digest, SystemClock};
 use motorcade::uptane::client::VerifiedRepository;
@@ -10,7 +9,6 @@ use motorcade::uptane::manifest::{EcuReport, VehicleManifest};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::postgres::Postgres;
 use crate::shared::{Replicas, command};
 use crate::support::{Client, HARDWARE, motorcade, refused, run, sha256, snakeoil, wait_until};
 
@@ -141,9 +139,7 @@ async fn a_server_without_what_the_others_have_is_refused_and_told_why() {
     // Nothing that takes the numbers of versions on may run beside any of them.
     let server = replicas.serve(0);
     wait_until("it shows that it is there", async || {
-        Postgres::shared()
-            .run(&replicas.database, "SELECT COUNT(*) FROM leases WHERE name LIKE 'server/%'")
-            == "1"
+        replicas.sql("SELECT COUNT(*) FROM leases WHERE name LIKE 'server/%'") == "1"
     })
     .await;
     let beside = refused(&mut replicas.command(1, &["recover", "versions"]));
@@ -184,8 +180,7 @@ async fn a_replica_that_misses_the_keys_of_a_role_says_which_and_publishes_nothi
     let repository = VerifiedRepository::load(&trusted, &servers[1].repo_url()).await.unwrap();
     assert!(repository.find("gw/1").is_some() && repository.find("gw/2").is_some());
 
-    let (from, to) = (replicas.state(0).join("keys/."), replicas.state(1).join("keys"));
-    run(Command::new("cp").arg("-a").arg(from).arg(to));
+    replicas.copy_keys();
     wait_until("the other replica has the keys", async || readiness(&there).await.0 == 200).await;
     there.upload("gw/3", "", b"firmware").await;
     drop(servers);
@@ -198,10 +193,8 @@ async fn the_escrow_key_is_not_replaced_beside_other_replicas() {
     let servers = replicas.serve_both();
     let officer = servers[0].client(&replicas.token("officer"));
     wait_until("both show that they are there", async || {
-        Postgres::shared().run(
-            &replicas.database,
-            "SELECT COUNT(*) FROM leases WHERE name LIKE 'server/%' AND lease_until > 0",
-        ) == "2"
+        let shown = "SELECT COUNT(*) FROM leases WHERE name LIKE 'server/%' AND lease_until > 0";
+        replicas.sql(shown) == "2"
     })
     .await;
     let rotate = call(&officer, Method::POST, "/api/v1/rotations").json(&json!({ "escrow": {} }));

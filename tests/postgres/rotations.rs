@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::postgres::{Postgres, program};
 use crate::replicas::{call, code, readiness};
 use crate::shared::Replicas;
-use crate::support::{Client, Server, files_below, run, snakeoil, wait_until};
+use crate::support::{Server, files_below, run, snakeoil, wait_until};
 use crate::tus::{begin, patch};
 
 /// Has all writers of a database wait, as one that is slow does.
@@ -93,7 +93,7 @@ fn end_presence(replicas: &Replicas, number: usize) {
     let id = fs::read_to_string(replicas.state(number).join("server-id")).unwrap();
     let id = id.lines().next().unwrap();
     let end = format!("UPDATE leases SET lease_until = 0 WHERE name = 'server/{id}'");
-    Postgres::shared().run(&replicas.database, &end);
+    replicas.sql(&end);
 }
 
 /// Has the escrow key replaced, and waits until the former one opens nothing any more.
@@ -123,17 +123,6 @@ async fn rotate_escrow(replicas: &Replicas, server: &Server) {
     assert!(job["result"]["retired"].is_string(), "{job}");
 }
 
-/// A server that waits for a body for as long as this machine may take for anything.
-fn patient(replicas: &Replicas, number: usize) -> Server {
-    let blobs = replicas.blobs().display().to_string();
-    let environment = [
-        ("MOTORCADE_CATALOG_URL", &*replicas.database),
-        ("MOTORCADE_SHARED_BLOBS", &*blobs),
-        ("MOTORCADE_IDLE_TIMEOUT", "1h"),
-    ];
-    Server::start_in(&environment, &replicas.state(number))
-}
-
 async fn assert_key_differs(answer: Response) {
     let retries = answer.headers().contains_key("retry-after");
     let status = answer.status();
@@ -146,7 +135,9 @@ async fn assert_key_differs(answer: Response) {
 async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothing_for_the_former()
 {
     let replicas = Replicas::new();
-    let servers = [replicas.serve(0), patient(&replicas, 1)];
+    // The second one waits for a body for as long as this machine may take for anything.
+    let patient = [("MOTORCADE_IDLE_TIMEOUT", "1h")];
+    let servers = [replicas.serve(0), replicas.serve_in(1, &patient)];
     let [here, there] = servers.each_ref().map(|server| server.client(&replicas.token));
     here.register(&snakeoil("snakeoil_p256.pub.pem")).await;
     there.upload("gw/1", "", b"firmware").await;
@@ -183,8 +174,7 @@ async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothi
     here.upload("gw/2", "", b"firmware").await;
     there.get("/repo/timestamp.json").await;
 
-    let (from, to) = (replicas.state(0).join("keys/."), replicas.state(1).join("keys"));
-    run(Command::new("cp").arg("-a").arg(from).arg(to));
+    replicas.copy_keys();
     wait_until("it has the key", async || readiness(&there).await.0 == 200).await;
     there.upload("gw/3", "", b"firmware").await;
     let whole = patch(&there, &waiting, 0).body(image).send().await.unwrap();
@@ -194,31 +184,42 @@ async fn a_replica_that_was_paused_over_a_rotation_of_the_escrow_key_seals_nothi
     assert!(run(&mut replicas.command(1, &["doctor"])).contains("keys"));
 }
 
-/// Which key wraps is said in files: the catalog refuses, whatever is written there, and has nothing
-/// wrapped for another one.
-#[tokio::test]
-async fn a_key_that_somebody_names_in_the_catalog_is_wrapped_to_by_nobody() {
+/// One of two replicas serves an image.
+async fn used() -> (Replicas, Server) {
     let replicas = Replicas::new();
     let server = replicas.serve(0);
     let client = server.client(&replicas.token);
     client.register(&snakeoil("snakeoil_p256.pub.pem")).await;
     client.upload("gw/1", "", b"firmware").await;
-    let database = |sql: &str| Postgres::shared().run(&replicas.database, sql);
-    let kid = database("SELECT value FROM installation WHERE name = 'escrow_kid'");
+    (replicas, server)
+}
+
+/// The escrow key that the catalog names.
+fn escrow_kid(replicas: &Replicas) -> String {
+    replicas.sql("SELECT value FROM installation WHERE name = 'escrow_kid'")
+}
+
+/// Which key wraps is said in files: the catalog refuses, whatever is written there, and has nothing
+/// wrapped for another one.
+#[tokio::test]
+async fn a_key_that_somebody_names_in_the_catalog_is_wrapped_to_by_nobody() {
+    let (replicas, server) = used().await;
+    let client = server.client(&replicas.token);
+    let kid = escrow_kid(&replicas);
     assert!(!kid.is_empty());
-    database("UPDATE installation SET value = 'another' WHERE name = 'escrow_kid'");
+    replicas.sql("UPDATE installation SET value = 'another' WHERE name = 'escrow_kid'");
     assert_key_differs(client.put("gw/2", "", "firmware").await.unwrap()).await;
     let waits = call(&server.client(&replicas.token("officer")), Method::POST, "/api/v1/rotations");
     assert_key_differs(waits.json(&json!({ "escrow": {} })).send().await.unwrap()).await;
-    assert_eq!(database("SELECT COUNT(*) FROM images WHERE envelope LIKE '%another%'"), "0");
-    database(&format!("UPDATE installation SET value = '{kid}' WHERE name = 'escrow_kid'"));
+    assert_eq!(replicas.sql("SELECT COUNT(*) FROM images WHERE envelope LIKE '%another%'"), "0");
+    replicas.sql(&format!("UPDATE installation SET value = '{kid}' WHERE name = 'escrow_kid'"));
     client.upload("gw/2", "", b"firmware").await;
 
     // An installation from before has none: the first server to start says which it is.
     drop(server);
-    database("DELETE FROM installation WHERE name = 'escrow_kid'");
+    replicas.sql("DELETE FROM installation WHERE name = 'escrow_kid'");
     let server = replicas.serve(0);
-    assert_eq!(database("SELECT value FROM installation WHERE name = 'escrow_kid'"), kid);
+    assert_eq!(escrow_kid(&replicas), kid);
     server.client(&replicas.token).upload("gw/3", "", b"firmware").await;
 }
 
@@ -226,13 +227,8 @@ async fn a_key_that_somebody_names_in_the_catalog_is_wrapped_to_by_nobody() {
 /// says it.
 #[tokio::test]
 async fn a_rotation_of_the_escrow_key_that_was_cut_off_is_known_after_the_next_start() {
-    let replicas = Replicas::new();
-    let server = replicas.serve(0);
-    let client = server.client(&replicas.token);
-    client.register(&snakeoil("snakeoil_p256.pub.pem")).await;
-    client.upload("gw/1", "", b"firmware").await;
-    let database = |sql: &str| Postgres::shared().run(&replicas.database, sql);
-    let before = database("SELECT value FROM installation WHERE name = 'escrow_kid'");
+    let (replicas, server) = used().await;
+    let before = escrow_kid(&replicas);
     let officer = server.client(&replicas.token("officer"));
     let keys = replicas.state(0).join("keys");
     let held = Held::begin(&replicas.database);
@@ -242,19 +238,19 @@ async fn a_rotation_of_the_escrow_key_that_was_cut_off_is_known_after_the_next_s
     server.process.kill();
     held.end_with("");
     assert!(rotate.await.unwrap().is_err());
-    assert_eq!(database("SELECT value FROM installation WHERE name = 'escrow_kid'"), before);
+    assert_eq!(escrow_kid(&replicas), before);
 
     let server = replicas.serve(0);
     let client = server.client(&replicas.token);
     assert_eq!(readiness(&client).await.0, 200);
     client.upload("gw/2", "", b"firmware").await;
-    let kid = database("SELECT value FROM installation WHERE name = 'escrow_kid'");
+    let kid = escrow_kid(&replicas);
     assert_ne!(kid, before);
     let added = "SELECT COUNT(*) FROM audit WHERE kind = 'escrow_key_added'";
-    assert_eq!(database(added), "1");
+    assert_eq!(replicas.sql(added), "1");
     rotate_escrow(&replicas, &server).await;
-    assert_eq!(database("SELECT value FROM installation WHERE name = 'escrow_kid'"), kid);
-    assert_eq!(database(added), "1", "it is the same rotation");
+    assert_eq!(escrow_kid(&replicas), kid);
+    assert_eq!(replicas.sql(added), "1", "it is the same rotation");
     drop(server);
     replicas.fsck();
 }

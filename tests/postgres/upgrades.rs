@@ -14,14 +14,9 @@ use crate::replicas::readiness;
 use crate::shared::Replicas;
 use crate::support::{Client, Launched, Server, refused, snakeoil, wait_until};
 
-fn sql(replicas: &Replicas, sql: &str) -> String {
-    Postgres::shared().run(&replicas.database, sql)
-}
-
 /// Takes a migration back.
 fn put_before(replicas: &Replicas) {
-    sql(
-        replicas,
+    replicas.sql(
         "DROP INDEX superseded_envelopes_by_role; DELETE FROM _sqlx_migrations WHERE version = 24; \
          DELETE FROM installation WHERE name = 'oldest_version'",
     );
@@ -31,8 +26,7 @@ fn put_before(replicas: &Replicas) {
 /// How often that migration was run, how many indexes there are of it, and whether it is noted who
 /// can use the tables.
 fn migrated(replicas: &Replicas) -> String {
-    sql(
-        replicas,
+    replicas.sql(
         "SELECT (SELECT COUNT(*) FROM _sqlx_migrations WHERE version = 24 AND success) || ' ' || \
          (SELECT COUNT(*) FROM pg_indexes WHERE indexname = 'superseded_envelopes_by_role') || ' ' || \
          (SELECT COUNT(*) FROM installation WHERE name = 'oldest_version' \
@@ -58,8 +52,7 @@ async fn all_publish(replicas: &Replicas, servers: &[&Server], round: &str) {
 /// Whoever runs that migration, and waits.
 async fn wait_for_migrations(replicas: &Replicas, count: &str) {
     wait_until(&format!("{count} servers are in the middle of it"), async || {
-        sql(
-            replicas,
+        replicas.sql(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
              AND wait_event_type = 'Lock' AND query LIKE '%CREATE INDEX superseded%'",
         ) == count
@@ -102,7 +95,7 @@ async fn a_server_that_is_killed_while_it_migrates_leaves_the_tables_to_the_next
     wait_until("the table is held", async || {
         let held = "SELECT COUNT(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' AND granted \
                     AND relation = CAST('superseded_envelopes' AS REGCLASS)";
-        sql(&replicas, held) == "1"
+        replicas.sql(held) == "1"
     })
     .await;
     let killed = replicas.launch(1, &[]);
@@ -150,7 +143,7 @@ async fn a_server_goes_on_beneath_a_later_version_until_that_says_it_is_too_old(
     let [here, there] = replicas.serve_both();
     let [one, other] = [&here, &there].map(|server| server.client(&replicas.token));
     one.register(&snakeoil("snakeoil_p256.pub.pem")).await;
-    let newest = sql(&replicas, "SELECT MAX(version) FROM _sqlx_migrations");
+    let newest = replicas.sql("SELECT MAX(version) FROM _sqlx_migrations");
     // It adds what is its own while both are at work, and both go on.
     let (database, noted) = (replicas.database.clone(), newest.clone());
     let migrating = tokio::task::spawn_blocking(move || {
@@ -166,7 +159,7 @@ async fn a_server_goes_on_beneath_a_later_version_until_that_says_it_is_too_old(
     drop(there);
     let there = replicas.serve(1);
     all_publish(&replicas, &[&here, &there], "restarted").await;
-    let noted = sql(&replicas, "SELECT value FROM installation WHERE name = 'oldest_version'");
+    let noted = replicas.sql("SELECT value FROM installation WHERE name = 'oldest_version'");
     assert_eq!(noted, format!("{newest} 9999"), "the later one's word stands");
 
     drop([here, there]);

@@ -103,6 +103,18 @@ impl Replicas {
         command
     }
 
+    /// Runs SQL in their database, which is one of the PostgreSQL that all share, and returns what
+    /// comes of it.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        Postgres::shared().run(&self.database, sql)
+    }
+
+    /// Gives the second state directory the keys that are in the first one.
+    pub(crate) fn copy_keys(&self) {
+        let (from, to) = (self.state(0).join("keys/."), self.state(1).join("keys"));
+        run(Command::new("cp").arg("-a").arg(from).arg(to));
+    }
+
     pub(crate) fn fsck(&self) {
         let found = run(&mut self.command(0, &["fsck", "--json"]));
         let found: Value = serde_json::from_str(&found).unwrap();
