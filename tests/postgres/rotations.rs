@@ -1,8 +1,6 @@
 //! Keys that are replaced while uploads end, at this server or at another one.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use reqwest::{Body, Method, Response, StatusCode};
@@ -10,40 +8,14 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::postgres::{Postgres, program};
+use crate::postgres::Postgres;
 use crate::replicas::{call, code, readiness};
 use crate::shared::Replicas;
 use crate::support::{Server, files_below, run, snakeoil, wait_until};
 use crate::tus::{begin, patch};
 
 /// Has all writers of a database wait, as one that is slow does.
-struct Held(Child);
-
-impl Held {
-    fn begin(database: &str) -> Self {
-        let mut psql = program("psql")
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
-            .arg(database)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lock = "SELECT 'held' FROM (SELECT pg_advisory_lock(7091026)) AS lock;";
-        writeln!(psql.stdin.as_mut().unwrap(), "{lock}").unwrap();
-        let mut line = String::new();
-        BufReader::new(psql.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "held");
-        Self(psql)
-    }
-
-    /// Does something before all who wait.
-    fn end_with(mut self, sql: &str) {
-        let mut input = self.0.stdin.take().unwrap();
-        writeln!(input, "BEGIN; {sql} COMMIT;").unwrap();
-        drop(input); // which ends the session, and lets go of the lock
-        assert!(self.0.wait().unwrap().success());
-    }
-}
+const WRITERS: &str = "SELECT pg_advisory_xact_lock(7091026)";
 
 /// What was sealed for the former key is not recorded behind the rotation's back, and nobody has to
 /// send it again either.
@@ -59,7 +31,7 @@ async fn an_upload_that_ends_beside_a_rotation_is_wrapped_anew() {
     let registered: Value = registered.send().await.unwrap().json().await.unwrap();
     let new = registered["kid"].as_str().unwrap().to_owned();
 
-    let held = Held::begin(&replicas.database);
+    let held = Postgres::shared().hold(&replicas.database, WRITERS);
     let uploads = ["", &format!("&recipient={old}")].map(|named| {
         let (client, named) = (client.clone(), named.to_owned());
         let path = if named.is_empty() { "gw/all" } else { "gw/named" };
@@ -231,7 +203,7 @@ async fn a_rotation_of_the_escrow_key_that_was_cut_off_is_known_after_the_next_s
     let before = escrow_kid(&replicas);
     let officer = server.client(&replicas.token("officer"));
     let keys = replicas.state(0).join("keys");
-    let held = Held::begin(&replicas.database);
+    let held = Postgres::shared().hold(&replicas.database, WRITERS);
     let rotate = call(&officer, Method::POST, "/api/v1/rotations").json(&json!({ "escrow": {} }));
     let rotate = tokio::spawn(rotate.send());
     wait_until("its files are there", async || keys.join("escrow.toml").exists()).await;

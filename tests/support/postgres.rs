@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -68,18 +68,19 @@ impl Postgres {
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 
-    /// Begins a transaction with some SQL, and leaves it begun until this is dropped. It may take a
-    /// moment to begin.
+    /// Begins a transaction with some SQL, and leaves it begun until this is dropped.
     pub(crate) fn hold(&self, database: &str, sql: &str) -> Held {
         let name = database.rsplit('/').next().unwrap();
         let mut psql = program("psql")
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .arg(format!("{}/{name}", self.url))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("psql is there: scripts/test installs it");
-        writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {sql};").unwrap();
+        writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {sql}; SELECT 'held';").unwrap();
+        let mut said = BufReader::new(psql.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap() == "held"), "{sql}");
         Held(psql)
     }
 
@@ -101,6 +102,16 @@ impl Postgres {
 
 /// A transaction that was begun, and is given up when this is dropped.
 pub(crate) struct Held(Child);
+
+impl Held {
+    /// Does something more in it, and commits it.
+    pub(crate) fn end_with(mut self, sql: &str) {
+        let mut input = self.0.stdin.take().unwrap();
+        writeln!(input, "{sql} COMMIT;").unwrap();
+        drop(input); // which ends psql
+        assert!(self.0.wait().unwrap().success());
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
