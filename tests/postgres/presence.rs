@@ -24,7 +24,8 @@ fn copy(from: &Path, name: &str) -> PathBuf {
     to
 }
 
-fn id(state: &Path) -> String {
+/// The id of the server that was started last on a state directory.
+pub(crate) fn id(state: &Path) -> String {
     let text = fs::read_to_string(state.join("server-id")).unwrap();
     text.lines().next().unwrap().to_owned()
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::postgres::Postgres;
+use crate::presence::id;
 use crate::replicas::{call, code, readiness};
 use crate::shared::Replicas;
 use crate::support::{Server, files_below, run, snakeoil, wait_until};
@@ -62,8 +63,7 @@ async fn an_upload_that_ends_beside_a_rotation_is_wrapped_anew() {
 
 /// The presence of a server that is paused ends, and the other one takes it for gone.
 fn end_presence(replicas: &Replicas, number: usize) {
-    let id = fs::read_to_string(replicas.state(number).join("server-id")).unwrap();
-    let id = id.lines().next().unwrap();
+    let id = id(&replicas.state(number));
     let end = format!("UPDATE leases SET lease_until = 0 WHERE name = 'server/{id}'");
     replicas.sql(&end);
 }
