@@ -17,15 +17,12 @@ HARDWARE = "gw-mk3"
 
 
 class Nginx:
-    """nginx with its own configuration, directory and port: static files, or WebDAV PUT."""
+    """nginx with its own configuration, directory and port; `http` is what it does, beside what all have."""
 
-    def __init__(self, where: Path, root: Path, *, dav: bool = False, nopush: bool = False):
-        self.where, self.port = where, free_port()
-        for d in (where, root, where / "tmp"):
-            d.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://127.0.0.1:{self.port}"
-        # sendfile, a worker a core, no access log. tcp_nopush, which Debian sets, takes half of the throughput of one
-        # client for large files over loopback, and saves a packet for small ones: each row has what is better for nginx.
+    def __init__(self, where: Path, port: int, http: str):
+        self.port, self.url = port, f"http://127.0.0.1:{port}"
+        (where / "tmp").mkdir(parents=True, exist_ok=True)
+        # A worker a core, no access log.
         conf = f"""
 {'user root;' if os.geteuid() == 0 else ''}
 worker_processes {CORES};
@@ -35,20 +32,11 @@ error_log {where}/error.log;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
-    sendfile on;
-    tcp_nopush {'on' if nopush else 'off'};
     keepalive_requests 1000000000;
-    types {{ application/json json; }}
-    default_type application/octet-stream;
     client_body_temp_path {where}/tmp/body;
     proxy_temp_path {where}/tmp/proxy;
     fastcgi_temp_path {where}/tmp/fastcgi;
-    server {{
-        listen 127.0.0.1:{self.port};
-        root {root};
-        client_max_body_size 0;
-        {'location / { dav_methods PUT; create_full_put_path on; }' if dav else ''}
-    }}
+    {http}
 }}
 """
         (where / "nginx.conf").write_text(conf)
@@ -57,7 +45,7 @@ http {{
         deadline = time.monotonic() + 10
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 1).close()
                 return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -84,6 +72,26 @@ http {{
     def __exit__(self, *_):
         self.close()
 
+
+class FileServer(Nginx):
+    """nginx with static files, or WebDAV PUT."""
+
+    def __init__(self, where: Path, root: Path, *, dav: bool = False, nopush: bool = False):
+        root.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        # tcp_nopush, which Debian sets, takes half of the throughput of one client for large files over loopback, and
+        # saves a packet for small ones: each row has what is better for nginx.
+        super().__init__(where, port, f"""
+    sendfile on;
+    tcp_nopush {'on' if nopush else 'off'};
+    types {{ application/json json; }}
+    default_type application/octet-stream;
+    server {{
+        listen 127.0.0.1:{port};
+        root {root};
+        client_max_body_size 0;
+        {'location / { dav_methods PUT; create_full_put_path on; }' if dav else ''}
+    }}""")
 
 
 class Motorcade:

@@ -6,16 +6,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 from .fleet import Fleet
-from .machine import CORES, cpu_seconds
-from .process import Failed, reap, run, spawn, stop
+from .machine import cpu_seconds
+from .process import Failed, reap, run, spawn
 from .row import Row
-from .servers import Motorcade
+from .servers import Motorcade, Nginx
 from .text import GIB, MIB, free_port, median, ratio, settle, size_text, warm
 
 
@@ -216,47 +214,15 @@ class Store(Script):
         return run(["aws", "s3", *args, "--endpoint-url", self.endpoint], env=os.environ | self.env)
 
 
-class Balancer:
+class Balancer(Nginx):
     """nginx before servers, each of which gets the next request."""
 
     def __init__(self, where: Path, ports: list[int]):
-        where.mkdir(parents=True)
-        where.chmod(0o755)
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
         servers = "".join(f"server 127.0.0.1:{one};" for one in ports)
-        (where / "nginx.conf").write_text(f"""
-{'user root;' if os.geteuid() == 0 else ''}
-worker_processes {CORES};
-daemon off;
-pid {where}/nginx.pid;
-error_log {where}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {where}/body;
-    proxy_temp_path {where}/proxy;
-    fastcgi_temp_path {where}/fastcgi;
+        super().__init__(where, port, f"""
     upstream servers {{ {servers} keepalive 64; }}
     server {{
         listen 127.0.0.1:{port};
-        keepalive_requests 1000000000;
         location / {{ proxy_pass http://servers; proxy_http_version 1.1; proxy_set_header Connection ""; }}
-    }}
-}}
-""")
-        self.process = spawn(["nginx", "-p", where, "-c", where / "nginx.conf"], stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise Failed("nginx did not start")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        stop(self.process)
+    }}""")

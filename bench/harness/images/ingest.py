@@ -11,7 +11,7 @@ from pathlib import Path
 from ..machine import CORES, bytes_read, jiffies
 from ..process import COMMAND_LIMIT, Failed, reap, run, spawn
 from ..row import Line, Row
-from ..servers import Motorcade, Nginx
+from ..servers import FileServer, Motorcade
 from ..text import GB, MIB, median, percent, ratio, seconds_text, settle, sha256_of, size_text, warm
 
 
@@ -124,7 +124,7 @@ class Ingest:
              "-keyout", cert_key, "-out", cert, "-days", "30", "-subj", "/CN=gateway"])
         ours, script, synced, fast, phases = [], [], [], [], []
         dav_root = where / "dav"
-        with Nginx(where / "nginx", dav_root, dav=True) as nginx:
+        with FileServer(where / "nginx", dav_root, dav=True) as nginx:
             for r, who in self.in_turns(["motorcade", "script"], self.runs):
                 settle()
                 warm(image)

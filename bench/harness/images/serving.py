@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..process import Failed, reap, run, spawn
 from ..row import Row
-from ..servers import Motorcade, Nginx
+from ..servers import FileServer, Motorcade
 from ..text import GB, KIB, median, ratio, settle, warm
 
 
@@ -30,7 +30,7 @@ class Serving:
             _, path, _ = server.upload(image)
             sealed, _ = server.stored(path)
             length, name = sealed.stat().st_size, server.repo_path(sealed)
-            with Nginx(where / "nginx", server.data / "repo") as nginx:
+            with FileServer(where / "nginx", server.data / "repo") as nginx:
                 urls = {"motorcade": f"{server.url}/repo/{name}", "nginx": f"{nginx.url}/{name}"}
                 meters = {"motorcade": server.cpu, "nginx": nginx.cpu}
                 for url in urls.values():
@@ -74,7 +74,7 @@ class Serving:
 
     def timestamp(self, row: Row, where: Path) -> None:
         """Requests a second for timestamp.json, against nginx on the same file, from one wrk thread."""
-        with Motorcade(self, where) as server, Nginx(where / "nginx", server.data / "repo", nopush=True) as nginx:
+        with Motorcade(self, where) as server, FileServer(where / "nginx", server.data / "repo", nopush=True) as nginx:
             if not (server.data / "repo" / "timestamp.json").exists():
                 self.push_small(server, self.image(64 * KIB), where)
             urls = {"motorcade": f"{server.url}/repo/timestamp.json", "nginx": f"{nginx.url}/timestamp.json"}
