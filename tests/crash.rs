@@ -72,6 +72,7 @@ use reqwest::{Body, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use shared::Replicas;
 use small_disk::SmallDisk;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -113,6 +114,11 @@ impl Site {
         let server = site.serve(&[]);
         server.client(&site.token).register(&snakeoil("snakeoil_p256.pub.pem")).await;
         site
+    }
+
+    /// What opens the images of replicas, and verifies them from a root of theirs.
+    fn of(replicas: &Replicas, trusted: Vec<u8>) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted }
     }
 
     fn data_dir(&self) -> PathBuf {

@@ -150,7 +150,7 @@ async fn replicas_lose_nothing_whatever_becomes_of_their_database_and_the_way_to
         client.await.unwrap();
     }
     let trusted = fs::read(replicas.blobs().join("repo/1.root.json")).unwrap();
-    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
+    let site = Site::of(&replicas, trusted);
     check(&site, &nodes, &ledger, "snakeoil_p256.pem").await;
     ledger.lock().unwrap().saw_directory(&replicas.blobs().join("repo"));
     replicas.fsck();

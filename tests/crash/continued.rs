@@ -33,7 +33,7 @@ async fn serve(replicas: &Replicas) -> ([Server; 2], Site) {
     let client = servers[0].client(&replicas.token);
     client.register(&snakeoil("snakeoil_p256.pub.pem")).await;
     let trusted = client.get("/repo/1.root.json").await.to_vec();
-    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
+    let site = Site::of(replicas, trusted);
     (servers, site)
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// What opens the images of an installation, and verifies them from its first root.
 fn site(replicas: &Replicas) -> Site {
     let trusted = fs::read(replicas.blobs().join("repo/1.root.json")).unwrap();
-    Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted }
+    Site::of(replicas, trusted)
 }
 
 async fn with_recipient() -> Replicas {

@@ -27,7 +27,7 @@ async fn replicas_whose_folder_is_full_publish_whole_or_not_at_all_and_go_on_onc
     let clients = servers.each_ref().map(|server| server.client(&replicas.token));
     clients[0].register(&snakeoil("snakeoil_p256.pub.pem")).await;
     let trusted = fs::read(blobs.join("repo/1.root.json")).unwrap();
-    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
+    let site = Site::of(&replicas, trusted);
     let (ledger, mut refused) = (Mutex::new(Ledger::default()), 0);
     for (round, pages) in PAGES.into_iter().enumerate() {
         let [here, there] = [round % 2, 1 - round % 2].map(|number| &clients[number]);

@@ -133,7 +133,7 @@ async fn replicas_lose_nothing_whatever_becomes_of_their_store_and_the_way_to_it
     }
     until_done(&fleet, &officer, &job).await;
     let trusted = fs::read(replicas.state(0).join("1.root.json")).unwrap();
-    let site = Site { dir: tempfile::tempdir().unwrap(), token: replicas.token.clone(), trusted };
+    let site = Site::of(&replicas, trusted);
     check(&site, &nodes, &fleet.ledger, "snakeoil_p256_other.pem").await;
     drop(replicas.serve_both()); // each removes what it has left half done
     look_at(&bucket, &fleet.ledger).await;
