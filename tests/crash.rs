@@ -78,8 +78,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use support::{
-    Client, Process, Server, create_token, files_below, fsck, http, init, motorcade, noise, run,
-    sha256, snakeoil, wait_until,
+    Client, Process, Server, choose_few_bins, create_token, files_below, fsck, http, init,
+    motorcade, noise, run, sha256, snakeoil, wait_until,
 };
 
 const KILLS: usize = 40;
@@ -94,8 +94,7 @@ struct Site {
 }
 
 impl Site {
-    /// A state directory with few bins, so that there is more publishing than looking at what was
-    /// published.
+    /// A state directory with few bins.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::in_folder(dir).await
@@ -103,10 +102,7 @@ impl Site {
 
     async fn in_folder(dir: TempDir) -> Self {
         let data_dir = dir.path().join("state");
-        let policy = fs::read_to_string(support::project("metadata/policy.toml")).unwrap();
-        fs::create_dir_all(data_dir.join("metadata")).unwrap();
-        let policy = policy.replace("prefix_digits = 2", "prefix_digits = 1");
-        fs::write(data_dir.join("metadata/policy.toml"), policy).unwrap();
+        choose_few_bins(&data_dir);
         init(&data_dir);
         let token = create_token(&data_dir, "engineer");
         let trusted = fs::read(data_dir.join("repo/1.root.json")).unwrap();

@@ -1,7 +1,7 @@
 //! An installation that moves out of its state directory, into a bucket and a database.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,8 @@ use crate::faulty_proxy::{Spoil, faulty_proxy};
 use crate::object_store::ObjectStore;
 use crate::postgres::Postgres;
 use crate::support::{
-    Client, HARDWARE, Process, Server, create_token, files_below, fsck, init, motorcade, noise,
-    project, refused, run, sha256, snakeoil, vehicle_binary, wait_until,
+    Client, HARDWARE, Process, Server, choose_few_bins, create_token, files_below, fsck, init,
+    motorcade, noise, refused, run, sha256, snakeoil, vehicle_binary, wait_until,
 };
 use crate::tus::{begin, patch, tus};
 
@@ -38,7 +38,8 @@ impl Used {
         let store = ObjectStore::shared();
         let (folder, bucket) = (tempfile::tempdir().unwrap(), store.bucket().await);
         let data_dir = folder.path().join("state");
-        make(&data_dir);
+        choose_few_bins(&data_dir);
+        init(&data_dir);
         let engineer = create_token(&data_dir, "engineer");
         let uploader = create_token(&data_dir, "uploader");
         let server = Server::start(&data_dir, &[]);
@@ -183,15 +184,6 @@ impl Used {
         assert_eq!(findings["problems"], json!([]));
         run(&mut on_it(&["audit", "verify"]));
     }
-}
-
-/// With few bins, so that there are few files beside images.
-fn make(data_dir: &Path) {
-    fs::create_dir_all(data_dir.join("metadata")).unwrap();
-    let policy = fs::read_to_string(project("metadata/policy.toml")).unwrap();
-    let policy = policy.replace("prefix_digits = 2", "prefix_digits = 1");
-    fs::write(data_dir.join("metadata/policy.toml"), policy).unwrap();
-    init(data_dir);
 }
 
 async fn put(client: &Client, path: &str, counter: u64, image: Vec<u8>) -> Value {

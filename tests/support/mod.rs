@@ -177,6 +177,16 @@ pub(crate) fn init(data_dir: &Path) {
     run(motorcade(["init", "--data-dir"]).arg(data_dir));
 }
 
+/// Has a state directory that is not initialized yet get few bins, so that there are few files beside
+/// images, and more publishing than looking at what was published.
+pub(crate) fn choose_few_bins(data_dir: &Path) {
+    let policy = std::fs::read_to_string(project("metadata/policy.toml")).expect("it is there");
+    let policy = policy.replace("prefix_digits = 2", "prefix_digits = 1");
+    let metadata = data_dir.join("metadata");
+    std::fs::create_dir_all(&metadata).expect("a folder can be made");
+    std::fs::write(metadata.join("policy.toml"), policy).expect("a file can be written");
+}
+
 /// Makes a token of `role` with the command line.
 pub(crate) fn create_token(data_dir: &Path, role: &str) -> String {
     run(motorcade(["token", "create", "--role", role, "--data-dir"]).arg(data_dir))

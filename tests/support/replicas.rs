@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::postgres::Postgres;
-use super::support::{Launched, Server, motorcade, project, run};
+use super::support::{Launched, Server, choose_few_bins, motorcade, run};
 
 /// State directories, each for a server: the keys in all are the same. There are two.
 pub(crate) struct Replicas {
@@ -25,7 +24,7 @@ pub(crate) struct Replicas {
 const NAMES: [&str; 3] = ["state", "other", "third"];
 
 impl Replicas {
-    /// With few bins, so that there is more publishing than looking at what was published.
+    /// With few bins.
     pub(crate) fn new() -> Self {
         Self::on(Postgres::shared().database())
     }
@@ -42,11 +41,7 @@ impl Replicas {
     }
 
     fn made_in(dir: TempDir, database: String, environment: &[(&str, &str)]) -> Self {
-        let metadata = dir.path().join(NAMES[0]).join("metadata");
-        fs::create_dir_all(&metadata).unwrap();
-        let policy = fs::read_to_string(project("metadata/policy.toml")).unwrap();
-        let policy = policy.replace("prefix_digits = 2", "prefix_digits = 1");
-        fs::write(metadata.join("policy.toml"), policy).unwrap();
+        choose_few_bins(&dir.path().join(NAMES[0]));
         let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let environment = environment.collect();
         let mut this = Self { dir, database, token: String::new(), environment };
